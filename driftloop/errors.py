@@ -1,0 +1,55 @@
+"""The errors driftloop raises, as one small tree.
+
+Each message is one line that says what is wrong, where, and how to mend it. The classes name the package as their module, so
+that an uncaught one ends a pod's log with `driftloop.InputError: <message>`: the line a user needs is always the last.
+"""
+
+
+class DriftloopError(Exception):
+    """Something the user or the operator can mend; the message says how."""
+
+    exit_code = 2
+
+    def __init_subclass__(cls) -> None:
+        cls.__module__ = "driftloop"
+
+
+class InputError(DriftloopError):
+    """Images, labels or files that cannot be used as they are."""
+
+
+class SettingError(InputError):
+    """An unknown setting, or one with a value outside its range."""
+
+
+class StoreError(DriftloopError):
+    """The store cannot be used: unreachable, no such bucket, no permission."""
+
+
+class NotFound(StoreError):
+    """No object under that key."""
+
+
+class Conflict(StoreError):
+    """A conditional write lost: the object exists already, or it changed since it was read."""
+
+
+class IntegrityError(StoreError):
+    """Bytes that do not match their checksum."""
+
+
+class NoChampion(DriftloopError):
+    """The store names no champion and the step needs one."""
+
+
+class GateRefused(DriftloopError):
+    """The gate refused a candidate and there is no champion to go on with."""
+
+
+class RunFailed(DriftloopError):
+    """A step of a pipeline failed for a reason that is not the user's."""
+
+    exit_code = 1
+
+
+DriftloopError.__module__ = "driftloop"

@@ -1,0 +1,39 @@
+"""Intervals for the proportions that every report shows."""
+
+import math
+
+from pydantic import BaseModel, ConfigDict
+from scipy import stats
+
+
+class Proportion(BaseModel):
+    """A share with its two-sided 95 % interval and the number of cases behind it."""
+
+    model_config = ConfigDict(frozen=True)
+
+    value: float
+    low: float
+    high: float
+    n: int
+
+    def __str__(self) -> str:
+        return f"{self.value:.3f} ({self.low:.3f}-{self.high:.3f}, n={self.n})"
+
+
+def wilson(successes: int, n: int, *, confidence: float = 0.95) -> Proportion:
+    """Wilson's score interval for a binomial proportion (Wilson 1927), which holds its coverage near 0 and 1.
+
+    Args:
+        successes: number of successes, 0 <= successes <= n.
+        n: number of cases, at least 1.
+
+    Raises:
+        ValueError: no cases, or successes outside 0..n.
+    """
+    if n < 1 or not 0 <= successes <= n:
+        raise ValueError(f"wilson: needs 0 <= successes <= n and n >= 1, got {successes} of {n}")
+    z = float(stats.norm.ppf(0.5 + confidence / 2))
+    p = successes / n
+    centre = (p + z * z / (2 * n)) / (1 + z * z / n)
+    half = z * math.sqrt(p * (1 - p) / n + z * z / (4 * n * n)) / (1 + z * z / n)
+    return Proportion(value=p, low=max(0.0, centre - half), high=min(1.0, centre + half), n=n)

@@ -1,0 +1,36 @@
+"""One look for every figure: no pyplot state, no display, one palette."""
+
+from matplotlib import rc_context
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+INK, MUTED = "#1f2933", "#7b8794"
+#: Blue, orange, green, red, violet, grey: distinguishable for colour-blind readers (after Okabe and Ito 2008).
+PALETTE = ("#0072b2", "#e69f00", "#009e73", "#d55e00", "#9467bd", "#7b8794")
+
+STYLE = {
+    "axes.edgecolor": MUTED,
+    "axes.labelcolor": INK,
+    "axes.titlesize": 10,
+    "axes.labelsize": 9,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "grid.color": "#e4e7eb",
+    "grid.linewidth": 0.6,
+    "axes.axisbelow": True,
+    "xtick.color": INK,
+    "ytick.color": INK,
+    "xtick.labelsize": 8,
+    "ytick.labelsize": 8,
+    "legend.fontsize": 8,
+    "legend.frameon": False,
+    "font.family": "DejaVu Sans",
+}
+
+
+def axes(width: float = 6.0, height: float = 3.2, columns: int = 1) -> tuple[Figure, list[Axes]]:
+    """A figure of `columns` axes side by side, in inches and in the reports' style."""
+    with rc_context(STYLE):
+        figure = Figure(figsize=(width, height), layout="constrained")
+        return figure, [figure.add_subplot(1, columns, index + 1) for index in range(columns)]
