@@ -114,5 +114,14 @@ class GateSettings(Settings):
 
 GROUPS: dict[str, type[Settings]] = {
     model.group: model
-    for model in (DataSettings, TrainSettings, DeploySettings, TrafficSettings, MonitorSettings, DriftSettings, RetrainSettings, GateSettings)
+    for model in (
+        DataSettings,
+        TrainSettings,
+        DeploySettings,
+        TrafficSettings,
+        MonitorSettings,
+        DriftSettings,
+        RetrainSettings,
+        GateSettings,
+    )
 }

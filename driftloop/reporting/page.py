@@ -11,7 +11,9 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from matplotlib.figure import Figure
 from PIL import Image
 
-TEMPLATES = Environment(loader=PackageLoader("driftloop.reporting", "templates"), autoescape=True, undefined=StrictUndefined, trim_blocks=True)
+TEMPLATES = Environment(
+    loader=PackageLoader("driftloop.reporting", "templates"), autoescape=True, undefined=StrictUndefined, trim_blocks=True
+)
 
 
 class Page:

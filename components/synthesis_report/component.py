@@ -1,0 +1,49 @@
+"""Theme 8 as a KFP component."""
+
+from kfp import dsl
+from kfp.dsl import HTML, Artifact, Dataset, Input, Model, Output
+
+from driftloop.images import WATCH_IMAGE
+
+
+@dsl.component(base_image=WATCH_IMAGE, install_kfp_package=False)
+def synthesis_report(
+    model: Input[Model],
+    outcome: str,
+    store: str,
+    summary: Output[Artifact],
+    html: Output[HTML],
+    pdf: Output[Artifact],
+    window: Input[Dataset] = None,
+    drift: Input[Artifact] = None,
+    gate: Input[Artifact] = None,
+    version: str = "",
+):
+    """Tell the whole story of a run, and commit the watch record that the next watch starts from.
+
+    Args:
+        model: the champion that was watched; its facts say how it was trained.
+        outcome: what became of the watch: watched, kept or promoted.
+        store: the model's home, where the watch record is written.
+        summary: `summary.json`.
+        html: the report.
+        pdf: the same report for printing.
+        window: the traffic that was watched.
+        drift: the drift evidence.
+        gate: the gate's evidence, where a candidate was judged.
+        version: the version now serving, where one was promoted.
+    """
+    from components.synthesis_report.step import run
+
+    run(
+        model=model.path,
+        outcome=outcome,
+        store=store,
+        summary=summary.path,
+        html=html.path,
+        pdf=pdf.path,
+        window=window.path if window else None,
+        drift=drift.path if drift else None,
+        gate=gate.path if gate else None,
+        version=version,
+    )

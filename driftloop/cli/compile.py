@@ -1,0 +1,39 @@
+"""`driftloop compile`: the pipelines as YAML, as they are submitted to Kubeflow."""
+
+import tempfile
+from pathlib import Path
+
+import typer
+from kfp import compiler
+
+from driftloop.errors import InputError
+from pipelines import PIPELINES
+
+COMPILED = Path("pipelines/compiled")
+
+
+def compile_pipelines(
+    output: Path = typer.Option(COMPILED, help="Folder for <pipeline>.yaml."),
+    check: bool = typer.Option(False, "--check", help="Write nothing; fail when a file there is stale."),
+) -> None:
+    """Write the three pipelines as YAML."""
+    stale = []
+    for name, pipeline in PIPELINES.items():
+        path = output / f"{name}.yaml"
+        fresh = compiled(pipeline)
+        if check:
+            stale += [path] if not path.exists() or path.read_text() != fresh else []
+        else:
+            output.mkdir(parents=True, exist_ok=True)
+            path.write_text(fresh)
+            typer.echo(path)
+    if stale:
+        raise InputError(f"{', '.join(map(str, stale))}: stale; run `driftloop compile` and commit the result")
+
+
+def compiled(pipeline: object) -> str:
+    """The pipeline's YAML."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "pipeline.yaml")
+        compiler.Compiler().compile(pipeline, str(path))
+        return path.read_text()

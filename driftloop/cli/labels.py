@@ -1,0 +1,79 @@
+"""`driftloop labels import`: labels that people give later, into the store."""
+
+from pathlib import Path
+from typing import Annotated
+
+import pandas as pd
+import typer
+
+from driftloop.bundle import DESCRIPTION, ModelDescription
+from driftloop.errors import InputError, NoChampion
+from driftloop.inference.labels import write_labels
+from driftloop.registry import current
+from driftloop.store import open_store
+
+labels = typer.Typer(help="Labels for logged requests.", no_args_is_help=True)
+ORIGINS = ("random", "ranked", "import")
+MAX_BYTES = 64 * 2**20
+
+
+@labels.callback()
+def _labels() -> None:
+    """Labels for logged requests."""
+
+
+@labels.command("import")
+def import_labels(
+    file: Annotated[Path, typer.Argument(help="CSV with the columns request_id and label, and origin where known.")],
+    store: Annotated[str, typer.Option(help="The model's home: a folder or s3://bucket/prefix.")] = "runs/latest/store",
+) -> None:
+    """Import labels, such as a filled-in label_requests.csv.
+
+    Rows whose origin is `random` (the uniform list) count for harm and for the gate; all others only for training.
+    """
+    home = open_store(store)
+    champion = current(home)
+    if champion is None:
+        raise NoChampion(f"{store}: no champion, so no classes to label with; train one with `driftloop run training --store {store}`")
+    model = ModelDescription.model_validate_json(home.read(f"versions/{champion.version}/{DESCRIPTION}"))
+    frame = read_labels_csv(file, model.classes)
+    write_labels(home, frame)
+    counts = frame["origin"].value_counts()
+    typer.echo(f"{len(frame):,} labels imported ({', '.join(f'{count:,} {origin}' for origin, count in counts.items())})")
+
+
+def read_labels_csv(path: Path, classes: list[str]) -> pd.DataFrame:
+    """The labels in a CSV file: request_id, label, origin; rows without a label are left out.
+
+    Raises:
+        InputError: not such a file, too large, a class that the model does not know, or one request labelled in two ways.
+    """
+    try:
+        if path.stat().st_size > MAX_BYTES:
+            raise InputError(f"{path}: larger than {MAX_BYTES // 2**20} MiB; split it")
+        frame = pd.read_csv(path, dtype=str, keep_default_na=False)
+    except OSError as error:
+        raise InputError(f"{path}: {error.strerror}") from None
+    except (ValueError, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: not a CSV file ({' '.join(str(error).split())})") from None
+    missing = {"request_id", "label"} - set(frame.columns)
+    if missing:
+        raise InputError(f"{path}: no column {' and '.join(sorted(missing))}; expected request_id,label and optionally origin")
+    frame = frame.assign(origin=frame["origin"] if "origin" in frame else "import")
+    frame = frame.loc[frame["label"] != "", ["request_id", "label", "origin"]]
+    if frame.empty:
+        raise InputError(f"{path}: no labels in it; fill in the label column with {', '.join(classes)}")
+    _check_values(path, frame, "label", classes)
+    _check_values(path, frame, "origin", list(ORIGINS))
+    frame = frame.drop_duplicates()
+    twice = frame.loc[frame["request_id"].duplicated(), "request_id"]
+    if len(twice):
+        raise InputError(f"{path}: request {twice.iloc[0]} is labelled in two ways; keep one line per request")
+    return frame.reset_index(drop=True)
+
+
+def _check_values(path: Path, frame: pd.DataFrame, column: str, known: list[str]) -> None:
+    wrong = frame.loc[~frame[column].isin(known)]
+    if len(wrong):
+        line = int(wrong.index[0]) + 2  # the header is line 1
+        raise InputError(f"{path}:{line}: {column} {wrong.iloc[0][column]!r} is none of {', '.join(known)}")

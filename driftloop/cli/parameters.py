@@ -1,0 +1,71 @@
+"""What a run is asked to do: `--config` files, then options, then `--set`, all checked before anything starts."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from driftloop.errors import InputError, SettingError
+from pipelines.parameters import check
+
+
+def defaults(pipeline: Any) -> dict[str, Any]:
+    """The parameters of a compiled pipeline and their defaults, in the order of its signature."""
+    inputs = pipeline.component_spec.inputs or {}
+    return {name: spec.default for name, spec in inputs.items()}
+
+
+def collect(pipeline: Any, configs: Sequence[Path], options: dict[str, Any], assignments: Sequence[str]) -> dict[str, Any]:
+    """The parameters of `pipeline` that this run sets itself, checked; the others keep their defaults.
+
+    Args:
+        configs: YAML files of parameters; groups of settings as nested mappings.
+        options: from the command line's own options; None means not given.
+        assignments: `name=value` or `group_config.setting=value`, with values as in YAML.
+
+    Raises:
+        SettingError: anything unknown, of the wrong type or out of range.
+        InputError: a file that cannot be read.
+    """
+    known = defaults(pipeline)
+    asked: dict[str, Any] = {}
+    for path in configs:
+        _merge(asked, _read_yaml(path))
+    _merge(asked, {name: value for name, value in options.items() if value is not None})
+    for assignment in assignments:
+        _merge(asked, _parse(assignment))
+    return {name: check(name, value, known) for name, value in asked.items()}
+
+
+def _merge(into: dict[str, Any], new: dict[str, Any]) -> None:
+    """Later values win; groups are merged setting by setting."""
+    for name, value in new.items():
+        if isinstance(value, dict) and isinstance(into.get(name), dict):
+            into[name] = into[name] | value
+        else:
+            into[name] = value
+
+
+def _parse(assignment: str) -> dict[str, Any]:
+    name, equals, text = assignment.partition("=")
+    if not equals or not name:
+        raise SettingError(f"--set {assignment}: expected name=value, such as data_image_size=96 or train_config.label_smoothing=0.05")
+    try:
+        value = yaml.safe_load(text) if text else ""
+    except yaml.YAMLError:
+        value = text
+    group, dot, setting = name.partition(".")
+    return {group: {setting: value}} if dot else {name: value}
+
+
+def _read_yaml(path: Path) -> dict[str, Any]:
+    try:
+        content = yaml.safe_load(path.read_text())
+    except OSError as error:
+        raise InputError(f"--config {path}: {error.strerror}") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise InputError(f"--config {path}: not YAML ({' '.join(str(error).split())})") from None
+    if not isinstance(content, dict):
+        raise InputError(f"--config {path}: expected parameters as `name: value` lines")
+    return content

@@ -1,0 +1,129 @@
+"""`driftloop run`: check what is asked, run the pipeline, leave a summary whatever happens."""
+
+import os
+import time
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+
+from driftloop.cli import local_backend
+from driftloop.cli.live import StepDisplay
+from driftloop.cli.local_backend import Failure
+from driftloop.cli.outcome import build_summary, print_summary
+from driftloop.cli.parameters import collect, defaults
+from driftloop.cli.run_folder import RUNS, RunFolder
+from driftloop.cli.titles import step_titles
+from driftloop.errors import InputError, RunFailed
+from driftloop.registry import current
+from driftloop.scenarios import parse
+from driftloop.sources import check_source
+from driftloop.store import open_store
+from pipelines import PIPELINES
+
+
+class Pipeline(StrEnum):
+    """What can be run."""
+
+    training = "training"
+    drift_watch = "drift-watch"
+    full_loop = "full-loop"
+
+
+class Backend(StrEnum):
+    """Where a pipeline can be run."""
+
+    local = "local"
+
+
+def run(
+    pipeline: Annotated[Pipeline, typer.Argument(help="Which pipeline.")],
+    source: Annotated[str | None, typer.Option(help="Images: a folder, a zip, digits, synthetic:xray or synthetic:roof.")] = None,
+    drift: Annotated[str | None, typer.Option(help="Drift of the replayed traffic: none, or such as blur+noise:0.6.")] = None,
+    store: Annotated[
+        str | None, typer.Option(help="The model's home: a folder or s3://bucket/prefix. Default: the run's own folder.")
+    ] = None,
+    seed: Annotated[int | None, typer.Option(help="Seed of everything random.")] = None,
+    gpus: Annotated[str | None, typer.Option(help="GPUs for training; 0 trains on the CPU.")] = None,
+    on: Annotated[Backend, typer.Option(help="Where to run.")] = Backend.local,
+    assignments: Annotated[
+        list[str] | None,
+        typer.Option("--set", help="Any parameter or setting: data_image_size=96, train_config.label_smoothing=0.05. Repeatable."),
+    ] = None,
+    config: Annotated[list[Path] | None, typer.Option(help="YAML file of parameters and settings. Repeatable.")] = None,
+    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Show the pipeline's log, too.")] = False,
+) -> None:
+    """Run a pipeline and leave its summary, reports and files in runs/<id>."""
+    chosen = PIPELINES[pipeline.value]
+    options = {"data_source": source, "traffic_drift": drift, "store": store, "seed": seed, "gpus": gpus}
+    asked = collect(chosen, config or [], _known_to(pipeline.value, options, defaults(chosen)), assignments or [])
+    arguments = _located(defaults(chosen) | asked)
+    watches = pipeline is Pipeline.drift_watch
+    if "store" in asked or watches:
+        arguments["store"] = _absolute(asked.get("store", str(RUNS / "latest" / "store")))
+        _check_store(arguments["store"], needs_champion=watches)
+        folder = RunFolder.create(pipeline.value)
+        if "://" not in arguments["store"]:
+            folder.link_store(Path(arguments["store"]))
+    else:
+        folder = RunFolder.create(pipeline.value)
+        arguments["store"] = str(folder.store.absolute())
+    folder.point_latest()
+    _execute(pipeline.value, chosen, arguments, folder, verbose=verbose)
+
+
+def _execute(name: str, pipeline: Any, arguments: dict[str, Any], folder: RunFolder, *, verbose: bool) -> None:
+    """Run, summarise, and fail with one line where a step failed; an interrupted run leaves a summary too."""
+    console = Console(highlight=False)
+    console.print(f"[bold]{name}[/] in {folder.path}", soft_wrap=True)
+    began = time.monotonic()
+    display = StepDisplay(console, step_titles(pipeline))
+    failure: Failure | None = Failure("interrupted", ours=False)
+    try:
+        with display:
+            echo = (lambda line: console.print(line, markup=False, soft_wrap=True)) if verbose else None
+            failure = local_backend.execute(name, arguments, folder, display.show, echo)
+    finally:
+        error = failure.text if failure else None
+        summary = build_summary(folder, name, arguments, time.monotonic() - began, display.seconds, error)
+    if failure is not None:
+        where = f"{display.titles.get(display.failed, display.failed)}: " if display.failed else ""
+        raise (InputError if failure.ours else RunFailed)(f"{where}{failure.text} (log: {folder.log})")
+    print_summary(console, summary, folder)
+
+
+def _known_to(pipeline: str, options: dict[str, Any], known: dict[str, Any]) -> dict[str, Any]:
+    """The options given, after checking that this pipeline has them."""
+    given = {name: value for name, value in options.items() if value is not None}
+    for name in given:
+        if name not in known:
+            flag = {"data_source": "--source", "traffic_drift": "--drift"}[name]
+            raise InputError(f"{flag}: the {pipeline} pipeline has no {name}; it belongs to {_owners(name)}")
+    return given
+
+
+def _owners(name: str) -> str:
+    return " and ".join(pipeline for pipeline, one in PIPELINES.items() if name in defaults(one))
+
+
+def _located(arguments: dict[str, Any]) -> dict[str, Any]:
+    """Check what can be checked at once, and make the source's path absolute: the steps run in other folders."""
+    if "traffic_drift" in arguments:
+        parse(arguments["traffic_drift"])
+    return arguments | ({"data_source": check_source(arguments["data_source"])} if "data_source" in arguments else {})
+
+
+def _absolute(store: str) -> str:
+    return store if "://" in store else str(Path(store).resolve())
+
+
+def _check_store(uri: str, *, needs_champion: bool) -> None:
+    """Say now, and in one line, what would stop the run later."""
+    if needs_champion and "://" not in uri and not Path(uri).exists():
+        raise InputError(f"{os.path.relpath(uri)}: no store there; run `driftloop run full-loop` first, or name one with --store")
+    store = open_store(uri)
+    store.check()
+    if needs_champion and current(store) is None:
+        raise InputError(f"{uri}: this store has no champion to watch; train one with `driftloop run training --store {uri}`")

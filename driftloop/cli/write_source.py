@@ -1,0 +1,17 @@
+"""`driftloop write-source`: the images of a built-in source as a folder, to look at or to change."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from driftloop.sources import write_source
+
+
+def write_source_images(
+    source: Annotated[str, typer.Argument(help="digits, synthetic:xray or synthetic:roof.")],
+    folder: Annotated[Path, typer.Argument(help="Where to write; must be new or empty.")],
+    seed: Annotated[int, typer.Option(help="Seed of the synthetic images.")] = 1,
+) -> None:
+    """Write the images of a built-in source as files, in the layout that --source reads."""
+    typer.echo(write_source(source, folder, seed))

@@ -1,0 +1,66 @@
+"""Where each step runs and what it may use: the one place for GPU, resources, time limits, store credentials and caching.
+
+The local runners ignore what is Kubernetes' own, so that one compiled file serves a laptop and a cluster.
+"""
+
+from dataclasses import dataclass
+
+from kfp import dsl, kubernetes
+
+GPU = "nvidia.com/gpu"
+#: The cluster's secret with the store's credentials, and the ConfigMap with its address; both are made by whoever installs driftloop.
+STORE_SECRET = "driftloop-store"  # noqa: S105 - the name of a secret, not one
+STORE_CONFIG = "driftloop-store"
+MINUTE = 60
+
+
+@dataclass(frozen=True)
+class Needs:
+    """What a step asks for. `cached` steps are pure functions of their inputs; the others read the store's state or the clock."""
+
+    cpu: str
+    memory: str
+    timeout: int
+    cached: bool = True
+    gpu: bool = False
+
+
+NEEDS: dict[str, Needs] = {
+    "source-resolution": Needs("500m", "1Gi", 30 * MINUTE, cached=False),
+    "data-analysis": Needs("1", "4Gi", 120 * MINUTE),
+    "baseline-training": Needs("1", "6Gi", 360 * MINUTE, gpu=True),
+    "model-optimization": Needs("1", "6Gi", 720 * MINUTE, gpu=True),
+    "onnx-deployment": Needs("1", "4Gi", 60 * MINUTE),
+    "traffic-replay": Needs("500m", "2Gi", 60 * MINUTE, cached=False),
+    "production-monitoring": Needs("500m", "2Gi", 30 * MINUTE, cached=False),
+    "drift-detection": Needs("1", "3Gi", 60 * MINUTE),
+    "automated-retraining": Needs("1", "6Gi", 360 * MINUTE, gpu=True),
+    "validation-gate": Needs("1", "3Gi", 60 * MINUTE, cached=False),
+    "model-promotion": Needs("500m", "1Gi", 30 * MINUTE, cached=False),
+    "synthesis-report": Needs("500m", "2Gi", 30 * MINUTE, cached=False),
+}
+
+
+def place(task: dsl.PipelineTask, display_name: str, gpus: object = None) -> dsl.PipelineTask:
+    """Give a task its name in the UI and what its component needs.
+
+    Args:
+        task: of one of the components in NEEDS.
+        display_name: at most about 18 characters fit the UI's boxes.
+        gpus: the pipeline's `gpus` parameter, for steps that can use a GPU; "0" asks for none.
+    """
+    needs = NEEDS[task.component_spec.name]
+    task.set_display_name(display_name).set_caching_options(needs.cached)
+    task.set_cpu_request(needs.cpu).set_memory_request(needs.memory).set_memory_limit(needs.memory).set_cpu_limit("8" if needs.gpu else "4")
+    kubernetes.set_timeout(task, needs.timeout)
+    kubernetes.use_secret_as_env(
+        task, secret_name=STORE_SECRET, secret_key_to_env={"accesskey": "AWS_ACCESS_KEY_ID", "secretkey": "AWS_SECRET_ACCESS_KEY"}
+    )
+    kubernetes.use_config_map_as_env(
+        task, config_map_name=STORE_CONFIG, config_map_key_to_env={"endpoint": "AWS_ENDPOINT_URL", "region": "AWS_REGION"}
+    )
+    if needs.gpu:
+        task.set_accelerator_type(GPU).set_accelerator_limit(gpus)
+        kubernetes.add_toleration(task, key=GPU, operator="Exists", effect="NoSchedule")
+        kubernetes.empty_dir_mount(task, volume_name="shared-memory", mount_path="/dev/shm", medium="Memory", size_limit="1Gi")  # noqa: S108
+    return task

@@ -1,0 +1,111 @@
+"""The committed YAML is what the code compiles to, and has the structure that a cluster and its users rely on."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from driftloop import __version__
+from driftloop.cli.compile import COMPILED, compiled
+from pipelines import PIPELINES
+from pipelines.parameters import PARAMETERS
+from pipelines.placement import GPU, NEEDS
+
+NAMES = list(PIPELINES)
+TRAINING = ["baseline-training", "model-optimization", "automated-retraining"]
+
+
+def documents(name: str) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The pipeline spec and its Kubernetes part."""
+    spec, platform = yaml.safe_load_all((COMPILED / f"{name}.yaml").read_text())
+    return spec, platform["platforms"]["kubernetes"]["deploymentSpec"]["executors"]
+
+
+def tasks(spec: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """Every task of every (nested) graph, by graph and task name."""
+    graphs = {"root": spec["root"]} | {name: one for name, one in spec["components"].items() if "dag" in one}
+    return {f"{graph}/{name}": task for graph, one in graphs.items() for name, task in one["dag"]["tasks"].items()}
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_committed_yaml_is_fresh(name: str) -> None:
+    assert (COMPILED / f"{name}.yaml").read_text() == compiled(PIPELINES[name]), "run `make compile` and commit the result"
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_images_are_ours_and_named_by_the_release(name: str) -> None:
+    spec, _ = documents(name)
+    images = {one["container"]["image"] for one in spec["deploymentSpec"]["executors"].values()}
+    assert images <= {f"driftloop-train:{__version__}", f"driftloop-watch:{__version__}"}
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_task_has_a_timeout_requests_and_limits(name: str) -> None:
+    spec, platform = documents(name)
+    for label, executor in spec["deploymentSpec"]["executors"].items():
+        resources = executor["container"]["resources"]
+        assert {"resourceCpuRequest", "resourceCpuLimit", "resourceMemoryRequest", "resourceMemoryLimit"} <= resources.keys(), label
+        assert platform[label]["activeDeadlineSeconds"] > 0, label
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_only_training_steps_ask_for_a_gpu_and_its_number_is_a_parameter(name: str) -> None:
+    spec, platform = documents(name)
+    for label, executor in spec["deploymentSpec"]["executors"].items():
+        accelerator = executor["container"]["resources"].get("accelerator")
+        trains = any(label.startswith(f"exec-{step}") for step in TRAINING)
+        assert (accelerator is not None) == trains, label
+        if accelerator:
+            assert accelerator["resourceType"] == GPU
+            assert re.fullmatch(r"\{\{\$\.inputs\.parameters\['.*gpus'\]\}\}", accelerator["resourceCount"])
+            assert {"key": GPU, "operator": "Exists", "effect": "NoSchedule"} in platform[label]["tolerations"]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_credentials_are_references_and_nothing_secret_is_inside(name: str) -> None:
+    text = (COMPILED / f"{name}.yaml").read_text()
+    _, platform = documents(name)
+    for label, one in platform.items():
+        assert {entry["secretName"] for entry in one["secretAsEnv"]} == {"driftloop-store"}, label
+    assert not re.search(r"(?i)(minioadmin|aws_secret_access_key\s*[:=]\s*\S|password\s*[:=])", text.replace("envVar: AWS_SECRET_ACCESS_KEY", ""))
+
+
+@pytest.mark.parametrize("name", ["drift-watch", "full-loop"])
+def test_the_branches_are_named_ifs_and_every_leaf_ends_with_the_report(name: str) -> None:
+    spec, _ = documents(name)
+    everything = tasks(spec)
+    conditions = {task["taskInfo"]["name"]: task for task in everything.values() if "condition" in task.get("triggerPolicy", {})}
+    assert conditions.keys() == {"drifted: retrain", "no retraining", "better: promote", "keep champion"}
+    reports = [task for task in everything.values() if task["taskInfo"]["name"] == "8 report"]
+    assert len(reports) == 3
+    assert not [key for key, task in everything.items() if key.startswith("root/") and task["taskInfo"]["name"] == "8 report"]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_steps_that_read_the_store_or_the_clock_are_never_cached(name: str) -> None:
+    spec, _ = documents(name)
+    for key, task in tasks(spec).items():
+        component = re.sub(r"-\d+$", "", task["componentRef"]["name"].removeprefix("comp-"))
+        if component in NEEDS:
+            assert bool(task["cachingOptions"].get("enableCache")) == NEEDS[component].cached, key
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_description_explains_every_parameter(name: str) -> None:
+    spec, _ = documents(name)
+    for parameter in spec["root"]["inputDefinitions"]["parameters"]:
+        assert f"- {parameter}: " in spec["pipelineInfo"]["description"]
+        assert parameter in PARAMETERS or parameter.endswith("_config")
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_names_fit_the_boxes_of_the_ui(name: str) -> None:
+    spec, _ = documents(name)
+    for task in tasks(spec).values():
+        assert len(task["taskInfo"]["name"]) <= 18
+
+
+def test_there_is_nothing_else_among_the_compiled_files() -> None:
+    assert {path.stem for path in Path(COMPILED).iterdir()} == set(NAMES)

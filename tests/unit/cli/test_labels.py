@@ -1,0 +1,47 @@
+"""A CSV of labels is taken only when every line of it can be."""
+
+from pathlib import Path
+
+import pytest
+
+from driftloop.cli.labels import read_labels_csv
+from driftloop.errors import InputError
+
+CLASSES = ["NORMAL", "PNEUMONIA"]
+
+
+def write(tmp_path: Path, text: str) -> Path:
+    path = tmp_path / "labels.csv"
+    path.write_text(text)
+    return path
+
+
+def test_labels_without_an_origin_are_imports(tmp_path: Path) -> None:
+    frame = read_labels_csv(write(tmp_path, "request_id,label\na,NORMAL\nb,PNEUMONIA\n"), CLASSES)
+    assert frame.to_dict("list") == {"request_id": ["a", "b"], "label": CLASSES, "origin": ["import", "import"]}
+
+
+def test_requests_that_nobody_labelled_yet_are_left_out(tmp_path: Path) -> None:
+    frame = read_labels_csv(write(tmp_path, "request_id,origin,label\na,random,NORMAL\nb,ranked,\n"), CLASSES)
+    assert frame["request_id"].tolist() == ["a"]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("request_id,class\na,NORMAL\n", "no column label"),
+        ("request_id,label\na,NORMAL\nb,FLU\n", r"labels.csv:3: label 'FLU' is none of NORMAL, PNEUMONIA"),
+        ("request_id,label,origin\na,NORMAL,guess\n", r"origin 'guess' is none of random, ranked, import"),
+        ("request_id,label\na,NORMAL\na,PNEUMONIA\n", "request a is labelled in two ways"),
+        ("request_id,label\na,\n", "no labels in it"),
+        ("", "not a CSV file"),
+    ],
+)
+def test_bad_files_are_refused_with_one_line(tmp_path: Path, text: str, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        read_labels_csv(write(tmp_path, text), CLASSES)
+
+
+def test_a_missing_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="No such file"):
+        read_labels_csv(tmp_path / "none.csv", CLASSES)

@@ -1,0 +1,66 @@
+"""What a run is asked to do is collected from files, options and --set, in this order, and checked."""
+
+from pathlib import Path
+
+import pytest
+
+from driftloop.cli.parameters import collect, defaults
+from driftloop.errors import InputError, SettingError
+from pipelines import PIPELINES
+
+LOOP = PIPELINES["full-loop"]
+
+
+def test_later_sources_win_and_groups_merge(tmp_path: Path) -> None:
+    config = tmp_path / "config.yaml"
+    config.write_text("seed: 5\ndata_image_size: 96\ndata_config: {val_share: 0.2, workers: 1}\n")
+    asked = collect(LOOP, [config], {"seed": 6, "data_source": None}, ["data_config.workers=2", "train_epochs=3"])
+    assert asked == {"seed": 6, "data_image_size": 96, "data_config": {"val_share": 0.2, "workers": 2}, "train_epochs": 3}
+
+
+def test_every_pipeline_default_passes_its_own_checks() -> None:
+    for pipeline in PIPELINES.values():
+        known = defaults(pipeline)
+        assert collect(pipeline, [], known, []) == known
+
+
+@pytest.mark.parametrize(
+    ("assignment", "message"),
+    [
+        ("data_imagesize=96", r"did you mean data_image_size\?"),
+        ("data_config.val_shar=0.2", r"did you mean data_config\.val_share\?"),
+        ("data_image_size=9", r"data_image_size: 9 is outside 32..512"),
+        ("data_image_size=96.5", r"data_image_size: 96.5 is not a whole number"),
+        ("drift_alpha=lots", r"drift_alpha: 'lots' is not a number"),
+        ("gpus=some", r"gpus: 'some' is not a whole number"),
+        ("data_config=5", r"data_config: 5 is not a group of settings"),
+        ("seed", r"--set seed: expected name=value"),
+        ("drift_alpha=.nan", r"drift_alpha: nan is outside"),
+    ],
+)
+def test_a_bad_assignment_gets_one_line_that_says_how_to_mend_it(assignment: str, message: str) -> None:
+    with pytest.raises(SettingError, match=message) as raised:
+        collect(LOOP, [], {}, [assignment])
+    assert "\n" not in str(raised.value)
+
+
+def test_gpus_stay_text_as_kfp_wants_them() -> None:
+    assert collect(LOOP, [], {}, ["gpus=0"]) == {"gpus": "0"}
+
+
+@pytest.mark.parametrize("content", ["- a\n- b\n", "a: [", "5"])
+def test_a_config_file_that_is_no_mapping_is_refused(tmp_path: Path, content: str) -> None:
+    config = tmp_path / "config.yaml"
+    config.write_text(content)
+    with pytest.raises(InputError, match="--config"):
+        collect(LOOP, [config], {}, [])
+
+
+def test_a_missing_config_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="No such file"):
+        collect(LOOP, [tmp_path / "none.yaml"], {}, [])
+
+
+def test_the_committed_configs_are_valid() -> None:
+    for path in sorted(Path("configs").glob("*.yaml")):
+        assert collect(LOOP, [path], {}, []), path
