@@ -1,0 +1,161 @@
+"""`driftloop models`: the versions in a store, and which of them serves."""
+
+import json
+import tempfile
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from driftloop import registry
+from driftloop.cli.models_diff import differences
+from driftloop.errors import InputError, IntegrityError, NoChampion, NotFound
+from driftloop.registry import Champion
+from driftloop.store import Store, open_store
+
+models = typer.Typer(name="models", help="List, compare, verify, promote and roll back the versions in a store.", no_args_is_help=True)
+
+StoreOption = Annotated[str, typer.Option("--store", help="The model's home: a folder or s3://bucket/prefix.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
+ReasonOption = Annotated[str, typer.Option("--reason", help="Why, in one line; kept in the history.")]
+Version = Annotated[str, typer.Argument(help="The version's number.")]
+VersionOrChampion = Annotated[str, typer.Argument(help="The version's number; the champion where it is left out.", show_default=False)]
+DEFAULT_STORE = "runs/latest/store"
+
+
+@models.command(name="list")
+def list_versions(store: StoreOption = DEFAULT_STORE, as_json: JsonOption = False) -> None:
+    """The versions, oldest first, and which of them serves."""
+    home = _open(store)
+    champion = registry.current(home)
+    versions = registry.versions(home)
+    if as_json:
+        _print_json({"store": home.uri, "champion": _pointer(champion), "versions": [version.model_dump() for version in versions]})
+        return
+    table = _table("version", "", "registered", "accuracy (clean)", "dataset", "parent", "run", "MB")
+    for version in versions:
+        serves = "serves" if champion is not None and champion.version == version.version else ""
+        accuracy, size = str(version.accuracy or "-"), f"{version.bytes / 1e6:.1f}"
+        lineage = version.dataset[:12], version.parent or "-", version.run or "-"
+        _add(table, version.version, serves, _minute(version.registered_at), accuracy, *lineage, size)
+    Console().print(table)
+
+
+@models.command()
+def show(version: VersionOrChampion = "", store: StoreOption = DEFAULT_STORE, as_json: JsonOption = False) -> None:
+    """One version in full: lineage, accuracy, files, and every move of the pointer to it or away from it."""
+    home = _open(store)
+    champion = registry.current(home)
+    info = registry.version_info(home, version or _champion(home, champion))
+    moves = [move for move in (champion.history if champion else []) if info.version in (move.version, move.before)]
+    if as_json:
+        serves = champion is not None and champion.version == info.version
+        _print_json(info.model_dump() | {"serves": serves, "history": [move.model_dump() for move in moves]})
+        return
+    table = _table(f"version {info.version}", "")
+    for name, value in info.model_dump(exclude={"version", "files", "accuracy"}).items():
+        _add(table, name, str("-" if value in (None, "") else value))
+    _add(table, "accuracy", str(info.accuracy or "-"))
+    _add(table, "files", "\n".join(f"{digest[:12]}  {name}" for name, digest in info.files.items()))
+    for move in moves:
+        who = "a person" if move.by_person else "a run"
+        _add(table, _minute(move.at), f"{move.action} {move.before or '(none)'} -> {move.version} by {who}: {move.reason}")
+    Console().print(table)
+
+
+@models.command()
+def diff(one: Version, other: Version, store: StoreOption = DEFAULT_STORE, as_json: JsonOption = False) -> None:
+    """What differs between two versions: description, training, metrics, files."""
+    home = _open(store)
+    changed = differences(home, one, other)
+    if as_json:
+        _print_json({"versions": [one, other], "differences": {name: list(pair) for name, pair in changed.items()}})
+        return
+    table = _table("", f"version {one}", f"version {other}")
+    for name, pair in changed.items():
+        _add(table, name, *("-" if value is None else str(value) for value in pair))
+    Console().print(table)
+
+
+@models.command()
+def verify(version: VersionOrChampion = "", store: StoreOption = DEFAULT_STORE, as_json: JsonOption = False) -> None:
+    """Read every file of a version and check it against SHA256SUMS."""
+    home = _open(store)
+    version = version or _champion(home, registry.current(home))
+    info = registry.version_info(home, version)
+    with tempfile.TemporaryDirectory() as directory:
+        try:
+            registry.download(home, version, directory)
+        except (IntegrityError, NotFound) as damage:
+            raise IntegrityError(f"{home.uri}: version {version} is damaged: {str(damage).replace(directory + '/', '')}") from None
+    if as_json:
+        _print_json({"version": version, "intact": True, "files": info.files})
+        return
+    Console().print(f"version {version}: {len(info.files)} files, {info.bytes / 1e6:.1f} MB, all as in SHA256SUMS")
+
+
+@models.command()
+def promote(
+    version: Version, reason: ReasonOption = "promoted by hand", store: StoreOption = DEFAULT_STORE, as_json: JsonOption = False
+) -> None:
+    """Let a version serve, by a person's decision: no gate is asked."""
+    home = _open(store)
+    champion = registry.current(home)
+    now = registry.promote(home, version, expected=champion.version if champion else None, reason=reason, by_person=True)
+    _say_who_serves(now, as_json)
+
+
+@models.command()
+def rollback(reason: ReasonOption, store: StoreOption = DEFAULT_STORE, as_json: JsonOption = False) -> None:
+    """Let the version before the champion serve again."""
+    home = _open(store)
+    _say_who_serves(registry.rollback(home, reason=reason), as_json)
+
+
+def _open(uri: str) -> Store:
+    if "://" not in uri and not Path(uri).expanduser().exists():
+        raise InputError(f"{uri}: no store there; name one with --store, or make one with `driftloop run full-loop`")
+    home = open_store(uri)
+    home.check()
+    return home
+
+
+def _champion(home: Store, champion: Champion | None) -> str:
+    if champion is None:
+        raise NoChampion(f"{home.uri}: no champion; name a version, see `driftloop models list --store {home.uri}`")
+    return champion.version
+
+
+def _say_who_serves(champion: Champion, as_json: bool) -> None:
+    if as_json:
+        _print_json(_pointer(champion))
+        return
+    before = f"; a rollback returns to version {champion.previous}" if champion.previous else ""
+    Console(soft_wrap=True).print(f"version {champion.version} serves{before}")
+
+
+def _pointer(champion: Champion | None) -> dict[str, Any] | None:
+    return champion.model_dump(exclude={"nonce"}) if champion else None
+
+
+def _minute(time: str) -> str:
+    return time[:16].replace("T", " ")
+
+
+def _table(*columns: str) -> Table:
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for column in columns:
+        table.add_column(column, overflow="fold")
+    return table
+
+
+def _add(table: Table, *cells: str) -> None:
+    """A row of plain text: brackets in it are no markup."""
+    table.add_row(*(escape(cell) for cell in cells))
+
+
+def _print_json(content: Any) -> None:
+    typer.echo(json.dumps(content, indent=1))

@@ -1,0 +1,18 @@
+"""The registry: immutable numbered versions in the store, and the pointer to the one that serves."""
+
+from driftloop.registry.champion import Champion, Change, current, promote, rollback
+from driftloop.registry.versions import VersionInfo, description, download, register, version_info, versions
+
+__all__ = [
+    "Champion",
+    "Change",
+    "VersionInfo",
+    "current",
+    "description",
+    "download",
+    "promote",
+    "register",
+    "rollback",
+    "version_info",
+    "versions",
+]

@@ -1,0 +1,34 @@
+"""From a store's URI to the store."""
+
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+from driftloop.errors import StoreError
+from driftloop.store.interface import Store
+from driftloop.store.local import LocalStore
+
+
+def open_store(uri: str) -> Store:
+    """The store at `uri`; nothing is created or contacted before its first use.
+
+    Args:
+        uri: `s3://bucket/prefix`, a folder's path, or `file:///folder`. For S3 the endpoint and the credentials come from
+            AWS_ENDPOINT_URL (or AWS_ENDPOINT_URL_S3), AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_SESSION_TOKEN and AWS_REGION.
+
+    Raises:
+        StoreError: not such a URI, or S3 without credentials in the environment.
+    """
+    scheme, separator, rest = uri.partition("://")
+    if not separator:
+        if not uri.strip():
+            raise StoreError("the store's URI is empty; give a folder or s3://bucket/prefix")
+        return LocalStore(Path(uri).expanduser())
+    if scheme == "s3":
+        # Imported here: a local store need not wait for the client library.
+        from driftloop.store.s3 import S3Store
+
+        bucket, _, prefix = rest.partition("/")
+        return S3Store(bucket, prefix)
+    if scheme == "file" and not urlsplit(uri).netloc:
+        return LocalStore(Path(unquote(urlsplit(uri).path)))
+    raise StoreError(f"{uri}: not a store; give a folder or s3://bucket/prefix (for MinIO also s3://, with AWS_ENDPOINT_URL set)")

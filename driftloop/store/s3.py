@@ -1,0 +1,238 @@
+"""A store in an S3 bucket; MinIO is the reference server.
+
+Conditional writes are presigned PUTs sent with `If-None-Match: *` or `If-Match: <tag>`, since the client's own `put_object` takes no
+such header. A request whose answer was lost may have taken effect: a conditional write that is repeated after such a fault and then
+refused is settled by reading the object back. Racing writers are told apart by their content, so that needs a nonce.
+"""
+
+import base64
+import contextlib
+import hashlib
+import itertools
+import re
+import secrets
+from collections.abc import Callable, Iterator
+from datetime import timedelta
+from io import BytesIO
+from pathlib import Path
+from typing import TypeVar
+
+import urllib3
+from minio.error import S3Error, ServerError
+
+from driftloop.errors import Conflict, NotFound, StoreError
+from driftloop.store.interface import ObjectInfo
+from driftloop.store.keys import cannot_follow, checked
+from driftloop.store.retrying import PATIENCE_S, persist
+from driftloop.store.s3_connection import connect, endpoint
+from driftloop.store.s3_faults import CLIENT_FAULTS, NoBucket, explained
+
+#: Above this size uploads go in parts, three at a time.
+PART_BYTES = 16 << 20
+CHUNK_BYTES = 1 << 20
+LIST_PAGE = 1000
+#: A person waits for `check`: it gives up sooner than a running step does.
+CHECK_PATIENCE_S = 3.0
+SIGNATURE_LIFETIME = timedelta(minutes=10)
+
+BUCKET_NAME = re.compile("[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
+Answer = TypeVar("Answer")
+
+
+class S3Store:
+    """See `Store`. Nothing is contacted before the first use.
+
+    A bucket that does not exist reads like an empty store, and the first write creates it where the credentials allow that; a person
+    without that right reads who must create it.
+    """
+
+    def __init__(self, bucket: str, prefix: str = "", *, patience_s: float = PATIENCE_S) -> None:
+        prefix = prefix.strip("/")
+        self.uri = f"s3://{bucket}/{prefix}".rstrip("/")
+        if not BUCKET_NAME.fullmatch(bucket) or ".." in bucket:
+            raise StoreError(f"s3://{bucket}: not a bucket's name (3 to 63 of a-z, 0-9, '-', '.'); write s3://bucket/prefix")
+        self._bucket = bucket
+        self._prefix = f"{checked(prefix)}/" if prefix else ""
+        self._patience_s = patience_s
+        self._server = endpoint()
+        self._client, self._connections = connect(self.uri)
+
+    def read(self, key: str) -> bytes:
+        """See `Store.read`."""
+        return self.read_tagged(key)[0]
+
+    def read_tagged(self, key: str) -> tuple[bytes, str]:
+        """See `Store.read_tagged`. The tag is the object's ETag."""
+
+        def attempt(_: bool) -> tuple[bytes, str]:
+            with self._response(key) as response:
+                return response.read(), response.headers["etag"].strip('"')
+
+        return self._persist(attempt, key)
+
+    def create(self, key: str, data: bytes) -> str:
+        """See `Store.create`."""
+        return self._write_if(key, data, {"If-None-Match": "*"}, "exists already")
+
+    def replace(self, key: str, data: bytes, tag: str) -> str:
+        """See `Store.replace`."""
+        return self._write_if(key, data, {"If-Match": f'"{tag}"'}, "changed since it was read")
+
+    def put(self, key: str, data: bytes) -> None:
+        """See `Store.put`."""
+        self._write(lambda _: self._client.put_object(self._bucket, self._name(key), BytesIO(data), len(data), part_size=PART_BYTES), key)
+
+    def upload(self, key: str, path: str | Path) -> None:
+        """See `Store.upload`. In memory are at most a handful of parts of 16 MiB."""
+
+        def attempt(_: bool) -> None:
+            with open(path, "rb") as stream:
+                self._client.put_object(self._bucket, self._name(key), stream, Path(path).stat().st_size, part_size=PART_BYTES)
+
+        self._write(attempt, key)
+
+    def download(self, key: str, path: str | Path) -> None:
+        """See `Store.download`."""
+        target = Path(path)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        partial = target.with_name(f".{target.name}.{secrets.token_hex(4)}")
+
+        def attempt(_: bool) -> None:
+            with self._response(key) as response, open(partial, "wb") as stream:
+                for chunk in response.stream(CHUNK_BYTES):
+                    stream.write(chunk)
+
+        try:
+            self._persist(attempt, key)
+            partial.replace(target)
+        finally:
+            partial.unlink(missing_ok=True)
+
+    def exists(self, key: str) -> bool:
+        """See `Store.exists`."""
+        try:
+            self._persist(lambda _: self._client.stat_object(self._bucket, self._name(key)), key)
+        except NotFound:
+            return False
+        return True
+
+    def list(self, prefix: str = "", after: str = "") -> Iterator[ObjectInfo]:
+        """See `Store.list`. Each page is asked for, and retried, by itself."""
+        # MinIO finds nothing when the key to start after lies outside the prefix.
+        if cannot_follow(prefix, after):
+            return
+        after = after if after.startswith(prefix) else ""
+        while True:
+            page = self._page(prefix, after, self._patience_s)
+            yield from page
+            if len(page) < LIST_PAGE:
+                return
+            after = page[-1].key
+
+    def delete(self, key: str) -> None:
+        """See `Store.delete`."""
+        with contextlib.suppress(NoBucket):
+            self._persist(lambda _: self._client.remove_object(self._bucket, self._name(key)), key)
+
+    def check(self) -> None:
+        """See `Store.check`. A bucket that is missing is no reason: the first write creates it."""
+        self._page("", "", CHECK_PATIENCE_S)
+
+    def _name(self, key: str) -> str:
+        return self._prefix + checked(key)
+
+    @contextlib.contextmanager
+    def _response(self, key: str) -> Iterator[urllib3.BaseHTTPResponse]:
+        """The open answer to a GET, which is given back to the pool in the end, or closed where it was not read to its end."""
+        response = self._client.get_object(self._bucket, self._name(key))
+        try:
+            yield response
+        except BaseException:
+            response.close()
+            raise
+        finally:
+            response.release_conn()
+
+    def _page(self, prefix: str, after: str, patience_s: float) -> tuple[ObjectInfo, ...]:
+        def attempt(_: bool) -> tuple[ObjectInfo, ...]:
+            start = self._prefix + after if after else None
+            found = self._client.list_objects(self._bucket, self._prefix + prefix, recursive=True, start_after=start)
+            return tuple(
+                ObjectInfo(o.object_name.removeprefix(self._prefix), o.size, o.last_modified) for o in itertools.islice(found, LIST_PAGE)
+            )
+
+        try:
+            return self._persist(attempt, patience_s=patience_s)
+        except NoBucket:
+            return ()
+
+    def _write_if(self, key: str, data: bytes, condition: dict[str, str], otherwise: str) -> str:
+        """A conditional PUT; its tag, or `Conflict` with `otherwise`."""
+
+        def attempt(retried: bool) -> str:
+            try:
+                return self._put(key, data, condition)
+            except Conflict:
+                tag = self._own_tag(key, data) if retried else None
+                if tag is None:
+                    raise Conflict(f"{self.uri}/{key}: {otherwise}") from None
+                return tag
+
+        return self._write(attempt, key)
+
+    def _put(self, key: str, data: bytes, condition: dict[str, str]) -> str:
+        """One conditional PUT; its tag. Raises `Conflict` when the condition does not hold."""
+        name = self._name(key)
+        url = self._client.get_presigned_url("PUT", self._bucket, name, expires=SIGNATURE_LIFETIME)
+        digest = base64.b64encode(hashlib.md5(data, usedforsecurity=False).digest()).decode()
+        response = self._connections.urlopen("PUT", url, body=data, headers=condition | {"Content-MD5": digest})
+        if response.status == 200:
+            return response.headers["etag"].strip('"')
+        fault = S3Error.fromxml(response) if response.data else ServerError("", response.status)
+        missing = isinstance(fault, S3Error) and fault.code == "NoSuchKey"
+        if response.status == 412 or missing:
+            raise Conflict(key)
+        raise fault
+
+    def _own_tag(self, key: str, data: bytes) -> str | None:
+        """The object's tag where it holds just our bytes: then a write whose answer was lost has won."""
+        try:
+            with self._response(key) as response:
+                return response.headers["etag"].strip('"') if response.read() == data else None
+        except S3Error as fault:
+            if fault.code == "NoSuchKey":
+                return None
+            raise
+
+    def _write(self, attempt: Callable[[bool], Answer], key: str) -> Answer:
+        """Like `_persist`, and creates the bucket when it turns out to be missing."""
+        try:
+            return self._persist(attempt, key)
+        except NoBucket as missing:
+            self._create_bucket(missing)
+            return self._persist(attempt, key)
+
+    def _create_bucket(self, missing: NoBucket) -> None:
+        def attempt(_: bool) -> None:
+            try:
+                self._client.make_bucket(self._bucket)
+            except S3Error as fault:
+                if fault.code == "AccessDenied":
+                    raise StoreError(f"{missing}; these credentials may not") from None
+                # Another writer was faster, or our own request took effect before its answer was lost.
+                if fault.code not in ("BucketAlreadyOwnedByYou", "BucketAlreadyExists"):
+                    raise
+
+        self._persist(attempt)
+
+    def _persist(self, attempt: Callable[[bool], Answer], key: str = "", patience_s: float | None = None) -> Answer:
+        """`persist`, with the client's errors explained."""
+
+        def explaining(retried: bool) -> Answer:
+            try:
+                return attempt(retried)
+            except CLIENT_FAULTS as fault:
+                what = f"{self.uri}/{key}" if key else self.uri
+                raise explained(fault, what=what, server=self._server, bucket=self._bucket) from None
+
+        return persist(explaining, patience_s=self._patience_s if patience_s is None else patience_s)

@@ -1,0 +1,76 @@
+"""What went wrong with a request to S3, in one line that says how to mend it; or that it may pass by itself."""
+
+from xml.etree.ElementTree import ParseError
+
+from minio.error import InvalidResponseError, MinioException, S3Error, ServerError
+from urllib3.exceptions import HTTPError, SSLError
+from urllib3.exceptions import TimeoutError as HttpTimeout
+
+from driftloop.errors import NotFound, StoreError
+from driftloop.store.retrying import TransientFault
+
+#: What the client can raise for a fault of the network or of the server.
+CLIENT_FAULTS = (MinioException, HTTPError, ParseError, ConnectionError, TimeoutError)
+#: 409 is how S3 answers a conditional write that ran into another one: neither has won yet.
+PASSING_STATUS = frozenset({408, 409, 425, 429, 500, 502, 503, 504})
+PASSING_CODES = frozenset({"RequestTimeout", "SlowDown", "InternalError", "ServiceUnavailable"})
+REFUSED_KEY = frozenset(
+    {"InvalidAccessKeyId", "SignatureDoesNotMatch", "InvalidToken", "ExpiredToken", "TokenRefreshRequired", "AuthorizationHeaderMalformed"}
+)
+
+
+class NoBucket(NotFound):
+    """The bucket does not exist (yet)."""
+
+
+def explained(fault: Exception, *, what: str, server: str, bucket: str) -> Exception:
+    """The error to raise for `fault`: a `TransientFault` for one that may pass, else a `StoreError` (`NotFound`, `NoBucket`).
+
+    Args:
+        fault: one of `CLIENT_FAULTS`.
+        what: the URI of the object or of the store, with which the line begins.
+        server: the endpoint's URL.
+        bucket: the bucket's name.
+    """
+    if isinstance(fault, S3Error):
+        return _answered(fault.code or "", fault.message or "", getattr(fault.response, "status", 0), what, server, bucket)
+    if isinstance(fault, ServerError):
+        return _answered("", str(fault), fault.status_code, what, server, bucket)
+    if isinstance(fault, InvalidResponseError) and int(fault._code) in PASSING_STATUS:
+        return TransientFault(f"{what}: {server} answers {fault._code}")
+    if isinstance(fault, InvalidResponseError | ParseError):
+        return StoreError(f"{what}: {server} does not answer like an S3 server; check AWS_ENDPOINT_URL")
+    if isinstance(fault, SSLError) and any(sign in str(fault) for sign in ("CERTIFICATE_VERIFY_FAILED", "WRONG_VERSION_NUMBER")):
+        return StoreError(
+            f"{what}: no trusted TLS connection to {server}; name the server's CA in AWS_CA_BUNDLE, or check http/https in AWS_ENDPOINT_URL"
+        )
+    return TransientFault(f"{what}: cannot reach {server} ({_cause(fault)}); check AWS_ENDPOINT_URL and that the server runs")
+
+
+def _answered(code: str, message: str, status: int, what: str, server: str, bucket: str) -> Exception:
+    """The error for a request that the server did answer."""
+    if code == "NoSuchBucket":
+        return NoBucket(f"{what}: there is no bucket {bucket!r} on {server}; check its name, or create it")
+    if status in PASSING_STATUS or code in PASSING_CODES:
+        return TransientFault(f"{what}: {server} answers {status} {code}".rstrip())
+    if code == "NoSuchKey" or status == 404:
+        return NotFound(f"{what}: no such object")
+    if code in REFUSED_KEY:
+        return StoreError(f"{what}: {server} refuses the credentials ({code}); check AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY")
+    if status in (401, 403):
+        return StoreError(
+            f"{what}: {server} denies access ({code or status}); check AWS_ACCESS_KEY_ID and what it may do in bucket {bucket!r}"
+        )
+    if status == 507:
+        return StoreError(f"{what}: {server} has no room left; free some space there")
+    return StoreError(f"{what}: {server} answers {status} {code} {message}".strip() + "; check AWS_ENDPOINT_URL and AWS_REGION")
+
+
+def _cause(fault: Exception) -> str:
+    """The few words that matter of a connection's error."""
+    # Looked for first: urllib3 counts a refused connection among the time-outs.
+    text = str(fault)
+    for sign in ("Connection refused", "Failed to resolve", "No route to host", "Network is unreachable", "Connection reset"):
+        if sign in text:
+            return sign.lower()
+    return "no answer in time" if isinstance(fault, HttpTimeout | TimeoutError) else "the connection broke"

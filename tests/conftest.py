@@ -1,0 +1,39 @@
+"""What tests of every part share: stores, the local folder and a real S3 server."""
+
+import secrets
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from driftloop.store import Store, open_store
+from tests.minio_server import MinioServer
+
+
+@pytest.fixture(scope="session")
+def minio_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MinioServer]:
+    """A MinIO server of this test session; skipped where none can be had, except in CI."""
+    server = MinioServer(tmp_path_factory.mktemp("minio") / "data")
+    server.start()
+    yield server
+    server.kill()
+
+
+@pytest.fixture
+def s3_uri(minio_server: MinioServer, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The URI of a new, empty store on the MinIO server, with the AWS_* variables set for it."""
+    for name, value in minio_server.environment.items():
+        monkeypatch.setenv(name, value)
+    return f"s3://driftloop-tests/{secrets.token_hex(6)}"
+
+
+@pytest.fixture(params=["local", "s3"])
+def store_uri(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """The URI of a new, empty store, once of each kind."""
+    return str(tmp_path / "store") if request.param == "local" else request.getfixturevalue("s3_uri")
+
+
+@pytest.fixture
+def store(store_uri: str) -> Store:
+    """A new, empty store, once of each kind."""
+    return open_store(store_uri)

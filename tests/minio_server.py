@@ -1,0 +1,104 @@
+"""A real MinIO server for the tests: found, or built from its sources, or run in Docker; on a free port, with data of its own."""
+
+import os
+import secrets
+import shutil
+import signal
+import socket
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+import urllib3
+
+BUILT = Path.home() / ".cache" / "driftloop" / "bin"
+IMAGE = "minio/minio:RELEASE.2025-09-07T16-13-09Z"
+START_TIMEOUT_S = 60
+
+
+class MinioServer:
+    """A server with random credentials; `kill` and `start` again keep its port and its data."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.access_key = secrets.token_hex(8)
+        self.secret_key = secrets.token_hex(16)
+        self.port = _free_port()
+        self.endpoint = f"http://127.0.0.1:{self.port}"
+        self._container = f"driftloop-test-{secrets.token_hex(4)}"
+        self._binary = _binary()
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """The variables by which a client finds the server."""
+        return {
+            "AWS_ENDPOINT_URL": self.endpoint,
+            "AWS_ACCESS_KEY_ID": self.access_key,
+            "AWS_SECRET_ACCESS_KEY": self.secret_key,
+            "AWS_REGION": "us-east-1",
+        }
+
+    def start(self) -> None:
+        """Start the server and wait until it serves."""
+        secret = {"MINIO_ROOT_USER": self.access_key, "MINIO_ROOT_PASSWORD": self.secret_key}
+        command = self._container_command() if self._binary is None else self._binary_command()
+        with open(self.folder.with_suffix(".log"), "ab") as log:
+            self._process = subprocess.Popen(command, env=os.environ | secret, stdout=log, stderr=log)
+        self._await_ready(self._process)
+
+    def kill(self) -> None:
+        """End the server as a crash does: no request in flight is answered."""
+        if self._process is None:
+            return
+        if self._binary is None:
+            subprocess.run(["docker", "kill", self._container], check=False, capture_output=True)
+        self._process.send_signal(signal.SIGKILL)
+        self._process.wait()
+        self._process = None
+
+    def _binary_command(self) -> list[str]:
+        return [str(self._binary), "server", "--quiet", "--address", f"127.0.0.1:{self.port}", str(self.folder)]
+
+    def _container_command(self) -> list[str]:
+        run = ["docker", "run", "--rm", "--name", self._container, "--user", f"{os.getuid()}:{os.getgid()}"]
+        seen = ["-p", f"127.0.0.1:{self.port}:9000", "-v", f"{self.folder}:/data", "-e", "MINIO_ROOT_USER", "-e", "MINIO_ROOT_PASSWORD"]
+        return [*run, *seen, IMAGE, "server", "/data"]
+
+    def _await_ready(self, process: subprocess.Popen[bytes]) -> None:
+        deadline = time.monotonic() + START_TIMEOUT_S
+        with urllib3.PoolManager(retries=False, timeout=2) as http:
+            while process.poll() is None and time.monotonic() < deadline:
+                try:
+                    if http.request("GET", f"{self.endpoint}/minio/health/ready").status == 200:
+                        return
+                except urllib3.exceptions.HTTPError:
+                    pass
+                time.sleep(0.05)
+        self.kill()
+        raise RuntimeError(f"MinIO did not start: {self.folder.with_suffix('.log').read_text()[-500:]}")
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def _binary() -> Path | None:
+    """The server's program; None where Docker has to run it. Skips the test where neither is to be had, but not in CI."""
+    for place in (shutil.which("minio"), Path.home() / ".local" / "bin" / "minio", BUILT / "minio"):
+        if place and Path(place).exists():
+            return Path(place)
+    if shutil.which("go"):
+        BUILT.mkdir(parents=True, exist_ok=True)
+        built = subprocess.run(["go", "install", "github.com/minio/minio@latest"], env=os.environ | {"GOBIN": str(BUILT)}, check=False)
+        if built.returncode == 0:
+            return BUILT / "minio"
+    if shutil.which("docker") and subprocess.run(["docker", "info"], check=False, capture_output=True).returncode == 0:
+        return None
+    reason = "no MinIO server: put `minio` on the PATH, or install Go or Docker"
+    if os.environ.get("CI") == "true":
+        pytest.fail(reason)
+    pytest.skip(reason)

@@ -1,0 +1,115 @@
+"""`driftloop models`: what an operator sees and does."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+from driftloop import registry
+from driftloop.cli.models import models
+from driftloop.errors import InputError, IntegrityError, NoChampion, NotFound
+from driftloop.store import Store
+from tests.unit.registry.bundles import write_candidate, write_evidence
+
+
+@pytest.fixture
+def two(store: Store, tmp_path: Path) -> Store:
+    """Two versions, the second of which serves."""
+    for seed, before in ((1, None), (2, "1")):
+        candidate = write_candidate(tmp_path / f"candidate-{seed}", seed=seed, parent=before)
+        version = registry.register(
+            store, candidate, write_evidence(tmp_path / f"evidence-{seed}", candidate, champion=before), run="nightly"
+        )
+        registry.promote(store, version, expected=before, reason=f"[better] than {before}")
+    return store
+
+
+def _say(*arguments: str) -> str:
+    result = CliRunner().invoke(models, arguments, env={"COLUMNS": "200"})
+    if result.exception and not isinstance(result.exception, SystemExit):
+        raise result.exception
+    assert result.exit_code == 0, result.output
+    return result.output
+
+
+def _json(*arguments: str) -> Any:
+    return json.loads(_say(*arguments, "--json"))
+
+
+def test_list_shows_every_version_and_which_one_serves(two: Store) -> None:
+    text = _say("list", "--store", two.uri)
+    assert "serves" in next(line for line in text.splitlines() if line.startswith("2 "))
+    assert "serves" not in next(line for line in text.splitlines() if line.startswith("1 "))
+    listing = _json("list", "--store", two.uri)
+    assert listing["champion"]["version"] == "2"
+    assert [version["version"] for version in listing["versions"]] == ["1", "2"]
+
+
+def test_list_of_an_empty_store_is_empty(store: Store, tmp_path: Path) -> None:
+    (tmp_path / "store").mkdir()
+    assert _json("list", "--store", store.uri) == {"store": store.uri, "champion": None, "versions": []}
+
+
+def test_show_tells_the_champion_by_default_with_its_history(two: Store) -> None:
+    text = _say("show", "--store", two.uri)
+    assert "version 2" in text
+    assert "promotion 1 -> 2 by a run: [better] than 1" in text
+    shown = _json("show", "1", "--store", two.uri)
+    assert (shown["version"], shown["serves"], shown["run"]) == ("1", False, "nightly")
+    assert "model.onnx" in shown["files"]
+
+
+def test_diff_names_what_differs_and_nothing_else(two: Store) -> None:
+    changed = _json("diff", "1", "2", "--store", two.uri)["differences"]
+    assert changed["seed"] == [1, 2]
+    assert changed["parent"] == [None, "1"]
+    assert "files.model.pth" in changed
+    assert "architecture" not in changed
+    assert "training.epochs" not in changed
+    assert "seed" in _say("diff", "1", "2", "--store", two.uri)
+
+
+def test_verify_reads_every_file(two: Store) -> None:
+    assert "all as in SHA256SUMS" in _say("verify", "--store", two.uri)
+    assert _json("verify", "1", "--store", two.uri)["intact"] is True
+
+
+@pytest.mark.parametrize("damage", ["changed", "missing"])
+def test_verify_names_the_damaged_file(two: Store, damage: str) -> None:
+    if damage == "changed":
+        two.put("versions/1/model.onnx", b"changed")
+    else:
+        two.delete("versions/1/model.onnx")
+    with pytest.raises(IntegrityError, match=r"version 1 is damaged: .*model\.onnx"):
+        _say("verify", "1", "--store", two.uri)
+
+
+def test_rollback_needs_a_reason_and_puts_the_previous_version_back(two: Store) -> None:
+    result = CliRunner().invoke(models, ["rollback", "--store", two.uri])
+    assert result.exit_code == 2
+    assert "version 1 serves" in _say("rollback", "--reason", "misses fractures", "--store", two.uri)
+    champion = registry.current(two)
+    assert champion is not None
+    assert (champion.version, champion.reason) == ("1", "misses fractures")
+
+
+def test_promote_is_a_persons_decision_also_after_a_rollback(two: Store) -> None:
+    _say("rollback", "--reason", "by mistake", "--store", two.uri)
+    pointer = _json("promote", "2", "--reason", "it was the scanner", "--store", two.uri)
+    assert (pointer["version"], pointer["previous"], pointer["history"][-1]["by_person"]) == ("2", "1", True)
+    assert "nonce" not in pointer
+
+
+def test_what_does_not_exist_is_one_clear_line(two: Store, tmp_path: Path) -> None:
+    with pytest.raises(NotFound, match="no complete version 9; see `driftloop models list"):
+        _say("show", "9", "--store", two.uri)
+    with pytest.raises(InputError, match="no store there; name one with --store"):
+        _say("list", "--store", str(tmp_path / "nowhere"))
+
+
+def test_without_a_champion_a_version_must_be_named(store: Store, tmp_path: Path) -> None:
+    (tmp_path / "store").mkdir()
+    with pytest.raises(NoChampion, match="no champion; name a version"):
+        _say("show", "--store", store.uri)

@@ -1,0 +1,170 @@
+"""Versions: numbered, complete or invisible, never changed."""
+
+import json
+import shutil
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from driftloop import bundle, registry
+from driftloop.errors import InputError, IntegrityError, NotFound
+from driftloop.store import Store
+from tests.unit.registry.bundles import MANIFEST, write_candidate, write_evidence
+from tests.unit.registry.crashing_store import Crash, CrashingStore
+
+
+def _register(store: Store, folder: Path, seed: int, *, champion: str | None = None, run: str = "") -> str:
+    candidate = write_candidate(folder / f"candidate-{seed}", seed=seed)
+    return registry.register(store, candidate, write_evidence(folder / f"evidence-{seed}", candidate, champion=champion), run=run)
+
+
+def test_versions_are_numbered_from_one(store: Store, tmp_path: Path) -> None:
+    assert registry.versions(store) == []
+    assert [_register(store, tmp_path, seed) for seed in range(3)] == ["1", "2", "3"]
+    assert [info.version for info in registry.versions(store)] == ["1", "2", "3"]
+
+
+def test_ten_comes_after_nine(store: Store, tmp_path: Path) -> None:
+    for seed in range(11):
+        _register(store, tmp_path, seed)
+    assert [info.version for info in registry.versions(store)] == [str(number) for number in range(1, 12)]
+
+
+def test_a_version_holds_the_bundle_and_the_evidence_and_verifies(store: Store, tmp_path: Path) -> None:
+    version = _register(store, tmp_path, 1)
+    registry.download(store, version, tmp_path / "copy")
+    names = {path.name for path in (tmp_path / "copy").iterdir()}
+    expected = {"model.json", "model.pth", "model.onnx", "model.int8.onnx", "reference.npz", "facts.json", "gate.json", "SHA256SUMS"}
+    assert names == expected
+    bundle.verify(tmp_path / "copy")
+    assert (tmp_path / "copy" / "model.pth").read_bytes() == (tmp_path / "candidate-1" / "model.pth").read_bytes()
+
+
+def test_a_model_card_beside_the_evidence_goes_with_the_version(store: Store, tmp_path: Path) -> None:
+    candidate = write_candidate(tmp_path / "candidate", seed=1)
+    evidence = write_evidence(tmp_path / "evidence", candidate, champion=None)
+    (evidence / "MODEL_CARD.md").write_text("# Card\n")
+    version = registry.register(store, candidate, evidence)
+    assert "MODEL_CARD.md" in registry.version_info(store, version).files
+
+
+def test_a_version_tells_its_lineage(store: Store, tmp_path: Path) -> None:
+    candidate = write_candidate(tmp_path / "candidate", seed=5, parent="1")
+    evidence = write_evidence(tmp_path / "evidence", candidate, champion="1")
+    info = registry.version_info(store, registry.register(store, candidate, evidence, run="2031-01-02-nightly"))
+    assert (info.dataset, info.parent, info.run, info.decision) == (MANIFEST, "1", "2031-01-02-nightly", "promote")
+    assert info.candidate == bundle.sha256_file(candidate / "SHA256SUMS")
+    assert info.accuracy is not None
+    assert info.accuracy.value == pytest.approx(0.805)
+    assert info.bytes > 4 * 5000
+
+
+def test_the_same_content_registered_again_is_the_same_version(store: Store, tmp_path: Path) -> None:
+    first = _register(store, tmp_path, 1)
+    _register(store, tmp_path, 2)
+    assert registry.register(store, tmp_path / "candidate-1", tmp_path / "evidence-1", run="another run") == first
+    assert len(registry.versions(store)) == 2
+
+
+def test_new_evidence_on_the_same_candidate_is_a_new_version(store: Store, tmp_path: Path) -> None:
+    _register(store, tmp_path, 1)
+    evidence = write_evidence(tmp_path / "evidence-new", tmp_path / "candidate-1", champion="1")
+    assert registry.register(store, tmp_path / "candidate-1", evidence) == "2"
+
+
+def test_racing_registrations_get_different_numbers_and_keep_their_files_apart(store: Store, tmp_path: Path) -> None:
+    seeds = range(12)
+    candidates = [write_candidate(tmp_path / f"candidate-{seed}", seed=seed) for seed in seeds]
+    evidence = [write_evidence(tmp_path / f"evidence-{seed}", one, champion=None) for seed, one in zip(seeds, candidates, strict=True)]
+    together = threading.Barrier(len(seeds))
+
+    def register(seed: int) -> str:
+        together.wait()
+        return registry.register(store, candidates[seed], evidence[seed])
+
+    with ThreadPoolExecutor(len(seeds)) as writers:
+        won = list(writers.map(register, seeds))
+    assert sorted(map(int, won)) == list(range(1, 13))
+    for seed, version in zip(seeds, won, strict=True):
+        registry.download(store, version, tmp_path / f"copy-{seed}")
+        assert (tmp_path / f"copy-{seed}" / "model.pth").read_bytes() == (candidates[seed] / "model.pth").read_bytes()
+
+
+@pytest.mark.parametrize("after", [False, True])
+def test_a_registration_that_dies_anywhere_leaves_nothing_that_a_reader_sees(store: Store, tmp_path: Path, after: bool) -> None:
+    assert _register(store, tmp_path, 1) == "1"
+    candidate = write_candidate(tmp_path / "candidate", seed=2)
+    evidence = write_evidence(tmp_path / "evidence", candidate, champion="1")
+    writes = 0
+    while True:
+        try:
+            version = registry.register(CrashingStore(store, writes, after=after), candidate, evidence)
+        except Crash:
+            complete = [info.version for info in registry.versions(store)]
+            if len(complete) == 1:
+                writes += 1
+                continue
+            # It died after its last write: the version is there, and registering again finds it.
+            version = complete[-1]
+        break
+    assert writes >= 8
+    assert registry.register(store, candidate, evidence) == version
+    registry.download(store, version, tmp_path / "copy")
+    # Every attempt that claimed a number before it died has used it up.
+    assert int(version) == 2 + writes - (0 if after else 1)
+
+
+def test_an_incomplete_version_is_not_found_and_its_number_not_used_again(store: Store, tmp_path: Path) -> None:
+    store.put("versions/1/registration.json", b"{}")
+    store.put("versions/1/model.pth", b"half")
+    assert registry.versions(store) == []
+    with pytest.raises(NotFound, match="no complete version 1"):
+        registry.download(store, "1", tmp_path / "copy")
+    assert _register(store, tmp_path, 1) == "2"
+    assert store.read("versions/1/model.pth") == b"half"
+
+
+def test_a_damaged_version_does_not_pass_for_a_download(store: Store, tmp_path: Path) -> None:
+    version = _register(store, tmp_path, 1)
+    store.put(f"versions/{version}/model.onnx", b"changed")
+    with pytest.raises(IntegrityError, match=r"model\.onnx: does not match its checksum"):
+        registry.download(store, version, tmp_path / "copy")
+
+
+def test_a_list_of_files_that_leads_out_of_the_bundle_is_refused(store: Store, tmp_path: Path) -> None:
+    version = _register(store, tmp_path, 1)
+    store.put(f"versions/{version}/SHA256SUMS", f"{'0' * 64}  ../../escaped\n".encode())
+    with pytest.raises(IntegrityError, match="not a list of checksums and file names"):
+        registry.download(store, version, tmp_path / "copy")
+
+
+def test_a_candidate_that_changed_after_it_was_sealed_is_refused(store: Store, tmp_path: Path) -> None:
+    candidate = write_candidate(tmp_path / "candidate", seed=1)
+    evidence = write_evidence(tmp_path / "evidence", candidate, champion=None)
+    (candidate / "model.pth").write_bytes(b"other weights")
+    with pytest.raises(IntegrityError, match=r"model\.pth: does not match"):
+        registry.register(store, candidate, evidence)
+    assert list(store.list()) == []
+
+
+def test_evidence_without_a_gate_is_refused(store: Store, tmp_path: Path) -> None:
+    candidate = write_candidate(tmp_path / "candidate", seed=1)
+    with pytest.raises(InputError, match=r"no gate\.json; pass the `evidence` output"):
+        registry.register(store, candidate, tmp_path)
+
+
+@pytest.mark.parametrize("version", ["", "x", "../1", "1/2", "-1", "latest"])
+def test_what_is_no_number_is_no_version(store: Store, version: str) -> None:
+    with pytest.raises(InputError, match="not a version"):
+        registry.version_info(store, version)
+
+
+def test_the_files_are_those_of_the_sha256sum_command(store: Store, tmp_path: Path) -> None:
+    version = _register(store, tmp_path, 1)
+    registry.download(store, version, tmp_path / "copy")
+    shutil.copy(tmp_path / "copy" / "SHA256SUMS", tmp_path / "sums")
+    bundle.seal(tmp_path / "copy")
+    assert (tmp_path / "copy" / "SHA256SUMS").read_bytes() == (tmp_path / "sums").read_bytes()
+    assert json.loads((tmp_path / "copy" / "gate.json").read_text())["decision"] == "promote"

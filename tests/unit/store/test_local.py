@@ -1,0 +1,107 @@
+"""What the local folder promises on top: several processes, kills at any moment, and one clear line when it cannot be used."""
+
+import os
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from driftloop.errors import StoreError
+from driftloop.store import open_store
+from driftloop.store.local import LocalStore
+from tests.unit.store.writers import OBJECT_BYTES
+
+ROOT = Path(__file__).parents[3]
+
+
+def _start(*arguments: str) -> subprocess.Popen[str]:
+    command = [sys.executable, "-m", "tests.unit.store.writers", *arguments]
+    return subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+
+
+@pytest.mark.parametrize("mode", ["create", "replace"])
+def test_exactly_one_of_racing_processes_wins_each_object(tmp_path: Path, mode: str) -> None:
+    keys = 40
+    store = LocalStore(tmp_path / "store")
+    if mode == "replace":
+        for number in range(keys):
+            store.create(f"key/{number}", b"first")
+    racers = [_start(mode, str(store.root), str(keys)) for _ in range(6)]
+    for racer in racers:
+        assert racer.stdout is not None
+        assert racer.stdout.readline() == "ready\n"
+    for racer in racers:
+        assert racer.stdin is not None
+        racer.stdin.write("go\n")
+        racer.stdin.flush()
+    won = Counter(number for racer in racers for number in racer.communicate()[0].split())
+    assert won == {str(number): 1 for number in range(keys)}
+
+
+def test_a_process_killed_while_writing_leaves_whole_objects_and_no_lock(tmp_path: Path) -> None:
+    store = LocalStore(tmp_path / "store")
+    for writes in range(1, 13):
+        writer = _start("for-ever", str(store.root))
+        assert writer.stdout is not None
+        for _ in range(writes):
+            writer.stdout.readline()
+        writer.kill()
+        writer.communicate()
+    keys = [info.key for info in store.list()]
+    assert len(keys) > 12
+    for key in keys:
+        data = store.read(key)
+        assert data == data[:1] * OBJECT_BYTES, key
+    _, tag = store.read_tagged("put")
+    store.replace("put", b"the lock is free", tag)
+
+
+def test_unfinished_files_and_the_lock_are_never_listed(tmp_path: Path) -> None:
+    store = LocalStore(tmp_path / "store")
+    store.put("versions/1/model.json", b"{}")
+    (store.root / "versions" / "1" / ".model.pth.4711.0a1b2c3d").write_bytes(b"half")
+    assert (store.root / ".lock").exists()
+    assert [info.key for info in store.list()] == ["versions/1/model.json"]
+
+
+def test_opening_and_checking_creates_nothing(tmp_path: Path) -> None:
+    open_store(str(tmp_path / "new" / "store")).check()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_uri_stays_with_the_run_that_a_link_pointed_to(tmp_path: Path) -> None:
+    (tmp_path / "run-1").mkdir()
+    (tmp_path / "latest").symlink_to("run-1")
+    assert open_store(str(tmp_path / "latest" / "store")).uri == str(tmp_path / "run-1" / "store")
+
+
+def test_a_relative_path_and_a_file_uri_name_the_same_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert open_store("a store").uri == open_store(f"file://{tmp_path}/a%20store").uri == str(tmp_path / "a store")
+
+
+def test_a_file_in_the_stores_place_is_one_clear_line(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("not a folder")
+    store = open_store(str(tmp_path / "file"))
+    with pytest.raises(StoreError, match=r"file: is a file; a store is a folder"):
+        store.check()
+    with pytest.raises(StoreError, match="a store is a folder"):
+        store.put("key", b"x")
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+def test_a_folder_without_permission_is_one_clear_line(tmp_path: Path) -> None:
+    tmp_path.chmod(0o500)
+    store = open_store(str(tmp_path / "store"))
+    with pytest.raises(StoreError, match="no permission"):
+        store.check()
+    with pytest.raises(StoreError, match="Permission denied"):
+        store.put("key", b"x")
+
+
+@pytest.mark.parametrize("uri", ["", "  ", "gs://bucket/prefix", "minio://bucket", "http://localhost:9000/bucket", "file://host/folder"])
+def test_another_kind_of_uri_is_one_clear_line(uri: str) -> None:
+    with pytest.raises(StoreError, match="give a folder or s3://bucket/prefix"):
+        open_store(uri)
