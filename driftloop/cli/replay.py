@@ -1,0 +1,46 @@
+"""`driftloop replay`: new traffic for a store's champion, from images of its stream that nobody has seen."""
+
+from typing import Annotated
+
+import typer
+
+from components.traffic_replay.replay import Amounts
+from components.traffic_replay.replay import replay as play
+from driftloop import registry
+from driftloop.bundle import DESCRIPTION, ModelDescription
+from driftloop.dataset import Description, open_split
+from driftloop.dataset.description import NAME
+from driftloop.errors import NoChampion
+from driftloop.scenarios import parse
+from driftloop.settings import TrafficSettings
+from driftloop.store import Store, open_store
+
+
+def replay(
+    drift: Annotated[str, typer.Option(help="Drift of the traffic: none, or such as blur+noise:0.6.")] = "none",
+    count: Annotated[int, typer.Option(min=1, max=1_000_000, help="Requests; fewer where the stream has fewer new images.")] = 600,
+    labels: Annotated[int, typer.Option(min=0, max=1_000_000, help="Labels that arrive for uniformly drawn requests.")] = 0,
+    store: Annotated[str, typer.Option(help="The model's home: a folder or s3://bucket/prefix.")] = "runs/latest/store",
+    seed: Annotated[int, typer.Option(help="Seed of all draws.")] = 1,
+) -> None:
+    """Send new images through the champion, and log them as production does."""
+    home = open_store(store)
+    scenario = parse(drift)
+    description = champion_dataset(home)
+    amounts = Amounts(clean=0 if scenario.drifts else count, drifted=count if scenario.drifts else 0, labels=labels)
+    stream = open_split(description, "stream")
+    played = play(home, stream, description, version="", scenario=scenario, amounts=amounts, seed=seed, settings=TrafficSettings())
+    typer.echo(played.figures())
+
+
+def champion_dataset(store: Store) -> Description:
+    """The dataset that the champion of `store` was trained on.
+
+    Raises:
+        NoChampion: the store names none.
+    """
+    champion = registry.current(store)
+    if champion is None:
+        raise NoChampion(f"{store.uri}: no champion to send traffic to; train one with `driftloop run training --store {store.uri}`")
+    model = ModelDescription.model_validate_json(store.read(f"versions/{champion.version}/{DESCRIPTION}"))
+    return Description.model_validate_json(store.read(f"datasets/{model.dataset}/{NAME}"))

@@ -1,0 +1,81 @@
+"""The whole loop on real scanned digits, through KFP's local runner: drift, retraining, promotion, and the peace after it."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.pipelines.command import Command
+
+#: Small enough for a test; the margin is wide because 270 test images cannot decide two points.
+SMALL = (
+    *("--source", "digits", "--set", "data_image_size=32", "--set", "train_epochs=6", "--set", "gate_margin=0.1"),
+    *("--set", "train_config.ablation_epochs=1", "--set", "gpus=0"),
+)
+DELIVERABLES = [
+    *("baseline_metrics.pt", "best_model.pth", "optimized_best.pth", "model.onnx", "model.int8.onnx", "benchmark.json", "reference.npz"),
+    *("production_logs.csv", "alerts.json", "drift_report.json", "model_retrained.pth", "gate.json", "report.html", "report.pdf", "summary.json"),
+]
+
+
+@pytest.fixture(scope="module")
+def loop(tmp_path_factory: pytest.TempPathFactory) -> Command:
+    """A finished full loop whose traffic drifts."""
+    command = Command(tmp_path_factory.mktemp("loop"))
+    command("run", "full-loop", *SMALL, "--drift", "noise:1.0")
+    return command
+
+
+@pytest.fixture(scope="module")
+def summary(loop: Command) -> dict[str, Any]:
+    path = sorted((loop.folder / "runs").glob("*-full-loop"))[0] / "summary.json"
+    return json.loads(path.read_text())
+
+
+def test_drift_is_confirmed_the_model_retrained_and_promoted(summary: dict[str, Any]) -> None:
+    assert summary["drift"]["verdict"] == "retrain"
+    assert summary["gate"]["decision"] == "promote"
+    assert summary["champion"] == {"before": "1", "after": "2"}
+    assert summary["accuracy"]["retrained_on_drifted"]["value"] > summary["accuracy"]["champion_on_drifted"]["value"]
+
+
+def test_every_field_of_the_summary_is_there(summary: dict[str, Any]) -> None:
+    assert summary["schema_version"] == 1
+    assert summary["pipeline"] == "full-loop"
+    assert summary["source"] == "digits"
+    assert summary["error"] is None
+    assert all(summary["accuracy"][name] is not None for name in summary["accuracy"])
+    assert summary["speedup"]["onnx_int8"] > 0
+    assert {"source-resolution", "data-analysis", "traffic-replay", "production-monitoring", "drift-detection"} <= summary["steps"].keys()
+    assert summary["report"] == {"html": "report.html", "pdf": "report.pdf"}
+
+
+def test_the_files_of_the_course_are_there(loop: Command, summary: dict[str, Any]) -> None:
+    folder = loop.folder / "runs" / summary["run_id"]
+    assert [name for name in DELIVERABLES if not (folder / "deliverables" / name).is_file()] == []
+    assert (folder / "report.pdf").read_bytes().startswith(b"%PDF-")
+
+
+def test_the_store_holds_both_versions_and_the_watch_record(loop: Command, summary: dict[str, Any]) -> None:
+    store = loop.folder / "runs" / summary["run_id"] / "store"
+    assert json.loads((store / "champion.json").read_text())["version"] == "2"
+    for version in ("1", "2"):
+        assert {"model.onnx", "model.int8.onnx", "model.pth", "model.json", "reference.npz", "gate.json", "SHA256SUMS"} <= {
+            path.name for path in (store / "versions" / version).iterdir()
+        }
+    record = json.loads((store / "watch" / "00000001.json").read_text())
+    assert (record["verdict"], record["decision"], record["outcome"], record["promoted_version"]) == ("retrain", "promote", "promoted", "2")
+    assert record["run_id"] == summary["run_id"]
+
+
+def test_new_images_of_the_accepted_drift_are_stable(loop: Command, summary: dict[str, Any]) -> None:
+    store = str(loop.folder / "runs" / summary["run_id"] / "store")
+    loop("replay", "--drift", "noise:1.0", "--store", store)
+    loop("run", "drift-watch", "--store", store, "--set", "gpus=0")
+    after = loop.summary()
+    assert after["drift"]["verdict"] == "stable", after["drift"]
+    assert after["gate"] is None
+    assert after["champion"] == {"before": "2", "after": "2"}
+    assert json.loads(Path(store, "watch", "00000002.json").read_text())["rows"] > 0
+    assert json.loads(loop("models", "list", "--store", store, "--json").stdout)
