@@ -5,7 +5,7 @@ one `<group>_config` dictionary of overrides per group, which `complete` checks 
 """
 
 import difflib
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -56,6 +56,7 @@ class DataSettings(Settings):
     test_share: float = Field(0.15, gt=0, le=1, description="share for the gate, touched by nothing else")
     reference_share: float = Field(0.10, ge=0, le=1, description="share held out as the drift reference")
     stream_share: float = Field(0.15, ge=0, le=1, description="share kept for traffic replay")
+    smallest_val: int = Field(100, ge=0, le=1_000_000, description="a source's own val split with fewer images is merged into train")
     max_broken_share: float = Field(0.05, ge=0, le=1, description="stop when more than this share of the image files is broken")
     group_pattern: str = Field(
         "", description="regular expression on the file name whose first group is the patient or site; empty: patterns of the known layouts"
@@ -74,6 +75,14 @@ class DeploySettings(Settings):
 
     group: ClassVar[str] = "deploy"
 
+    calibration: Literal["auto", "minmax", "percentile", "entropy"] = Field(
+        "auto", description="how INT8 ranges are set; auto takes minmax or percentile, whichever stays closer to FP32"
+    )
+    calibration_images: int = Field(256, ge=16, le=10_000, description="training images that set the INT8 ranges; as many others compare them")
+    int8_max_drop: float = Field(0.01, gt=0, le=0.5, description="INT8 is served when its accuracy loss lies below this, at its 95 % bound")
+    benchmark_seconds: float = Field(5.0, ge=0.1, le=600, description="time spent on timing PyTorch and both ONNX graphs")
+    seed: int = Field(0, ge=0, description="of the draw of calibration images")
+
 
 class TrafficSettings(Settings):
     """Traffic replay: the demo's and the rehearsal's production."""
@@ -84,6 +93,9 @@ class TrafficSettings(Settings):
     drifted_windows: int = Field(8, ge=0, le=1000, description="windows of drifted traffic after them")
     window_size: int = Field(200, ge=10, le=100_000, description="requests per window; the stream split may hold fewer")
     labels: int = Field(660, ge=0, le=1_000_000, description="labels that arrive for uniformly drawn drifted requests")
+    max_label_share: float = Field(0.45, ge=0, le=1, description="at most this share of the drifted requests is labelled")
+    image_share: float = Field(1.0, ge=0, le=1, description="share of the requests whose image is kept in the log")
+    batch_size: int = Field(1, ge=1, le=1024, description="requests answered together; their latency is that of the batch")
 
 
 class MonitorSettings(Settings):
@@ -91,13 +103,42 @@ class MonitorSettings(Settings):
 
     group: ClassVar[str] = "monitor"
 
+    max_rows: int = Field(100_000, ge=100, le=10_000_000, description="requests one watch covers at most; the next one takes the rest")
+    look_back_days: float = Field(30, ge=0, le=3650, description="how far back older requests are taken along, for labels that came late")
+    context_rows: int = Field(5_000, ge=0, le=1_000_000, description="older requests taken along at most; the labelled ones first")
+    image_mib: int = Field(256, ge=1, le=65_536, description="images packed at most, in MiB; those of labelled requests first")
+    history_records: int = Field(1_000, ge=1, le=100_000, description="records of past watches handed on, the newest ones")
+    settle_seconds: float = Field(
+        0, ge=0, le=86_400, description="without a given end, stop this long before now: above the service's flush interval"
+    )
+    alert_latency_ratio: float = Field(3.0, gt=1, le=1000, description="alert when the p95 latency exceeds the benchmark's by this factor")
+    alert_error_share: float = Field(0.02, ge=0, le=1, description="alert when more than this share of the requests failed")
+    alert_class_share: float = Field(0.15, gt=0, le=1, description="alert when a class's share moved by more than this from the reference")
+    alert_confidence_drop: float = Field(0.05, gt=0, le=1, description="alert when the mean confidence fell by more than this")
+
 
 class DriftSettings(Settings):
     """Theme 6: detectors, verdict and policy."""
 
     group: ClassVar[str] = "drift"
 
-    window_size: int = Field(200, ge=20, le=100_000, description="requests judged together; at most a quarter of the reference is used")
+    window_size: int = Field(200, ge=20, le=100_000, description="images judged together, one a group; at most a quarter of the reference")
+    minimum_window: int = Field(50, ge=2, le=100_000, description="distinct groups (patients, sources) below which rows wait for the next watch")
+    max_windows: int = Field(200, ge=1, le=10_000, description="windows judged in one watch; of a larger backlog the newest are taken")
+    windows_per_90_days: float = Field(90.0, gt=0, description="expected windows per 90 days; the log's own count where that is larger")
+    false_alarms_per_90_days: float = Field(1.0, gt=0, le=1000, description="budget: expected false confirmed alarms per 90 days")
+    permutations: int = Field(999, ge=99, le=1_000_000, description="least permutations of the MMD test; 40 / alpha where that is more")
+    minimum_labels: int = Field(100, ge=10, le=1_000_000, description="random labels in drifted windows before a retraining")
+    retrain_drop: float = Field(0.03, ge=0, le=1, description="estimated accuracy drop from which drift is worth a retraining")
+    harmless_drop: float = Field(0.05, gt=0, le=1, description="drift is harmless when the upper bound of the drop lies below this")
+    label_free_drop: float = Field(0.10, gt=0, le=1, description="estimated drop without labels from which an unconfirmed alarm asks for labels")
+    cooldown_days: float = Field(1.0, ge=0, le=365, description="days after a promotion, rejection or inconclusive decision without retraining")
+    retrainings_per_30_days: int = Field(4, ge=0, le=1000, description="retrainings allowed in 30 days")
+    suggest_only: bool = Field(False, description="never retrain by itself: alert and suggest it")
+    random_requests: int = Field(660, ge=0, le=1_000_000, description="images asked for in the uniformly random label list")
+    ranked_requests: int = Field(100, ge=0, le=1_000_000, description="images asked for in the list of the most shifted, for training only")
+    gallery_size: int = Field(8, ge=0, le=100, description="most shifted images shown in the report")
+    seed: int = Field(0, ge=0, description="of permutations, reference draws and label lists")
 
 
 class RetrainSettings(Settings):
@@ -105,11 +146,40 @@ class RetrainSettings(Settings):
 
     group: ClassVar[str] = "retrain"
 
+    train_parts: float = Field(300, gt=0, description="part of the drifted labels that trains, beside val_parts and gate_parts")
+    val_parts: float = Field(60, gt=0, description="part of the drifted labels that stops the training")
+    gate_parts: float = Field(300, gt=0, description="part of the drifted labels that is kept for the gate")
+    minimum_labels: int = Field(90, ge=30, le=1_000_000, description="labelled images of the confirmed drift below which nothing is retrained")
+    drifted_share: float = Field(0.10, gt=0, lt=1, description="share of drifted images in each batch; the others are old ones")
+    restyle_share: float = Field(0.5, ge=0, le=1, description="share of the old images that are given the look of the drifted ones; 0: none")
+    epochs: int = Field(14, ge=1, le=1000, description="passes over the old training images at most")
+    patience: int = Field(6, ge=1, le=1000, description="epochs without a better validation after which fine-tuning stops")
+    learning_rate: float = Field(1e-3, gt=0, le=0.1, description="highest rate of fine-tuning; lower than the champion was trained with")
+    weight_decay: float = Field(0.05, ge=0, le=1, description="of AdamW")
+    label_smoothing: float = Field(0.05, ge=0, lt=1, description="share of the target spread over all classes")
+    batch_size: int = Field(64, ge=2, le=4096, description="images per batch, old and drifted ones together")
+    augment: bool = Field(True, description="random views of the training images")
+    mixed_precision: bool = Field(True, description="compute in 16 bits where the hardware is faster at it")
+
 
 class GateSettings(Settings):
-    """Theme 7: what a candidate must show before it is promoted."""
+    """Theme 7: what a candidate must show before it is promoted; the margin on clean accuracy is a parameter of the pipelines."""
 
     group: ClassVar[str] = "gate"
+
+    class_margin: float = Field(0.05, gt=0, le=0.5, description="how much of a class's accuracy may be lost at most, as a share")
+    class_minimum: int = Field(200, ge=20, le=100_000, description="classes with fewer test images only veto, when shown worse")
+    slice_minimum: int = Field(20, ge=5, le=100_000, description="slices with fewer test images are not looked at")
+    drifted_gain: float = Field(0.02, ge=0, le=0.5, description="reject when the gain on drifted images lies below this even at best")
+    brier_limit: float = Field(0.01, gt=0, le=1, description="the Brier score on clean images must rise by less than this")
+    first_gain: float = Field(0.05, ge=0, le=0.5, description="reject a first model that exceeds the commonest class by less, even at best")
+    latency_limit: float = Field(1.5, gt=0, le=100, description="largest ratio of p95 latencies, candidate over champion")
+    latency_slack_ms: float = Field(2.0, ge=0, le=10_000, description="an increase of the p95 latency up to this is tolerated at any ratio")
+    latency_rounds: int = Field(200, ge=20, le=10_000, description="single-image requests timed with each model, in turns")
+    size_limit: float = Field(2.0, gt=0, le=100, description="largest ratio of the served files' sizes, candidate over champion")
+    size_slack_mb: float = Field(10.0, ge=0, le=10_000, description="an increase of the served file up to this is tolerated at any ratio")
+    uses_warning: int = Field(5, ge=1, le=1000, description="warn from this use of the same test split on")
+    uses_limit: int = Field(10, ge=2, le=1000, description="from this use of the same test split on, nothing is promoted automatically")
 
 
 GROUPS: dict[str, type[Settings]] = {

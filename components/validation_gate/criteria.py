@@ -1,0 +1,145 @@
+"""The criteria, one function each: what was measured, what it must exceed, and whether that is shown, refuted, or open.
+
+`low` and `high` are one-sided 95 % bounds. A criterion *holds* when its bound clears the limit, is *refuted* when the opposite bound
+does, and is open otherwise: then `labels` says how many labelled images would decide.
+"""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from components.validation_gate.latency import Latency
+from driftloop.evaluation.intervals import wilson
+from driftloop.evaluation.paired import LEVEL_AND_POWER, BrierIncrease, PairedDifference, labels_needed
+
+
+@dataclass(frozen=True)
+class Criterion:
+    """One requirement: `estimate` with its bounds against the limit `bound`; shares and differences are in [-1, 1], not percent.
+
+    `unit` says how to show the numbers: "points" (differences of accuracy), "share", "brier", "ratio", "count" or "" (a plain fact).
+    `labels` counts all labelled images of that kind that would be needed, those at hand included; None where no number helps or nothing
+    is open.
+    """
+
+    name: str
+    holds: bool
+    refuted: bool
+    estimate: float | None = None
+    low: float | None = None
+    high: float | None = None
+    bound: float | None = None
+    n: int = 0
+    unit: str = ""
+    labels: int | None = None
+    note: str = ""
+
+    @property
+    def open(self) -> bool:
+        """Neither shown nor refuted."""
+        return not self.holds and not self.refuted
+
+
+def difference_above(name: str, difference: PairedDifference, limit: float, *, hopeless_below: float | None = None) -> Criterion:
+    """The accuracy difference lies above `limit`: -margin for "not worse", 0 for "better".
+
+    It is refuted when the upper bound lies below `hopeless_below` (default: the limit).
+    """
+    ceiling = limit if hopeless_below is None else hopeless_below
+    holds = difference.low > limit
+    refuted = not holds and difference.high < ceiling
+    labels = None
+    if not holds and not refuted:
+        labels = labels_needed(_discordance(difference), -limit, difference.estimate)
+        if labels is not None:  # Clustered images count for less: as many more are needed.
+            labels = max(difference.n + 1, math.ceil(labels * difference.n / difference.effective_n))
+    return Criterion(
+        name, holds, refuted, difference.estimate, difference.low, difference.high, limit, difference.n, unit="points", labels=labels
+    )
+
+
+def brier_below(increase: BrierIncrease, limit: float) -> Criterion:
+    """The Brier score rises by less than `limit`."""
+    holds, refuted = increase.high < limit, increase.low > limit
+    labels = None
+    distance = limit - increase.estimate
+    if not holds and not refuted and abs(distance) > 1e-9:
+        labels = max(increase.n + 1, math.ceil(LEVEL_AND_POWER * increase.error**2 * increase.n / distance**2))
+    return Criterion(
+        "Brier score", holds, refuted, increase.estimate, increase.low, increase.high, limit, increase.n, unit="brier", labels=labels
+    )
+
+
+def latency_within(latency: Latency, limit: float, slack_ms: float) -> Criterion:
+    """The ratio of p95 latencies is at most `limit`, or the increase at most `slack_ms`, which no request notices.
+
+    Timings scatter: it is refuted only when the ratio's lower bound lies above the limit, and open in between.
+    """
+    tolerated = latency.candidate_p95_ms - latency.champion_p95_ms <= slack_ms
+    holds = latency.ratio <= limit or tolerated
+    note = f"{latency.candidate_p95_ms:.2f} ms against {latency.champion_p95_ms:.2f} ms"
+    if latency.ratio > limit and tolerated:
+        note += f"; an increase up to {slack_ms:g} ms is tolerated"
+    refuted = not holds and latency.low > limit
+    return Criterion(
+        "p95 latency", holds, refuted, latency.ratio, latency.low, latency.high, limit, latency.rounds, unit="ratio", note=note
+    )
+
+
+def size_within(candidate_bytes: int, champion_bytes: int, limit: float, slack_mb: float) -> Criterion:
+    """The served file is at most `limit` times as large, or larger by at most `slack_mb` megabytes."""
+    ratio = candidate_bytes / max(1, champion_bytes)
+    holds = ratio <= limit or candidate_bytes - champion_bytes <= slack_mb * 1e6
+    note = f"{candidate_bytes / 1e6:.2f} MB against {champion_bytes / 1e6:.2f} MB"
+    if ratio > limit and holds:
+        note += f"; an increase up to {slack_mb:g} MB is tolerated"
+    return Criterion("size", holds, not holds, ratio, bound=limit, unit="ratio", note=note)
+
+
+def schema_fits(problems: list[str]) -> Criterion:
+    """The candidate takes the images and gives the classes that the dataset has and the champion serves."""
+    return Criterion("schema", not problems, bool(problems), note="; ".join(problems))
+
+
+def better_than_commonest(right: np.ndarray, labels: np.ndarray, hopeless_points: float) -> Criterion:
+    """A first candidate's accuracy lies above the share of the commonest class, which needs no model.
+
+    Wilson's one-sided bound. It is refuted when even the upper bound is less than `hopeless_points` above that share.
+
+    Args:
+        right: bool (N,), images that the candidate has right.
+        labels: int (N,).
+        hopeless_points: as a share, 0.05 for five points.
+    """
+    n = len(labels)
+    share = float(np.bincount(labels).max() / n)
+    accuracy = wilson(int(right.sum()), n, confidence=0.90)
+    holds = accuracy.low > share
+    refuted = not holds and accuracy.high < share + hopeless_points
+    needed = None
+    if not holds and not refuted and abs(accuracy.value - share) > 1e-9:
+        needed = max(n + 1, math.ceil(LEVEL_AND_POWER * share * (1 - share) / (accuracy.value - share) ** 2))
+    name = "better than the commonest class"
+    return Criterion(name, holds, refuted, accuracy.value, accuracy.low, accuracy.high, share, n, unit="share", labels=needed)
+
+
+def other_graph(identical: bool) -> Criterion:
+    """The candidate is not, byte for byte, what the champion serves already."""
+    return Criterion("differs from the champion", not identical, identical, note="it serves the very same graph" if identical else "")
+
+
+def quantisation(drop: dict[str, float] | None, reason: str) -> Criterion:
+    """What INT8 costs, as theme 4 measured it: a fact for the reader, which onnx_deployment has acted on already."""
+    drop = drop or {}
+    return Criterion("INT8 drop", True, False, drop.get("value"), drop.get("low"), drop.get("high"), unit="points", note=reason)
+
+
+def uses_left(uses: int, limit: int) -> Criterion:
+    """The test split was looked at fewer than `limit` times, this one included: what is looked at often is fitted to."""
+    return Criterion("uses of the test split", uses < limit, False, float(uses), bound=float(limit), unit="count", note="this one included")
+
+
+def _discordance(difference: PairedDifference) -> float:
+    """Never 0: where no image was discordant yet, the next one might be."""
+    return max(1, difference.gained + difference.lost) / difference.n

@@ -1,0 +1,75 @@
+"""What the store remembers of the gate: earlier champions on this test split, and how often it has been used."""
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from driftloop import registry
+from driftloop.dataset.description import Description
+from driftloop.registry import Champion
+from driftloop.registry.versions import GATE, PREFIX
+from driftloop.store import Store
+from driftloop.watch_record import WatchRecord
+
+
+@dataclass(frozen=True)
+class GatedVersion:
+    """A registered version and what its gate.json says: the test split's identity, its use number, the accuracy there."""
+
+    version: str
+    test_split: str
+    test_uses: int
+    accuracy: float
+
+
+def split_identity(description: Description, split: str = "test") -> str:
+    """A hash of a split's images, the same in every dataset that points at the same shards; empty without such a split."""
+    shards = sorted(shard.sha256 for shard in description.shards if shard.split == split)
+    return hashlib.sha256("\n".join(shards).encode()).hexdigest() if shards else ""
+
+
+def gated_versions(store: Store) -> list[GatedVersion]:
+    """The registered versions that a gate judged, oldest first."""
+    found = []
+    for info in registry.versions(store):
+        gate: dict[str, Any] = json.loads(store.read(f"{PREFIX}{info.version}/{GATE}")) if GATE in info.files else {}
+        accuracy = (gate.get("accuracy") or {}).get("candidate_clean")
+        if accuracy and gate.get("test_split"):
+            found.append(GatedVersion(info.version, gate["test_split"], int(gate["test_uses"]), float(accuracy["value"])))
+    return found
+
+
+def standing(champion: Champion | None) -> list[str]:
+    """The versions that served and were not rolled back, oldest first."""
+    versions: list[str] = []
+    for change in champion.history if champion else []:
+        if change.action == "promotion":
+            versions.append(change.version)
+        else:
+            versions.pop()
+    return versions
+
+
+def best_earlier(gated: Sequence[GatedVersion], served: Sequence[str], champion: str | None, test_split: str) -> GatedVersion | None:
+    """The most accurate earlier champion on this test split, if it beat the present one there; rolled back versions do not count."""
+    on_split = {one.version: one for one in gated if one.test_split == test_split}
+    earlier = [on_split[version] for version in served if version in on_split and version != champion]
+    if not earlier:
+        return None
+    best = max(earlier, key=lambda one: one.accuracy)
+    present = on_split.get(champion or "")
+    return None if present is not None and present.accuracy >= best.accuracy else best
+
+
+def count_uses(gated: Sequence[GatedVersion], records: Sequence[WatchRecord], test_split: str) -> int:
+    """How often the gate has used this test split before, as far as the store knows.
+
+    A promoted candidate is a registered version. A refused one leaves only the record of its watch, which counts when the champion of
+    that watch was judged on the same split. Without records (the training pipeline has no window) the newest version's own count is
+    the best that is known; a first training that was refused leaves no trace at all.
+    """
+    on_split = {one.version: one for one in gated if one.test_split == test_split}
+    refused = sum(record.decision in ("reject", "inconclusive") and record.champion_version in on_split for record in records)
+    return max(len(on_split) + refused, max((one.test_uses for one in on_split.values()), default=0))

@@ -1,0 +1,84 @@
+"""What the store remembers: who served on this test split, and how often it was used."""
+
+from components.validation_gate.history import GatedVersion, best_earlier, count_uses, split_identity, standing
+from driftloop.dataset.description import Description, Shard
+from driftloop.registry import Champion, Change
+from tests.unit.validation_gate.tiny import record
+
+
+def champion_of(*moves: tuple[str, str]) -> Champion:
+    history = [
+        Change(action=action, version=version, before=None, at="", reason="", candidate="", by_person=False)  # type: ignore[arg-type]
+        for action, version in moves
+    ]
+    return Champion(version=moves[-1][1], previous=None, promoted_at="", reason="", nonce="", history=history)
+
+
+def description(*shards: tuple[str, str]) -> Description:
+    made = [Shard(key=f"datasets/{sha}", split=split, rows=1, sha256=sha) for split, sha in shards]
+    return Description(
+        manifest_hash="m",
+        store="",
+        source="",
+        classes=["a", "b"],
+        image_size=8,
+        channels=1,
+        mean=[0],
+        std=[1],
+        counts={},
+        samples="",
+        shards=made,
+    )
+
+
+def test_a_test_split_keeps_its_identity_when_other_splits_grow() -> None:
+    first = description(("train", "t1"), ("test", "x1"), ("test", "x2"))
+    grown = description(("train", "t1"), ("test", "x2"), ("test", "x1"), ("drifted_gate", "d1"))
+    assert split_identity(first) == split_identity(grown) != ""
+    assert split_identity(first) != split_identity(description(("test", "x1")))
+    assert split_identity(description(("train", "t1"))) == ""
+
+
+def test_a_rollback_takes_a_version_off_the_list_of_those_that_served_well() -> None:
+    assert standing(None) == []
+    assert standing(champion_of(("promotion", "1"), ("promotion", "2"), ("rollback", "1"), ("promotion", "4"))) == ["1", "4"]
+
+
+GATED = [
+    GatedVersion("1", "split", 1, 0.90),
+    GatedVersion("2", "split", 2, 0.93),
+    GatedVersion("3", "other split", 1, 0.99),
+    GatedVersion("4", "split", 4, 0.91),
+]
+
+
+def test_the_best_earlier_champion_is_the_most_accurate_on_this_split() -> None:
+    best = best_earlier(GATED, ["1", "2", "3", "4"], "4", "split")
+    assert best is not None
+    assert best.version == "2"
+
+
+def test_there_is_none_where_the_present_champion_is_the_best_or_the_first() -> None:
+    assert best_earlier(GATED, ["1", "2"], "2", "split") is None
+    assert best_earlier(GATED, ["1"], "1", "split") is None
+    assert best_earlier(GATED, ["1", "2"], "2", "a new split") is None
+
+
+def test_a_champion_that_was_judged_on_another_split_is_no_excuse() -> None:
+    best = best_earlier(GATED, ["1", "2", "3"], "3", "split")
+    assert best is not None
+    assert best.version == "2"
+
+
+def test_uses_are_versions_and_refused_watches_on_this_split() -> None:
+    records = [
+        record(1, "1", "reject"),
+        record(2, "1", None),
+        record(3, "3", "reject"),
+        record(4, "2", "inconclusive"),
+        record(5, "2", "promote"),
+    ]
+    assert count_uses(GATED, records, "split") == 5
+    assert count_uses(GATED, [], "split") == 4  # the newest version remembers an earlier refusal
+    assert count_uses(GATED, [], "other split") == 1
+    assert count_uses([], records, "split") == 0

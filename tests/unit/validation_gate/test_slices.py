@@ -1,0 +1,62 @@
+"""Which slices are looked at, and when one vetoes."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from components.validation_gate.compare import Answers
+from components.validation_gate.slices import find_slices, judge_slices, thirds
+
+
+def samples(n: int, groups: list[str]) -> pd.DataFrame:
+    return pd.DataFrame({"group": [groups[index % len(groups)] for index in range(n)], "width": 100 + np.arange(n), "height": 100})
+
+
+def test_few_groups_are_sites_and_many_are_patients() -> None:
+    images = np.full((90, 4, 4, 1), 100, np.uint8)
+    assert {"site north", "site south"} <= set(find_slices(samples(90, ["north", "south"]), images, minimum=20))
+    assert not any(name.startswith("site") for name in find_slices(samples(90, [f"p{index}" for index in range(90)]), images, minimum=20))
+
+
+def test_thirds_by_size_and_brightness_share_the_images_out() -> None:
+    images = (np.arange(90)[:, None, None, None] * np.ones((1, 4, 4, 3))).astype(np.uint8)
+    found = find_slices(samples(90, ["a"]), images, minimum=20)
+    assert set(found) == {f"{name} images" for name in ("small", "medium-sized", "large", "dark", "medium-bright", "bright")}
+    assert [int(found[f"{name} images"].sum()) for name in ("dark", "medium-bright", "bright")] == [30, 30, 30]
+    assert found["dark images"][:30].all()
+
+
+def test_what_does_not_vary_makes_no_slices() -> None:
+    assert thirds(np.full(30, 5.0), ("a", "b", "c")) == {}
+    assert thirds(np.zeros(0), ("a", "b", "c")) == {}
+
+
+def test_slices_below_the_minimum_are_left_out() -> None:
+    images = (np.arange(30)[:, None, None, None] * np.ones((1, 4, 4, 1))).astype(np.uint8)
+    assert find_slices(samples(30, ["a"]), images, minimum=20) == {}
+
+
+def probabilities(right: np.ndarray) -> np.ndarray:
+    return np.column_stack([np.where(right, 0.9, 0.1), np.where(right, 0.1, 0.9)])
+
+
+def test_the_family_vetoes_by_chance_at_most_one_time_in_twenty() -> None:
+    rng = np.random.default_rng(1)
+    masks = {f"part {index}": np.arange(400) % 4 == index for index in range(4)} | {"all": np.ones(400, bool)}
+    alarms = []
+    for _ in range(800):
+        candidate, champion = rng.random(400) < 0.9, rng.random(400) < 0.9
+        clean = Answers(np.zeros(400, int), probabilities(candidate), probabilities(champion), slices=masks)
+        found = judge_slices(clean, {}, ["only", "other"], margin=0.0, alpha=0.05, class_minimum=200, minimum=20)
+        alarms.append(any(one.vetoes for one in found))
+    assert np.mean(alarms) <= 0.05
+
+
+def test_a_slice_that_lost_a_fifth_is_found() -> None:
+    champion = np.ones(300, bool)
+    candidate = np.arange(300) >= 12
+    clean = Answers(np.zeros(300, int), probabilities(candidate), probabilities(champion), slices={"dark images": np.arange(300) < 60})
+    (found,) = judge_slices(clean, {}, ["only", "other"], margin=0.02, alpha=0.05, class_minimum=200, minimum=20)
+    assert found.vetoes
+    assert found.difference == pytest.approx(-0.2)
+    assert found.p == pytest.approx(0.5**12)
