@@ -6,9 +6,10 @@ import typer
 
 from components.traffic_replay.replay import Amounts
 from components.traffic_replay.replay import replay as play
+from components.traffic_replay.stream import open_stream
 from driftloop import registry
 from driftloop.bundle import DESCRIPTION, ModelDescription
-from driftloop.dataset import Description, open_split
+from driftloop.dataset import Description
 from driftloop.dataset.description import NAME
 from driftloop.errors import NoChampion
 from driftloop.scenarios import parse
@@ -28,8 +29,8 @@ def replay(
     scenario = parse(drift)
     description = champion_dataset(home)
     amounts = Amounts(clean=0 if scenario.drifts else count, drifted=count if scenario.drifts else 0, labels=labels)
-    stream = open_split(description, "stream")
-    played = play(home, stream, description, version="", scenario=scenario, amounts=amounts, seed=seed, settings=TrafficSettings())
+    stream = open_stream(description)
+    played = play(home, stream, description, version="", scenario=scenario, amounts=amounts, seed=seed, settings=TrafficSettings.complete())
     typer.echo(played.figures())
 
 
@@ -43,4 +44,6 @@ def champion_dataset(store: Store) -> Description:
     if champion is None:
         raise NoChampion(f"{store.uri}: no champion to send traffic to; train one with `driftloop run training --store {store.uri}`")
     model = ModelDescription.model_validate_json(store.read(f"versions/{champion.version}/{DESCRIPTION}"))
-    return Description.model_validate_json(store.read(f"datasets/{model.dataset}/{NAME}"))
+    description = Description.model_validate_json(store.read(f"datasets/{model.dataset}/{NAME}"))
+    # A store may have been moved since the dataset was written.
+    return description.model_copy(update={"store": store.uri})

@@ -76,7 +76,7 @@ class Page:
         Path(path).write_text(self.html(), encoding="utf-8")
 
 
-def cell(value: object) -> str:
+def cell(value: Any) -> str:
     """A value as people read it: three significant digits, thousands apart, a dash for nothing."""
     if value is None:
         return "–"

@@ -1,6 +1,6 @@
 """One look for every figure: no pyplot state, no display, one palette."""
 
-from matplotlib import rc_context
+from matplotlib import rcParams
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
@@ -29,8 +29,11 @@ STYLE = {
 }
 
 
+# For the whole process: legends and ticks read the style when they are drawn, long after a context would have ended.
+rcParams.update(STYLE)
+
+
 def axes(width: float = 6.0, height: float = 3.2, columns: int = 1) -> tuple[Figure, list[Axes]]:
     """A figure of `columns` axes side by side, in inches and in the reports' style."""
-    with rc_context(STYLE):
-        figure = Figure(figsize=(width, height), layout="constrained")
-        return figure, [figure.add_subplot(1, columns, index + 1) for index in range(columns)]
+    figure = Figure(figsize=(width, height), layout="constrained")
+    return figure, [figure.add_subplot(1, columns, index + 1) for index in range(columns)]

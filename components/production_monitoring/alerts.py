@@ -1,0 +1,94 @@
+"""Alert rules: what somebody should look at now. They compare point values with limits and decide nothing about drift."""
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from components.production_monitoring.baseline import Baseline
+from components.production_monitoring.model_metrics import ModelMetrics
+from components.production_monitoring.service_metrics import ServiceMetrics
+from driftloop.facts import write_json
+from driftloop.settings import MonitorSettings
+
+#: Shares of fewer requests than this jump by chance alone.
+MIN_REQUESTS = 50
+
+
+@dataclass(frozen=True)
+class Rule:
+    """One rule as it stands: the value measured, its limit, and whether it fired. `value` None: nothing to compare."""
+
+    rule: str
+    fired: bool
+    value: float | None
+    limit: float
+    message: str
+
+    def as_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def check_rules(service: ServiceMetrics, model: ModelMetrics, baseline: Baseline, settings: MonitorSettings) -> list[Rule]:
+    """Every rule, fired or not, in the order of their urgency."""
+    return [
+        no_traffic(service),
+        errors(service, settings.alert_error_share),
+        latency(service, baseline, settings.alert_latency_ratio),
+        class_shares(service, model, baseline, settings.alert_class_share),
+        confidence(service, model, baseline, settings.alert_confidence_drop),
+    ]
+
+
+def write_alerts(window: str | Path, rules: list[Rule]) -> None:
+    """Write `alerts.json` into the window: the names of the rules that fired, and every rule as it stands."""
+    fired = [rule.rule for rule in rules if rule.fired]
+    write_json(Path(window, "alerts.json"), {"fired": fired, "rules": [rule.as_json() for rule in rules]})
+
+
+def no_traffic(service: ServiceMetrics) -> Rule:
+    """No request at all since the last watch."""
+    message = "no request since the last watch" if service.requests == 0 else f"{service.requests:,} requests since the last watch"
+    return Rule("no traffic", service.requests == 0, float(service.requests), 1.0, message)
+
+
+def errors(service: ServiceMetrics, limit: float) -> Rule:
+    """Too many failed requests."""
+    fired = service.requests >= MIN_REQUESTS and service.error_share > limit
+    message = f"{service.failed:,} of {service.requests:,} requests failed ({service.error_share:.1%}, limit {limit:.1%})"
+    return Rule("error share", fired, service.error_share if service.requests else None, limit, message)
+
+
+def latency(service: ServiceMetrics, baseline: Baseline, limit: float) -> Rule:
+    """The p95 latency against the one benchmarked when the model was exported."""
+    if service.p95_ms is None or not baseline.p95_ms:
+        return Rule("p95 latency", False, None, limit, "no latency to compare with the benchmark")
+    ratio = service.p95_ms / baseline.p95_ms
+    message = f"p95 latency {service.p95_ms:.2f} ms is {ratio:.1f} times the benchmark's {baseline.p95_ms:.2f} ms (limit {limit:g})"
+    return Rule("p95 latency", service.requests >= MIN_REQUESTS and ratio > limit, ratio, limit, message)
+
+
+def class_shares(service: ServiceMetrics, model: ModelMetrics, baseline: Baseline, limit: float) -> Rule:
+    """The largest move of a predicted class's share, from the accepted regime that is nearest."""
+    if not model.class_shares:
+        return Rule("class shares", False, None, limit, "no prediction to compare")
+    moves = [(*_largest_move(model.class_shares, regime.class_shares), regime.name) for regime in baseline.regimes]
+    size, name, before, now, regime = min(moves)
+    message = f"{name} makes {now:.1%} of the predictions, {before:.1%} in {regime} (moved by {size:.1%}, limit {limit:.1%})"
+    return Rule("class shares", service.requests >= MIN_REQUESTS and size > limit, size, limit, message)
+
+
+def confidence(service: ServiceMetrics, model: ModelMetrics, baseline: Baseline, limit: float) -> Rule:
+    """The mean confidence against the least confident accepted regime."""
+    if model.mean_confidence is None:
+        return Rule("confidence", False, None, limit, "no prediction to compare")
+    lowest = min(baseline.regimes, key=lambda regime: regime.mean_confidence)
+    drop = lowest.mean_confidence - model.mean_confidence
+    message = (
+        f"mean confidence {model.mean_confidence:.3f}, {lowest.mean_confidence:.3f} in {lowest.name} (drop {drop:.3f}, limit {limit:g})"
+    )
+    return Rule("confidence", service.requests >= MIN_REQUESTS and drop > limit, drop, limit, message)
+
+
+def _largest_move(now: dict[str, float], before: dict[str, float]) -> tuple[float, str, float, float]:
+    name = max(now, key=lambda key: abs(now[key] - before[key]))
+    return abs(now[name] - before[name]), name, before[name], now[name]

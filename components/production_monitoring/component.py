@@ -1,0 +1,32 @@
+"""Theme 5, production monitoring, as a KFP component."""
+
+from kfp import dsl
+from kfp.dsl import HTML, Dataset, Metrics, Model, Output
+
+from driftloop.images import WATCH_IMAGE
+
+
+@dsl.component(base_image=WATCH_IMAGE, install_kfp_package=False)
+def production_monitoring(
+    store: str,
+    until: str,
+    config: dict,
+    window: Output[Dataset],
+    champion: Output[Model],
+    metrics: Output[Metrics],
+    dashboard: Output[HTML],
+) -> None:
+    """Read what production logged since the last watch: service and model metrics, alerts, a dashboard, and the window to judge.
+
+    Args:
+        store: the store that holds the champion, the log, the labels and the watch records: a folder or s3://bucket/prefix.
+        until: the end of the window, an ISO 8601 time; empty means now.
+        config: overrides of the monitor settings.
+        window: the rows with their labels and images, production_logs.csv, alerts.json, TensorBoard events.
+        champion: the bundle of the version that serves, checked against its checksums.
+        metrics: the figures of this window.
+        dashboard: the window as a page of charts.
+    """
+    from components.production_monitoring.step import run
+
+    run(store, window.path, champion.path, dashboard.path, until=until, config=config, metrics=metrics)

@@ -1,0 +1,177 @@
+"""A replay from beginning to end: plan it, let the champion answer, log it, let labels arrive."""
+
+from dataclasses import dataclass
+from tempfile import TemporaryDirectory
+
+import numpy as np
+import pandas as pd
+
+from components.traffic_replay.history import leave_receipt, played_rows, replay_key, request_id
+from components.traffic_replay.plan import make_plan
+from components.traffic_replay.traffic import TICK, Traffic, play
+from driftloop import registry
+from driftloop.dataset import Split
+from driftloop.dataset.description import Description
+from driftloop.errors import InputError, NoChampion
+from driftloop.inference.labels import RANDOM, write_labels
+from driftloop.inference.log import InferenceLogger
+from driftloop.inference.served import ServedModel
+from driftloop.scenarios import UNSEEN, Scenario
+from driftloop.settings import TrafficSettings
+from driftloop.store import Store
+
+#: The label of an image that shows none of the model's classes.
+UNSEEN_LABEL = "(unseen class)"
+
+
+@dataclass(frozen=True)
+class Amounts:
+    """How much to play: clean requests, then drifted ones, and how many labels arrive."""
+
+    clean: int
+    drifted: int
+    labels: int
+
+    @classmethod
+    def of(cls, settings: TrafficSettings) -> "Amounts":
+        """What the settings ask for."""
+        size = settings.window_size
+        return cls(settings.clean_windows * size, settings.drifted_windows * size, settings.labels)
+
+    @property
+    def requests(self) -> int:
+        return self.clean + self.drifted
+
+
+@dataclass(frozen=True)
+class Replayed:
+    """What was played. `until` is an ISO 8601 time in UTC just after the last request."""
+
+    clean: int
+    drifted: int
+    labels: int
+    wanted: int
+    drift: str
+    version: str
+    p50_ms: float | None
+    until: str
+
+    @property
+    def requests(self) -> int:
+        return self.clean + self.drifted
+
+    def figures(self) -> str:
+        """One line for the person who waits."""
+        short = f" (of {self.wanted:,} asked for: the stream has no more new images)" if self.requests < self.wanted else ""
+        drifted = f" + {self.drifted:,} with {self.drift}" if self.drifted else ""
+        speed = f", p50 {self.p50_ms:.2f} ms" if self.p50_ms is not None else ""
+        return f"{self.clean:,} clean{drifted} requests{short}, {self.labels:,} labels, version {self.version}{speed}"
+
+
+def replay(
+    store: Store,
+    stream: Split,
+    description: Description,
+    *,
+    version: str,
+    scenario: Scenario,
+    amounts: Amounts,
+    seed: int,
+    settings: TrafficSettings,
+) -> Replayed:
+    """Play new images of `stream` through a registered version and log them as production does.
+
+    Started again after it was cut off it goes on where it stopped; started again after it ended it plays other images.
+
+    Args:
+        store: where the version is registered and the log and the labels are written.
+        stream: the images to play, at the model's input size.
+        description: of the dataset that `stream` belongs to.
+        version: the registered version that answers; empty takes the champion.
+        scenario: what happens to the drifted requests.
+        amounts: how much to play; less where the stream runs short.
+        seed: of all draws; the same seed and the same store give the same replay.
+        settings: window size, label and image shares, batch size.
+
+    Raises:
+        NoChampion: no version given and the store names no champion.
+        InputError: no image left to play, or a model of other classes or another size.
+        IntegrityError: the version's files do not match their checksums.
+    """
+    version = version or _champion(store)
+    identity = _identity(description, version, scenario, amounts, seed, settings)
+    key = replay_key(store, identity)
+    draws = [int(seed) % 2**63, int(key, 16)]
+    before = played_rows(store)
+    own = before[before["key"] == key]
+    plan = make_plan(
+        stream.samples,
+        set(before.loc[before["key"] != key, "image"]),
+        scenario,
+        clean=amounts.clean,
+        drifted=amounts.drifted,
+        window_size=settings.window_size,
+        labels=amounts.labels,
+        max_label_share=settings.max_label_share,
+        rng=np.random.default_rng(draws),
+    )
+    if not len(plan.rows) and amounts.requests:
+        cure = "use another store, or a larger source"
+        raise InputError(f"{store.uri}: all {len(stream):,} stream images were replayed before; {cure}")
+    with TemporaryDirectory() as directory:
+        registry.download(store, version, directory)
+        model = ServedModel.open(directory)
+    _check_classes(model, description, version)
+    ids = [request_id(key, digest) for digest in stream.samples["sha256"].iloc[plan.rows]]
+    traffic = Traffic(stream, plan, ids, scenario, draws)
+    with InferenceLogger(
+        store, version=version, classes=description.classes, channels=description.channels, image_share=settings.image_share
+    ) as log:
+        answered = play(traffic, model, log, own, batch_size=settings.batch_size)
+    _label(store, [ids[row] for row in plan.labelled], answered.truth[plan.labelled], description.classes)
+    leave_receipt(store, key, identity)
+    return Replayed(
+        clean=plan.clean,
+        drifted=plan.drifted,
+        labels=len(plan.labelled),
+        wanted=amounts.requests,
+        drift=str(scenario),
+        version=version,
+        p50_ms=answered.p50_ms,
+        until=(answered.last + TICK).isoformat(),
+    )
+
+
+def _label(store: Store, ids: list[str], truth: np.ndarray, classes: list[str]) -> None:
+    """Write the labels of requests that were drawn uniformly."""
+    if ids:
+        names = [UNSEEN_LABEL if label == UNSEEN else classes[label] for label in truth]
+        write_labels(store, pd.DataFrame({"request_id": ids, "label": names, "origin": RANDOM}))
+
+
+def _identity(
+    description: Description, version: str, scenario: Scenario, amounts: Amounts, seed: int, settings: TrafficSettings
+) -> dict[str, object]:
+    return {
+        "dataset": description.manifest_hash,
+        "version": version,
+        "drift": str(scenario),
+        "clean": amounts.clean,
+        "drifted": amounts.drifted,
+        "labels": amounts.labels,
+        "seed": int(seed),
+        "settings": settings.model_dump(),
+    }
+
+
+def _check_classes(model: ServedModel, description: Description, version: str) -> None:
+    if list(model.description.classes) != list(description.classes):
+        known, given = ", ".join(model.description.classes), ", ".join(description.classes)
+        raise InputError(f"version {version} knows the classes {known}, the stream has {given}; replay the dataset it was trained on")
+
+
+def _champion(store: Store) -> str:
+    champion = registry.current(store)
+    if champion is None:
+        raise NoChampion(f"{store.uri}: no champion to answer the traffic; run `driftloop run training --store {store.uri}` first")
+    return champion.version

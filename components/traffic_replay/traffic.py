@@ -1,0 +1,113 @@
+"""The traffic itself: planned images through the model and into the log, one request after the other."""
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+import numpy as np
+import pandas as pd
+
+from components.traffic_replay.plan import Plan
+from driftloop import progress
+from driftloop.dataset import Split
+from driftloop.inference.log import InferenceLogger
+from driftloop.inference.served import Predictions, ServedModel
+from driftloop.scenarios import Scenario
+
+#: Requests read, drifted and logged together; memory does not grow with the length of the replay.
+CHUNK = 100
+#: The log's resolution in time.
+TICK = timedelta(microseconds=1)
+
+
+@dataclass(frozen=True)
+class Traffic:
+    """What is asked: the planned rows of `stream` with their request `ids`; `draws` seed what the scenario does to them."""
+
+    stream: Split
+    plan: Plan
+    ids: list[str]
+    scenario: Scenario
+    draws: list[int]
+
+    def chunks(self) -> Iterator[slice]:
+        """Spans of the plan, none of them both clean and drifted."""
+        for start, stop in ((0, self.plan.clean), (self.plan.clean, len(self.plan.rows))):
+            for at in range(start, stop, CHUNK):
+                yield slice(at, min(at + CHUNK, stop))
+
+    def requests(self, chunk: slice) -> tuple[np.ndarray, np.ndarray]:
+        """The images of a chunk as the model gets to see them, uint8 (n, H, W, C), and their true classes (n,)."""
+        rows, clean = self.plan.rows[chunk], self.plan.clean
+        images, labels = np.array(self.stream.images[rows]), np.array(self.stream.labels[rows])
+        if chunk.start < clean:
+            return images, labels
+        # Each chunk has its own draws, so that a replay that goes on after a cut shows the same images.
+        rng = np.random.default_rng([*self.draws, chunk.start])
+        return self.scenario.transform(images, labels, rng, self.plan.position[chunk.start - clean : chunk.stop - clean])
+
+    def groups(self, chunk: slice) -> np.ndarray:
+        """The group (patient, site) of each request of a chunk."""
+        return self.stream.samples["group"].to_numpy()[self.plan.rows[chunk]]
+
+
+@dataclass(frozen=True)
+class Answered:
+    """What came of the traffic: the true class of every request, the time of the last one, the latencies measured now."""
+
+    truth: np.ndarray
+    last: datetime
+    latencies_ms: list[float]
+
+    @property
+    def p50_ms(self) -> float | None:
+        """The median latency, None when nothing was left to answer."""
+        return float(np.median(self.latencies_ms)) if self.latencies_ms else None
+
+
+def play(traffic: Traffic, model: ServedModel, log: InferenceLogger, logged: pd.DataFrame, *, batch_size: int) -> Answered:
+    """Answer and log every request that is not in the log yet.
+
+    Args:
+        logged: rows of this replay that are in the log already, with request_id and time.
+        batch_size: requests answered together; their latency is that of the batch.
+    """
+    done = set(logged["request_id"])
+    last = logged["time"].max().to_pydatetime() if len(logged) else datetime.now(UTC) - TICK
+    truth, latencies = np.empty(len(traffic.ids), dtype=np.int64), []
+    _warm_up(model)
+    for chunk in traffic.chunks():
+        images, truth[chunk] = traffic.requests(chunk)
+        ids = traffic.ids[chunk]
+        new = [index for index, identity in enumerate(ids) if identity not in done]
+        if new:
+            predictions, times, waited = answer(model, images[new], last, batch_size)
+            groups = [str(group) for group in traffic.groups(chunk)[new]]
+            log.log(images[new], predictions, waited, groups=groups, request_ids=[ids[index] for index in new], times=times)
+            last = times[-1]
+            latencies += waited
+        progress.progress(chunk.stop / len(traffic.ids), f"{chunk.stop:,} of {len(traffic.ids):,} requests")
+    return Answered(truth, last, latencies)
+
+
+def answer(model: ServedModel, images: np.ndarray, last: datetime, batch_size: int) -> tuple[Predictions, list[datetime], list[float]]:
+    """Predictions, times that increase from after `last`, and latencies in ms, each that of the request's batch."""
+    parts, times, latencies = [], [], []
+    for start in range(0, len(images), batch_size):
+        began = time.perf_counter()
+        part = model.predict(images[start : start + batch_size], batch_size=batch_size)
+        elapsed_ms = (time.perf_counter() - began) * 1000
+        parts.append(part)
+        for _ in range(len(part)):
+            last = max(datetime.now(UTC), last + TICK)
+            times.append(last)
+            latencies.append(elapsed_ms)
+    probabilities = np.concatenate([part.probabilities for part in parts])
+    return Predictions(probabilities, np.concatenate([part.embedding for part in parts])), times, latencies
+
+
+def _warm_up(model: ServedModel) -> None:
+    """Answer one blank image: the first call is slow, and a service makes it before it takes requests."""
+    side = model.description.image_size
+    model.predict(np.zeros((1, side, side, model.description.channels), np.uint8))

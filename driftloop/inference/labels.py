@@ -1,0 +1,74 @@
+"""Labels that arrive later, by request id: `labels/<id>.parquet`, never changed once written."""
+
+import io
+from datetime import UTC, datetime
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from driftloop.errors import InputError, IntegrityError
+from driftloop.inference.log_format import file_id
+from driftloop.store.interface import Store
+
+PREFIX = "labels/"
+RANDOM, RANKED, IMPORT = "random", "ranked", "import"
+#: How a request came to be labelled: drawn uniformly (fit for judging harm), picked for its shift (training only), or unknown.
+ORIGINS = (RANDOM, RANKED, IMPORT)
+
+SCHEMA = pa.schema(
+    [("request_id", pa.string()), ("label", pa.string()), ("origin", pa.string()), ("labelled_at", pa.timestamp("us", tz="UTC"))]
+)
+
+
+def write_labels(store: Store, frame: pd.DataFrame) -> str:
+    """Write labels; the key of their file.
+
+    Args:
+        frame: request_id, label (class name) and origin ("random", "ranked" or "import"). A request named twice: its last row counts.
+
+    Raises:
+        InputError: a column is missing, a value is empty, or an origin is unknown.
+    """
+    missing = [name for name in ("request_id", "label", "origin") if name not in frame]
+    if missing:
+        raise InputError(f"labels: no column {missing[0]!r}; needed are request_id, label and origin")
+    columns = frame[["request_id", "label", "origin"]].reset_index(drop=True)
+    for name in columns:
+        empty = columns[name].isna() | (columns[name].astype(str).str.strip() == "")
+        if empty.any():
+            raise InputError(f"labels: row {int(empty.to_numpy().argmax()) + 1} has no {name}")
+    unknown = sorted(set(columns["origin"]) - set(ORIGINS))
+    if unknown:
+        raise InputError(f"labels: origin {unknown[0]!r} is not known; use one of {', '.join(ORIGINS)}")
+    stamped = columns.astype(str).assign(labelled_at=datetime.now(UTC))
+    stream = io.BytesIO()
+    pq.write_table(pa.Table.from_pandas(stamped, schema=SCHEMA, preserve_index=False), stream, compression="zstd")
+    key = f"{PREFIX}{file_id()}.parquet"
+    store.create(key, stream.getvalue())
+    return key
+
+
+def read_labels(store: Store) -> pd.DataFrame:
+    """Every labelled request once: request_id, label, origin, labelled_at; the newest label wins.
+
+    A request that was ever drawn at random stays "random" whatever its label's later corrections: dropping corrected requests
+    from the random sample would bias it towards the easy ones.
+
+    Raises:
+        IntegrityError: a file that is no label file of ours.
+    """
+    tables = [_read_table(store, entry.key) for entry in store.list(PREFIX) if entry.key.endswith(".parquet")]
+    rows = (pa.concat_tables(tables) if tables else SCHEMA.empty_table()).to_pandas()
+    drawn = set(rows.loc[rows["origin"] == RANDOM, "request_id"])
+    # File names sort by time, and a stable sort keeps the order within a file.
+    rows = rows.sort_values("labelled_at", kind="stable").drop_duplicates("request_id", keep="last").reset_index(drop=True)
+    rows.loc[rows["request_id"].isin(drawn), "origin"] = RANDOM
+    return rows
+
+
+def _read_table(store: Store, key: str) -> pa.Table:
+    try:
+        return pq.read_table(io.BytesIO(store.read(key))).select(SCHEMA.names).cast(SCHEMA)
+    except (pa.ArrowException, KeyError) as broken:
+        raise IntegrityError(f"{store.uri}: {key} is not a label file ({str(broken).splitlines()[0]})") from None

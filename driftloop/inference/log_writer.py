@@ -1,0 +1,183 @@
+"""Writing the inference log: rows are held back, then written with their images, the images first."""
+
+import io
+import threading
+import uuid
+from collections import defaultdict
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from types import TracebackType
+from typing import Any, Self
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from driftloop.inference.log_format import IMAGES, SCHEMA, file_id, image_digest, image_is_sampled, in_utc, npy, partition
+from driftloop.inference.served import Predictions
+from driftloop.inference.statistics import image_statistics
+from driftloop.store.interface import Store
+
+#: Sampled images held back at most, in bytes, before they are flushed whatever the number of rows.
+MAX_IMAGE_BYTES = 64 << 20
+
+
+class InferenceLogger:
+    """Writes the log rows of one model version; safe to share between threads.
+
+    Example:
+        with InferenceLogger(store, version="3", classes=model.description.classes, channels=1) as log:
+            log.log(images, model.predict(images), latency_ms=2.1)
+    """
+
+    def __init__(
+        self, store: Store, *, version: str, classes: Sequence[str], channels: int, image_share: float = 1.0, flush_rows: int = 1000
+    ) -> None:
+        """A logger into `store`.
+
+        Args:
+            version: the registered version that predicts.
+            classes: its class names, in the order of its probabilities.
+            channels: of its images, 1 or 3.
+            image_share: share of the requests whose image is kept, 0-1, drawn by a hash of the request id.
+            flush_rows: rows held back at most before they are written.
+        """
+        if not 0 <= image_share <= 1 or flush_rows < 1:
+            raise ValueError(f"InferenceLogger: image_share in 0-1 and flush_rows >= 1, got {image_share} and {flush_rows}")
+        self.store, self.version, self.classes, self.channels = store, version, list(classes), channels
+        self.image_share, self.flush_rows = image_share, flush_rows
+        self._lock = threading.Lock()
+        self._rows: list[dict[str, Any]] = []
+        self._image_bytes = 0
+        self._closed = False
+
+    def log(
+        self,
+        images: np.ndarray,
+        predictions: Predictions | None,
+        latency_ms: float | Sequence[float] | np.ndarray,
+        *,
+        groups: Sequence[str | None] | None = None,
+        request_ids: Sequence[str] | None = None,
+        times: Sequence[datetime] | None = None,
+        status: str = "ok",
+    ) -> list[str]:
+        """Add one row for each of N images and flush when enough are held back.
+
+        Args:
+            images: uint8 (N, H, W, channels), as the model saw them.
+            predictions: what the model said; None for requests that failed (`status` says how): their prediction columns are null.
+            latency_ms: of each request, or one number for all.
+            groups: patient, source or session of each image, where known: one group is one independent case to the drift tests.
+            request_ids: unique ids; drawn where not given. A repeated id is one request.
+            times: of each request, with a time zone; now where not given.
+            status: "ok", or what went wrong.
+
+        Returns:
+            The request ids.
+
+        Raises:
+            ValueError: arguments of different lengths, a time without a zone, or a logger that was closed.
+            StoreError: the flush failed; the rows are kept and go out with the next one.
+        """
+        ids = list(request_ids) if request_ids is not None else [uuid.uuid4().hex for _ in images]
+        rows = self._build(images, predictions, latency_ms, groups, ids, times, status)
+        with self._lock:
+            if self._closed:
+                raise ValueError("InferenceLogger.log: this logger was closed")
+            self._rows += rows
+            self._image_bytes += sum(row["pixels"].nbytes for row in rows if row["pixels"] is not None)
+            full = len(self._rows) >= self.flush_rows or self._image_bytes >= MAX_IMAGE_BYTES
+        if full:
+            self.flush()
+        return ids
+
+    def flush(self) -> None:
+        """Write what is held back. Raises StoreError when the store refuses; the rows are then kept for the next flush."""
+        with self._lock:
+            rows, self._rows, self._image_bytes = self._rows, [], 0
+        hours: dict[str, list[dict[str, Any]]] = defaultdict(list)
+        for row in rows:
+            hours[partition(row["time"])].append(row)
+        try:
+            for hour in sorted(hours):
+                self._write(hour, hours[hour])
+                del hours[hour]
+        finally:
+            unwritten = [row for rows in hours.values() for row in rows]
+            with self._lock:
+                self._rows = unwritten + self._rows
+                self._image_bytes += sum(row["pixels"].nbytes for row in unwritten if row["pixels"] is not None)
+
+    def close(self) -> None:
+        """Take no more rows and flush; may be called again when the store refused."""
+        with self._lock:
+            self._closed = True
+        self.flush()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.close()
+
+    def _build(
+        self,
+        images: np.ndarray,
+        predictions: Predictions | None,
+        latency_ms: float | Sequence[float] | np.ndarray,
+        groups: Sequence[str | None] | None,
+        ids: list[str],
+        times: Sequence[datetime] | None,
+        status: str,
+    ) -> list[dict[str, Any]]:
+        count = len(images)
+        groups = groups if groups is not None else [None] * count
+        times = times if times is not None else [datetime.now(UTC)] * count
+        if images.shape[-1] != self.channels:
+            raise ValueError(f"InferenceLogger.log: images have {images.shape[-1]} channels, this logger was made for {self.channels}")
+        lengths = {len(ids), len(groups), len(times), count if predictions is None else len(predictions)}
+        if lengths != {count}:
+            raise ValueError(f"InferenceLogger.log: {count} images, but other arguments have {sorted(lengths - {count})} entries")
+        latencies = np.broadcast_to(np.asarray(latency_ms, np.float32), (count,))
+        statistics = image_statistics(images)
+        rows = []
+        for index in range(count):
+            kept = image_is_sampled(ids[index], self.image_share)
+            row = {
+                "request_id": ids[index],
+                "time": in_utc(times[index]),
+                "model_version": self.version,
+                "status": status,
+                "statistics": statistics[index],
+                "latency_ms": float(latencies[index]),
+                "group": groups[index],
+                "image_sha256": image_digest(images[index]),
+                "pixels": images[index].copy() if kept else None,
+            }
+            rows.append(row | self._prediction(predictions, index))
+        return rows
+
+    def _prediction(self, predictions: Predictions | None, index: int) -> dict[str, Any]:
+        if predictions is None:
+            return {"predicted": None, "confidence": None, "probabilities": None, "embedding": None}
+        probabilities = predictions.probabilities[index]
+        return {
+            "predicted": self.classes[int(probabilities.argmax())],
+            "confidence": float(probabilities.max()),
+            "probabilities": probabilities,
+            "embedding": predictions.embedding[index].astype("<f2").tobytes(),
+        }
+
+    def _write(self, hour: str, rows: list[dict[str, Any]]) -> None:
+        """One file of rows, after the file of the images they refer to; rows are changed only by naming their image."""
+        name = hour + file_id()
+        pictured = [row for row in rows if row["pixels"] is not None]
+        for position, row in enumerate(pictured):
+            row["image"] = f"{name}{IMAGES}#{position}"
+        if pictured:
+            self.store.create(name + IMAGES, npy(np.stack([row["pixels"] for row in pictured])))
+        table = pa.Table.from_pylist([{field: row.get(field) for field in SCHEMA.names} for row in rows], schema=SCHEMA)
+        stream = io.BytesIO()
+        pq.write_table(table, stream, compression="zstd")
+        self.store.create(name + ".parquet", stream.getvalue())

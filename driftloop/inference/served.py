@@ -1,0 +1,163 @@
+"""The served model: an ONNX graph that takes uint8 images and gives probabilities and embeddings."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+import numpy as np
+import onnxruntime as ort
+
+from driftloop.bundle import ModelDescription, read_model, verify
+from driftloop.errors import InputError, IntegrityError
+from driftloop.inference.provider import CPU, ORT_ERRORS_ONLY, available_threads, choose_provider, loading_cuda, log_once
+
+INPUT, PROBABILITIES, EMBEDDING = "images", "probabilities", "embedding"
+#: The log keeps embeddings as float16; what lies outside its range is clipped rather than turned into infinity.
+FLOAT16_MAX = float(np.finfo(np.float16).max)
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """What the graph says of N images: `probabilities` (N, K) float32, calibrated; `embedding` (N, D) float16."""
+
+    probabilities: np.ndarray
+    embedding: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.probabilities)
+
+    def __getitem__(self, rows: slice | np.ndarray) -> "Predictions":
+        return Predictions(self.probabilities[rows], self.embedding[rows])
+
+    @property
+    def labels(self) -> np.ndarray:
+        """The predicted class of each image, int64 (N,)."""
+        return self.probabilities.argmax(axis=1)
+
+    @property
+    def confidence(self) -> np.ndarray:
+        """The probability of the predicted class, float32 (N,)."""
+        return self.probabilities.max(axis=1) if len(self) else np.zeros(0, np.float32)
+
+
+class ServedModel:
+    """A bundle's ONNX graph in an onnxruntime session; safe to share between threads.
+
+    Example:
+        model = ServedModel.open("runs/latest/candidate")
+        predictions = model.predict(images)              # uint8 (N, side, side, channels)
+        model.description.classes[predictions.labels[0]]
+    """
+
+    def __init__(self, directory: str | Path, description: ModelDescription, variant: str, threads: int = 0) -> None:
+        """A session on `variant`, a file of `directory`; use `open` for a bundle, which also checks its sums."""
+        path = Path(directory, variant)
+        if not path.is_file():
+            raise InputError(f"{directory}: no {variant} in this bundle; onnx_deployment writes it")
+        self.description, self.variant = description, variant
+        self.threads = threads or available_threads()
+        self.session = open_session(path, threads=self.threads)
+        self.provider: str = self.session.get_providers()[0]
+        self.embedding_size = check_graph(self.session, description, path)
+        log_once(f"{variant} runs on {self.provider}, {self.threads} thread{'s' if self.threads > 1 else ''}")
+
+    @classmethod
+    def open(cls, directory: str | Path, variant: str = "", threads: int = 0) -> Self:
+        """Open the sealed bundle in `directory`.
+
+        Args:
+            directory: the bundle; every file is checked against SHA256SUMS first.
+            variant: the ONNX file to run; empty takes the one the bundle serves.
+            threads: onnxruntime's threads within an operator; 0 takes the cores this process may use.
+
+        Raises:
+            InputError: no bundle, not exported yet, no such variant, or a graph with other inputs or outputs than ours.
+            IntegrityError: a file does not match its checksum.
+        """
+        description = read_model(directory)
+        verify(directory)
+        variant = variant or description.served
+        if not variant:
+            raise InputError(f"{directory}: this model was not exported yet; run onnx_deployment on it first")
+        return cls(directory, description, variant, threads)
+
+    def predict(self, images: np.ndarray, batch_size: int = 64) -> Predictions:
+        """Classify uint8 images (N, side, side, channels), `batch_size` at a time; N may be 0.
+
+        Raises:
+            InputError: another type, rank or size than the model was trained for.
+        """
+        self.check(images)
+        batches = [self._run(images[start : start + batch_size]) for start in range(0, len(images), batch_size)]
+        if not batches:
+            return Predictions(np.zeros((0, len(self.description.classes)), np.float32), np.zeros((0, self.embedding_size), np.float16))
+        return Predictions(np.concatenate([b.probabilities for b in batches]), np.concatenate([b.embedding for b in batches]))
+
+    def check(self, images: np.ndarray) -> None:
+        """Raise the InputError that says why `images` cannot be classified by this model."""
+        side, channels = self.description.image_size, self.description.channels
+        expected = f"expected uint8 images (N, {side}, {side}, {channels})"
+        if not isinstance(images, np.ndarray):
+            raise InputError(f"{expected}, got {type(images).__name__}")
+        if images.dtype != np.uint8 or images.ndim != 4 or images.shape[1:] != (side, side, channels):
+            raise InputError(f"{expected}, got {images.dtype} {images.shape}; decode and resize the images first")
+
+    def _run(self, batch: np.ndarray) -> Predictions:
+        probabilities, embedding = self.session.run([PROBABILITIES, EMBEDDING], {INPUT: np.ascontiguousarray(batch)})
+        clipped = np.clip(embedding, -FLOAT16_MAX, FLOAT16_MAX).astype(np.float16)
+        return Predictions(np.asarray(probabilities, np.float32), clipped)
+
+
+def open_session(path: str | Path, *, threads: int, provider: str = "") -> ort.InferenceSession:
+    """An onnxruntime session on `path`: `threads` within an operator, one operator at a time, all graph optimisations.
+
+    `provider` empty: the one that suits the graph and the machine. Only errors reach stderr.
+
+    Raises:
+        IntegrityError: not a graph that onnxruntime can load.
+    """
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_ALL
+    options.log_severity_level = ORT_ERRORS_ONLY
+    # Idle threads sleep instead of spinning: they would take the core from the request that comes next.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    chosen = provider or choose_provider(Path(path).name)
+    try:
+        if chosen == CPU:
+            return ort.InferenceSession(str(path), options, providers=[CPU])
+        with loading_cuda():
+            session = ort.InferenceSession(str(path), options, providers=[chosen, CPU])
+    except Exception as broken:  # onnxruntime's own exception classes share no public base
+        raise IntegrityError(f"{path}: onnxruntime cannot load this graph ({first_line(broken)})") from None
+    if chosen not in session.get_providers():
+        log_once("a GPU was asked for, but onnxruntime found no CUDA and cuDNN libraries of its version: inference runs on the CPU")
+    return session
+
+
+def check_graph(session: ort.InferenceSession, description: ModelDescription, path: str | Path) -> int:
+    """The length of the graph's embedding, after checking that its inputs and outputs are what the bundle says.
+
+    Raises:
+        InputError: other names, types or sizes.
+    """
+    side, channels, classes = description.image_size, description.channels, len(description.classes)
+    inputs = {node.name: node for node in session.get_inputs()}
+    outputs = {node.name: node for node in session.get_outputs()}
+    wanted = f"wanted: uint8 {INPUT} (N, {side}, {side}, {channels}) -> {PROBABILITIES} (N, {classes}), {EMBEDDING} (N, D)"
+    if set(inputs) != {INPUT} or set(outputs) != {PROBABILITIES, EMBEDDING}:
+        raise InputError(f"{path}: inputs {sorted(inputs)}, outputs {sorted(outputs)}; {wanted}")
+    shape: Sequence[object] = inputs[INPUT].shape[1:]
+    if inputs[INPUT].type != "tensor(uint8)" or list(shape) != [side, side, channels]:
+        raise InputError(f"{path}: takes {inputs[INPUT].type} (N, {', '.join(map(str, shape))}); {wanted}")
+    given, size = outputs[PROBABILITIES].shape[-1], outputs[EMBEDDING].shape[-1]
+    if given != classes or not isinstance(size, int):
+        raise InputError(f"{path}: gives {given} probabilities and an embedding of {size}; {wanted}")
+    return size
+
+
+def first_line(error: Exception) -> str:
+    """The first line of an exception's message."""
+    return (str(error).splitlines() or [type(error).__name__])[0]

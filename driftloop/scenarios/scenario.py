@@ -1,0 +1,101 @@
+"""A scenario: families of change at one severity, and their course over time."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from driftloop.scenarios.course import COURSES
+from driftloop.scenarios.families import PRIOR, TRANSFORMS, UNSEEN_CLASS
+from driftloop.scenarios.prior import draw, shifted_shares
+from driftloop.scenarios.unseen_class import unseen_class
+
+#: The label of an image that shows none of the classes.
+UNSEEN = -1
+#: Images transformed at once: memory stays flat however long the stream is.
+BATCH = 256
+
+
+@dataclass(frozen=True)
+class Scenario:
+    """What `parse` returns. Random draws come from the generator that is handed in, so a seed fixes everything.
+
+    `families` are applied from left to right; none of them means that nothing changes. `name` leaves the severity out
+    ("blur+noise", "gradual:blur"), `str(scenario)` is what `parse` takes ("blur+noise:0.6").
+    """
+
+    families: tuple[str, ...]
+    severity: float
+    course: str = "constant"
+
+    @property
+    def name(self) -> str:
+        families = "+".join(self.families) or "none"
+        return families if self.course == "constant" else f"{self.course}:{families}"
+
+    @property
+    def drifts(self) -> bool:
+        """Whether anything changes at all."""
+        return bool(self.families) and self.severity > 0
+
+    def __str__(self) -> str:
+        return f"{self.name}:{self.severity:g}" if self.families else "none"
+
+    def severities(self, n: int, position: np.ndarray | None = None) -> np.ndarray:
+        """The severity of each of `n` images: (n,) in [0, 1].
+
+        Args:
+            n: number of images.
+            position: (n,) in [0, 1], where each image lies between the first and the last request of the drift; default: evenly.
+        """
+        where = np.linspace(0, 1, n) if position is None else np.asarray(position, dtype=float)
+        if where.shape != (n,):
+            raise ValueError(f"scenario: {n} images need {n} positions, got an array of shape {where.shape}")
+        return self.severity * COURSES[self.course](where)
+
+    def apply(self, images: np.ndarray, rng: np.random.Generator, position: np.ndarray | None = None) -> np.ndarray:
+        """The images as this scenario shows them: uint8 (N, H, W, C) in, the same shape out; the input is not changed."""
+        return self.transform(images, np.zeros(len(images), dtype=np.int64), rng, position)[0]
+
+    def transform(
+        self, images: np.ndarray, labels: np.ndarray, rng: np.random.Generator, position: np.ndarray | None = None
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Like `apply`, with the labels that are true afterwards: `UNSEEN` where an image shows none of the classes any more."""
+        severity = self.severities(len(images), position)
+        result, truth = np.array(images, dtype=np.uint8), np.array(labels, dtype=np.int64)
+        for start in range(0, len(result), BATCH):
+            part = slice(start, start + BATCH)
+            result[part], truth[part] = self._batch(result[part], truth[part], severity[part], rng)
+        return result, truth
+
+    def _batch(
+        self, images: np.ndarray, labels: np.ndarray, severity: np.ndarray, rng: np.random.Generator
+    ) -> tuple[np.ndarray, np.ndarray]:
+        for family in self.families:
+            if family in TRANSFORMS:
+                images = TRANSFORMS[family](images, severity, rng)
+            elif family == UNSEEN_CLASS:
+                images, chosen = unseen_class(images, severity, rng)
+                labels = np.where(chosen, UNSEEN, labels)
+        return images, labels
+
+    def select(self, labels: np.ndarray, n: int, rng: np.random.Generator) -> np.ndarray:
+        """Which of the available images are asked about: row indices in random order, none twice.
+
+        A prior shift moves the class shares of `labels` by a total variation of `severity`; every other scenario draws uniformly.
+        Fewer than `n` rows come back where there are not enough images (of the classes that are wanted).
+
+        Args:
+            labels: (N,) class indices of the available images, all >= 0.
+            n: wanted number of rows.
+            rng: draws the rows.
+
+        Raises:
+            InputError: a prior shift further than these classes allow.
+        """
+        if PRIOR not in self.families or not self.drifts or len(labels) == 0:
+            return rng.permutation(len(labels))[:n]
+        shares = np.bincount(labels) / len(labels)
+        present = np.flatnonzero(shares)
+        wanted = shares.copy()
+        wanted[present] = shifted_shares(shares[present], self.severity)
+        return draw(labels, n, wanted, rng)

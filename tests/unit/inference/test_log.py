@@ -1,0 +1,256 @@
+"""The inference log: nothing half written, nothing twice, nothing lost but what was still held back."""
+
+import io
+import threading
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta, timezone
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pyarrow.parquet as pq
+import pytest
+
+from driftloop.errors import InputError, IntegrityError, StoreError
+from driftloop.inference.log import SCHEMA, InferenceLogger, embeddings, probabilities, read_images, read_log, statistics
+from driftloop.inference.served import Predictions
+from driftloop.inference.statistics import image_statistics
+from driftloop.store import ObjectInfo, Store, open_store
+from driftloop.store.local import LocalStore
+
+NOON = datetime(2026, 3, 1, 12, 30, tzinfo=UTC)
+LATE = NOON + timedelta(days=1)
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    return open_store(str(tmp_path / "store"))
+
+
+def images(count: int, channels: int = 1) -> np.ndarray:
+    return np.random.default_rng(count).integers(0, 256, (count, 8, 8, channels), dtype=np.uint8)
+
+
+def predictions(count: int) -> Predictions:
+    rng = np.random.default_rng(count)
+    first = rng.uniform(0, 1, count).astype(np.float32)
+    return Predictions(np.stack([first, 1 - first], axis=1), rng.normal(0, 1, (count, 4)).astype(np.float16))
+
+
+def logger(store: Store, **changes: object) -> InferenceLogger:
+    arguments: dict = {"version": "1", "classes": ["NORMAL", "PNEUMONIA"], "channels": 1} | changes
+    return InferenceLogger(store, **arguments)
+
+
+def minutes(count: int, start: datetime = NOON) -> list[datetime]:
+    return [start + timedelta(minutes=index) for index in range(count)]
+
+
+def test_what_is_logged_is_read_back_exactly(store: Store) -> None:
+    seen, said = images(5), predictions(5)
+    with logger(store) as log:
+        ids = log.log(seen, said, [1, 2, 3, 4, 5], groups=["p1", None, "p2", "p2", "p3"], times=minutes(5))
+    rows = read_log(store, after=None, until=LATE)
+    assert list(rows.columns) == SCHEMA.names
+    assert list(rows["request_id"]) == ids
+    np.testing.assert_array_equal(embeddings(rows), said.embedding)
+    np.testing.assert_array_equal(probabilities(rows), said.probabilities)
+    np.testing.assert_array_equal(statistics(rows), image_statistics(seen))
+    np.testing.assert_array_equal(read_images(store, rows), seen)
+    assert list(rows["predicted"]) == [("NORMAL", "PNEUMONIA")[label] for label in said.labels]
+    np.testing.assert_array_equal(rows["confidence"], said.confidence)
+    assert rows["group"].isna().tolist() == [False, True, False, False, False]
+    assert list(rows["latency_ms"]) == [1, 2, 3, 4, 5]
+    assert set(rows["status"]) == {"ok"}
+    assert list(rows["time"]) == [pd.Timestamp(time) for time in minutes(5)]
+
+
+def test_rows_lie_by_hour_and_a_span_excludes_its_start_and_includes_its_end(store: Store) -> None:
+    times = [NOON, NOON + timedelta(hours=1), NOON + timedelta(hours=2), NOON + timedelta(days=1)]
+    with logger(store) as log:
+        ids = log.log(images(4), predictions(4), 1.0, times=times)
+    folders = {entry.key.rpartition("/")[0] for entry in store.list("logs/")}
+    assert folders == {f"logs/dt=2026-03-01/hour={hour}" for hour in (12, 13, 14)} | {"logs/dt=2026-03-02/hour=12"}
+    assert list(read_log(store, after=NOON, until=times[2])["request_id"]) == ids[1:3]
+    assert list(read_log(store, after=None, until=NOON)["request_id"]) == ids[:1]
+    assert len(read_log(store, after=times[3], until=times[3] + timedelta(days=9))) == 0
+
+
+def test_times_in_other_zones_are_stored_in_utc(store: Store) -> None:
+    with logger(store) as log:
+        log.log(images(1), predictions(1), 1.0, times=[NOON.astimezone(timezone(timedelta(hours=9)))])
+        with pytest.raises(ValueError, match="no time zone"):
+            log.log(images(1), predictions(1), 1.0, times=[NOON.replace(tzinfo=None)])
+    assert read_log(store, after=None, until=NOON)["time"].iloc[0] == pd.Timestamp(NOON)
+
+
+def test_an_empty_store_reads_as_no_rows(store: Store) -> None:
+    rows = read_log(store, after=None, until=LATE)
+    assert list(rows.columns) == SCHEMA.names
+    assert len(rows) == 0
+    assert str(rows["time"].dtype).endswith("UTC]")
+
+
+def test_rows_are_held_back_until_there_are_enough_of_them(store: Store) -> None:
+    log = logger(store, flush_rows=4)
+    log.log(images(3), predictions(3), 1.0)
+    assert not list(store.list("logs/"))
+    log.log(images(1), predictions(1), 1.0)
+    assert list(store.list("logs/"))
+
+
+def test_a_repeated_request_is_one_row_the_first(store: Store) -> None:
+    for latency in (1.0, 2.0):
+        with logger(store) as log:
+            log.log(images(2), predictions(2), latency, request_ids=["a", "b"], times=minutes(2))
+    rows = read_log(store, after=None, until=LATE)
+    assert list(rows["request_id"]) == ["a", "b"]
+    assert list(rows["latency_ms"]) == [1, 1]
+
+
+def test_failed_requests_have_a_status_and_no_prediction(store: Store) -> None:
+    with logger(store) as log:
+        log.log(images(1), None, 3.0, times=[NOON], status="timeout")
+    row = read_log(store, after=None, until=LATE).iloc[0]
+    assert row["status"] == "timeout"
+    assert row[["predicted", "confidence", "probabilities", "embedding"]].isna().all()
+
+
+def test_a_share_of_the_images_is_kept_by_request_id(store: Store) -> None:
+    seen = images(400)
+    with logger(store, image_share=0.25) as log:
+        log.log(seen, predictions(400), 1.0, request_ids=[f"r{index:03d}" for index in range(400)], times=[NOON] * 400)
+    rows = read_log(store, after=None, until=LATE)
+    kept = rows["image"].notna()
+    assert 70 <= kept.sum() <= 130
+    np.testing.assert_array_equal(read_images(store, rows[kept]), seen[np.flatnonzero(kept)])
+    with pytest.raises(InputError, match="its image was not kept"):
+        read_images(store, rows)
+    with pytest.raises(InputError, match="no rows"):
+        read_images(store, rows[:0])
+
+
+def test_images_come_in_the_order_of_the_rows_whatever_their_files(store: Store) -> None:
+    seen = images(10)
+    with logger(store, flush_rows=1) as log:
+        for index in range(0, 10, 2):
+            log.log(seen[index : index + 2], predictions(2), 1.0, times=minutes(2, NOON + timedelta(minutes=10 * index)))
+    rows = read_log(store, after=None, until=LATE)
+    order = np.random.default_rng(0).permutation(10)
+    np.testing.assert_array_equal(read_images(store, rows.iloc[order]), seen[order])
+
+
+def test_a_changed_image_is_noticed(store: Store) -> None:
+    with logger(store) as log:
+        log.log(images(1), predictions(1), 1.0, times=[NOON])
+    rows = read_log(store, after=None, until=LATE)
+    stream = io.BytesIO()
+    np.save(stream, np.zeros((1, 8, 8, 1), np.uint8))
+    store.put(rows["image"].iloc[0].partition("#")[0], stream.getvalue())
+    with pytest.raises(IntegrityError, match="does not match the checksum"):
+        read_images(store, rows)
+
+
+@pytest.mark.parametrize("content", [b"not parquet", b""])
+def test_a_foreign_file_in_the_log_is_named(store: Store, content: bytes) -> None:
+    store.create("logs/dt=2026-03-01/hour=12/alien.parquet", content)
+    with pytest.raises(IntegrityError, match=r"alien\.parquet is not an inference log file"):
+        read_log(store, after=None, until=LATE)
+
+
+class Failing(LocalStore):
+    """A local store that refuses writes once `allowed` of them are done."""
+
+    def __init__(self, root: Path, allowed: int) -> None:
+        super().__init__(root)
+        self.allowed = allowed
+
+    def create(self, key: str, data: bytes) -> str:
+        if self.allowed == 0:
+            raise StoreError("the store is away")
+        self.allowed -= 1
+        return super().create(key, data)
+
+
+@pytest.mark.parametrize("allowed", [0, 1, 2, 3])
+def test_a_failed_flush_keeps_the_rows_for_the_next_one(tmp_path: Path, allowed: int) -> None:
+    store = Failing(tmp_path / "store", allowed)
+    log = logger(store)
+    times = [NOON, NOON, NOON + timedelta(hours=1), NOON + timedelta(hours=1)]
+    ids = log.log(images(4), predictions(4), 1.0, times=times)
+    with pytest.raises(StoreError, match="away"):
+        log.flush()
+    for row in read_images_of_every_row(store):
+        assert row.shape == (8, 8, 1)
+    store.allowed = 99
+    log.close()
+    rows = read_log(store, after=None, until=LATE)
+    assert sorted(rows["request_id"]) == sorted(ids)
+    np.testing.assert_array_equal(read_images(store, rows.set_index("request_id", drop=False).loc[ids]), images(4))
+
+
+def read_images_of_every_row(store: Store) -> Iterator[np.ndarray]:
+    """Whatever rows can be read at any moment, their images can be too."""
+    rows = read_log(store, after=None, until=LATE)
+    return iter(read_images(store, rows)) if len(rows) else iter(())
+
+
+def test_threads_share_a_logger_without_losing_or_doubling_rows(store: Store) -> None:
+    log = logger(store, flush_rows=7)
+
+    def send(worker: int) -> None:
+        for number in range(20):
+            log.log(images(2), predictions(2), 1.0, request_ids=[f"{worker}-{number}-{index}" for index in range(2)], times=[NOON, NOON])
+
+    threads = [threading.Thread(target=send, args=(worker,)) for worker in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    log.close()
+    files = [entry.key for entry in store.list("logs/") if entry.key.endswith(".parquet")]
+    assert sum(pq.read_table(io.BytesIO(store.read(key))).num_rows for key in files) == 160
+    assert read_log(store, after=None, until=LATE)["request_id"].nunique() == 160
+
+
+def test_a_closed_logger_takes_no_more_rows(store: Store) -> None:
+    log = logger(store)
+    log.close()
+    with pytest.raises(ValueError, match="was closed"):
+        log.log(images(1), predictions(1), 1.0)
+
+
+def test_rows_of_a_block_that_raised_are_kept(store: Store) -> None:
+    def serve() -> None:
+        with logger(store) as log:
+            log.log(images(1), predictions(1), 1.0, times=[NOON])
+            raise RuntimeError("the request after it failed")
+
+    with pytest.raises(RuntimeError, match="after it failed"):
+        serve()
+    assert len(read_log(store, after=None, until=LATE)) == 1
+
+
+def test_arguments_of_other_lengths_are_refused(store: Store) -> None:
+    with pytest.raises(ValueError, match=r"2 images, but other arguments have \[3\]"):
+        logger(store).log(images(2), predictions(3), 1.0)
+    with pytest.raises(ValueError, match="have 3 channels"):
+        logger(store).log(images(2, channels=3), predictions(2), 1.0)
+
+
+def test_listing_reads_only_the_hours_of_the_span(store: Store) -> None:
+    asked: list[str] = []
+
+    class Watching(LocalStore):
+        def list(self, prefix: str = "", after: str = "") -> Iterator[ObjectInfo]:
+            for entry in super().list(prefix, after):
+                asked.append(entry.key)
+                yield entry
+
+    watched = Watching(store.uri)
+    with logger(watched, image_share=0.0) as log:
+        for day in range(10):
+            log.log(images(1), predictions(1), 1.0, times=[NOON + timedelta(days=day)])
+    rows = read_log(watched, after=NOON + timedelta(days=3), until=NOON + timedelta(days=5))
+    assert len(rows) == 2
+    assert len(asked) <= 4

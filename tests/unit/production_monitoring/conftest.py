@@ -1,0 +1,119 @@
+"""A small production with a log that the real logger wrote, and the step run on it."""
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from components.production_monitoring.step import run
+from driftloop import watch_record
+from driftloop.inference.labels import write_labels
+from driftloop.inference.log import InferenceLogger
+from driftloop.inference.served import ServedModel
+from driftloop.inference.window import Window, read_window
+from driftloop.store import Store
+from driftloop.watch_record import WatchRecord
+from tests.unit.traffic_replay.world import CLASSES, build_world, squares
+
+START = datetime.fromisoformat("2025-03-01T10:00:00+00:00")
+MINUTE = timedelta(minutes=1)
+
+
+class Figures(dict[str, float]):
+    """Takes what the step logs as KFP metrics."""
+
+    def log_metric(self, metric: str, value: float) -> None:
+        self[metric] = value
+
+
+@dataclass
+class Production:
+    """The store, and short ways to let things happen in it. Times are minutes after START."""
+
+    root: Path
+    store: Store
+    runs: int = 0
+    figures: Figures = field(default_factory=Figures)
+
+    def requests(
+        self,
+        n: int,
+        *,
+        at: float = 0.0,
+        version: str = "1",
+        seed: int = 9,
+        status: str = "ok",
+        latency_ms: float = 2.0,
+        seen_as: Callable[[np.ndarray], np.ndarray] = np.array,
+    ) -> list[str]:
+        """Log n requests, a second apart, of images changed by `seen_as`; their ids."""
+        images, _, samples = squares(n, seed=seed)
+        images = seen_as(images)
+        predictions = self.model.predict(images) if status == "ok" else None
+        times = [START + at * MINUTE + timedelta(seconds=index) for index in range(n)]
+        with InferenceLogger(self.store, version=version, classes=CLASSES, channels=1) as log:
+            return log.log(images, predictions, latency_ms, groups=list(samples["group"]), times=times, status=status)
+
+    @property
+    def model(self) -> ServedModel:
+        return ServedModel.open(self.root / "candidate-0")
+
+    def label(self, ids: list[str], names: list[str], origin: str = "random") -> None:
+        write_labels(self.store, pd.DataFrame({"request_id": ids, "label": names, "origin": origin}))
+
+    def commit(self, sequence: int, until: float) -> None:
+        """Record a watch that ended `until` minutes after START."""
+        record = WatchRecord(
+            sequence=sequence,
+            run_id="test",
+            since="",
+            until=(START + until * MINUTE).isoformat(),
+            finished="2025-03-01T12:00:00+00:00",
+            champion_version="1",
+            rows=0,
+            windows=[],
+            confirmed=False,
+            verdict="stable",
+            reason="",
+            decision=None,
+            outcome="watched",
+            promoted_version=None,
+        )
+        self.store.create(watch_record.key(sequence), record.model_dump_json().encode())
+        self.store.put(watch_record.HEARTBEAT, b'{"sequence": 1}')
+
+    def watch(self, until: float | str = 1000.0, **config: Any) -> Window:
+        """Run the step up to `until` minutes after START."""
+        self.runs += 1
+        end = until if isinstance(until, str) else (START + until * MINUTE).isoformat()
+        self.figures = Figures()
+        run(
+            self.store.uri,
+            str(self.folder / "window"),
+            str(self.folder / "champion"),
+            str(self.folder / "dashboard.html"),
+            until=end,
+            config=config,
+            metrics=self.figures,
+        )
+        return read_window(self.folder / "window")
+
+    @property
+    def folder(self) -> Path:
+        """Where the last watch wrote."""
+        return self.root / f"watch-{self.runs}"
+
+    def json(self, name: str) -> Any:
+        return json.loads((self.folder / "window" / name).read_text())
+
+
+@pytest.fixture
+def production(tmp_path: Path) -> Production:
+    store, _ = build_world(tmp_path, stream=10, p95_ms=2.0)
+    return Production(tmp_path, store)

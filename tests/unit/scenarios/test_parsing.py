@@ -1,0 +1,91 @@
+"""The text form of scenarios, and the line that a mistake gets."""
+
+import numpy as np
+import pytest
+
+from driftloop.errors import InputError
+from driftloop.scenarios import Scenario, parse
+
+
+@pytest.mark.parametrize(
+    ("text", "families", "severity", "course"),
+    [
+        ("none", (), 0.0, "constant"),
+        ("blur+noise:0.6", ("blur", "noise"), 0.6, "constant"),
+        ("noise+blur:1", ("noise", "blur"), 1.0, "constant"),
+        ("prior:0.2", ("prior",), 0.2, "constant"),
+        ("  JPEG:.5 ", ("jpeg",), 0.5, "constant"),
+        ("new-site:0.3", ("new_site",), 0.3, "constant"),
+        ("brightness", ("brightness",), 0.6, "constant"),
+        ("gradual", ("blur", "noise"), 0.6, "gradual"),
+        ("gradual:0.4", ("blur", "noise"), 0.4, "gradual"),
+        ("recurring:contrast:0.7", ("contrast",), 0.7, "recurring"),
+    ],
+)
+def test_texts_and_what_they_mean(text: str, families: tuple[str, ...], severity: float, course: str):
+    assert parse(text) == Scenario(families, severity, course)
+
+
+@pytest.mark.parametrize("text", ["none", "blur+noise:0.6", "prior:0.25", "gradual:rotation:0.125", "recurring:blur+noise:1"])
+def test_a_scenario_prints_as_what_it_is_read_from(text: str):
+    assert str(parse(text)) == text
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "nothing given"),
+        ("blurr:0.5", "did you mean blur"),
+        ("brightnes", "did you mean brightness"),
+        ("qqq:0.5", "known: blur, noise"),
+        ("blur+nois:0.5", "no scenario 'nois' .did you mean noise"),
+        ("blur:1.5", "severity 1.5 is out of range"),
+        ("blur:-0.1", "severity -0.1 is out of range"),
+        ("blur:nan", "out of range"),
+        ("blur:high", "'high' is not a severity"),
+        ("blur:0.5:0.5", "nothing may follow"),
+        ("none:0.5", "none takes no severity"),
+        ("0.5", "no scenario named"),
+        ("blur+blur:0.5", "named twice"),
+        ("gradual:prior:0.2", "a prior shift has no course"),
+    ],
+)
+def test_mistakes_get_one_line_that_says_what_and_how_to_mend_it(text: str, message: str):
+    with pytest.raises(InputError, match=message) as caught:
+        parse(text)
+    assert "\n" not in str(caught.value)
+
+
+def test_whether_anything_drifts():
+    assert not parse("none").drifts
+    assert not parse("blur:0").drifts
+    assert parse("blur:0.1").drifts
+
+
+def test_a_ramp_runs_from_nothing_to_full_severity():
+    assert parse("gradual:noise:0.8").severities(5) == pytest.approx([0, 0.2, 0.4, 0.6, 0.8])
+
+
+def test_a_recurring_drift_comes_goes_comes_and_goes():
+    severities = parse("recurring:noise:0.8").severities(8)
+    assert severities == pytest.approx([0.8, 0.8, 0, 0, 0.8, 0.8, 0, 0])
+
+
+def test_positions_can_be_given_so_that_parts_of_a_stream_fit_together():
+    images = np.full((10, 32, 32, 1), 128, np.uint8)
+    scenario = parse("gradual:brightness:1")
+    where = np.linspace(0, 1, 10)
+    whole = scenario.apply(images, np.random.default_rng(0))
+    parts = [scenario.apply(images[part], np.random.default_rng(0), where[part]) for part in (slice(0, 4), slice(4, 10))]
+    assert np.array_equal(whole, np.concatenate(parts))
+
+
+def test_as_many_positions_as_images_are_needed():
+    with pytest.raises(ValueError, match="3 images need 3 positions"):
+        parse("gradual").severities(3, np.zeros(2))
+
+
+def test_several_families_are_applied_from_left_to_right():
+    images = np.random.default_rng(0).integers(0, 256, (4, 32, 32, 1), dtype=np.uint8)
+    one_by_one = parse("contrast:0.6").apply(parse("brightness:0.6").apply(images, np.random.default_rng(0)), np.random.default_rng(0))
+    assert np.array_equal(parse("brightness+contrast:0.6").apply(images, np.random.default_rng(0)), one_by_one)

@@ -1,0 +1,79 @@
+"""A small production: a store with a dataset of textured squares and a registered, serving model, all of them real."""
+
+import hashlib
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from driftloop import bundle, facts, registry
+from driftloop.dataset import Description, write_dataset
+from driftloop.inference.reference import CLEAN, measure_regime, write_reference
+from driftloop.inference.served import ServedModel
+from driftloop.inference.statistics import statistic_names
+from driftloop.store import Store, open_store
+from tests.unit.inference.graphs import SIDE, description, save_graph
+
+CLASSES = ("bright", "dark")
+
+
+def build_world(root: Path, *, stream: int = 300, images_per_group: int = 1, p95_ms: float = 1000.0) -> tuple[Store, Description]:
+    """A store whose champion, version 1, tells bright from dark squares, and the dataset it was made with."""
+    store = open_store(str(root / "store"))
+    parts = {
+        "train": squares(8, seed=1),
+        "reference": squares(200, seed=2),
+        "stream": squares(stream, seed=3, images_per_group=images_per_group),
+    }
+    dataset = write_dataset(store, parts, classes=list(CLASSES), source="squares")
+    put_to_work(store, root, dataset, expected=None, p95_ms=p95_ms)
+    return store, dataset
+
+
+def put_to_work(store: Store, root: Path, dataset: Description, *, expected: str | None, p95_ms: float = 1000.0, seed: int = 0) -> str:
+    """Register and promote a version; its number."""
+    directory = root / f"candidate-{seed}"
+    directory.mkdir()
+    save_graph(directory / bundle.ONNX_FP32, classes=2, channels=1)
+    model = description(CLASSES).model_copy(update={"dataset": dataset.manifest_hash, "seed": seed})
+    bundle.write_model(directory, model)
+    images, _, samples = squares(200, seed=2)
+    served = ServedModel(directory, model, bundle.ONNX_FP32)
+    write_reference(directory / bundle.REFERENCE, [measure_regime(CLEAN, served, images, list(samples["group"]))], statistic_names(1))
+    benchmark = [{"variant": bundle.ONNX_FP32, "batch": 1, "p95_ms": p95_ms}]
+    facts.write(directory, "onnx_deployment", {"benchmark": benchmark})
+    bundle.seal(directory)
+    evidence = root / f"evidence-{seed}"
+    evidence.mkdir()
+    gate = {
+        "decision": "promote",
+        "reasons": [],
+        "criteria": [],
+        "champion_version": expected,
+        "candidate": bundle.sha256_file(directory / bundle.SUMS),
+        "dataset": dataset.manifest_hash,
+    }
+    (evidence / "gate.json").write_text(json.dumps(gate))
+    version = registry.register(store, directory, evidence)
+    registry.promote(store, version, expected=expected, reason="test")
+    return version
+
+
+def squares(n: int, *, seed: int, images_per_group: int = 1) -> tuple[np.ndarray, np.ndarray, pd.DataFrame]:
+    """n textured squares, bright (0) and dark (1) in turn: images uint8 (n, 16, 16, 1), labels, samples."""
+    rng = np.random.default_rng(seed)
+    labels = np.arange(n) % 2
+    levels = np.where(labels == 0, 170, 80)[:, None, None, None] + rng.normal(0, 12, (n, 1, 1, 1))
+    images = np.clip(levels + rng.normal(0, 20, (n, SIDE, SIDE, 1)), 0, 255).astype(np.uint8)
+    digests = [hashlib.sha256(image.tobytes()).hexdigest() for image in images]
+    samples = pd.DataFrame(
+        {
+            "path": [f"{seed}/{index}.png" for index in range(n)],
+            "group": [f"{seed}-{index // images_per_group}" for index in range(n)],
+            "sha256": digests,
+            "width": SIDE,
+            "height": SIDE,
+        }
+    )
+    return images, labels, samples
