@@ -65,9 +65,35 @@ class DataSettings(Settings):
 
 
 class TrainSettings(Settings):
-    """Themes 2 and 3: baseline and optimised training."""
+    """Themes 2 and 3: baseline and optimised training; the number of epochs is a parameter of the pipelines."""
 
     group: ClassVar[str] = "train"
+
+    batch_size: int = Field(64, ge=2, le=8192, description="images per optimiser step")
+    min_steps: int = Field(10, ge=1, le=100_000, description="steps per epoch at least; a tiny dataset is gone through several times")
+    class_weights: bool = Field(True, description="let every class count alike in the loss, however many images it has")
+    baseline_share: float = Field(1 / 3, gt=0, le=1, description="share of train_epochs that the baseline trains, at least one")
+    baseline_learning_rate: float = Field(1e-3, gt=0, le=1, description="the baseline's constant learning rate (Adam)")
+    learning_rate: float = Field(0, ge=0, le=1, description="highest learning rate of the optimised training; 0 takes the range test's")
+    weight_decay: float = Field(0.05, ge=0, le=1, description="decoupled weight decay of the optimised training (AdamW)")
+    label_smoothing: float = Field(0.05, ge=0, lt=1, description="share of each target that is spread over all classes")
+    mixup: float = Field(0, ge=0, le=10, description="strength of mixup (alpha of its Beta distribution); 0 for none")
+    weight_average: float = Field(0, ge=0, lt=1, description="decay of a moving average of the weights, such as 0.98; 0 for none")
+    precision: Literal["auto", "float32", "bfloat16", "float16"] = Field(
+        "auto", description="number type of the optimised training; auto takes the fastest that the hardware has"
+    )
+    rotation: float = Field(10, ge=0, le=180, description="augmentation: largest rotation in degrees; 180 for views from above")
+    scale: float = Field(0.12, ge=0, le=0.5, description="augmentation: largest change of size, as a share")
+    shift: float = Field(0.05, ge=0, le=0.5, description="augmentation: largest shift, as a share of the side")
+    brightness: float = Field(0.05, ge=0, le=1, description="augmentation: largest change of brightness, as a share of the range")
+    contrast: float = Field(0.2, ge=0, lt=1, description="augmentation: largest change of contrast, as a share")
+    flip: bool = Field(True, description="augmentation: mirror left and right")
+    vertical_flip: bool = Field(False, description="augmentation: mirror top and bottom; for views from above")
+    ablation_epochs: int = Field(8, ge=0, le=1000, description="epochs of each run of the ablation; 0 for no ablation")
+    ablation_seconds: float = Field(40, ge=0, le=86_400, description="time for the ablation; runs that would not fit are left out")
+    sweep_trials: int = Field(0, ge=0, le=10_000, description="trials of the Optuna search before the training; 0 for none")
+    sweep_epochs: int = Field(8, ge=1, le=1000, description="epochs of each trial")
+    checkpoints: str = Field("", description="directory that outlives the process, where a killed training is resumed from; empty: none")
 
 
 class DeploySettings(Settings):
@@ -78,7 +104,7 @@ class DeploySettings(Settings):
     calibration: Literal["auto", "minmax", "percentile", "entropy"] = Field(
         "auto", description="how INT8 ranges are set; auto takes minmax or percentile, whichever stays closer to FP32"
     )
-    calibration_images: int = Field(256, ge=16, le=10_000, description="training images that set the INT8 ranges; as many others compare them")
+    calibration_images: int = Field(256, ge=16, le=10_000, description="training images that set INT8 ranges; as many others compare them")
     int8_max_drop: float = Field(0.01, gt=0, le=0.5, description="INT8 is served when its accuracy loss lies below this, at its 95 % bound")
     benchmark_seconds: float = Field(5.0, ge=0.1, le=600, description="time spent on timing PyTorch and both ONNX graphs")
     seed: int = Field(0, ge=0, description="of the draw of calibration images")
@@ -123,7 +149,7 @@ class DriftSettings(Settings):
     group: ClassVar[str] = "drift"
 
     window_size: int = Field(200, ge=20, le=100_000, description="images judged together, one a group; at most a quarter of the reference")
-    minimum_window: int = Field(50, ge=2, le=100_000, description="distinct groups (patients, sources) below which rows wait for the next watch")
+    minimum_window: int = Field(50, ge=2, le=100_000, description="distinct groups (patients) below which rows wait for the next watch")
     max_windows: int = Field(200, ge=1, le=10_000, description="windows judged in one watch; of a larger backlog the newest are taken")
     windows_per_90_days: float = Field(90.0, gt=0, description="expected windows per 90 days; the log's own count where that is larger")
     false_alarms_per_90_days: float = Field(1.0, gt=0, le=1000, description="budget: expected false confirmed alarms per 90 days")
@@ -131,8 +157,8 @@ class DriftSettings(Settings):
     minimum_labels: int = Field(100, ge=10, le=1_000_000, description="random labels in drifted windows before a retraining")
     retrain_drop: float = Field(0.03, ge=0, le=1, description="estimated accuracy drop from which drift is worth a retraining")
     harmless_drop: float = Field(0.05, gt=0, le=1, description="drift is harmless when the upper bound of the drop lies below this")
-    label_free_drop: float = Field(0.10, gt=0, le=1, description="estimated drop without labels from which an unconfirmed alarm asks for labels")
-    cooldown_days: float = Field(1.0, ge=0, le=365, description="days after a promotion, rejection or inconclusive decision without retraining")
+    label_free_drop: float = Field(0.10, gt=0, le=1, description="label-free estimated drop from which a single alarm asks for labels")
+    cooldown_days: float = Field(1.0, ge=0, le=365, description="days without retraining after any decision of the gate")
     retrainings_per_30_days: int = Field(4, ge=0, le=1000, description="retrainings allowed in 30 days")
     suggest_only: bool = Field(False, description="never retrain by itself: alert and suggest it")
     random_requests: int = Field(660, ge=0, le=1_000_000, description="images asked for in the uniformly random label list")

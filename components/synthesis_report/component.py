@@ -18,7 +18,7 @@ def synthesis_report(
     drift: Input[Artifact] = None,
     gate: Input[Artifact] = None,
     version: str = "",
-):
+) -> None:
     """Tell the whole story of a run, and commit the watch record that the next watch starts from.
 
     Args:

@@ -59,7 +59,7 @@ def read_labels_csv(path: Path, classes: list[str]) -> pd.DataFrame:
     missing = {"request_id", "label"} - set(frame.columns)
     if missing:
         raise InputError(f"{path}: no column {' and '.join(sorted(missing))}; expected request_id,label and optionally origin")
-    frame = frame.assign(origin=frame["origin"] if "origin" in frame else "import")
+    frame = frame.assign(origin=frame.get("origin", "import"))
     frame = frame.loc[frame["label"] != "", ["request_id", "label", "origin"]]
     if frame.empty:
         raise InputError(f"{path}: no labels in it; fill in the label column with {', '.join(classes)}")

@@ -50,9 +50,9 @@ class Page:
         self.blocks.append({"kind": "tiles", "tiles": {name: cell(value) for name, value in figures.items()}})
 
     def table(self, rows: Sequence[Mapping[str, object]], caption: str = "") -> None:
-        """A table; the columns are the keys of the first row. Numbers are set right."""
-        columns = list(rows[0]) if rows else []
-        body = [[(cell(row.get(name)), isinstance(row.get(name), (int, float, np.number))) for name in columns] for row in rows]
+        """A table; the columns are the keys of the first row. Columns of numbers are set right."""
+        columns = {name: any(is_number(row.get(name)) for row in rows) for name in (rows[0] if rows else ())}
+        body = [[(cell(row.get(name)), number) for name, number in columns.items()] for row in rows]
         self.blocks.append({"kind": "table", "columns": columns, "rows": body, "caption": caption})
 
     def figure(self, figure: Figure, caption: str) -> None:
@@ -76,6 +76,11 @@ class Page:
         Path(path).write_text(self.html(), encoding="utf-8")
 
 
+def is_number(value: object) -> bool:
+    """Whether a value is set right in a table; yes and no are words."""
+    return isinstance(value, (int, float, np.number)) and not isinstance(value, bool)
+
+
 def cell(value: Any) -> str:
     """A value as people read it: three significant digits, thousands apart, a dash for nothing."""
     if value is None:
@@ -84,11 +89,13 @@ def cell(value: Any) -> str:
         return "yes" if value else "no"
     if isinstance(value, (int, np.integer)):
         return f"{value:,}"
-    if isinstance(value, (float, np.floating)):
-        if value != 0 and abs(value) < 0.001:
-            return f"{value:.1e}"
-        return f"{value:,.3f}" if abs(value) < 100 else f"{value:,.0f}"
-    return str(value)
+    return _fraction(float(value)) if isinstance(value, (float, np.floating)) else str(value)
+
+
+def _fraction(value: float) -> str:
+    if value != 0 and abs(value) < 0.001:
+        return f"{value:.1e}"
+    return f"{value:,.3f}" if abs(value) < 100 else f"{value:,.0f}"
 
 
 def png(image: np.ndarray) -> bytes:

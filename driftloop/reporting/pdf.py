@@ -22,10 +22,15 @@ WIDTH = A4[0] - 36 * mm
 BODY = ParagraphStyle("body", fontName="Helvetica", fontSize=9.5, leading=13.5, textColor=INK, spaceAfter=4)
 LEAD = ParagraphStyle("lead", parent=BODY, fontSize=11, leading=15, textColor=MUTED, spaceAfter=8)
 TITLE = ParagraphStyle("title", parent=BODY, fontName="Helvetica-Bold", fontSize=18, leading=22, spaceAfter=5)
-HEADING = ParagraphStyle("heading", parent=BODY, fontName="Helvetica-Bold", fontSize=12.5, leading=16, spaceBefore=12, spaceAfter=4)
+HEADING = ParagraphStyle(
+    "heading", parent=BODY, fontName="Helvetica-Bold", fontSize=12.5, leading=16, spaceBefore=12, spaceAfter=4, keepWithNext=True
+)
 CELL = ParagraphStyle("cell", parent=BODY, fontSize=8, leading=10.5, spaceAfter=0)
 NUMBER = ParagraphStyle("number", parent=CELL, alignment=2)
 HEAD = ParagraphStyle("head", parent=CELL, fontName="Helvetica-Bold", textColor=MUTED)
+HEAD_NUMBER = ParagraphStyle("head-number", parent=HEAD, alignment=2)
+#: Width of a character in tables, in points, on the safe side.
+CHARACTER = 5.0
 CAPTION = ParagraphStyle("caption", parent=CELL, textColor=MUTED, spaceBefore=2, spaceAfter=6)
 FIGURE = ParagraphStyle("figure", parent=BODY, fontName="Helvetica-Bold", fontSize=13, leading=16, spaceAfter=0)
 
@@ -67,7 +72,7 @@ def _text(block: dict[str, Any]) -> list[Flowable]:
 
 def _notice(block: dict[str, Any]) -> list[Flowable]:
     bar = ("LINEBEFORE", (0, 0), (0, -1), 3, colors.HexColor(TONES[block["tone"]]))
-    table = Table([[Paragraph(_plain(block["text"]), BODY)]], colWidths=[WIDTH])
+    table = Table([[Paragraph(_plain(block["text"]), BODY)]], colWidths=[WIDTH], hAlign="LEFT")
     table.setStyle(TableStyle([("BACKGROUND", (0, 0), (-1, -1), TILE), bar, ("LEFTPADDING", (0, 0), (-1, -1), 8)]))
     return [table, Spacer(1, 6)]
 
@@ -86,12 +91,13 @@ def _tiles(block: dict[str, Any]) -> list[Flowable]:
 def _table(block: dict[str, Any]) -> list[Flowable]:
     if not block["rows"]:
         return []
-    head = [Paragraph(_plain(name), HEAD) for name in block["columns"]]
+    head = [Paragraph(_plain(name), HEAD_NUMBER if number else HEAD) for name, number in block["columns"].items()]
     body = [[Paragraph(_plain(text), NUMBER if number else CELL) for text, number in row] for row in block["rows"]]
-    # Columns share the width by their longest text, within limits, so that a long remark does not squeeze the figures away.
+    # Columns are as wide as their longest text, and share the page where that is too much; a long remark is broken, not the figures.
     lengths = [max(len(name), *(len(row[index][0]) for row in block["rows"])) for index, name in enumerate(block["columns"])]
-    weights = [min(max(length, 7), 46) for length in lengths]
-    table = Table([head, *body], colWidths=[WIDTH * weight / sum(weights) for weight in weights], repeatRows=1)
+    wanted = [CHARACTER * min(max(length, 6), 52) + 10 for length in lengths]
+    scale = min(1.0, WIDTH / sum(wanted))
+    table = Table([head, *body], colWidths=[width * scale for width in wanted], repeatRows=1, hAlign="LEFT")
     table.setStyle(
         TableStyle(
             [

@@ -30,7 +30,7 @@ STYLE = {
 
 
 # For the whole process: legends and ticks read the style when they are drawn, long after a context would have ended.
-rcParams.update(STYLE)
+rcParams.update(STYLE)  # type: ignore[arg-type]
 
 
 def axes(width: float = 6.0, height: float = 3.2, columns: int = 1) -> tuple[Figure, list[Axes]]:

@@ -1,0 +1,14 @@
+"""Where labelled images come from: a folder, a zip, S3, or built in (digits, synthetic:xray, synthetic:roof).
+
+check_source("data/chest")            # the source with an absolute path, or one clear line that says what is wrong with it
+resolve("data/chest")                 # its content hash
+with opened("data/chest", seed=1) as folder:
+    for file in folder.files:         # SourceFile(path, label, split), below folder.root
+        ...
+"""
+
+from driftloop.sources.built_in import write_source
+from driftloop.sources.layout import MIN_CLASS_IMAGES, SPLITS, SUFFIXES, SourceFile
+from driftloop.sources.resolving import Opened, check_source, opened, resolve
+
+__all__ = ["MIN_CLASS_IMAGES", "SPLITS", "SUFFIXES", "Opened", "SourceFile", "check_source", "opened", "resolve", "write_source"]

@@ -19,7 +19,9 @@ class Command:
     def __call__(self, *arguments: str, status: int = 0, env: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
         environment = os.environ | {"COLUMNS": "160", "NO_COLOR": "1"} | (env or {})
         done = subprocess.run([DRIFTLOOP, *arguments], cwd=self.folder, env=environment, capture_output=True, text=True, timeout=900)
-        assert done.returncode == status, f"driftloop {' '.join(arguments)} ended with {done.returncode}:\n{done.stdout}\n{done.stderr}{self.log_tail()}"
+        assert done.returncode == status, (
+            f"driftloop {' '.join(arguments)} ended with {done.returncode}:\n{done.stdout}\n{done.stderr}{self.log_tail()}"
+        )
         return done
 
     def log_tail(self) -> str:

@@ -47,7 +47,7 @@ def test_every_task_has_a_timeout_requests_and_limits(name: str) -> None:
     for label, executor in spec["deploymentSpec"]["executors"].items():
         resources = executor["container"]["resources"]
         assert {"resourceCpuRequest", "resourceCpuLimit", "resourceMemoryRequest", "resourceMemoryLimit"} <= resources.keys(), label
-        assert platform[label]["activeDeadlineSeconds"] > 0, label
+        assert int(platform[label]["activeDeadlineSeconds"]) > 0, label
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -69,7 +69,9 @@ def test_credentials_are_references_and_nothing_secret_is_inside(name: str) -> N
     _, platform = documents(name)
     for label, one in platform.items():
         assert {entry["secretName"] for entry in one["secretAsEnv"]} == {"driftloop-store"}, label
-    assert not re.search(r"(?i)(minioadmin|aws_secret_access_key\s*[:=]\s*\S|password\s*[:=])", text.replace("envVar: AWS_SECRET_ACCESS_KEY", ""))
+    assert not re.search(
+        r"(?i)(minioadmin|aws_secret_access_key\s*[:=]\s*\S|password\s*[:=])", text.replace("envVar: AWS_SECRET_ACCESS_KEY", "")
+    )
 
 
 @pytest.mark.parametrize("name", ["drift-watch", "full-loop"])

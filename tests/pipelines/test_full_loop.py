@@ -15,7 +15,16 @@ SMALL = (
 )
 DELIVERABLES = [
     *("baseline_metrics.pt", "best_model.pth", "optimized_best.pth", "model.onnx", "model.int8.onnx", "benchmark.json", "reference.npz"),
-    *("production_logs.csv", "alerts.json", "drift_report.json", "model_retrained.pth", "gate.json", "report.html", "report.pdf", "summary.json"),
+    *(
+        "production_logs.csv",
+        "alerts.json",
+        "drift_report.json",
+        "model_retrained.pth",
+        "gate.json",
+        "report.html",
+        "report.pdf",
+        "summary.json",
+    ),
 ]
 
 

@@ -22,7 +22,9 @@ def test_what_steps_print_comes_back(capsys: pytest.CaptureFixture[str]) -> None
 
 
 def test_errors_are_told_apart() -> None:
-    assert read_event("    driftloop.InputError: data/x: no class folders found") == Event("our_error", text="data/x: no class folders found")
+    assert read_event("    driftloop.InputError: data/x: no class folders found") == Event(
+        "our_error", text="data/x: no class folders found"
+    )
     assert read_event("torch.OutOfMemoryError: CUDA out of memory") == Event("other_error", text="OutOfMemoryError: CUDA out of memory")
     assert read_event("ValueError: shapes (2,) and (3,)") == Event("other_error", text="ValueError: shapes (2,) and (3,)")
 

@@ -53,7 +53,16 @@ def test_an_empty_table_is_no_error(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("value", "text"),
-    [(None, "–"), (True, "yes"), (1234, "1,234"), (0.12345, "0.123"), (0.00002, "2.0e-05"), (0.0, "0.000"), (12345.6, "12,346"), ("x", "x")],
+    [
+        (None, "–"),
+        (True, "yes"),
+        (1234, "1,234"),
+        (0.12345, "0.123"),
+        (0.00002, "2.0e-05"),
+        (0.0, "0.000"),
+        (12345.6, "12,346"),
+        ("x", "x"),
+    ],
 )
 def test_values_read_as_people_write_them(value: object, text: str) -> None:
     assert cell(value) == text

@@ -27,7 +27,13 @@ def training_facts(**deployment: Any) -> dict[str, Any]:
     }
 
 
-DRIFT = {"verdict": "retrain", "p_values": {"statistics": 0.001, "embedding": 0.002}, "reason": "drift confirmed", "confirmed": True, "windows": []}
+DRIFT = {
+    "verdict": "retrain",
+    "p_values": {"statistics": 0.001, "embedding": 0.002},
+    "reason": "drift confirmed",
+    "confirmed": True,
+    "windows": [],
+}
 
 
 def judged(champion_drifted: int, candidate_drifted: int, low: float = -0.01) -> dict[str, Any]:
@@ -62,14 +68,18 @@ def test_what_a_branch_did_not_produce_is_null() -> None:
 
 
 def test_a_first_gate_without_a_champion_counts_as_no_retraining() -> None:
-    first = judged(0, 0) | {"accuracy": {"candidate_clean": share(899), "champion_clean": None, "candidate_drifted": None, "champion_drifted": None}}
+    first = judged(0, 0) | {
+        "accuracy": {"candidate_clean": share(899), "champion_clean": None, "candidate_drifted": None, "champion_drifted": None}
+    }
     summary = summarise(training_facts(), candidate=first, after="1")
     assert summary.gate is not None
     assert summary.accuracy.retrained is None
     assert summary.targets["clean_non_inferior"].met is None
 
 
-@pytest.mark.parametrize(("int8", "served", "met"), [(891, "model.int8.onnx", True), (880, "model.int8.onnx", False), (880, "model.onnx", True)])
+@pytest.mark.parametrize(
+    ("int8", "served", "met"), [(891, "model.int8.onnx", True), (880, "model.int8.onnx", False), (880, "model.onnx", True)]
+)
 def test_an_int8_drop_of_a_point_is_missed_unless_fp32_is_served(int8: int, served: str, met: bool) -> None:
     assert summarise(training_facts(accuracy_int8=share(int8), served=served)).targets["int8_drop"].met is met
 

@@ -1,0 +1,130 @@
+"""How much of what a drift took a retraining wins back, and what it costs on clean images, by recipe.
+
+    python -m bench.retraining_recovery --seeds 11 12 13 14 [--drift blur+noise:0.6] [--recipes default plain low_rate frozen_norm]
+                                        [--epochs 30] [--out bench/results/retraining_recovery.json]
+
+For each seed a champion is trained on 1,200 synthetic chest X-rays and fine-tuned from by each recipe, through the component's own code.
+Accuracies are of the FP32 network. `recovered` is the share of the accuracy lost to the drift that came back, on 1,800 drifted images;
+`gate` are the two Tango bounds (one-sided, 95 %) that the gate looks at: drifted gain on 300 images, clean difference on 1,500.
+"""
+
+import argparse
+import json
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from bench.gate_error_rates import environment
+from bench.retraining_cases import CPU, Case, make_case
+from components.automated_retraining.fine_tuning import fine_tune
+from components.automated_retraining.recipe import Sources, build_mix, build_recipe, build_validation
+from driftloop.evaluation.paired import compare
+from driftloop.settings import RetrainSettings
+from driftloop.training.device import pick_device
+
+#: Overrides of the settings by recipe; `frozen_norm` is the default with batch norm's running statistics kept as they are.
+RECIPES: dict[str, dict[str, Any]] = {
+    "default": {},
+    "plain": {"restyle_share": 0.0},
+    "low_rate": {"learning_rate": 3e-4},
+    "plain_low_rate": {"restyle_share": 0.0, "learning_rate": 3e-4},
+    "high_rate": {"learning_rate": 3e-3},
+    "all_restyled": {"restyle_share": 1.0},
+    "frozen_norm": {},
+}
+GATE = {"clean": -0.02, "drifted": 0.0}
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seeds", type=int, nargs="+", default=[11, 12, 13, 14])
+    parser.add_argument("--drift", default="blur+noise:0.6")
+    parser.add_argument("--recipes", nargs="+", choices=sorted(RECIPES), default=["default", "plain"])
+    parser.add_argument("--epochs", type=int, default=30, help="of the champion's training")
+    parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results" / "retraining_recovery.json")
+    chosen = parser.parse_args()
+    pick_device("0")
+    rows = []
+    for seed in chosen.seeds:
+        with make_case(seed, chosen.drift, chosen.epochs) as case:
+            for recipe in chosen.recipes:
+                rows.append({"seed": seed, "recipe": recipe} | measure(case, recipe, seed))
+                print(line(rows[-1]), flush=True)
+    means = [{"recipe": recipe} | mean_of([row for row in rows if row["recipe"] == recipe]) for recipe in chosen.recipes]
+    for mean in means:
+        print(line({"seed": "mean"} | mean), flush=True)
+    chosen.out.parent.mkdir(parents=True, exist_ok=True)
+    result = {"drift": chosen.drift, "champion_epochs": chosen.epochs, "environment": environment(), "means": means, "rows": rows}
+    chosen.out.write_text(json.dumps(result, indent=1) + "\n")
+    return 0
+
+
+def measure(case: Case, recipe: str, seed: int) -> dict[str, Any]:
+    """Fine-tune the case's champion by one recipe and compare it with the champion on the same images."""
+    settings = RetrainSettings.complete(RECIPES[recipe])
+    champion, candidate = case.network(), case.network()
+    if recipe == "frozen_norm":
+        candidate.train = frozen(candidate)  # type: ignore[method-assign]
+    sources = Sources(case.dataset, case.dataset.mean, case.dataset.std, CPU)
+    mix = build_mix(sources, settings, case.champion, seed=seed)
+    began = time.perf_counter()
+    course = fine_tune(candidate, mix, build_validation(sources), build_recipe(settings, CPU), seed=seed, patience=settings.patience)
+    seconds = time.perf_counter() - began
+    right = {split: (case.right(champion, split), case.right(candidate, split)) for split in ("test", "drifted_gate", "drifted_more")}
+    before, after = (np.concatenate([right[split][side] for split in ("drifted_gate", "drifted_more")]).mean() for side in (0, 1))
+    clean_before, clean_after = (side.mean() for side in right["test"])
+    lows = {
+        "clean": compare(right["test"][1], right["test"][0]).low,
+        "drifted": compare(right["drifted_gate"][1], right["drifted_gate"][0]).low,
+    }
+    return {
+        "clean_before": float(clean_before),
+        "clean_after": float(clean_after),
+        "drifted_before": float(before),
+        "drifted_after": float(after),
+        "recovered": float((after - before) / (clean_before - before)) if clean_before > before else None,
+        "gate_clean_low": float(lows["clean"]),
+        "gate_drifted_low": float(lows["drifted"]),
+        "would_pass": bool(all(lows[name] > bound for name, bound in GATE.items())),
+        "best_epoch": course.best_epoch,
+        "epochs": len(course.epochs),
+        "seconds": round(seconds, 1),
+    }
+
+
+def frozen(network: nn.Module) -> Callable[[bool], nn.Module]:
+    """A `train` that leaves batch norm in evaluation mode: running statistics are used and not changed."""
+
+    def train(mode: bool = True) -> nn.Module:
+        nn.Module.train(network, mode)
+        for module in network.modules():
+            if isinstance(module, nn.BatchNorm2d):
+                module.eval()
+        return network
+
+    return train
+
+
+def mean_of(rows: list[dict[str, Any]]) -> dict[str, Any]:
+    """The mean of each figure over seeds; of `would_pass`, the share."""
+    names = [name for name in rows[0] if name not in ("seed", "recipe")]
+    known = {name: [row[name] for row in rows if row[name] is not None] for name in names}
+    return {name: round(float(np.mean(values)), 4) if values else None for name, values in known.items()}
+
+
+def line(row: dict[str, Any]) -> str:
+    """One row of the table."""
+    clean = f"clean {row['clean_before']:.3f} -> {row['clean_after']:.3f} (low {row['gate_clean_low']:+.3f})"
+    drifted = f"drifted {row['drifted_before']:.3f} -> {row['drifted_after']:.3f} (low {row['gate_drifted_low']:+.3f})"
+    won = "-" if row["recovered"] is None else f"{row['recovered']:.2f}"
+    return f"{row['seed']!s:>5} {row['recipe']:<15} {clean}  {drifted}  recovered {won}  passes {row['would_pass']}  {row['seconds']:.0f} s"
+
+
+if __name__ == "__main__":
+    torch.manual_seed(0)
+    raise SystemExit(main())

@@ -1,0 +1,80 @@
+"""Old images made to look as if the drifted device had taken them: labels there are plenty of, in the style that there are few of.
+
+What a device does to an image (focus, grain, exposure, gain) shows in the mean and the power spectrum of what it takes, which need no
+labels. Replacing a source's amplitude spectrum by the target's is Yang and Soatto's Fourier domain adaptation (2020); here power that
+the drift took is filtered out, and power that it brought is added as noise with random phases, because grain has no edges.
+The spectra come from the drifted images that may train, never from those that judge.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+#: Frequencies (cycles per image, up to a sixteenth of the side) in which grain and blur hardly count: they show the gain.
+GAIN_BAND = 1 / 16
+LEAST_GAIN, MOST_GAIN = 0.5, 2.0
+_CHUNK = 256
+
+
+@dataclass(frozen=True)
+class Restyle:
+    """One change of style.
+
+    Args:
+        shift: (C, 1, 1), grey levels added to the mean.
+        filter: (C, H, W // 2 + 1), factor on the amplitude of each frequency.
+        grain: the same shape, amplitude of the noise that is added, in units of white noise with a standard deviation of 1.
+    """
+
+    shift: Tensor
+    filter: Tensor
+    grain: Tensor
+
+    def __call__(self, images: Tensor, generator: torch.Generator) -> Tensor:
+        """`images` (N, C, H, W) float, grey levels 0-255, in the new style; random numbers come from a CPU `generator`."""
+        device = images.device
+        mean = images.mean((2, 3), keepdim=True)
+        noise = torch.randn(images.shape, generator=generator).to(device)
+        spectrum = torch.fft.rfft2(images - mean) * self.filter.to(device) + torch.fft.rfft2(noise) * self.grain.to(device)
+        return (torch.fft.irfft2(spectrum, s=images.shape[-2:]) + mean + self.shift.to(device)).clamp_(0, 255)
+
+
+def fit_restyle(old: np.ndarray, drifted: np.ndarray) -> Restyle:
+    """The change of style from `old` to `drifted` images, both uint8 (N, H, W, C) of one size, 2 images at least on each side."""
+    side = old.shape[1]
+    before, after = _power(old), _power(drifted)
+    rings = _rings(side)
+    band = (rings >= 1) & (rings <= max(1, side * GAIN_BAND))
+    gain = np.sqrt(after[:, band].sum(1) / np.maximum(before[:, band].sum(1), 1e-12))[:, None, None].clip(LEAST_GAIN, MOST_GAIN)
+    before, after = _ring_means(before, rings) * gain**2, _ring_means(after, rings)
+    kept = np.sqrt(np.minimum(after / np.maximum(before, 1e-12), 1.0))
+    brought = np.sqrt(np.maximum(after - before, 0.0) / side**2)
+    brought[:, rings == 0] = 0.0
+    shift = drifted.mean((0, 1, 2), dtype=np.float64) - old.mean((0, 1, 2), dtype=np.float64)
+    return Restyle(_float(shift[:, None, None]), _float(kept * gain), _float(brought))
+
+
+def _power(images: np.ndarray) -> np.ndarray:
+    """Mean power (C, H, W // 2 + 1) of the images less their means."""
+    total = np.zeros((images.shape[3], images.shape[1], images.shape[2] // 2 + 1))
+    for start in range(0, len(images), _CHUNK):
+        chunk = images[start : start + _CHUNK].transpose(0, 3, 1, 2).astype(np.float32)
+        total += np.square(np.abs(np.fft.rfft2(chunk - chunk.mean((2, 3), keepdims=True)))).sum(0)
+    return total / len(images)
+
+
+def _rings(side: int) -> np.ndarray:
+    """The distance of each frequency from zero, in whole cycles per image: (H, W // 2 + 1)."""
+    return np.rint(np.hypot(np.fft.fftfreq(side)[:, None], np.fft.rfftfreq(side)[None, :]) * side).astype(np.int64)
+
+
+def _ring_means(power: np.ndarray, rings: np.ndarray) -> np.ndarray:
+    """Power averaged over each ring: a device has no preferred direction, and few images give a smooth estimate this way."""
+    counts = np.bincount(rings.ravel())
+    return np.stack([(np.bincount(rings.ravel(), channel.ravel()) / counts)[rings] for channel in power])
+
+
+def _float(values: np.ndarray) -> Tensor:
+    return torch.from_numpy(np.ascontiguousarray(values, dtype=np.float32))

@@ -1,0 +1,92 @@
+"""Theme 2: train the baseline, choose its epoch on the validation split, judge it once on the test split."""
+
+import time
+from pathlib import Path
+from typing import Any
+
+from components.baseline_training.recipe import baseline_recipe
+from components.baseline_training.report import write_report
+from driftloop import facts, progress
+from driftloop.artifacts import ClassificationLog, MetricsLog
+from driftloop.settings import TrainSettings
+from driftloop.training import outcome
+from driftloop.training.architectures import PLAIN_CNN, build
+from driftloop.training.card import model_card
+from driftloop.training.checkpoint import Checkpoint
+from driftloop.training.device import pick_device
+from driftloop.training.events import Events
+from driftloop.training.fit import EpochRecord, fit
+from driftloop.training.seeding import set_seed
+from driftloop.training.task import Task
+
+NOTES = [
+    "A baseline: trained plainly, to have something to measure the optimised model against.",
+]
+
+
+def run(
+    dataset: str,
+    model: str,
+    card: str,
+    curves: str,
+    *,
+    epochs: int,
+    gpus: str,
+    seed: int,
+    config: dict[str, Any],
+    metrics: MetricsLog,
+    roc: ClassificationLog,
+) -> None:
+    """Train the baseline and write its bundle, model card and report.
+
+    Args:
+        dataset: directory of the dataset artifact.
+        model: directory of the bundle to write.
+        card: file for the model card.
+        curves: file for the HTML report.
+        epochs: of the optimised training, of which the baseline takes its share.
+        gpus: number of GPUs asked for.
+        seed: of everything random.
+        config: overrides of `TrainSettings`.
+        metrics, roc: where KFP's UI takes its figures from.
+    """
+    began = time.monotonic()
+    settings = TrainSettings.complete(config)
+    device = pick_device(gpus)
+    set_seed(seed)
+    task = Task.open(dataset, device, settings)
+    recipe = baseline_recipe(settings, int(epochs), task)
+
+    network = build(PLAIN_CNN, channels=task.description.channels, classes=len(task.description.classes)).to(device)
+    identity = {"step": "baseline", "dataset": task.description.manifest_hash, "seed": seed} | recipe.described() | settings.model_dump()
+    checkpoint = Checkpoint(settings.checkpoints, identity) if settings.checkpoints else None
+    with Events(model) as events:
+
+        def on_epoch(record: EpochRecord) -> None:
+            events.epoch(record)
+            progress.progress(record.epoch / recipe.epochs, f"epoch {record.epoch}: validation {record.val_accuracy:.3f}")
+
+        history = fit(
+            network, task.training_batches(), task.validation_batches(), recipe, seed=seed, checkpoint=checkpoint, on_epoch=on_epoch
+        )
+
+    judgement = outcome.judge(network, task)
+    description = outcome.describe(network, PLAIN_CNN, task, history, judgement, seed=seed, training=recipe.described())
+    text = model_card(
+        "Baseline",
+        description,
+        judgement.test,
+        auc=judgement.auc,
+        counts=task.description.counts,
+        source=facts.read(dataset).get("data_analysis", {}).get("source", task.description.source),
+        notes=NOTES,
+    )
+    found = outcome.common_facts(network, device, history, judgement) | {"seconds": round(time.monotonic() - began, 1)}
+    outcome.write_bundle(model, network, description, text, "baseline_training", found, dataset)
+    Path(card).parent.mkdir(parents=True, exist_ok=True)
+    Path(card).write_text(text, encoding="utf-8")
+    write_report(curves, task, history, judgement, found)
+    outcome.write_judgement(judgement, task.description.classes, metrics, roc)
+    if checkpoint:
+        checkpoint.clear()
+    progress.figures(f"accuracy {judgement.test.accuracy}, {len(history.epochs)} epochs, {found['parameters'] / 1e6:.1f} M parameters")

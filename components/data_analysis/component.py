@@ -1,0 +1,43 @@
+"""The KFP component of this theme."""
+
+from kfp import dsl
+from kfp.dsl import HTML, Dataset, Output
+
+from driftloop.images import TRAIN_IMAGE
+
+
+@dsl.component(base_image=TRAIN_IMAGE, install_kfp_package=False)
+def data_analysis(
+    source: str,
+    source_hash: str,
+    image_size: int,
+    seed: int,
+    store: str,
+    config: dict,
+    dataset: Output[Dataset],
+    report: Output[HTML],
+) -> None:
+    """Read, audit, split and pack a source of labelled images, and report on it.
+
+    Args:
+        source: a folder or zip of class folders (also on s3://), digits, synthetic:xray or synthetic:roof.
+        source_hash: what source_resolution returned; makes KFP's cache follow the content.
+        image_size: side of the square images that everything after this step sees, in pixels.
+        seed: of synthetic images and of the report's samples; splits do not depend on it.
+        store: the model's home, s3://bucket/prefix or a folder; the images go to datasets/<hash>/ in it.
+        config: overrides of the data settings.
+        dataset: where dataset.json, baseline_metrics.pt and facts.json go.
+        report: the HTML report.
+    """
+    from components.data_analysis.step import run
+
+    run(
+        source,
+        source_hash,
+        dataset.path,
+        report.path,
+        image_size=image_size,
+        seed=seed,
+        store=store,
+        config=config,
+    )

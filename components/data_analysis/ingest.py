@@ -1,0 +1,168 @@
+"""Every file is read once, by several processes: hashed, decoded, resized, and left on disk until its split is known."""
+
+import hashlib
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from driftloop import progress
+from driftloop.dataset import Decoded, UnreadableImage, decode_image
+from driftloop.dataset.duplicates import thumbnail
+from driftloop.errors import InputError
+from driftloop.processes import spread
+from driftloop.sources import SourceFile
+
+CHUNK = 128
+#: A file larger than this is not even read.
+MOST_BYTES = 512 << 20
+
+
+@dataclass(frozen=True)
+class Ingested:
+    """What was read.
+
+    Args:
+        frame: by readable image: path, label (class name), source_split, sha256, width, height, grey, and its place: chunk, row.
+        thumbnails: uint8 (N, 16, 16), by row of `frame`.
+        broken: path and reason by unreadable file.
+        spool: folder of the chunks' pixels.
+    """
+
+    frame: pd.DataFrame
+    thumbnails: np.ndarray
+    broken: list[tuple[str, str]]
+    spool: Path
+
+    @property
+    def channels(self) -> int:
+        """1 when every image is grey, else 3."""
+        return 1 if bool(self.frame["grey"].all()) else 3
+
+    def pixels(self, chunk: int) -> np.ndarray:
+        """The images of a chunk, uint8 (n, side, side, channels or 1), mapped into memory."""
+        images = np.load(spool_file(self.spool, chunk), mmap_mode="r")
+        return images if images.ndim == 4 else images[..., None]
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """Files that one process reads together."""
+
+    number: int
+    files: list[SourceFile]
+
+
+@dataclass(frozen=True)
+class ReadChunk:
+    """Rows of the frame, thumbnails (n, 16, 16) and broken files of one chunk; the pixels are on disk."""
+
+    rows: list[tuple[object, ...]]
+    thumbnails: np.ndarray
+    broken: list[tuple[str, str]]
+
+
+COLUMNS = ["path", "label", "source_split", "sha256", "width", "height", "grey", "chunk", "row"]
+
+
+def ingest(
+    root: Path, files: list[SourceFile], spool: Path, *, image_size: int, workers: int, span: tuple[float, float] = (0.0, 1.0)
+) -> Ingested:
+    """Read all `files` below `root` into `spool`; memory holds the table and 256 bytes an image, not the images.
+
+    Args:
+        span: the step's progress at the beginning and at the end of reading.
+    """
+    chunks = [Chunk(number, files[start : start + CHUNK]) for number, start in enumerate(range(0, len(files), CHUNK))]
+    rows: list[tuple[object, ...]] = []
+    thumbnails: list[np.ndarray] = []
+    broken: list[tuple[str, str]] = []
+    for done, result in enumerate(spread(partial(read_chunk, root, spool, image_size), chunks, workers=workers), 1):
+        rows += result.rows
+        thumbnails.append(result.thumbnails)
+        broken += result.broken
+        if done % 8 == 0:
+            progress.progress(span[0] + (span[1] - span[0]) * done / len(chunks), f"read {done * CHUNK:,} of {len(files):,} files")
+    return Ingested(pd.DataFrame(rows, columns=COLUMNS), np.concatenate(thumbnails), broken, spool)
+
+
+def read_chunk(root: Path, spool: Path, image_size: int, chunk: Chunk) -> ReadChunk:
+    """Read one chunk; its pixels go to the spool as (n, side, side), or (n, side, side, 3) when one of them is in colour."""
+    rows: list[tuple[object, ...]] = []
+    broken: list[tuple[str, str]] = []
+    images: list[np.ndarray] = []
+    for file in chunk.files:
+        try:
+            data = _bytes(root / file.path)
+            decoded = decode_image(data, image_size)
+        except (UnreadableImage, OSError) as error:
+            reason = error.strerror or str(error) if isinstance(error, OSError) else str(error)
+            broken.append((_printable(file.path), reason))
+            continue
+        rows.append(_row(file, data, decoded, chunk.number, len(images)))
+        images.append(decoded.pixels)
+    thumbnails = np.array([thumbnail(image) for image in images], np.uint8).reshape(-1, 16, 16)
+    if images:
+        np.save(spool_file(spool, chunk.number), _stack(images))
+    return ReadChunk(rows, thumbnails, broken)
+
+
+def check_broken(ingested: Ingested, source: str, max_broken_share: float) -> None:
+    """Stop when too much is broken: something else is wrong then.
+
+    Raises:
+        InputError: more than `max_broken_share` of the files.
+    """
+    broken, files = len(ingested.broken), len(ingested.broken) + len(ingested.frame)
+    if broken > max_broken_share * files:
+        path, reason = ingested.broken[0]
+        raise InputError(
+            f"{source}: {broken:,} of {files:,} image files are broken ({broken / files:.1%}, at most {max_broken_share:.1%}), such as "
+            f"{path} ({reason}); mend or remove them, or raise data_config.max_broken_share"
+        )
+
+
+def notes_on(ingested: Ingested) -> list[str]:
+    """What the reading itself has to say to the reader of the report."""
+    notes = []
+    if ingested.broken:
+        notes.append(f"{len(ingested.broken)} files could not be read and were left out; they are listed below.")
+    colourful = ingested.frame[~ingested.frame["grey"]]
+    if 0 < len(colourful) < 0.05 * len(ingested.frame):
+        notes.append(
+            f"Only {len(colourful)} of {len(ingested.frame):,} images are in colour (such as {colourful['path'].iloc[0]}), so all are "
+            "stored in colour; without them the dataset would be grey and a third as large."
+        )
+    return notes
+
+
+def spool_file(spool: Path, chunk: int) -> Path:
+    return spool / f"chunk-{chunk:06d}.npy"
+
+
+def _bytes(path: Path) -> bytes:
+    size = path.stat().st_size
+    if size == 0:
+        raise UnreadableImage("empty file")
+    if size > MOST_BYTES:
+        raise UnreadableImage(f"too large: {size >> 20:,} MiB, at most {MOST_BYTES >> 20} are read")
+    return path.read_bytes()
+
+
+def _row(file: SourceFile, data: bytes, decoded: Decoded, chunk: int, row: int) -> tuple[object, ...]:
+    digest = hashlib.sha256(data).hexdigest()
+    grey = decoded.pixels.ndim == 2
+    return (_printable(file.path), file.label, file.split, digest, decoded.width, decoded.height, grey, chunk, row)
+
+
+def _stack(images: list[np.ndarray]) -> np.ndarray:
+    if all(image.ndim == 2 for image in images):
+        return np.stack(images)
+    return np.stack([image if image.ndim == 3 else np.repeat(image[..., None], 3, axis=-1) for image in images])
+
+
+def _printable(path: str) -> str:
+    """File names need not be UTF-8; tables and reports must be."""
+    return path.encode("utf-8", "backslashreplace").decode()

@@ -1,0 +1,89 @@
+"""How fast training gets its images: packed bytes mapped into memory, against decoding the files for every epoch."""
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+
+from driftloop.dataset import Split
+from driftloop.training.pixels import normalise, to_tensor
+
+BATCH = 64
+ROUNDS = 3
+
+
+@dataclass(frozen=True)
+class LoaderSpeed:
+    """Median images a second of `ROUNDS` rounds in one process, with the slowest and the fastest round."""
+
+    images_per_second: float
+    slowest: float
+    fastest: float
+
+
+@dataclass(frozen=True)
+class LoaderBenchmark:
+    """Both ways to the same batches: float32 tensors (64, C, side, side), normalised."""
+
+    packed: LoaderSpeed
+    files: LoaderSpeed
+    images: int
+
+    @property
+    def speedup(self) -> float:
+        return self.packed.images_per_second / self.files.images_per_second
+
+
+def benchmark_loaders(
+    train: Split, root: Path, mean: Sequence[float], std: Sequence[float], *, seed: int, images: int = 512
+) -> LoaderBenchmark:
+    """Time both ways on the same random training images, one round before the clock starts to fill the file cache for both.
+
+    Args:
+        train: the packed split; its samples name the files below `root`.
+        mean, std: by channel, on the scale 0-1.
+        seed: of the choice of images.
+        images: at most so many.
+    """
+    rows = np.random.default_rng(seed).permutation(len(train))[:images]
+    side, channels = train.images.shape[1], train.images.shape[3]
+    paths = [root / path for path in train.samples["path"].iloc[rows]]
+    batches = [slice(start, start + BATCH) for start in range(0, len(rows), BATCH)]
+    centre, spread = torch.tensor(list(mean)), torch.tensor(list(std))
+
+    def packed() -> None:
+        for batch in batches:
+            normalise(to_tensor(train.images[rows[batch]]), centre, spread)
+
+    def files() -> None:
+        for batch in batches:
+            normalise(to_tensor(np.stack([_load(path, side, channels) for path in paths[batch]])), centre, spread)
+
+    threads = torch.get_num_threads()
+    # One thread for both: on a busy machine a pool's threads wait for each other longer than these small batches take.
+    torch.set_num_threads(1)
+    try:
+        return LoaderBenchmark(_timed(packed, len(rows)), _timed(files, len(rows)), len(rows))
+    finally:
+        torch.set_num_threads(threads)
+
+
+def _load(path: Path, side: int, channels: int) -> np.ndarray:
+    """What torchvision's ImageFolder with a Resize does: open, convert, resize."""
+    with Image.open(path) as image:
+        pixels = np.asarray(image.convert("L" if channels == 1 else "RGB").resize((side, side), Image.Resampling.BILINEAR))
+    return pixels[..., None] if channels == 1 else pixels
+
+
+def _timed(work: Callable[[], None], images: int) -> LoaderSpeed:
+    work()
+    speeds = []
+    for _ in range(ROUNDS):
+        began = time.perf_counter()
+        work()
+        speeds.append(images / (time.perf_counter() - began))
+    return LoaderSpeed(sorted(speeds)[ROUNDS // 2], min(speeds), max(speeds))

@@ -1,0 +1,103 @@
+"""Theme 1: from labelled image files to a packed, audited dataset and a report on it."""
+
+import tempfile
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from components.data_analysis.assign import assign_splits
+from components.data_analysis.audit import Audited, audit
+from components.data_analysis.ingest import Ingested, check_broken, ingest, notes_on
+from components.data_analysis.packing import pack
+from components.data_analysis.reported_facts import collect_facts
+from driftloop import facts, progress
+from driftloop.dataset import Description, open_split, write_description
+from driftloop.errors import SettingError
+from driftloop.settings import DataSettings
+from driftloop.sources import Opened, opened
+from driftloop.sources.layout import check_counts
+from driftloop.store import open_store
+
+if TYPE_CHECKING:
+    from components.data_analysis.analysis import Analysis
+
+SMALLEST, LARGEST = 16, 1024
+
+
+def run(
+    source: str,
+    source_hash: str,
+    dataset_dir: str,
+    report_path: str,
+    *,
+    image_size: int,
+    seed: int,
+    store: str,
+    config: dict[str, Any] | None = None,
+) -> None:
+    """Ingest, audit, split, pack, describe; see the component for the arguments.
+
+    Nothing reaches the store before the source has passed every check.
+
+    Raises:
+        InputError: a source that cannot be used, or too much of it broken.
+        SettingError: a setting or the image size out of range.
+        StoreError: the store cannot be written.
+    """
+    began = time.monotonic()
+    settings = DataSettings.complete(config)
+    _check_size(image_size)
+    home = open_store(store)
+    home.check()
+    progress.progress(0.02, "opening the source")
+    with opened(source, seed=seed, workers=settings.workers) as folder:
+        with tempfile.TemporaryDirectory(prefix="driftloop-spool-") as spool:
+            ingested = _read(folder, Path(spool), source, image_size, settings)
+            audited = _judge(ingested, source, settings)
+            progress.progress(0.75, "packing")
+            description = pack(audited.frame, ingested, home, image_size=image_size, source=source)
+        write_description(dataset_dir, description)
+        progress.progress(0.85, "measuring and reporting")
+        analysis = _analyse(description, audited, folder.root, seed)
+    _write(analysis, dataset_dir, report_path, source_hash, began)
+
+
+def _check_size(image_size: int) -> None:
+    if not SMALLEST <= image_size <= LARGEST:
+        raise SettingError(f"data_image_size: {image_size} is out of range; take {SMALLEST} to {LARGEST} pixels (64 is a good start)")
+
+
+def _read(folder: Opened, spool: Path, source: str, image_size: int, settings: DataSettings) -> Ingested:
+    """Every file, once."""
+    progress.progress(0.25, f"reading {len(folder.files):,} files")
+    ingested = ingest(folder.root, folder.files, spool, image_size=image_size, workers=settings.workers, span=(0.25, 0.7))
+    check_broken(ingested, source, settings.max_broken_share)
+    return ingested
+
+
+def _judge(ingested: Ingested, source: str, settings: DataSettings) -> Audited:
+    """Which images stay, and where each of them goes."""
+    frame, findings = audit(ingested.frame, ingested.thumbnails, group_pattern=settings.group_pattern, smallest_val=settings.smallest_val)
+    check_counts({str(label): int((frame["label"] == label).sum()) for label in set(ingested.frame["label"])}, source)
+    frame = assign_splits(frame, settings, source)
+    return Audited(frame, findings, ingested.broken, findings.notes + notes_on(ingested))
+
+
+def _analyse(description: Description, audited: Audited, root: Path, seed: int) -> "Analysis":
+    # Imported only here: it loads torch, whose threads must not be copied into the processes that read the images.
+    from components.data_analysis.analysis import analyse
+
+    return analyse(description, open_split(description, "train"), audited, root=root, seed=seed)
+
+
+def _write(analysis: "Analysis", dataset_dir: str, report_path: str, source_hash: str, began: float) -> None:
+    """Everything about the dataset but its images."""
+    from components.data_analysis.baseline_metrics import write_baseline_metrics
+    from components.data_analysis.report import build_report
+
+    write_baseline_metrics(dataset_dir, analysis.description, analysis.statistics, analysis.counts["train"])
+    build_report(analysis).write(report_path)
+    facts.write(dataset_dir, "data_analysis", collect_facts(analysis, source_hash, time.monotonic() - began))
+    total, faster = sum(analysis.description.counts.values()), analysis.loader.speedup
+    shown = f"{total:,} images, {len(analysis.description.classes)} classes, {len(analysis.audited.broken)} broken"
+    progress.figures(f"{shown}; loader {faster:.0f}x decoding files")

@@ -1,0 +1,35 @@
+"""Theme 6 as a KFP component."""
+
+from kfp import dsl
+from kfp.dsl import HTML, Artifact, Dataset, Input, Metrics, Model, Output
+
+from driftloop.images import WATCH_IMAGE
+
+
+@dsl.component(base_image=WATCH_IMAGE, install_kfp_package=False)
+def drift_detection(
+    window: Input[Dataset],
+    champion: Input[Model],
+    alpha: float,
+    config: dict,
+    evidence: Output[Artifact],
+    metrics: Output[Metrics],
+    report: Output[HTML],
+) -> str:
+    """Decide whether a production window has drifted from what its champion was accepted for, and whether that matters.
+
+    Args:
+        window: the watch's rows, images and past records, from production_monitoring.
+        champion: the bundle that served those rows, with its drift reference.
+        alpha: level of one window's drift test, lowered where the budget of false alarms asks for it.
+        config: overrides of the drift settings (window_size, minimum_labels, cooldown_days, ...).
+        evidence: drift_report.json, windows.parquet (request and window), label_requests.csv and facts.json.
+        metrics: p-values, MMD, windows drifted, accuracy drop.
+        report: what moved, the most shifted images, the embedding map and the history.
+
+    Returns:
+        The verdict: stable, alert, needs_labels or retrain.
+    """
+    from components.drift_detection.step import run
+
+    return run(window.path, champion.path, evidence.path, report.path, alpha=alpha, config=config, metrics=metrics)

@@ -1,0 +1,151 @@
+"""Kernel maximum mean discrepancy between two sets of embeddings, with a permutation p-value.
+
+MMD^2 = mean k(x, x') + mean k(y, y') - 2 mean k(x, y) with a Gaussian kernel is zero only where the two distributions are equal
+(Gretton et al. 2012). The kernel is computed once, strip by strip, and never held as a whole: each strip is multiplied with the
+memberships of all permutations at once, so 10,000 x 10,000 rows take seconds and some hundred megabytes.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from components.drift_detection.arrays import LARGEST, check_samples
+
+#: Rows from which the median distance is estimated: half a million pairs.
+MEDIAN_ROWS = 1_000
+#: Permutations multiplied at once; bounds the memory of the memberships.
+PERMUTATIONS = 512
+
+
+@dataclass(frozen=True)
+class MMDResult:
+    """`mmd2` is the unbiased estimate of MMD^2 (it may be below zero), the effect size; the kernel is exp(-gamma |x - y|^2)."""
+
+    mmd2: float
+    p_value: float
+    gamma: float
+    permutations: int
+
+
+def mmd_test(reference: np.ndarray, window: np.ndarray, *, permutations: int, rng: np.random.Generator) -> MMDResult:
+    """Two-sample kernel MMD test.
+
+    p = (1 + #{b : MMD_b >= MMD}) / (1 + B): never 0, and at most alpha with probability alpha at any B (Phipson & Smyth 2010).
+    The bandwidth follows from the median distance of the pooled rows, so it does not know which row is whose.
+
+    Args:
+        reference: embeddings (N, D).
+        window: embeddings (M, D).
+        permutations: B >= 1.
+        rng: draws the permutations.
+
+    Raises:
+        ValueError: fewer than 2 rows on a side, different D, or a value that is not finite (the message says where).
+    """
+    check_samples(reference, window)
+    # The statistic is symmetric. The smaller sample comes first: what is summed for it in float32 stays small.
+    fewer, more = sorted((window, reference), key=len)
+    pooled = centred(fewer, more)
+    gamma = median_gamma(pooled, rng)
+    statistics = _permuted_statistics(pooled, len(fewer), gamma, permutations, rng)
+    observed, permuted = statistics[0], statistics[1:]
+    # A permutation that only swaps equal rows, or the two halves, has the same value but for rounding: it counts as equal.
+    tolerance = 1e-4 * permuted.std() + 1e-6 / len(fewer)
+    p_value = (1 + int(np.sum(permuted >= observed - tolerance))) / (1 + permutations)
+    return MMDResult(float(observed), p_value, gamma, permutations)
+
+
+def centred(*samples: np.ndarray) -> np.ndarray:
+    """The samples, one below the other, as float32 around their common median: keeps squared distances from cancelling."""
+    pooled = np.concatenate(samples)
+    return around(location(pooled), pooled)
+
+
+def location(rows: np.ndarray) -> np.ndarray:
+    """The median by column, (D,) float64; unlike the mean it does not follow a huge outlier."""
+    return np.median(rows.astype(np.float64), axis=0)
+
+
+def around(centre: np.ndarray, rows: np.ndarray) -> np.ndarray:
+    """Rows (N, D) relative to `centre`, float32."""
+    return np.clip(rows.astype(np.float64) - centre, -LARGEST, LARGEST).astype(np.float32)
+
+
+def median_gamma(pooled: np.ndarray, rng: np.random.Generator) -> float:
+    """1 / median squared distance between rows (the median heuristic), from at most 1,000 rows (N, D) drawn at random.
+
+    Where more than half of the pairs are equal the mean takes the median's place; where all are, any bandwidth serves: 1.
+    """
+    if len(pooled) > MEDIAN_ROWS:
+        pooled = pooled[rng.choice(len(pooled), MEDIAN_ROWS, replace=False)]
+    distances = _squared_distances(pooled, pooled)[np.triu_indices(len(pooled), 1)]
+    scale = float(np.median(distances)) or float(distances.mean(dtype=np.float64))
+    return 1.0 / scale if scale > 0 else 1.0
+
+
+def mean_kernel(left: np.ndarray, right: np.ndarray, gamma: float) -> np.ndarray:
+    """For each row of `left` (N, D), the mean of its kernel with all rows of `right` (M, D): (N,) float64, a density estimate."""
+    means = np.empty(len(left))
+    height = max(1, 4_000_000 // len(right))
+    for first in range(0, len(left), height):
+        strip = _squared_distances(left[first : first + height], right)
+        means[first : first + height] = np.exp(strip * np.float32(-gamma)).mean(axis=1, dtype=np.float64)
+    return means
+
+
+def _squared_distances(left: np.ndarray, right: np.ndarray) -> np.ndarray:
+    """|x - y|^2 for all pairs of rows, float32, never below zero."""
+    distances = left @ right.T
+    distances *= -2
+    distances += np.einsum("ij,ij->i", left, left)[:, None]
+    distances += np.einsum("ij,ij->i", right, right)
+    return np.maximum(distances, 0, out=distances)
+
+
+def _permuted_statistics(pooled: np.ndarray, n: int, gamma: float, permutations: int, rng: np.random.Generator) -> np.ndarray:
+    """Unbiased MMD^2 of the samples as they are, then of B random splits of the pooled rows into n and the rest: (1 + B,) float64."""
+    total, m = len(pooled), len(pooled) - n
+    members = _memberships(total, n, permutations, rng)
+    of_first = np.zeros(permutations + 1)
+    row_sums = np.zeros(total)
+    for first, strip in _strips(pooled, gamma):
+        height = len(strip)
+        row_sums[first : first + height] += strip.sum(axis=1, dtype=np.float64)
+        row_sums[first + height :] += strip[:, height:].sum(axis=0, dtype=np.float64)
+        # The kernel is symmetric: what lies right of the diagonal square counts twice, and nothing left of it is computed.
+        strip[:, height:] *= 2
+        for start in range(0, permutations + 1, PERMUTATIONS):
+            chunk = members[first:, start : start + PERMUTATIONS].astype(np.float32)
+            product = strip @ chunk
+            product *= chunk[:height]
+            of_first[start : start + PERMUTATIONS] += product.sum(axis=0, dtype=np.float64)
+    from_first = np.concatenate([row_sums @ members[:, start : start + PERMUTATIONS] for start in range(0, permutations + 1, PERMUTATIONS)])
+    across = from_first - of_first
+    of_second = row_sums.sum() - of_first - 2 * across
+    return of_first / (n * (n - 1)) + of_second / (m * (m - 1)) - 2 * across / (n * m)
+
+
+def _memberships(total: int, n: int, permutations: int, rng: np.random.Generator) -> np.ndarray:
+    """Which rows belong to the first sample: (total, 1 + B) bool; the first column is the observed split."""
+    members = np.zeros((permutations + 1, total), dtype=bool)
+    members[0, :n] = True
+    for row in members[1:]:
+        row[rng.choice(total, n, replace=False, shuffle=False)] = True
+    return np.ascontiguousarray(members.T)
+
+
+def _strips(pooled: np.ndarray, gamma: float) -> Iterator[tuple[int, np.ndarray]]:
+    """The kernel matrix, zero on its diagonal, as strips (rows first.., columns first..) of its upper triangle.
+
+    A constant is taken off (the kernel at the median distance): it drops out of MMD^2, and float32 sums keep more digits.
+    """
+    total = len(pooled)
+    height = int(np.clip(total // 8, 64, 512))
+    for first in range(0, total, height):
+        strip = _squared_distances(pooled[first : first + height], pooled[first:])
+        strip *= np.float32(-gamma)
+        np.exp(strip, out=strip)
+        strip -= np.float32(np.exp(-1.0))
+        np.fill_diagonal(strip[:, : len(strip)], 0)
+        yield first, strip

@@ -1,0 +1,159 @@
+"""From the evidence to a verdict: one rule after the other, the first that applies decides, each with its sentence."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from components.drift_detection.harm import Drop, labels_to_decide
+from components.drift_detection.history import History
+from components.drift_detection.label_free import LabelFree
+from components.drift_detection.windows import Cut
+from driftloop.evaluation.intervals import Proportion
+from driftloop.settings import DriftSettings
+
+Name = Literal["stable", "alert", "needs_labels", "retrain"]
+
+
+@dataclass(frozen=True)
+class Situation:
+    """All that the policy looks at.
+
+    `judged` fresh windows, `drifted` of them rejected; `confirmed` by 2 of 3. `waiting` rows (of `waiting_groups` groups) are too few
+    for a window of `minimum` groups; `stuck` says that they are mostly copies. `drop` is None without random labels or without a
+    known clean accuracy; `labels_to_decide` estimates how many random labels would settle the matter (None: unknown or a great
+    many). `label_free_drop` is the estimate without labels. Decisions: days since the last, retrainings in the last 30 days.
+    """
+
+    judged: int
+    drifted: int
+    confirmed: bool
+    waiting: int = 0
+    waiting_groups: int = 0
+    minimum: int = 0
+    stuck: bool = False
+    drop: Drop | None = None
+    labels_to_decide: int | None = None
+    label_free_drop: float | None = None
+    days_since_decision: float | None = None
+    recent_retrainings: int = 0
+
+
+def situation_of(
+    settings: DriftSettings,
+    size: int,
+    cut: Cut,
+    drifted: Sequence[bool],
+    confirmed: bool,
+    clean: Proportion | None,
+    drop: Drop | None,
+    label_free: LabelFree | None,
+    history: History,
+) -> Situation:
+    """The situation that a watch has found."""
+    return Situation(
+        judged=len(drifted),
+        drifted=sum(drifted),
+        confirmed=confirmed,
+        waiting=cut.waiting,
+        waiting_groups=cut.waiting_groups,
+        minimum=min(settings.minimum_window, size),
+        stuck=cut.stuck,
+        drop=drop,
+        labels_to_decide=labels_to_decide(clean, drop, retrain_drop=settings.retrain_drop, harmless_drop=settings.harmless_drop)
+        if clean and drop
+        else None,
+        label_free_drop=label_free.drop if label_free else None,
+        days_since_decision=history.days_since_decision,
+        recent_retrainings=history.recent_retrainings,
+    )
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """`stable`, `alert`, `needs_labels` or `retrain`, and the one sentence that says why."""
+
+    name: Name
+    reason: str
+
+
+def decide(situation: Situation, settings: DriftSettings) -> Verdict:
+    """The verdict on a watch.
+
+    Unconfirmed drift is stable, unless the label-free estimate is alarming. Confirmed drift is retrained for where random labels show
+    harm and the policy is free to, is harmless where they show that, and else needs labels.
+    """
+    if not situation.confirmed:
+        return _unconfirmed(situation, settings)
+    drop = situation.drop
+    if drop is not None and drop.n >= settings.minimum_labels and drop.value >= settings.retrain_drop and drop.low > 0:
+        return _harmful(situation, drop, settings)
+    if drop is not None and drop.high < settings.harmless_drop:
+        return Verdict(
+            "alert",
+            f"Drift is confirmed but harmless: on {drop.n} random labels accuracy fell by {_points(drop.value)}, "
+            f"at most {_points(drop.high)} (bound of harm: {_points(settings.harmless_drop)}).",
+        )
+    return Verdict("needs_labels", _missing_labels(situation, settings))
+
+
+def _unconfirmed(situation: Situation, settings: DriftSettings) -> Verdict:
+    if situation.drifted == 0 and situation.stuck:
+        return Verdict(
+            "alert",
+            f"The last {situation.waiting:,} requests are mostly copies of the same images, too few distinct ones to test: "
+            "a camera or a client may be stuck.",
+        )
+    if situation.judged == 0:
+        return Verdict("stable", _nothing_judged(situation))
+    if situation.drifted == 0:
+        judged = "The window fits" if situation.judged == 1 else f"All {situation.judged} windows fit"
+        return Verdict("stable", f"{judged} what the champion was accepted for.")
+    alarm = f"{situation.drifted} of {situation.judged} window{'s' if situation.judged > 1 else ''} drifted, not confirmed by 2 of 3"
+    estimate = situation.label_free_drop
+    if estimate is not None and estimate >= settings.label_free_drop:
+        return Verdict(
+            "needs_labels",
+            f"{alarm}, but the champion's own confidence suggests an accuracy drop of {_points(estimate)}: label some images.",
+        )
+    return Verdict("stable", f"{alarm}; single alarms are expected by chance.")
+
+
+def _nothing_judged(situation: Situation) -> str:
+    if situation.waiting == 0:
+        return "There are no new requests to judge."
+    return (
+        f"No window to judge yet: {situation.waiting:,} requests of {situation.waiting_groups:,} distinct groups wait, "
+        f"{situation.minimum:,} groups are needed."
+    )
+
+
+def _harmful(situation: Situation, drop: Drop, settings: DriftSettings) -> Verdict:
+    harm = f"Drift is confirmed and harmful: on {drop.n} random labels accuracy fell by {_points(drop.value)}, at least {_points(drop.low)}"
+    if settings.suggest_only:
+        return Verdict("alert", f"{harm}; retraining is suggested, as the policy only suggests.")
+    age = situation.days_since_decision
+    if age is not None and age < settings.cooldown_days:
+        return Verdict("alert", f"{harm}; the last decision is {age:.1f} days old and the cooldown lasts {settings.cooldown_days:g}.")
+    if situation.recent_retrainings >= settings.retrainings_per_30_days:
+        return Verdict(
+            "alert",
+            f"{harm}; the budget of {settings.retrainings_per_30_days} retrainings in 30 days is spent.",
+        )
+    return Verdict("retrain", f"{harm}.")
+
+
+def _missing_labels(situation: Situation, settings: DriftSettings) -> str:
+    drop, confirmed = situation.drop, "Drift is confirmed"
+    if drop is None or drop.n < settings.minimum_labels:
+        have = 0 if drop is None else drop.n
+        return f"{confirmed}; {have} of at least {settings.minimum_labels} random labels are there to tell whether it matters."
+    more = situation.labels_to_decide
+    advice = f"about {more:,} random labels in all would decide" if more else "more random labels are needed"
+    return (
+        f"{confirmed}, but {drop.n} random labels show neither harm nor harmlessness "
+        f"(drop {_points(drop.value)}, bounds {_points(drop.low)} to {_points(drop.high)}); {advice}."
+    )
+
+
+def _points(share: float) -> str:
+    return f"{100 * share:.1f} points"

@@ -1,0 +1,115 @@
+"""Theme 6: has production drifted from what the champion was accepted for, and does it matter?"""
+
+from typing import Any
+
+import numpy as np
+
+from components.drift_detection.confirm import confirmed
+from components.drift_detection.coverage import cover
+from components.drift_detection.evidence import write_evidence
+from components.drift_detection.findings import Findings
+from components.drift_detection.harm import drop_from
+from components.drift_detection.history import read_history, unjudged
+from components.drift_detection.inputs import judgeable, read_champion
+from components.drift_detection.judging import judge_windows
+from components.drift_detection.label_free import estimate_without_labels
+from components.drift_detection.label_requests import requests_for
+from components.drift_detection.level import level_of
+from components.drift_detection.policy import decide, situation_of
+from components.drift_detection.report import build_report
+from components.drift_detection.spotlight import spotlight
+from components.drift_detection.windows import cut, effective_size
+from driftloop.artifacts import MetricsLog
+from driftloop.inference.window import read_window
+from driftloop.progress import figures
+from driftloop.settings import DriftSettings
+
+
+def run(
+    window: str, champion: str, evidence: str, report: str, *, alpha: float, config: dict[str, Any] | None = None, metrics: MetricsLog
+) -> str:
+    """Judge a watch's rows and write the evidence and the report.
+
+    Args:
+        window: directory written by production_monitoring.
+        champion: bundle of the model that served those rows, with its drift reference.
+        evidence: directory to write drift_report.json, windows.parquet, label_requests.csv and facts.json into.
+        report: HTML file to write.
+        alpha: level of one window's test before the budget lowers it, in (0, 1).
+        config: overrides of DriftSettings.
+        metrics: takes the figures for the pipeline's UI.
+
+    Returns:
+        The verdict: `stable`, `alert`, `needs_labels` or `retrain`.
+
+    Raises:
+        InputError: no window, no champion with a reference, or vectors that cannot be compared.
+        SettingError: an alpha or a setting out of range.
+    """
+    settings = DriftSettings.complete(config)
+    watch = read_window(window)
+    rng = np.random.default_rng([settings.seed, watch.info.sequence])
+    accepted = read_champion(champion, rng)
+
+    rows = judgeable(watch)
+    history = read_history(watch.records, champion_version=watch.info.champion_version, until=watch.info.until)
+    pending = unjudged(rows, history)
+    size = effective_size(settings.window_size, len(accepted.regimes.samples[0]))
+    pieces = cut(rows[pending], size=size, minimum=settings.minimum_window, most=settings.max_windows)
+    level = level_of(alpha, settings, windows=history.recent_windows + len(pieces.windows))
+
+    judged = judge_windows(rows[pending], pieces.windows, accepted.regimes, level, rng)
+    drifted = [one.window.drifted for one in judged]
+    is_confirmed = confirmed(history.votes, drifted)
+    coverage = cover(rows, pending, pieces.windows, drifted, history)
+
+    concerned = rows[coverage.confirmed if is_confirmed else coverage.drifted & pending]
+    drop = drop_from(accepted.clean, concerned) if is_confirmed and accepted.clean else None
+    label_free = estimate_without_labels(accepted, judged)
+    situation = situation_of(settings, size, pieces, drifted, is_confirmed, accepted.clean, drop, label_free, history)
+    verdict = decide(situation, settings)
+
+    shown = spotlight(watch, rows[pending], pieces.windows, judged, accepted, alpha=level.alpha, settings=settings, rng=rng)
+    findings = Findings(
+        info=watch.info,
+        settings=settings,
+        level=level,
+        size=size,
+        cut=pieces,
+        regimes=list(accepted.regimes.names),
+        history=history,
+        judged=judged,
+        confirmed=is_confirmed,
+        spotlight=shown,
+        clean=accepted.clean,
+        drop=drop,
+        label_free=label_free,
+        verdict=verdict,
+        coverage=coverage.frame(rows),
+        requests=requests_for(concerned, shown.reference if shown else accepted.regimes.samples[0], settings, rng),
+    )
+    write_evidence(evidence, findings, window, champion)
+    build_report(findings).write(report)
+    _tell(findings, metrics)
+    return verdict.name
+
+
+def _tell(findings: Findings, metrics: MetricsLog) -> None:
+    """The figures that matter, for the UI and for the log."""
+    drifted = sum(one.window.drifted for one in findings.judged)
+    named: dict[str, float] = {"windows": len(findings.judged), "windows_drifted": drifted, "alpha": findings.level.alpha}
+    text = f"{findings.verdict.name}: {drifted} of {len(findings.judged)} windows drifted"
+    if findings.spotlight:
+        judgement = findings.spotlight.judged.judgement
+        named |= {
+            "p_statistics": judgement.statistics.p_value,
+            "p_embedding": judgement.embedding.p_value,
+            "mmd2": judgement.embedding.mmd2,
+        }
+        text += f", p {judgement.statistics.p_value:.2g} (statistics) {judgement.embedding.p_value:.2g} (embedding)"
+    if findings.drop:
+        named |= {"accuracy_drop": findings.drop.value, "accuracy_drop_low": findings.drop.low, "accuracy_drop_high": findings.drop.high}
+        text += f", accuracy down {100 * findings.drop.value:.1f} points on {findings.drop.n} labels"
+    for name, value in named.items():
+        metrics.log_metric(name, value)
+    figures(text)

@@ -1,0 +1,144 @@
+"""Theme 3: find a learning rate, train with everything that helps, ask what helped, compare with the baseline."""
+
+import time
+from dataclasses import asdict, replace
+from typing import Any
+
+from components.model_optimization.ablation import ablate
+from components.model_optimization.comparison import against_baseline, check_same_data
+from components.model_optimization.plan import Plan, full_plan
+from components.model_optimization.report import Findings, write_report
+from components.model_optimization.stages import Stages
+from components.model_optimization.sweep import Sweep, search
+from driftloop import facts, progress
+from driftloop.artifacts import ClassificationLog, MetricsLog
+from driftloop.settings import TrainSettings
+from driftloop.training import outcome
+from driftloop.training.card import model_card
+from driftloop.training.checkpoint import Checkpoint
+from driftloop.training.device import pick_device
+from driftloop.training.events import Events
+from driftloop.training.fit import EpochRecord
+from driftloop.training.lr_finder import RangeTest, find_learning_rate
+from driftloop.training.task import Task
+
+
+def run(
+    dataset: str,
+    baseline: str,
+    model: str,
+    report: str,
+    *,
+    epochs: int,
+    gpus: str,
+    seed: int,
+    config: dict[str, Any],
+    metrics: MetricsLog,
+    roc: ClassificationLog,
+) -> None:
+    """Train the optimised model and write its bundle and report.
+
+    Everything is chosen on the validation split; the test split is opened at the end, once.
+
+    Args:
+        dataset: directory of the dataset artifact.
+        baseline: directory of the baseline's bundle.
+        model: directory of the bundle to write.
+        report: file for the HTML report.
+        epochs: of the training.
+        gpus: number of GPUs asked for.
+        seed: of everything random.
+        config: overrides of `TrainSettings`.
+        metrics, roc: where KFP's UI takes its figures from.
+    """
+    began = time.monotonic()
+    settings = TrainSettings.complete(config)
+    device = pick_device(gpus)
+    task = Task.open(dataset, device, settings)
+    check_same_data(baseline, task)
+    plan = full_plan(settings, int(epochs), task)
+    stages = Stages(plan, settings, len(task.train))
+
+    plan, test = _with_learning_rate(plan, task, settings, seed)
+    stages.done("range test", f"learning rate {plan.recipe.learning_rate:.1e}")
+    plan, sweep = _with_sweep(plan, task, settings, seed, stages)
+
+    identity = {"step": "optimised", "dataset": task.description.manifest_hash, "seed": seed} | described(plan) | settings.model_dump()
+    checkpoint = Checkpoint(settings.checkpoints, identity) if settings.checkpoints else None
+    with Events(model) as events:
+
+        def on_epoch(record: EpochRecord) -> None:
+            events.epoch(record)
+            stages.within("training", record.epoch / plan.recipe.epochs, f"epoch {record.epoch}: validation {record.val_accuracy:.3f}")
+
+        network, history = plan.train(task, seed, checkpoint=checkpoint, on_epoch=on_epoch)
+
+    ablation = ablate(
+        plan,
+        task,
+        seed=seed,
+        epochs=settings.ablation_epochs,
+        seconds=settings.ablation_seconds,
+        on_run=lambda share, name: stages.within("ablation", share, name),
+    )
+
+    judgement = outcome.judge(network, task)
+    before, difference = against_baseline(judgement, baseline, task)
+    description = outcome.describe(network, plan.architecture, task, history, judgement, seed=seed, training=described(plan))
+    text = model_card(
+        "Optimised model",
+        description,
+        judgement.test,
+        auc=judgement.auc,
+        counts=task.description.counts,
+        source=facts.read(dataset).get("data_analysis", {}).get("source", task.description.source),
+        notes=[f"The baseline reached {before} on the same test images."],
+    )
+    found = outcome.common_facts(network, device, history, judgement) | {
+        "learning_rate": plan.recipe.learning_rate,
+        "precision": plan.recipe.precision,
+        "ablation": [row.described() for row in ablation.rows],
+        "ablation_epochs": ablation.epochs,
+        "ablation_left_out": ablation.left_out,
+        "sweep": sweep.trials if sweep else [],
+        "compared_with_baseline": {"baseline": before.model_dump()} | asdict(difference),
+        "seconds": round(time.monotonic() - began, 1),
+    }
+    outcome.write_bundle(model, network, description, text, "model_optimization", found, dataset, baseline)
+    write_report(report, task, Findings(plan, test, sweep, history, ablation, judgement, before, difference), found)
+    outcome.write_judgement(judgement, task.description.classes, metrics, roc)
+    metrics.log_metric("gain_over_baseline", round(difference.estimate, 6))
+    if checkpoint:
+        checkpoint.clear()
+    progress.figures(
+        f"accuracy {judgement.test.accuracy}, {100 * difference.estimate:+.1f} points over the baseline, "
+        f"learning rate {plan.recipe.learning_rate:.1e}, {plan.recipe.precision}"
+    )
+
+
+def described(plan: Plan) -> dict[str, Any]:
+    """The plan as `model.json` and the card have it."""
+    views = asdict(plan.augmentation) if plan.augmentation else {}
+    return plan.recipe.described() | {"augmentation": views, "mixup": plan.mixup}
+
+
+def _with_learning_rate(plan: Plan, task: Task, settings: TrainSettings, seed: int) -> tuple[Plan, RangeTest]:
+    """The plan with the rate of the range test, unless the settings name one; the test is run and shown either way."""
+    test = find_learning_rate(plan.network(task, seed), plan.batches(task), plan.recipe, seed=seed)
+    rate = settings.learning_rate or test.suggestion
+    return replace(plan, recipe=replace(plan.recipe, learning_rate=rate)), test
+
+
+def _with_sweep(plan: Plan, task: Task, settings: TrainSettings, seed: int, stages: Stages) -> tuple[Plan, Sweep | None]:
+    """The plan with the values of the best trial, where a search is asked for."""
+    if settings.sweep_trials == 0:
+        return plan, None
+    sweep = search(
+        plan,
+        task,
+        seed=seed,
+        trials=settings.sweep_trials,
+        epochs=settings.sweep_epochs,
+        on_trial=lambda share: stages.within("sweep", share, "search"),
+    )
+    return sweep.plan, sweep

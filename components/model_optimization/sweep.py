@@ -1,0 +1,99 @@
+"""An optional search over the recipe's knobs with Optuna, on the validation split, before the training proper."""
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+import optuna
+
+from components.model_optimization.plan import Plan
+from driftloop.training.fit import EpochRecord
+from driftloop.training.task import Task
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """The plan with the best trial's values, and every trial as a row."""
+
+    plan: Plan
+    trials: list[dict[str, Any]]
+
+
+def search(plan: Plan, task: Task, *, seed: int, trials: int, epochs: int, on_trial: Callable[[float], None]) -> Sweep:
+    """Try `trials` sets of values, each trained for `epochs`; trials below the median of the earlier ones are cut short.
+
+    The first trial is the plan as it is, so that the search never ends below it on the validation split; where two are equal the
+    earlier one stays.
+
+    Args:
+        plan: what is searched around.
+        task: what is learnt.
+        seed: of the search and of every training.
+        trials: number of trials, at least 1.
+        epochs: of each.
+        on_trial: told the share of the trials done.
+    """
+    logging.getLogger("optuna").setLevel(logging.WARNING)
+    study = optuna.create_study(
+        direction="maximize",
+        sampler=optuna.samplers.TPESampler(seed=seed, n_startup_trials=5),
+        pruner=optuna.pruners.MedianPruner(n_startup_trials=4, n_warmup_steps=epochs // 2),
+    )
+    study.enqueue_trial(
+        {
+            "learning_rate": plan.recipe.learning_rate,
+            "weight_decay": min(max(plan.recipe.weight_decay, 1e-4), 0.5),
+            "label_smoothing": min(plan.recipe.label_smoothing, 0.2),
+            "augmentation": 1.0,
+        }
+    )
+
+    def objective(trial: optuna.Trial) -> float:
+        def on_epoch(record: EpochRecord) -> None:
+            trial.report(record.val_accuracy, record.epoch)
+            if trial.should_prune():
+                raise optuna.TrialPruned
+
+        chosen = turned(plan, _draw(trial))
+        short = replace(chosen, recipe=replace(chosen.recipe, epochs=epochs))
+        _, history = short.train(task, seed, on_epoch=on_epoch)
+        return history.best.val_accuracy
+
+    study.optimize(objective, n_trials=trials, callbacks=[lambda s, trial: on_trial((trial.number + 1) / trials)])
+    rows = [
+        {"trial": trial.number + 1, **trial.params, "val_accuracy": trial.value, "ended": trial.state.name.lower()}
+        for trial in study.trials
+    ]
+    return Sweep(turned(plan, study.best_params), rows)
+
+
+def turned(plan: Plan, values: dict[str, float]) -> Plan:
+    """The plan with a trial's values; `augmentation` is a factor on every amount."""
+    recipe = replace(
+        plan.recipe,
+        learning_rate=values["learning_rate"],
+        weight_decay=values["weight_decay"],
+        label_smoothing=values["label_smoothing"],
+    )
+    views = plan.augmentation
+    if views:
+        factor = values["augmentation"]
+        views = replace(
+            views,
+            rotation=min(180.0, views.rotation * factor),
+            scale=min(0.5, views.scale * factor),
+            shift=min(0.5, views.shift * factor),
+            brightness=views.brightness * factor,
+            contrast=min(0.9, views.contrast * factor),
+        )
+    return replace(plan, recipe=recipe, augmentation=views)
+
+
+def _draw(trial: optuna.Trial) -> dict[str, float]:
+    return {
+        "learning_rate": trial.suggest_float("learning_rate", 3e-4, 1e-2, log=True),
+        "weight_decay": trial.suggest_float("weight_decay", 1e-4, 0.5, log=True),
+        "label_smoothing": trial.suggest_float("label_smoothing", 0.0, 0.2),
+        "augmentation": trial.suggest_float("augmentation", 0.5, 2.0),
+    }

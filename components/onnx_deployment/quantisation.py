@@ -1,0 +1,119 @@
+"""INT8: static quantisation of the convolutions, per channel, with ranges from training images."""
+
+import contextlib
+import io
+import shutil
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import onnx
+from onnxruntime.quantization import CalibrationDataReader, CalibrationMethod, QuantFormat, QuantType, quantize_static
+from onnxruntime.quantization.shape_inference import quant_pre_process
+
+from components.onnx_deployment.bias_correction import correct_head
+from driftloop.inference.provider import CPU, available_threads
+from driftloop.inference.served import EMBEDDING, INPUT, PROBABILITIES, open_session
+
+METHODS = {"minmax": CalibrationMethod.MinMax, "percentile": CalibrationMethod.Percentile, "entropy": CalibrationMethod.Entropy}
+#: Tried by "auto"; entropy is left out: it takes longest and chose minmax's ranges on the nets at hand.
+AUTOMATIC = ("minmax", "percentile")
+#: Where the time goes. The head stays in floats: it costs next to nothing, and probabilities in 256 steps could not be calibrated.
+QUANTISED = ["Conv", "Relu", "Add", "MaxPool"]
+#: The first convolution stays in floats with the normalisation before it: its rounding errors pass through the whole network.
+STEM = "Conv"
+BATCH = 32
+
+
+@dataclass(frozen=True)
+class Quantisation:
+    """The method taken, and how far each method tried moved the probabilities: mean KL divergence from FP32, in nats."""
+
+    method: str
+    divergence: dict[str, float]
+
+
+def quantise(fp32: Path, int8: Path, calibration: np.ndarray, comparison: np.ndarray, method: str = "auto") -> Quantisation:
+    """Write the INT8 graph of `fp32` to `int8`.
+
+    Args:
+        fp32: the exported graph.
+        int8: where the quantised one goes.
+        calibration: uint8 (N, H, W, C) training images whose activations set the ranges.
+        comparison: other training images, on which methods are compared; no labels are needed.
+        method: minmax, percentile, entropy, or auto for the closer of the first two.
+    """
+    expected, _ = _run(fp32, comparison)
+    _, embedding = _run(fp32, calibration)
+    with tempfile.TemporaryDirectory(prefix="driftloop-int8-") as folder:
+        prepared = Path(folder, "prepared.onnx")
+        # Shapes must be known before quantisation: without them it leaves operators in floats. Symbolic inference adds nothing here.
+        quant_pre_process(str(fp32), str(prepared), skip_symbolic_shape=True)
+        divergence = {}
+        for name in AUTOMATIC if method == "auto" else (method,):
+            quantised = Path(folder, f"{name}.onnx")
+            _quantise_static(prepared, quantised, calibration, name)
+            correct_head(quantised, (embedding - _run(quantised, calibration)[1]).mean(axis=0))
+            divergence[name] = mean_divergence(expected, _run(quantised, comparison)[0])
+        best = min(divergence, key=lambda name: divergence[name])
+        shutil.copyfile(Path(folder, f"{best}.onnx"), int8)
+    return Quantisation(best, divergence)
+
+
+def mean_divergence(expected: np.ndarray, found: np.ndarray) -> float:
+    """The mean Kullback-Leibler divergence of `found` from `expected`, both probabilities (N, K), in nats."""
+    floor = 1e-9
+    return float((expected * (np.log(expected + floor) - np.log(found + floor))).sum(axis=1).mean())
+
+
+class ImageReader(CalibrationDataReader):
+    """Hands calibration images to onnxruntime batch by batch."""
+
+    def __init__(self, images: np.ndarray) -> None:
+        # The histogram calibrators stack batches, which must therefore all be full.
+        self.batches = _batches(images[: len(images) - len(images) % BATCH] if len(images) > BATCH else images)
+
+    def get_next(self) -> dict[str, np.ndarray] | None:
+        """The next batch, or None after the last."""
+        batch = next(self.batches, None)
+        return None if batch is None else {INPUT: batch}
+
+
+def _quantise_static(prepared: Path, target: Path, images: np.ndarray, method: str) -> None:
+    # The histogram calibrators print their stages to stdout.
+    with contextlib.redirect_stdout(io.StringIO()):
+        quantize_static(
+            str(prepared),
+            str(target),
+            ImageReader(images),
+            quant_format=QuantFormat.QDQ,
+            per_channel=True,
+            activation_type=QuantType.QUInt8,
+            weight_type=QuantType.QInt8,
+            # 7-bit weights: x86 without VNNI adds pairs of products in 16 bits, which 8-bit weights overflow silently.
+            reduce_range=True,
+            calibrate_method=METHODS[method],
+            op_types_to_quantize=QUANTISED,
+            nodes_to_exclude=_stem(prepared),
+        )
+
+
+def _stem(graph: Path) -> list[str]:
+    """The names of the operators up to the first convolution; ONNX keeps them in the order of computation."""
+    nodes = onnx.load(graph).graph.node
+    first = next((index for index, node in enumerate(nodes) if node.op_type == STEM), -1)
+    return [node.name for node in nodes[: first + 1]]
+
+
+def _run(path: Path, images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Probabilities (N, K) and embeddings (N, D) of a graph."""
+    session = open_session(path, threads=available_threads(), provider=CPU)
+    found = [session.run([PROBABILITIES, EMBEDDING], {INPUT: batch}) for batch in _batches(images)]
+    return np.concatenate([batch[0] for batch in found]), np.concatenate([batch[1] for batch in found])
+
+
+def _batches(images: np.ndarray) -> Iterator[np.ndarray]:
+    for start in range(0, len(images), BATCH):
+        yield np.ascontiguousarray(images[start : start + BATCH])

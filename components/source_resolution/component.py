@@ -1,0 +1,17 @@
+"""The KFP component of this theme."""
+
+from kfp import dsl
+
+from driftloop.images import WATCH_IMAGE
+
+
+@dsl.component(base_image=WATCH_IMAGE, install_kfp_package=False)
+def source_resolution(source: str) -> str:
+    """Check a source of labelled images and return its content hash, the cache key of data_analysis.
+
+    Args:
+        source: a folder or zip of class folders (also on s3://), digits, synthetic:xray or synthetic:roof.
+    """
+    from components.source_resolution.step import run
+
+    return run(source)

@@ -1,0 +1,97 @@
+"""From an image file to a square of bytes: the same for training, serving and labels that arrive later."""
+
+import io
+import warnings
+from dataclasses import dataclass
+
+import numpy as np
+from PIL import Image, ImageOps
+
+#: What may be opened at all; Pillow's other readers (PostScript, for one) start foreign programs or are rarely looked after.
+FORMATS = ("JPEG", "PNG", "BMP", "TIFF", "WEBP")
+#: Images with more pixels than this are refused: a few kilobytes can unpack to gigabytes.
+MOST_PIXELS = 80_000_000
+#: Colour channels of a grey image stored as RGB may differ by this much, from JPEG's rounding.
+GREY_TOLERANCE = 8
+_DEEP_MODES = ("I", "I;16", "I;16B", "I;16L", "F")
+
+
+class UnreadableImage(ValueError):
+    """A file that is no image we can take; the message says why."""
+
+
+@dataclass(frozen=True)
+class Decoded:
+    """`pixels` uint8 (side, side) where the image is grey, else (side, side, 3); the file's own `width` and `height` in pixels."""
+
+    pixels: np.ndarray
+    width: int
+    height: int
+
+
+def decode_image(data: bytes, side: int) -> Decoded:
+    """Decode, turn upright, and resize to `side` x `side` with antialiasing (the whole image, its aspect not kept).
+
+    Takes 16-bit, palette, CMYK and transparent images (over black), applies EXIF orientation, and reads large JPEGs at the scale
+    they are needed. Of several frames the first counts.
+
+    Raises:
+        UnreadableImage: damaged, too large, or no image of a format we read.
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            image = Image.open(io.BytesIO(data), formats=FORMATS)
+            width, height = image.size
+            if width * height > MOST_PIXELS:
+                raise UnreadableImage(f"too large: {width} x {height} pixels, at most {MOST_PIXELS:,} are read")
+            image.draft(image.mode, (2 * side, 2 * side))
+            upright = ImageOps.exif_transpose(image)
+            if image.getexif().get(0x0112, 1) >= 5:
+                width, height = height, width
+            flat = _eight_bits(upright)
+            small = flat.resize((side, side), Image.Resampling.BILINEAR)
+    except UnreadableImage:
+        raise
+    except Exception as error:  # Pillow's readers raise whatever their format makes of damaged bytes; none may stop a run.
+        raise UnreadableImage(_reason(error)) from None
+    return Decoded(_without_needless_colour(np.asarray(small)), width, height)
+
+
+def _eight_bits(image: Image.Image) -> Image.Image:
+    """The image as L or RGB."""
+    if image.mode in _DEEP_MODES:
+        return _from_deep(np.asarray(image, np.float64))
+    if image.mode in ("1", "L"):
+        return image.convert("L")
+    if image.mode in ("LA", "PA", "RGBA", "La", "RGBa") or "transparency" in image.info:
+        opaque = Image.new("RGBA", image.size, (0, 0, 0, 255))
+        return Image.alpha_composite(opaque, image.convert("RGBA")).convert("RGB")
+    return image.convert("RGB")
+
+
+def _from_deep(levels: np.ndarray) -> Image.Image:
+    """More than 8 bits to 8: floats in [0, 1] as they are; integers by the range of 12 bits when they fit it (radiographs), else of 16.
+
+    The range is the format's, not the image's own: how bright an image is must survive.
+    """
+    highest = float(np.nanmax(levels))
+    full = 1.0 if highest <= 1.0 else 255.0 if highest <= 255.0 else 4095.0 if highest <= 4095.0 else 65535.0
+    return Image.fromarray(np.clip(np.nan_to_num(levels) * (255.0 / full) + 0.5, 0, 255).astype(np.uint8))
+
+
+def _without_needless_colour(pixels: np.ndarray) -> np.ndarray:
+    if pixels.ndim == 2:
+        return pixels
+    levels = pixels.astype(np.int16)
+    spread = np.maximum(np.abs(levels[..., 0] - levels[..., 1]), np.abs(levels[..., 1] - levels[..., 2]))
+    return pixels if spread.max() > GREY_TOLERANCE else np.ascontiguousarray(pixels[..., 1])
+
+
+def _reason(error: Exception) -> str:
+    text = str(error).split("\n")[0]
+    if "cannot identify" in text:
+        return "not an image, or of a format that is not read"
+    if isinstance(error, Image.DecompressionBombError):
+        return f"too large: more than {MOST_PIXELS:,} pixels"
+    return f"damaged: {text or type(error).__name__}"

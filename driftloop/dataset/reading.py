@@ -1,0 +1,139 @@
+"""Opening one split of a dataset: only its shards are fetched, every byte is checked, nothing is held in memory."""
+
+import hashlib
+import os
+import secrets
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from driftloop.dataset.description import Description, Shard, read_description
+from driftloop.dataset.manifest import manifest_hash
+from driftloop.dataset.npy import GrowingNpy, file_sha256, map_images
+from driftloop.errors import InputError, IntegrityError, NotFound
+from driftloop.store import Store, open_store
+from driftloop.store.local import LocalStore
+
+CACHE_VARIABLE = "DRIFTLOOP_CACHE"
+_ROWS = 512
+
+
+@dataclass(frozen=True)
+class Split:
+    """One split: `images` uint8 (N, H, W, C), memory-mapped; `labels` int64 (N,), -1 for unlabelled; `samples`, N rows.
+
+    Changing the images changes this process's view only.
+    """
+
+    images: np.ndarray
+    labels: np.ndarray
+    samples: pd.DataFrame
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+
+def open_split(dataset: str | Path | Description, split: str) -> Split:
+    """Open a split of a dataset.
+
+    A split of one shard in a local store is mapped where it lies. Otherwise the shards are fetched (or joined) once into the cache
+    folder: $DRIFTLOOP_CACHE, else a private one in the temporary directory.
+
+    Args:
+        dataset: a dataset artifact's directory, or its description.
+        split: train, val, test, reference, stream, or what a retraining added.
+
+    Raises:
+        InputError: no dataset there, or no such split.
+        IntegrityError: a shard or the table of samples is not what was written.
+        StoreError: the store cannot be read.
+    """
+    description = dataset if isinstance(dataset, Description) else read_description(dataset)
+    shards = [shard for shard in description.shards if shard.split == split]
+    if not shards:
+        raise InputError(f"dataset {description.manifest_hash[:12]} has no split '{split}'; it has {', '.join(description.counts)}")
+    store = open_store(description.store)
+    samples = read_samples(description, store)
+    samples = samples[samples["split"] == split].reset_index(drop=True)
+    images = map_images(_local_file(store, shards))
+    if len(images) != len(samples):
+        raise IntegrityError(f"{description.samples}: {len(samples)} samples for {len(images)} images of split '{split}'")
+    return Split(images, samples["label"].to_numpy(np.int64), samples)
+
+
+def read_samples(description: Description, store: Store | None = None) -> pd.DataFrame:
+    """The table of all samples, checked against the dataset's hash.
+
+    Raises:
+        IntegrityError: the table, or what the description says of the shards, is not what was written.
+    """
+    store = store or open_store(description.store)
+    if isinstance(store, LocalStore) and store.exists(description.samples):
+        samples = pd.read_parquet(store.path(description.samples))
+    else:
+        with tempfile.TemporaryDirectory(prefix="driftloop-samples-") as folder:
+            store.download(description.samples, Path(folder, "samples.parquet"))
+            samples = pd.read_parquet(Path(folder, "samples.parquet"))
+    found = manifest_hash(description.classes, description.image_size, description.channels, description.shards, samples)
+    if found != description.manifest_hash:
+        raise IntegrityError(f"{description.samples}: not what dataset {description.manifest_hash[:12]} was written with; restore it")
+    return samples
+
+
+def _local_file(store: Store, shards: list[Shard]) -> Path:
+    """One file with all the shards' images, on this machine."""
+    if len(shards) == 1:
+        return _fetched(store, shards[0])
+    joined = cache_folder() / f"{hashlib.sha256(''.join(shard.sha256 for shard in shards).encode()).hexdigest()}-joined.npy"
+    # Joined files are made whole and renamed, and lie in a folder that only we can write to.
+    if not joined.exists():
+        _join([_fetched(store, shard) for shard in shards], joined)
+    return joined
+
+
+def _fetched(store: Store, shard: Shard) -> Path:
+    """The shard as a local file with the right content."""
+    if isinstance(store, LocalStore):
+        path = store.path(shard.key)
+        if not path.is_file():
+            raise NotFound(f"{path}: no such shard; the dataset was deleted, run data_analysis anew")
+    else:
+        path = cache_folder() / f"{shard.sha256}.npy"
+        if path.exists() and file_sha256(path) == shard.sha256:
+            return path
+        store.download(shard.key, path)
+    if file_sha256(path) != shard.sha256:
+        raise IntegrityError(f"{store.uri}/{shard.key}: damaged (its SHA-256 has changed); restore it or run data_analysis anew")
+    return path
+
+
+def _join(parts: list[Path], target: Path) -> None:
+    partial = target.with_name(f".{target.name}.{secrets.token_hex(4)}")
+    try:
+        file = GrowingNpy(partial, map_images(parts[0]).shape[1:])
+        for part in parts:
+            images = map_images(part)
+            for start in range(0, len(images), _ROWS):
+                file.append(images[start : start + _ROWS])
+        file.close()
+        partial.replace(target)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def cache_folder() -> Path:
+    """Where fetched shards are kept: $DRIFTLOOP_CACHE, else a folder of this user alone in the temporary directory.
+
+    Raises:
+        InputError: that folder belongs to somebody else.
+    """
+    named = os.environ.get(CACHE_VARIABLE)
+    user = os.getuid() if hasattr(os, "getuid") else 0
+    folder = Path(named) if named else Path(tempfile.gettempdir(), f"driftloop-{user}")
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if not named and hasattr(os, "getuid") and folder.stat().st_uid != user:
+        raise InputError(f"{folder}: belongs to another user; set {CACHE_VARIABLE} to a folder of your own")
+    return folder

@@ -1,0 +1,60 @@
+"""The ROC curve and the area under it, by scikit-learn."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from sklearn import metrics
+
+
+@dataclass(frozen=True)
+class RocCurve:
+    """Points of a ROC curve, thresholds falling from 1 to 0.
+
+    With two classes the second is the positive one. With more, the curve is the micro-average: every (image, class) pair is a case.
+    """
+
+    fpr: list[float]
+    tpr: list[float]
+    thresholds: list[float]
+    micro_average: bool
+
+
+def roc_curve(probabilities: np.ndarray, labels: np.ndarray, *, points: int = 200) -> RocCurve | None:
+    """The curve, thinned to `points`, or None where only one class has images.
+
+    scikit-learn's first threshold is infinite, which KFP's UI cannot store: thresholds are clipped to [0, 1].
+
+    Args:
+        probabilities: (N, K).
+        labels: int (N,).
+        points: kept at most; the ends always are.
+    """
+    classes = probabilities.shape[1]
+    if len(np.unique(labels)) < 2:
+        return None
+    if classes == 2:
+        truth, scores = labels == 1, probabilities[:, 1]
+    else:
+        truth, scores = (np.eye(classes)[labels] == 1).ravel(), probabilities.ravel()
+    fpr, tpr, thresholds = metrics.roc_curve(truth, scores)
+    kept = np.unique(np.linspace(0, len(fpr) - 1, min(points, len(fpr))).round().astype(int))
+    clipped = np.clip(thresholds[kept], 0, 1)
+    return RocCurve(fpr[kept].tolist(), tpr[kept].tolist(), clipped.tolist(), classes > 2)
+
+
+def area_under_roc(probabilities: np.ndarray, labels: np.ndarray) -> float | None:
+    """The area under the curve; with more than two classes the mean over classes of one against the rest.
+
+    None where a class has no images: the area is then not defined.
+
+    Args:
+        probabilities: (N, K), rows that add up to 1.
+        labels: int (N,).
+    """
+    classes = probabilities.shape[1]
+    if len(np.unique(labels)) < classes:
+        return None
+    if classes == 2:
+        return float(metrics.roc_auc_score(labels, probabilities[:, 1]))
+    areas = [metrics.roc_auc_score(labels == index, probabilities[:, index]) for index in range(classes)]
+    return float(np.mean(areas))

@@ -1,0 +1,67 @@
+"""Work spread over processes, in order and without holding more than a few results at a time."""
+
+import multiprocessing
+import os
+import sys
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from itertools import islice
+from typing import TypeVar
+
+from driftloop.errors import RunFailed
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+MOST_WORKERS = 8
+
+
+def default_workers() -> int:
+    """One per core that this process may use, at most `MOST_WORKERS`."""
+    return min(MOST_WORKERS, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
+
+
+def spread(work: Callable[[Item], Result], items: Sequence[Item], *, workers: int, chunk: int = 1) -> Iterator[Result]:
+    """`map(work, items)` over processes: results in order, memory bounded by the chunks under way.
+
+    Args:
+        work: a function that can be pickled.
+        items: its arguments.
+        workers: processes; 0 takes `default_workers()`, 1 works in this process.
+        chunk: items handed over at a time.
+
+    Raises:
+        RunFailed: a process died, which mostly means that memory ran out.
+    """
+    workers = min(workers or default_workers(), -(-len(items) // chunk))
+    if workers <= 1:
+        yield from map(work, items)
+        return
+    chunks = [items[start : start + chunk] for start in range(0, len(items), chunk)]
+    with ProcessPoolExecutor(workers, mp_context=_context()) as pool:
+        try:
+            yield from _in_order(pool, work, chunks, ahead=3 * workers)
+        except BrokenProcessPool:
+            message = "a worker process was killed, mostly for lack of memory; give the step more memory or set data_config.workers=1"
+            raise RunFailed(message) from None
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+
+def _in_order(pool: ProcessPoolExecutor, work: Callable[[Item], Result], chunks: Sequence[Sequence[Item]], ahead: int) -> Iterator[Result]:
+    waiting = iter(chunks)
+    under_way: deque[Future[list[Result]]] = deque(pool.submit(_work_through, work, one) for one in islice(waiting, ahead))
+    while under_way:
+        yield from under_way.popleft().result()
+        under_way.extend(pool.submit(_work_through, work, one) for one in islice(waiting, 1))
+
+
+def _work_through(work: Callable[[Item], Result], items: Sequence[Item]) -> list[Result]:
+    return [work(item) for item in items]
+
+
+def _context() -> multiprocessing.context.BaseContext:
+    """Fork where it is safe and quick; a process that has loaded torch holds threads and locks that must not be copied."""
+    safe = sys.platform == "linux" and "torch" not in sys.modules
+    return multiprocessing.get_context("fork" if safe else "forkserver" if sys.platform == "linux" else "spawn")

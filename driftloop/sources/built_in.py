@@ -1,0 +1,132 @@
+"""Sources that need no files: scikit-learn's digits and the synthetic images, written like any user's folder."""
+
+import difflib
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import parse_qsl
+
+import numpy as np
+from PIL import Image
+
+from driftloop.errors import InputError
+from driftloop.synthetic import GENERATOR_VERSION, KINDS, write_kaggle_layout
+from driftloop.synthetic.site import SITES
+
+DIGITS = "digits"
+SYNTHETIC = "synthetic:"
+NAMES = (DIGITS, *(f"{SYNTHETIC}{kind}" for kind in KINDS))
+_DIGITS_VERSION = 1
+
+
+@dataclass(frozen=True)
+class Synthetic:
+    """`synthetic:<kind>?scale=0.05&seed=3&site=other`, read."""
+
+    kind: str
+    scale: float = 1.0
+    seed: int | None = None
+    site: str = "home"
+
+
+def is_built_in(source: str) -> bool:
+    return source == DIGITS or source.startswith(SYNTHETIC)
+
+
+def parse_synthetic(source: str) -> Synthetic:
+    """Read a synthetic source's name and options.
+
+    Raises:
+        InputError: an unknown name, option or value, with the nearest known one.
+    """
+    name, _, query = source.partition("?")
+    kind = name.removeprefix(SYNTHETIC)
+    if kind not in KINDS:
+        raise InputError(f"{source}: no such synthetic source ({_hint(name, NAMES)})")
+    options = dict(parse_qsl(query, keep_blank_values=True))
+    for option in options:
+        if option not in ("scale", "seed", "site"):
+            raise InputError(f"{source}: no option '{option}' ({_hint(option, ('scale', 'seed', 'site'))})")
+    site = options.get("site", "home")
+    if site not in SITES:
+        raise InputError(f"{source}: no site '{site}' ({_hint(site, tuple(SITES))})")
+    seed = int(_number(source, options["seed"], "seed", 0, 2**31)) if "seed" in options else None
+    return Synthetic(kind, _number(source, options.get("scale", "1"), "scale", 0.001, 100), seed, site)
+
+
+def check_built_in(source: str) -> str:
+    """The source as it is, once its name and options are known to be right.
+
+    Raises:
+        InputError: see `parse_synthetic`.
+    """
+    if source != DIGITS:
+        parse_synthetic(source)
+    return source
+
+
+def hash_built_in(source: str) -> str:
+    """Names what is written: the source's name and options and its generator's version. The run's seed is a cache key of its own."""
+    content = f"{source} {_DIGITS_VERSION}" if source == DIGITS else f"{parse_synthetic(source)} {GENERATOR_VERSION}"
+    return hashlib.sha256(content.encode()).hexdigest()
+
+
+def write_built_in(source: str, folder: Path, seed: int, workers: int = 0) -> Path:
+    """Write a built-in source's images below `folder`; the root to read them from."""
+    if source == DIGITS:
+        return _write_digits(folder / DIGITS)
+    synthetic = parse_synthetic(source)
+    series = seed if synthetic.seed is None else synthetic.seed
+    return write_kaggle_layout(synthetic.kind, folder, seed=series, scale=synthetic.scale, site=synthetic.site, workers=workers)
+
+
+def write_source(source: str, folder: str | Path, seed: int = 1) -> str:
+    """Write the images of a built-in source for people to look at or change; one line that says what is where.
+
+    Args:
+        source: digits, synthetic:xray or synthetic:roof, the latter two with options as in `synthetic:xray?scale=0.1&site=other`.
+        folder: new or empty.
+        seed: of synthetic images.
+
+    Raises:
+        InputError: no built-in source, or a folder with something in it.
+    """
+    folder = Path(folder)
+    if not is_built_in(source):
+        raise InputError(f"{source}: not a built-in source ({_hint(source, NAMES)})")
+    check_built_in(source)
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise InputError(f"{folder}: not an empty folder; choose a new one, so that nothing of yours is mixed up")
+    root = write_built_in(source, folder, seed)
+    count = sum(1 for path in root.rglob("*") if path.is_file())
+    return f"{count:,} images in {root}; use them with --source {root}"
+
+
+def _write_digits(root: Path) -> Path:
+    """scikit-learn's 1,797 scanned digits (Alpaydin and Kaynak 1998), 8 x 8 pixels, as PNG files by class."""
+    # Imported here: the slim image that resolves sources has no scikit-learn.
+    from sklearn.datasets import load_digits
+
+    digits = load_digits()
+    images = np.clip(digits.images * (255 / 16) + 0.5, 0, 255).astype(np.uint8)
+    for number in range(10):
+        (root / str(number)).mkdir(parents=True, exist_ok=True)
+    for index, (image, number) in enumerate(zip(images, digits.target, strict=True)):
+        Image.fromarray(image).save(root / str(number) / f"digit_{index:04d}.png")
+    return root
+
+
+def _number(source: str, text: str, option: str, low: float, high: float) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = float("nan")
+    if not low <= value <= high or (option == "seed" and value != int(value)):
+        kind = "an integer" if option == "seed" else "a number"
+        raise InputError(f"{source}: {option}={text} must be {kind} from {low:g} to {high:g}")
+    return value
+
+
+def _hint(name: str, known: tuple[str, ...]) -> str:
+    near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+    return f"did you mean {near[0]}?" if near else f"known: {', '.join(known)}"

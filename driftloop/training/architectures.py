@@ -1,0 +1,128 @@
+"""The two networks: the course's plain convolutions, and a small residual net.
+
+Both take normalised images (N, C, H, W) of any side >= 32 and split in two: `embed` gives the vectors that drift detection
+watches, `classify` the logits. Pooling is a plain mean, which exports and quantises cleanly; adaptive pooling does not.
+"""
+
+import torch
+from torch import Tensor, nn
+
+PLAIN_CNN = "plain_cnn"
+RESIDUAL = "residual"
+
+
+class Classifier(nn.Module):
+    """A network in two halves; `embedding_size` is D."""
+
+    embedding_size: int
+
+    def embed(self, x: Tensor) -> Tensor:
+        """Images (N, C, H, W), normalised -> embeddings (N, D)."""
+        raise NotImplementedError
+
+    def classify(self, embedding: Tensor) -> Tensor:
+        """Embeddings (N, D) -> logits (N, K)."""
+        raise NotImplementedError
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.classify(self.embed(x))
+
+
+class PlainCNN(Classifier):
+    """Convolution, batch norm, ReLU, max-pool, five times, and a two-layer head on the mean over positions; 1.2 M parameters."""
+
+    WIDTHS = (16, 32, 96, 192, 512)
+
+    def __init__(self, channels: int, classes: int, dropout: float = 0.3) -> None:
+        super().__init__()
+        layers: list[nn.Module] = []
+        before = channels
+        for width in self.WIDTHS:
+            layers += [nn.Conv2d(before, width, 3, padding=1, bias=False), nn.BatchNorm2d(width), nn.ReLU(inplace=True), nn.MaxPool2d(2)]
+            before = width
+        self.features = nn.Sequential(*layers)
+        self.embedding_size = 256
+        self.project = nn.Sequential(nn.Linear(before, self.embedding_size), nn.ReLU(inplace=True))
+        self.head = nn.Sequential(nn.Dropout(dropout), nn.Linear(self.embedding_size, classes))
+
+    def embed(self, x: Tensor) -> Tensor:
+        return self.project(self.features(x).mean((2, 3)))
+
+    def classify(self, embedding: Tensor) -> Tensor:
+        return self.head(embedding)
+
+
+class ResidualBlock(nn.Module):
+    """Two 3x3 convolutions beside a shortcut (He et al. 2016)."""
+
+    def __init__(self, before: int, width: int) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(before, width, 3, padding=1, bias=False)
+        self.norm1 = nn.BatchNorm2d(width)
+        self.conv2 = nn.Conv2d(width, width, 3, padding=1, bias=False)
+        self.norm2 = nn.BatchNorm2d(width)
+        self.shortcut: nn.Module = nn.Identity()
+        if before != width:
+            self.shortcut = nn.Sequential(nn.Conv2d(before, width, 1, bias=False), nn.BatchNorm2d(width))
+        # The block starts as its shortcut, which lets large learning rates start safely (Goyal et al. 2017).
+        nn.init.zeros_(self.norm2.weight)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = torch.relu(self.norm1(self.conv1(x)))
+        return torch.relu(self.norm2(self.conv2(y)) + self.shortcut(x))
+
+
+class ResidualNet(Classifier):
+    """A narrow stem at full resolution and four residual blocks, each behind a max-pool; the embedding is the mean over positions.
+
+    1.2 M parameters. Strides instead of pooling, as in the original, cost accuracy on small images: a finding of a few pixels falls
+    between them.
+    """
+
+    STEM = 16
+    WIDTHS = (32, 64, 128, 256)
+
+    def __init__(self, channels: int, classes: int, dropout: float = 0.1) -> None:
+        super().__init__()
+        stem: list[nn.Module] = []
+        for before in (channels, self.STEM):
+            stem += [nn.Conv2d(before, self.STEM, 3, padding=1, bias=False), nn.BatchNorm2d(self.STEM), nn.ReLU(inplace=True)]
+        self.stem = nn.Sequential(*stem)
+        blocks: list[nn.Module] = []
+        before = self.STEM
+        for width in self.WIDTHS:
+            blocks += [nn.MaxPool2d(2), ResidualBlock(before, width)]
+            before = width
+        self.blocks = nn.Sequential(*blocks)
+        self.embedding_size = before
+        self.head = nn.Sequential(nn.Dropout(dropout), nn.Linear(before, classes))
+
+    def embed(self, x: Tensor) -> Tensor:
+        return self.blocks(self.stem(x)).mean((2, 3))
+
+    def classify(self, embedding: Tensor) -> Tensor:
+        return self.head(embedding)
+
+
+ARCHITECTURES: dict[str, type[PlainCNN] | type[ResidualNet]] = {PLAIN_CNN: PlainCNN, RESIDUAL: ResidualNet}
+
+
+def build(architecture: str, *, channels: int, classes: int) -> Classifier:
+    """A network with fresh weights, in channels-last memory format (the faster one for convolutions on CPU and tensor cores).
+
+    Args:
+        architecture: "plain_cnn" or "residual".
+        channels: 1 (grey) or 3 (colour).
+        classes: K >= 2.
+
+    Raises:
+        ValueError: no such architecture.
+    """
+    if architecture not in ARCHITECTURES:
+        raise ValueError(f"{architecture}: no such architecture (known: {', '.join(ARCHITECTURES)})")
+    return ARCHITECTURES[architecture](channels, classes).to(memory_format=torch.channels_last)
+
+
+def count_parameters(model: nn.Module) -> int:
+    """The number of trainable parameters."""
+    return sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)

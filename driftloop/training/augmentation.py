@@ -1,0 +1,87 @@
+"""Random views of a whole batch at once: what a radiograph or a roof may look like and still be what it is."""
+
+import math
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Augmentation:
+    """How far a view may be from its image; each amount is drawn evenly from -x to x (or is applied with probability 1/2).
+
+    Blur and noise are left out on purpose: a model that was trained under them would be less harmed by the drifts that they stand for,
+    and the rehearsal would flatter itself.
+
+    Args:
+        rotation: degrees.
+        scale, shift: share of the image's side.
+        brightness, contrast: share of the full range, and of the contrast.
+        flip: mirror left and right, with probability 1/2.
+        vertical_flip: mirror top and bottom, with probability 1/2 (views from above have no up).
+    """
+
+    rotation: float = 10.0
+    scale: float = 0.12
+    shift: float = 0.05
+    brightness: float = 0.05
+    contrast: float = 0.2
+    flip: bool = True
+    vertical_flip: bool = False
+
+    def __call__(self, images: Tensor, generator: torch.Generator) -> Tensor:
+        """Views of `images` (N, C, H, W), grey levels 0-255: same type, shape, range and device.
+
+        Random numbers come from a CPU `generator`, so that one seed gives the same views on every device.
+        """
+        views = self._lighten(self._move(images.float(), generator), generator).clamp_(0, 255)
+        return views if images.is_floating_point() else views.round_().to(images.dtype)
+
+    def _move(self, images: Tensor, generator: torch.Generator) -> Tensor:
+        n = len(images)
+        angle = _even(n, generator) * math.radians(self.rotation)
+        size = 1 + _even(n, generator) * self.scale
+        mirror_x = _sign(n, generator) if self.flip else torch.ones(n)
+        mirror_y = _sign(n, generator) if self.vertical_flip else torch.ones(n)
+        cos, sin = angle.cos() * size, angle.sin() * size
+        # affine_grid counts in half sides: -1 to 1 across the image.
+        right = torch.stack([cos * mirror_x, -sin * mirror_y, 2 * self.shift * _even(n, generator)], 1)
+        down = torch.stack([sin * mirror_x, cos * mirror_y, 2 * self.shift * _even(n, generator)], 1)
+        matrices = torch.stack([right, down], 1).to(images.device)
+        grid = F.affine_grid(matrices, list(images.shape), align_corners=False)
+        return F.grid_sample(images, grid, padding_mode="reflection", align_corners=False)
+
+    def _lighten(self, images: Tensor, generator: torch.Generator) -> Tensor:
+        n = len(images)
+        gain = (1 + _even(n, generator) * self.contrast).to(images.device)[:, None, None, None]
+        offset = (255 * self.brightness * _even(n, generator)).to(images.device)[:, None, None, None]
+        middle = images.mean((1, 2, 3), keepdim=True)
+        return (images - middle) * gain + middle + offset
+
+
+def mixup(images: Tensor, targets: Tensor, alpha: float, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    """Each image blended with another of its batch, and its target likewise (Zhang et al. 2018).
+
+    Args:
+        images: (N, C, H, W) float.
+        targets: (N, K) class probabilities.
+        alpha: of the Beta(alpha, alpha) that the weights come from; 0.2 is mild.
+        generator: on the CPU.
+    """
+    # A Beta variate from two Gamma variates; torch.distributions takes no generator.
+    draws = torch._standard_gamma(torch.full((2, len(images)), alpha), generator=generator)
+    weight = (draws[0] / draws.sum(0).clamp_min(1e-8)).clamp(0, 1)
+    weight = torch.maximum(weight, 1 - weight).to(images.device)
+    partner = torch.randperm(len(images), generator=generator).to(images.device)
+    w = weight[:, None, None, None]
+    return images * w + images[partner] * (1 - w), targets * weight[:, None] + targets[partner] * (1 - weight[:, None])
+
+
+def _even(n: int, generator: torch.Generator) -> Tensor:
+    return torch.rand(n, generator=generator) * 2 - 1
+
+
+def _sign(n: int, generator: torch.Generator) -> Tensor:
+    return torch.where(torch.rand(n, generator=generator) < 0.5, -1.0, 1.0)

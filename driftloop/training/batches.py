@@ -1,0 +1,147 @@
+"""Mini-batches of a split: uint8 in memory (or memory-mapped), turned into normalised floats one batch at a time.
+
+No loader processes: indexing, augmenting and normalising a batch of bytes costs less than handing it from another process
+(measured on two cores; on a GPU all of it runs there).
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+
+from driftloop.training.augmentation import Augmentation, mixup
+from driftloop.training.epoch import Batch
+from driftloop.training.pixels import normalise, to_tensor
+from driftloop.training.seeding import derive
+
+#: The epoch's image numbers, (steps, batch size) int, from a seeded generator: a sampler other than shuffling.
+Order = Callable[[np.random.Generator, int, int], np.ndarray]
+
+
+class Pixels:
+    """The images of a split on their way to a device; a small split stays on the GPU as a whole."""
+
+    def __init__(self, images: np.ndarray, labels: np.ndarray, mean: Sequence[float], std: Sequence[float], device: torch.device) -> None:
+        if len(images) == 0 or len(images) != len(labels):
+            raise ValueError(f"needs images and as many labels, got {len(images)} and {len(labels)}")
+        self.images, self.labels = images, np.asarray(labels, np.int64)
+        self.device = device
+        self.mean = torch.tensor(list(mean), dtype=torch.float32, device=device)
+        self.std = torch.tensor(list(std), dtype=torch.float32, device=device)
+        self.resident = None
+        if device.type == "cuda" and images.nbytes < torch.cuda.mem_get_info(device)[0] // 4:
+            self.resident = to_tensor(images).to(device)
+
+    def take(self, rows: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
+        """Images uint8 (n, C, H, W) and labels (n,) int64 of `rows`, on the device."""
+        labels = torch.from_numpy(self.labels[rows]).to(self.device)
+        if self.resident is not None:
+            return self.resident[torch.from_numpy(rows).to(self.device)], labels
+        return to_tensor(self.images[rows]).to(self.device), labels
+
+    def normalise(self, images: torch.Tensor) -> torch.Tensor:
+        return normalise(images, self.mean, self.std).contiguous(memory_format=torch.channels_last)
+
+
+class OrderedBatches:
+    """Every image once, in order, unchanged: for validating and predicting.
+
+    Args:
+        images: uint8 (N, H, W, C).
+        labels: int (N,).
+        mean, std: by channel, on the scale 0-1.
+        device: where the batches go.
+        batch_size: images per batch.
+    """
+
+    def __init__(
+        self,
+        images: np.ndarray,
+        labels: np.ndarray,
+        *,
+        mean: Sequence[float],
+        std: Sequence[float],
+        device: torch.device,
+        batch_size: int = 256,
+    ) -> None:
+        self.pixels = Pixels(images, labels, mean, std, device)
+        self.batch_size = batch_size
+
+    @property
+    def labels(self) -> np.ndarray:
+        """The labels, (N,) int64, in the order of the batches."""
+        return self.pixels.labels
+
+    def __iter__(self) -> Iterator[Batch]:
+        n = len(self.labels)
+        for start in range(0, n, self.batch_size):
+            images, labels = self.pixels.take(np.arange(start, min(start + self.batch_size, n)))
+            yield self.pixels.normalise(images), labels
+
+
+class TrainingBatches:
+    """Shuffled, augmented batches; an epoch is determined by its seed alone.
+
+    All batches are full: what is left over at an epoch's end waits for the next shuffle, and a split smaller than `min_steps` batches
+    is gone through several times, so that an epoch of a tiny dataset still is one.
+
+    Args:
+        images: uint8 (N, H, W, C).
+        labels: int (N,).
+        mean, std: by channel, on the scale 0-1.
+        device: where the batches go.
+        batch_size: images per batch.
+        augmentation: random views, or None.
+        mixup_alpha: strength of mixup, 0 for none; targets are then class probabilities.
+        classes: K, needed for mixup.
+        min_steps: steps per epoch at least.
+        order: another sampler than shuffling: called with a generator, the steps and the batch size.
+    """
+
+    def __init__(
+        self,
+        images: np.ndarray,
+        labels: np.ndarray,
+        *,
+        mean: Sequence[float],
+        std: Sequence[float],
+        device: torch.device,
+        batch_size: int = 64,
+        augmentation: Augmentation | None = None,
+        mixup_alpha: float = 0.0,
+        classes: int = 2,
+        min_steps: int = 1,
+        order: Order | None = None,
+    ) -> None:
+        self.pixels = Pixels(images, labels, mean, std, device)
+        self.batch_size, self.augmentation, self.mixup_alpha, self.classes = batch_size, augmentation, mixup_alpha, classes
+        self.steps = max(min_steps, len(images) // batch_size, 1)
+        self.order = order or self._shuffled
+
+    def epoch(self, seed: int) -> Iterator[Batch]:
+        """The batches of the epoch that `seed` stands for."""
+        rows = self.order(np.random.default_rng(seed), self.steps, self.batch_size)
+        generator = torch.Generator().manual_seed(derive(seed, 1))
+        for batch in rows:
+            images, labels = self.pixels.take(batch)
+            if self.augmentation:
+                images = self.augmentation(images.float(), generator)
+            inputs = self.pixels.normalise(images)
+            if self.mixup_alpha > 0:
+                yield mixup(inputs, F.one_hot(labels, self.classes).float(), self.mixup_alpha, generator)
+            else:
+                yield inputs, labels
+
+    def _shuffled(self, rng: np.random.Generator, steps: int, batch_size: int) -> np.ndarray:
+        n = len(self.pixels.labels)
+        rounds = -(-steps * batch_size // n)
+        rows = np.concatenate([rng.permutation(n) for _ in range(rounds)])
+        return rows[: steps * batch_size].reshape(steps, batch_size)
+
+
+def class_weights(labels: np.ndarray, classes: int) -> torch.Tensor:
+    """Weights (K,) that make each class count alike in the loss: N / (K * count), and 0 for a class without images."""
+    counts = np.bincount(labels, minlength=classes).astype(np.float64)
+    weights = np.divide(len(labels), classes * counts, out=np.zeros(classes), where=counts > 0)
+    return torch.tensor(weights, dtype=torch.float32)

@@ -1,0 +1,85 @@
+"""The model card, in Markdown that KFP's UI shows: what the model is, what it was measured to do, and what it is not for."""
+
+from collections.abc import Sequence
+
+from driftloop.bundle import ModelDescription
+from driftloop.evaluation.classification import ClassScore, Evaluation
+
+
+def model_card(
+    title: str, model: ModelDescription, test: Evaluation, *, auc: float | None, counts: dict[str, int], source: str, notes: Sequence[str]
+) -> str:
+    """A card after Mitchell et al. (2019), of what this run knows and nothing else.
+
+    Args:
+        title: the heading.
+        model: of the bundle that the card goes with.
+        test: on the clean test split.
+        auc: area under the ROC curve there, or None.
+        counts: images by split.
+        source: where the images come from.
+        notes: sentences that belong to this model alone.
+    """
+    training = {name: value for name, value in model.training.items() if value not in ("", [], None)}
+    lines = [
+        f"# {title}",
+        "",
+        f"An image classifier: `{model.architecture}`, {model.training['parameters']:,} parameters. In: "
+        f"{'grey' if model.channels == 1 else 'colour'} images of {model.image_size} x {model.image_size} pixels. "
+        f"Out: one of {len(model.classes)} classes ({', '.join(model.classes)}).",
+        "",
+        "## Measured",
+        "",
+        f"On the test split, {test.accuracy.n:,} images that chose nothing, looked at once:",
+        "",
+        "| | |",
+        "|---|---|",
+        f"| accuracy | {test.accuracy.value:.3f} (95 % interval {test.accuracy.low:.3f} to {test.accuracy.high:.3f}, Wilson) |",
+        f"| macro F1 | {test.macro_f1:.3f} |",
+        f"| area under the ROC curve{'' if len(model.classes) == 2 else ' (one against the rest, mean)'} | {_figure(auc)} |",
+        f"| accuracy on the validation split, which chose the epoch | {model.metrics['val_accuracy']} |",
+        "",
+        "| class | images | precision | recall (95 % interval) | F1 |",
+        "|---|---|---|---|---|",
+        *(_class_row(score) for score in test.classes),
+        "",
+        "Rows are the true classes, columns the predicted ones:",
+        "",
+        f"| | {' | '.join(map(_escaped, model.classes))} |",
+        "|---" * (len(model.classes) + 1) + "|",
+        *(
+            f"| **{_escaped(name)}** | {' | '.join(str(count) for count in row)} |"
+            for name, row in zip(model.classes, test.confusion.tolist(), strict=True)
+        ),
+        "",
+        "## Data",
+        "",
+        f"Source: {_escaped(source)}; dataset `{model.dataset[:12]}`; "
+        + ", ".join(f"{split} {count:,}" for split, count in counts.items())
+        + " images. Splits are by group (patient, site): nobody is on two sides.",
+        "",
+        "## Training",
+        "",
+        *(f"- {name.replace('_', ' ')}: {_escaped(str(value))}" for name, value in training.items()),
+        f"- seed: {model.seed}; made with {', '.join(f'{name} {version}' for name, version in model.libraries.items())}",
+        "",
+        "## Limits",
+        "",
+        *(f"- {note}" for note in notes),
+        "- The figures hold for images like those of the source, not for another device or site: the drift watch is there to notice.",
+        "- Not a medical device, and not evaluated as one: no decision about a person may rest on it.",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _class_row(score: ClassScore) -> str:
+    recall = "–" if score.recall is None else f"{score.recall.value:.3f} ({score.recall.low:.3f} to {score.recall.high:.3f})"
+    return f"| {_escaped(score.name)} | {score.images:,} | {score.precision:.3f} | {recall} | {score.f1:.3f} |"
+
+
+def _figure(value: float | None) -> str:
+    return "– (a class without test images)" if value is None else f"{value:.3f}"
+
+
+def _escaped(text: str) -> str:
+    return text.replace("|", "\\|").replace("<", "&lt;")

@@ -1,0 +1,136 @@
+"""One pass over the data: train in float32, train in mixed precision, or validate.
+
+A batch is a pair: images (N, C, H, W) float32, normalised, on the model's device, and targets, int64 (N,) class numbers or float32
+(N, K) class probabilities (mixup).
+"""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.amp.grad_scaler import GradScaler
+
+Batch = tuple[Tensor, Tensor]
+Loss = Callable[[Tensor, Tensor], Tensor]
+
+
+@dataclass(frozen=True)
+class EpochResult:
+    """Mean loss per image, share of images classified as their target says, and the number of images seen."""
+
+    loss: float
+    accuracy: float
+    images: int
+
+
+class Tally:
+    """Sums kept on the device: asking a GPU for a number after every batch would make it wait."""
+
+    def __init__(self, device: torch.device) -> None:
+        self.loss = torch.zeros((), dtype=torch.float64, device=device)
+        self.correct = torch.zeros((), dtype=torch.int64, device=device)
+        self.images = 0
+
+    def add(self, loss: Tensor, logits: Tensor, targets: Tensor) -> None:
+        truth = targets if targets.ndim == 1 else targets.argmax(1)
+        self.loss += loss.detach().double() * len(logits)
+        self.correct += (logits.detach().argmax(1) == truth).sum()
+        self.images += len(logits)
+
+    def result(self) -> EpochResult:
+        if self.images == 0:
+            raise ValueError("an epoch without a batch: there are no images to learn from")
+        return EpochResult(float(self.loss) / self.images, int(self.correct) / self.images, self.images)
+
+
+def train_epoch(
+    model: nn.Module,
+    batches: Iterable[Batch],
+    optimizer: torch.optim.Optimizer,
+    *,
+    loss: Loss = F.cross_entropy,
+    after_step: Callable[[], None] | None = None,
+) -> EpochResult:
+    """One pass in float32: forward, loss, backward, step.
+
+    Args:
+        model: on the device of the batches; left in training mode.
+        batches: each is used for one step.
+        optimizer: over the model's parameters.
+        loss: of logits (N, K) and targets, a scalar: the mean over the batch.
+        after_step: called after each step (learning-rate schedule, moving average).
+    """
+    model.train()
+    tally = Tally(next(model.parameters()).device)
+    for images, targets in batches:
+        logits = model(images)
+        value = loss(logits, targets)
+        optimizer.zero_grad(set_to_none=True)
+        value.backward()
+        optimizer.step()
+        if after_step:
+            after_step()
+        tally.add(value, logits, targets)
+    return tally.result()
+
+
+def train_epoch_amp(
+    model: nn.Module,
+    batches: Iterable[Batch],
+    optimizer: torch.optim.Optimizer,
+    *,
+    loss: Loss = F.cross_entropy,
+    after_step: Callable[[], None] | None = None,
+    dtype: torch.dtype = torch.bfloat16,
+    scaler: GradScaler | None = None,
+) -> EpochResult:
+    """One pass in mixed precision: convolutions and products in `dtype`, weights, batch norm and loss in float32.
+
+    bfloat16 has the exponent of float32 and needs no scaling. float16 loses small gradients: hand over a `scaler`, the same one
+    every epoch, which multiplies the loss and skips a step that overflowed (`after_step` is then skipped too).
+
+    Arguments are those of `train_epoch`.
+    """
+    model.train()
+    device = next(model.parameters()).device
+    tally = Tally(device)
+    for images, targets in batches:
+        with torch.autocast(device.type, dtype):
+            logits = model(images)
+        logits = logits.float()
+        value = loss(logits, targets)
+        optimizer.zero_grad(set_to_none=True)
+        stepped = True
+        if scaler is None:
+            value.backward()
+            optimizer.step()
+        else:
+            before = scaler.get_scale()
+            scaler.scale(value).backward()
+            scaler.step(optimizer)
+            scaler.update()
+            stepped = scaler.get_scale() >= before
+        if after_step and stepped:
+            after_step()
+        tally.add(value, logits, targets)
+    return tally.result()
+
+
+@torch.inference_mode()
+def validate(model: nn.Module, batches: Iterable[Batch], *, loss: Loss = F.cross_entropy) -> EpochResult:
+    """Loss and accuracy in float32, in evaluation mode (in which the model is left); nothing is changed."""
+    model.eval()
+    tally = Tally(next(model.parameters()).device)
+    for images, targets in batches:
+        logits = model(images)
+        tally.add(loss(logits, targets), logits, targets)
+    return tally.result()
+
+
+@torch.inference_mode()
+def predict(model: nn.Module, batches: Iterable[Batch]) -> Tensor:
+    """Class probabilities (N, K) float32 on the CPU, in the order of the batches; the model is left in evaluation mode."""
+    model.eval()
+    return torch.cat([model(images).softmax(1).cpu() for images, _ in batches])

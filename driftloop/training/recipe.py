@@ -1,0 +1,63 @@
+"""A recipe: everything about a training but the data and the network. Frozen, and plain enough for a checkpoint's name and a model card."""
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from driftloop.training.epoch import Loss
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How to train.
+
+    Args:
+        epochs: passes over the training split.
+        learning_rate: constant without `one_cycle`, else its maximum.
+        weight_decay: 0 takes plain Adam, more takes AdamW (Loshchilov & Hutter 2019).
+        one_cycle: up over the first quarter of the steps, then down to nothing (Smith 2018).
+        precision: "float32", "bfloat16" or "float16".
+        label_smoothing: share of the target spread over all classes (Szegedy et al. 2016).
+        average: decay of a moving average of the weights, which is then validated and kept; 0 for none.
+        class_weights: weight of each class in the loss; empty for none.
+    """
+
+    epochs: int
+    learning_rate: float
+    weight_decay: float = 0.0
+    one_cycle: bool = False
+    precision: str = "float32"
+    label_smoothing: float = 0.0
+    average: float = 0.0
+    class_weights: tuple[float, ...] = ()
+
+    def described(self) -> dict[str, Any]:
+        """The recipe as JSON takes it."""
+        return asdict(self) | {"class_weights": list(self.class_weights)}
+
+    def optimizer(self, model: nn.Module) -> torch.optim.Optimizer:
+        """Adam or AdamW; biases and norms are not decayed."""
+        if self.weight_decay == 0:
+            return torch.optim.Adam(model.parameters(), self.learning_rate)
+        matrices = [parameter for parameter in model.parameters() if parameter.ndim > 1]
+        vectors = [parameter for parameter in model.parameters() if parameter.ndim <= 1]
+        groups = [{"params": matrices, "weight_decay": self.weight_decay}, {"params": vectors, "weight_decay": 0.0}]
+        return torch.optim.AdamW(groups, self.learning_rate)
+
+    def scheduler(self, optimizer: torch.optim.Optimizer, steps: int) -> torch.optim.lr_scheduler.OneCycleLR | None:
+        """OneCycle over `steps` optimiser steps in all, or None for a constant rate."""
+        if not self.one_cycle:
+            return None
+        return torch.optim.lr_scheduler.OneCycleLR(optimizer, self.learning_rate, total_steps=max(2, steps), pct_start=0.25)
+
+    def loss(self, device: torch.device) -> Loss:
+        """Cross-entropy with this recipe's smoothing and class weights."""
+        weights = torch.tensor(self.class_weights, device=device) if self.class_weights else None
+
+        def smoothed(logits: Tensor, targets: Tensor) -> Tensor:
+            return F.cross_entropy(logits, targets, weight=weights, label_smoothing=self.label_smoothing)
+
+        return smoothed

@@ -1,0 +1,96 @@
+"""What a training step works on: a dataset's splits as batches on a device. The test split is opened only to judge."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+import numpy as np
+import torch
+from torch import nn
+
+from driftloop.dataset import Description, Split, open_split, read_description
+from driftloop.errors import InputError
+from driftloop.settings import TrainSettings
+from driftloop.training.augmentation import Augmentation
+from driftloop.training.batches import OrderedBatches, TrainingBatches, class_weights
+from driftloop.training.epoch import predict
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """Class probabilities (N, K) float32 and the labels (N,) int64 they are held against."""
+
+    probabilities: np.ndarray
+    labels: np.ndarray
+
+    @property
+    def right(self) -> np.ndarray:
+        """Whether each image was classified as labelled, bool (N,)."""
+        return self.probabilities.argmax(1) == self.labels
+
+
+@dataclass(frozen=True)
+class Task:
+    """A dataset to learn, on the device to learn it on."""
+
+    description: Description
+    train: Split
+    val: Split
+    device: torch.device
+    settings: TrainSettings
+
+    @classmethod
+    def open(cls, dataset: str | Path, device: torch.device, settings: TrainSettings) -> Self:
+        """Open the training and validation splits of the dataset artifact in `dataset`.
+
+        Raises:
+            InputError: no dataset there, or one without training or validation images.
+        """
+        description = read_description(dataset)
+        train, val = open_split(description, "train"), open_split(description, "val")
+        for name, split in (("train", train), ("val", val)):
+            if not len(split):
+                raise InputError(f"dataset {description.manifest_hash[:12]}: split '{name}' is empty; give data_config.{name}_share more")
+        return cls(description, train, val, device, settings)
+
+    def augmentation(self) -> Augmentation:
+        """The views that the settings ask for."""
+        s = self.settings
+        return Augmentation(s.rotation, s.scale, s.shift, s.brightness, s.contrast, s.flip, s.vertical_flip)
+
+    def training_batches(self, augmentation: Augmentation | None = None, mixup: float = 0.0) -> TrainingBatches:
+        """Shuffled batches of the training split."""
+        return TrainingBatches(
+            self.train.images,
+            self.train.labels,
+            mean=self.description.mean,
+            std=self.description.std,
+            device=self.device,
+            batch_size=self.settings.batch_size,
+            augmentation=augmentation,
+            mixup_alpha=mixup,
+            classes=len(self.description.classes),
+            min_steps=self.settings.min_steps,
+        )
+
+    def validation_batches(self) -> OrderedBatches:
+        """The validation split, in order."""
+        return self._ordered(self.val)
+
+    def weights(self) -> tuple[float, ...]:
+        """Class weights for the loss, empty where the settings want none."""
+        if not self.settings.class_weights:
+            return ()
+        return tuple(class_weights(self.train.labels, len(self.description.classes)).tolist())
+
+    def predict(self, model: nn.Module, split: str) -> Predictions:
+        """The predictions of `model` on a whole split. On "test" only once the model is final."""
+        batches = self._ordered(self.val if split == "val" else open_split(self.description, split))
+        return Predictions(predict(model, batches).numpy(), batches.labels)
+
+    def groups(self, split: str) -> np.ndarray:
+        """The patient or site of each image of a split, (N,)."""
+        return open_split(self.description, split).samples["group"].to_numpy()
+
+    def _ordered(self, split: Split) -> OrderedBatches:
+        return OrderedBatches(split.images, split.labels, mean=self.description.mean, std=self.description.std, device=self.device)

@@ -1,0 +1,43 @@
+"""Weights in a bundle: state dicts only, checked against SHA256SUMS, never unpickled as objects."""
+
+import pickle
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from driftloop import bundle
+from driftloop.errors import InputError, IntegrityError
+from driftloop.training import architectures
+
+
+def save_weights(module: nn.Module, directory: str | Path) -> None:
+    """Write the state dict of `module` as `model.pth`, on the CPU and contiguous; call `bundle.seal` once the bundle is whole."""
+    state = {name: tensor.detach().cpu().contiguous() for name, tensor in module.state_dict().items()}
+    Path(directory).mkdir(parents=True, exist_ok=True)
+    torch.save(state, Path(directory, bundle.WEIGHTS))
+
+
+def load_model(directory: str | Path) -> architectures.Classifier:
+    """The network of the bundle in `directory`, on the CPU and in evaluation mode.
+
+    Raises:
+        InputError: no bundle, or weights of another architecture.
+        IntegrityError: a file does not match SHA256SUMS, or the weights hold anything but tensors.
+    """
+    description = bundle.read_model(directory)
+    bundle.verify(directory)
+    path = Path(directory, bundle.WEIGHTS)
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except FileNotFoundError:
+        raise InputError(f"{path}: missing; this bundle has no weights to train or export from") from None
+    except (pickle.UnpicklingError, RuntimeError, EOFError):
+        raise IntegrityError(f"{path}: not a plain state dict; it was not loaded (write it with save_weights)") from None
+    try:
+        model = architectures.build(description.architecture, channels=description.channels, classes=len(description.classes))
+        model.load_state_dict(state)
+    except (ValueError, RuntimeError, TypeError, AttributeError) as mismatch:
+        reason = " ".join(str(mismatch).split())[:160]
+        raise InputError(f"{path}: does not fit {bundle.DESCRIPTION} of the same bundle ({reason})") from None
+    return model.eval()

@@ -1,0 +1,166 @@
+"""A whole retraining on tiny data: what it writes, what it refuses, and what becomes of it when it is killed."""
+
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+import torch
+
+from components.automated_retraining.sides import GATE, TRAIN, VAL
+from components.automated_retraining.step import run
+from driftloop import bundle, facts
+from driftloop.dataset import read_description
+from driftloop.errors import InputError, SettingError
+from driftloop.store import open_store
+from driftloop.training.weights import load_model
+from tests.unit.automated_retraining.world import QUICK, Log, World, make_world
+
+ROOT = Path(__file__).parents[3]
+
+
+def retrain(world: World, out: Path, **config: Any) -> Log:
+    log = Log()
+    run(
+        world.window,
+        world.champion,
+        world.drift,
+        out / "dataset",
+        out / "model",
+        gpus="0",
+        seed=5,
+        store=world.store,
+        config={**QUICK, **config},
+        metrics=log,
+    )
+    return log
+
+
+def weights(directory: Path) -> dict[str, torch.Tensor]:
+    return load_model(directory).state_dict()
+
+
+def same(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:
+    return all(torch.equal(one[name], other[name]) for name in one)
+
+
+def checkpoints(world: World) -> list[str]:
+    return [entry.key for entry in open_store(world.store).list("datasets/") if "/checkpoints/" in entry.key]
+
+
+def test_it_leaves_a_grown_dataset_and_a_sealed_bundle_of_the_champions_child(tmp_path: Path) -> None:
+    world = make_world(tmp_path)
+    log = retrain(world, tmp_path)
+    dataset, model = read_description(tmp_path / "dataset"), bundle.read_model(tmp_path / "model")
+    bundle.verify(tmp_path / "model")
+    assert dataset.parent == world.parent.manifest_hash
+    assert {TRAIN, VAL, GATE, "regime-1"} <= dataset.counts.keys()
+    assert model.parent == "1"
+    assert model.dataset == dataset.manifest_hash
+    assert (model.mean, model.std) == (world.parent.mean, world.parent.std)
+    assert model.served == ""
+    assert not same(weights(tmp_path / "model"), weights(world.champion))
+    assert "## Retraining" in (tmp_path / "model" / bundle.CARD).read_text()
+    assert log.metrics["images_drifted_train"] == dataset.counts[TRAIN]
+    assert checkpoints(world) == []
+
+
+def test_its_facts_say_what_it_did_and_carry_the_champions(tmp_path: Path) -> None:
+    world = make_world(tmp_path)
+    retrain(world, tmp_path)
+    for directory in ("dataset", "model"):
+        carried = facts.read(tmp_path / directory)
+        assert carried["model_optimization"] == {"epochs": 3}
+        said = carried["automated_retraining"]
+        assert said["mix"]["drifted_share"] == 0.1
+        assert said["added"]["regime-1"] == 80
+        assert sum(said["added"][side] for side in (TRAIN, VAL, GATE)) == 120
+        assert said["origins"] == {"random": 120}
+        assert said["resumed"] is False
+        assert any("80 unlabelled rows" in note for note in said["notes"])
+        assert 0 <= said["val_before"]["clean"] <= 1
+        assert 0 <= said["val_after"]["drifted"] <= 1
+
+
+def test_provenance_lies_beside_the_dataset_in_the_store_too(tmp_path: Path) -> None:
+    world = make_world(tmp_path)
+    retrain(world, tmp_path)
+    key = f"datasets/{read_description(tmp_path / 'dataset').manifest_hash}/provenance.parquet"
+    assert open_store(world.store).read(key) == (tmp_path / "dataset" / "provenance.parquet").read_bytes()
+    assert len(pd.read_parquet(tmp_path / "dataset" / "provenance.parquet")) == 200
+
+
+def test_it_writes_to_no_other_part_of_the_store_than_datasets(tmp_path: Path) -> None:
+    world = make_world(tmp_path)
+    retrain(world, tmp_path)
+    assert {entry.key.split("/")[0] for entry in open_store(world.store).list()} == {"datasets"}
+
+
+def test_ranked_labels_train_only_so_that_they_alone_are_too_few(tmp_path: Path) -> None:
+    world = make_world(tmp_path, origin="ranked")
+    with pytest.raises(InputError, match=r"0 labelled drifted images for early stopping.*only uniformly random labels"):
+        retrain(world, tmp_path)
+
+
+def test_too_few_labels_say_how_many_are_missing_and_how_to_label(tmp_path: Path) -> None:
+    world = make_world(tmp_path, labelled=40)
+    with pytest.raises(InputError, match=r"40 labelled images .* 60 are needed: 20 more; label the images in label_requests\.csv .*import"):
+        retrain(world, tmp_path)
+    assert not (tmp_path / "model").exists()
+
+
+def test_an_unknown_setting_is_refused(tmp_path: Path) -> None:
+    world = make_world(tmp_path)
+    with pytest.raises(SettingError, match=r"did you mean retrain_config\.learning_rate"):
+        retrain(world, tmp_path, lerning_rate=0.1)
+
+
+def test_a_store_without_the_champions_dataset_is_refused(tmp_path: Path) -> None:
+    world = make_world(tmp_path)
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(InputError, match="retrain in the store it was trained in"):
+        retrain(World(str(tmp_path / "empty"), world.window, world.champion, world.drift, world.parent), tmp_path)
+
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from components.automated_retraining import step
+from tests.unit.automated_retraining.world import QUICK, Log
+say = step.say
+def die(epoch):
+    if epoch.epoch == 2:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return say(epoch)
+step.say = die
+folder, store = Path(sys.argv[1]), sys.argv[2]
+step.run(folder / "window", folder / "champion", folder / "drift", folder / "killed/dataset", folder / "killed/model",
+         gpus="0", seed=5, store=store, config={**QUICK, "epochs": 3}, metrics=Log())
+"""
+
+
+def test_a_run_that_is_killed_goes_on_where_it_was_and_ends_with_the_same_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")  # other numbers of threads add up in another order
+    world = make_world(tmp_path)
+    killed = subprocess.run([sys.executable, "-c", KILLED, str(tmp_path), world.store], cwd=ROOT, capture_output=True, check=False)
+    assert killed.returncode == -signal.SIGKILL, killed.stderr.decode()
+    assert len(checkpoints(world)) == 1
+    assert not (tmp_path / "killed" / "model").exists()
+
+    retrain(world, tmp_path / "resumed", epochs=3)
+    assert facts.read(tmp_path / "resumed" / "model")["automated_retraining"]["resumed_after_epoch"] == 2
+    assert checkpoints(world) == []
+    retrain(world, tmp_path / "whole", epochs=3)
+    assert facts.read(tmp_path / "whole" / "model")["automated_retraining"]["resumed"] is False
+    assert same(weights(tmp_path / "resumed" / "model"), weights(tmp_path / "whole" / "model"))
+
+
+def test_another_configuration_does_not_resume_from_the_checkpoint(tmp_path: Path) -> None:
+    world = make_world(tmp_path)
+    retrain(world, tmp_path / "first")
+    assert facts.read(tmp_path / "first" / "model")["automated_retraining"]["epochs"] == 2
+    retrain(world, tmp_path / "second", epochs=1)
+    assert facts.read(tmp_path / "second" / "model")["automated_retraining"]["epochs"] == 1

@@ -1,0 +1,140 @@
+"""A tiny store with a dataset, a champion, a window of drifted requests and the evidence that names the confirmed ones."""
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+
+from driftloop import bundle
+from driftloop.bundle import ModelDescription
+from driftloop.dataset import Description, write_dataset
+from driftloop.facts import write as write_facts
+from driftloop.inference.window import Window, WindowInfo, write_window
+from driftloop.store import open_store
+from driftloop.training import architectures
+from driftloop.training.weights import save_weights
+
+CLASSES = ["NORMAL", "PNEUMONIA"]
+SIDE = 32
+#: Two epochs on tiny batches: enough to see that everything is connected.
+QUICK = {"epochs": 2, "batch_size": 20, "minimum_labels": 60}
+
+
+class Log:
+    """The figures that a step hands to KFP's UI."""
+
+    def __init__(self) -> None:
+        self.metrics: dict[str, float] = {}
+
+    def log_metric(self, metric: str, value: float) -> None:
+        self.metrics[metric] = value
+
+
+@dataclass(frozen=True)
+class World:
+    """Paths of the artifacts, and the store's."""
+
+    store: str
+    window: Path
+    champion: Path
+    drift: Path
+    parent: Description
+
+
+def images_of(labels: np.ndarray, rng: np.random.Generator, *, level: int = 90) -> np.ndarray:
+    """Grey noise uint8 (N, SIDE, SIDE, 1); class 1 has a bright square."""
+    images = rng.normal(level, 10, (len(labels), SIDE, SIDE, 1))
+    images[labels == 1, 8:20, 8:20] += 60
+    return images.clip(0, 255).astype(np.uint8)
+
+
+def part(split: str, count: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, pd.DataFrame]:
+    labels = np.arange(count) % 2
+    names = [f"{split}-{number}" for number in range(count)]
+    samples = pd.DataFrame({"path": names, "group": names, "sha256": names, "width": SIDE, "height": SIDE})
+    return images_of(labels, rng), labels, samples
+
+
+def write_champion(directory: Path, dataset: Description) -> None:
+    torch.manual_seed(0)
+    directory.mkdir(parents=True)
+    save_weights(architectures.build("residual", channels=1, classes=2), directory)
+    bundle.write_model(
+        directory,
+        ModelDescription(
+            architecture="residual",
+            classes=CLASSES,
+            image_size=SIDE,
+            channels=1,
+            mean=dataset.mean,
+            std=dataset.std,
+            dataset=dataset.manifest_hash,
+            seed=0,
+            training={},
+            metrics={},
+            libraries={},
+        ),
+    )
+    write_facts(directory, "model_optimization", {"epochs": 3})
+    bundle.seal(directory)
+
+
+def production(count: int, labelled: int, *, origin: str = "random", seed: int = 1, prefix: str = "r") -> tuple[pd.DataFrame, np.ndarray]:
+    """Requests in time order and their images; the first `labelled` carry labels of this origin. Every request is its own patient."""
+    rng = np.random.default_rng(seed)
+    truth = rng.integers(0, 2, count)
+    rows = pd.DataFrame(
+        {
+            "request_id": [f"{prefix}{number:05d}" for number in range(count)],
+            "time": pd.date_range("2025-01-01", periods=count, freq="min", tz="UTC"),
+            "model_version": "1",
+            "status": "ok",
+            "group": [f"{prefix}-patient-{number}" for number in range(count)],
+            "image_sha256": [hashlib.sha256(f"{prefix}{number}".encode()).hexdigest() for number in range(count)],
+            "image_index": np.arange(count),
+            "label": [CLASSES[truth[number]] if number < labelled else None for number in range(count)],
+            "label_origin": [origin if number < labelled else None for number in range(count)],
+            "fresh": True,
+        }
+    )
+    return rows, images_of(truth, rng, level=130)
+
+
+def cover(rows: pd.DataFrame, *, size: int = 50, confirmed: bool = True) -> pd.DataFrame:
+    """All rows in windows of `size`, all of them confirmed or none."""
+    return pd.DataFrame({"request_id": rows["request_id"], "window": np.arange(len(rows)) // size, "drifted": True, "confirmed": confirmed})
+
+
+def write_production(world_dir: Path, store: str, rows: pd.DataFrame, images: np.ndarray, coverage: pd.DataFrame) -> tuple[Path, Path]:
+    """The window and the drift evidence; their directories."""
+    info = WindowInfo(
+        sequence=1,
+        store=store,
+        champion_version="1",
+        since="",
+        until="2025-01-02T00:00:00+00:00",
+        classes=CLASSES,
+        statistic_names=[],
+        rows=len(rows),
+        fresh_rows=len(rows),
+        other_version_rows=0,
+    )
+    write_window(world_dir / "window", Window(rows, images, info))
+    (world_dir / "drift").mkdir(parents=True, exist_ok=True)
+    coverage.to_parquet(world_dir / "drift" / "windows.parquet", index=False)
+    return world_dir / "window", world_dir / "drift"
+
+
+def make_world(folder: Path, *, labelled: int = 120, unlabelled: int = 80, origin: str = "random") -> World:
+    """Everything that a retraining reads."""
+    rng = np.random.default_rng(0)
+    uri = str(folder / "store")
+    sizes = {"train": 60, "val": 20, "test": 20, "reference": 20}
+    parent = write_dataset(open_store(uri), {split: part(split, n, rng) for split, n in sizes.items()}, classes=CLASSES, source="tiny")
+    write_champion(folder / "champion", parent)
+    rows, images = production(labelled + unlabelled, labelled, origin=origin)
+    window, drift = write_production(folder, uri, rows, images, cover(rows))
+    return World(uri, window, folder / "champion", drift, parent)

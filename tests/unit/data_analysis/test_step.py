@@ -1,0 +1,213 @@
+"""The whole step on small real folders."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from components.data_analysis.step import run
+from driftloop.dataset import open_split, read_description
+from driftloop.errors import InputError, SettingError
+from driftloop.store.local import LocalStore
+from tests.unit.sources.folders import write_classes
+
+ONE_PROCESS = {"workers": 1.0}
+
+
+class Result:
+    """What the step left."""
+
+    def __init__(self, folder: Path) -> None:
+        self.dataset, self.report, self.store = folder / "dataset", folder / "report.html", LocalStore(folder / "store")
+
+    def run(self, source: Path | str, *, image_size: int = 16, seed: int = 1, **config: Any) -> dict[str, Any]:
+        arguments = {"image_size": image_size, "seed": seed, "store": self.store.uri, "config": ONE_PROCESS | config}
+        run(str(source), "a" * 64, str(self.dataset), str(self.report), **arguments)
+        return self.facts
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        return json.loads((self.dataset / "facts.json").read_text())["data_analysis"]
+
+
+@pytest.fixture
+def result(tmp_path: Path) -> Result:
+    return Result(tmp_path / "out")
+
+
+@pytest.fixture(scope="module")
+def pets(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_classes(tmp_path_factory.mktemp("source") / "pets", 60)
+
+
+@pytest.fixture(scope="module")
+def xray(tmp_path_factory: pytest.TempPathFactory) -> Result:
+    made = Result(tmp_path_factory.mktemp("xray"))
+    made.run("synthetic:xray?scale=0.05", image_size=32)
+    return made
+
+
+def test_a_synthetic_source_becomes_a_dataset_with_its_report_and_facts(xray: Result) -> None:
+    facts = xray.facts
+    assert facts["classes"] == ["NORMAL", "PNEUMONIA"]
+    assert facts["counts"].keys() == {"train", "val", "test", "reference", "stream"}
+    assert sum(facts["counts"].values()) == 325
+    assert facts["counts"]["test"] == 75
+    assert facts["channels"] == 1
+    assert facts["merged_val"] == 15
+    assert facts["broken_count"] == 0
+    assert facts["loader"]["images_per_second"] > 0
+    description = read_description(xray.dataset)
+    assert description.manifest_hash == facts["manifest_hash"]
+    assert sorted(path.name for path in xray.dataset.iterdir()) == ["baseline_metrics.pt", "dataset.json", "facts.json"]
+    assert "<script" not in xray.report.read_text()
+
+
+def test_baseline_metrics_are_plain_tensors(xray: Result) -> None:
+    metrics = torch.load(xray.dataset / "baseline_metrics.pt", weights_only=True)
+    train = open_split(xray.dataset, "train")
+    assert metrics["mean"].tolist() == pytest.approx([train.images.mean() / 255], rel=1e-5)
+    assert metrics["std"].tolist() == pytest.approx([train.images.std() / 255], rel=1e-5)
+    assert metrics["class_counts"].tolist() == np.bincount(train.labels).tolist()
+    assert metrics["histogram"].sum().item() == train.images.size
+    assert metrics["mean_images"].shape == (2, 32, 32, 1)
+    assert len(metrics["statistics_mean"]) == len(xray.facts["statistics"])
+
+
+def test_no_patient_is_in_two_splits(xray: Result) -> None:
+    splits = [open_split(xray.dataset, split).samples for split in xray.facts["counts"]]
+    groups = [set(samples["group"]) for samples in splits]
+    assert sum(map(len, groups)) == len(set.union(*groups))
+
+
+def test_every_part_of_a_split_has_all_classes(xray: Result) -> None:
+    labels = open_split(xray.dataset, "stream").labels
+    assert 0.2 < labels[:40].mean() < 0.8
+
+
+def test_pixels_are_those_of_the_files(result: Result, pets: Path) -> None:
+    result.run(pets)
+    train = open_split(result.dataset, "train")
+    for row in (0, len(train) // 2, len(train) - 1):
+        with Image.open(pets / train.samples["path"][row]) as image:
+            expected = np.asarray(image.convert("L").resize((16, 16), Image.Resampling.BILINEAR))
+        assert np.array_equal(train.images[row, ..., 0], expected)
+        assert train.samples["path"][row].startswith(["cat", "dog"][train.labels[row]])
+
+
+def test_the_same_source_gives_the_same_dataset_once_whatever_the_seed_or_workers(result: Result, pets: Path, tmp_path: Path) -> None:
+    first = result.run(pets)["manifest_hash"]
+    before = {info.key: info.modified for info in result.store.list()}
+    assert result.run(pets, seed=2, workers=2)["manifest_hash"] == first
+    assert {info.key: info.modified for info in result.store.list()} == before
+
+
+def test_adding_images_does_not_move_the_others(result: Result, tmp_path: Path) -> None:
+    source = write_classes(tmp_path / "pets", 40)
+    result.run(source)
+    before = placed(result)
+    write_classes(source, 30, name="new", classes=("dog", "cat"))
+    result.run(source)
+    after = placed(result)
+    assert len(after) == 140
+    assert {path: after[path] for path in before} == before
+
+
+def placed(result: Result) -> dict[str, str]:
+    frames = [open_split(result.dataset, split).samples for split in result.facts["counts"]]
+    return {path: split for frame in frames for path, split in zip(frame["path"], frame["split"], strict=True)}
+
+
+def test_broken_files_are_left_out_counted_and_listed(result: Result, tmp_path: Path) -> None:
+    source = write_classes(tmp_path / "pets", 40)
+    (source / "cat" / "image003.png").write_bytes(b"no image")
+    (source / "dog" / "image004.png").write_bytes(b"")
+    data = (source / "dog" / "image005.png").read_bytes()
+    (source / "dog" / "image005.png").write_bytes(data[: len(data) // 2])
+    facts = result.run(source)
+    assert facts["broken_count"] == 3
+    assert [entry["path"] for entry in facts["broken"]] == ["cat/image003.png", "dog/image004.png", "dog/image005.png"]
+    assert facts["broken"][1]["reason"] == "empty file"
+    assert sum(facts["counts"].values()) == 77
+    report = result.report.read_text()
+    assert "dog/image004.png" in report
+    assert "3 files could not be read" in report
+
+
+def test_too_many_broken_files_stop_the_run_and_leave_the_store_alone(result: Result, tmp_path: Path) -> None:
+    source = write_classes(tmp_path / "pets", 40)
+    for number in range(5):
+        (source / "cat" / f"image{number:03d}.png").write_bytes(b"no image")
+    with pytest.raises(InputError, match=r"5 of 80 image files are broken \(6\.2%, at most 5\.0%\), such as cat/image000\.png") as caught:
+        result.run(source)
+    assert "\n" not in str(caught.value)
+    assert not list(result.store.list())
+    assert not result.dataset.exists()
+    assert result.run(source, max_broken_share=0.1)["broken_count"] == 5
+
+
+def test_a_class_that_only_had_broken_or_contradicting_files_is_refused(result: Result, tmp_path: Path) -> None:
+    source = write_classes(tmp_path / "pets", 40)
+    for number in range(35):
+        (source / "dog" / f"same{number:03d}.png").write_bytes((source / "dog" / f"image{number:03d}.png").read_bytes())
+        (source / "cat" / f"image{number:03d}.png").write_bytes((source / "dog" / f"image{number:03d}.png").read_bytes())
+    with pytest.raises(InputError, match=r"class '(cat|dog)' has 5 images; at least 10"):
+        result.run(source)
+    assert not list(result.store.list())
+
+
+def test_grey_and_colour_mixed_make_a_dataset_in_colour_and_a_note(result: Result, tmp_path: Path) -> None:
+    source = write_classes(tmp_path / "pets", 40)
+    red = np.zeros((24, 24, 3), np.uint8)
+    red[4:, :, 0] = 250
+    Image.fromarray(red).save(source / "cat" / "red.png")
+    facts = result.run(source)
+    assert facts["channels"] == 3
+    assert len(facts["mean"]) == 3
+    assert any("cat/red.png" in note for note in facts["notes"])
+    for split in facts["counts"]:
+        samples = open_split(result.dataset, split)
+        spread = np.ptp(samples.images.astype(int), axis=-1).max((1, 2))
+        assert ((spread > 100) == (samples.samples["path"] == "cat/red.png")).all()
+
+
+def test_a_test_split_of_the_source_stays_the_test_split(result: Result, tmp_path: Path) -> None:
+    write_classes(tmp_path / "pets" / "train", 60)
+    write_classes(tmp_path / "pets" / "test", 15, name="test", classes=("dog", "cat"))
+    facts = result.run(tmp_path / "pets")
+    assert facts["counts"]["test"] == 30
+    assert open_split(result.dataset, "test").samples["path"].str.startswith("test/").all()
+
+
+@pytest.mark.parametrize(
+    ("change", "error", "message"),
+    [
+        ({"image_size": 4}, SettingError, "data_image_size: 4 is out of range; take 16 to 1024"),
+        ({"wrkers": 2}, SettingError, r"data_config.wrkers: no such setting \(did you mean data_config.workers\?\)"),
+        ({"group_pattern": "("}, SettingError, "data_config.group_pattern"),
+        ({"max_broken_share": 2}, SettingError, "data_config.max_broken_share"),
+    ],
+)
+def test_a_wrong_setting_is_one_clear_line(
+    result: Result, pets: Path, change: dict[str, Any], error: type[Exception], message: str
+) -> None:
+    with pytest.raises(error, match=message) as caught:
+        result.run(pets, **change)
+    assert "\n" not in str(caught.value)
+    assert not list(result.store.list())
+
+
+def test_more_chunks_and_processes_than_one(result: Result, tmp_path: Path) -> None:
+    source = write_classes(tmp_path / "pets", 150)
+    facts = result.run(source, workers=2)
+    assert sum(facts["counts"].values()) == 300
+
+
+def test_three_classes(result: Result, tmp_path: Path) -> None:
+    facts = result.run(write_classes(tmp_path / "pets", 20, ("cat", "dog", "eel")))
+    assert facts["classes"] == ["cat", "dog", "eel"]
+    assert set(open_split(result.dataset, "train").labels) == {0, 1, 2}

@@ -1,0 +1,143 @@
+"""Whatever people have as images becomes the same square of bytes; what is no image says so."""
+
+import contextlib
+import io
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from driftloop.dataset import UnreadableImage, decode_image, decoding
+
+
+def encoded(image: Image.Image, kind: str = "PNG", **options: object) -> bytes:
+    stream = io.BytesIO()
+    image.save(stream, kind, **options)
+    return stream.getvalue()
+
+
+def gradient(width: int = 60, height: int = 40) -> np.ndarray:
+    return np.tile(np.linspace(0, 255, width).astype(np.uint8), (height, 1))
+
+
+def test_a_grey_image_stays_grey_and_keeps_its_size_on_record() -> None:
+    decoded = decode_image(encoded(Image.fromarray(gradient())), 16)
+    assert decoded.pixels.shape == (16, 16)
+    assert decoded.pixels.dtype == np.uint8
+    assert (decoded.width, decoded.height) == (60, 40)
+
+
+def test_resizing_averages_instead_of_picking() -> None:
+    checkerboard = ((np.indices((64, 64)).sum(0) % 2) * 255).astype(np.uint8)
+    pixels = decode_image(encoded(Image.fromarray(checkerboard)), 16).pixels
+    assert np.abs(pixels.astype(int) - 127).max() < 20
+
+
+def test_a_grey_image_stored_in_colour_is_grey_also_as_jpeg() -> None:
+    colour = Image.fromarray(np.repeat(gradient()[..., None], 3, axis=-1))
+    assert decode_image(encoded(colour), 16).pixels.ndim == 2
+    assert decode_image(encoded(colour, "JPEG"), 16).pixels.ndim == 2
+
+
+def test_a_coloured_image_keeps_its_colours() -> None:
+    red = np.zeros((20, 20, 3), np.uint8)
+    red[..., 0] = 200
+    assert decode_image(encoded(Image.fromarray(red)), 16).pixels[8, 8].tolist() == [200, 0, 0]
+
+
+@pytest.mark.parametrize("mode", ["1", "L", "P", "RGB", "RGBA", "LA", "CMYK", "I;16", "I"])
+def test_every_mode_gives_the_same_picture(mode: str) -> None:
+    grey = gradient()
+    if mode in ("I;16", "I"):
+        image = Image.fromarray(grey.astype(np.uint16) * 257)
+        image = image if mode == "I;16" else image.convert("I")
+    elif mode == "1":
+        grey = (grey > 127).astype(np.uint8) * 255
+        image = Image.fromarray(grey).convert("1")
+    elif mode == "CMYK":
+        image = Image.fromarray(np.repeat(grey[..., None], 3, axis=-1)).convert("CMYK")
+    else:
+        image = Image.fromarray(grey).convert(mode)
+    data = encoded(image, "TIFF" if mode in ("CMYK", "I") else "PNG")
+    expected = decode_image(encoded(Image.fromarray(grey)), 16).pixels.astype(int)
+    assert np.abs(decode_image(data, 16).pixels.astype(int) - expected).max() <= 2
+
+
+def test_twelve_bit_radiographs_in_sixteen_bit_files_are_not_black() -> None:
+    deep = (gradient().astype(np.uint16) * 16).clip(0, 4095)
+    pixels = decode_image(encoded(Image.fromarray(deep)), 16).pixels
+    assert pixels.max() > 220
+
+
+def test_how_bright_a_sixteen_bit_image_is_survives() -> None:
+    dim, bright = np.full((20, 20), 20_000, np.uint16), np.full((20, 20), 60_000, np.uint16)
+    assert decode_image(encoded(Image.fromarray(dim)), 16).pixels.mean() == pytest.approx(20_000 / 257, abs=1)
+    assert decode_image(encoded(Image.fromarray(bright)), 16).pixels.mean() == pytest.approx(60_000 / 257, abs=1)
+
+
+def test_transparency_lies_over_black() -> None:
+    clear = np.full((20, 20, 4), 255, np.uint8)
+    clear[:10, :, 3] = 0
+    pixels = decode_image(encoded(Image.fromarray(clear)), 16).pixels
+    assert pixels[0, 0] == 0
+    assert pixels[-1, 0] == 255
+
+
+def test_exif_orientation_is_applied() -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    turned = decode_image(encoded(Image.fromarray(gradient()), "JPEG", exif=exif), 16)
+    assert (turned.width, turned.height) == (40, 60)
+    assert turned.pixels[0].std() < 10, "the gradient runs down now"
+    assert turned.pixels[:, 0].std() > 50
+
+
+def test_large_jpegs_are_read_at_a_smaller_scale_with_the_same_result() -> None:
+    rng = np.random.default_rng(0)
+    smooth = np.asarray(Image.fromarray(rng.integers(0, 256, (12, 12), np.uint8)).resize((1200, 1200), Image.Resampling.BICUBIC))
+    from_jpeg = decode_image(encoded(Image.fromarray(smooth), "JPEG", quality=95), 32).pixels.astype(int)
+    from_png = decode_image(encoded(Image.fromarray(smooth)), 32).pixels.astype(int)
+    assert np.abs(from_jpeg - from_png).max() <= 4
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "BMP", "TIFF", "WEBP"])
+def test_every_format_is_read(kind: str) -> None:
+    assert decode_image(encoded(Image.fromarray(gradient()), kind), 16).pixels.std() > 50
+
+
+@pytest.mark.parametrize(
+    ("data", "reason"),
+    [
+        (b"", "not an image"),
+        (b"this is text", "not an image"),
+        (encoded(Image.fromarray(gradient()), "JPEG")[:400], "damaged"),
+        (encoded(Image.fromarray(gradient()))[:-30], "damaged"),
+        (encoded(Image.fromarray(gradient()), "GIF"), "not an image"),
+        (encoded(Image.fromarray(gradient()), "EPS"), "not an image"),
+    ],
+    ids=["empty", "text", "cut JPEG", "cut PNG", "GIF", "PostScript"],
+)
+def test_what_cannot_be_read_says_why(data: bytes, reason: str) -> None:
+    with pytest.raises(UnreadableImage, match=reason):
+        decode_image(data, 16)
+
+
+def test_a_decompression_bomb_is_refused_before_it_unpacks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(decoding, "MOST_PIXELS", 1000)
+    with pytest.raises(UnreadableImage, match="too large: 60 x 40 pixels"):
+        decode_image(encoded(Image.fromarray(gradient())), 16)
+    bomb = encoded(Image.new("1", (30_000, 30_000)))
+    with pytest.raises(UnreadableImage, match="too large"):
+        decode_image(bomb, 16)
+
+
+def test_random_damage_never_raises_anything_else() -> None:
+    rng = np.random.default_rng(0)
+    for kind in ("JPEG", "PNG", "TIFF", "BMP", "WEBP"):
+        data = encoded(Image.fromarray(gradient()), kind)
+        for _ in range(40):
+            damaged = bytearray(data)
+            for place in rng.integers(0, len(data), 8):
+                damaged[place] = rng.integers(256)
+            with contextlib.suppress(UnreadableImage):
+                decode_image(bytes(damaged), 16)

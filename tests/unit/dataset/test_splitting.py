@@ -1,0 +1,45 @@
+"""Splits follow the group's name and nothing else."""
+
+import numpy as np
+import pytest
+
+from driftloop.dataset import split_by_group
+from driftloop.dataset.splitting import position
+
+SHARES = {"train": 0.5, "val": 0.1, "test": 0.15, "reference": 0.1, "stream": 0.15}
+GROUPS = [f"patient{number}" for number in range(5000)]
+
+
+def test_shares_are_met() -> None:
+    splits = split_by_group(GROUPS, SHARES)
+    for split, share in SHARES.items():
+        assert np.mean(splits == split) == pytest.approx(share, abs=0.02)
+
+
+def test_adding_images_does_not_reshuffle() -> None:
+    few = split_by_group(GROUPS[:100], SHARES)
+    many = split_by_group(GROUPS[::-1], SHARES)[::-1]
+    assert few.tolist() == many[:100].tolist()
+
+
+def test_a_group_is_on_one_side() -> None:
+    groups = [f"patient{number % 40}" for number in range(1000)]
+    splits = split_by_group(groups, SHARES)
+    assert len(set(zip(groups, splits, strict=True))) == 40
+
+
+def test_shares_are_relative_and_zero_gets_nothing() -> None:
+    splits = split_by_group(GROUPS, {"train": 3, "val": 1, "stream": 0})
+    assert set(splits) == {"train", "val"}
+    assert np.mean(splits == "val") == pytest.approx(0.25, abs=0.02)
+
+
+def test_positions_are_the_same_on_every_machine_and_even() -> None:
+    assert position("patient1") == pytest.approx(0.827510, abs=1e-6)
+    assert np.histogram([position(group) for group in GROUPS], 10, (0, 1))[0].min() > 420
+
+
+@pytest.mark.parametrize("shares", [{"train": 0.0}, {"train": 1.0, "val": -0.1}])
+def test_impossible_shares_are_refused(shares: dict[str, float]) -> None:
+    with pytest.raises(ValueError, match="shares must not be negative"):
+        split_by_group(["a"], shares)

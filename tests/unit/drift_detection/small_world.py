@@ -1,0 +1,167 @@
+"""A small production on disk: textured images, a fixed network, a champion with its references, and windows of its log.
+
+The network is fixed (random features of the pixels and a threshold on a patch), so everything takes milliseconds; files, vectors
+and tests are the real ones.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from driftloop.bundle import REFERENCE, ModelDescription, write_model
+from driftloop.evaluation.intervals import wilson
+from driftloop.inference.log_format import image_digest
+from driftloop.inference.reference import Regime, write_reference
+from driftloop.inference.statistics import image_statistics, statistic_names
+from driftloop.inference.window import Window, WindowInfo, write_window
+from driftloop.scenarios import parse
+from driftloop.watch_record import JudgedWindow, WatchRecord
+
+CLASSES = ["NORMAL", "PNEUMONIA"]
+SIDE = 16
+START = datetime(2025, 3, 1, tzinfo=UTC)
+_WEIGHTS = np.random.default_rng(99).normal(size=(SIDE * SIDE, 12)) / SIDE
+
+
+def draw_images(count: int, rng: np.random.Generator, drift: str = "none") -> tuple[np.ndarray, np.ndarray]:
+    """Images uint8 (N, 16, 16, 1) under a drift scenario, and their true labels (N,): a bright patch in the middle means 1."""
+    labels = rng.integers(0, 2, count)
+    base = rng.normal(100, 8, (count, 1, 1)) + rng.normal(0, 12, (count, SIDE, SIDE))
+    base[:, 5:11, 5:11] += np.where(labels == 1, 24.0, 0.0)[:, None, None]
+    images = np.clip(base, 0, 255).astype(np.uint8)[..., None]
+    return parse(drift).apply(images, rng), labels
+
+
+def answer(images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """What the network says: probabilities float32 (N, 2) and embedding float16 (N, 13)."""
+    pixels = images[..., 0].astype(np.float64) / 50
+    inner = pixels[:, 5:11, 5:11].mean(axis=(1, 2)) - np.median(pixels, axis=(1, 2))
+    positive = 1 / (1 + np.exp(-20 * (inner - 0.24)))
+    features = np.maximum((pixels - 2).reshape(len(pixels), -1) @ _WEIGHTS, 0)
+    embedding = np.concatenate([features, inner[:, None]], axis=1).astype(np.float16)
+    return np.stack([1 - positive, positive], axis=1).astype(np.float32), embedding
+
+
+def regime(name: str, count: int, rng: np.random.Generator, drift: str = "none") -> Regime:
+    images, _ = draw_images(count, rng, drift)
+    probabilities, embedding = answer(images)
+    groups = np.array([f"{name}-{number}" for number in range(count)])
+    return Regime(name, embedding, image_statistics(images), probabilities, groups, images)
+
+
+def write_champion(directory: Path, regimes: Sequence[Regime], *, correct: int = 930, n: int = 1000) -> Path:
+    """A bundle with what drift detection reads of it: description, clean accuracy and references."""
+    directory.mkdir(parents=True, exist_ok=True)
+    write_model(
+        directory,
+        ModelDescription(
+            architecture="fixed",
+            classes=CLASSES,
+            image_size=SIDE,
+            channels=1,
+            mean=[0.4],
+            std=[0.1],
+            dataset="0" * 64,
+            seed=0,
+            training={},
+            metrics={"served_accuracy": wilson(correct, n)},
+            libraries={},
+            served="model.onnx",
+        ),
+    )
+    write_reference(directory / REFERENCE, regimes, statistic_names(1))
+    return directory
+
+
+@dataclass
+class Production:
+    """A log that grows: `serve` answers images, `watch` writes the window of what came since the last record."""
+
+    rng: np.random.Generator
+    version: str = "1"
+    now: datetime = START
+    tables: list[pd.DataFrame] = field(default_factory=list)
+    pictures: list[np.ndarray] = field(default_factory=list)
+    records: list[WatchRecord] = field(default_factory=list)
+    since: datetime | None = None
+
+    def serve(self, count: int, drift: str = "none", *, labels: int = 0, flip: float = 0.0, groups: Sequence[str] | None = None) -> None:
+        """Answer `count` images, one a minute; the first `labels` of them get random labels, of which `flip` are turned round."""
+        images, truth = draw_images(count, self.rng, drift)
+        probabilities, embedding = answer(images)
+        times = [self.now + timedelta(minutes=minute + 1) for minute in range(count)]
+        self.now = times[-1]
+        first = sum(len(one) for one in self.pictures)
+        named = np.where(self.rng.random(count) < flip, 1 - probabilities.argmax(axis=1), truth)
+        self.tables.append(
+            pd.DataFrame(
+                {
+                    "request_id": [f"r{first + index:06d}" for index in range(count)],
+                    "time": pd.to_datetime(times, utc=True),
+                    "model_version": self.version,
+                    "status": "ok",
+                    "predicted": [CLASSES[index] for index in probabilities.argmax(axis=1)],
+                    "confidence": probabilities.max(axis=1),
+                    "probabilities": list(probabilities),
+                    "statistics": list(image_statistics(images)),
+                    "embedding": [row.astype("<f2").tobytes() for row in embedding],
+                    "latency_ms": np.float32(3),
+                    "group": list(groups) if groups else None,
+                    "image_sha256": [image_digest(image) for image in images],
+                    "image": [f"logs/x.images.npy#{index}" for index in range(count)],
+                    "image_index": np.arange(first, first + count),
+                    "label": [CLASSES[value] if index < labels else None for index, value in enumerate(named)],
+                    "label_origin": ["random" if index < labels else None for index in range(count)],
+                }
+            )
+        )
+        self.pictures.append(images)
+
+    def watch(self, directory: Path) -> Path:
+        """The window artifact of a watch at this moment."""
+        if not self.tables:
+            quiet = Production(self.rng)
+            quiet.serve(1)
+        rows = pd.concat(self.tables, ignore_index=True) if self.tables else quiet.tables[0][:0]
+        fresh = np.ones(len(rows), bool) if self.since is None else (rows["time"] > self.since).to_numpy()
+        info = WindowInfo(
+            sequence=len(self.records) + 1,
+            store="store",
+            champion_version=self.version,
+            since="" if self.since is None else self.since.isoformat(),
+            until=self.now.isoformat(),
+            classes=CLASSES,
+            statistic_names=list(statistic_names(1)),
+            rows=len(rows),
+            fresh_rows=int(fresh.sum()),
+            other_version_rows=0,
+        )
+        images = np.concatenate(self.pictures) if self.pictures else np.zeros((0, SIDE, SIDE, 1), np.uint8)
+        write_window(directory, Window(rows.assign(fresh=fresh), images, info, list(self.records)))
+        return directory
+
+    def commit(self, drift: dict, *, decision: str | None = None) -> None:
+        """What the report does at the end of a watch: leave its record."""
+        self.records.append(
+            WatchRecord(
+                sequence=len(self.records) + 1,
+                run_id="run",
+                since="" if self.since is None else self.since.isoformat(),
+                until=self.now.isoformat(),
+                finished=self.now.isoformat(),
+                champion_version=self.version,
+                rows=0,
+                windows=[JudgedWindow(**window) for window in drift["windows"]],
+                confirmed=drift["confirmed"],
+                verdict=drift["verdict"],
+                reason=drift["reason"],
+                decision=decision,
+                outcome="kept" if decision else "watched",
+                promoted_version=None,
+            )
+        )
+        self.since = self.now

@@ -1,0 +1,71 @@
+"""2 of 3 windows, at a level that keeps to the budget."""
+
+from itertools import product
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from components.drift_detection.confirm import confirmed, confirming, effective_alpha, permutations_for
+from components.drift_detection.level import level_of
+from driftloop.errors import SettingError
+from driftloop.settings import DriftSettings
+
+
+@pytest.mark.parametrize(("windows", "alpha", "permutations"), [(90, 0.05, 999), (2160, 0.015215, 2999), (10, 0.05, 999)])
+def test_daily_and_hourly_watches_have_the_published_levels(windows: int, alpha: float, permutations: int) -> None:
+    level = effective_alpha(0.05, budget=1, windows=windows)
+    assert level == pytest.approx(alpha, abs=1e-6)
+    assert permutations_for(level, at_least=999) == permutations
+
+
+def test_permutations_are_never_fewer_than_forty_over_alpha_nor_than_asked_for() -> None:
+    for alpha in np.geomspace(1e-4, 0.5, 40):
+        for least in (99, 999, 1000, 5000):
+            permutations = permutations_for(alpha, at_least=least)
+            assert permutations >= max(least, 40 / alpha)
+            assert (permutations + 1) % 1000 == 0
+
+
+def test_a_busy_log_lowers_the_level_by_its_own_count_of_windows() -> None:
+    settings = DriftSettings()
+    assert level_of(0.05, settings, windows=10).alpha == 0.05
+    assert level_of(0.05, settings, windows=2160).alpha == pytest.approx(0.0152, abs=1e-4)
+    assert level_of(0.001, settings, windows=10).alpha == 0.001
+
+
+@pytest.mark.parametrize("alpha", [0, 1, 1.5, float("nan")])
+def test_a_level_outside_zero_to_one_is_refused(alpha: float) -> None:
+    with pytest.raises(SettingError, match="drift_alpha"):
+        level_of(alpha, DriftSettings(), windows=1)
+
+
+def test_confirmed_means_two_of_three_ending_at_a_fresh_window() -> None:
+    for n, m in product(range(4), range(1, 5)):
+        for flags in product([False, True], repeat=n + m):
+            expected = any(sum(flags[max(0, end - 2) : end + 1]) >= 2 for end in range(n, n + m))
+            assert confirmed(flags[:n], flags[n:]) == expected, flags
+
+
+@pytest.mark.parametrize(("past", "expected"), [([], False), ([1], False), ([1, 1], True), ([1, 1, 0], True), ([1, 1, 0, 0], False)])
+def test_without_fresh_windows_the_latest_three_still_speak(past: list[int], expected: bool) -> None:
+    assert confirmed([bool(flag) for flag in past], []) is expected
+
+
+@pytest.mark.parametrize(
+    ("flags", "expected"),
+    [([1, 1], [1, 1]), ([1, 0, 1], [1, 0, 1]), ([1, 0, 0, 1], [0, 0, 0, 0]), ([0, 1, 1, 0, 1], [0, 1, 1, 0, 1]), ([], [])],
+)
+def test_the_windows_that_confirm_each_other(flags: list[int], expected: list[int]) -> None:
+    assert confirming([bool(flag) for flag in flags]) == [bool(flag) for flag in expected]
+
+
+@pytest.mark.parametrize("alpha", [0.05, 0.0152])
+def test_false_confirmed_alarms_of_a_long_clean_history_keep_to_the_formula(alpha: float) -> None:
+    windows = 200_000
+    drifted = np.random.default_rng(0).random(windows) < alpha
+    alarms = int(np.sum(drifted[2:] & (drifted[1:-1] | drifted[:-2])))
+    formula = 2 * alpha**2 * windows
+    # Alarms come in small clusters, so their number varies a little more than a Poisson count.
+    assert alarms <= stats.poisson.ppf(0.999, formula)
+    assert alarms >= 0.85 * formula

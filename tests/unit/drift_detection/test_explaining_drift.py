@@ -1,0 +1,122 @@
+"""Which images moved, which are worth a label, and how it is said."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from components.drift_detection.figures import principal_axes
+from components.drift_detection.gallery import most_shifted
+from components.drift_detection.label_requests import COLUMNS, label_requests
+from components.drift_detection.witness import nearest, shift_scores
+
+
+def rows(count: int) -> pd.DataFrame:
+    return pd.DataFrame(
+        {
+            "request_id": [f"r{index}" for index in range(count)],
+            "time": pd.Timestamp("2025-01-01", tz="UTC"),
+            "predicted": "a",
+            "confidence": 0.9,
+            "image": "x#0",
+            "label": None,
+            "label_origin": None,
+        }
+    )
+
+
+def test_shift_scores_are_the_witness_function_of_a_loop() -> None:
+    rng = np.random.default_rng(0)
+    x, y = rng.normal(size=(20, 3)), rng.normal(size=(9, 3)) + 1
+    pooled = np.concatenate([x, y])
+    pairs = [np.sum((a - b) ** 2) for index, a in enumerate(pooled) for b in pooled[index + 1 :]]
+    gamma = 1 / np.median(pairs)
+
+    def kernel(a: np.ndarray, b: np.ndarray) -> float:
+        return float(np.exp(-gamma * np.sum((a - b) ** 2)))
+
+    expected = [
+        np.mean([kernel(row, other) for index, other in enumerate(y) if index != at]) - np.mean([kernel(row, other) for other in x])
+        for at, row in enumerate(y)
+    ]
+    np.testing.assert_allclose(shift_scores(x, y, rng), expected, atol=1e-5)
+
+
+def test_the_most_shifted_rows_of_a_half_shifted_window_are_the_shifted_ones() -> None:
+    rng = np.random.default_rng(1)
+    window = np.concatenate([rng.normal(size=(50, 4)), rng.normal(size=(50, 4)) + 4])
+    scores = shift_scores(rng.normal(size=(300, 4)), window, rng)
+    assert set(np.argsort(-scores)[:40]) <= set(range(50, 100))
+
+
+def test_the_gallery_shows_kept_images_beside_their_nearest_reference() -> None:
+    rng = np.random.default_rng(2)
+    reference = rng.normal(size=(30, 4)).astype(np.float32)
+    window = np.concatenate([rng.normal(size=(10, 4)), rng.normal(size=(10, 4)) + 5]).astype(np.float32)
+    images = rng.integers(0, 256, (8, 6, 6, 1), dtype=np.uint8)
+    index = np.full(20, -1)
+    index[12:] = np.arange(8)
+    thumbnails = [("reference", np.full((6, 6, 1), row, np.uint8)) for row in range(30)]
+    pairs = most_shifted(window, index, images, reference, thumbnails, count=5, rng=rng)
+    assert len(pairs) == 5
+    assert [pair.score for pair in pairs] == sorted((pair.score for pair in pairs), reverse=True)
+    for pair in pairs:
+        np.testing.assert_array_equal(pair.image, images[index[pair.position]])
+        closest = np.argmin(np.sum((reference - window[pair.position]) ** 2, axis=1))
+        assert pair.thumbnail[0, 0, 0] == closest
+
+
+def test_without_kept_images_the_gallery_is_empty() -> None:
+    rng = np.random.default_rng(3)
+    vectors = rng.normal(size=(6, 2))
+    assert most_shifted(vectors, np.full(6, -1), np.zeros((0, 4, 4, 1), np.uint8), vectors, [], count=3, rng=rng) == []
+
+
+def test_nearest_is_the_smallest_distance() -> None:
+    rng = np.random.default_rng(4)
+    x, y = rng.normal(size=(40, 3)), rng.normal(size=(7, 3))
+    assert nearest(x, y).tolist() == [int(np.argmin(np.sum((x - row) ** 2, axis=1))) for row in y]
+
+
+def test_the_random_list_is_uniform_and_the_ranked_one_the_most_shifted_of_the_rest() -> None:
+    scores = np.arange(400.0)
+    lists = label_requests(rows(400), scores, random=100, ranked=20, seed=0)
+    assert list(lists.columns) == list(COLUMNS)
+    uniform, ranked = lists[lists["origin"] == "random"], lists[lists["origin"] == "ranked"]
+    assert (len(uniform), len(ranked)) == (100, 20)
+    assert not set(uniform["request_id"]) & set(ranked["request_id"])
+    assert uniform["shift"].mean() == pytest.approx(199.5, abs=4 * 115 / 10)
+    assert ranked["shift"].is_monotonic_decreasing
+    assert ranked["shift"].min() > 360
+
+
+def test_each_request_is_drawn_equally_often_over_seeds() -> None:
+    drawn = [name for seed in range(300) for name in label_requests(rows(20), np.zeros(20), random=5, ranked=0, seed=seed)["request_id"]]
+    counts = pd.Series(drawn).value_counts()
+    assert len(counts) == 20
+    assert counts.between(40, 115).all()
+
+
+def test_asking_again_continues_the_same_list() -> None:
+    table = rows(50)
+    first = label_requests(table, np.zeros(50), random=10, ranked=0, seed=0)["request_id"].tolist()
+    assert label_requests(table, np.zeros(50), random=20, ranked=0, seed=0)["request_id"].tolist()[:10] == first
+    done = table["request_id"].isin(first[:4])
+    table.loc[done, ["label", "label_origin"]] = ["a", "random"]
+    assert label_requests(table, np.zeros(50), random=10, ranked=0, seed=0)["request_id"].tolist() == first[4:]
+
+
+def test_an_image_labelled_as_ranked_stays_in_the_random_list_where_it_was_drawn() -> None:
+    table = rows(10)
+    table[["label", "label_origin"]] = ["a", "ranked"]
+    lists = label_requests(table, np.zeros(10), random=10, ranked=10, seed=0)
+    assert lists["origin"].value_counts().to_dict() == {"random": 10}
+
+
+def test_principal_axes_are_those_of_the_singular_value_decomposition() -> None:
+    rng = np.random.default_rng(5)
+    x = rng.normal(size=(60, 5)) * [5, 3, 1, 1, 1]
+    flat, share = principal_axes(x)
+    values = np.linalg.svd(x - x.mean(axis=0), compute_uv=False)
+    np.testing.assert_allclose(np.linalg.norm(flat, axis=0), values[:2])
+    np.testing.assert_allclose(share, values[:2] ** 2 / np.sum(values**2))
+    assert principal_axes(x[:, :1])[0].shape == (60, 2)

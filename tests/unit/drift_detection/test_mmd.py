@@ -1,0 +1,145 @@
+"""Kernel MMD with permutations, against loops."""
+
+from itertools import combinations
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from components.drift_detection import mmd
+from components.drift_detection.mmd import mean_kernel, median_gamma, mmd_test
+
+
+def brute_force(x: np.ndarray, y: np.ndarray, gamma: float) -> float:
+    """The unbiased estimate, pair by pair."""
+
+    def kernel(a: np.ndarray, b: np.ndarray) -> float:
+        return float(np.exp(-gamma * np.sum((a - b) ** 2)))
+
+    def within(rows: np.ndarray) -> float:
+        return float(np.mean([kernel(a, b) for a, b in combinations(rows, 2)]))
+
+    return within(x) + within(y) - 2 * float(np.mean([kernel(a, b) for a in x for b in y]))
+
+
+@pytest.mark.parametrize(("n", "m"), [(2, 2), (2, 9), (9, 2), (25, 40)])
+def test_the_statistic_is_that_of_a_loop_over_pairs(n: int, m: int) -> None:
+    rng = np.random.default_rng([n, m])
+    x, y = rng.normal(size=(n, 4)), rng.normal(size=(m, 4)) + 0.5
+    result = mmd_test(x, y, permutations=99, rng=rng)
+    assert result.mmd2 == pytest.approx(brute_force(x, y, result.gamma), abs=2e-6)
+
+
+def test_the_bandwidth_is_the_median_heuristic() -> None:
+    x = np.random.default_rng(0).normal(size=(41, 3)).astype(np.float32)
+    distances = [float(np.sum((a - b) ** 2)) for a, b in combinations(x, 2)]
+    assert median_gamma(x, np.random.default_rng(0)) == pytest.approx(1 / np.median(distances), rel=1e-5)
+
+
+def test_strips_and_chunks_do_not_change_the_result(monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(1)
+    x, y = rng.normal(size=(700, 8)), rng.normal(size=(90, 8)) + 0.2
+    whole = mmd_test(x, y, permutations=300, rng=np.random.default_rng(7))
+    monkeypatch.setattr(mmd, "PERMUTATIONS", 64)
+    pieces = mmd_test(x, y, permutations=300, rng=np.random.default_rng(7))
+    assert pieces.p_value == whole.p_value
+    assert pieces.mmd2 == pytest.approx(whole.mmd2, rel=1e-4)
+
+
+def test_the_p_value_tends_to_that_of_all_splits() -> None:
+    rng = np.random.default_rng(2)
+    x, y = rng.normal(size=(6, 2)), rng.normal(size=(4, 2)) + 1
+    result = mmd_test(x, y, permutations=9_999, rng=rng)
+    pooled = np.concatenate([x, y])
+    values = []
+    for first in combinations(range(10), 6):
+        rest = np.setdiff1d(np.arange(10), first)
+        values.append(brute_force(pooled[list(first)], pooled[rest], result.gamma))
+    exact = np.mean(np.array(values) >= values[0] - 1e-9)
+    assert result.p_value == pytest.approx(exact, abs=4 * np.sqrt(exact * (1 - exact) / 9_999) + 2e-4)
+
+
+def test_with_two_rows_a_side_swapping_the_sides_counts_as_equal() -> None:
+    x, y = np.array([[0.0], [0.1]]), np.array([[5.0], [5.1]])
+    # Two of the six splits separate the pairs, the observed one and its mirror image: p is near 1/3, never near 1/6.
+    assert mmd_test(x, y, permutations=4_999, rng=np.random.default_rng(3)).p_value == pytest.approx(1 / 3, abs=0.03)
+
+
+def test_identical_samples_do_not_alarm() -> None:
+    x = np.random.default_rng(4).normal(size=(120, 5))
+    result = mmd_test(x, x.copy(), permutations=499, rng=np.random.default_rng(4))
+    assert result.p_value > 0.9
+    assert result.mmd2 < 0
+
+
+def test_equal_rows_everywhere_have_p_one() -> None:
+    same = np.full((40, 3), 2.5)
+    result = mmd_test(same, same[:10], permutations=99, rng=np.random.default_rng(5))
+    assert result.p_value == 1
+    assert result.mmd2 == pytest.approx(0, abs=1e-6)
+
+
+def test_more_than_half_equal_rows_still_have_a_bandwidth() -> None:
+    rng = np.random.default_rng(6)
+    x = np.where(rng.random((100, 1)) < 0.1, 1.0, 0.0)
+    y = np.where(rng.random((60, 1)) < 0.7, 1.0, 0.0)
+    assert mmd_test(x, y, permutations=999, rng=rng).p_value == 0.001
+
+
+@pytest.mark.parametrize("size", [65_504.0, 1e12, 1e30])
+def test_one_huge_outlier_neither_alarms_nor_hides_a_shift(size: float) -> None:
+    rng = np.random.default_rng(7)
+    x, y = rng.normal(size=(200, 6)), rng.normal(size=(80, 6))
+    y[0, 0] = size
+    assert mmd_test(x, y, permutations=499, rng=rng).p_value > 0.05
+    assert mmd_test(x, y + 1, permutations=499, rng=rng).p_value == 0.002
+
+
+def test_swapped_samples_give_the_same_statistic_and_nearly_the_same_p_value() -> None:
+    rng = np.random.default_rng(8)
+    x, y = rng.normal(size=(150, 4)), rng.normal(size=(60, 4)) + 0.15
+    one, other = (mmd_test(*pair, permutations=4_999, rng=np.random.default_rng(0)) for pair in ((x, y), (y, x)))
+    assert one.mmd2 == pytest.approx(other.mmd2, abs=1e-6)
+    assert one.p_value == pytest.approx(other.p_value, abs=0.03)
+
+
+def test_the_same_seed_gives_the_same_p_value_and_another_seed_a_near_one() -> None:
+    rng = np.random.default_rng(9)
+    x, y = rng.normal(size=(100, 4)), rng.normal(size=(50, 4)) + 0.1
+    p_values = [mmd_test(x, y, permutations=4_999, rng=np.random.default_rng(seed)).p_value for seed in (1, 1, 2)]
+    assert p_values[0] == p_values[1]
+    assert p_values[0] == pytest.approx(p_values[2], abs=0.03)
+
+
+@pytest.mark.parametrize(("side", "value"), [("reference", np.nan), ("window", np.inf)])
+def test_a_number_that_is_not_finite_is_refused_saying_where(side: str, value: float) -> None:
+    samples = {"reference": np.zeros((5, 3)), "window": np.zeros((4, 3))}
+    samples[side][3, 2] = value
+    with pytest.raises(ValueError, match=f"{side}: {value} at row 3, column 2"):
+        mmd_test(samples["reference"], samples["window"], permutations=99, rng=np.random.default_rng(0))
+
+
+def test_mean_kernel_is_the_mean_of_a_loop() -> None:
+    rng = np.random.default_rng(10)
+    x, y = rng.normal(size=(7, 3)).astype(np.float32), rng.normal(size=(11, 3)).astype(np.float32)
+    expected = [np.mean([np.exp(-0.3 * np.sum((a - b) ** 2)) for b in y]) for a in x]
+    np.testing.assert_allclose(mean_kernel(x, y, 0.3), expected, rtol=1e-5)
+
+
+def test_level_on_heavy_tailed_clean_data() -> None:
+    rng = np.random.default_rng(11)
+    p_values = np.array(
+        [mmd_test(rng.standard_t(3, (120, 5)), rng.standard_t(3, (40, 5)), permutations=199, rng=rng).p_value for _ in range(400)]
+    )
+    assert np.sum(p_values <= 0.05) <= stats.binom.ppf(0.999, 400, 0.05)
+    # Exact at every level: clean p-values are uniform on 1/200 ... 1.
+    assert stats.kstest(p_values - rng.uniform(0, 1 / 200, 400), "uniform").pvalue > 0.001
+
+
+def test_power_against_a_change_of_shape_that_leaves_means_and_variances() -> None:
+    rng = np.random.default_rng(12)
+    found = 0
+    for _ in range(20):
+        bimodal = rng.choice([-1, 1], (250, 2)) * 0.95 + rng.normal(size=(250, 2)) * np.sqrt(1 - 0.95**2)
+        found += mmd_test(rng.normal(size=(800, 2)), bimodal, permutations=199, rng=rng).p_value <= 0.025
+    assert found >= 19

@@ -1,0 +1,103 @@
+"""The verdict table, exhaustively."""
+
+from dataclasses import replace
+from itertools import product
+
+import pytest
+
+from components.drift_detection.harm import Drop
+from components.drift_detection.policy import Situation, decide
+from driftloop.settings import DriftSettings
+
+SETTINGS = DriftSettings()
+HARMFUL = Drop(0.10, 0.04, 0.16, 150)
+HARMLESS = Drop(0.01, -0.02, 0.04, 300)
+OPEN = Drop(0.04, -0.01, 0.09, 150)
+FEW_AND_BAD = Drop(0.30, 0.20, 0.40, 99)
+DROPS = {"none": None, "harmful": HARMFUL, "harmless": HARMLESS, "open": OPEN, "few": FEW_AND_BAD}
+CONFIRMED = Situation(judged=3, drifted=2, confirmed=True)
+
+
+def expected_verdict(drop: str, age: float | None, retrainings: int, suggest_only: bool) -> str:
+    if drop == "harmful":
+        free = (age is None or age >= 1) and retrainings < 4 and not suggest_only
+        return "retrain" if free else "alert"
+    return {"harmless": "alert", "none": "needs_labels", "open": "needs_labels", "few": "needs_labels"}[drop]
+
+
+@pytest.mark.parametrize(
+    ("drop", "age", "retrainings", "suggest_only"), list(product(DROPS, [None, 0.5, 1.0, 9.0], [0, 3, 4], [False, True]))
+)
+def test_confirmed_drift(drop: str, age: float | None, retrainings: int, suggest_only: bool) -> None:
+    situation = replace(CONFIRMED, drop=DROPS[drop], days_since_decision=age, recent_retrainings=retrainings)
+    verdict = decide(situation, DriftSettings(suggest_only=suggest_only))
+    assert verdict.name == expected_verdict(drop, age, retrainings, suggest_only)
+    assert verdict.reason.endswith(".")
+    assert "\n" not in verdict.reason
+
+
+@pytest.mark.parametrize(("judged", "drifted", "estimate"), list(product([0, 1, 5], [0, 1], [None, 0.0, 0.09, 0.1, 0.5])))
+def test_unconfirmed_drift(judged: int, drifted: int, estimate: float | None) -> None:
+    drifted = min(drifted, judged)
+    situation = Situation(judged=judged, drifted=drifted, confirmed=False, label_free_drop=estimate, drop=None)
+    escalates = drifted > 0 and estimate is not None and estimate >= 0.1
+    assert decide(situation, SETTINGS).name == ("needs_labels" if escalates else "stable")
+
+
+def test_the_label_free_estimate_never_calms() -> None:
+    for drop in DROPS.values():
+        plain = decide(replace(CONFIRMED, drop=drop), SETTINGS)
+        assert decide(replace(CONFIRMED, drop=drop, label_free_drop=-0.05), SETTINGS) == plain
+
+
+@pytest.mark.parametrize(
+    ("drop", "name"),
+    [
+        (Drop(0.03, 0.001, 0.06, 100), "retrain"),
+        (Drop(0.0299, 0.001, 0.06, 100), "needs_labels"),
+        (Drop(0.03, 0.0, 0.06, 100), "needs_labels"),
+        (Drop(0.03, 0.001, 0.06, 99), "needs_labels"),
+        (Drop(0.0, -0.05, 0.05, 100), "needs_labels"),
+        (Drop(0.0, -0.05, 0.0499, 100), "alert"),
+        (Drop(0.04, 0.03, 0.049, 9000), "retrain"),
+    ],
+)
+def test_thresholds_hold_to_the_digit(drop: Drop, name: str) -> None:
+    assert decide(replace(CONFIRMED, drop=drop), SETTINGS).name == name
+
+
+def test_thresholds_are_settings() -> None:
+    settings = DriftSettings(minimum_labels=200, retrain_drop=0.2, harmless_drop=0.2, cooldown_days=0, retrainings_per_30_days=0)
+    assert decide(replace(CONFIRMED, drop=HARMFUL), settings).name == "alert"
+    assert decide(replace(CONFIRMED, drop=Drop(0.25, 0.2, 0.3, 199)), settings).name == "needs_labels"
+    assert decide(replace(CONFIRMED, drop=Drop(0.25, 0.2, 0.3, 200)), settings).reason.endswith("0 retrainings in 30 days is spent.")
+
+
+@pytest.mark.parametrize(
+    ("situation", "says"),
+    [
+        (Situation(judged=0, drifted=0, confirmed=False), "no new requests"),
+        (
+            Situation(judged=0, drifted=0, confirmed=False, waiting=30, waiting_groups=20, minimum=50),
+            "30 requests of 20 distinct groups wait",
+        ),
+        (Situation(judged=1, drifted=0, confirmed=False), "The window fits"),
+        (Situation(judged=4, drifted=0, confirmed=False), "All 4 windows fit"),
+        (Situation(judged=4, drifted=1, confirmed=False), "1 of 4 windows drifted, not confirmed"),
+        (replace(CONFIRMED, drop=None), "0 of at least 100 random labels"),
+        (replace(CONFIRMED, drop=FEW_AND_BAD), "99 of at least 100 random labels"),
+        (replace(CONFIRMED, drop=OPEN, labels_to_decide=400), "about 400 random labels in all would decide"),
+        (replace(CONFIRMED, drop=HARMLESS), "harmless"),
+        (replace(CONFIRMED, drop=HARMFUL), "accuracy fell by 10.0 points, at least 4.0 points"),
+        (replace(CONFIRMED, drop=HARMFUL, days_since_decision=0.25), "0.2 days old and the cooldown lasts 1"),
+        (replace(CONFIRMED, drop=HARMFUL, recent_retrainings=4), "budget of 4 retrainings in 30 days is spent"),
+    ],
+)
+def test_the_reason_says_what_decided(situation: Situation, says: str) -> None:
+    assert says in decide(situation, SETTINGS).reason
+
+
+def test_copies_of_few_images_are_an_alert_unless_drift_says_more() -> None:
+    stuck = Situation(judged=0, drifted=0, confirmed=False, waiting=500, waiting_groups=1, minimum=50, stuck=True)
+    assert decide(stuck, SETTINGS).name == "alert"
+    assert decide(replace(CONFIRMED, stuck=True), SETTINGS).name == "needs_labels"

@@ -1,0 +1,241 @@
+"""The whole step on real files: what the log holds on one side, the verdict and its evidence on the other."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from components.drift_detection.step import run
+from driftloop.errors import InputError, SettingError
+from tests.unit.drift_detection.small_world import Production, regime, write_champion
+
+DRIFT = "blur+noise:0.8"
+CONFIG: dict[str, Any] = {"window_size": 60, "minimum_window": 20}
+
+
+class Metrics(dict):
+    """Collects what the step logs."""
+
+    def log_metric(self, metric: str, value: float) -> None:
+        self[metric] = value
+
+
+@pytest.fixture(scope="module")
+def champion(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    rng = np.random.default_rng(1)
+    return write_champion(tmp_path_factory.mktemp("champion"), [regime("reference", 240, rng)])
+
+
+@pytest.fixture
+def production() -> Production:
+    return Production(np.random.default_rng(2))
+
+
+def watch(production: Production, champion: Path, directory: Path, **config: Any) -> dict[str, Any]:
+    """Run the step on what production holds now; its facts, with the verdict it returned."""
+    here = directory / f"watch-{len(production.records)}-{production.now:%d%H%M}"
+    window = production.watch(here / "window")
+    verdict = run(
+        str(window),
+        str(champion),
+        str(here / "evidence"),
+        str(here / "report" / "drift.html"),
+        alpha=0.05,
+        config=CONFIG | config,
+        metrics=Metrics(),
+    )
+    facts = json.loads((here / "evidence" / "facts.json").read_text())["drift_detection"]
+    assert facts["verdict"] == verdict
+    assert "<h1>Drift report</h1>" in (here / "report" / "drift.html").read_text()
+    return facts | {"directory": here / "evidence"}
+
+
+def test_clean_windows_are_stable(production: Production, champion: Path, tmp_path: Path) -> None:
+    production.serve(300)
+    facts = watch(production, champion, tmp_path)
+    assert (facts["verdict"], facts["confirmed"]) == ("stable", False)
+    assert len(facts["windows"]) == 5
+
+
+def test_no_requests_at_all_are_stable_with_a_reason(production: Production, champion: Path, tmp_path: Path) -> None:
+    facts = watch(production, champion, tmp_path)
+    assert facts["verdict"] == "stable"
+    assert facts["reason"] == "There are no new requests to judge."
+    assert facts["p_values"] == {"statistics": None, "embedding": None}
+
+
+def test_confirmed_drift_without_labels_needs_labels_and_says_which(production: Production, champion: Path, tmp_path: Path) -> None:
+    production.serve(60)
+    production.serve(180, DRIFT)
+    facts = watch(production, champion, tmp_path, random_requests=50, ranked_requests=20)
+    assert facts["verdict"] == "needs_labels"
+    assert [window["drifted"] for window in facts["windows"]][1:] == [True, True, True]
+    requests = pd.read_csv(facts["directory"] / "label_requests.csv")
+    assert requests["origin"].value_counts().to_dict() == {"random": 50, "ranked": 20}
+    covered = pd.read_parquet(facts["directory"] / "windows.parquet")
+    assert set(requests["request_id"]) <= set(covered.loc[covered["confirmed"], "request_id"])
+
+
+def test_harmful_confirmed_drift_is_retrained_for(production: Production, champion: Path, tmp_path: Path) -> None:
+    production.serve(60)
+    production.serve(180, DRIFT, labels=150, flip=0.3)
+    facts = watch(production, champion, tmp_path)
+    assert facts["verdict"] == "retrain"
+    assert facts["drop"]["n"] == 150
+    assert facts["drop"]["value"] >= 0.03
+    assert facts["drop"]["low"] > 0
+
+
+def test_harmless_confirmed_drift_is_an_alert(production: Production, champion: Path, tmp_path: Path) -> None:
+    production.serve(360, "brightness:0.5", labels=360)
+    facts = watch(production, champion, tmp_path)
+    assert facts["verdict"] == "alert"
+    assert facts["drop"]["high"] < 0.05
+
+
+def test_only_random_labels_of_the_confirmed_windows_judge_harm(production: Production, champion: Path, tmp_path: Path) -> None:
+    production.serve(120, labels=120)
+    production.serve(180, DRIFT, labels=130, flip=0.3)
+    production.tables[-1].loc[100:, "label_origin"] = "ranked"
+    assert watch(production, champion, tmp_path)["drop"]["n"] == 100
+
+
+def test_one_drifted_window_is_not_confirmed_and_the_next_one_confirms_it(production: Production, champion: Path, tmp_path: Path) -> None:
+    production.serve(60, DRIFT)
+    first = watch(production, champion, tmp_path, label_free_drop=1.0)
+    assert (first["verdict"], first["confirmed"]) == ("stable", False)
+    production.commit(first)
+    production.serve(60, DRIFT)
+    second = watch(production, champion, tmp_path)
+    assert (second["verdict"], second["confirmed"]) == ("needs_labels", True)
+    assert len(second["windows"]) == 1
+    covered = pd.read_parquet(second["directory"] / "windows.parquet")
+    assert covered.groupby("window")["confirmed"].all().to_dict() == {-1: True, 0: True}
+
+
+def test_labels_that_come_late_turn_needs_labels_into_retrain_without_new_requests(
+    production: Production, champion: Path, tmp_path: Path
+) -> None:
+    production.serve(180, DRIFT)
+    production.commit(watch(production, champion, tmp_path))
+    rows = production.tables[0]
+    rows["label"], rows["label_origin"] = np.where(rows.index % 3 == 0, "PNEUMONIA", "NORMAL"), "random"
+    facts = watch(production, champion, tmp_path)
+    assert (facts["verdict"], facts["windows"]) == ("retrain", [])
+
+
+def test_what_was_decided_on_is_settled(production: Production, champion: Path, tmp_path: Path) -> None:
+    production.serve(180, DRIFT, labels=150, flip=0.3)
+    production.commit(watch(production, champion, tmp_path), decision="reject")
+    assert watch(production, champion, tmp_path)["verdict"] == "stable"
+    production.serve(120, DRIFT)
+    facts = watch(production, champion, tmp_path)
+    assert facts["verdict"] == "alert"
+    assert "cooldown" in facts["reason"]
+
+
+def test_small_windows_wait_and_are_judged_with_the_rows_that_follow(production: Production, champion: Path, tmp_path: Path) -> None:
+    production.serve(15, DRIFT)
+    first = watch(production, champion, tmp_path)
+    assert (first["verdict"], first["windows"], first["waiting"]) == ("stable", [], 15)
+    production.commit(first)
+    production.serve(45, DRIFT)
+    second = watch(production, champion, tmp_path)
+    assert [window["rows"] for window in second["windows"]] == [60]
+
+
+def test_rows_of_another_version_and_failed_requests_are_not_judged(production: Production, champion: Path, tmp_path: Path) -> None:
+    production.serve(120)
+    production.serve(120, DRIFT)
+    production.tables[1].loc[:59, "model_version"] = "0"
+    production.tables[1].loc[60:, "status"] = "error"
+    facts = watch(production, champion, tmp_path)
+    assert (facts["verdict"], len(facts["windows"])) == ("stable", 2)
+
+
+def test_many_images_of_a_patient_count_once(production: Production, champion: Path, tmp_path: Path) -> None:
+    production.serve(120, groups=[f"p{index // 6}" for index in range(120)])
+    facts = watch(production, champion, tmp_path)
+    assert len(facts["windows"]) == 1
+    assert json.loads((facts["directory"] / "drift_report.json").read_text())["details"]["windows"][0]["images"] == 20
+
+
+def test_copies_of_one_image_are_an_alert(production: Production, champion: Path, tmp_path: Path) -> None:
+    production.serve(150)
+    production.tables[0]["image_sha256"] = "a" * 64
+    facts = watch(production, champion, tmp_path)
+    assert facts["verdict"] == "alert"
+    assert "copies" in facts["reason"]
+
+
+def test_a_drift_that_a_champion_was_retrained_for_is_stable_and_mixtures_too(
+    production: Production, champion: Path, tmp_path: Path
+) -> None:
+    rng = np.random.default_rng(3)
+    retrained = write_champion(tmp_path / "retrained", [regime("reference", 240, rng), regime("regime-1", 240, rng, DRIFT)])
+    production.serve(120, DRIFT)
+    production.serve(120)
+    for _ in range(4):
+        production.serve(15)
+        production.serve(15, DRIFT)
+    assert watch(production, champion, tmp_path)["confirmed"]
+    facts = watch(production, retrained, tmp_path / "again")
+    assert facts["verdict"] == "stable"
+    assert not any(window["drifted"] for window in facts["windows"])
+
+
+def test_a_new_drift_is_found_in_spite_of_an_accepted_regime(production: Production, tmp_path: Path) -> None:
+    rng = np.random.default_rng(4)
+    retrained = write_champion(tmp_path / "retrained", [regime("reference", 240, rng), regime("regime-1", 240, rng, DRIFT)])
+    production.serve(180, "brightness:0.8")
+    assert watch(production, retrained, tmp_path)["confirmed"]
+
+
+def test_a_second_run_gives_the_same_evidence(production: Production, champion: Path, tmp_path: Path) -> None:
+    production.serve(60)
+    production.serve(120, DRIFT, labels=40)
+    one, two = (watch(production, champion, tmp_path / name)["directory"] for name in "ab")
+    for name in ("drift_report.json", "label_requests.csv", "facts.json"):
+        assert (one / name).read_bytes() == (two / name).read_bytes()
+
+
+def test_the_report_states_level_budget_and_share_of_the_window(production: Production, champion: Path, tmp_path: Path) -> None:
+    production.serve(120)
+    facts = watch(production, champion, tmp_path, windows_per_90_days=2160)
+    report = json.loads((facts["directory"] / "drift_report.json").read_text())
+    assert facts["alpha"] == pytest.approx(0.0152, abs=1e-4)
+    assert facts["permutations"] == 2999
+    assert report["details"]["windows"][0]["n/(n+m)"] == pytest.approx(60 / 300)
+    assert "day to day" in report["details"]["budget_caveat"]
+
+
+def test_a_number_that_is_not_finite_is_one_clear_line(production: Production, champion: Path, tmp_path: Path) -> None:
+    production.serve(60)
+    production.tables[0].at[7, "embedding"] = np.full(13, np.nan, "<f2").tobytes()
+    with pytest.raises(InputError, match="request r000007: embedding holds a number that is not finite"):
+        watch(production, champion, tmp_path)
+
+
+def test_vectors_of_another_model_are_one_clear_line(production: Production, champion: Path, tmp_path: Path) -> None:
+    production.serve(60)
+    production.tables[0]["embedding"] = [np.zeros(9, "<f2").tobytes()] * 60
+    with pytest.raises(InputError, match="embedding of 9 numbers, the champion's reference has 13"):
+        watch(production, champion, tmp_path)
+
+
+def test_a_champion_without_a_reference_is_one_clear_line(production: Production, tmp_path: Path) -> None:
+    rng = np.random.default_rng(5)
+    bare = write_champion(tmp_path / "bare", [regime("reference", 20, rng)])
+    (bare / "reference.npz").unlink()
+    with pytest.raises(InputError, match="no drift reference"):
+        watch(production, bare, tmp_path)
+
+
+@pytest.mark.parametrize("alpha", [0.0, 1.0, -0.1])
+def test_an_impossible_alpha_is_one_clear_line(production: Production, champion: Path, tmp_path: Path, alpha: float) -> None:
+    window = production.watch(tmp_path / "window")
+    with pytest.raises(SettingError, match="drift_alpha"):
+        run(str(window), str(champion), str(tmp_path / "e"), str(tmp_path / "r.html"), alpha=alpha, config={}, metrics=Metrics())

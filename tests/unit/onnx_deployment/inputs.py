@@ -1,0 +1,120 @@
+"""Small real inputs for theme 4: a dataset in a local store, and a network trained on it for a few seconds."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+
+from driftloop import bundle, facts
+from driftloop.dataset import Description, write_dataset, write_description
+from driftloop.store import open_store
+from driftloop.training import architectures
+from driftloop.training.pixels import normalise, to_tensor
+from driftloop.training.weights import save_weights
+
+SIDE = 32
+MEAN, STD = 0.5, 0.25
+NAMES = [f"class {index}" for index in range(12)]
+
+
+class MetricsFile:
+    """Collects metrics as KFP's artifact does."""
+
+    def __init__(self) -> None:
+        self.values: dict[str, float] = {}
+
+    def log_metric(self, metric: str, value: float) -> None:
+        self.values[metric] = value
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """Directories of a dataset artifact and of a trained bundle."""
+
+    dataset: Path
+    model: Path
+    description: Description
+
+
+def draw(count: int, *, channels: int, classes: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Images with stripes: the class sets how many; noisy enough that not every one is classified right."""
+    rng = np.random.default_rng(seed)
+    labels = rng.integers(0, classes, count)
+    phase = rng.uniform(0, 2 * np.pi, (count, 1, 1, 1))
+    wave = np.sin(np.arange(SIDE)[None, None, :, None] * (0.3 + 0.35 * labels[:, None, None, None]) + phase)
+    noise = rng.normal(0, 45, (count, SIDE, SIDE, channels))
+    return np.clip(128 + 40 * wave + noise, 0, 255).astype(np.uint8), labels.astype(np.int64)
+
+
+def samples(split: str, count: int) -> pd.DataFrame:
+    return pd.DataFrame(
+        {
+            "path": [f"{split}/{index}.png" for index in range(count)],
+            "group": [f"{split} patient {index}" for index in range(count)],
+            "sha256": [f"{index:064x}" for index in range(count)],
+            "width": SIDE,
+            "height": SIDE,
+        }
+    )
+
+
+def write_inputs(
+    root: Path,
+    counts: dict[str, int],
+    *,
+    architecture: str = architectures.RESIDUAL,
+    channels: int = 1,
+    classes: int = 2,
+    steps: int = 25,
+    seed: int = 0,
+) -> Inputs:
+    """Write a dataset with `counts` images by split (regime-* without labels) and a bundle trained for `steps` batches."""
+    parts = {}
+    for number, (split, count) in enumerate(counts.items()):
+        images, labels = draw(count, channels=channels, classes=classes, seed=100 * seed + number)
+        parts[split] = (images, np.full(count, -1) if split.startswith("regime") else labels, samples(split, count))
+    description = write_dataset(open_store(str(root / "store")), parts, classes=NAMES[:classes], source="stripes")
+    write_description(root / "dataset", description)
+    facts.write(root / "dataset", "data_analysis", {"source": "stripes"})
+    train(root / "model", parts["train"][:2], architecture, channels, classes, steps, description.manifest_hash)
+    return Inputs(root / "dataset", root / "model", description)
+
+
+def train(
+    directory: Path, cases: tuple[np.ndarray, np.ndarray], architecture: str, channels: int, classes: int, steps: int, dataset: str
+) -> None:
+    torch.manual_seed(0)
+    network = architectures.build(architecture, channels=channels, classes=classes)
+    optimizer = torch.optim.Adam(network.parameters(), 2e-3)
+    inputs = normalise(to_tensor(cases[0]), torch.full((channels,), MEAN), torch.full((channels,), STD))
+    targets = torch.from_numpy(cases[1])
+    for step in range(steps):
+        rows = torch.arange(32).add(32 * step) % len(targets)
+        loss = torch.nn.functional.cross_entropy(network(inputs[rows]), targets[rows])
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    save_weights(network, directory)
+    (directory / bundle.CARD).write_text(
+        "# Model card\n\n## Intended use\n\nStripes.\n\n## Deployment\n\nof the parent\n\n## Limits\n\nMany.\n"
+    )
+    facts.write(directory, "model_optimization", {"accuracy": None})
+    bundle.write_model(
+        directory,
+        bundle.ModelDescription(
+            architecture=architecture,
+            classes=NAMES[:classes],
+            image_size=SIDE,
+            channels=channels,
+            mean=[MEAN] * channels,
+            std=[STD] * channels,
+            dataset=dataset,
+            seed=0,
+            training={"steps": steps},
+            metrics={},
+            libraries={"numpy": np.__version__},
+        ),
+    )
+    bundle.seal(directory)

@@ -1,0 +1,77 @@
+"""The benchmark: same work, equal turns, ratios of medians."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from components.onnx_deployment.benchmark import (
+    benchmark_model,
+    benchmark_onnx,
+    compare_latencies,
+    latency,
+    speedups,
+    time_in_turns,
+    torch_threads,
+)
+from tests.unit.inference.graphs import SIDE, save_graph
+
+IMAGES = np.random.default_rng(0).integers(0, 256, (5, SIDE, SIDE, 1), dtype=np.uint8)
+
+
+class Mean(nn.Module):
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        return images.float().mean((1, 2))
+
+
+@pytest.fixture
+def graph(tmp_path: Path) -> Path:
+    save_graph(tmp_path / "model.onnx", classes=2, channels=1)
+    return tmp_path / "model.onnx"
+
+
+def test_contenders_take_turns_in_equal_numbers() -> None:
+    calls: list[str] = []
+    taken = time_in_turns({"a": lambda: calls.append("a"), "b": lambda: calls.append("b")}, seconds=0.0)
+    assert len(taken["a"]) == len(taken["b"]) >= 15
+    assert calls.count("a") == calls.count("b")
+    blocks = "".join(calls[6:])
+    assert "a" * 13 not in blocks
+    assert "b" * 13 not in blocks
+
+
+def test_percentiles_equal_numpy_s_in_milliseconds() -> None:
+    seconds = np.random.default_rng(0).gamma(2, 0.001, 500)
+    found = latency(seconds, batch=32, threads=1)
+    assert found.p50_ms == pytest.approx(np.median(seconds) * 1000)
+    assert found.p99_ms == pytest.approx(np.quantile(seconds, 0.99) * 1000)
+    assert found.images_per_second == pytest.approx(32 / np.median(seconds))
+    assert found.runs == 500
+
+
+def test_a_model_and_a_graph_can_be_timed_alone(graph: Path) -> None:
+    for found in (benchmark_model(Mean(), IMAGES, seconds=0.0), benchmark_onnx(graph, IMAGES, seconds=0.0)):
+        assert found.batch == 5
+        assert 0 < found.p50_ms <= found.p95_ms <= found.p99_ms
+
+
+def test_rows_compare_with_pytorch_at_both_batch_sizes(graph: Path) -> None:
+    rows = compare_latencies(Mean(), {"model.onnx": graph}, IMAGES, seconds=0.0)
+    assert [(row["variant"], row["batch"], row["threads"]) for row in rows] == [
+        ("pytorch", 1, 1),
+        ("model.onnx", 1, 1),
+        ("pytorch", 32, 1),
+        ("model.onnx", 32, 1),
+    ]
+    assert rows[0]["speedup"] == rows[2]["speedup"] == 1
+    assert rows[1]["speedup"] == pytest.approx(rows[0]["p50_ms"] / rows[1]["p50_ms"])
+    assert speedups(rows, {"model.onnx": "onnx_fp32"}) == {"onnx_fp32": rows[1]["speedup"]}
+
+
+def test_pytorch_s_threads_are_given_back() -> None:
+    before = torch.get_num_threads()
+    with pytest.raises(RuntimeError, match="stop"), torch_threads(before + 1):
+        raise RuntimeError("stop")
+    assert torch.get_num_threads() == before

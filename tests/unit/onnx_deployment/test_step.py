@@ -1,0 +1,163 @@
+"""The whole step on small real data: what the candidate holds, and what decided what is served."""
+
+import json
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pytest
+
+from components.onnx_deployment.step import run
+from driftloop import bundle, facts
+from driftloop.dataset import open_split
+from driftloop.errors import InputError, IntegrityError, SettingError
+from driftloop.evaluation.intervals import Proportion
+from driftloop.inference.reference import read_reference
+from driftloop.inference.served import ServedModel
+from driftloop.inference.statistics import image_statistics
+from tests.unit.onnx_deployment.inputs import Inputs, MetricsFile, write_inputs
+
+QUICK = {"benchmark_seconds": 0.1, "calibration_images": 32.0}
+
+
+class Deployed(NamedTuple):
+    inputs: Inputs
+    candidate: Path
+    report: Path
+    metrics: dict[str, float]
+
+    @property
+    def facts(self) -> dict:
+        return facts.read(self.candidate)["onnx_deployment"]
+
+
+def deploy(root: Path, inputs: Inputs, **config: object) -> Deployed:
+    metrics = MetricsFile()
+    run(inputs.dataset, inputs.model, root / "candidate", root / "report" / "index.html", config=QUICK | config, metrics=metrics)
+    return Deployed(inputs, root / "candidate", root / "report" / "index.html", metrics.values)
+
+
+@pytest.fixture(scope="module")
+def grey(tmp_path_factory: pytest.TempPathFactory) -> Deployed:
+    """A residual net retrained for a drift: drifted splits, and a second accepted regime."""
+    root = tmp_path_factory.mktemp("grey")
+    counts = {
+        "train": 320,
+        "drifted_train": 40,
+        "val": 150,
+        "drifted_val": 30,
+        "test": 200,
+        "reference": 400,
+        "regime-1": 60,
+        "regime-2": 50,
+    }
+    return deploy(root, write_inputs(root, counts, steps=40), int8_max_drop=0.05)
+
+
+@pytest.fixture(scope="module")
+def colour(tmp_path_factory: pytest.TempPathFactory) -> Deployed:
+    """A plain net of three classes in colour, with too few held-out images to show anything about INT8."""
+    root = tmp_path_factory.mktemp("colour")
+    counts = {"train": 96, "val": 20, "test": 40, "reference": 30}
+    return deploy(root, write_inputs(root, counts, architecture="plain_cnn", channels=3, classes=3, steps=10))
+
+
+def test_the_candidate_is_a_sealed_bundle_that_serves(grey: Deployed) -> None:
+    bundle.verify(grey.candidate)
+    names = {path.name for path in grey.candidate.iterdir()}
+    assert names == {
+        *("model.json", "model.pth", "model.onnx", "model.int8.onnx", "reference.npz"),
+        *("benchmark.json", "facts.json", "MODEL_CARD.md", "SHA256SUMS"),
+    }
+    model = ServedModel.open(grey.candidate)
+    split = open_split(grey.inputs.description, "test")
+    right = int((model.predict(split.images).labels == split.labels).sum())
+    assert model.description.metrics["served_accuracy"].value == pytest.approx(right / len(split))
+    assert right / len(split) > 0.7
+
+
+def test_int8_is_served_where_enough_images_show_that_it_loses_little(grey: Deployed) -> None:
+    assert grey.facts["served"] == bundle.ONNX_INT8
+    assert "on 580 held-out images" in grey.facts["served_reason"]
+
+
+def test_fp32_is_served_where_too_few_images_can_show_it_and_the_run_says_so(colour: Deployed) -> None:
+    assert colour.facts["served"] == bundle.ONNX_FP32
+    assert colour.facts["served_reason"].startswith("FP32 is served; INT8:")
+    assert ServedModel.open(colour.candidate).variant == bundle.ONNX_FP32
+    assert ServedModel.open(colour.candidate, variant=bundle.ONNX_INT8).predict(np.zeros((1, 32, 32, 3), np.uint8)).probabilities.shape == (
+        1,
+        3,
+    )
+    assert "users get the FP32 graph" in colour.report.read_text()
+
+
+def test_the_temperature_in_the_description_is_the_one_in_the_graph(grey: Deployed, colour: Deployed) -> None:
+    assert bundle.read_model(grey.candidate).temperature == grey.facts["temperature"]
+    assert colour.facts["temperature"] == 1.0
+    assert "at least 30" in colour.facts["calibration"]["note"]
+
+
+def test_facts_have_the_documented_keys_and_carry_those_of_the_steps_before(grey: Deployed) -> None:
+    everything = facts.read(grey.candidate)
+    assert {"data_analysis", "model_optimization", "onnx_deployment"} <= set(everything)
+    found = grey.facts
+    for name in ("accuracy_fp32", "accuracy_int8"):
+        assert Proportion(**found[name]).n == 200
+    assert set(found["int8_drop"]) == {"value", "low", "high"}
+    assert found["int8_drop"]["low"] <= found["int8_drop"]["value"] <= found["int8_drop"]["high"]
+    assert found["int8_drop"]["value"] == pytest.approx(found["accuracy_fp32"]["value"] - found["accuracy_int8"]["value"])
+    assert set(found["speedup"]) == {"onnx_fp32", "onnx_int8"}
+    assert set(found["sizes_mb"]) == {"model.pth", "model.onnx", "model.int8.onnx"}
+    assert found["provider"] == "CPUExecutionProvider"
+    assert found["parity"] < 1e-3
+    assert json.loads((grey.candidate / "benchmark.json").read_text())["rows"] == found["benchmark"]
+
+
+def test_every_accepted_regime_is_in_the_reference_in_the_log_s_types(grey: Deployed) -> None:
+    regimes = read_reference(grey.candidate / bundle.REFERENCE)
+    assert [(regime.name, len(regime)) for regime in regimes] == [("reference", 400), ("regime-1", 60), ("regime-2", 50)]
+    split = open_split(grey.inputs.description, "regime-1")
+    predictions = ServedModel.open(grey.candidate).predict(split.images)
+    np.testing.assert_array_equal(regimes[1].embedding, predictions.embedding)
+    np.testing.assert_array_equal(regimes[1].statistics, image_statistics(np.asarray(split.images)))
+    assert list(regimes[1].groups) == list(split.samples["group"])
+
+
+def test_the_model_card_keeps_its_text_and_replaces_its_deployment_section(grey: Deployed) -> None:
+    card = (grey.candidate / bundle.CARD).read_text()
+    assert card.count("## Deployment") == 1
+    assert "of the parent" not in card
+    assert "Stripes." in card
+    assert "## Limits" in card
+    assert "Served: `model.int8.onnx`" in card
+
+
+def test_metrics_and_report_show_the_figures(grey: Deployed) -> None:
+    assert grey.metrics["accuracy_int8"] == grey.facts["accuracy_int8"]["value"]
+    assert grey.metrics["speedup_onnx_int8"] == grey.facts["speedup"]["onnx_int8"]
+    page = grey.report.read_text()
+    assert page.startswith("<!doctype html>")
+    assert grey.facts["served_reason"] in page
+    assert "regime-2" in page
+
+
+def test_the_weights_are_the_trained_ones(grey: Deployed) -> None:
+    assert (grey.candidate / bundle.WEIGHTS).read_bytes() == (grey.inputs.model / bundle.WEIGHTS).read_bytes()
+
+
+def test_a_dataset_without_a_reference_is_refused(tmp_path: Path) -> None:
+    inputs = write_inputs(tmp_path, {"train": 32, "val": 40, "test": 20}, steps=1)
+    with pytest.raises(InputError, match=r"no images in split 'reference'; set data_config\.reference_share"):
+        deploy(tmp_path, inputs)
+
+
+def test_a_damaged_bundle_and_a_wrong_setting_are_refused_before_anything_is_made(tmp_path: Path) -> None:
+    inputs = write_inputs(tmp_path, {"train": 32, "val": 40, "test": 20, "reference": 20}, steps=1)
+    with pytest.raises(SettingError, match=r"deploy_config\.calibration"):
+        deploy(tmp_path, inputs, calibration="guess")
+    with open(inputs.model / bundle.WEIGHTS, "ab") as stream:
+        stream.write(b"\0")
+    with pytest.raises(IntegrityError, match="does not match its checksum"):
+        deploy(tmp_path, inputs)
+    assert not (tmp_path / "candidate").exists()

@@ -1,0 +1,101 @@
+"""Temperature scaling: recovers a known miscalibration, changes no prediction, and stays put where nothing can be known."""
+
+import numpy as np
+import pytest
+import torch
+from scipy.special import softmax
+
+from components.onnx_deployment.temperature import (
+    HIGHEST,
+    calibration_error,
+    fit_temperature,
+    negative_log_likelihood,
+    reliability,
+)
+from driftloop.errors import InputError
+
+
+def cases(n: int, *, true_temperature: float, classes: int = 3, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    """Logits whose labels were drawn from softmax(logits / true_temperature)."""
+    rng = np.random.default_rng(seed)
+    logits = rng.normal(0, 3, (n, classes))
+    probabilities = softmax(logits / true_temperature, axis=1)
+    return logits, (probabilities.cumsum(axis=1) > rng.uniform(size=(n, 1))).argmax(axis=1)
+
+
+@pytest.mark.parametrize("true_temperature", [0.5, 1.0, 2.0, 3.5])
+def test_a_known_temperature_is_recovered(true_temperature: float) -> None:
+    logits, labels = cases(5000, true_temperature=true_temperature)
+    fit = fit_temperature(logits, labels)
+    assert fit.temperature == pytest.approx(true_temperature, rel=0.07)
+    assert fit.nll_after <= fit.nll_before + 1e-9
+    assert fit.note == ""
+
+
+def test_the_fit_equals_pytorch_s_own_optimiser() -> None:
+    logits, labels = cases(400, true_temperature=1.7)
+    log_t = torch.zeros((), dtype=torch.float64, requires_grad=True)
+    optimizer = torch.optim.LBFGS([log_t], max_iter=200)
+
+    def closure() -> torch.Tensor:
+        optimizer.zero_grad()
+        loss = torch.nn.functional.cross_entropy(torch.from_numpy(logits) / log_t.exp(), torch.from_numpy(labels))
+        loss.backward()
+        return loss
+
+    optimizer.step(closure)
+    assert fit_temperature(logits, labels).temperature == pytest.approx(log_t.exp().item(), abs=2e-3)
+
+
+def test_overconfidence_is_reduced() -> None:
+    fit = fit_temperature(*cases(3000, true_temperature=3.0))
+    assert fit.ece_after < 0.03 < fit.ece_before
+
+
+def test_all_right_says_nothing_about_the_temperature() -> None:
+    logits, _ = cases(200, true_temperature=1.0)
+    fit = fit_temperature(logits, logits.argmax(axis=1))
+    assert fit.temperature == 1.0
+    assert "classified right" in fit.note
+
+
+def test_few_images_say_nothing_about_the_temperature() -> None:
+    fit = fit_temperature(*cases(29, true_temperature=3.0))
+    assert fit.temperature == 1.0
+    assert "at least 30" in fit.note
+
+
+def test_a_useless_model_ends_at_the_highest_temperature_and_says_so() -> None:
+    rng = np.random.default_rng(1)
+    fit = fit_temperature(rng.normal(0, 50, (500, 4)), rng.integers(0, 4, 500))
+    assert fit.temperature == pytest.approx(HIGHEST, rel=0.01)
+    assert "end of the range" in fit.note
+
+
+def test_outputs_that_are_not_finite_are_refused() -> None:
+    logits, labels = cases(50, true_temperature=1.0)
+    logits[3, 1] = np.nan
+    with pytest.raises(InputError, match="not finite: its training diverged"):
+        fit_temperature(logits, labels)
+
+
+def test_likelihood_and_calibration_error_equal_loops() -> None:
+    logits, labels = cases(103, true_temperature=2.0)
+    probabilities = softmax(logits, axis=1)
+    by_hand = -np.mean([np.log(row[label]) for row, label in zip(probabilities, labels, strict=True)])
+    assert negative_log_likelihood(logits, labels) == pytest.approx(by_hand)
+    ranked = sorted(range(103), key=lambda row: probabilities[row].max())
+    bins, start, error = [11, 11, 11] + [10] * 7, 0, 0.0
+    for size in bins:
+        part, start = ranked[start : start + size], start + size
+        confidence = np.mean([probabilities[row].max() for row in part])
+        right = np.mean([probabilities[row].argmax() == labels[row] for row in part])
+        error += abs(confidence - right) * size / 103
+    assert calibration_error(probabilities, labels) == pytest.approx(error)
+
+
+def test_reliability_takes_fewer_images_than_bins() -> None:
+    confidence, right, count = reliability(np.array([[0.9, 0.1], [0.3, 0.7]]), np.array([0, 0]))
+    assert list(confidence) == pytest.approx([0.7, 0.9])
+    assert list(right) == [0, 1]
+    assert list(count) == [1, 1]

@@ -1,0 +1,69 @@
+"""Which files are images of which class and split, told by their names."""
+
+import pytest
+
+from driftloop.errors import InputError
+from driftloop.sources.layout import SourceFile, arrange
+
+
+def names(*folders: str, count: int = 10, suffix: str = ".png") -> list[str]:
+    return [f"{folder}/{number}{suffix}" for folder in folders for number in range(count)]
+
+
+def summary(files: list[SourceFile]) -> set[tuple[str, str]]:
+    return {(file.split, file.label) for file in files}
+
+
+def test_plain_class_folders() -> None:
+    assert summary(arrange(names("cat", "dog"), "data")) == {("", "cat"), ("", "dog")}
+
+
+def test_split_folders_as_kaggle_has_them() -> None:
+    paths = names(*(f"{split}/{label}" for split in ("train", "val", "test") for label in ("NORMAL", "PNEUMONIA")), suffix=".jpeg")
+    assert summary(arrange(paths, "data")) == {(split, label) for split in ("train", "val", "test") for label in ("NORMAL", "PNEUMONIA")}
+
+
+def test_other_names_of_splits_in_any_case() -> None:
+    paths = names("Training/a", "Training/b", "VALID/a", "testing/b", "reference/a", "stream/b")
+    assert {split for split, _ in summary(arrange(paths, "data"))} == {"train", "val", "test", "reference", "stream"}
+
+
+def test_kaggles_zip_with_its_wrapper_its_copy_and_its_litter() -> None:
+    inner = names("chest_xray/train/a", "chest_xray/train/b", "chest_xray/test/a")
+    litter = [f"chest_xray/{path}" for path in inner] + [f"chest_xray/__MACOSX/{path}" for path in inner] + ["chest_xray/.DS_Store"]
+    files = arrange(inner + litter, "data")
+    assert [file.path for file in files] == sorted(inner)
+
+
+def test_all_suffixes_in_any_case_and_nothing_else() -> None:
+    suffixes = (".jpeg", ".jpg", ".PNG", ".bmp", ".tif", ".TIFF", ".webp")
+    paths = [f"{label}/{number}{suffix}" for label in "ab" for suffix in suffixes for number in range(2)]
+    assert len(arrange([*paths, "a/notes.txt", "a/.hidden.png", "b/model.onnx"], "data")) == len(paths)
+
+
+def test_images_in_deeper_folders_belong_to_their_class() -> None:
+    assert summary(arrange(names("cat/2024/may", "dog/2023"), "data")) == {("", "cat"), ("", "dog")}
+
+
+def test_the_order_is_that_of_paths() -> None:
+    paths = names("dog", "cat")
+    assert [file.path for file in arrange(paths[::-1], "data")] == sorted(paths)
+
+
+@pytest.mark.parametrize(
+    ("paths", "message"),
+    [
+        ([], r"data: no class folders found \(expected <split>/<class>/\*\.jpeg or <class>/\*\.jpeg\)"),
+        (["1.png", "2.png"], "no class folders found"),
+        (["train/1.png"], "only one class folder with images"),
+        (names("cat"), r"only one class folder with images \('cat'\); a classifier needs at least two"),
+        (names("test/a", "test/b"), "has test but no train folder"),
+        (names("train/a", "train/b", "test/c"), r"class 'c' is in test/ but not in train/"),
+        ([*names("cat"), *names("dog", count=3)], r"class 'dog' has 3 images; at least 10 are needed, two for each of train, val"),
+        ([*names("cat"), *names("dog", count=1)], "class 'dog' has 1 image;"),
+    ],
+)
+def test_what_cannot_be_used_is_one_clear_line(paths: list[str], message: str) -> None:
+    with pytest.raises(InputError, match=message) as caught:
+        arrange(paths, "data")
+    assert "\n" not in str(caught.value)

@@ -1,0 +1,254 @@
+"""Every kind of source: checked, hashed by content, and opened as files."""
+
+import os
+import stat
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from driftloop.errors import InputError
+from driftloop.sources import check_source, opened, resolve, write_source, zipped
+from driftloop.store import open_store
+from tests.unit.sources.folders import write_classes, write_images
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return write_classes(tmp_path / "pets")
+
+
+def zip_of(folder: Path, target: Path) -> Path:
+    with zipfile.ZipFile(target, "w") as archive:
+        for path in sorted(folder.rglob("*.png")):
+            archive.write(path, path.relative_to(folder.parent).as_posix())
+    return target
+
+
+def test_a_folders_path_becomes_absolute(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(folder.parent)
+    assert check_source("pets") == str(folder)
+    assert resolve("pets") == resolve(str(folder))
+
+
+def test_messages_name_the_path_as_it_was_typed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "data" / "chest").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(InputError, match=r"^data/chest: no class folders found \(expected <split>/<class>/\*\.jpeg or <class>/\*\.jpeg\)$"):
+        check_source("data/chest")
+
+
+def test_the_hash_is_of_the_content(folder: Path, tmp_path: Path) -> None:
+    before = resolve(str(folder))
+    assert len(before) == 64
+    copy = tmp_path / "copy"
+    subprocess.run(["cp", "-r", folder, copy], check=True)
+    assert resolve(str(copy)) == before, "the place and the times do not matter"
+    path = copy / "cat" / "image003.png"
+    status, data = path.stat(), bytearray(path.read_bytes())
+    data[-20] ^= 1
+    path.write_bytes(bytes(data))
+    os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
+    assert resolve(str(copy)) != before, "the same size and time, but another byte"
+
+
+def test_renaming_moving_adding_and_removing_change_the_hash(folder: Path) -> None:
+    hashes = [resolve(str(folder))]
+    (folder / "cat" / "image000.png").rename(folder / "cat" / "other.png")
+    hashes.append(resolve(str(folder)))
+    (folder / "cat" / "other.png").rename(folder / "dog" / "other.png")
+    hashes.append(resolve(str(folder)))
+    (folder / "dog" / "other.png").unlink()
+    hashes.append(resolve(str(folder)))
+    assert len(set(hashes)) == 4
+
+
+def test_a_zip_is_read_like_the_folder_in_it(folder: Path, tmp_path: Path) -> None:
+    archive = zip_of(folder, tmp_path / "pets.zip")
+    assert check_source(str(archive)) == str(archive)
+    assert len(resolve(str(archive))) == 64
+    with opened(str(archive), seed=1) as found:
+        assert {file.label for file in found.files} == {"cat", "dog"}
+        assert len(found.files) == 24
+        with Image.open(found.root / found.files[0].path) as image:
+            assert image.size == (24, 24)
+        root = found.root
+    assert not root.exists()
+
+
+def test_a_folder_is_read_in_place(folder: Path) -> None:
+    with opened(str(folder), seed=1) as found:
+        assert found.root == folder
+    assert folder.exists()
+
+
+def test_links_to_files_and_class_folders_are_followed_but_not_in_circles(folder: Path, tmp_path: Path) -> None:
+    linked = tmp_path / "linked"
+    linked.mkdir()
+    (linked / "cat").symlink_to(folder / "cat")
+    (linked / "dog").symlink_to(folder / "dog")
+    (folder / "cat" / "loop").symlink_to(folder)
+    with opened(str(linked), seed=1) as found:
+        assert {file.label for file in found.files} >= {"cat", "dog"}
+    assert len(resolve(str(folder))) == 64
+
+
+def write_zip(path: Path, members: dict[str, bytes], link: str = "") -> Path:
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, data in members.items():
+            info = zipfile.ZipInfo(name)
+            info.compress_type = zipfile.ZIP_DEFLATED
+            if name == link:
+                info.external_attr = (stat.S_IFLNK | 0o777) << 16
+            archive.writestr(info, data)
+    return path
+
+
+GOOD = {f"{label}/{number}.png": b"x" for label in "ab" for number in range(10)}
+
+
+@pytest.mark.parametrize(
+    ("member", "data", "message"),
+    [
+        ("../evil.png", b"x", "leads outside"),
+        ("/etc/evil.png", b"x", "leads outside"),
+        ("a/../../evil.png", b"x", "leads outside"),
+        ("C:/evil.png", b"x", "leads outside"),
+        ("a/bomb.png", bytes(50 << 20), "unpacks to more than 200 times its size"),
+    ],
+)
+def test_an_unsafe_zip_is_refused_and_nothing_is_unpacked(tmp_path: Path, member: str, data: bytes, message: str) -> None:
+    archive = write_zip(tmp_path / "evil.zip", GOOD | {member: data})
+    for look in (check_source, resolve):
+        with pytest.raises(InputError, match=f"unsafe zip: .*{message}"):
+            look(str(archive))
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["evil.zip"]
+
+
+def test_a_link_in_a_zip_is_refused(tmp_path: Path) -> None:
+    archive = write_zip(tmp_path / "evil.zip", GOOD | {"a/link.png": b"/etc/passwd"}, link="a/link.png")
+    with pytest.raises(InputError, match="is a symbolic link"):
+        check_source(str(archive))
+
+
+def test_too_many_files_or_bytes_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    archive = write_zip(tmp_path / "many.zip", GOOD)
+    monkeypatch.setattr(zipped, "MOST_FILES", 19)
+    with pytest.raises(InputError, match="20 files, at most 19"):
+        check_source(str(archive))
+    monkeypatch.undo()
+    monkeypatch.setattr(zipped, "MOST_BYTES", 19)
+    with pytest.raises(InputError, match="unpacks to more than"):
+        check_source(str(archive))
+
+
+def test_a_file_called_zip_that_is_none_is_named(tmp_path: Path) -> None:
+    (tmp_path / "no.zip").write_bytes(b"text")
+    with pytest.raises(InputError, match="not a readable zip"):
+        check_source(str(tmp_path / "no.zip"))
+
+
+def test_a_damaged_member_becomes_an_empty_file_for_the_audit(folder: Path, tmp_path: Path) -> None:
+    archive = zip_of(folder, tmp_path / "pets.zip")
+    data = bytearray(archive.read_bytes())
+    data[data.find(b"IHDR") + 4] ^= 255
+    archive.write_bytes(bytes(data))
+    with opened(str(archive), seed=1) as found:
+        sizes = [(found.root / file.path).stat().st_size for file in found.files]
+    assert sizes.count(0) == 1
+
+
+@pytest.mark.parametrize(
+    ("source", "message"),
+    [
+        ("", "the source is empty; give a folder"),
+        ("no/such/place", "no/such/place: no such file or folder"),
+        ("synthetic:xary", r"no such synthetic source \(did you mean synthetic:xray\?\)"),
+        ("synthetic:cat", r"no such synthetic source"),
+        ("digit", r"did you mean digits\?"),
+        ("synthetic:xray?scal=1", r"no option 'scal' \(did you mean scale\?\)"),
+        ("synthetic:xray?scale=much", "scale=much must be a number"),
+        ("synthetic:xray?seed=1.5", "seed=1.5 must be an integer"),
+        ("synthetic:xray?site=mars", r"no site 'mars' \(known: home, other\)"),
+        ("pyproject.toml", "neither a folder nor a .zip"),
+    ],
+)
+def test_a_wrong_source_is_one_clear_line(source: str, message: str) -> None:
+    for look in (check_source, resolve):
+        with pytest.raises(InputError, match=message) as caught:
+            look(source)
+        assert "\n" not in str(caught.value)
+
+
+def test_built_in_sources_are_hashed_by_name_and_options() -> None:
+    sources = ["digits", "synthetic:xray", "synthetic:roof", "synthetic:xray?scale=0.5", "synthetic:xray?site=other"]
+    assert len({resolve(source) for source in sources}) == len(sources)
+    assert resolve("synthetic:xray?scale=1") == resolve("synthetic:xray")
+
+
+def test_a_synthetic_source_takes_the_runs_seed_unless_it_names_one() -> None:
+    def first(source: str, seed: int) -> bytes:
+        with opened(source, seed=seed, workers=1) as found:
+            return (found.root / found.files[0].path).read_bytes()
+
+    assert first("synthetic:xray?scale=0.01", 1) != first("synthetic:xray?scale=0.01", 2)
+    assert first("synthetic:xray?scale=0.01&seed=5", 1) == first("synthetic:xray?scale=0.01&seed=5", 2)
+
+
+def test_digits_are_the_1797_real_ones_as_png_by_class(tmp_path: Path) -> None:
+    said = write_source("digits", tmp_path / "new", 1)
+    root = tmp_path / "new" / "digits"
+    assert said == f"1,797 images in {root}; use them with --source {root}"
+    assert sorted(path.name for path in root.iterdir()) == [str(number) for number in range(10)]
+    assert len(resolve(str(root))) == 64
+
+
+def test_written_images_never_mix_with_what_is_there(folder: Path) -> None:
+    with pytest.raises(InputError, match="not an empty folder"):
+        write_source("digits", folder, 1)
+    with pytest.raises(InputError, match=r"not a built-in source \(did you mean digits\?\)"):
+        write_source("digit", folder / "new", 1)
+
+
+def test_a_folder_and_a_zip_in_s3(folder: Path, tmp_path: Path, s3_uri: str) -> None:
+    store = open_store(f"{s3_uri}/images")
+    for path in folder.rglob("*.png"):
+        store.upload(path.relative_to(folder).as_posix(), path)
+    before = resolve(f"{s3_uri}/images")
+    assert check_source(f"{s3_uri}/images") == f"{s3_uri}/images"
+    with opened(f"{s3_uri}/images", seed=1) as found:
+        assert len(found.files) == 24
+        assert (found.root / "cat/image000.png").read_bytes() == (folder / "cat/image000.png").read_bytes()
+    store.upload("cat/image000.png", folder / "cat/image001.png")
+    assert resolve(f"{s3_uri}/images") != before
+    open_store(s3_uri).upload("pets.zip", zip_of(folder, tmp_path / "pets.zip"))
+    assert len(resolve(f"{s3_uri}/pets.zip")) == 64
+    with opened(f"{s3_uri}/pets.zip", seed=1) as found:
+        assert len(found.files) == 24
+    with pytest.raises(InputError, match="no such file or folder in this bucket"):
+        resolve(f"{s3_uri}/nothing")
+
+
+def test_resolving_needs_neither_torch_nor_scikit_learn(folder: Path) -> None:
+    script = (
+        "import sys; from components.source_resolution.step import run; run(sys.argv[1]); run('digits'); run('synthetic:xray');"
+        "assert not {'torch', 'sklearn', 'kfp'} & set(sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", script, str(folder)], check=True, capture_output=True)
+
+
+def test_unreadable_files_are_named(folder: Path) -> None:
+    (folder / "cat" / "gone.png").symlink_to(folder / "nowhere.png")
+    with pytest.raises(InputError, match=r"gone\.png: No such file"):
+        resolve(str(folder))
+
+
+def test_images_of_every_suffix_are_listed(tmp_path: Path) -> None:
+    for suffix in (".jpeg", ".bmp", ".tiff", ".webp"):
+        for label in ("cat", "dog"):
+            write_images(tmp_path / label, 3, suffix=suffix, name=suffix[1:])
+    with opened(str(tmp_path), seed=1) as found:
+        assert len(found.files) == 24
