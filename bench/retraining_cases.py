@@ -30,6 +30,7 @@ from driftloop.training.seeding import set_seed
 
 SIZES = {"train": 1200, "val": 300, "test": 1500, "drifted_train": 300, "drifted_val": 60, "drifted_gate": 300, "drifted_more": 1500}
 WRONG_LABELS = 0.01
+RATE = 3e-3
 CPU = torch.device("cpu")
 
 
@@ -68,7 +69,7 @@ def make_case(seed: int, drift: str, epochs: int) -> Iterator[Case]:
             std=dataset.std,
             dataset=dataset.manifest_hash,
             seed=seed,
-            training={},
+            training={"learning_rate": RATE},
             metrics={},
             libraries={},
         )
@@ -103,6 +104,6 @@ def _train(dataset: Description, seed: int, epochs: int) -> architectures.Classi
     train = open_split(dataset, "train")
     batches = TrainingBatches(train.images, train.labels, mean=dataset.mean, std=dataset.std, device=CPU, augmentation=Augmentation())
     precision = "bfloat16" if mixed_precision(CPU) else "float32"
-    recipe = Recipe(epochs, 3e-3, weight_decay=0.05, one_cycle=True, precision=precision, label_smoothing=0.05)
+    recipe = Recipe(epochs, RATE, weight_decay=0.05, one_cycle=True, precision=precision, label_smoothing=0.05)
     fit(network, batches, ordered(dataset, "val"), recipe, seed=seed)
     return network

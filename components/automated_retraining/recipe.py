@@ -21,6 +21,10 @@ from driftloop.training.recipe import Recipe
 
 #: Old images that the change of style is measured against; a mean spectrum needs no more.
 STYLE_IMAGES = 2000
+#: The largest rate that was tried: recovery grew with the rate up to it.
+HIGHEST_RATE = 2e-3
+#: In `model.json`, under `training`.
+FIRST_RATE = "first_learning_rate"
 PRECISIONS = {torch.bfloat16: "bfloat16", torch.float16: "float16"}
 
 
@@ -75,17 +79,35 @@ def build_validation(sources: Sources) -> Validation:
 
 
 def described(settings: RetrainSettings, recipe: Recipe, mix: Mix, champion: ModelDescription) -> dict[str, Any]:
-    """The training configuration for `model.json`: what a later retraining reads the views from is part of it."""
-    told = settings.model_dump() | {"precision": recipe.precision, "augmentation": asdict(mix.augmentation) if mix.augmentation else {}}
+    """The training configuration for `model.json`: what a later retraining reads from it is part of it."""
+    told = settings.model_dump() | {
+        "learning_rate": recipe.learning_rate,
+        FIRST_RATE: first_rate(champion),
+        "precision": recipe.precision,
+        "augmentation": asdict(mix.augmentation) if mix.augmentation else {},
+    }
     return told | {name: champion.training[name] for name in ("parameters",) if name in champion.training}
 
 
-def build_recipe(settings: RetrainSettings, device: torch.device) -> Recipe:
+def fine_tuning_rate(settings: RetrainSettings, champion: ModelDescription) -> float:
+    """The highest rate: the settings', else half the rate of the first training in the champion's line, at most `HIGHEST_RATE`."""
+    return settings.learning_rate or min(HIGHEST_RATE, first_rate(champion) / 2)
+
+
+def first_rate(champion: ModelDescription) -> float:
+    """The rate that the champion, or the first of its forebears, was trained with from scratch; a usual one where that is not known.
+
+    Not the champion's own: it would halve with every retraining.
+    """
+    return float(champion.training.get(FIRST_RATE) or champion.training.get("learning_rate") or 2 * HIGHEST_RATE)
+
+
+def build_recipe(settings: RetrainSettings, champion: ModelDescription, device: torch.device) -> Recipe:
     """AdamW under one cycle, in 16 bits where that is faster."""
     precision = mixed_precision(device) if settings.mixed_precision else None
     return Recipe(
         epochs=settings.epochs,
-        learning_rate=settings.learning_rate,
+        learning_rate=fine_tuning_rate(settings, champion),
         weight_decay=settings.weight_decay,
         one_cycle=True,
         precision=PRECISIONS[precision] if precision else "float32",

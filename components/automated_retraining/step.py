@@ -69,7 +69,7 @@ def run(
 
     network, device = load_model(champion), pick_device(gpus)
     sources = Sources(grown.dataset, old.mean, old.std, device)
-    mix, recipe = build_mix(sources, settings, old, seed=seed), build_recipe(settings, device)
+    mix, recipe = build_mix(sources, settings, old, seed=seed), build_recipe(settings, old, device)
     checkpoint = StoreCheckpoint(home, grown.dataset, identity(champion, seed, settings))
     course = fine_tune(
         network.to(device),

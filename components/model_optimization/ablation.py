@@ -62,7 +62,9 @@ def variants(plan: Plan) -> dict[str, Plan]:
     if plan.augmentation:
         found["without augmentation"] = replace(plan, augmentation=None)
     if plan.recipe.one_cycle:
-        found["without OneCycle"] = replace(plan, recipe=replace(plan.recipe, one_cycle=False))
+        # Half the peak is about the mean rate of the cycle; the peak itself, held all along, would be a straw man.
+        constant = replace(plan.recipe, one_cycle=False, learning_rate=plan.recipe.learning_rate / 2)
+        found["without OneCycle"] = replace(plan, recipe=constant)
     if plan.architecture != PLAIN_CNN:
         found["without residual blocks"] = replace(plan, architecture=PLAIN_CNN)
     if plan.recipe.label_smoothing:

@@ -57,11 +57,15 @@ def write_report(path: str, task: Task, findings: Findings, found: dict[str, Any
 
 def _learning_rate(page: Page, findings: Findings) -> None:
     used, suggested = findings.plan.recipe.learning_rate, findings.range_test.suggestion
-    origin = "the middle of its slope" if used == suggested else f"the settings or the search; the test alone suggests {suggested:.1e}"
+    origin = (
+        "where the loss has made two thirds of its fall"
+        if used == suggested
+        else f"the settings or the search; the test alone suggests {suggested:.1e}"
+    )
     page.section(
         "Learning rate",
-        f"The rate is raised step by step on a copy of the fresh network while the loss is watched (Smith 2017). Used as the peak: "
-        f"{used:.1e}, from {origin}.",
+        "The rate is raised step by step on a copy of the fresh network, without augmentation, while the loss is watched (Smith 2017). "
+        f"Used as the peak: {used:.1e}, from {origin}.",
     )
     page.figure(lr_finder.plot(findings.range_test, used), "Range test: smoothed training loss over the learning rate.")
 

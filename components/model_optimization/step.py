@@ -124,7 +124,7 @@ def described(plan: Plan) -> dict[str, Any]:
 
 def _with_learning_rate(plan: Plan, task: Task, settings: TrainSettings, seed: int) -> tuple[Plan, RangeTest]:
     """The plan with the rate of the range test, unless the settings name one; the test is run and shown either way."""
-    test = find_learning_rate(plan.network(task, seed), plan.batches(task), plan.recipe, seed=seed)
+    test = find_learning_rate(plan.network(task, seed), task.training_batches(), plan.recipe, seed=seed)
     rate = settings.learning_rate or test.suggestion
     return replace(plan, recipe=replace(plan.recipe, learning_rate=rate)), test
 

@@ -80,7 +80,7 @@ class ResidualNet(Classifier):
     """
 
     STEM = 16
-    WIDTHS = (32, 64, 128, 256)
+    WIDTHS = (16, 48, 128, 256)
 
     def __init__(self, channels: int, classes: int, dropout: float = 0.1) -> None:
         super().__init__()

@@ -6,11 +6,12 @@ The file is named by what is trained on what and how, so that another recipe, se
 import hashlib
 import json
 import os
-import pickle
 from pathlib import Path
 from typing import Any
 
 import torch
+
+from driftloop.training.tensor_file import read_tensors
 
 
 class Checkpoint:
@@ -40,8 +41,8 @@ class Checkpoint:
         if not self.path.exists():
             return None
         try:
-            return torch.load(self.path, map_location=device, weights_only=True)
-        except (pickle.UnpicklingError, RuntimeError, EOFError):
+            return read_tensors(self.path, device)
+        except ValueError:
             print(f"{self.path}: not a readable checkpoint; training starts from the beginning", flush=True)
             return None
 

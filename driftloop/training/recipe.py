@@ -51,7 +51,8 @@ class Recipe:
         """OneCycle over `steps` optimiser steps in all, or None for a constant rate."""
         if not self.one_cycle:
             return None
-        return torch.optim.lr_scheduler.OneCycleLR(optimizer, self.learning_rate, total_steps=max(2, steps), pct_start=0.25)
+        # PyTorch divides by zero where the rise has a single step; so few are a smoke test, and their cycle is cut short.
+        return torch.optim.lr_scheduler.OneCycleLR(optimizer, self.learning_rate, total_steps=max(12, steps), pct_start=0.25)
 
     def loss(self, device: torch.device) -> Loss:
         """Cross-entropy with this recipe's smoothing and class weights."""

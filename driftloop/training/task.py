@@ -47,10 +47,13 @@ class Task:
             InputError: no dataset there, or one without training or validation images.
         """
         description = read_description(dataset)
+        for split in ("train", "val"):
+            if not description.counts.get(split):
+                raise InputError(
+                    f"dataset {description.manifest_hash[:12]} has no images in split '{split}'; "
+                    f"raise data_config.{split}_share or give the source a {split}/ folder"
+                )
         train, val = open_split(description, "train"), open_split(description, "val")
-        for name, split in (("train", train), ("val", val)):
-            if not len(split):
-                raise InputError(f"dataset {description.manifest_hash[:12]}: split '{name}' is empty; give data_config.{name}_share more")
         return cls(description, train, val, device, settings)
 
     def augmentation(self) -> Augmentation:

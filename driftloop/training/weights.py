@@ -1,6 +1,5 @@
 """Weights in a bundle: state dicts only, checked against SHA256SUMS, never unpickled as objects."""
 
-import pickle
 from pathlib import Path
 
 import torch
@@ -9,6 +8,7 @@ from torch import nn
 from driftloop import bundle
 from driftloop.errors import InputError, IntegrityError
 from driftloop.training import architectures
+from driftloop.training.tensor_file import read_tensors
 
 
 def save_weights(module: nn.Module, directory: str | Path) -> None:
@@ -29,10 +29,10 @@ def load_model(directory: str | Path) -> architectures.Classifier:
     bundle.verify(directory)
     path = Path(directory, bundle.WEIGHTS)
     try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
+        state = read_tensors(path, torch.device("cpu"))
     except FileNotFoundError:
         raise InputError(f"{path}: missing; this bundle has no weights to train or export from") from None
-    except (pickle.UnpicklingError, RuntimeError, EOFError):
+    except ValueError:
         raise IntegrityError(f"{path}: not a plain state dict; it was not loaded (write it with save_weights)") from None
     try:
         model = architectures.build(description.architecture, channels=description.channels, classes=len(description.classes))

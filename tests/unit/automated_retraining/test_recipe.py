@@ -1,0 +1,51 @@
+"""How fine-tuning is set up from the champion and the settings."""
+
+import pytest
+import torch
+
+from components.automated_retraining.recipe import build_recipe, fine_tuning_rate, views
+from driftloop.bundle import ModelDescription
+from driftloop.settings import RetrainSettings
+from driftloop.training.augmentation import Augmentation
+
+CPU = torch.device("cpu")
+
+
+def champion(**training: object) -> ModelDescription:
+    return ModelDescription(
+        architecture="residual",
+        classes=["a", "b"],
+        image_size=32,
+        channels=1,
+        mean=[0.5],
+        std=[0.2],
+        dataset="d",
+        seed=0,
+        training=training,
+        metrics={},
+        libraries={},
+    )
+
+
+@pytest.mark.parametrize(("trained", "expected"), [(3e-3, 1.5e-3), (1e-3, 5e-4), (1e-2, 2e-3)])
+def test_the_rate_is_half_the_champions_and_never_high(trained: float, expected: float) -> None:
+    assert fine_tuning_rate(RetrainSettings(), champion(learning_rate=trained)) == pytest.approx(expected)
+
+
+def test_the_rate_does_not_halve_with_every_retraining() -> None:
+    retrained = champion(learning_rate=1.5e-3, first_learning_rate=3e-3)
+    assert fine_tuning_rate(RetrainSettings(), retrained) == pytest.approx(1.5e-3)
+
+
+def test_a_rate_in_the_settings_is_taken_as_it_is() -> None:
+    assert fine_tuning_rate(RetrainSettings(learning_rate=1e-4), champion(learning_rate=3e-3)) == 1e-4
+
+
+def test_images_are_seen_in_the_views_that_the_champion_was_trained_with() -> None:
+    assert views(champion()) == Augmentation()
+    assert views(champion(augmentation={"rotation": 180.0, "vertical_flip": True})) == Augmentation(rotation=180.0, vertical_flip=True)
+    assert views(champion(augmentation={})) is None
+
+
+def test_the_recipe_is_in_float32_where_mixed_precision_is_turned_off() -> None:
+    assert build_recipe(RetrainSettings(mixed_precision=False), champion(), CPU).precision == "float32"

@@ -1,0 +1,123 @@
+from pathlib import Path
+
+import pytest
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from components.baseline_training.step import run
+from driftloop import bundle, facts
+from driftloop.errors import InputError, SettingError
+from driftloop.training.weights import load_model
+from tests.unit.training.tiny import MetricsFile, RocFile, write_tiny_dataset
+
+CONFIG = {"batch_size": 16, "baseline_share": 1.0}
+
+
+def train(root: Path, name: str = "baseline", *, epochs: int = 2, **config: object) -> tuple[MetricsFile, RocFile]:
+    metrics, roc = MetricsFile(), RocFile()
+    folder = root / name
+    run(
+        str(root / "dataset"),
+        str(folder / "model"),
+        str(folder / "card.md"),
+        str(folder / "curves.html"),
+        epochs=epochs,
+        gpus="0",
+        seed=3,
+        config=CONFIG | config,
+        metrics=metrics,
+        roc=roc,
+    )
+    return metrics, roc
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, MetricsFile, RocFile]:
+    root = tmp_path_factory.mktemp("baseline")
+    write_tiny_dataset(root)
+    return root, *train(root)
+
+
+def test_the_bundle_is_sealed_and_carries_the_facts_so_far(trained: tuple[Path, MetricsFile, RocFile]) -> None:
+    root = trained[0]
+    bundle.verify(root / "baseline/model")
+    description = bundle.read_model(root / "baseline/model")
+    found = facts.read(root / "baseline/model")
+    assert description.architecture == "plain_cnn"
+    assert description.metrics["test_accuracy"].n == 48
+    assert description.metrics["val_accuracy"].n == 32
+    assert found["data_analysis"] == {"source": "squares"}
+    assert found["baseline_training"]["accuracy"] == description.metrics["test_accuracy"].model_dump()
+    assert found["baseline_training"]["epochs"] == 2
+    assert found["baseline_training"]["parameters"] > 1e6
+    assert load_model(root / "baseline/model").training is False
+
+
+def test_the_ui_gets_metrics_roc_and_confusion_matrix(trained: tuple[Path, MetricsFile, RocFile]) -> None:
+    root, metrics, roc = trained
+    found = facts.read(root / "baseline/model")["baseline_training"]
+    assert metrics.values["accuracy"] == pytest.approx(found["accuracy"]["value"], abs=1e-6)
+    assert metrics.values["accuracy_low"] <= metrics.values["accuracy"] <= metrics.values["accuracy_high"]
+    assert roc.curve is not None
+    assert roc.categories == ["class 0", "class 1"]
+    assert sum(map(sum, roc.matrix)) == 48
+
+
+def test_the_model_card_says_what_was_measured_on_what(trained: tuple[Path, MetricsFile, RocFile]) -> None:
+    root = trained[0]
+    card = (root / "baseline/card.md").read_text()
+    assert card == (root / "baseline/model" / bundle.CARD).read_text()
+    value = facts.read(root / "baseline/model")["baseline_training"]["accuracy"]["value"]
+    assert f"| accuracy | {value:.3f} (95 % interval" in card
+    for part in ("# Baseline", "squares", "class 1", "## Limits", "no decision about a person", "48 images"):
+        assert part in card
+    assert "<" not in card.replace("&lt;", ""), "KFP's UI shows no raw HTML"
+
+
+def test_the_report_is_one_page_without_scripts(trained: tuple[Path, MetricsFile, RocFile]) -> None:
+    html = (trained[0] / "baseline/curves.html").read_text()
+    assert "<script" not in html
+    assert html.count("data:image/png") == 2
+
+
+def test_tensorboard_finds_every_epoch(trained: tuple[Path, MetricsFile, RocFile]) -> None:
+    events = EventAccumulator(str(trained[0] / "baseline/model/events"))
+    events.Reload()
+    assert [event.step for event in events.Scalars("learning_rate")] == [1, 2]
+
+
+def test_one_seed_gives_the_same_model_again(trained: tuple[Path, MetricsFile, RocFile]) -> None:
+    root = trained[0]
+    train(root, "again")
+    first, second = (root / name / "model" / bundle.WEIGHTS for name in ("baseline", "again"))
+    assert bundle.sha256_file(first) == bundle.sha256_file(second)
+
+
+def test_the_baseline_takes_its_share_of_the_epochs(trained: tuple[Path, MetricsFile, RocFile]) -> None:
+    root = trained[0]
+    train(root, "share", epochs=3, baseline_share=0.34)
+    assert facts.read(root / "share/model")["baseline_training"]["epochs"] == 1
+
+
+def test_twelve_colour_classes_work_too(tmp_path: Path) -> None:
+    write_tiny_dataset(tmp_path, classes=12, channels=3, train=96)
+    _, roc = train(tmp_path, epochs=1)
+    assert len(roc.categories) == 12
+    assert roc.curve is not None
+
+
+def test_a_checkpoint_directory_is_left_clean(trained: tuple[Path, MetricsFile, RocFile], tmp_path: Path) -> None:
+    train(trained[0], "checkpointed", epochs=1, checkpoints=str(tmp_path / "checkpoints"))
+    assert list((tmp_path / "checkpoints").iterdir()) == []
+
+
+def test_wrong_settings_and_inputs_are_one_line(tmp_path: Path) -> None:
+    with pytest.raises(SettingError, match=r"did you mean train_config[.]batch_size"):
+        train(tmp_path, batch_sise=3)
+    with pytest.raises(InputError, match="not a dataset"):
+        train(tmp_path)
+
+
+def test_a_dataset_without_validation_images_says_which_setting_helps(tmp_path: Path) -> None:
+    write_tiny_dataset(tmp_path, val=0)
+    with pytest.raises(InputError, match=r"no images in split 'val'; raise data_config[.]val_share"):
+        train(tmp_path)

@@ -1,0 +1,65 @@
+import numpy as np
+import pytest
+from sklearn import metrics
+
+from driftloop.evaluation.classification import confusion_matrix, evaluate
+from driftloop.evaluation.intervals import wilson
+
+
+def scores(n: int, classes: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    rng = np.random.default_rng(seed)
+    labels = rng.integers(0, classes, n)
+    raw = rng.random((n, classes)) + 0.5 * np.eye(classes)[labels]
+    return raw / raw.sum(1, keepdims=True), labels
+
+
+@pytest.mark.parametrize("classes", [2, 3, 12])
+def test_every_figure_agrees_with_scikit_learn(classes: int) -> None:
+    probabilities, labels = scores(400, classes, seed=classes)
+    found = evaluate(probabilities, labels, [str(index) for index in range(classes)])
+    predicted = probabilities.argmax(1)
+    precision, recall, f1, support = metrics.precision_recall_fscore_support(labels, predicted)
+    assert found.accuracy.value == pytest.approx(metrics.accuracy_score(labels, predicted))
+    assert found.macro_f1 == pytest.approx(metrics.f1_score(labels, predicted, average="macro"))
+    np.testing.assert_array_equal(found.confusion, metrics.confusion_matrix(labels, predicted))
+    np.testing.assert_allclose([score.precision for score in found.classes], precision)
+    np.testing.assert_allclose([score.recall.value for score in found.classes if score.recall], recall)
+    np.testing.assert_allclose([score.f1 for score in found.classes], f1)
+    np.testing.assert_array_equal([score.images for score in found.classes], support)
+
+
+def test_intervals_are_wilsons() -> None:
+    probabilities, labels = scores(100, 2, seed=1)
+    found = evaluate(probabilities, labels, ["a", "b"])
+    hits = int(np.trace(found.confusion))
+    assert found.accuracy == wilson(hits, 100)
+    assert found.classes[1].recall == wilson(int(found.confusion[1, 1]), int((labels == 1).sum()))
+
+
+def test_a_class_nobody_predicted_and_one_without_images() -> None:
+    probabilities = np.array([[0.9, 0.1, 0.0], [0.8, 0.2, 0.0]])
+    found = evaluate(probabilities, np.array([0, 1]), ["a", "b", "c"])
+    assert found.classes[1].precision == 0
+    assert found.classes[1].recall is not None
+    assert found.classes[2].recall is None
+    assert found.classes[2].described()["recall"] is None
+    assert found.macro_f1 == pytest.approx((2 / 3 + 0) / 2), "a class without images does not pull the mean down"
+
+
+@pytest.mark.parametrize(
+    ("probabilities", "labels", "message"),
+    [
+        (np.zeros((0, 2)), np.zeros(0, int), "at least one image"),
+        (np.zeros((2, 3)), np.zeros(2, int), "needs scores"),
+        (np.array([[0.5, 0.5], [np.nan, 0.5]]), np.zeros(2, int), "image 1 has a score that is not a number"),
+        (np.ones((1, 2)), np.array([2]), "label lies outside 0..1"),
+        (np.ones((1, 2)), np.array([-1]), "label lies outside 0..1"),
+    ],
+)
+def test_what_cannot_be_evaluated_is_refused(probabilities: np.ndarray, labels: np.ndarray, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        evaluate(probabilities, labels, ["a", "b"])
+
+
+def test_confusion_counts_true_classes_in_rows() -> None:
+    np.testing.assert_array_equal(confusion_matrix(np.array([0, 0, 1]), np.array([1, 1, 1]), 2), [[0, 2], [0, 1]])

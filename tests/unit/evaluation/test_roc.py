@@ -1,0 +1,63 @@
+import numpy as np
+import pytest
+
+from driftloop.evaluation.figures import confusion_and_roc
+from driftloop.evaluation.roc import area_under_roc, roc_curve
+
+
+def scores(n: int, classes: int) -> tuple[np.ndarray, np.ndarray]:
+    rng = np.random.default_rng(n)
+    labels = rng.integers(0, classes, n)
+    raw = rng.random((n, classes)).round(1) + 0.4 * np.eye(classes)[labels]
+    return raw / raw.sum(1, keepdims=True), labels
+
+
+def pairs_won(truth: np.ndarray, score: np.ndarray) -> float:
+    """The area by its meaning: how often a positive case scores above a negative one, ties counting half."""
+    wins = score[truth][:, None] - score[~truth][None]
+    return float((wins > 0).mean() + (wins == 0).mean() / 2)
+
+
+def test_the_area_is_the_share_of_pairs_won() -> None:
+    probabilities, labels = scores(150, 2)
+    assert area_under_roc(probabilities, labels) == pytest.approx(pairs_won(labels == 1, probabilities[:, 1]))
+
+
+def test_with_more_classes_the_area_is_the_mean_of_one_against_the_rest() -> None:
+    probabilities, labels = scores(150, 3)
+    expected = np.mean([pairs_won(labels == index, probabilities[:, index]) for index in range(3)])
+    assert area_under_roc(probabilities, labels) == pytest.approx(expected)
+
+
+def test_without_images_of_a_class_there_is_no_area() -> None:
+    assert area_under_roc(np.full((3, 2), 0.5), np.zeros(3, int)) is None
+    assert roc_curve(np.full((3, 2), 0.5), np.zeros(3, int)) is None
+
+
+@pytest.mark.parametrize("classes", [2, 4])
+def test_the_curve_is_finite_thinned_and_keeps_its_ends(classes: int) -> None:
+    rng = np.random.default_rng(0)
+    labels = rng.integers(0, classes, 3000)
+    raw = rng.random((3000, classes))
+    curve = roc_curve(raw / raw.sum(1, keepdims=True), labels, points=50)
+    assert curve is not None
+    assert len(curve.fpr) == len(curve.tpr) == len(curve.thresholds) <= 50
+    assert (curve.fpr[0], curve.tpr[0], curve.fpr[-1], curve.tpr[-1]) == (0, 0, 1, 1)
+    assert all(0 <= threshold <= 1 for threshold in curve.thresholds)
+    assert curve.thresholds == sorted(curve.thresholds, reverse=True)
+    assert curve.micro_average == (classes > 2)
+
+
+def test_the_thinned_curve_spans_the_same_area() -> None:
+    probabilities, labels = scores(2000, 2)
+    curve = roc_curve(probabilities, labels)
+    assert curve is not None
+    assert np.trapezoid(curve.tpr, curve.fpr) == pytest.approx(area_under_roc(probabilities, labels), abs=0.005)
+
+
+@pytest.mark.parametrize("classes", [2, 10])
+def test_the_picture_names_every_class(classes: int) -> None:
+    probabilities, labels = scores(200, classes)
+    names = [f"class {index}" for index in range(classes)]
+    figure = confusion_and_roc(np.eye(classes, dtype=int), names, roc_curve(probabilities, labels), None)
+    assert [tick.get_text() for tick in figure.axes[0].get_yticklabels()] == names

@@ -1,0 +1,83 @@
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from components.model_optimization.ablation import FULL, Ablation, AblationRow, ablate, in_words, variants
+from components.model_optimization.comparison import verdict
+from components.model_optimization.plan import full_plan
+from components.model_optimization.sweep import turned
+from driftloop.evaluation.paired import PairedDifference
+from driftloop.settings import TrainSettings
+from driftloop.training.task import Task
+from tests.unit.training.tiny import CPU, write_tiny_dataset
+
+SETTINGS = TrainSettings(batch_size=16, min_steps=2, precision="bfloat16")
+
+
+@pytest.fixture(scope="module")
+def task(tmp_path_factory: pytest.TempPathFactory) -> Task:
+    root: Path = tmp_path_factory.mktemp("ablation")
+    write_tiny_dataset(root, train=32)
+    return Task.open(root / "dataset", CPU, SETTINGS)
+
+
+def test_each_variant_lacks_one_ingredient_and_nothing_else(task: Task) -> None:
+    plan = full_plan(SETTINGS, 5, task)
+    found = variants(plan)
+    assert found[FULL] == plan
+    assert found["without augmentation"] == replace(plan, augmentation=None)
+    assert found["without label smoothing"].recipe == replace(plan.recipe, label_smoothing=0.0)
+    assert found["without mixed precision"].recipe.precision == "float32"
+    assert len(found) == 7
+
+
+def test_an_ingredient_that_is_not_there_cannot_be_taken_away(task: Task) -> None:
+    plan = full_plan(TrainSettings(label_smoothing=0, weight_decay=0, precision="float32"), 5, task)
+    assert set(variants(plan)) == {FULL, "without augmentation", "without OneCycle", "without residual blocks"}
+
+
+def test_runs_that_would_not_fit_into_the_time_are_left_out_and_named(task: Task) -> None:
+    times = iter(range(0, 1000, 10))  # every look at the clock is 10 seconds later
+    plan = full_plan(SETTINGS, 5, task)
+    found = ablate(plan, task, seed=1, epochs=1, seconds=45, on_run=lambda share, name: None, clock=lambda: next(times))
+    assert [row.name for row in found.rows] == [FULL, "without augmentation"]
+    assert found.left_out == list(variants(plan))[2:]
+
+
+def test_no_epochs_are_no_ablation(task: Task) -> None:
+    found = ablate(full_plan(SETTINGS, 5, task), task, seed=1, epochs=0, seconds=1e9, on_run=lambda share, name: None)
+    assert found.rows == []
+    assert in_words(found) == "No ablation was run: no time or no epochs were given to it."
+
+
+def row(name: str, change: float, low: float, high: float) -> AblationRow:
+    return AblationRow(name, 0.8 + change, 100.0, change, low, high)
+
+
+def test_the_words_say_only_what_the_intervals_carry() -> None:
+    rows = [
+        AblationRow(FULL, 0.8, 100.0),
+        row("without a", -0.1, -0.15, -0.05),
+        row("without b", 0.1, 0.02, 0.2),
+        row("without c", -0.02, -0.05, 0.01),
+    ]
+    words = in_words(Ablation(rows, [], 5))
+    assert "cost accuracy beyond chance: without a (-10.0 points)" in words
+    assert "do harm: without b (+10.0 points)" in words
+    assert "Not to be told from chance: without c." in words
+
+
+@pytest.mark.parametrize(("low", "high", "tone"), [(0.01, 0.05, "good"), (-0.05, -0.01, "bad"), (-0.01, 0.05, "warning")])
+def test_the_verdict_on_the_baseline_follows_the_interval(low: float, high: float, tone: str) -> None:
+    difference = PairedDifference((low + high) / 2, low, high, 1500, 60, 30, 1500.0)
+    assert verdict(difference)[1] == tone
+
+
+def test_a_trial_turns_the_plans_knobs_within_their_ranges(task: Task) -> None:
+    plan = full_plan(SETTINGS.model_copy(update={"rotation": 150.0}), 5, task)
+    plan = full_plan(TrainSettings(rotation=150), 5, replace(task, settings=TrainSettings(rotation=150)))
+    found = turned(plan, {"learning_rate": 2e-3, "weight_decay": 0.1, "label_smoothing": 0.1, "augmentation": 2.0})
+    assert found.recipe.learning_rate == 2e-3
+    assert found.augmentation is not None
+    assert found.augmentation.rotation == 180

@@ -1,0 +1,116 @@
+from pathlib import Path
+
+import pytest
+
+from components.baseline_training.step import run as train_baseline
+from components.model_optimization.step import run
+from driftloop import bundle, facts
+from driftloop.errors import InputError
+from tests.unit.training.tiny import MetricsFile, RocFile, write_tiny_dataset
+
+CONFIG = {"batch_size": 16, "min_steps": 4, "ablation_epochs": 1, "ablation_seconds": 100, "baseline_share": 1.0}
+
+
+def optimise(root: Path, name: str, *, epochs: int = 2, **config: object) -> tuple[dict, MetricsFile, RocFile]:
+    metrics, roc = MetricsFile(), RocFile()
+    run(
+        str(root / "dataset"),
+        str(root / "baseline"),
+        str(root / name / "model"),
+        str(root / name / "report.html"),
+        epochs=epochs,
+        gpus="0",
+        seed=3,
+        config=CONFIG | config,
+        metrics=metrics,
+        roc=roc,
+    )
+    return facts.read(root / name / "model")["model_optimization"], metrics, roc
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("optimised")
+    write_tiny_dataset(root)
+    places = [str(root / "baseline"), str(root / "card.md"), str(root / "curves.html")]
+    train_baseline(str(root / "dataset"), *places, epochs=1, gpus="0", seed=3, config=CONFIG, metrics=MetricsFile(), roc=RocFile())
+    return root
+
+
+@pytest.fixture(scope="module")
+def optimised(root: Path) -> tuple[dict, MetricsFile, RocFile]:
+    return optimise(root, "first")
+
+
+def test_the_bundle_is_sealed_and_keeps_the_facts_of_the_baseline(root: Path, optimised: tuple[dict, MetricsFile, RocFile]) -> None:
+    bundle.verify(root / "first/model")
+    description = bundle.read_model(root / "first/model")
+    carried = facts.read(root / "first/model")
+    assert description.architecture == "residual"
+    assert carried["baseline_training"] == facts.read(root / "baseline")["baseline_training"]
+    assert carried["data_analysis"] == {"source": "squares"}
+    assert (root / "first/model" / bundle.CARD).exists()
+
+
+def test_the_comparison_is_on_the_same_test_images(root: Path, optimised: tuple[dict, MetricsFile, RocFile]) -> None:
+    found, metrics, _ = optimised
+    baseline = facts.read(root / "baseline")["baseline_training"]["accuracy"]
+    compared = found["compared_with_baseline"]
+    assert compared["baseline"] == baseline
+    assert compared["n"] == found["accuracy"]["n"] == 48
+    assert compared["estimate"] == pytest.approx(found["accuracy"]["value"] - baseline["value"])
+    assert compared["low"] <= compared["estimate"] <= compared["high"]
+    assert metrics.values["gain_over_baseline"] == pytest.approx(compared["estimate"], abs=1e-6)
+
+
+def test_the_ablation_starts_with_all_ingredients_and_takes_one_away_at_a_time(optimised: tuple[dict, MetricsFile, RocFile]) -> None:
+    rows = optimised[0]["ablation"]
+    assert rows[0]["name"] == "all ingredients"
+    assert rows[0]["change"] is None
+    assert {"without augmentation", "without OneCycle", "without residual blocks", "without label smoothing"} < {
+        row["name"] for row in rows
+    }
+    for row in rows[1:]:
+        assert row["change"] == pytest.approx(row["val_accuracy"] - rows[0]["val_accuracy"])
+        assert row["low"] <= row["change"] <= row["high"]
+
+
+def test_the_report_shows_learning_rate_curves_ablation_and_comparison(root: Path, optimised: tuple[dict, MetricsFile, RocFile]) -> None:
+    html = (root / "first/report.html").read_text()
+    assert "<script" not in html
+    assert html.count("data:image/png") == 3
+    for text in ("Range test", "without augmentation", "baseline on the same 48 test images", "What helped"):
+        assert text in html
+
+
+def test_one_seed_gives_the_same_model_again_whatever_time_the_ablation_had(
+    root: Path, optimised: tuple[dict, MetricsFile, RocFile]
+) -> None:
+    found, _, _ = optimise(root, "again", ablation_seconds=0)
+    first, second = (root / name / "model" / bundle.WEIGHTS for name in ("first", "again"))
+    assert bundle.sha256_file(first) == bundle.sha256_file(second)
+    assert len(found["ablation"]) <= 1
+    assert "without augmentation" in found["ablation_left_out"]
+    assert "No ablation was run" in (root / "again/report.html").read_text()
+
+
+def test_a_given_learning_rate_is_used_and_the_suggestion_still_shown(root: Path) -> None:
+    found, _, _ = optimise(root, "given", epochs=1, learning_rate=0.002, ablation_epochs=0)
+    assert found["learning_rate"] == 0.002
+    assert found["ablation"] == []
+    assert "the test alone suggests" in (root / "given/report.html").read_text()
+
+
+def test_a_sweep_is_reported_trial_by_trial(root: Path) -> None:
+    found, _, _ = optimise(root, "swept", epochs=1, sweep_trials=2, sweep_epochs=1, ablation_epochs=0)
+    assert [row["trial"] for row in found["sweep"]] == [1, 2]
+    best = max((row for row in found["sweep"] if row["val_accuracy"] is not None), key=lambda row: row["val_accuracy"])
+    assert found["learning_rate"] == best["learning_rate"]
+
+
+def test_a_baseline_of_another_dataset_is_refused_before_any_training(root: Path, tmp_path: Path) -> None:
+    write_tiny_dataset(tmp_path, seed=5)
+    (tmp_path / "baseline").symlink_to(root / "baseline")
+    with pytest.raises(InputError, match=r"was trained on dataset .* cannot be compared"):
+        optimise(tmp_path, "refused")
+    assert not (tmp_path / "refused").exists()
