@@ -89,7 +89,7 @@ class TrainSettings(Settings):
     contrast: float = Field(0.2, ge=0, lt=1, description="augmentation: largest change of contrast, as a share")
     flip: bool = Field(True, description="augmentation: mirror left and right")
     vertical_flip: bool = Field(False, description="augmentation: mirror top and bottom; for views from above")
-    ablation_epochs: int = Field(12, ge=0, le=1000, description="epochs of each run of the ablation; 0 for no ablation")
+    ablation_epochs: int = Field(10, ge=0, le=1000, description="epochs of each run of the ablation; 0 for no ablation")
     ablation_seconds: float = Field(40, ge=0, le=86_400, description="time for the ablation; runs that would not fit are left out")
     sweep_trials: int = Field(0, ge=0, le=10_000, description="trials of the Optuna search before the training; 0 for none")
     sweep_epochs: int = Field(8, ge=1, le=1000, description="epochs of each trial")
@@ -179,7 +179,9 @@ class RetrainSettings(Settings):
     drifted_share: float = Field(0.10, gt=0, lt=1, description="share of drifted images in each batch; the others are old ones")
     restyle_share: float = Field(0.8, ge=0, le=1, description="share of the old images that get the look of the drifted ones; 0: none")
     epochs: int = Field(16, ge=1, le=1000, description="passes over the old training images at most")
-    patience: int = Field(6, ge=1, le=1000, description="epochs without a better validation after which fine-tuning stops")
+    patience: int = Field(
+        12, ge=1, le=1000, description="epochs without a better validation after which fine-tuning stops; one cycle is best at its end"
+    )
     learning_rate: float = Field(
         0, ge=0, le=0.1, description="highest rate of fine-tuning; 0 takes half of what the champion was trained with, at most 0.002"
     )

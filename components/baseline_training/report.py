@@ -20,7 +20,7 @@ def write_report(path: str, task: Task, history: History, judgement: Judgement, 
             "95 % interval": f"{test.accuracy.low:.3f} – {test.accuracy.high:.3f}",
             "area under ROC": judgement.auc,
             "parameters": found["parameters"],
-            "seconds": found["seconds"],
+            "seconds": round(found["seconds"]),
         }
     )
     page.section(

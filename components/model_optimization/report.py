@@ -43,7 +43,7 @@ def write_report(path: str, task: Task, findings: Findings, found: dict[str, Any
             "95 % interval": f"{test.low:.3f} – {test.high:.3f}",
             "baseline": findings.baseline.value,
             "parameters": found["parameters"],
-            "seconds": found["seconds"],
+            "seconds": round(found["seconds"]),
         }
     )
     page.notice(*verdict(findings.difference))

@@ -1,6 +1,8 @@
 """The `driftloop` command: its sub-commands, and how errors reach a person."""
 
+import signal
 import sys
+from types import FrameType
 
 import typer
 from rich.console import Console
@@ -45,6 +47,7 @@ def options(
 
 def main() -> None:
     """Run the command line; a person's own mistakes become one line on standard error and exit status 2, not a traceback."""
+    signal.signal(signal.SIGTERM, _stop)
     try:
         app()
     except DriftloopError as error:
@@ -52,6 +55,11 @@ def main() -> None:
         sys.exit(error.exit_code)
     except BrokenPipeError:
         sys.exit(1)
+
+
+def _stop(number: int, frame: FrameType | None) -> None:
+    """End like an interrupt, through every clean-up: a run that is told to stop takes its children along and leaves a summary."""
+    sys.exit(128 + number)
 
 
 def _plain(error: DriftloopError) -> str:

@@ -84,7 +84,8 @@ class Task:
         """Class weights for the loss, empty where the settings want none."""
         if not self.settings.class_weights:
             return ()
-        return tuple(class_weights(self.train.labels, len(self.description.classes)).tolist())
+        weights = class_weights(self.train.labels, len(self.description.classes))
+        return tuple(round(weight, 4) for weight in weights.tolist())
 
     def predict(self, model: nn.Module, split: str) -> Predictions:
         """The predictions of `model` on a whole split. On "test" only once the model is final."""

@@ -8,11 +8,13 @@ import pytest
 
 from tests.pipelines.command import Command
 
-#: Small enough for a test; the margin is wide because 270 test images cannot decide two points.
+#: Small enough for a test; the margin is wide because 200 test images cannot decide two points.
 SMALL = (
-    *("--source", "digits", "--set", "data_image_size=32", "--set", "train_epochs=6", "--set", "gate_margin=0.1"),
-    *("--set", "train_config.ablation_epochs=1", "--set", "gpus=0"),
+    *("--source", "digits", "--set", "data_image_size=32", "--set", "train_epochs=6", "--set", "gate_margin=0.1", "--gpus", "0"),
+    *("--set", "data_config.stream_share=0.5", "--set", "train_config.ablation_epochs=1", "--set", "deploy_config.benchmark_seconds=1"),
 )
+TRAFFIC = ("--set", "traffic_config.clean_windows=0", "--set", "traffic_config.drifted_windows=2")
+DRIFT = "rotation:1.0"
 DELIVERABLES = [
     *("baseline_metrics.pt", "best_model.pth", "optimized_best.pth", "model.onnx", "model.int8.onnx", "benchmark.json", "reference.npz"),
     *(
@@ -32,7 +34,7 @@ DELIVERABLES = [
 def loop(tmp_path_factory: pytest.TempPathFactory) -> Command:
     """A finished full loop whose traffic drifts."""
     command = Command(tmp_path_factory.mktemp("loop"))
-    command("run", "full-loop", *SMALL, "--drift", "noise:1.0")
+    command("run", "full-loop", *SMALL, *TRAFFIC, "--drift", DRIFT)
     return command
 
 
@@ -80,7 +82,7 @@ def test_the_store_holds_both_versions_and_the_watch_record(loop: Command, summa
 
 def test_new_images_of_the_accepted_drift_are_stable(loop: Command, summary: dict[str, Any]) -> None:
     store = str(loop.folder / "runs" / summary["run_id"] / "store")
-    loop("replay", "--drift", "noise:1.0", "--store", store)
+    loop("replay", "--drift", DRIFT, "--store", store)
     loop("run", "drift-watch", "--store", store, "--set", "gpus=0")
     after = loop.summary()
     assert after["drift"]["verdict"] == "stable", after["drift"]
