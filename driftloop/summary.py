@@ -43,7 +43,7 @@ class Drift(Record):
     """What the drift watch decided, and why."""
 
     verdict: str = Field(description="stable, alert, needs_labels or retrain")
-    p_values: dict[str, float] = Field(description="of the decisive window, by detector")
+    p_values: dict[str, float | None] = Field(description="of the decisive window, by detector; null where no window was judged")
     reason: str
 
 

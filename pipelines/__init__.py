@@ -1,9 +1,26 @@
-"""The pipelines, by the name that people type."""
+"""The pipelines, by the name that people type; each is built when it is asked for, which takes KFP a second."""
 
+from collections.abc import Iterator, Mapping
+from importlib import import_module
 from typing import Any
 
-from pipelines.drift_watch import drift_watch
-from pipelines.full_loop import full_loop
-from pipelines.training import training
 
-PIPELINES: dict[str, Any] = {"training": training, "drift-watch": drift_watch, "full-loop": full_loop}
+class Pipelines(Mapping[str, Any]):
+    """Name -> pipeline function."""
+
+    NAMES = ("training", "drift-watch", "full-loop")
+
+    def __getitem__(self, name: str) -> Any:
+        if name not in self.NAMES:
+            raise KeyError(name)
+        identifier = name.replace("-", "_")
+        return getattr(import_module(f"pipelines.{identifier}"), identifier)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.NAMES)
+
+    def __len__(self) -> int:
+        return len(self.NAMES)
+
+
+PIPELINES = Pipelines()

@@ -4,7 +4,6 @@ import tempfile
 from pathlib import Path
 
 import typer
-from kfp import compiler
 
 from driftloop.errors import InputError
 from pipelines import PIPELINES
@@ -33,6 +32,8 @@ def compile_pipelines(
 
 def compiled(pipeline: object) -> str:
     """The pipeline's YAML."""
+    from kfp import compiler  # takes a second to import
+
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "pipeline.yaml")
         compiler.Compiler().compile(pipeline, str(path))

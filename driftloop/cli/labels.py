@@ -1,16 +1,17 @@
 """`driftloop labels import`: labels that people give later, into the store."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
-import pandas as pd
 import typer
 
 from driftloop.bundle import DESCRIPTION, ModelDescription
 from driftloop.errors import InputError, NoChampion
-from driftloop.inference.labels import write_labels
 from driftloop.registry import current
 from driftloop.store import open_store
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 labels = typer.Typer(help="Labels for logged requests.", no_args_is_help=True)
 ORIGINS = ("random", "ranked", "import")
@@ -31,6 +32,8 @@ def import_labels(
 
     Rows whose origin is `random` (the uniform list) count for harm and for the gate; all others only for training.
     """
+    from driftloop.inference.labels import write_labels
+
     home = open_store(store)
     champion = current(home)
     if champion is None:
@@ -42,12 +45,14 @@ def import_labels(
     typer.echo(f"{len(frame):,} labels imported ({', '.join(f'{count:,} {origin}' for origin, count in counts.items())})")
 
 
-def read_labels_csv(path: Path, classes: list[str]) -> pd.DataFrame:
+def read_labels_csv(path: Path, classes: list[str]) -> "pd.DataFrame":
     """The labels in a CSV file: request_id, label, origin; rows without a label are left out.
 
     Raises:
         InputError: not such a file, too large, a class that the model does not know, or one request labelled in two ways.
     """
+    import pandas as pd  # half a second, which the other commands need not wait for
+
     try:
         if path.stat().st_size > MAX_BYTES:
             raise InputError(f"{path}: larger than {MAX_BYTES // 2**20} MiB; split it")
@@ -72,7 +77,7 @@ def read_labels_csv(path: Path, classes: list[str]) -> pd.DataFrame:
     return frame.reset_index(drop=True)
 
 
-def _check_values(path: Path, frame: pd.DataFrame, column: str, known: list[str]) -> None:
+def _check_values(path: Path, frame: "pd.DataFrame", column: str, known: list[str]) -> None:
     wrong = frame.loc[~frame[column].isin(known)]
     if len(wrong):
         line = int(wrong.index[0]) + 2  # the header is line 1

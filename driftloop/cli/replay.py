@@ -1,20 +1,17 @@
 """`driftloop replay`: new traffic for a store's champion, from images of its stream that nobody has seen."""
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from components.traffic_replay.replay import Amounts
-from components.traffic_replay.replay import replay as play
-from components.traffic_replay.stream import open_stream
 from driftloop import registry
 from driftloop.bundle import DESCRIPTION, ModelDescription
-from driftloop.dataset import Description
-from driftloop.dataset.description import NAME
 from driftloop.errors import NoChampion
-from driftloop.scenarios import parse
 from driftloop.settings import TrafficSettings
 from driftloop.store import Store, open_store
+
+if TYPE_CHECKING:
+    from driftloop.dataset import Description
 
 
 def replay(
@@ -25,8 +22,14 @@ def replay(
     seed: Annotated[int, typer.Option(help="Seed of all draws.")] = 1,
 ) -> None:
     """Send new images through the champion, and log them as production does."""
-    home = open_store(store)
+    # The command line starts without waiting for what only this command needs.
+    from components.traffic_replay.replay import Amounts
+    from components.traffic_replay.replay import replay as play
+    from components.traffic_replay.stream import open_stream
+    from driftloop.scenarios import parse
+
     scenario = parse(drift)
+    home = open_store(store)
     description = champion_dataset(home)
     amounts = Amounts(clean=0 if scenario.drifts else count, drifted=count if scenario.drifts else 0, labels=labels)
     stream = open_stream(description)
@@ -34,12 +37,14 @@ def replay(
     typer.echo(played.figures())
 
 
-def champion_dataset(store: Store) -> Description:
+def champion_dataset(store: Store) -> "Description":
     """The dataset that the champion of `store` was trained on.
 
     Raises:
         NoChampion: the store names none.
     """
+    from driftloop.dataset.description import NAME, Description
+
     champion = registry.current(store)
     if champion is None:
         raise NoChampion(f"{store.uri}: no champion to send traffic to; train one with `driftloop run training --store {store.uri}`")

@@ -18,8 +18,6 @@ from driftloop.cli.run_folder import RUNS, RunFolder
 from driftloop.cli.titles import step_titles
 from driftloop.errors import InputError, RunFailed
 from driftloop.registry import current
-from driftloop.scenarios import parse
-from driftloop.sources import check_source
 from driftloop.store import open_store
 from pipelines import PIPELINES
 
@@ -110,6 +108,9 @@ def _owners(name: str) -> str:
 
 def _located(arguments: dict[str, Any]) -> dict[str, Any]:
     """Check what can be checked at once, and make the source's path absolute: the steps run in other folders."""
+    from driftloop.scenarios import parse
+    from driftloop.sources import check_source
+
     if "traffic_drift" in arguments:
         parse(arguments["traffic_drift"])
     return arguments | ({"data_source": check_source(arguments["data_source"])} if "data_source" in arguments else {})

@@ -5,8 +5,6 @@ from typing import Annotated
 
 import typer
 
-from driftloop.sources import write_source
-
 
 def write_source_images(
     source: Annotated[str, typer.Argument(help="digits, synthetic:xray or synthetic:roof.")],
@@ -14,4 +12,6 @@ def write_source_images(
     seed: Annotated[int, typer.Option(help="Seed of the synthetic images.")] = 1,
 ) -> None:
     """Write the images of a built-in source as files, in the layout that --source reads."""
+    from driftloop.sources import write_source
+
     typer.echo(write_source(source, folder, seed))

@@ -1,9 +1,9 @@
 """Intervals for the proportions that every report shows."""
 
 import math
+from statistics import NormalDist
 
 from pydantic import BaseModel, ConfigDict
-from scipy import stats
 
 
 class Proportion(BaseModel):
@@ -32,7 +32,7 @@ def wilson(successes: int, n: int, *, confidence: float = 0.95) -> Proportion:
     """
     if n < 1 or not 0 <= successes <= n:
         raise ValueError(f"wilson: needs 0 <= successes <= n and n >= 1, got {successes} of {n}")
-    z = float(stats.norm.ppf(0.5 + confidence / 2))
+    z = NormalDist().inv_cdf(0.5 + confidence / 2)
     p = successes / n
     centre = (p + z * z / (2 * n)) / (1 + z * z / n)
     half = z * math.sqrt(p * (1 - p) / n + z * z / (4 * n * n)) / (1 + z * z / n)
