@@ -40,7 +40,7 @@ def judged(champion_drifted: int, candidate_drifted: int, low: float = -0.01) ->
     return {
         "decision": "promote",
         "reasons": ["all criteria hold"],
-        "criteria": [{"name": "clean", "holds": True, "estimate": 0.0, "low": low, "high": 0.01, "bound": -0.02, "n": 1500}],
+        "criteria": [{"name": "clean test", "holds": True, "estimate": 0.0, "low": low, "high": 0.01, "bound": -0.02, "n": 1500}],
         "accuracy": {
             "candidate_clean": share(899),
             "champion_clean": share(897),

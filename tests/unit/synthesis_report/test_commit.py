@@ -1,0 +1,60 @@
+"""The watch record is committed once, whoever runs twice."""
+
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from components.synthesis_report.commit import commit
+from driftloop.inference.window import Window, WindowInfo
+from driftloop.store import Store
+from driftloop.summary import Summary
+from driftloop.watch_record import HEARTBEAT, WatchRecord, key
+
+DRIFT = {"verdict": "stable", "reason": "the window fits", "confirmed": False, "windows": []}
+
+
+def window(sequence: int = 1) -> Window:
+    info = WindowInfo(
+        sequence=sequence,
+        store="",
+        champion_version="1",
+        since="2026-01-01T00:00:00+00:00",
+        until="2026-01-02T00:00:00+00:00",
+        classes=["a", "b"],
+        statistic_names=["brightness"],
+        rows=0,
+        fresh_rows=0,
+        other_version_rows=0,
+    )
+    return Window(rows=pd.DataFrame(), images=np.zeros((0, 4, 4, 1), np.uint8), info=info, records=[])
+
+
+def test_a_watch_is_recorded_with_what_it_covered_and_decided(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DRIFTLOOP_RUN_ID", "run-a")
+    commit(store, window(), DRIFT, Summary(), "watched")
+    record = WatchRecord.model_validate_json(store.read(key(1)))
+    assert (record.run_id, record.verdict, record.outcome, record.until) == ("run-a", "stable", "watched", "2026-01-02T00:00:00+00:00")
+    assert json.loads(store.read(HEARTBEAT))["sequence"] == 1
+
+
+def test_a_doubled_watch_ends_as_a_duplicate_and_changes_nothing(
+    store: Store, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("DRIFTLOOP_RUN_ID", "run-a")
+    commit(store, window(), DRIFT, Summary(), "watched")
+    before = store.read(key(1))
+    monkeypatch.setenv("DRIFTLOOP_RUN_ID", "run-b")
+    standing = commit(store, window(), DRIFT | {"verdict": "alert"}, Summary(), "watched")
+    assert standing.run_id == "run-a"
+    assert store.read(key(1)) == before
+    assert "duplicate" in capsys.readouterr().out
+
+
+def test_a_retried_watch_finds_its_own_record(store: Store, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setenv("DRIFTLOOP_RUN_ID", "run-a")
+    commit(store, window(), DRIFT, Summary(), "watched")
+    commit(store, window(), DRIFT, Summary(), "watched")
+    assert "recorded by this run" in capsys.readouterr().out
+    assert [info.key for info in store.list("watch/")] == [key(1), HEARTBEAT]
