@@ -1,24 +1,38 @@
-"""The branches where nothing is promoted, on one store: first no drift, then a candidate that is worse."""
+"""The branches where nothing is promoted, on one store in a real MinIO: first no drift, then a candidate that is worse."""
 
 import json
-from pathlib import Path
+import os
+import secrets
+from collections.abc import Iterator
 
 import pytest
 
+from driftloop.store import Store, open_store
+from tests.minio_server import MinioServer
 from tests.pipelines.command import Command
 from tests.pipelines.test_full_loop import DRIFT, SMALL, TRAFFIC
 
 
 @pytest.fixture(scope="module")
-def command(tmp_path_factory: pytest.TempPathFactory) -> Command:
+def credentials(minio_server: MinioServer) -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in minio_server.environment.items():
+            patch.setenv(name, value)
+        yield
+
+
+@pytest.fixture(scope="module")
+def home(credentials: None) -> Store:
+    """A new store in a bucket that does not exist yet."""
+    return open_store(f"s3://driftloop-{secrets.token_hex(4)}/demo")
+
+
+@pytest.fixture(scope="module")
+def command(home: Store, tmp_path_factory: pytest.TempPathFactory) -> Command:
     """A full loop in which nothing drifted."""
     command = Command(tmp_path_factory.mktemp("branches"))
-    command("run", "full-loop", *SMALL, *TRAFFIC, "--drift", "none")
+    command("run", "full-loop", *SMALL, *TRAFFIC, "--drift", "none", "--store", home.uri)
     return command
-
-
-def latest_store(command: Command) -> Path:
-    return command.folder / "runs" / "latest" / "store"
 
 
 def test_without_drift_nothing_is_retrained_and_the_report_still_comes(command: Command) -> None:
@@ -32,22 +46,33 @@ def test_without_drift_nothing_is_retrained_and_the_report_still_comes(command: 
     assert not any(step.startswith("automated-retraining") for step in summary["steps"])
 
 
-def test_a_watch_without_new_requests_is_stable_and_says_so(command: Command) -> None:
-    command("run", "drift-watch", "--gpus", "0")
+def test_everything_that_outlives_the_run_is_in_the_bucket(command: Command, home: Store) -> None:
+    keys = [info.key for info in home.list()]
+    assert {"champion.json", "watch/00000001.json", "watch/heartbeat.json", "versions/1/model.int8.onnx", "versions/1/gate.json"} <= set(
+        keys
+    )
+    assert any(key.startswith("datasets/") and key.endswith(".npy") for key in keys)
+    assert any(key.startswith("logs/dt=") and key.endswith(".parquet") for key in keys)
+    assert any(key.startswith("labels/") for key in keys)
+
+
+def test_a_watch_without_new_requests_is_stable_and_says_so(command: Command, home: Store) -> None:
+    command("run", "drift-watch", "--gpus", "0", "--store", home.uri)
     summary = command.summary()
     assert summary["drift"]["verdict"] == "stable"
-    assert "no new requests" in summary["drift"]["reason"]
+    assert summary["drift"]["p_values"] == {"statistics": None, "embedding": None}
+    assert summary["drift"]["reason"].startswith("No window to judge yet")
 
 
-def test_a_worse_candidate_is_rejected_and_version_1_goes_on_serving(command: Command) -> None:
-    command("replay", "--drift", DRIFT, "--labels", "120")
-    ruinous = ("--set", "retrain_config.learning_rate=1.0", "--set", "retrain_config.epochs=2")
-    command("run", "drift-watch", "--gpus", "0", "--set", "drift_config.minimum_labels=30", *ruinous)
+def test_a_worse_candidate_is_rejected_and_version_1_goes_on_serving(command: Command, home: Store) -> None:
+    command("replay", "--drift", DRIFT, "--labels", "120", "--store", home.uri)
+    ruinous = ("--set", "retrain_config.learning_rate=0.1", "--set", "retrain_config.epochs=2")
+    command("run", "drift-watch", "--gpus", "0", "--store", home.uri, "--set", "drift_config.minimum_labels=30", *ruinous)
     summary = command.summary()
     assert summary["drift"]["verdict"] == "retrain", summary["drift"]
     assert summary["gate"]["decision"] == "reject", summary["gate"]
     assert summary["champion"] == {"before": "1", "after": "1"}
-    store = latest_store(command)
-    assert json.loads((store / "champion.json").read_text())["version"] == "1"
-    records = sorted((store / "watch").glob("0*.json"))
-    assert json.loads(records[-1].read_text())["outcome"] == "kept"
+    assert json.loads(home.read("champion.json"))["version"] == "1"
+    assert json.loads(home.read("watch/00000003.json"))["outcome"] == "kept"
+    log = (command.folder / "runs" / "latest" / "run.log").read_text()
+    assert os.environ["AWS_SECRET_ACCESS_KEY"] not in log
