@@ -138,7 +138,8 @@ def targets(summary: Summary, facts: Mapping[str, Any], candidate: Mapping[str, 
     served = facts.get("onnx_deployment", {}).get("served", "")
     int8_drop = _difference(accuracy.onnx_fp32, accuracy.onnx_int8)
     gain = _difference(accuracy.optimized, accuracy.baseline)
-    clean = next((one for one in (candidate or {}).get("criteria", []) if one["name"] == "clean test"), None) if accuracy.retrained else None
+    criteria = {one["name"]: one for one in (candidate or {}).get("criteria", [])}
+    clean = criteria.get("clean test") if accuracy.retrained else None
     champion_clean = (candidate or {}).get("accuracy", {}).get("champion_clean")
     recovered = _recovered(champion_clean, accuracy)
     return {

@@ -6,6 +6,7 @@ from typing import Any
 
 from components.model_optimization.ablation import ablate
 from components.model_optimization.comparison import against_baseline, check_same_data
+from components.model_optimization.keepsakes import write_keepsakes
 from components.model_optimization.plan import Plan, full_plan
 from components.model_optimization.report import Findings, write_report
 from components.model_optimization.stages import Stages
@@ -105,7 +106,9 @@ def run(
         "seconds": round(time.monotonic() - began, 1),
     }
     outcome.write_bundle(model, network, description, text, "model_optimization", found, dataset, baseline)
-    write_report(report, task, Findings(plan, test, sweep, history, ablation, judgement, before, difference), found)
+    findings = Findings(plan, test, sweep, history, ablation, judgement, before, difference)
+    write_report(report, task, findings, found)
+    write_keepsakes(model, findings)
     outcome.write_judgement(judgement, task.description.classes, metrics, roc)
     metrics.log_metric("gain_over_baseline", round(difference.estimate, 6))
     if checkpoint:

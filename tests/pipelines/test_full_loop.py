@@ -16,7 +16,17 @@ SMALL = (
 TRAFFIC = ("--set", "traffic_config.clean_windows=0", "--set", "traffic_config.drifted_windows=2")
 DRIFT = "rotation:1.0"
 DELIVERABLES = [
-    *("baseline_metrics.pt", "best_model.pth", "optimized_best.pth", "model.onnx", "model.int8.onnx", "benchmark.json", "reference.npz"),
+    *(
+        "baseline_metrics.pt",
+        "best_model.pth",
+        "optimized_best.pth",
+        "lr_finder.png",
+        "ablation.csv",
+        "model.onnx",
+        "model.int8.onnx",
+        "benchmark.json",
+        "reference.npz",
+    ),
     *(
         "production_logs.csv",
         "alerts.json",
