@@ -103,5 +103,7 @@ def _watch(page: Page, summary: Summary, facts: dict[str, Any]) -> None:
 
 
 def _targets(page: Page, summary: Summary) -> None:
-    page.section("Targets", "Set for the default run before it was run; a target that this run's branch did not measure has no answer.")
+    page.section(
+        "Targets", "Set for the default run, whose traffic drifts, before it was run. What this run did not measure has no answer."
+    )
     page.table([{"target": name, "goal": one.goal, "measured": one.measured, "met": one.met} for name, one in summary.targets.items()])

@@ -51,6 +51,7 @@ def build_summary(
         "steps": steps,
         "error": error,
     }
+    update["targets"] = _applicable(summary.targets, pipeline, arguments)
     update["report"] = summary.report.model_copy(
         update={kind: f"report.{kind}" if f"report.{kind}" in deliverables else None for kind in ("html", "pdf")}
     )
@@ -58,6 +59,13 @@ def build_summary(
     write_json(folder.summary, summary.model_dump())
     write_json(folder.deliverables / "summary.json", summary.model_dump())
     return summary
+
+
+def _applicable(targets: dict[str, Target], pipeline: str, arguments: dict[str, Any]) -> dict[str, Target]:
+    """The targets as far as they are this run's: where no drift was replayed, finding none is no miss."""
+    if pipeline == "full-loop" and arguments["traffic_drift"] != "none":
+        return targets
+    return targets | {"drift_confirmed": targets["drift_confirmed"].model_copy(update={"met": None})}
 
 
 def _from_facts(folder: RunFolder) -> Summary:
