@@ -29,7 +29,7 @@ def full_loop(
     data_source: str = "synthetic:xray",
     data_image_size: int = 64,
     train_epochs: int = 30,
-    traffic_drift: str = "blur+noise:0.6",
+    traffic_drift: str = "blur+noise:1.0",
     drift_alpha: float = 0.05,
     gate_margin: float = 0.02,
     seed: int = 1,
