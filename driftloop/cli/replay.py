@@ -1,5 +1,7 @@
 """`driftloop replay`: new traffic for a store's champion, from images of its stream that nobody has seen."""
 
+import io
+from contextlib import redirect_stdout
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -33,7 +35,10 @@ def replay(
     description = champion_dataset(home)
     amounts = Amounts(clean=0 if scenario.drifts else count, drifted=count if scenario.drifts else 0, labels=labels)
     stream = open_stream(description)
-    played = play(home, stream, description, version="", scenario=scenario, amounts=amounts, seed=seed, settings=TrafficSettings.complete())
+    with redirect_stdout(io.StringIO()):  # the step's progress lines are for a pipeline's log
+        played = play(
+            home, stream, description, version="", scenario=scenario, amounts=amounts, seed=seed, settings=TrafficSettings.complete()
+        )
     typer.echo(played.figures())
 
 
