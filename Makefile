@@ -21,7 +21,7 @@ $(READY): requirements/dev.txt requirements/uv.txt pyproject.toml
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --editable .
 	@touch $(READY)
 
-run: setup ## Run the whole loop on this machine; ARGS="run drift-watch ..." or ARGS="--source ... --drift ..." is passed on.
+run: setup ## Run the whole loop on this machine; ARGS="--source ... --drift ..." is passed on, ARGS="drift-watch" watches.
 	@$(BIN)/driftloop run $(if $(filter training drift-watch full-loop,$(firstword $(ARGS))),,full-loop) $(ARGS)
 
 test: setup ## Run every test.
