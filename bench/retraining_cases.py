@@ -50,8 +50,11 @@ class Case:
 
     def right(self, network: torch.nn.Module, split: str) -> np.ndarray:
         """Which images of a split are classified as labelled, bool (N,)."""
-        batches = ordered(self.dataset, split)
-        return predict(network, batches).numpy().argmax(1) == batches.labels
+        return self.probabilities(network, split).argmax(1) == ordered(self.dataset, split).labels
+
+    def probabilities(self, network: torch.nn.Module, split: str) -> np.ndarray:
+        """What the network says of a split, (N, 2)."""
+        return predict(network, ordered(self.dataset, split)).numpy()
 
 
 @contextmanager

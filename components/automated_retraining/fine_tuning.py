@@ -1,25 +1,22 @@
-"""Fine-tuning from the champion: a few epochs at a lower rate than it was trained with, and the best of them kept.
+"""Fine-tuning from the champion: a few epochs at a lower rate than it was trained with, and the best average of their weights kept.
 
-Batch norm goes on learning: its running statistics move to those of the mixed batches, of which most are old images. Frozen statistics
-would stay those of clean images alone (the two are compared in bench/retraining_recovery.py).
+Batch norm goes on learning: its running statistics move to those of the mixed batches. Frozen statistics would stay those of clean
+images alone. Weights are averaged because at this rate the balance between the classes swings from one epoch to the next, on clean
+and on drifted images alike, and sixty drifted images are too few to tell a good epoch from a lucky one (all three choices are compared
+in bench/retraining_recovery.py).
 """
 
-import copy
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
-from typing import Any
+from dataclasses import dataclass
 
-import torch
-from torch import Tensor, nn
-from torch.amp.grad_scaler import GradScaler
+from torch import nn
 
 from components.automated_retraining.mix import Mix
-from components.automated_retraining.store_checkpoint import StoreCheckpoint
 from driftloop.training.batches import OrderedBatches
-from driftloop.training.epoch import EpochResult, train_epoch, train_epoch_amp, validate
+from driftloop.training.epoch import validate
+from driftloop.training.loop import Checkpoint, Judge, Pass, train
 from driftloop.training.recipe import Recipe
-from driftloop.training.seeding import derive
 
 
 @dataclass(frozen=True)
@@ -76,102 +73,26 @@ def fine_tune(
     *,
     seed: int,
     patience: int,
-    checkpoint: StoreCheckpoint | None = None,
+    checkpoint: Checkpoint | None = None,
     on_epoch: Callable[[Epoch], None] | None = None,
 ) -> Course:
-    """Fine-tune `model` and leave it with the weights of its best epoch.
-
-    Each epoch draws from a seed of its own: a run that is killed and resumed ends with the weights of one that was not.
+    """Fine-tune `model` and leave it with the weights of its best epoch; arguments are those of `driftloop.training.loop.train`.
 
     Args:
         model: the champion, on the device of the batches.
         mix: what it learns from.
         validation: what it is judged by after each epoch.
-        recipe: how; its schedule spans all of its epochs, whether or not the training is stopped before.
+        recipe: how.
         seed: of everything random.
         patience: epochs without a better score after which it stops.
         checkpoint: where to leave and look for the last finished epoch, or None.
         on_epoch: called after each epoch.
     """
-    run = _Run(model, mix, validation, recipe, seed)
-    run.resume(checkpoint)
-    resumed_after = len(run.epochs)
-    while len(run.epochs) < recipe.epochs and len(run.epochs) - run.best_epoch < patience:
-        run.train_one()
-        if checkpoint:
-            checkpoint.save(run.state())
-        if on_epoch:
-            on_epoch(run.epochs[-1])
-    model.load_state_dict(run.best)
-    model.eval()
-    return Course(run.before, run.epochs, run.best_epoch, resumed_after)
 
+    def look(network: nn.Module, done: Pass) -> Epoch:
+        return validation.judge(network, done.epoch, done.learned.loss, done.began)
 
-@dataclass
-class _Run:
-    """A fine-tuning between two epochs."""
-
-    model: nn.Module
-    mix: Mix
-    validation: Validation
-    recipe: Recipe
-    seed: int
-    epochs: list[Epoch] = field(default_factory=list)
-    best_epoch: int = 0
-    best: dict[str, Tensor] = field(default_factory=dict)
-
-    def __post_init__(self) -> None:
-        self.device = next(self.model.parameters()).device
-        self.loss = self.recipe.loss(self.device)
-        self.optimizer = self.recipe.optimizer(self.model)
-        self.scheduler = self.recipe.scheduler(self.optimizer, self.mix.steps * self.recipe.epochs)
-        self.scaler = GradScaler(self.device.type) if self.recipe.precision == "float16" else None
-        self.before = self.validation.judge(self.model, 0, 0.0, time.perf_counter())
-
-    def train_one(self) -> None:
-        number, began = len(self.epochs) + 1, time.perf_counter()
-        torch.manual_seed(derive(self.seed, number))  # dropout draws from the global generator
-        learned = self._pass(derive(self.seed, number, 2))
-        self.epochs.append(self.validation.judge(self.model, number, learned.loss, began))
-        if not self.best_epoch or self.epochs[-1].score < self.epochs[self.best_epoch - 1].score:
-            self.best_epoch, self.best = number, copy.deepcopy(self.model.state_dict())
-
-    def _pass(self, seed: int) -> EpochResult:
-        batches = self.mix.epoch(seed)
-        if self.recipe.precision == "float32":
-            return train_epoch(self.model, batches, self.optimizer, loss=self.loss, after_step=self._after_step)
-        dtype = {"bfloat16": torch.bfloat16, "float16": torch.float16}[self.recipe.precision]
-        return train_epoch_amp(
-            self.model, batches, self.optimizer, loss=self.loss, after_step=self._after_step, dtype=dtype, scaler=self.scaler
-        )
-
-    def _after_step(self) -> None:
-        if self.scheduler:
-            self.scheduler.step()
-
-    def state(self) -> dict[str, Any]:
-        """Everything the next epoch depends on: tensors and plain values only."""
-        parts = {"optimizer": self.optimizer, "scheduler": self.scheduler, "scaler": self.scaler}
-        return {
-            "before": asdict(self.before),
-            "epochs": [asdict(epoch) for epoch in self.epochs],
-            "best_epoch": self.best_epoch,
-            "best": self.best,
-            "model": self.model.state_dict(),
-            **{name: part.state_dict() if part else {} for name, part in parts.items()},
-        }
-
-    def resume(self, checkpoint: StoreCheckpoint | None) -> None:
-        """Go back to the checkpoint's epoch where there is one."""
-        state = checkpoint.load() if checkpoint else None
-        if state is None:
-            return
-        self.before = Epoch(**state["before"])
-        self.epochs = [Epoch(**epoch) for epoch in state["epochs"]]
-        self.best_epoch, self.best = state["best_epoch"], state["best"]
-        self.model.load_state_dict(state["model"])
-        self.optimizer.load_state_dict(state["optimizer"])
-        for part, name in ((self.scheduler, "scheduler"), (self.scaler, "scaler")):
-            if part:
-                part.load_state_dict(state[name])
-        print(f"resumed after epoch {len(self.epochs)} of {self.recipe.epochs}", flush=True)
+    before = validation.judge(model, 0, 0.0, time.perf_counter())
+    judge = Judge(Epoch, look, lambda epoch: -epoch.score)
+    trained = train(model, mix, judge, recipe, seed=seed, patience=patience, checkpoint=checkpoint, on_epoch=on_epoch)
+    return Course(before, trained.records, trained.best_epoch, trained.resumed_after)

@@ -103,7 +103,7 @@ def first_rate(champion: ModelDescription) -> float:
 
 
 def build_recipe(settings: RetrainSettings, champion: ModelDescription, device: torch.device) -> Recipe:
-    """AdamW under one cycle, in 16 bits where that is faster."""
+    """AdamW under one cycle, weights averaged, in 16 bits where that is faster."""
     precision = mixed_precision(device) if settings.mixed_precision else None
     return Recipe(
         epochs=settings.epochs,
@@ -112,4 +112,5 @@ def build_recipe(settings: RetrainSettings, champion: ModelDescription, device: 
         one_cycle=True,
         precision=PRECISIONS[precision] if precision else "float32",
         label_smoothing=settings.label_smoothing,
+        average=settings.weight_average,
     )

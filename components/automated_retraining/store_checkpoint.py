@@ -37,10 +37,10 @@ class StoreCheckpoint:
         torch.save(state, stream)
         self.store.put(self.key, stream.getvalue())
 
-    def load(self) -> dict[str, Any] | None:
-        """The last finished epoch, on the CPU, or None where there is none, or none that can be read."""
+    def load(self, device: torch.device) -> dict[str, Any] | None:
+        """The last finished epoch, or None where there is none, or none that can be read."""
         try:
-            return torch.load(io.BytesIO(self.store.read(self.key)), map_location="cpu", weights_only=True)
+            return torch.load(io.BytesIO(self.store.read(self.key)), map_location=device, weights_only=True)
         except NotFound:
             return None
         except (pickle.UnpicklingError, RuntimeError, EOFError):

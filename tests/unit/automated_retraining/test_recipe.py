@@ -49,3 +49,8 @@ def test_images_are_seen_in_the_views_that_the_champion_was_trained_with() -> No
 
 def test_the_recipe_is_in_float32_where_mixed_precision_is_turned_off() -> None:
     assert build_recipe(RetrainSettings(mixed_precision=False), champion(), CPU).precision == "float32"
+
+
+def test_weights_are_averaged_unless_the_settings_say_no() -> None:
+    assert build_recipe(RetrainSettings(), champion(), CPU).average == RetrainSettings().weight_average > 0
+    assert build_recipe(RetrainSettings(weight_average=0), champion(), CPU).average == 0
