@@ -11,6 +11,7 @@ import pandas as pd
 from components.traffic_replay.history import image_id
 from driftloop.scenarios import Scenario, parse
 from driftloop.scenarios.families import PRIOR
+from driftloop.scenarios.prior import draw, shifted_shares
 
 
 @dataclass(frozen=True)
@@ -79,10 +80,20 @@ def arranged(
     free: np.ndarray, truth: np.ndarray, groups: np.ndarray, scenario: Scenario, n: int, window_size: int, rng: np.random.Generator
 ) -> np.ndarray:
     """`n` of the rows in `free` as the scenario selects them, arranged so that groups do not meet in a window."""
-    # A uniform draw may pass over images whose group is in the window; a prior shift needs exactly the rows it asked for.
-    wanted = n if PRIOR in scenario.families else len(free)
-    chosen = free[scenario.select(truth[free], wanted, rng)]
+    chosen = free[selected(free, truth, scenario, n, rng)]
     return np.array(list(islice(apart(chosen, groups, window_size), n)), dtype=np.int64)
+
+
+def selected(free: np.ndarray, truth: np.ndarray, scenario: Scenario, n: int, rng: np.random.Generator) -> np.ndarray:
+    """Positions in `free` in random order: all of them, or the `n` that give a prior shift its shares."""
+    if PRIOR not in scenario.families or not scenario.drifts:
+        # All: the arrangement may pass over images whose group is in the window.
+        return scenario.select(truth[free], len(free), rng)
+    # From the shares of the whole stream: what earlier replays took must not move where a shift starts from.
+    shares = np.bincount(truth) / len(truth)
+    present = np.flatnonzero(shares)
+    shares[present] = shifted_shares(shares[present], scenario.severity)
+    return draw(truth[free], n, shares, rng)
 
 
 def shrink(clean: int, drifted: int, available: int, window_size: int) -> tuple[int, int]:

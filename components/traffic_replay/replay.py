@@ -1,6 +1,8 @@
 """A replay from beginning to end: plan it, let the champion answer, log it, let labels arrive."""
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import datetime
 from tempfile import TemporaryDirectory
 
 import numpy as np
@@ -8,7 +10,7 @@ import pandas as pd
 
 from components.traffic_replay.history import leave_receipt, played_rows, replay_key, request_id
 from components.traffic_replay.plan import make_plan
-from components.traffic_replay.traffic import TICK, Traffic, play
+from components.traffic_replay.traffic import TICK, Traffic, now, play
 from driftloop import registry
 from driftloop.dataset import Split
 from driftloop.dataset.description import Description
@@ -45,7 +47,7 @@ class Amounts:
 
 @dataclass(frozen=True)
 class Replayed:
-    """What was played. `until` is an ISO 8601 time in UTC just after the last request."""
+    """What was played. `until` is an ISO 8601 time in UTC just after the last request; `truth` the true class by request id."""
 
     clean: int
     drifted: int
@@ -55,6 +57,7 @@ class Replayed:
     version: str
     p50_ms: float | None
     until: str
+    truth: dict[str, str] = field(default_factory=dict, repr=False)
 
     @property
     def requests(self) -> int:
@@ -78,6 +81,7 @@ def replay(
     amounts: Amounts,
     seed: int,
     settings: TrafficSettings,
+    clock: Callable[[], datetime] = now,
 ) -> Replayed:
     """Play new images of `stream` through a registered version and log them as production does.
 
@@ -92,6 +96,7 @@ def replay(
         amounts: how much to play; less where the stream runs short.
         seed: of all draws; the same seed and the same store give the same replay.
         settings: window size, label and image shares, batch size.
+        clock: the time of each request, with a zone; a rehearsal hands in a simulated one.
 
     Raises:
         NoChampion: no version given and the store names no champion.
@@ -127,8 +132,9 @@ def replay(
     with InferenceLogger(
         store, version=version, classes=description.classes, channels=description.channels, image_share=settings.image_share
     ) as log:
-        answered = play(traffic, model, log, own, batch_size=settings.batch_size)
-    _label(store, [ids[row] for row in plan.labelled], answered.truth[plan.labelled], description.classes)
+        answered = play(traffic, model, log, own, batch_size=settings.batch_size, clock=clock)
+    truth = class_names(answered.truth, description.classes)
+    _label(store, [ids[row] for row in plan.labelled], [truth[row] for row in plan.labelled])
     leave_receipt(store, key, identity)
     return Replayed(
         clean=plan.clean,
@@ -139,13 +145,18 @@ def replay(
         version=version,
         p50_ms=answered.p50_ms,
         until=(answered.last + TICK).isoformat(),
+        truth=dict(zip(ids, truth, strict=True)),
     )
 
 
-def _label(store: Store, ids: list[str], truth: np.ndarray, classes: list[str]) -> None:
+def class_names(truth: np.ndarray, classes: list[str]) -> list[str]:
+    """The names of true classes (n,)."""
+    return [UNSEEN_LABEL if label == UNSEEN else classes[label] for label in truth]
+
+
+def _label(store: Store, ids: list[str], names: list[str]) -> None:
     """Write the labels of requests that were drawn uniformly."""
     if ids:
-        names = [UNSEEN_LABEL if label == UNSEEN else classes[label] for label in truth]
         write_labels(store, pd.DataFrame({"request_id": ids, "label": names, "origin": RANDOM}))
 
 

@@ -1,7 +1,7 @@
 """The traffic itself: planned images through the model and into the log, one request after the other."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
@@ -19,6 +19,11 @@ from driftloop.scenarios import Scenario
 CHUNK = 100
 #: The log's resolution in time.
 TICK = timedelta(microseconds=1)
+
+
+def now() -> datetime:
+    """The time, in UTC."""
+    return datetime.now(UTC)
 
 
 @dataclass(frozen=True)
@@ -66,15 +71,24 @@ class Answered:
         return float(np.median(self.latencies_ms)) if self.latencies_ms else None
 
 
-def play(traffic: Traffic, model: ServedModel, log: InferenceLogger, logged: pd.DataFrame, *, batch_size: int) -> Answered:
+def play(
+    traffic: Traffic,
+    model: ServedModel,
+    log: InferenceLogger,
+    logged: pd.DataFrame,
+    *,
+    batch_size: int,
+    clock: Callable[[], datetime] = now,
+) -> Answered:
     """Answer and log every request that is not in the log yet.
 
     Args:
         logged: rows of this replay that are in the log already, with request_id and time.
         batch_size: requests answered together; their latency is that of the batch.
+        clock: the time of each request.
     """
     done = set(logged["request_id"])
-    last = logged["time"].max().to_pydatetime() if len(logged) else datetime.now(UTC) - TICK
+    last = logged["time"].max().to_pydatetime() if len(logged) else clock() - TICK
     truth, latencies = np.empty(len(traffic.ids), dtype=np.int64), []
     _warm_up(model)
     for chunk in traffic.chunks():
@@ -82,7 +96,7 @@ def play(traffic: Traffic, model: ServedModel, log: InferenceLogger, logged: pd.
         ids = traffic.ids[chunk]
         new = [index for index, identity in enumerate(ids) if identity not in done]
         if new:
-            predictions, times, waited = answer(model, images[new], last, batch_size)
+            predictions, times, waited = answer(model, images[new], last, batch_size, clock)
             groups = [str(group) for group in traffic.groups(chunk)[new]]
             log.log(images[new], predictions, waited, groups=groups, request_ids=[ids[index] for index in new], times=times)
             last = times[-1]
@@ -91,7 +105,9 @@ def play(traffic: Traffic, model: ServedModel, log: InferenceLogger, logged: pd.
     return Answered(truth, last, latencies)
 
 
-def answer(model: ServedModel, images: np.ndarray, last: datetime, batch_size: int) -> tuple[Predictions, list[datetime], list[float]]:
+def answer(
+    model: ServedModel, images: np.ndarray, last: datetime, batch_size: int, clock: Callable[[], datetime] = now
+) -> tuple[Predictions, list[datetime], list[float]]:
     """Predictions, times that increase from after `last`, and latencies in ms, each that of the request's batch."""
     parts, times, latencies = [], [], []
     for start in range(0, len(images), batch_size):
@@ -100,7 +116,7 @@ def answer(model: ServedModel, images: np.ndarray, last: datetime, batch_size: i
         elapsed_ms = (time.perf_counter() - began) * 1000
         parts.append(part)
         for _ in range(len(part)):
-            last = max(datetime.now(UTC), last + TICK)
+            last = max(clock(), last + TICK)
             times.append(last)
             latencies.append(elapsed_ms)
     probabilities = np.concatenate([part.probabilities for part in parts])

@@ -11,6 +11,7 @@ from driftloop import __version__
 from driftloop.cli.compile import compile_pipelines
 from driftloop.cli.labels import labels
 from driftloop.cli.models import models
+from driftloop.cli.rehearse import rehearse
 from driftloop.cli.replay import replay
 from driftloop.cli.run import run
 from driftloop.cli.write_source import write_source_images
@@ -26,6 +27,7 @@ app = typer.Typer(
 )
 app.command()(run)
 app.command()(replay)
+app.command()(rehearse)
 app.add_typer(models, name="models")
 app.add_typer(labels, name="labels")
 app.command(name="write-source")(write_source_images)

@@ -2,7 +2,7 @@
 
 import difflib
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import parse_qsl
 
@@ -17,16 +17,21 @@ DIGITS = "digits"
 SYNTHETIC = "synthetic:"
 NAMES = (DIGITS, *(f"{SYNTHETIC}{kind}" for kind in KINDS))
 _DIGITS_VERSION = 1
+OPTIONS = ("scale", "seed", "site", "stream")
+#: Stream images that a synthetic source may be asked for: each takes a few milliseconds and a few kilobytes.
+MOST_STREAM = 1_000_000
 
 
 @dataclass(frozen=True)
 class Synthetic:
-    """`synthetic:<kind>?scale=0.05&seed=3&site=other`, read."""
+    """`synthetic:<kind>?scale=0.05&seed=3&site=other&stream=8000`, read; `stream` is None where the usual number is meant."""
 
     kind: str
     scale: float = 1.0
     seed: int | None = None
     site: str = "home"
+    # Not in the representation, which is hashed: sources that do not name it keep the hash they always had.
+    stream: int | None = field(default=None, repr=False)
 
 
 def is_built_in(source: str) -> bool:
@@ -45,13 +50,24 @@ def parse_synthetic(source: str) -> Synthetic:
         raise InputError(f"{source}: no such synthetic source ({_hint(name, NAMES)})")
     options = dict(parse_qsl(query, keep_blank_values=True))
     for option in options:
-        if option not in ("scale", "seed", "site"):
-            raise InputError(f"{source}: no option '{option}' ({_hint(option, ('scale', 'seed', 'site'))})")
+        if option not in OPTIONS:
+            raise InputError(f"{source}: no option '{option}' ({_hint(option, OPTIONS)})")
     site = options.get("site", "home")
     if site not in SITES:
         raise InputError(f"{source}: no site '{site}' ({_hint(site, tuple(SITES))})")
     seed = int(_number(source, options["seed"], "seed", 0, 2**31)) if "seed" in options else None
-    return Synthetic(kind, _number(source, options.get("scale", "1"), "scale", 0.001, 100), seed, site)
+    stream = int(_number(source, options["stream"], "stream", 8, MOST_STREAM)) if "stream" in options else None
+    return Synthetic(kind, _number(source, options.get("scale", "1"), "scale", 0.001, 100), seed, site, stream)
+
+
+def with_stream(source: str, images: int) -> str:
+    """The same source with a stream split of `images` where it is synthetic and names no number itself; any other source as it is.
+
+    The other splits keep their images: the stream is written last.
+    """
+    if not source.startswith(SYNTHETIC) or parse_synthetic(source).stream is not None:
+        return source
+    return f"{source}{'&' if '?' in source else '?'}stream={images}"
 
 
 def check_built_in(source: str) -> str:
@@ -67,7 +83,11 @@ def check_built_in(source: str) -> str:
 
 def hash_built_in(source: str) -> str:
     """Names what is written: the source's name and options and its generator's version. The run's seed is a cache key of its own."""
-    content = f"{source} {_DIGITS_VERSION}" if source == DIGITS else f"{parse_synthetic(source)} {GENERATOR_VERSION}"
+    if source == DIGITS:
+        content = f"{source} {_DIGITS_VERSION}"
+    else:
+        synthetic = parse_synthetic(source)
+        content = f"{synthetic} {GENERATOR_VERSION}" + (f" stream={synthetic.stream}" if synthetic.stream is not None else "")
     return hashlib.sha256(content.encode()).hexdigest()
 
 
@@ -77,7 +97,9 @@ def write_built_in(source: str, folder: Path, seed: int, workers: int = 0) -> Pa
         return _write_digits(folder / DIGITS)
     synthetic = parse_synthetic(source)
     series = seed if synthetic.seed is None else synthetic.seed
-    return write_kaggle_layout(synthetic.kind, folder, seed=series, scale=synthetic.scale, site=synthetic.site, workers=workers)
+    return write_kaggle_layout(
+        synthetic.kind, folder, seed=series, scale=synthetic.scale, site=synthetic.site, workers=workers, stream=synthetic.stream
+    )
 
 
 def write_source(source: str, folder: str | Path, seed: int = 1) -> str:
@@ -121,8 +143,9 @@ def _number(source: str, text: str, option: str, low: float, high: float) -> flo
         value = float(text)
     except ValueError:
         value = float("nan")
-    if not low <= value <= high or (option == "seed" and value != int(value)):
-        kind = "an integer" if option == "seed" else "a number"
+    whole = option in ("seed", "stream")
+    if not low <= value <= high or (whole and value != int(value)):
+        kind = "an integer" if whole else "a number"
         raise InputError(f"{source}: {option}={text} must be {kind} from {low:g} to {high:g}")
     return value
 

@@ -36,7 +36,15 @@ class Shot:
 
 
 def write_kaggle_layout(
-    kind: str, folder: Path, *, seed: int, scale: float = 1.0, site: str = "home", workers: int = 1, sizes: dict[str, int] | None = None
+    kind: str,
+    folder: Path,
+    *,
+    seed: int,
+    scale: float = 1.0,
+    site: str = "home",
+    workers: int = 1,
+    sizes: dict[str, int] | None = None,
+    stream: int | None = None,
 ) -> Path:
     """Write a whole synthetic source below `folder`; the source's root.
 
@@ -48,9 +56,12 @@ def write_kaggle_layout(
         site: a name in `driftloop.synthetic.site.SITES`.
         workers: processes.
         sizes: images by split, instead of `SPLIT_SIZES`.
+        stream: images of the stream split, whatever `scale` and `sizes` say. It is written last, so the other splits stay as they are.
     """
     root = folder / FOLDERS[kind]
     counts = {split: max(8, round(count * scale)) for split, count in (sizes or SPLIT_SIZES).items()}
+    if stream is not None:
+        counts["stream"] = stream
     shots = list(_plan(kind, root, counts, seed))
     for parent in sorted({shot.path.parent for shot in shots}):
         parent.mkdir(parents=True, exist_ok=True)

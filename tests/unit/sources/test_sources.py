@@ -12,6 +12,7 @@ from PIL import Image
 
 from driftloop.errors import InputError
 from driftloop.sources import check_source, opened, resolve, write_source, zipped
+from driftloop.sources.built_in import with_stream
 from driftloop.store import open_store
 from tests.unit.sources.folders import write_classes, write_images
 
@@ -171,6 +172,7 @@ def test_a_damaged_member_becomes_an_empty_file_for_the_audit(folder: Path, tmp_
         ("digit", r"did you mean digits\?"),
         ("synthetic:xray?scal=1", r"no option 'scal' \(did you mean scale\?\)"),
         ("synthetic:xray?scale=much", "scale=much must be a number"),
+        ("synthetic:xray?stream=0.5", "stream=0.5 must be an integer"),
         ("synthetic:xray?seed=1.5", "seed=1.5 must be an integer"),
         ("synthetic:xray?site=mars", r"no site 'mars' \(known: home, other\)"),
         ("pyproject.toml", "neither a folder nor a .zip"),
@@ -187,6 +189,15 @@ def test_built_in_sources_are_hashed_by_name_and_options() -> None:
     sources = ["digits", "synthetic:xray", "synthetic:roof", "synthetic:xray?scale=0.5", "synthetic:xray?site=other"]
     assert len({resolve(source) for source in sources}) == len(sources)
     assert resolve("synthetic:xray?scale=1") == resolve("synthetic:xray")
+
+
+def test_a_longer_stream_is_another_source_and_a_stream_that_is_named_stays(tmp_path: Path) -> None:
+    longer = with_stream("synthetic:xray?scale=0.01", 40)
+    assert longer == "synthetic:xray?scale=0.01&stream=40"
+    assert resolve(longer) != resolve("synthetic:xray?scale=0.01")
+    assert with_stream(longer, 99) == longer
+    assert with_stream("digits", 40) == "digits"
+    assert with_stream(str(tmp_path), 40) == str(tmp_path)
 
 
 def test_a_synthetic_source_takes_the_runs_seed_unless_it_names_one() -> None:

@@ -71,3 +71,11 @@ def test_another_seed_writes_other_images(root: Path, tmp_path: Path) -> None:
     other = write_kaggle_layout("xray", tmp_path, seed=2, scale=0.02)
     contents = {path.read_bytes() for path in files(root)}
     assert not any(path.read_bytes() in contents for path in files(other))
+
+
+def test_a_longer_stream_leaves_every_other_image_as_it_was(root: Path, tmp_path: Path) -> None:
+    longer = write_kaggle_layout("xray", tmp_path, seed=1, scale=0.05, stream=200)
+    before = {path.relative_to(root): path.read_bytes() for path in files(root)}
+    after = {path.relative_to(longer): path.read_bytes() for path in files(longer)}
+    assert {name: after[name] for name in before} == before
+    assert sum(name.parts[0] == "stream" for name in after) == 200

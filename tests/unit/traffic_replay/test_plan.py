@@ -102,3 +102,12 @@ def test_the_same_seed_gives_the_same_plan():
     first, second = plan(samples(500), seed=7), plan(samples(500), seed=7)
     assert first.rows.tolist() == second.rows.tolist()
     assert first.labelled.tolist() == second.labelled.tolist()
+
+
+def test_a_prior_shift_starts_from_the_shares_of_the_whole_stream_whatever_was_played_before():
+    table = samples(2000)
+    # Earlier replays have taken most of one class.
+    played = set(table["sha256"].iloc[:600])
+    made = plan(table, "prior:0.3", played=played, clean=0, drifted=300)
+    share = (table["label"].to_numpy()[made.rows] == 0).mean()
+    assert share == pytest.approx(0.8, abs=0.01)

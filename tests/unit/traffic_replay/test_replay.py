@@ -127,6 +127,27 @@ def test_two_stores_in_the_same_state_see_the_same_replay(tmp_path: Path):
     assert answers[0] == answers[1]
 
 
+def test_a_rehearsals_clock_sets_the_times_in_the_log(tmp_path: Path):
+    store, dataset = build_world(tmp_path)
+    noon = datetime(2025, 5, 1, 12, tzinfo=UTC)
+    settings = TrafficSettings(window_size=20)
+    stream, scenario = open_split(dataset, "stream"), parse("none")
+    played = replay(store, stream, dataset, version="", scenario=scenario, amounts=HUNDRED, seed=1, settings=settings, clock=lambda: noon)
+    times = logged(store, played.until)["time"]
+    assert times.min().to_pydatetime() == noon
+    assert times.is_unique
+    assert times.max() - times.min() < timedelta(seconds=1)
+
+
+def test_the_truth_of_every_request_is_known_afterwards(tmp_path: Path):
+    store, dataset = build_world(tmp_path)
+    played = play(store, dataset)
+    rows = logged(store, played.until)
+    assert set(played.truth) == set(rows["request_id"])
+    labels = read_labels(store)
+    assert {name: played.truth[name] for name in labels["request_id"]} == dict(zip(labels["request_id"], labels["label"], strict=True))
+
+
 def test_without_drift_every_image_is_the_original(tmp_path: Path):
     store, dataset = build_world(tmp_path)
     played = play(store, dataset, "none")
