@@ -154,7 +154,16 @@ class DriftSettings(Settings):
     windows_per_90_days: float = Field(90.0, gt=0, description="expected windows per 90 days; the log's own count where that is larger")
     false_alarms_per_90_days: float = Field(1.0, gt=0, le=1000, description="budget: expected false confirmed alarms per 90 days")
     permutations: int = Field(999, ge=99, le=1_000_000, description="least permutations of the MMD test; 40 / alpha where that is more")
-    minimum_labels: int = Field(100, ge=10, le=1_000_000, description="random labels in drifted windows before a retraining")
+    minimum_labels: int = Field(
+        100, ge=10, le=1_000_000, description="random labels before harm is judged; as many new ones after a refusal"
+    )
+    harm_windows: int = Field(10, ge=2, le=10_000, description="newest confirmed windows whose labels judge harm; older ones only train")
+    gate_power: float = Field(
+        0.8,
+        ge=0,
+        lt=1,
+        description="retrain only with so many labels that the gate recognises a good candidate with this power; 0: at once",
+    )
     retrain_drop: float = Field(0.03, ge=0, le=1, description="estimated accuracy drop from which drift is worth a retraining")
     harmless_drop: float = Field(0.05, gt=0, le=1, description="drift is harmless when the upper bound of the drop lies below this")
     label_free_drop: float = Field(0.10, gt=0, le=1, description="label-free estimated drop from which a single alarm asks for labels")

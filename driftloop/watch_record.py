@@ -27,7 +27,8 @@ class WatchRecord(BaseModel):
     """What a watch covered, what it decided, and what became of it. Times are ISO 8601 in UTC.
 
     `verdict`: stable, alert, needs_labels or retrain. `decision`: promote, reject, inconclusive, or None where nothing was retrained.
-    `outcome`: watched, kept or promoted. `confirmed` says that drift was confirmed by 2 of 3 windows.
+    `outcome`: watched, kept or promoted. `confirmed` says that drift was confirmed by 2 of 3 windows. `labels` counts the uniformly
+    random labels of the champion's confirmed windows that the watch had.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -41,6 +42,7 @@ class WatchRecord(BaseModel):
     rows: int
     windows: list[JudgedWindow]
     confirmed: bool
+    labels: int = 0
     verdict: str
     reason: str
     decision: str | None

@@ -23,6 +23,10 @@ class Coverage:
     drifted: np.ndarray
     confirmed: np.ndarray
 
+    def latest_confirmed(self, windows: int) -> np.ndarray:
+        """The rows of the newest confirmed windows, so many at most: (N,) bool."""
+        return self.confirmed & np.isin(self.window, np.unique(self.window[self.confirmed])[-windows:])
+
     def frame(self, rows: pd.DataFrame) -> pd.DataFrame:
         """The covered rows: request_id, window, drifted, confirmed."""
         table = pd.DataFrame({"request_id": rows["request_id"].to_numpy(), "window": self.window, "drifted": self.drifted})

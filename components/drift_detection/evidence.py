@@ -42,6 +42,7 @@ def summarise(findings: Findings) -> dict[str, Any]:
         "confirmed": findings.confirmed,
         "windows": [one.window.model_dump() for one in findings.judged],
         "drop": None if findings.drop is None else findings.drop.as_dict(),
+        "labels": findings.labels,
         "clean_accuracy": None if findings.clean is None else findings.clean.model_dump(),
         "label_free": None
         if findings.label_free is None

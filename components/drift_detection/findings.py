@@ -20,6 +20,7 @@ from driftloop.settings import DriftSettings
 @dataclass(frozen=True)
 class Findings:
     """`spotlight` is None where no window was judged, `drop` where drift is not confirmed or no random label is there.
+    `labels` counts the random ones of all confirmed windows.
 
     `coverage` has a row for each request that a window covers: request_id, window, drifted, confirmed; `requests` the images to label.
     """
@@ -36,6 +37,7 @@ class Findings:
     spotlight: Spotlight | None
     clean: Proportion | None
     drop: Drop | None
+    labels: int
     label_free: LabelFree | None
     verdict: Verdict
     coverage: pd.DataFrame

@@ -9,6 +9,9 @@ import pandas as pd
 
 from driftloop.watch_record import JudgedWindow, WatchRecord
 
+#: How far back decisions count.
+MEMORY = timedelta(days=30)
+
 
 @dataclass(frozen=True)
 class History:
@@ -17,7 +20,8 @@ class History:
     `windows` were judged for the same champion, oldest first; of these the last `open_windows` came after the last decision, and only
     they can confirm a drift together with fresh ones: what a decision was taken on is settled. `days_since_decision` is None where
     there was none; `recent_retrainings` counts decisions in the last 30 days and `recent_windows` windows in the last 90, of any
-    version.
+    version. `labels_at_refusal`: the labels on which the last candidate for this champion was refused, None where none was in the
+    last 30 days.
     """
 
     windows: list[JudgedWindow]
@@ -25,6 +29,7 @@ class History:
     days_since_decision: float | None
     recent_retrainings: int
     recent_windows: int
+    labels_at_refusal: int | None = None
 
     @property
     def votes(self) -> list[bool]:
@@ -39,14 +44,16 @@ def read_history(records: Sequence[WatchRecord], *, champion_version: str, until
     decided = [record for record in records if record.decision is not None]
     last_decision = decided[-1].sequence if decided else -1
     ages = [end - datetime.fromisoformat(record.until) for record in decided]
+    refused = [record for record in mine if record.decision is not None and end - datetime.fromisoformat(record.until) <= MEMORY]
     return History(
         windows=[window for record in mine for window in record.windows],
         open_windows=sum(len(record.windows) for record in mine if record.sequence > last_decision),
         days_since_decision=ages[-1] / timedelta(days=1) if ages else None,
-        recent_retrainings=sum(age <= timedelta(days=30) for age in ages),
+        recent_retrainings=sum(age <= MEMORY for age in ages),
         recent_windows=sum(
             end - datetime.fromisoformat(window.last) <= timedelta(days=90) for record in records for window in record.windows
         ),
+        labels_at_refusal=refused[-1].labels if refused else None,
     )
 
 

@@ -1,15 +1,18 @@
 """From the evidence to a verdict: one rule after the other, the first that applies decides, each with its sentence."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
+
+from scipy import stats
 
 from components.drift_detection.harm import Drop, labels_to_decide
 from components.drift_detection.history import History
 from components.drift_detection.label_free import LabelFree
 from components.drift_detection.windows import Cut
 from driftloop.evaluation.intervals import Proportion
-from driftloop.settings import DriftSettings
+from driftloop.settings import DriftSettings, RetrainSettings
 
 Name = Literal["stable", "alert", "needs_labels", "retrain"]
 
@@ -21,7 +24,9 @@ class Situation:
     `judged` fresh windows, `drifted` of them rejected; `confirmed` by 2 of 3. `waiting` rows (of `waiting_groups` groups) are too few
     for a window of `minimum` groups; `stuck` says that they are mostly copies. `drop` is None without random labels or without a
     known clean accuracy; `labels_to_decide` estimates how many random labels would settle the matter (None: unknown or a great
-    many). `label_free_drop` is the estimate without labels. Decisions: days since the last, retrainings in the last 30 days.
+    many). `labels` are the random ones of all confirmed windows, on which a retraining would train and be judged; `labels_at_refusal`
+    how many there were when the last candidate was refused, None where none was lately. `label_free_drop` is the estimate without
+    labels. Decisions: days since the last, retrainings in the last 30 days.
     """
 
     judged: int
@@ -33,6 +38,8 @@ class Situation:
     stuck: bool = False
     drop: Drop | None = None
     labels_to_decide: int | None = None
+    labels: int = 0
+    labels_at_refusal: int | None = None
     label_free_drop: float | None = None
     days_since_decision: float | None = None
     recent_retrainings: int = 0
@@ -46,6 +53,7 @@ def situation_of(
     confirmed: bool,
     clean: Proportion | None,
     drop: Drop | None,
+    labels: int,
     label_free: LabelFree | None,
     history: History,
 ) -> Situation:
@@ -62,6 +70,8 @@ def situation_of(
         labels_to_decide=labels_to_decide(clean, drop, retrain_drop=settings.retrain_drop, harmless_drop=settings.harmless_drop)
         if clean and drop
         else None,
+        labels=labels,
+        labels_at_refusal=history.labels_at_refusal,
         label_free_drop=label_free.drop if label_free else None,
         days_since_decision=history.days_since_decision,
         recent_retrainings=history.recent_retrainings,
@@ -139,7 +149,35 @@ def _harmful(situation: Situation, drop: Drop, settings: DriftSettings) -> Verdi
             "alert",
             f"{harm}; the budget of {settings.retrainings_per_30_days} retrainings in 30 days is spent.",
         )
-    return Verdict("retrain", f"{harm}.")
+    missing = _missing_for_another_try(situation, drop, settings)
+    return Verdict("needs_labels", f"{harm}; {missing}.") if missing else Verdict("retrain", f"{harm}.")
+
+
+def _missing_for_another_try(situation: Situation, drop: Drop, settings: DriftSettings) -> str:
+    """Why a retraining would be in vain with these labels; empty where it would not."""
+    refused = situation.labels_at_refusal
+    if refused is not None and situation.labels < refused + settings.minimum_labels:
+        new = max(situation.labels - refused, 0)
+        return f"a candidate was refused on {refused} labels and {new} came since, {settings.minimum_labels} make another try worth it"
+    wanted = labels_for_the_gate(drop, settings)
+    if situation.labels < wanted:
+        return f"with {situation.labels} labels the gate could hardly tell a better candidate, about {wanted} would do"
+    return ""
+
+
+def labels_for_the_gate(drop: Drop, settings: DriftSettings) -> int:
+    """How many random labels a retraining should wait for: so many that the gate, which gets its part of them, can tell.
+
+    Enough to show at a one-sided level of 5 %, with the power of the settings, that half of the drop was won back:
+    n = (z_level + z_power)^2 psi / gain^2, where for three images won one is lost (psi = 2 gain). Never more than one list of
+    requests asks for.
+    """
+    if settings.gate_power == 0:
+        return 0
+    parts = RetrainSettings()
+    share = parts.gate_parts / (parts.train_parts + parts.val_parts + parts.gate_parts)
+    spread = (stats.norm.ppf(0.95) + stats.norm.ppf(settings.gate_power)) ** 2
+    return min(settings.random_requests, math.ceil(spread * 2 / (drop.value / 2) / share))
 
 
 def _missing_labels(situation: Situation, settings: DriftSettings) -> str:

@@ -8,7 +8,7 @@ from components.drift_detection.confirm import confirmed
 from components.drift_detection.coverage import cover
 from components.drift_detection.evidence import write_evidence
 from components.drift_detection.findings import Findings
-from components.drift_detection.harm import drop_from
+from components.drift_detection.harm import correct_answers, drop_from
 from components.drift_detection.history import read_history, unjudged
 from components.drift_detection.inputs import judgeable, read_champion
 from components.drift_detection.judging import judge_windows
@@ -63,10 +63,12 @@ def run(
     is_confirmed = confirmed(history.votes, drifted)
     coverage = cover(rows, pending, pieces.windows, drifted, history)
 
-    concerned = rows[coverage.confirmed if is_confirmed else coverage.drifted & pending]
+    # Labels of long ago say nothing about a drift that goes on growing: harm is judged, and labels are asked for, in the newest windows.
+    concerned = rows[coverage.latest_confirmed(settings.harm_windows) if is_confirmed else coverage.drifted & pending]
     drop = drop_from(accepted.clean, concerned) if is_confirmed and accepted.clean else None
+    _, labels = correct_answers(rows[coverage.confirmed])
     label_free = estimate_without_labels(accepted, judged)
-    situation = situation_of(settings, size, pieces, drifted, is_confirmed, accepted.clean, drop, label_free, history)
+    situation = situation_of(settings, size, pieces, drifted, is_confirmed, accepted.clean, drop, labels, label_free, history)
     verdict = decide(situation, settings)
 
     shown = spotlight(watch, rows[pending], pieces.windows, judged, accepted, alpha=level.alpha, settings=settings, rng=rng)
@@ -83,6 +85,7 @@ def run(
         spotlight=shown,
         clean=accepted.clean,
         drop=drop,
+        labels=labels,
         label_free=label_free,
         verdict=verdict,
         coverage=coverage.frame(rows),

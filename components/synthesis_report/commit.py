@@ -42,6 +42,7 @@ def _record(window: Window, drift: dict[str, Any], summary: Summary, outcome: st
         rows=window.info.fresh_rows,
         windows=drift.get("windows", []),
         confirmed=drift.get("confirmed", False),
+        labels=drift.get("labels", 0),
         verdict=drift.get("verdict", "stable"),
         reason=drift.get("reason", ""),
         decision=summary.gate.decision if summary.gate else None,

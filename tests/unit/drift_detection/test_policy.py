@@ -6,7 +6,7 @@ from itertools import product
 import pytest
 
 from components.drift_detection.harm import Drop
-from components.drift_detection.policy import Situation, decide
+from components.drift_detection.policy import Situation, decide, labels_for_the_gate
 from driftloop.settings import DriftSettings
 
 SETTINGS = DriftSettings()
@@ -15,7 +15,7 @@ HARMLESS = Drop(0.01, -0.02, 0.04, 300)
 OPEN = Drop(0.04, -0.01, 0.09, 150)
 FEW_AND_BAD = Drop(0.30, 0.20, 0.40, 99)
 DROPS = {"none": None, "harmful": HARMFUL, "harmless": HARMLESS, "open": OPEN, "few": FEW_AND_BAD}
-CONFIRMED = Situation(judged=3, drifted=2, confirmed=True)
+CONFIRMED = Situation(judged=3, drifted=2, confirmed=True, labels=10_000)
 
 
 def expected_verdict(drop: str, age: float | None, retrainings: int, suggest_only: bool) -> str:
@@ -64,6 +64,32 @@ def test_the_label_free_estimate_never_calms() -> None:
 )
 def test_thresholds_hold_to_the_digit(drop: Drop, name: str) -> None:
     assert decide(replace(CONFIRMED, drop=drop), SETTINGS).name == name
+
+
+def test_a_retraining_waits_until_the_gate_could_tell() -> None:
+    drop = Drop(0.15, 0.10, 0.20, 120)
+    # By hand: n = (1.645 + 0.842)^2 * 0.15 / 0.075^2 = 165 for the gate, which gets 300 of 660 labels.
+    assert labels_for_the_gate(drop, SETTINGS) == 363
+    assert decide(replace(CONFIRMED, drop=drop, labels=362), SETTINGS).name == "needs_labels"
+    assert decide(replace(CONFIRMED, drop=drop, labels=363), SETTINGS).name == "retrain"
+    assert decide(replace(CONFIRMED, drop=drop, labels=120), DriftSettings(gate_power=0)).name == "retrain"
+
+
+def test_it_never_waits_for_more_labels_than_one_list_asks_for() -> None:
+    assert labels_for_the_gate(Drop(0.03, 0.01, 0.05, 900), SETTINGS) == SETTINGS.random_requests
+
+
+@pytest.mark.parametrize(("labels", "name"), [(660, "needs_labels"), (759, "needs_labels"), (760, "retrain")])
+def test_a_refused_candidate_is_tried_again_on_new_labels_only(labels: int, name: str) -> None:
+    situation = replace(CONFIRMED, drop=HARMFUL, labels=labels, labels_at_refusal=660, days_since_decision=3.0)
+    verdict = decide(situation, SETTINGS)
+    assert verdict.name == name
+    assert ("refused on 660 labels" in verdict.reason) == (name == "needs_labels")
+
+
+def test_the_cooldown_comes_before_labels() -> None:
+    situation = replace(CONFIRMED, drop=HARMFUL, labels=10, labels_at_refusal=10, days_since_decision=0.1)
+    assert decide(situation, SETTINGS).name == "alert"
 
 
 def test_thresholds_are_settings() -> None:

@@ -82,11 +82,32 @@ def test_confirmed_drift_without_labels_needs_labels_and_says_which(production: 
 def test_harmful_confirmed_drift_is_retrained_for(production: Production, champion: Path, tmp_path: Path) -> None:
     production.serve(60)
     production.serve(180, DRIFT, labels=150, flip=0.3)
-    facts = watch(production, champion, tmp_path)
+    facts = watch(production, champion, tmp_path, gate_power=0.5)
     assert facts["verdict"] == "retrain"
+    assert facts["labels"] == 150
     assert facts["drop"]["n"] == 150
     assert facts["drop"]["value"] >= 0.03
     assert facts["drop"]["low"] > 0
+
+
+def test_a_retraining_waits_for_the_labels_that_its_gate_needs(production: Production, champion: Path, tmp_path: Path) -> None:
+    production.serve(180, DRIFT, labels=150, flip=0.3)
+    facts = watch(production, champion, tmp_path, gate_power=0.9)
+    assert facts["verdict"] == "needs_labels"
+    assert "with 150 labels the gate could hardly tell" in facts["reason"]
+    assert facts["requests"]["random"] > 0
+
+
+def test_labels_of_long_ago_do_not_vouch_for_a_drift_that_goes_on(production: Production, champion: Path, tmp_path: Path) -> None:
+    production.serve(360, "brightness:0.5", labels=360)
+    production.serve(120, "brightness:0.5")
+    assert watch(production, champion, tmp_path)["verdict"] == "alert"
+    facts = watch(production, champion, tmp_path, harm_windows=2)
+    assert (facts["verdict"], facts["drop"]) == ("needs_labels", None)
+    newest = set(production.tables[-1]["request_id"])
+    requests = pd.read_csv(facts["directory"] / "label_requests.csv")
+    assert len(requests) > 0
+    assert set(requests["request_id"]) <= newest
 
 
 def test_harmless_confirmed_drift_is_an_alert(production: Production, champion: Path, tmp_path: Path) -> None:

@@ -121,6 +121,15 @@ def test_history_counts_only_windows_of_this_champion_but_decisions_of_any() -> 
     assert (history.recent_retrainings, history.recent_windows) == (1, 4)
 
 
+def test_history_knows_on_how_many_labels_a_candidate_for_this_champion_was_refused_lately() -> None:
+    older = record(1, [], version="1", decision="reject", day=-5).model_copy(update={"labels": 900})
+    refused = record(2, [], version="2", decision="inconclusive", day=-12).model_copy(update={"labels": 400})
+    watched = record(3, [], version="2", day=-1).model_copy(update={"labels": 700})
+    assert read_history([older, refused, watched], champion_version="2", until=START.isoformat()).labels_at_refusal == 400
+    long_ago = record(2, [], version="2", decision="reject", day=-31)
+    assert read_history([long_ago, watched], champion_version="2", until=START.isoformat()).labels_at_refusal is None
+
+
 def test_an_empty_history() -> None:
     history = read_history([], champion_version="1", until=START.isoformat())
     assert (history.windows, history.votes, history.days_since_decision, history.recent_retrainings) == ([], [], None, 0)
