@@ -2,7 +2,8 @@
 
 What a device does to an image (focus, grain, exposure, gain) shows in the mean and the power spectrum of what it takes, which need no
 labels. Replacing a source's amplitude spectrum by the target's is Yang and Soatto's Fourier domain adaptation (2020); here power that
-the drift took is filtered out, and power that it brought is added as noise with random phases, because grain has no edges.
+the drift took is filtered out, and power that it brought is added as noise with random phases, because grain has no edges. Power that
+was taken and power that was brought can hide each other (a blur under grain); taking grain for white tells them apart.
 The spectra come from the drifted images that may train, never from those that judge.
 """
 
@@ -15,7 +16,7 @@ from torch import Tensor
 #: Frequencies (cycles per image, up to a sixteenth of the side) in which grain and blur hardly count: they show the gain.
 GAIN_BAND = 1 / 16
 LEAST_GAIN, MOST_GAIN = 0.5, 2.0
-_CHUNK = 256
+_CHUNK, _ROUNDS = 256, 8
 
 
 @dataclass(frozen=True)
@@ -44,24 +45,45 @@ class Restyle:
 def fit_restyle(old: np.ndarray, drifted: np.ndarray) -> Restyle:
     """The change of style from `old` to `drifted` images, both uint8 (N, H, W, C) of one size, 2 images at least on each side."""
     side = old.shape[1]
-    before, after = _power(old), _power(drifted)
     rings = _rings(side)
-    band = (rings >= 1) & (rings <= max(1, side * GAIN_BAND))
-    gain = np.sqrt(after[:, band].sum(1) / np.maximum(before[:, band].sum(1), 1e-12))[:, None, None].clip(LEAST_GAIN, MOST_GAIN)
-    before, after = _ring_means(before, rings) * gain**2, _ring_means(after, rings)
-    kept = np.sqrt(np.minimum(after / np.maximum(before, 1e-12), 1.0))
-    brought = np.sqrt(np.maximum(after - before, 0.0) / side**2)
-    brought[:, rings == 0] = 0.0
+    before, after = (_by_ring(_power(images), rings) for images in (old, drifted))
+    band = slice(1, int(max(1, side * GAIN_BAND)) + 1)
+    gain = np.sqrt(after[:, band].sum(1) / np.maximum(before[:, band].sum(1), 1e-12))[:, None].clip(LEAST_GAIN, MOST_GAIN)
+    before = before * gain**2
+    kept, grain = _taken_and_brought(before, after, band, slice(1, side // 2 + 1))
     shift = drifted.mean((0, 1, 2), dtype=np.float64) - old.mean((0, 1, 2), dtype=np.float64)
-    return Restyle(_float(shift[:, None, None]), _float(kept * gain), _float(brought))
+    return Restyle(_float(shift[:, None, None]), _float((kept * gain)[:, rings]), _float(np.sqrt(grain / side**2)[:, rings]))
+
+
+def _taken_and_brought(before: np.ndarray, after: np.ndarray, band: slice, whole: slice) -> tuple[np.ndarray, np.ndarray]:
+    """The factor on each frequency's amplitude, and the power of the grain, both (C, R), from the powers (C, R) of both sides.
+
+    Grain is white: what was brought where least is left is there at every frequency. What came on top of it elsewhere is grain, too, but
+    for the frequencies in `band`, which differ between any two samples. No device loses coarse detail and keeps fine detail; with that, a
+    few rounds tell the grain that was brought from the detail that was there before.
+    """
+    kept = np.ones_like(before)
+    for _ in range(_ROUNDS):
+        left = (before * kept**2)[:, whole].min(1, keepdims=True)
+        white = np.maximum(after[:, whole].min(1, keepdims=True) - left, 0.0)
+        grain = np.maximum(white, after - before)
+        grain[:, band] = white
+        grain[:, 0] = 0.0
+        kept[:, 1:] = np.minimum.accumulate(np.sqrt(np.clip((after - grain) / np.maximum(before, 1e-12), 0.0, 1.0))[:, 1:], axis=1)
+    return kept, grain
 
 
 def _power(images: np.ndarray) -> np.ndarray:
-    """Mean power (C, H, W // 2 + 1) of the images less their means."""
+    """Mean power (C, H, W // 2 + 1) of the images less their means.
+
+    Under a Hann window (Welch 1967): an image's opposite edges do not meet, and the jump between them would hide a blur.
+    """
+    window = np.outer(np.hanning(images.shape[1]), np.hanning(images.shape[2])).astype(np.float32)
+    window /= np.sqrt(np.mean(window**2))
     total = np.zeros((images.shape[3], images.shape[1], images.shape[2] // 2 + 1))
     for start in range(0, len(images), _CHUNK):
         chunk = images[start : start + _CHUNK].transpose(0, 3, 1, 2).astype(np.float32)
-        total += np.square(np.abs(np.fft.rfft2(chunk - chunk.mean((2, 3), keepdims=True)))).sum(0)
+        total += np.square(np.abs(np.fft.rfft2((chunk - chunk.mean((2, 3), keepdims=True)) * window))).sum(0)
     return total / len(images)
 
 
@@ -70,10 +92,10 @@ def _rings(side: int) -> np.ndarray:
     return np.rint(np.hypot(np.fft.fftfreq(side)[:, None], np.fft.rfftfreq(side)[None, :]) * side).astype(np.int64)
 
 
-def _ring_means(power: np.ndarray, rings: np.ndarray) -> np.ndarray:
-    """Power averaged over each ring: a device has no preferred direction, and few images give a smooth estimate this way."""
+def _by_ring(power: np.ndarray, rings: np.ndarray) -> np.ndarray:
+    """Mean power (C, R) of each ring: a device has no preferred direction, and few images give a smooth estimate this way."""
     counts = np.bincount(rings.ravel())
-    return np.stack([(np.bincount(rings.ravel(), channel.ravel()) / counts)[rings] for channel in power])
+    return np.stack([np.bincount(rings.ravel(), channel.ravel()) / counts for channel in power])
 
 
 def _float(values: np.ndarray) -> Tensor:

@@ -61,3 +61,12 @@ def test_constant_images_give_finite_results() -> None:
     flat = np.full((10, 48, 48, 1), 100, np.uint8)
     assert np.isfinite(restyled(flat, scenes(10, 1))).all()
     assert np.isfinite(restyled(scenes(10, 1), flat)).all()
+
+
+def test_a_blur_is_found_under_the_grain_that_hides_it() -> None:
+    drifted = parse("blur+noise:1.0").apply(scenes(300, 2), np.random.default_rng(3), None)
+    style = fit_restyle(scenes(300, 1), drifted)
+    assert style.grain[0, 0, 1:].numpy() == pytest.approx(10, abs=1.5)
+    frequency = np.arange(2, 9) / 48
+    expected = np.exp(-2 * (np.pi * frequency * 0.75) ** 2)  # sigma is 48 / 64 of a pixel at this side
+    assert style.filter[0, 0, 2:9].numpy() == pytest.approx(expected, abs=0.06)
