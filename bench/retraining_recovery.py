@@ -1,6 +1,6 @@
 """How much of what a drift took a retraining wins back, and what it costs on clean images, by recipe.
 
-    python -m bench.retraining_recovery --seeds 11 12 13 14 [--drift blur+noise:1.0] [--recipes default one_epoch plain frozen_norm]
+    python -m bench.retraining_recovery --seeds 11 12 13 14 [--drift blur+noise:1.0] [--recipes default one_epoch plain ...]
                                         [--epochs 30] [--out bench/results/retraining_recovery.json]
 
 For each seed a champion is trained on 1,200 synthetic chest X-rays and fine-tuned from by each recipe, through the component's own code.
@@ -28,11 +28,12 @@ from driftloop.evaluation.paired_brier import brier_increase, brier_scores
 from driftloop.settings import RetrainSettings
 from driftloop.training.device import pick_device
 
-#: Overrides of the settings by recipe; `one_epoch` keeps the best epoch's own weights instead of an average, `frozen_norm` is the default
-#: with batch norm's running statistics kept as they are.
+#: Overrides of the settings by recipe; `one_epoch` keeps the best epoch's own weights instead of an average, `own_balance` the balance
+#: between the classes that training led to; `frozen_norm` is the default with batch norm's running statistics kept as they are.
 RECIPES: dict[str, dict[str, Any]] = {
     "default": {},
     "one_epoch": {"weight_average": 0.0},
+    "own_balance": {"keep_balance": False},
     "half_restyled": {"restyle_share": 0.5},
     "plain": {"restyle_share": 0.0},
     "low_rate": {"learning_rate": 3e-4},
@@ -47,7 +48,9 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", type=int, nargs="+", default=[11, 12, 13, 14])
     parser.add_argument("--drift", default="blur+noise:1.0")
-    parser.add_argument("--recipes", nargs="+", choices=sorted(RECIPES), default=["default", "one_epoch", "plain", "frozen_norm"])
+    parser.add_argument(
+        "--recipes", nargs="+", choices=sorted(RECIPES), default=["default", "one_epoch", "own_balance", "plain", "frozen_norm"]
+    )
     parser.add_argument("--epochs", type=int, default=30, help="of the champion's training")
     parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results" / "retraining_recovery.json")
     chosen = parser.parse_args()
@@ -77,7 +80,13 @@ def measure(case: Case, recipe: str, seed: int) -> dict[str, Any]:
     mix = build_mix(sources, settings, case.champion, seed=seed)
     began = time.perf_counter()
     course = fine_tune(
-        candidate, mix, build_validation(sources), build_recipe(settings, case.champion, CPU), seed=seed, patience=settings.patience
+        candidate,
+        mix,
+        build_validation(sources),
+        build_recipe(settings, case.champion, CPU),
+        seed=seed,
+        patience=settings.patience,
+        keep_balance=settings.keep_balance,
     )
     seconds = time.perf_counter() - began
     right = {split: (case.right(champion, split), case.right(candidate, split)) for split in ("test", "drifted_gate", "drifted_more")}

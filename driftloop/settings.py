@@ -196,6 +196,7 @@ class RetrainSettings(Settings):
     )
     weight_decay: float = Field(0.05, ge=0, le=1, description="of AdamW")
     label_smoothing: float = Field(0.05, ge=0, lt=1, description="share of the target spread over all classes")
+    keep_balance: bool = Field(True, description="give clean images each class as often as the champion does; else what training led to")
     weight_average: float = Field(0.98, ge=0, lt=1, description="decay of a moving average of the weights; 0 for none")
     batch_size: int = Field(64, ge=2, le=4096, description="images per batch, old and drifted ones together")
     augment: bool = Field(True, description="random views of the training images")

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from torch import nn
 
 from components.automated_retraining.mix import Mix
+from components.automated_retraining.operating_point import keep, mean_probabilities
 from driftloop.training.batches import OrderedBatches
 from driftloop.training.epoch import validate
 from driftloop.training.loop import Checkpoint, Judge, Pass, train
@@ -39,16 +40,18 @@ class Epoch:
 
 @dataclass(frozen=True)
 class Course:
-    """A whole fine-tuning: the champion before it (as epoch 0), all epochs, the one that was kept, the epoch it was resumed after."""
+    """A whole fine-tuning: the champion before it (as epoch 0), all epochs, the one that was kept, what came of it in the end.
+
+    `after` is the kept epoch at the champion's operating point, and `offsets` (K,) what was added to the logits for that; where that
+    was not asked for they are the kept epoch and empty.
+    """
 
     before: Epoch
     epochs: list[Epoch]
     best_epoch: int
+    after: Epoch
+    offsets: list[float]
     resumed_after: int = 0
-
-    @property
-    def best(self) -> Epoch:
-        return self.epochs[self.best_epoch - 1]
 
 
 @dataclass(frozen=True)
@@ -73,10 +76,11 @@ def fine_tune(
     *,
     seed: int,
     patience: int,
+    keep_balance: bool = True,
     checkpoint: Checkpoint | None = None,
     on_epoch: Callable[[Epoch], None] | None = None,
 ) -> Course:
-    """Fine-tune `model` and leave it with the weights of its best epoch; arguments are those of `driftloop.training.loop.train`.
+    """Fine-tune `model` and leave it with the weights of its best epoch, at the champion's operating point.
 
     Args:
         model: the champion, on the device of the batches.
@@ -85,6 +89,7 @@ def fine_tune(
         recipe: how.
         seed: of everything random.
         patience: epochs without a better score after which it stops.
+        keep_balance: whether clean validation images shall get each class as often as from the champion.
         checkpoint: where to leave and look for the last finished epoch, or None.
         on_epoch: called after each epoch.
     """
@@ -92,7 +97,11 @@ def fine_tune(
     def look(network: nn.Module, done: Pass) -> Epoch:
         return validation.judge(network, done.epoch, done.learned.loss, done.began)
 
-    before = validation.judge(model, 0, 0.0, time.perf_counter())
+    before, wanted = validation.judge(model, 0, 0.0, time.perf_counter()), mean_probabilities(model, validation.clean)
     judge = Judge(Epoch, look, lambda epoch: -epoch.score)
     trained = train(model, mix, judge, recipe, seed=seed, patience=patience, checkpoint=checkpoint, on_epoch=on_epoch)
-    return Course(before, trained.records, trained.best_epoch, trained.resumed_after)
+    after, offsets = trained.records[trained.best_epoch - 1], []
+    if keep_balance:
+        offsets = keep(model, wanted, validation.clean).tolist()
+        after = validation.judge(model, after.epoch, after.loss, time.perf_counter())
+    return Course(before, trained.records, trained.best_epoch, after, offsets, trained.resumed_after)

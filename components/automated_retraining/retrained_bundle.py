@@ -36,8 +36,8 @@ def describe_model(
             "seed": seed,
             "training": training | {"best_epoch": course.best_epoch},
             "metrics": {
-                "val_accuracy": _share(course.best.clean_accuracy, counts["val"]),
-                "drifted_val_accuracy": _share(course.best.drifted_accuracy, counts["drifted_val"]),
+                "val_accuracy": _share(course.after.clean_accuracy, counts["val"]),
+                "drifted_val_accuracy": _share(course.after.drifted_accuracy, counts["drifted_val"]),
             },
             "libraries": library_versions(),
             "parent": parent,
@@ -61,7 +61,7 @@ def with_retraining(champion: str | Path, model: ModelDescription, course: Cours
         "| | clean validation | drifted validation |",
         "|---|---|---|",
         _line("before", course.before),
-        _line("after", course.best),
+        _line("after", course.after),
     ]
     return f"{kept}\n\n" + "\n".join(lines) + "\n"
 

@@ -78,6 +78,7 @@ def run(
         recipe,
         seed=seed,
         patience=settings.patience,
+        keep_balance=settings.keep_balance,
         checkpoint=checkpoint,
         on_epoch=lambda epoch: progress(epoch.epoch / settings.epochs, say(epoch)),
     )

@@ -1,0 +1,52 @@
+"""The operating point: how much of its belief a model gives each class on clean images.
+
+Users live with the champion's balance between false alarms and misses. Fine-tuning moves it a little, in favour of one class and at the
+cost of another, and nothing in the drift asks for that: offsets on the outputs, as Saerens et al. (2002) use them for changed class
+shares, take it back. It needs no labels, and K - 1 numbers do not overfit a validation split.
+"""
+
+import torch
+from torch import Tensor, nn
+
+from driftloop.training.batches import OrderedBatches
+from driftloop.training.epoch import predict
+
+_ROUNDS, _CLOSE = 200, 1e-6
+
+
+def mean_probabilities(network: nn.Module, images: OrderedBatches) -> Tensor:
+    """What the network gives each class on average, (K,) float64."""
+    return predict(network, images).double().mean(0)
+
+
+def offsets_for(probabilities: Tensor, wanted: Tensor) -> Tensor:
+    """What must be added to the logits so that the mean probabilities are the wanted ones, (K,) float64, with mean 0.
+
+    Args:
+        probabilities: (N, K), of the model.
+        wanted: (K,), all above 0, with sum 1.
+    """
+    logits = probabilities.double().clamp_min(1e-12).log()
+    offsets = torch.zeros_like(wanted)
+    for _ in range(_ROUNDS):
+        there = (logits + offsets).softmax(1).mean(0)
+        if (there - wanted).abs().max() < _CLOSE:
+            break
+        # A class that gets too little is raised by its ratio: a fixed point that rises to the maximum of a concave likelihood.
+        offsets = offsets + (wanted / there.clamp_min(1e-12)).log()
+    return offsets - offsets.mean()
+
+
+def keep(network: nn.Module, wanted: Tensor, images: OrderedBatches) -> Tensor:
+    """Shift the network's outputs to the wanted mean probabilities on `images`; the offsets (K,).
+
+    Args:
+        network: its last linear layer gives the logits.
+        wanted: what `mean_probabilities` said of the champion.
+        images: clean ones that nothing was trained on.
+    """
+    offsets = offsets_for(predict(network, images), wanted.clamp_min(1e-6) / wanted.clamp_min(1e-6).sum())
+    last = [module for module in network.modules() if isinstance(module, nn.Linear)][-1]
+    with torch.no_grad():
+        last.bias.add_(offsets.to(last.bias))
+    return offsets
