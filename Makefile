@@ -4,9 +4,11 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 ARGS ?=
+DOCKER ?= docker
+COMPOSE = DRIFTLOOP_VERSION=$$(sed -n 's/^version = "\(.*\)"$$/\1/p' pyproject.toml) $(DOCKER) compose --file docker/compose.yaml
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test lint format compile lock clean
+.PHONY: help setup run test lint format compile images up down lock clean
 
 help: ## Show this list.
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -41,9 +43,31 @@ format: setup ## Put the code into its standard form.
 compile: setup ## Write the three pipelines as YAML into pipelines/compiled/.
 	$(BIN)/driftloop compile
 
-lock: setup ## Resolve the requirements again, with hashes and without addresses.
-	$(BIN)/uv pip compile requirements/uv.in --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --no-emit-index-url --quiet --upgrade -o requirements/uv.txt
-	$(BIN)/uv pip compile pyproject.toml --extra dev --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --no-emit-index-url --quiet --upgrade -o requirements/dev.txt
+images: ## Build the images of the steps, each tagged by release and by content; DOCKER=... names the docker program.
+	DOCKER="$(DOCKER)" docker/build.sh watch train
+
+docker/minio.env: # The keys of the MinIO that `make up` starts, new and random; as shell variables for `--store s3://...`, too.
+	@umask 077 && secret=$$(head -c 24 /dev/urandom | base64 | tr '+/' '-_') && { \
+	echo "MINIO_ROOT_USER=driftloop"; echo "MINIO_ROOT_PASSWORD=$$secret"; echo "AWS_ACCESS_KEY_ID=driftloop"; \
+	echo "AWS_SECRET_ACCESS_KEY=$$secret"; echo "AWS_REGION=us-east-1"; echo "AWS_ENDPOINT_URL=http://127.0.0.1:9000"; } > $@
+
+up: docker/minio.env ## Start MinIO (9000, its console 9001) and TensorBoard (6006) on this machine's loopback address.
+	DOCKER="$(DOCKER)" docker/build.sh minio tensorboard
+	$(COMPOSE) up --detach --wait
+	@echo 'MinIO at http://127.0.0.1:9000, TensorBoard at http://127.0.0.1:6006; for --store s3://...: set -a; . docker/minio.env'
+
+down: docker/minio.env ## Stop them, and the MinIO of `--on docker`; what they stored stays.
+	$(COMPOSE) down
+	@$(DOCKER) rm --force driftloop-run-minio >/dev/null 2>&1 || true
+
+COMPILE := $(BIN)/uv pip compile --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --no-emit-index-url --quiet
+
+lock: setup ## Resolve the requirements again, with hashes and without addresses; the images get the versions that were tested.
+	$(COMPILE) --upgrade requirements/uv.in -o requirements/uv.txt
+	$(COMPILE) --upgrade pyproject.toml --extra dev -o requirements/dev.txt
+	$(COMPILE) --upgrade pyproject.toml --extra train --constraints requirements/dev.txt -o requirements/train.txt
+	$(COMPILE) --upgrade pyproject.toml requirements/watch.in --excludes requirements/watch-excludes.txt --constraints requirements/dev.txt -o requirements/watch.txt
+	$(COMPILE) --upgrade requirements/tensorboard.in -o requirements/tensorboard.txt
 
 clean: ## Remove the environment and what the tools cached; runs stay.
 	rm -rf $(VENV) *.egg-info .mypy_cache .ruff_cache .import_linter_cache

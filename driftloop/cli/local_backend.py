@@ -1,4 +1,7 @@
-"""`--on local`: the pipeline in a child process with KFP's subprocess runner, its log kept in the run's folder."""
+"""`--on local`: the pipeline in a child process with KFP's subprocess runner, its log kept in the run's folder.
+
+`follow` runs the child process of any local runner and reads its log.
+"""
 
 import json
 import os
@@ -32,10 +35,28 @@ def execute(
         echo: takes each line of the log (`--verbose`).
 
     Returns:
-        None, or why the run failed; a line of driftloop's own counts before any other.
+        None, or why the run failed.
     """
     folder.parameters.write_text(json.dumps(arguments, indent=1))
-    command = [sys.executable, "-m", "driftloop.cli.local_pipeline", pipeline, str(folder.parameters), str(folder.artifacts)]
+    command = ["driftloop.cli.local_pipeline", pipeline, str(folder.parameters), str(folder.artifacts)]
+    return follow(command, child_environment(folder), folder, show, echo)
+
+
+def follow(
+    module: list[str], environment: dict[str, str], folder: RunFolder, show: Callable[[Event], None], echo: Callable[[str], None] | None
+) -> Failure | None:
+    """Run a Python module to its end, and keep and read its log.
+
+    Args:
+        module: its name and its arguments.
+        environment: all of the child's environment.
+        show: takes each event of the log as it comes.
+        echo: takes each line of the log (`--verbose`).
+
+    Returns:
+        None, or why it failed; a line of driftloop's own counts before any other.
+    """
+    command = [sys.executable, "-m", *module]
     ours, other = "", ""
     with subprocess.Popen(
         command,
@@ -44,7 +65,7 @@ def execute(
         stdin=subprocess.DEVNULL,
         text=True,
         errors="replace",
-        env=_environment(folder),
+        env=environment,
         start_new_session=True,
     ) as child:
         try:
@@ -74,7 +95,7 @@ def execute(
     return Failure(ours or other or f"the pipeline's process ended with status {status}", ours=bool(ours))
 
 
-def _environment(folder: RunFolder) -> dict[str, str]:
+def child_environment(folder: RunFolder) -> dict[str, str]:
     """The child's environment: this interpreter's programs first, unbuffered output, and the run's name for its watch record."""
     programs = str(Path(sys.executable).parent)
     # Threads that wait should sleep: spinning ones halve the speed of a machine that does anything else at the same time.

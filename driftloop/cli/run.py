@@ -2,14 +2,17 @@
 
 import os
 import time
+from collections.abc import Callable
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 
 from driftloop.cli import local_backend
+from driftloop.cli.docker_backend import DockerBackend, latest_store
 from driftloop.cli.live import StepDisplay
 from driftloop.cli.local_backend import Failure
 from driftloop.cli.outcome import build_summary, print_summary
@@ -34,6 +37,7 @@ class Backend(StrEnum):
     """Where a pipeline can be run."""
 
     local = "local"
+    docker = "docker"
 
 
 def run(
@@ -41,11 +45,11 @@ def run(
     source: Annotated[str | None, typer.Option(help="Images: a folder, a zip, digits, synthetic:xray or synthetic:roof.")] = None,
     drift: Annotated[str | None, typer.Option(help="Drift of the replayed traffic: none, or such as blur+noise:0.6.")] = None,
     store: Annotated[
-        str | None, typer.Option(help="The model's home: a folder or s3://bucket/prefix. Default: the run's own folder.")
+        str | None, typer.Option(help="The model's home: a folder or s3://bucket/prefix. Default: the run's own folder; in Docker, MinIO.")
     ] = None,
     seed: Annotated[int | None, typer.Option(help="Seed of everything random.")] = None,
-    gpus: Annotated[str | None, typer.Option(help="GPUs for training; 0 trains on the CPU.")] = None,
-    on: Annotated[Backend, typer.Option(help="Where to run.")] = Backend.local,
+    gpus: Annotated[str | None, typer.Option(help="GPUs for training; 0 trains on the CPU. Default in Docker: 0.")] = None,
+    on: Annotated[Backend, typer.Option(help="Where to run: in processes of this machine, or in containers.")] = Backend.local,
     assignments: Annotated[
         list[str] | None,
         typer.Option("--set", help="Any parameter or setting: data_image_size=96, train_config.label_smoothing=0.05. Repeatable."),
@@ -59,6 +63,13 @@ def run(
     asked = collect(chosen, config or [], _known_to(pipeline.value, options, defaults(chosen)), assignments or [])
     arguments = _located(defaults(chosen) | asked)
     watches = pipeline is Pipeline.drift_watch
+    console = Console(highlight=False)
+    docker: DockerBackend | None = None
+    if on is Backend.docker:
+        store = asked.get("store") or (latest_store() if watches else None)
+        docker = DockerBackend(chosen, store, lambda line: console.print(f"[dim]{escape(line)}[/]", soft_wrap=True))
+        asked = {"gpus": "0"} | asked | ({"store": store} if store else {})
+        arguments |= asked
     if "store" in asked or watches:
         arguments["store"] = _absolute(asked.get("store", str(RUNS / "latest" / "store")))
         _check_store(arguments["store"], needs_champion=watches)
@@ -67,14 +78,23 @@ def run(
             folder.link_store(Path(arguments["store"]))
     else:
         folder = RunFolder.create(pipeline.value)
-        arguments["store"] = str(folder.store.absolute())
+        arguments["store"] = docker.new_store(folder) if docker else str(folder.store.absolute())
     folder.point_latest()
-    _execute(pipeline.value, chosen, arguments, folder, verbose=verbose)
+    execute = docker.execute if docker else local_backend.execute
+    _execute(pipeline.value, chosen, arguments, folder, execute, console, verbose=verbose)
 
 
-def _execute(name: str, pipeline: Any, arguments: dict[str, Any], folder: RunFolder, *, verbose: bool) -> None:
+def _execute(
+    name: str,
+    pipeline: Any,
+    arguments: dict[str, Any],
+    folder: RunFolder,
+    execute: Callable[..., Failure | None],
+    console: Console,
+    *,
+    verbose: bool,
+) -> None:
     """Run, summarise, and fail with one line where a step failed; an interrupted run leaves a summary too."""
-    console = Console(highlight=False)
     console.print(f"[bold]{name}[/] in {folder.path}", soft_wrap=True)
     began = time.monotonic()
     display = StepDisplay(console, step_titles(pipeline))
@@ -82,7 +102,7 @@ def _execute(name: str, pipeline: Any, arguments: dict[str, Any], folder: RunFol
     try:
         with display:
             echo = (lambda line: console.print(line, markup=False, soft_wrap=True)) if verbose else None
-            failure = local_backend.execute(name, arguments, folder, display.show, echo)
+            failure = execute(name, arguments, folder, display.show, echo)
     finally:
         error = failure.text if failure else None
         summary = build_summary(folder, name, arguments, time.monotonic() - began, display.seconds, error)

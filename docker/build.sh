@@ -1,0 +1,45 @@
+#!/usr/bin/env bash
+# Builds images: docker/build.sh watch train minio tensorboard. Each gets two tags: the release version, which the pipelines name,
+# and a hash of what it is made of. An image whose content is there already is not built again.
+#   DOCKER              the docker program                                   (docker)
+#   DOCKER_BUILD_ARGS   more arguments for docker build, such as --network host or --build-arg GO_IMAGE=...
+#   PIP_*, UV_*, GO*    where packages come from; a build secret, so that no layer and no history has it
+set -euo pipefail
+cd "$(dirname "$0")/.."
+docker=${DOCKER:-docker}
+version=$(sed -n 's/^version = "\(.*\)"$/\1/p' pyproject.toml)
+
+packages=$(mktemp)
+trap 'rm -f "$packages"' EXIT
+for name in PIP_INDEX_URL PIP_EXTRA_INDEX_URL PIP_DEFAULT_TIMEOUT UV_INDEX_URL UV_DEFAULT_INDEX UV_EXTRA_INDEX_URL UV_HTTP_TIMEOUT GOPROXY GOSUMDB; do
+  if [ -n "${!name:-}" ]; then printf '%s=%q\n' "$name" "${!name}" >>"$packages"; fi
+done
+
+# The files that an image is made of.
+made_of() {
+  echo "docker/$1.Dockerfile"
+  case $1 in
+    watch | train)
+      echo "requirements/$1.txt"
+      echo requirements/uv.txt
+      find driftloop components pipelines pyproject.toml .dockerignore -type f -not -path '*/__pycache__/*'
+      ;;
+    tensorboard) printf 'requirements/%s.txt\n' tensorboard uv ;;
+    minio) ;;
+    *) echo "docker/build.sh: no image is called $1; there are watch, train, minio and tensorboard" >&2 && return 2 ;;
+  esac
+}
+
+for name in "${@:-watch}"; do
+  files=$(made_of "$name")
+  content=$(LC_ALL=C sort <<<"$files" | xargs -d '\n' sha256sum | sha256sum | cut -c1-12)
+  if "$docker" image inspect "driftloop-$name:$content" >/dev/null 2>&1; then
+    "$docker" tag "driftloop-$name:$content" "driftloop-$name:$version"
+  else
+    # shellcheck disable=SC2086 - DOCKER_BUILD_ARGS holds several arguments
+    DOCKER_BUILDKIT=1 "$docker" build --quiet ${DOCKER_BUILD_ARGS:-} --file "docker/$name.Dockerfile" \
+      --build-arg "VERSION=$version" --build-arg "REVISION=$content" --secret "id=packages,src=$packages" \
+      --tag "driftloop-$name:$version" --tag "driftloop-$name:$content" . >/dev/null
+  fi
+  echo "driftloop-$name:$version driftloop-$name:$content"
+done

@@ -1,0 +1,25 @@
+# TensorBoard as a service, with the boto3 that it needs to read s3://; nothing of driftloop is in it.
+FROM python:3.11-slim-bookworm AS dependencies
+COPY requirements/uv.txt requirements/tensorboard.txt /requirements/
+RUN --mount=type=secret,id=packages --mount=type=cache,target=/root/.cache \
+    set -a && if [ -f /run/secrets/packages ]; then . /run/secrets/packages; fi && \
+    export UV_LINK_MODE=copy && \
+    python -m venv /opt/uv && /opt/uv/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r /requirements/uv.txt && \
+    /opt/uv/bin/uv venv --quiet --python /usr/local/bin/python /opt/venv && \
+    /opt/uv/bin/uv pip sync --quiet --compile-bytecode --require-hashes --python /opt/venv/bin/python /requirements/tensorboard.txt
+
+FROM python:3.11-slim-bookworm
+LABEL org.opencontainers.image.title="driftloop-tensorboard" \
+      org.opencontainers.image.description="TensorBoard that reads S3" \
+      org.opencontainers.image.licenses="Apache-2.0"
+ENV PATH=/opt/venv/bin:/usr/local/bin:/usr/bin:/bin PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1 HOME=/tmp XDG_CACHE_HOME=/tmp/.cache
+COPY --from=dependencies /opt/venv /opt/venv
+USER 10001:10001
+WORKDIR /tmp
+EXPOSE 6006
+HEALTHCHECK --interval=10s --timeout=5s --start-period=30s --retries=5 \
+    CMD ["python", "-c", "import urllib.request; urllib.request.urlopen('http://127.0.0.1:6006/', timeout=4)"]
+ARG VERSION=0
+ARG REVISION=unknown
+LABEL org.opencontainers.image.version=$VERSION org.opencontainers.image.revision=$REVISION
+CMD ["tensorboard", "--bind_all", "--port", "6006", "--load_fast", "false", "--logdir", "s3://driftloop/tensorboard"]
