@@ -18,10 +18,11 @@ MINIO_IMAGE = f"driftloop-minio:{__version__}"
 
 @pytest.fixture(scope="session")
 def engine() -> None:
-    """Skips where no Docker engine answers, but not in CI."""
+    """Skips where no Docker engine answers; in CI only where `.ci/run` says why it could not bring one up."""
     if not engine_answers():
-        reason = "no Docker engine answers: start one, or name the docker program with DOCKER=..."
-        if os.environ.get("CI") == "true":
+        told = os.environ.get("DRIFTLOOP_NO_ENGINE", "")
+        reason = told or "no Docker engine answers: start one, or name the docker program with DOCKER=..."
+        if os.environ.get("CI") == "true" and not told:
             pytest.fail(reason)
         pytest.skip(reason)
 
