@@ -106,4 +106,11 @@ def _targets(page: Page, summary: Summary) -> None:
     page.section(
         "Targets", "Set for the default run, whose traffic drifts, before it was run. What this run did not measure has no answer."
     )
-    page.table([{"target": name, "goal": one.goal, "measured": one.measured, "met": one.met} for name, one in summary.targets.items()])
+    page.table(
+        [{"target": name, "goal": one.goal, "measured": _measured(one.measured), "met": one.met} for name, one in summary.targets.items()]
+    )
+
+
+def _measured(value: float | str | None) -> str | None:
+    """A share to the third digit, as goals have them; a verdict as it is."""
+    return f"{value:.3f}" if isinstance(value, float) else value

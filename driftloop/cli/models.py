@@ -41,7 +41,7 @@ def list_versions(store: StoreOption = DEFAULT_STORE, as_json: JsonOption = Fals
         accuracy, size = str(version.accuracy or "-"), f"{version.bytes / 1e6:.1f}"
         lineage = version.dataset[:12], version.parent or "-", version.run or "-"
         _add(table, version.version, serves, _minute(version.registered_at), accuracy, *lineage, size)
-    Console().print(table)
+    _wide().print(table)
 
 
 @models.command()
@@ -143,6 +143,11 @@ def _pointer(champion: Champion | None) -> dict[str, Any] | None:
 
 def _minute(time: str) -> str:
     return time[:16].replace("T", " ")
+
+
+def _wide() -> Console:
+    """A console on which a row of versions is one line: a pipe, and a narrow terminal, break lines better than a table its cells."""
+    return Console(width=max(Console().width, 132))
 
 
 def _table(*columns: str) -> Table:
