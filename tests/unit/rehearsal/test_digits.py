@@ -14,7 +14,7 @@ SMALL = (
     *("--set", "data_config.train_share=0.4", "--set", "data_config.reference_share=0.2", "--set", "data_config.stream_share=0.6"),
     *("--set", "deploy_config.benchmark_seconds=0.2", "--set", "retrain_config.epochs=8"),
 )
-POLICY = ("--windows", "9", "--drift-at", "3", "--drift", "rotation:1.0", "--label-delay", "2", "--json")
+POLICY = ("--windows", "11", "--drift-at", "3", "--drift", "rotation:1.0", "--label-delay", "2", "--json")
 
 
 @pytest.fixture(scope="module")
@@ -42,8 +42,8 @@ def test_the_drift_is_confirmed_learned_once_and_accepted(result: dict[str, Any]
 
 def test_each_window_is_a_day_with_its_own_images_and_its_own_record(result: dict[str, Any], command: Command) -> None:
     windows = result["windows"]
-    assert [one["window"] for one in windows] == list(range(1, 10))
-    assert len({one["day"] for one in windows}) == 9
+    assert [one["window"] for one in windows] == list(range(1, 12))
+    assert len({one["day"] for one in windows}) == 11
     folder = next(iter((command.folder / "runs").glob("*-rehearsal")))
     records = [json.loads(path.read_text()) for path in sorted((folder / "store" / "watch").glob("0*.json"))]
     assert [record["verdict"] for record in records] == [one["verdict"] for one in windows]
