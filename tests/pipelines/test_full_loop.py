@@ -8,14 +8,16 @@ import pytest
 
 from tests.pipelines.command import Command
 
-#: Small enough for a test; the margin is wide because 200 test images cannot decide two points, and the policy does not wait for labels
-#: that digits do not have.
+#: Small enough for a test; the margin is wide because 200 test images cannot decide two points.
 SMALL = (
     *("--source", "digits", "--set", "data_image_size=32", "--set", "train_epochs=6", "--set", "gate_margin=0.1", "--gpus", "0"),
-    *("--set", "drift_config.gate_power=0"),
     *("--set", "data_config.stream_share=0.5", "--set", "train_config.ablation_epochs=1", "--set", "deploy_config.benchmark_seconds=1"),
 )
-TRAFFIC = ("--set", "traffic_config.clean_windows=0", "--set", "traffic_config.drifted_windows=2")
+#: The policy does not wait for labels that digits do not have.
+TRAFFIC = (
+    *("--set", "traffic_config.clean_windows=0", "--set", "traffic_config.drifted_windows=2"),
+    *("--set", "drift_config.gate_power=0"),
+)
 DRIFT = "rotation:1.0"
 DELIVERABLES = [
     *(
