@@ -7,6 +7,7 @@ import signal
 import socket
 import subprocess
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -67,17 +68,24 @@ class MinioServer:
         return [*run, *seen, IMAGE, "server", "/data"]
 
     def _await_ready(self, process: subprocess.Popen[bytes]) -> None:
-        deadline = time.monotonic() + START_TIMEOUT_S
-        with urllib3.PoolManager(retries=False, timeout=2) as http:
-            while process.poll() is None and time.monotonic() < deadline:
-                try:
-                    if http.request("GET", f"{self.endpoint}/minio/health/ready").status == 200:
-                        return
-                except urllib3.exceptions.HTTPError:
-                    pass
-                time.sleep(0.05)
+        if becomes_ready(self.endpoint, lambda: process.poll() is None):
+            return
         self.kill()
         raise RuntimeError(f"MinIO did not start: {self.folder.with_suffix('.log').read_text()[-500:]}")
+
+
+def becomes_ready(endpoint: str, runs: Callable[[], bool] = lambda: True) -> bool:
+    """Wait until a MinIO server answers; False where it does not in time, or does not run any more."""
+    deadline = time.monotonic() + START_TIMEOUT_S
+    with urllib3.PoolManager(retries=False, timeout=2) as http:
+        while runs() and time.monotonic() < deadline:
+            try:
+                if http.request("GET", f"{endpoint}/minio/health/ready").status == 200:
+                    return True
+            except urllib3.exceptions.HTTPError:
+                pass
+            time.sleep(0.05)
+    return False
 
 
 def _free_port() -> int:

@@ -45,7 +45,8 @@ def keep(network: nn.Module, wanted: Tensor, images: OrderedBatches) -> Tensor:
         wanted: what `mean_probabilities` said of the champion.
         images: clean ones that nothing was trained on.
     """
-    offsets = offsets_for(predict(network, images), wanted.clamp_min(1e-6) / wanted.clamp_min(1e-6).sum())
+    wanted = wanted.clamp_min(1e-6)
+    offsets = offsets_for(predict(network, images), wanted / wanted.sum())
     last = [module for module in network.modules() if isinstance(module, nn.Linear)][-1]
     with torch.no_grad():
         last.bias.add_(offsets.to(last.bias))

@@ -44,12 +44,13 @@ def read_history(records: Sequence[WatchRecord], *, champion_version: str, until
     decided = [record for record in records if record.decision is not None]
     last_decision = decided[-1].sequence if decided else -1
     ages = [end - datetime.fromisoformat(record.until) for record in decided]
-    refused = [record for record in mine if record.decision is not None and end - datetime.fromisoformat(record.until) <= MEMORY]
+    recent = [record for record, age in zip(decided, ages, strict=True) if age <= MEMORY]
+    refused = [record for record in recent if record.champion_version == champion_version]
     return History(
         windows=[window for record in mine for window in record.windows],
         open_windows=sum(len(record.windows) for record in mine if record.sequence > last_decision),
         days_since_decision=ages[-1] / timedelta(days=1) if ages else None,
-        recent_retrainings=sum(age <= MEMORY for age in ages),
+        recent_retrainings=len(recent),
         recent_windows=sum(
             end - datetime.fromisoformat(window.last) <= timedelta(days=90) for record in records for window in record.windows
         ),

@@ -170,13 +170,11 @@ def labels_for_the_gate(drop: Drop, settings: DriftSettings) -> int:
 
     Enough to show at a one-sided level of 5 %, with the power of the settings, that half of the drop was won back:
     n = (z_level + z_power)^2 psi / gain^2, where for three images won one is lost (psi = 2 gain). Never more than one list of
-    requests asks for.
+    requests asks for, and none for a power below the level, which chance alone gives.
     """
-    if settings.gate_power == 0:
-        return 0
     parts = RetrainSettings()
     share = parts.gate_parts / (parts.train_parts + parts.val_parts + parts.gate_parts)
-    spread = (stats.norm.ppf(0.95) + stats.norm.ppf(settings.gate_power)) ** 2
+    spread = max(0.0, stats.norm.ppf(0.95) + stats.norm.ppf(settings.gate_power)) ** 2
     return min(settings.random_requests, math.ceil(spread * 2 / (drop.value / 2) / share))
 
 

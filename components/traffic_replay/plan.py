@@ -10,8 +10,6 @@ import pandas as pd
 
 from components.traffic_replay.history import image_id
 from driftloop.scenarios import Scenario, parse
-from driftloop.scenarios.families import PRIOR
-from driftloop.scenarios.prior import draw, shifted_shares
 
 
 @dataclass(frozen=True)
@@ -80,20 +78,11 @@ def arranged(
     free: np.ndarray, truth: np.ndarray, groups: np.ndarray, scenario: Scenario, n: int, window_size: int, rng: np.random.Generator
 ) -> np.ndarray:
     """`n` of the rows in `free` as the scenario selects them, arranged so that groups do not meet in a window."""
-    chosen = free[selected(free, truth, scenario, n, rng)]
+    # A prior shift needs exactly the rows it asked for, and starts from the whole stream's shares, which earlier replays must not move;
+    # of a uniform draw the arrangement may pass over images whose group is in the window.
+    wanted = n if scenario.shifts_prior else len(free)
+    chosen = free[scenario.select(truth[free], wanted, rng, population=truth)]
     return np.array(list(islice(apart(chosen, groups, window_size), n)), dtype=np.int64)
-
-
-def selected(free: np.ndarray, truth: np.ndarray, scenario: Scenario, n: int, rng: np.random.Generator) -> np.ndarray:
-    """Positions in `free` in random order: all of them, or the `n` that give a prior shift its shares."""
-    if PRIOR not in scenario.families or not scenario.drifts:
-        # All: the arrangement may pass over images whose group is in the window.
-        return scenario.select(truth[free], len(free), rng)
-    # From the shares of the whole stream: what earlier replays took must not move where a shift starts from.
-    shares = np.bincount(truth) / len(truth)
-    present = np.flatnonzero(shares)
-    shares[present] = shifted_shares(shares[present], scenario.severity)
-    return draw(truth[free], n, shares, rng)
 
 
 def shrink(clean: int, drifted: int, available: int, window_size: int) -> tuple[int, int]:

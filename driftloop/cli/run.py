@@ -12,7 +12,6 @@ from rich.console import Console
 from rich.markup import escape
 
 from driftloop.cli import local_backend
-from driftloop.cli.docker_backend import DockerBackend, latest_store
 from driftloop.cli.live import StepDisplay
 from driftloop.cli.local_backend import Failure
 from driftloop.cli.outcome import build_summary, print_summary
@@ -64,10 +63,12 @@ def run(
     arguments = _located(defaults(chosen) | asked)
     watches = pipeline is Pipeline.drift_watch
     console = Console(highlight=False)
-    docker: DockerBackend | None = None
+    docker = None
     if on is Backend.docker:
-        store = asked.get("store") or (latest_store() if watches else None)
-        docker = DockerBackend(chosen, store, lambda line: console.print(f"[dim]{escape(line)}[/]", soft_wrap=True))
+        from driftloop.cli import docker_backend  # loads KFP, for which other commands need not wait
+
+        store = asked.get("store") or (docker_backend.latest_store() if watches else None)
+        docker = docker_backend.DockerBackend(chosen, store, lambda line: console.print(f"[dim]{escape(line)}[/]", soft_wrap=True))
         asked = {"gpus": "0"} | asked | ({"store": store} if store else {})
         arguments |= asked
     if "store" in asked or watches:

@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from driftloop.rehearsal.accepted import kind
+from driftloop.rehearsal.accepted import NONE, kind
 from driftloop.rehearsal.result import WindowRecord
 from driftloop.reporting.plots import INK, MUTED, PALETTE, axes
 
@@ -38,7 +38,7 @@ def _shade_drifts(axis: Axes, windows: Sequence[WindowRecord]) -> None:
     """A band behind the windows of each drift, with its name; a drift that changes from window to window is named by its kind."""
     for name, group in groupby(windows, key=lambda one: kind(one.drift)):
         members = list(group)
-        if name == "none":
+        if name == NONE:
             continue
         first, last = members[0], members[-1]
         name = first.drift if first.drift == last.drift else f"{first.drift} to {last.drift.rpartition(':')[2]}"

@@ -8,9 +8,10 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from components.drift_detection.confirm import OF
+from driftloop.rehearsal.accepted import NONE
+
 SCHEMA_VERSION = 1
-#: Windows back that still vote in the confirmation of a drift, this one not counted.
-MEMORY = 2
 
 
 class Record(BaseModel):
@@ -72,7 +73,7 @@ def conclude(windows: list[WindowRecord], **about: Any) -> Rehearsal:
         windows: the records in order.
         about: seed, source, drift, rollbacks, notes, error, seconds.
     """
-    first = next((one.window for one in windows if one.drift != "none"), None)
+    first = next((one.window for one in windows if one.drift != NONE), None)
     known = [one for one in windows if one.accepted]
     promoted = [one.window for one in windows if one.promoted]
     old = next((one.version for one in windows if one.window == first), None)
@@ -85,7 +86,7 @@ def conclude(windows: list[WindowRecord], **about: Any) -> Rehearsal:
         retrainings=sum(one.decision is not None for one in windows),
         promotions=len(promoted),
         accuracy_before=_accuracy(one for one in windows if first is None or one.window < first),
-        accuracy_in_drift=_accuracy(one for one in windows if one.drift != "none" and one.version == old),
+        accuracy_in_drift=_accuracy(one for one in windows if one.drift != NONE and one.version == old),
         accuracy_after=_accuracy(one for one in windows if promoted and one.window > promoted[-1]),
         labels=sum(one.labels for one in windows),
         **about,
@@ -97,7 +98,7 @@ def is_false_alarm(windows: Sequence[WindowRecord], index: int) -> bool:
 
     A drift that has just gone is still confirmed by the windows before: that is an echo of a true alarm and no false one.
     """
-    one, before = windows[index], windows[max(0, index - MEMORY) : index]
+    one, before = windows[index], windows[max(0, index - OF + 1) : index]
     echo = not one.drifted and any(not other.accepted for other in before)
     return one.accepted and one.verdict != "stable" and not echo
 

@@ -1,6 +1,6 @@
 """What happened in a window, in words."""
 
-from driftloop.rehearsal.accepted import kind
+from driftloop.rehearsal.accepted import NONE, kind
 from driftloop.rehearsal.labelling import Job
 from driftloop.rehearsal.result import WindowRecord
 
@@ -24,10 +24,10 @@ def tell(record: WindowRecord, before: WindowRecord | None, *, handed_in: int, j
         job: the list that it took.
         failure: why a retraining ended without a decision.
     """
-    last = before.drift if before else "none"
+    last = before.drift if before else NONE
     events = []
     if kind(record.drift) != kind(last):
-        events.append("the drift is gone" if record.drift == "none" else f"{record.drift} sets in")
+        events.append("the drift is gone" if record.drift == NONE else f"{record.drift} sets in")
     if handed_in:
         events.append(f"{handed_in:,} labels arrive")
     if record.accepted and record.drifted:

@@ -37,6 +37,11 @@ class Scenario:
         """Whether anything changes at all."""
         return bool(self.families) and self.severity > 0
 
+    @property
+    def shifts_prior(self) -> bool:
+        """Whether it changes which images are asked about."""
+        return PRIOR in self.families and self.drifts
+
     def __str__(self) -> str:
         return f"{self.name}:{self.severity:g}" if self.families else "none"
 
@@ -78,24 +83,25 @@ class Scenario:
                 labels = np.where(chosen, UNSEEN, labels)
         return images, labels
 
-    def select(self, labels: np.ndarray, n: int, rng: np.random.Generator) -> np.ndarray:
+    def select(self, labels: np.ndarray, n: int, rng: np.random.Generator, population: np.ndarray | None = None) -> np.ndarray:
         """Which of the available images are asked about: row indices in random order, none twice.
 
-        A prior shift moves the class shares of `labels` by a total variation of `severity`; every other scenario draws uniformly.
+        A prior shift moves the class shares of the population by a total variation of `severity`; every other scenario draws uniformly.
         Fewer than `n` rows come back where there are not enough images (of the classes that are wanted).
 
         Args:
             labels: (N,) class indices of the available images, all >= 0.
             n: wanted number of rows.
             rng: draws the rows.
+            population: class indices whose shares a prior shift starts from; default: those of the available images.
 
         Raises:
             InputError: a prior shift further than these classes allow.
         """
-        if PRIOR not in self.families or not self.drifts or len(labels) == 0:
+        if not self.shifts_prior or len(labels) == 0:
             return rng.permutation(len(labels))[:n]
-        shares = np.bincount(labels) / len(labels)
+        known = labels if population is None else population
+        shares = np.bincount(known) / len(known)
         present = np.flatnonzero(shares)
-        wanted = shares.copy()
-        wanted[present] = shifted_shares(shares[present], self.severity)
-        return draw(labels, n, wanted, rng)
+        shares[present] = shifted_shares(shares[present], self.severity)
+        return draw(labels, n, shares, rng)

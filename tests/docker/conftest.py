@@ -3,15 +3,13 @@
 import os
 import secrets
 import shutil
-import time
 from collections.abc import Iterator
 
 import pytest
-import urllib3
 
 from driftloop import __version__
 from tests.docker.engine import build, docker, engine_answers
-from tests.minio_server import MinioServer
+from tests.minio_server import MinioServer, becomes_ready
 
 MINIO_IMAGE = f"driftloop-minio:{__version__}"
 
@@ -68,7 +66,8 @@ def minio(minio_image: str) -> Iterator[dict[str, str]]:
     try:
         docker("network", "connect", name, name)
         endpoint = "http://" + docker("port", name, "9000/tcp").splitlines()[0]
-        _await_ready(endpoint)
+        if not becomes_ready(endpoint):
+            raise RuntimeError(f"MinIO in a container did not start at {endpoint}")
         yield {"AWS_ENDPOINT_URL": endpoint, "AWS_ACCESS_KEY_ID": key, "AWS_SECRET_ACCESS_KEY": secret, "AWS_REGION": "us-east-1"}
     finally:
         docker("rm", "--force", "--volumes", name)
@@ -86,16 +85,3 @@ def stand_in_for_train(watch_image: str, monkeypatch: pytest.MonkeyPatch) -> Ite
     yield
     if missing:
         docker("rmi", train)
-
-
-def _await_ready(endpoint: str) -> None:
-    deadline = time.monotonic() + 60
-    with urllib3.PoolManager(retries=False, timeout=2) as http:
-        while time.monotonic() < deadline:
-            try:
-                if http.request("GET", f"{endpoint}/minio/health/ready").status == 200:
-                    return
-            except urllib3.exceptions.HTTPError:
-                pass
-            time.sleep(0.1)
-    raise RuntimeError(f"MinIO in a container did not start at {endpoint}")
