@@ -54,13 +54,14 @@ def main(path: str, kind: str, sigma: str, repeats: str) -> None:
     data = np.load(path)
     x, y = data["x"], data["y"]
     fitted = detector(kind, x, float(sigma))
-    fitted.predict(y)
+    detector(kind, x[:20], float(sigma)).predict(y[:20])
+    # The first call of this size: what a later one needs, the allocator has kept from the one before.
+    memory = peak_growth(lambda: fitted.predict(y))
     seconds = []
     for _ in range(int(repeats)):
         began = time.perf_counter()
         fitted.predict(y)
         seconds.append(time.perf_counter() - began)
-    memory = peak_growth(lambda: fitted.predict(y))
     small = [answer(detector(kind, a, float(sigma)).predict(b)["data"]) for a, b in zip(data["small_x"], data["small_y"], strict=True)]
     told = {
         "alibi-detect": version("alibi-detect"),

@@ -7,6 +7,7 @@ from components.model_promotion.evidence import Evidence, read_evidence, require
 from driftloop import registry
 from driftloop.errors import GateRefused
 from driftloop.progress import figures
+from driftloop.registry.refusals import keep_refusal
 from driftloop.store import Store, open_store
 
 
@@ -21,6 +22,7 @@ def run(candidate_dir: str | Path, dataset_dir: str | Path, evidence_dir: str | 
     home = open_store(store)
     evidence = read_evidence(evidence_dir)
     if evidence.decision != "promote":
+        keep_refusal(home, evidence_dir)
         return _keep(home, evidence)
     require_bound(evidence, candidate_dir, dataset_dir)
     version = registry.register(home, candidate_dir, evidence_dir, run=os.environ.get("DRIFTLOOP_RUN_ID", ""))

@@ -63,13 +63,18 @@ def best_earlier(gated: Sequence[GatedVersion], served: Sequence[str], champion:
     return None if present is not None and present.accuracy >= best.accuracy else best
 
 
-def count_uses(gated: Sequence[GatedVersion], records: Sequence[WatchRecord], test_split: str) -> int:
+def count_uses(gated: Sequence[GatedVersion], refused: Sequence[dict[str, Any]], records: Sequence[WatchRecord], test_split: str) -> int:
     """How often the gate has used this test split before, as far as the store knows.
 
-    A promoted candidate is a registered version. A refused one leaves only the record of its watch, which counts when the champion of
-    that watch was judged on the same split. Without records (the training pipeline has no window) the newest version's own count is
-    the best that is known; a first training that was refused leaves no trace at all.
+    A promoted candidate is a registered version, and a refused one of the training pipeline leaves its evidence. A refused retraining
+    leaves only the record of its watch, which counts when the champion of that watch was judged on the same split. Without records (the
+    training pipeline has no window) the highest count that was written down is the best that is known.
+
+    Args:
+        refused: the gate.json of each refused candidate of the training pipeline.
     """
     on_split = {one.version: one for one in gated if one.test_split == test_split}
-    refused = sum(record.decision in ("reject", "inconclusive") and record.champion_version in on_split for record in records)
-    return max(len(on_split) + refused, max((one.test_uses for one in on_split.values()), default=0))
+    trained = [int(gate["test_uses"]) for gate in refused if gate.get("test_split") == test_split]
+    retrained = sum(record.decision in ("reject", "inconclusive") and record.champion_version in on_split for record in records)
+    counted = [one.test_uses for one in on_split.values()] + trained
+    return max([len(on_split) + len(trained) + retrained, *counted])

@@ -9,6 +9,7 @@ from driftloop.bundle import SUMS, read_model
 from driftloop.dataset import description as descriptions
 from driftloop.dataset.description import Description
 from driftloop.inference.window import read_window
+from driftloop.registry.refusals import refusals
 from driftloop.store import Store
 
 DRIFTED_SPLIT = "drifted_gate"
@@ -56,7 +57,7 @@ def find_opponents(store: Store, dataset: Description, champion: str | None, win
         earlier=fetch(store, earlier.version, scratch / "earlier") if earlier else None,
         earlier_version=earlier.version if earlier else "",
         accepted=accepted_drift(store, directory) if directory else None,
-        earlier_uses=count_uses(gated, seen.records if seen else [], test_split),
+        earlier_uses=count_uses(gated, refusals(store), seen.records if seen else [], test_split),
     )
 
 

@@ -9,6 +9,7 @@ from components.model_promotion.step import run
 from driftloop import registry
 from driftloop.errors import Conflict, GateRefused, InputError, IntegrityError
 from driftloop.facts import write_json
+from driftloop.registry.refusals import refusals
 from driftloop.store import Store, open_store
 from tests.unit.registry.bundles import write_candidate, write_dataset, write_evidence
 from tests.unit.registry.crashing_store import Crash, CrashingStore
@@ -55,11 +56,16 @@ def test_repeating_the_step_returns_the_same_version(case: Case) -> None:
 
 
 @pytest.mark.parametrize("decision", ["reject", "inconclusive"])
-def test_without_the_gates_yes_the_champion_stays_and_nothing_is_written(case: Case, decision: str) -> None:
+def test_without_the_gates_yes_the_champion_stays_and_the_refusal_is_kept_once(case: Case, decision: str) -> None:
     run(*case.judged(1, champion=None), store=case.uri)
-    before = [(info.key, info.modified) for info in case.store.list()]
-    assert run(*case.judged(2, champion="1", decision=decision), store=case.uri) == "1"
-    assert [(info.key, info.modified) for info in case.store.list()] == before
+    before = {(info.key, info.modified) for info in case.store.list()}
+    refused = case.judged(2, champion="1", decision=decision)
+    assert [run(*refused, store=case.uri) for _ in range(2)] == ["1", "1"]
+    after = {(info.key, info.modified) for info in case.store.list()}
+    assert before < after
+    assert len(after - before) == 1
+    assert [gate["decision"] for gate in refusals(case.store)] == [decision]
+    assert [info.version for info in registry.versions(case.store)] == ["1"]
 
 
 def test_without_the_gates_yes_and_without_a_champion_the_run_stops_with_the_reasons(case: Case) -> None:

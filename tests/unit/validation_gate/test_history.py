@@ -78,7 +78,18 @@ def test_uses_are_versions_and_refused_watches_on_this_split() -> None:
         record(4, "2", "inconclusive"),
         record(5, "2", "promote"),
     ]
-    assert count_uses(GATED, records, "split") == 5
-    assert count_uses(GATED, [], "split") == 4  # the newest version remembers an earlier refusal
-    assert count_uses(GATED, [], "other split") == 1
-    assert count_uses([], records, "split") == 0
+    assert count_uses(GATED, [], records, "split") == 5
+    assert count_uses(GATED, [], [], "split") == 4  # the newest version remembers an earlier refusal
+    assert count_uses(GATED, [], [], "other split") == 1
+    assert count_uses([], [], records, "split") == 0
+
+
+def test_refused_trainings_are_uses_too() -> None:
+    refused = [
+        {"test_split": "split", "test_uses": 5},
+        {"test_split": "split", "test_uses": 6},
+        {"test_split": "other split", "test_uses": 9},
+    ]
+    assert count_uses([], refused[:1], [], "split") == 5
+    assert count_uses(GATED, refused, [], "split") == 6
+    assert count_uses([], [{"test_split": "split", "test_uses": 1}] * 3, [], "split") == 3
