@@ -12,6 +12,10 @@ GPU = "nvidia.com/gpu"
 STORE_SECRET = "driftloop-store"  # noqa: S105 - the name of a secret, not one
 STORE_CONFIG = "driftloop-store"
 MINUTE = 60
+#: A step that failed is repeated: nodes go, stores are away. The workflow controller has to allow it (k8s/kubeflow).
+RETRIES = 2
+#: KFP's name of the run, as the label of each of its pods.
+RUN_LABEL = "metadata.labels['pipeline/runid']"
 
 
 @dataclass(frozen=True)
@@ -52,7 +56,10 @@ def place(task: dsl.PipelineTask, display_name: str, gpus: object = None) -> dsl
     needs = NEEDS[task.component_spec.name]
     task.set_display_name(display_name).set_caching_options(needs.cached)
     task.set_cpu_request(needs.cpu).set_memory_request(needs.memory).set_memory_limit(needs.memory).set_cpu_limit("8" if needs.gpu else "4")
+    task.set_retry(RETRIES, backoff_duration="30s", backoff_factor=2)
     kubernetes.set_timeout(task, needs.timeout)
+    kubernetes.set_image_pull_policy(task, "IfNotPresent")
+    kubernetes.use_field_path_as_env(task, env_name="DRIFTLOOP_RUN_ID", field_path=RUN_LABEL)
     kubernetes.use_secret_as_env(
         task, secret_name=STORE_SECRET, secret_key_to_env={"accesskey": "AWS_ACCESS_KEY_ID", "secretkey": "AWS_SECRET_ACCESS_KEY"}
     )

@@ -12,6 +12,7 @@ from typing import Any, Self
 
 from kfp import local
 
+from driftloop.cli.local_pipeline import tried_once
 from pipelines import PIPELINES
 
 #: What a step's container takes over from this process, where it is set: the store's address and keys, and the run's name.
@@ -84,7 +85,7 @@ def container_arguments(sandbox: Sandbox) -> dict[str, Any]:
 def main(name: str, parameters: Path, artifacts: Path, sandbox: Sandbox) -> None:
     """Run pipeline `name` with the arguments in the JSON file `parameters`; artifacts go below `artifacts`."""
     local.init(local.DockerRunner(**container_arguments(sandbox)), pipeline_root=str(artifacts))
-    PIPELINES[name](**json.loads(parameters.read_text()))
+    tried_once(PIPELINES[name])(**json.loads(parameters.read_text()))
 
 
 if __name__ == "__main__":

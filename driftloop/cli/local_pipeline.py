@@ -6,6 +6,7 @@ It is a process of its own because KFP writes its log to standard output, which 
 import json
 import sys
 from pathlib import Path
+from typing import Any
 
 from kfp import local
 
@@ -15,7 +16,16 @@ from pipelines import PIPELINES
 def main(name: str, parameters: Path, artifacts: Path) -> None:
     """Run pipeline `name` with the arguments in the JSON file `parameters`; artifacts go below `artifacts`."""
     local.init(local.SubprocessRunner(use_venv=False), pipeline_root=str(artifacts))
-    PIPELINES[name](**json.loads(parameters.read_text()))
+    tried_once(PIPELINES[name])(**json.loads(parameters.read_text()))
+
+
+def tried_once(pipeline: Any) -> Any:
+    """The pipeline without the repetitions of failed steps: a cluster's nodes come and go, here a person waits for the reason."""
+    spec = pipeline.pipeline_spec
+    for dag in [spec.root.dag, *(component.dag for component in spec.components.values() if component.HasField("dag"))]:
+        for task in dag.tasks.values():
+            task.ClearField("retry_policy")
+    return pipeline
 
 
 if __name__ == "__main__":

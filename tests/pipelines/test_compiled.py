@@ -1,6 +1,8 @@
 """The committed YAML is what the code compiles to, and has the structure that a cluster and its users rely on."""
 
 import re
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +13,7 @@ from driftloop import __version__
 from driftloop.cli.compile import COMPILED, compiled
 from pipelines import PIPELINES
 from pipelines.parameters import PARAMETERS
-from pipelines.placement import GPU, NEEDS
+from pipelines.placement import GPU, NEEDS, RETRIES
 
 NAMES = list(PIPELINES)
 TRAINING = ["baseline-training", "model-optimization", "automated-retraining"]
@@ -48,6 +50,26 @@ def test_every_task_has_a_timeout_requests_and_limits(name: str) -> None:
         resources = executor["container"]["resources"]
         assert {"resourceCpuRequest", "resourceCpuLimit", "resourceMemoryRequest", "resourceMemoryLimit"} <= resources.keys(), label
         assert int(platform[label]["activeDeadlineSeconds"]) > 0, label
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_step_is_repeated_when_it_fails_and_knows_its_run(name: str) -> None:
+    spec, platform = documents(name)
+    steps = [task for task in tasks(spec).values() if re.sub(r"-\d+$", "", task["componentRef"]["name"].removeprefix("comp-")) in NEEDS]
+    assert len(steps) == len(platform)
+    assert {task["retryPolicy"]["maxRetryCount"] for task in steps} == {RETRIES}
+    for label, one in platform.items():
+        assert one["fieldPathAsEnv"] == [{"name": "DRIFTLOOP_RUN_ID", "fieldPath": "metadata.labels['pipeline/runid']"}], label
+        assert one["imagePullPolicy"] == "IfNotPresent", label
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_on_a_persons_machine_nothing_is_repeated(name: str) -> None:
+    script = (
+        "import sys; from driftloop.cli.local_pipeline import tried_once; from pipelines import PIPELINES;"
+        "pipeline = tried_once(PIPELINES[sys.argv[1]]); assert 'retry_policy' not in str(pipeline.pipeline_spec)"
+    )
+    subprocess.run([sys.executable, "-c", script, name], check=True, capture_output=True)
 
 
 @pytest.mark.parametrize("name", NAMES)
