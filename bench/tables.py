@@ -1,0 +1,229 @@
+"""bench/README.md from the results in bench/results/: every table with its machine, its versions, its date and its command.
+
+python -m bench.tables [--check]
+"""
+
+import argparse
+import json
+import sys
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+from bench import drift_beside_alibi, drift_level_power, drift_speed, drift_teaching, gate_error_rates, rehearsals, retraining_recovery
+
+HERE = Path(__file__).parent
+RESULTS, PAGE = HERE / "results", HERE / "README.md"
+INTRODUCTION = """# Measurements
+
+Each table comes from the command above it and lies as JSON in `results/`; `python -m bench.tables` writes this page from there.
+Ratios are measured side by side in one run. Intervals are 95 % (Wilson). A goal that was missed says so.
+"""
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--check", action="store_true", help="write nothing; fail when the page is stale")
+    chosen = parser.parse_args()
+    page = render()
+    if chosen.check:
+        return 0 if PAGE.read_text() == page else 1
+    PAGE.write_text(page)
+    return 0
+
+
+def render() -> str:
+    """The whole page."""
+    parts = [INTRODUCTION]
+    for name, (title, module, table) in SECTIONS.items():
+        path = RESULTS / f"{name}.json"
+        if path.exists():
+            found = json.loads(path.read_text())
+            lines = str(module.__doc__).strip().splitlines()
+            command = next(line.strip() for line in lines if line.strip().startswith("python -m"))
+            parts.append(f"## {title}\n\n{lines[0]}\n\n```sh\n{command}\n```\n\n{origin(found)}\n\n{table(found)}\n")
+    return "\n".join(parts)
+
+
+def origin(found: dict[str, Any]) -> str:
+    """Where and when it was measured, with what."""
+    about = found.get("environment", found)
+    machine = about["machine"]
+    libraries = listed(about["libraries"]) + ("; beside it " + listed(found["other"]) if "other" in found else "")
+    return (
+        f"{about['date']}; {machine['cores']} cores, {machine['processor']}, {machine['system']}, Python {machine['python']}; {libraries}."
+    )
+
+
+def listed(versions: dict[str, str]) -> str:
+    return ", ".join(f"{name} {number}" for name, number in versions.items())
+
+
+def table(header: Iterable[str], rows: Iterable[Iterable[Any]]) -> str:
+    """A Markdown table; the first column to the left, the others to the right."""
+    names = list(header)
+    lines = ["| " + " | ".join(names) + " |", "|---|" + "---:|" * (len(names) - 1)]
+    return "\n".join(lines + ["| " + " | ".join("–" if cell is None else str(cell) for cell in row) + " |" for row in rows])
+
+
+def goals(found: dict[str, bool | None]) -> str:
+    """Which goals were met."""
+    return "Goals: " + "; ".join(f"{name.replace('_', ' ')} **{'met' if met else 'missed'}**" for name, met in found.items()) + "."
+
+
+def level_power(found: dict[str, Any]) -> str:
+    names = drift_level_power.DETECTORS
+    level, power = (by_detector(found[kind]) for kind in ("level", "power"))
+    trials = found["trials"]
+    levels = ((n, *(rate(cells[name]) for name in names)) for (_, n), cells in level.items())
+    powers = ((drift, n, *(f"{cells[name]['rate']:.2f}" for name in names)) for (drift, n), cells in power.items())
+    return "\n\n".join(
+        (
+            f"Network: {found['network']}. Reference {found['reference']}, alpha {found['alpha']}, {found['permutations']} permutations.",
+            "`decision` is the deciding test: `statistics` or `embedding`, each at alpha/2. The others decide nothing.",
+            f"**Level**: alarms on clean windows of n images, the reference drawn anew in each of {trials['level']:,} trials.",
+            table(("n", *names), levels),
+            f"**Power**: alarms on drifted windows in {trials['power']:,} trials.",
+            table(("drift", "n", *names), powers),
+            fixed_reference(found["fixed_reference"]),
+            goals(found["goals"]),
+        )
+    )
+
+
+def fixed_reference(found: dict[str, Any]) -> str:
+    windows = found["windows_each"]
+    rates = tuple(f"{found[f'{which}_rate']:.3f}" for which in ("smallest", "largest", "mean"))
+    return (
+        f"**One fixed reference**: {found['references']} references, {windows} clean windows of {found['window']} each. The rate by "
+        f"reference lies between {rates[0]} and {rates[1]}, {rates[2]} on average. Confirmed alarms (2 of 3) in {windows} windows: "
+        f"{found['confirmed_alarms_per_90_windows']:.2f}; the formula for independent windows says {found['formula']:.2f}."
+    )
+
+
+def by_detector(rows: list[dict[str, Any]]) -> dict[tuple[str, int], dict[str, dict[str, Any]]]:
+    cells: dict[tuple[str, int], dict[str, dict[str, Any]]] = {}
+    for row in rows:
+        cells.setdefault((row["scenario"], row["size"]), {})[row["detector"]] = row
+    return cells
+
+
+def rate(cell: dict[str, Any]) -> str:
+    return between(cell["rate"], [cell["low"], cell["high"]])
+
+
+def speed(found: dict[str, Any]) -> str:
+    rows = ((row["what"], ms(row["seconds"]), ms(row["plain_seconds"]), f"{row['ratio']:.1f}x") for row in found["rows"])
+    large = found["large"]
+    return "\n\n".join(
+        (
+            f"{found['threads']} threads.",
+            table(("what", "ms", "plain ms", "ratio"), rows),
+            f"MMD, 10,000 x 10,000, d = 512, 500 permutations: {large['seconds']:.1f} s, peak {large['peak_gb']:.2f} GB.",
+            goals(found["goals"]),
+        )
+    )
+
+
+def beside_alibi(found: dict[str, Any]) -> str:
+    rows = (
+        (
+            row["what"].upper(),
+            *(ms(row[side]["seconds"]) for side in ("ours", "alibi_detect")),
+            f"{row['ratio']:.1f}x ({row['goal']:g}x: {'met' if row['met'] else 'missed'})",
+            *(f"{row[side]['peak_mb']:.1f}" for side in ("ours", "alibi_detect")),
+            f"{row['largest_difference_of_p']:.2g} ({'agree' if row['agree'] else 'disagree'})",
+        )
+        for row in found["rows"]
+    )
+    return table(("test", "ms", "alibi-detect ms", "ratio (goal)", "MB", "alibi-detect MB", "largest difference of p"), rows)
+
+
+def ms(seconds: float) -> str:
+    return f"{1000 * seconds:,.1f}"
+
+
+def teaching(found: dict[str, Any]) -> str:
+    names = ("detect_pixel_drift", "detect_embedding_drift")
+    rows = ((row["size"], *(share(row[name]) for name in names)) for row in found["rates"])
+    return f"Alarms on clean windows of n images, reference {found['reference']}, {found['trials']} trials.\n\n" + table(
+        ("n", *names), rows
+    )
+
+
+def share(found: dict[str, Any]) -> str:
+    return between(found["value"], [found["low"], found["high"]])
+
+
+def gate(found: dict[str, Any]) -> str:
+    rows = (
+        (
+            *(row[name] for name in ("scenario", "kind")),
+            between(row["promote"], row["promote_interval"]),
+            *(f"{row[name]:.3f}" for name in ("reject", "inconclusive")),
+        )
+        for row in found["rates"]
+    )
+    creep = (
+        (
+            "yes" if row["no_creep_rule"] else "no",
+            f"{100 * row['mean_change']:+.2f}",
+            between(row["lost_more_than_margin"], row["interval"]),
+            f"{row['mean_promotions']:.1f}",
+        )
+        for row in found["creep"]
+    )
+    histories, retrainings = (found["creep"][0][name] for name in ("histories", "retrainings"))
+    return "\n\n".join(
+        (
+            f"{found['repeats']:,} simulated candidates a row.",
+            table(("candidate", "kind", "promote", "reject", "inconclusive"), rows),
+            f"**Creep**: {histories:,} histories of {retrainings} retrainings, each of which changes accuracy by the mean given.",
+            table(("compared with the best earlier champion", "mean change, points", "lost more than the margin", "promotions"), creep),
+            goals(found["goals"]),
+        )
+    )
+
+
+def between(value: float, interval: list[float]) -> str:
+    return f"{value:.3f} ({interval[0]:.3f}-{interval[1]:.3f})"
+
+
+def recovery(found: dict[str, Any]) -> str:
+    columns = ("clean_before", "clean_after", "drifted_before", "drifted_after", "recovered", "would_pass")
+    seeds = sorted({row["seed"] for row in found["rows"]})
+    rows = ((row["recipe"], *(f"{row[name]:.3f}" for name in columns)) for row in found["means"])
+    return f"Means over the study seeds {', '.join(map(str, seeds))}, drift {found['drift']}.\n\n" + table(
+        ("recipe", *(name.replace("_", " ") for name in columns)), rows
+    )
+
+
+def played(found: dict[str, Any]) -> str:
+    names = ("false_alarms", "detection_delay", "retrainings", "promotions")
+    accuracies = ("accuracy_before", "accuracy_in_drift", "accuracy_after")
+    rows = (
+        (
+            f"`{row['command']}`",
+            *(row[name] for name in names),
+            *(None if row[name] is None else f"{row[name]:.3f}" for name in accuracies),
+            ", ".join(f"{window}: {decision}" for window, decision in row["decisions"]) or None,
+        )
+        for row in found["rows"]
+    )
+    return table(("rehearsal", *(name.replace("_", " ") for name in (*names, *accuracies)), "decisions by window"), rows)
+
+
+Render = Callable[[dict[str, Any]], str]
+SECTIONS: dict[str, tuple[str, Any, Render]] = {
+    "drift_level_power": ("Drift: level and power", drift_level_power, level_power),
+    "drift_speed": ("Drift: speed", drift_speed, speed),
+    "drift_beside_alibi": ("Drift: beside alibi-detect", drift_beside_alibi, beside_alibi),
+    "drift_teaching": ("Drift: the course's detectors", drift_teaching, teaching),
+    "gate_error_rates": ("Gate: error rates", gate_error_rates, gate),
+    "retraining_recovery": ("Retraining: what is won back", retraining_recovery, recovery),
+    "rehearsals": ("The policy, rehearsed", rehearsals, played),
+}
+
+
+if __name__ == "__main__":
+    sys.exit(main())
