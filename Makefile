@@ -8,7 +8,7 @@ DOCKER ?= docker
 COMPOSE = DRIFTLOOP_VERSION=$$(sed -n 's/^version = "\(.*\)"$$/\1/p' pyproject.toml) $(DOCKER) compose --file docker/compose.yaml
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test lint format compile images up down lock clean
+.PHONY: help setup run test lint audit format compile images up down lock clean
 
 help: ## Show this list.
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -35,6 +35,9 @@ lint: setup ## Check style, types, layers and that the compiled pipelines are fr
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/driftloop compile --check
+
+audit: setup ## Look up known vulnerabilities of everything that is pinned.
+	set -e; for name in uv dev train watch tensorboard; do $(BIN)/pip-audit --strict --require-hashes --disable-pip --requirement requirements/$$name.txt; done
 
 format: setup ## Put the code into its standard form.
 	$(BIN)/ruff check --fix .
