@@ -20,7 +20,7 @@ CASES: dict[str, list[str]] = {
     "none": ["--windows", "40", "--drift", "none"],
     "prior": [*DEFAULT, "--drift", "prior:0.2"],
     "gradual": ["--windows", "40", "--drift-at", "12", "--drift", "gradual:blur+noise:1.0"],
-    "comes-back": ["--windows", "48", "--phase", "12", "--drift", "none,blur+noise:1.0,none,blur+noise:1.0"],
+    "comes-back": ["--windows", "48", "--drift-at", "13", "--phase", "12", "--drift", "blur+noise:1.0,none,blur+noise:1.0"],
 }
 
 

@@ -20,7 +20,10 @@ RUN_LABEL = "metadata.labels['pipeline/runid']"
 
 @dataclass(frozen=True)
 class Needs:
-    """What a step asks for. `cached` steps are pure functions of their inputs; the others read the store's state or the clock."""
+    """What a step asks for: processors and memory (measured by bench/step_needs.py, with room to spare), and when it has hung.
+
+    `cached` steps are pure functions of their inputs; the others read the store's state or the clock.
+    """
 
     cpu: str
     memory: str
@@ -29,19 +32,23 @@ class Needs:
     gpu: bool = False
 
 
+#: A step may take this many times the memory it asks for, and any free processor: larger images need more, and a node of two cores
+#: beside Kubeflow has a fifth of one to promise.
+MOST_MEMORY, MOST_CPU = 4, "8"
+LIGHT, HEAVY = "100m", "200m"
 NEEDS: dict[str, Needs] = {
-    "source-resolution": Needs("500m", "1Gi", 30 * MINUTE, cached=False),
-    "data-analysis": Needs("1", "4Gi", 120 * MINUTE),
-    "baseline-training": Needs("1", "6Gi", 360 * MINUTE, gpu=True),
-    "model-optimization": Needs("1", "6Gi", 720 * MINUTE, gpu=True),
-    "onnx-deployment": Needs("1", "4Gi", 60 * MINUTE),
-    "traffic-replay": Needs("500m", "2Gi", 60 * MINUTE, cached=False),
-    "production-monitoring": Needs("500m", "2Gi", 30 * MINUTE, cached=False),
-    "drift-detection": Needs("1", "3Gi", 60 * MINUTE),
-    "automated-retraining": Needs("1", "6Gi", 360 * MINUTE, gpu=True),
-    "validation-gate": Needs("1", "3Gi", 60 * MINUTE, cached=False),
-    "model-promotion": Needs("500m", "1Gi", 30 * MINUTE, cached=False),
-    "synthesis-report": Needs("500m", "2Gi", 30 * MINUTE, cached=False),
+    "source-resolution": Needs(LIGHT, "512Mi", 30 * MINUTE, cached=False),
+    "data-analysis": Needs(HEAVY, "1536Mi", 120 * MINUTE),
+    "baseline-training": Needs(HEAVY, "2Gi", 360 * MINUTE, gpu=True),
+    "model-optimization": Needs(HEAVY, "2Gi", 720 * MINUTE, gpu=True),
+    "onnx-deployment": Needs(HEAVY, "2Gi", 60 * MINUTE),
+    "traffic-replay": Needs(LIGHT, "768Mi", 60 * MINUTE, cached=False),
+    "production-monitoring": Needs(LIGHT, "768Mi", 30 * MINUTE, cached=False),
+    "drift-detection": Needs(HEAVY, "768Mi", 60 * MINUTE),
+    "automated-retraining": Needs(HEAVY, "2Gi", 360 * MINUTE, gpu=True),
+    "validation-gate": Needs(HEAVY, "768Mi", 60 * MINUTE, cached=False),
+    "model-promotion": Needs(LIGHT, "512Mi", 30 * MINUTE, cached=False),
+    "synthesis-report": Needs(LIGHT, "768Mi", 30 * MINUTE, cached=False),
 }
 
 
@@ -55,7 +62,7 @@ def place(task: dsl.PipelineTask, display_name: str, gpus: object = None) -> dsl
     """
     needs = NEEDS[task.component_spec.name]
     task.set_display_name(display_name).set_caching_options(needs.cached)
-    task.set_cpu_request(needs.cpu).set_memory_request(needs.memory).set_memory_limit(needs.memory).set_cpu_limit("8" if needs.gpu else "4")
+    task.set_cpu_request(needs.cpu).set_cpu_limit(MOST_CPU).set_memory_request(needs.memory).set_memory_limit(at_most(needs.memory))
     task.set_retry(RETRIES, backoff_duration="30s", backoff_factor=2)
     kubernetes.set_timeout(task, needs.timeout)
     kubernetes.set_image_pull_policy(task, "IfNotPresent")
@@ -71,3 +78,9 @@ def place(task: dsl.PipelineTask, display_name: str, gpus: object = None) -> dsl
         kubernetes.add_toleration(task, key=GPU, operator="Exists", effect="NoSchedule")
         kubernetes.empty_dir_mount(task, volume_name="shared-memory", mount_path="/dev/shm", medium="Memory", size_limit="1Gi")  # noqa: S108
     return task
+
+
+def at_most(memory: str) -> str:
+    """The most memory that a step which asks for this much may take."""
+    unit = memory[-2:]
+    return f"{MOST_MEMORY * int(memory.removesuffix(unit))}{unit}"
