@@ -8,7 +8,7 @@ DOCKER ?= docker
 COMPOSE = DRIFTLOOP_VERSION=$$(sed -n 's/^version = "\(.*\)"$$/\1/p' pyproject.toml) $(DOCKER) compose --file docker/compose.yaml
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test lint audit format compile images up down lock clean
+.PHONY: help setup run test lint audit format compile images compose up down lock clean
 
 help: ## Show this list.
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -54,12 +54,15 @@ docker/minio.env: # The keys of the MinIO that `make up` starts, new and random;
 	echo "MINIO_ROOT_USER=driftloop"; echo "MINIO_ROOT_PASSWORD=$$secret"; echo "AWS_ACCESS_KEY_ID=driftloop"; \
 	echo "AWS_SECRET_ACCESS_KEY=$$secret"; echo "AWS_REGION=us-east-1"; echo "AWS_ENDPOINT_URL=http://127.0.0.1:9000"; } > $@
 
-up: docker/minio.env ## Start MinIO (9000, its console 9001) and TensorBoard (6006) on this machine's loopback address.
+compose:
+	@$(COMPOSE) version >/dev/null 2>&1 || { echo "$(DOCKER) has no compose command: install the Docker Compose plugin, version 2, or name another program with DOCKER=..." >&2; exit 2; }
+
+up: compose docker/minio.env ## Start MinIO (9000, its console 9001) and TensorBoard (6006) on this machine's loopback address.
 	DOCKER="$(DOCKER)" docker/build.sh minio tensorboard
 	$(COMPOSE) up --detach --wait
 	@echo 'MinIO at http://127.0.0.1:9000, TensorBoard at http://127.0.0.1:6006; for --store s3://...: set -a; . docker/minio.env'
 
-down: docker/minio.env ## Stop them, and the MinIO of `--on docker`; what they stored stays.
+down: compose docker/minio.env ## Stop them, and the MinIO of `--on docker`; what they stored stays.
 	$(COMPOSE) down
 	@$(DOCKER) rm --force driftloop-run-minio >/dev/null 2>&1 || true
 
