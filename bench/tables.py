@@ -10,7 +10,16 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
-from bench import drift_beside_alibi, drift_level_power, drift_speed, drift_teaching, gate_error_rates, rehearsals, retraining_recovery
+from bench import (
+    drift_beside_alibi,
+    drift_level_power,
+    drift_speed,
+    drift_teaching,
+    gate_error_rates,
+    rehearsals,
+    retraining_recovery,
+    step_needs,
+)
 
 HERE = Path(__file__).parent
 RESULTS, PAGE = HERE / "results", HERE / "README.md"
@@ -213,6 +222,13 @@ def played(found: dict[str, Any]) -> str:
     return table(("rehearsal", *(name.replace("_", " ") for name in (*names, *accuracies)), "decisions by window"), rows)
 
 
+def needs(found: dict[str, Any]) -> str:
+    rows = ((row["step"], f"{row['peak_mb']:,.0f}", f"{row['cpu_s']:.1f}", f"{row['disk_mb']:,.1f}") for row in found["rows"])
+    return f"`driftloop run full-loop {' '.join(found['arguments'])}`\n\n" + table(
+        ("step", "peak memory, MB", "processor time, s", "left on disk, MB"), rows
+    )
+
+
 Render = Callable[[dict[str, Any]], str]
 SECTIONS: dict[str, tuple[str, Any, Render]] = {
     "drift_level_power": ("Drift: level and power", drift_level_power, level_power),
@@ -221,6 +237,7 @@ SECTIONS: dict[str, tuple[str, Any, Render]] = {
     "drift_teaching": ("Drift: the course's detectors", drift_teaching, teaching),
     "gate_error_rates": ("Gate: error rates", gate_error_rates, gate),
     "retraining_recovery": ("Retraining: what is won back", retraining_recovery, recovery),
+    "step_needs": ("The steps' needs", step_needs, needs),
     "rehearsals": ("The policy, rehearsed", rehearsals, played),
 }
 
