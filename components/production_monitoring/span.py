@@ -3,9 +3,8 @@
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
-from driftloop.errors import InputError, IntegrityError
-from driftloop.store import Store
-from driftloop.watch_record import HEARTBEAT, PREFIX, WatchRecord
+from driftloop.errors import InputError
+from driftloop.watch_record import WatchRecord
 
 
 @dataclass(frozen=True)
@@ -15,16 +14,6 @@ class Span:
     sequence: int
     since: datetime | None
     until: datetime
-
-
-def read_records(store: Store, most: int) -> list[WatchRecord]:
-    """The newest `most` watch records, oldest first.
-
-    Raises:
-        IntegrityError: an object under `watch/` that is no record.
-    """
-    keys = [entry.key for entry in store.list(PREFIX) if entry.key.endswith(".json") and entry.key != HEARTBEAT]
-    return [_record(store, key) for key in keys[-most:]]
 
 
 def next_span(records: list[WatchRecord], until: str, *, settle_seconds: float) -> Span:
@@ -57,10 +46,3 @@ def parse_time(text: str) -> datetime:
     except ValueError:
         raise InputError(f"until: {text!r} is not a time; write it like 2025-03-31T12:00:00+00:00, or leave it empty for now") from None
     return (time if time.tzinfo else time.replace(tzinfo=UTC)).astimezone(UTC)
-
-
-def _record(store: Store, key: str) -> WatchRecord:
-    try:
-        return WatchRecord.model_validate_json(store.read(key))
-    except ValueError:
-        raise IntegrityError(f"{store.uri}/{key}: cannot be read as a watch record; restore it from a backup") from None

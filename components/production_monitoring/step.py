@@ -14,7 +14,7 @@ from components.production_monitoring.figures import figures, log_metrics, summa
 from components.production_monitoring.model_metrics import model_metrics
 from components.production_monitoring.pictures import pack_images
 from components.production_monitoring.service_metrics import service_metrics
-from components.production_monitoring.span import Span, next_span, read_records
+from components.production_monitoring.span import Span, next_span
 from driftloop import facts, progress, registry
 from driftloop.artifacts import MetricsLog
 from driftloop.bundle import ModelDescription, read_model
@@ -24,6 +24,7 @@ from driftloop.inference.statistics import statistic_names
 from driftloop.inference.window import Window, WindowInfo, write_window
 from driftloop.settings import MonitorSettings
 from driftloop.store import Store, open_store
+from driftloop.watch_record import read_records
 
 STEP = "production_monitoring"
 

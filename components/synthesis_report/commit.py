@@ -9,14 +9,15 @@ from driftloop.errors import Conflict
 from driftloop.inference.window import Window
 from driftloop.store import Store
 from driftloop.summary import Summary
-from driftloop.watch_record import HEARTBEAT, WatchRecord, key
+from driftloop.watch_record import WatchRecord, beat, key
 
 
 def commit(store: Store, window: Window, drift: dict[str, Any], summary: Summary, outcome: str) -> WatchRecord:
-    """Record what this watch covered and decided, and set the heartbeat.
+    """Record what this watch covered and decided, and move the heartbeat on.
 
     A watch that runs twice at once finds its number taken: the first record stands, and this one says so and ends without harm. The
-    same watch retried after a crash finds its own record, which is what it would have written.
+    same watch retried after a crash finds its own record, which is what it would have written. Either moves the heartbeat on to the
+    record that stands, in case whoever wrote that died before it could.
     """
     record = _record(window, drift, summary, outcome)
     try:
@@ -25,8 +26,8 @@ def commit(store: Store, window: Window, drift: dict[str, Any], summary: Summary
         standing = WatchRecord.model_validate_json(store.read(key(record.sequence)))
         whose = "this run" if standing.run_id == record.run_id else f"run {standing.run_id}; this one is a duplicate"
         print(f"watch {record.sequence}: already recorded by {whose}")
-        return standing
-    store.put(HEARTBEAT, record.model_dump_json(include={"sequence", "run_id", "finished", "until", "verdict"}).encode())
+        record = standing
+    beat(store, record)
     return record
 
 

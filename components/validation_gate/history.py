@@ -1,7 +1,6 @@
 """What the store remembers of the gate: earlier champions on this test split, and how often it has been used."""
 
 import hashlib
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -9,19 +8,23 @@ from typing import Any
 from driftloop import registry
 from driftloop.dataset.description import Description
 from driftloop.registry import Champion
-from driftloop.registry.versions import GATE, PREFIX
+from driftloop.registry.versions import gate_evidence
 from driftloop.store import Store
 from driftloop.watch_record import WatchRecord
 
 
 @dataclass(frozen=True)
 class GatedVersion:
-    """A registered version and what its gate.json says: the test split's identity, its use number, the accuracy there."""
+    """A registered version and what its gate.json says: the test split's identity, its use number, the accuracy there.
+
+    `whole` is False once the version was pruned: it still counts as a use of the split, and cannot be compared with any more.
+    """
 
     version: str
     test_split: str
     test_uses: int
     accuracy: float
+    whole: bool = True
 
 
 def split_identity(description: Description, split: str = "test") -> str:
@@ -31,13 +34,14 @@ def split_identity(description: Description, split: str = "test") -> str:
 
 
 def gated_versions(store: Store) -> list[GatedVersion]:
-    """The registered versions that a gate judged, oldest first."""
+    """The registered versions that a gate judged, oldest first, pruned ones included."""
+    whole = {info.version for info in registry.versions(store)}
     found = []
-    for info in registry.versions(store):
-        gate: dict[str, Any] = json.loads(store.read(f"{PREFIX}{info.version}/{GATE}")) if GATE in info.files else {}
+    for version, gate in gate_evidence(store).items():
         accuracy = (gate.get("accuracy") or {}).get("candidate_clean")
         if accuracy and gate.get("test_split"):
-            found.append(GatedVersion(info.version, gate["test_split"], int(gate["test_uses"]), float(accuracy["value"])))
+            uses = int(gate["test_uses"])
+            found.append(GatedVersion(version, gate["test_split"], uses, float(accuracy["value"]), whole=version in whole))
     return found
 
 
@@ -55,7 +59,7 @@ def standing(champion: Champion | None) -> list[str]:
 def best_earlier(gated: Sequence[GatedVersion], served: Sequence[str], champion: str | None, test_split: str) -> GatedVersion | None:
     """The most accurate earlier champion on this test split, if it beat the present one there; rolled back versions do not count."""
     on_split = {one.version: one for one in gated if one.test_split == test_split}
-    earlier = [on_split[version] for version in served if version in on_split and version != champion]
+    earlier = [on_split[version] for version in served if version in on_split and on_split[version].whole and version != champion]
     if not earlier:
         return None
     best = max(earlier, key=lambda one: one.accuracy)

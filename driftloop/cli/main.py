@@ -9,11 +9,14 @@ from rich.console import Console
 
 from driftloop import __version__
 from driftloop.cli.compile import compile_pipelines
+from driftloop.cli.doctor import doctor
 from driftloop.cli.labels import labels
 from driftloop.cli.models import models
+from driftloop.cli.prune import prune
 from driftloop.cli.rehearse import rehearse
 from driftloop.cli.replay import replay
 from driftloop.cli.run import run
+from driftloop.cli.status import status
 from driftloop.cli.write_source import write_source_images
 from driftloop.errors import DriftloopError
 
@@ -28,6 +31,9 @@ app = typer.Typer(
 app.command()(run)
 app.command()(replay)
 app.command()(rehearse)
+app.command()(status)
+app.command()(doctor)
+app.command()(prune)
 app.add_typer(models, name="models")
 app.add_typer(labels, name="labels")
 app.command(name="write-source")(write_source_images)

@@ -129,10 +129,10 @@ def _change(
 def _move(store: Store, tag: str, change: Change, history: list[Change]) -> Champion:
     """Swap the pointer that has `tag` ("" where there was none) for the next one."""
     history = [*history, change]
-    standing = _standing(history)
+    stood = standing(history)
     champion = Champion(
         version=change.version,
-        previous=standing[-2] if len(standing) > 1 else None,
+        previous=stood[-2] if len(stood) > 1 else None,
         promoted_at=change.at,
         reason=change.reason,
         # The tag is a hash of the content: without a nonce a pointer that moved there and back would pass for one that never moved.
@@ -153,15 +153,15 @@ def _move(store: Store, tag: str, change: Change, history: list[Change]) -> Cham
     return champion
 
 
-def _standing(history: list[Change]) -> list[str]:
+def standing(history: list[Change]) -> list[str]:
     """The versions that served and were not rolled back, the champion last: a promotion adds one, a rollback takes one away."""
-    standing: list[str] = []
+    versions: list[str] = []
     for change in history:
         if change.action == "promotion":
-            standing.append(change.version)
+            versions.append(change.version)
         else:
-            standing.pop()
-    return standing
+            versions.pop()
+    return versions
 
 
 def _rolled_back(history: list[Change]) -> set[str]:

@@ -9,6 +9,7 @@ import json
 import secrets
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
@@ -110,6 +111,12 @@ def version_info(store: Store, version: str) -> VersionInfo:
         bytes=sum(info.size for info in store.list(_key(version, "")) if info.key.rpartition("/")[2] in files),
         files=files,
     )
+
+
+def gate_evidence(store: Store) -> dict[str, dict[str, Any]]:
+    """The gate's evidence by version, oldest first; also of versions that were pruned, of which it stays."""
+    found = [str(number) for number, names in sorted(_numbers(store).items()) if GATE in names]
+    return {version: json.loads(store.read(_key(version, GATE))) for version in found}
 
 
 def description(store: Store, version: str) -> bundle.ModelDescription:

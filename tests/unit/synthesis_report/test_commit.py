@@ -58,3 +58,22 @@ def test_a_retried_watch_finds_its_own_record(store: Store, monkeypatch: pytest.
     commit(store, window(), DRIFT, Summary(), "watched")
     assert "recorded by this run" in capsys.readouterr().out
     assert [info.key for info in store.list("watch/")] == [key(1), HEARTBEAT]
+
+
+@pytest.mark.parametrize("retried_by", ["run-a", "run-b"])
+def test_a_watch_that_died_between_record_and_heartbeat_is_told_by_whoever_comes_next(
+    store: Store, monkeypatch: pytest.MonkeyPatch, retried_by: str
+) -> None:
+    monkeypatch.setenv("DRIFTLOOP_RUN_ID", "run-a")
+    commit(store, window(), DRIFT, Summary(), "watched")
+    store.delete(HEARTBEAT)
+    monkeypatch.setenv("DRIFTLOOP_RUN_ID", retried_by)
+    commit(store, window(), DRIFT | {"verdict": "alert"}, Summary(), "watched")
+    heartbeat = json.loads(store.read(HEARTBEAT))
+    assert (heartbeat["run_id"], heartbeat["verdict"]) == ("run-a", "stable")
+
+
+def test_an_older_watch_that_ends_late_leaves_the_heartbeat_of_the_newer_one(store: Store) -> None:
+    commit(store, window(sequence=2), DRIFT, Summary(), "watched")
+    commit(store, window(sequence=1), DRIFT, Summary(), "watched")
+    assert json.loads(store.read(HEARTBEAT))["sequence"] == 2

@@ -1,8 +1,17 @@
 """What the store remembers: who served on this test split, and how often it was used."""
 
-from components.validation_gate.history import GatedVersion, best_earlier, count_uses, split_identity, standing
+import json
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from components.validation_gate.history import GatedVersion, best_earlier, count_uses, gated_versions, split_identity, standing
 from driftloop.dataset.description import Description, Shard
+from driftloop.housekeeping.plan import Policy, plan
+from driftloop.housekeeping.pruning import carry_out
 from driftloop.registry import Champion, Change
+from driftloop.store import Store
+from tests.unit.housekeeping.world import World
 from tests.unit.validation_gate.tiny import record
 
 
@@ -93,3 +102,22 @@ def test_refused_trainings_are_uses_too() -> None:
     assert count_uses([], refused[:1], [], "split") == 5
     assert count_uses(GATED, refused, [], "split") == 6
     assert count_uses([], [{"test_split": "split", "test_uses": 1}] * 3, [], "split") == 3
+
+
+def test_a_pruned_version_counts_as_a_use_of_the_split_and_is_no_opponent() -> None:
+    gated = [GATED[0], replace(GATED[1], whole=False), GATED[3]]
+    assert best_earlier(gated, ["1", "2", "4"], "4", "split") is None
+    assert count_uses(gated[:2], [], [], "split") == 2
+
+
+def test_a_prune_leaves_the_gate_what_it_counts_by(store: Store, tmp_path: Path) -> None:
+    world = World(store, tmp_path)
+    for parent in (None, "1", "2"):
+        world.promote(world.register(world.dataset(10).manifest_hash, parent=parent))
+    for version in ("1", "2", "3"):
+        gate = {"test_split": "split", "test_uses": int(version), "accuracy": {"candidate_clean": {"value": 0.9}}}
+        store.put(f"versions/{version}/gate.json", json.dumps(gate).encode())
+    before = gated_versions(store)
+    policy = Policy(datetime.now(UTC) + timedelta(hours=1), keep_versions=1, in_use=frozenset())
+    assert [item.name for item, spared in carry_out(store, plan(store, policy), policy) if not spared] == ["1"]
+    assert gated_versions(store) == [replace(before[0], whole=False), *before[1:]]

@@ -1,0 +1,45 @@
+"""What one check of `driftloop doctor` found: a line, and for a failure its cure."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from driftloop.errors import DriftloopError
+
+
+class State(StrEnum):
+    """`not_checked`: it could not be looked at, or looking makes no sense yet; no failure."""
+
+    ok = "ok"
+    failed = "failed"
+    not_checked = "not checked"
+
+
+@dataclass(frozen=True)
+class Check:
+    """One line; `cure` says how to mend a failure."""
+
+    name: str
+    state: State
+    text: str
+    cure: str = ""
+
+
+def ok(name: str, text: str) -> Check:
+    """A check that passed."""
+    return Check(name, State.ok, text)
+
+
+def not_checked(name: str, text: str) -> Check:
+    """A check that was not made, and why."""
+    return Check(name, State.not_checked, text)
+
+
+def failed(name: str, text: str, cure: str) -> Check:
+    """A check that failed, and how to mend it."""
+    return Check(name, State.failed, text, cure)
+
+
+def refused(name: str, error: DriftloopError | str) -> Check:
+    """A failure as driftloop's own errors tell it: what is wrong, a semicolon, and the cure."""
+    text, _, cure = str(error).rpartition("; ")
+    return Check(name, State.failed, text or cure, cure if text else "")

@@ -1,0 +1,95 @@
+"""`driftloop prune`: delete what nothing names any more; shows what would go until it is told to."""
+
+import json
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from driftloop.cli.duration import parse_duration
+from driftloop.errors import InputError
+from driftloop.store import Store, open_store
+
+if TYPE_CHECKING:
+    from driftloop.cli.prune_lines import Line
+
+#: No run takes a day: what is older was not written by one that is still going on.
+LEAST_AGE = timedelta(days=1)
+
+
+def prune(
+    store: Annotated[str, typer.Option(help="The model's home: a folder or s3://bucket/prefix.")] = "runs/latest/store",
+    apply: Annotated[bool, typer.Option("--apply", help="Delete. Without it nothing is deleted, only shown.")] = False,
+    older_than: Annotated[str, typer.Option(help="Spare everything younger; at least 1d, so that no run in progress is touched.")] = "7d",
+    keep_versions: Annotated[
+        int | None,
+        typer.Option(min=1, help="Keep so many versions before the champion, to roll back to. Default: all that served or were watched."),
+    ] = None,
+    pipeline_root: Annotated[
+        str | None,
+        typer.Option(
+            help="Kubeflow's pipeline root, such as s3://mlpipeline: datasets that its cache may hand out stay. `none`: no cluster."
+        ),
+    ] = None,
+    runs: Annotated[Path, typer.Option(help="The folder of local runs, whose artifacts are pruned too.")] = Path("runs"),
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
+) -> None:
+    """Show, or with --apply delete, the versions, datasets and run artifacts that nothing needs any more.
+
+    The champion, what serves as its past, logs, labels and watch records always stay.
+    """
+    from driftloop.cli.prune_lines import Pruning  # loads pandas, for which other commands need not wait
+
+    cutoff = datetime.now(UTC) - parse_duration(older_than, option="--older-than", least=LEAST_AGE)
+    if "://" not in store and not Path(store).expanduser().exists():
+        raise InputError(f"{store}: no store there; name one with --store")
+    home = open_store(store)
+    home.check()
+    pruning = Pruning(home, cutoff, keep_versions, pipeline_root, runs)
+    lines = list(pruning.carried_out() if apply else pruning.shown())
+    note = None if pruning.datasets_known else "datasets stay: name Kubeflow's --pipeline-root (or `none`), whose cache may still name them"
+    if as_json:
+        typer.echo(json.dumps(_as_dict(home, lines, note, applied=apply), indent=1))
+    else:
+        _print(lines, note, applied=apply)
+
+
+def _as_dict(home: Store, lines: "list[Line]", note: str | None, *, applied: bool) -> dict[str, Any]:
+    gone = [line for line in lines if not line.spared]
+    return {
+        "store": home.uri,
+        "applied": applied,
+        "bytes": sum(line.size for line in gone),
+        "items": [
+            {"kind": line.kind, "name": line.name, "bytes": line.size, "why": line.why, "spared": line.spared or None} for line in lines
+        ],
+        "note": note,
+    }
+
+
+def _print(lines: "list[Line]", note: str | None, *, applied: bool) -> None:
+    console = Console(highlight=False, soft_wrap=True)
+    if lines:
+        table = Table(box=None, pad_edge=False, header_style="dim", padding=(0, 3, 0, 0))
+        table.add_column("deleted" if applied else "would go")
+        table.add_column("")
+        table.add_column("MB", justify="right")
+        table.add_column("why", overflow="fold")
+        for line in lines:
+            name = line.name[:12] if line.kind in ("dataset", "checkpoint") else line.name
+            why = f"[bold]stays: {escape(line.spared)}[/]" if line.spared else escape(line.why)
+            table.add_row(line.kind, escape(name), f"{line.size / 1e6:,.1f}", why)
+        Console(highlight=False, width=max(Console().width, 120)).print(table)
+    total = sum(line.size for line in lines if not line.spared)
+    if not lines:
+        console.print("nothing to prune")
+    elif applied:
+        console.print(f"{total / 1e6:,.1f} MB deleted")
+    else:
+        console.print(f"{total / 1e6:,.1f} MB would go; nothing was deleted, --apply does")
+    if note:
+        console.print(f"[dim]{escape(note)}[/]")

@@ -1,0 +1,168 @@
+"""`driftloop status`: who serves, and whether the watches still come."""
+
+import json
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from driftloop import registry
+from driftloop.cli.duration import parse_duration, say_duration
+from driftloop.errors import InputError
+from driftloop.housekeeping.usage import Usage, usage
+from driftloop.housekeeping.watch_age import RECENT_RECORDS, WatchAge, watch_age
+from driftloop.registry import Champion
+from driftloop.store import Store, open_store
+from driftloop.watch_record import WatchRecord, read_records
+
+#: The exit status that says "late", for a cron job or a probe: 2 is a mistake in the call or a store that cannot be read.
+EXIT_LATE = 1
+LABELS = "labels/"
+
+
+@dataclass(frozen=True)
+class Status:
+    """What `driftloop status` tells. `label_files` counts what was imported since the last watch asked for labels; None: it did not."""
+
+    store: str
+    champion: Champion | None
+    last: WatchRecord | None
+    age: WatchAge
+    label_files: int | None
+    usage: Usage | None
+
+
+def status(
+    store: Annotated[str, typer.Option(help="The model's home: a folder or s3://bucket/prefix.")] = "runs/latest/store",
+    every: Annotated[
+        str | None, typer.Option(help="How often a watch should come: 90m, 6h, 1d. Default: the median of the last watches.")
+    ] = None,
+    size: Annotated[bool, typer.Option("--size", help="Say also what takes the room; lists the whole store.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
+) -> None:
+    """Who serves since when, and how old the last watch is.
+
+    Exit status 0: fine, or not known; 1: the last watch is older than twice its interval; 2: the store cannot be read.
+    """
+    interval = None if every is None else parse_duration(every, option="--every", least=timedelta(minutes=1))
+    if "://" not in store and not Path(store).expanduser().exists():
+        raise InputError(f"{store}: no store there; name one with --store, or make one with `driftloop run full-loop`")
+    home = open_store(store)
+    home.check()
+    found = read_status(home, datetime.now(UTC), every=interval, with_usage=size)
+    if as_json:
+        typer.echo(json.dumps(as_dict(found), indent=1))
+    else:
+        _print(found)
+    if found.age.late:
+        raise typer.Exit(EXIT_LATE)
+
+
+def read_status(store: Store, now: datetime, *, every: timedelta | None, with_usage: bool = False) -> Status:
+    """The state of a store at `now`.
+
+    Raises:
+        StoreError: it cannot be read; IntegrityError for a damaged pointer or record.
+    """
+    champion = registry.current(store)
+    # The records, not the heartbeat: a watch that died between the two has finished its work.
+    records = read_records(store, RECENT_RECORDS)
+    waiting = datetime.fromisoformat(champion.promoted_at) if champion else None
+    age = watch_age(records, now, every=every, waiting_since=waiting)
+    last = records[-1] if records else None
+    return Status(store.uri, champion, last, age, _label_files(store, last), usage(store.list()) if with_usage else None)
+
+
+def as_dict(found: Status) -> dict[str, Any]:
+    """The JSON form: times in ISO 8601, spans in seconds, sizes in bytes; null for what is not known."""
+    age = found.age
+    return {
+        "store": found.store,
+        "champion": found.champion.model_dump(include={"version", "previous", "promoted_at", "reason"}) if found.champion else None,
+        "last_watch": found.last.model_dump(exclude={"windows"}) if found.last else None,
+        "age_seconds": _seconds(age.age),
+        "interval_seconds": _seconds(age.interval),
+        "interval_from": age.interval_from,
+        "late": age.late,
+        "labels_wanted": found.label_files is not None,
+        "label_files_since": found.label_files,
+        "usage": asdict(found.usage) | {"total": found.usage.total} if found.usage else None,
+    }
+
+
+def _label_files(store: Store, last: WatchRecord | None) -> int | None:
+    """How many label files came after the last watch, where that asked for labels: their names sort by time."""
+    if last is None or last.verdict != "needs_labels":
+        return None
+    asked = datetime.fromisoformat(last.finished).astimezone(UTC)
+    return sum(1 for entry in store.list(LABELS, after=f"{LABELS}{asked:%Y%m%dT%H%M%S%f}") if entry.key.endswith(".parquet"))
+
+
+def _print(found: Status) -> None:
+    table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 3, 0, 0))
+    table.add_column(style="dim", no_wrap=True)
+    table.add_column(overflow="fold")
+    table.add_row("store", escape(found.store))
+    table.add_row("champion", _say_champion(found.champion))
+    table.add_row("last watch", _say_watch(found))
+    age = found.age
+    table.add_row("interval", f"{say_duration(age.interval)} ({age.interval_from})" if age.interval else f"not known ({age.interval_from})")
+    table.add_row("watches", _say_lateness(age))
+    if found.label_files is not None:
+        table.add_row("labels", _say_labels(found.label_files))
+    if found.usage is not None:
+        table.add_row("size", _say_bytes(found.usage.areas) + f" in {found.usage.objects:,} objects")
+        grown = found.usage.growth
+        table.add_row(
+            "growth", "not known (fewer than two watches)" if grown is None else f"{_say_bytes(grown)} between the last two watches"
+        )
+    Console(highlight=False).print(table)
+
+
+def _say_champion(champion: Champion | None) -> str:
+    if champion is None:
+        return "none; train one with `driftloop run training`"
+    return f"[bold]version {champion.version}[/] since {_minute(champion.promoted_at)}: {escape(champion.reason)}"
+
+
+def _say_watch(found: Status) -> str:
+    last = found.last
+    if last is None or found.age.age is None:
+        return "this store was never watched; `driftloop run drift-watch` does it once"
+    what = "; ".join(filter(None, (last.verdict, last.decision, last.promoted_version and f"version {last.promoted_version} promoted")))
+    return f"{last.sequence}, {say_duration(found.age.age)} ago ({_minute(last.finished)}) by {escape(last.run_id)}: [bold]{what}[/]"
+
+
+def _say_lateness(age: WatchAge) -> str:
+    if age.late is None:
+        return "not known whether late"
+    if age.late:
+        return "[bold red]late[/]: none for twice the interval; see `driftloop schedule list`, and its last run"
+    return "[green]on time[/]"
+
+
+def _say_labels(files: int) -> str:
+    came = "none came since" if files == 0 else f"{files} label file{'s' if files > 1 else ''} came since, the next watch takes them"
+    return f"wanted by the last watch (its drift report lists the images), {came}; `driftloop labels import` brings them"
+
+
+def _say_bytes(areas: dict[str, int]) -> str:
+    parts = ", ".join(f"{escape(area)} {_mb(size)}" for area, size in areas.items() if size >= 5_000)
+    return f"{_mb(sum(areas.values()))} MB" + (f" ({parts})" if parts else "")
+
+
+def _mb(size: int) -> str:
+    return f"{size / 1e6:,.2f}"
+
+
+def _minute(time: str) -> str:
+    return time[:16].replace("T", " ")
+
+
+def _seconds(span: timedelta | None) -> float | None:
+    return None if span is None else round(span.total_seconds(), 1)

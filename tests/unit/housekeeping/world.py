@@ -1,0 +1,95 @@
+"""A store with a past: versions that serve, served or never did, datasets that grew out of each other, and what killed steps left."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from driftloop import bundle, registry
+from driftloop.dataset import Description, extend_dataset, open_split
+from driftloop.dataset.writing import write_dataset
+from driftloop.store import Store
+from driftloop.watch_record import WatchRecord, key
+from tests.unit.registry.bundles import write_candidate, write_evidence
+
+CLASSES = ["NORMAL", "PNEUMONIA"]
+#: A dataset of which only a shard was written.
+UNFINISHED = "f" * 64
+
+
+def part(seed: int, rows: int = 4) -> tuple[np.ndarray, np.ndarray, pd.DataFrame]:
+    """Images, labels and samples of one split."""
+    names = [f"{seed}-{row}" for row in range(rows)]
+    samples = pd.DataFrame({"path": names, "group": names, "sha256": names, "width": 8, "height": 8})
+    return np.random.default_rng(seed).integers(0, 255, (rows, 8, 8, 1), np.uint8), np.arange(rows) % 2, samples
+
+
+class World:
+    """Versions are registered with the dataset they were trained on; what is written is as old as its store says."""
+
+    def __init__(self, store: Store, folder: Path) -> None:
+        self.store, self.folder = store, folder
+        self.count = 0
+
+    def dataset(self, seed: int) -> Description:
+        return write_dataset(self.store, {"train": part(seed), "test": part(seed + 1)}, classes=CLASSES, source="test")
+
+    def grown(self, parent: Description, seed: int) -> Description:
+        return extend_dataset(self.store, parent, {"drifted_train": part(seed)})
+
+    def register(self, dataset: str, *, parent: str | None = None) -> str:
+        """A complete version, not promoted."""
+        self.count += 1
+        candidate = write_candidate(self.folder / f"candidate-{self.count}", seed=self.count, parent=parent)
+        bundle.write_model(candidate, bundle.read_model(candidate).model_copy(update={"dataset": dataset}))
+        bundle.seal(candidate)
+        champion = registry.current(self.store)
+        before = champion.version if champion else None
+        evidence = write_evidence(self.folder / f"evidence-{self.count}", candidate, champion=before, dataset=dataset)
+        return registry.register(self.store, candidate, evidence, run=f"run-{self.count}")
+
+    def promote(self, version: str) -> None:
+        champion = registry.current(self.store)
+        registry.promote(self.store, version, expected=champion.version if champion else None, reason="better", by_person=True)
+
+    def watched(self, sequence: int, champion: str, finished: str = "2026-01-01T00:00:00+00:00", **changed: object) -> WatchRecord:
+        """Commit the record of a watch."""
+        record = watch_record(sequence, champion, finished, **changed)
+        self.store.create(key(sequence), record.model_dump_json().encode())
+        return record
+
+    def check(self) -> None:
+        """Whatever looks whole is whole: versions match their checksums, datasets open, and the champion can be fetched."""
+        champion = registry.current(self.store)
+        assert champion is not None
+        complete = [info.version for info in registry.versions(self.store)]
+        assert champion.version in complete
+        for version in complete:
+            registry.download(self.store, version, self.folder / "fetched" / version)
+        for info in self.store.list("datasets/"):
+            if info.key.endswith("/dataset.json"):
+                description = Description(**json.loads(self.store.read(info.key)))
+                for split in description.counts:
+                    open_split(description, split)
+
+
+def watch_record(sequence: int, champion: str = "1", finished: str = "2026-01-01T00:00:00+00:00", **changed: object) -> WatchRecord:
+    """The record of a quiet watch, with what is `changed`."""
+    record = WatchRecord(
+        sequence=sequence,
+        run_id=f"watch-{sequence}",
+        since="",
+        until=finished,
+        finished=finished,
+        champion_version=champion,
+        rows=0,
+        windows=[],
+        confirmed=False,
+        verdict="stable",
+        reason="the window fits",
+        decision=None,
+        outcome="watched",
+        promoted_version=None,
+    )
+    return record.model_copy(update=changed)
