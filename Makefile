@@ -8,10 +8,10 @@ DOCKER ?= docker
 COMPOSE = DRIFTLOOP_VERSION=$$(sed -n 's/^version = "\(.*\)"$$/\1/p' pyproject.toml) $(DOCKER) compose --file docker/compose.yaml
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test lint audit format compile images compose up down lock clean
+.PHONY: help setup run test lint audit format compile images compose up down cluster-up cluster-images cluster-down lock clean
 
 help: ## Show this list.
-	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
 
 setup: $(READY) ## Make .venv with the driftloop command, from the pinned and hashed requirements.
 
@@ -65,6 +65,15 @@ up: compose docker/minio.env ## Start MinIO (9000, its console 9001) and TensorB
 down: compose docker/minio.env ## Stop them, and the MinIO of `--on docker`; what they stored stays.
 	$(COMPOSE) down
 	@$(DOCKER) rm --force driftloop-run-minio >/dev/null 2>&1 || true
+
+cluster-up: ## Make a kind cluster with Kubeflow Pipelines (8080), MinIO (9010) and TensorBoard (6016); again: go on, or repair it.
+	@DOCKER="$(DOCKER)" k8s/kind/up
+
+cluster-images: ## Build the images of the steps and load them into the kind cluster; ARGS="watch" names some.
+	@DOCKER="$(DOCKER)" k8s/kind/images $(ARGS)
+
+cluster-down: ## Remove the kind cluster, with everything that was stored in it.
+	@DOCKER="$(DOCKER)" k8s/kind/down
 
 COMPILE := $(BIN)/uv pip compile --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --no-emit-index-url --quiet
 

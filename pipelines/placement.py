@@ -63,7 +63,8 @@ def place(task: dsl.PipelineTask, display_name: str, gpus: object = None) -> dsl
     needs = NEEDS[task.component_spec.name]
     task.set_display_name(display_name).set_caching_options(needs.cached)
     task.set_cpu_request(needs.cpu).set_cpu_limit(MOST_CPU).set_memory_request(needs.memory).set_memory_limit(at_most(needs.memory))
-    task.set_retry(RETRIES, backoff_duration="30s", backoff_factor=2)
+    # Argo counts the longest wait from the first start, and ends what still runs then: it must outlast every attempt.
+    task.set_retry(RETRIES, backoff_duration="30s", backoff_factor=2, backoff_max_duration=f"{(RETRIES + 1) * (needs.timeout + MINUTE)}s")
     kubernetes.set_timeout(task, needs.timeout)
     kubernetes.set_image_pull_policy(task, "IfNotPresent")
     kubernetes.use_field_path_as_env(task, env_name="DRIFTLOOP_RUN_ID", field_path=RUN_LABEL)

@@ -58,6 +58,10 @@ def test_every_step_is_repeated_when_it_fails_and_knows_its_run(name: str) -> No
     steps = [task for task in tasks(spec).values() if re.sub(r"-\d+$", "", task["componentRef"]["name"].removeprefix("comp-")) in NEEDS]
     assert len(steps) == len(platform)
     assert {task["retryPolicy"]["maxRetryCount"] for task in steps} == {RETRIES}
+    for task in steps:
+        longest = int(task["retryPolicy"]["backoffMaxDuration"].removesuffix("s"))
+        step = re.sub(r"-\d+$", "", task["componentRef"]["name"].removeprefix("comp-"))
+        assert longest > (RETRIES + 1) * NEEDS[step].timeout, step
     for label, one in platform.items():
         assert one["fieldPathAsEnv"] == [{"name": "DRIFTLOOP_RUN_ID", "fieldPath": "metadata.labels['pipeline/runid']"}], label
         assert one["imagePullPolicy"] == "IfNotPresent", label

@@ -1,0 +1,92 @@
+"""Who may call whom."""
+
+import ipaddress
+
+from tests.k8s.rendering import Manifest, one, render
+
+STEPS = {"matchExpressions": [{"key": "workflows.argoproj.io/workflow", "operator": "Exists"}]}
+TENSORBOARD = {"matchLabels": {"app": "driftloop-tensorboard"}}
+
+
+def policy(folder: str, name: str) -> Manifest:
+    return one(render(folder), "NetworkPolicy", name)["spec"]
+
+
+def callees(spec: Manifest) -> set[tuple[str, str, int]]:
+    """(namespace, what selects the pods there, port) of every rule that names pods."""
+    return {
+        (peer["namespaceSelector"]["matchLabels"]["kubernetes.io/metadata.name"], "".join(*labels), port["port"])
+        for rule in spec["egress"]
+        for peer in rule["to"]
+        if "namespaceSelector" in peer
+        for labels in [[list(peer.get("podSelector", {}).get("matchLabels", {}).values())]]
+        for port in rule["ports"]
+    }
+
+
+def test_steps_call_what_kubeflow_and_driftloop_need_and_nothing_else() -> None:
+    spec = policy("k8s/driftloop", "driftloop-steps")
+    assert spec["podSelector"] == STEPS
+    assert spec["policyTypes"] == ["Ingress", "Egress"]
+    assert "ingress" not in spec
+    assert callees(spec) == {
+        ("kube-system", "", 53),
+        ("minio", "minio", 9000),
+        ("kubeflow", "ml-pipeline", 8887),
+        ("kubeflow", "ml-pipeline", 8888),
+        ("kubeflow", "metadata-grpc-server", 8080),
+    }
+
+
+def test_no_step_reaches_a_public_address() -> None:
+    rules = policy("k8s/driftloop", "driftloop-steps")["egress"]
+    assert all(rule["to"] and rule["ports"] for rule in rules)
+    blocks = [
+        (peer["ipBlock"]["cidr"], port["port"]) for rule in rules for peer in rule["to"] if "ipBlock" in peer for port in rule["ports"]
+    ]
+    assert blocks
+    assert {port for _, port in blocks} == {443, 6443}
+    assert all(ipaddress.ip_network(block).is_private for block, _ in blocks)
+
+
+def test_tensorboard_calls_minio_only() -> None:
+    spec = policy("k8s/driftloop", "driftloop-tensorboard")
+    assert spec["podSelector"] == TENSORBOARD
+    assert "ingress" not in spec
+    assert callees(spec) == {("kube-system", "", 53), ("minio", "minio", 9000)}
+
+
+def test_minio_accepts_those_who_call_it() -> None:
+    spec = policy("k8s/minio", "minio")
+    (rule,) = spec["ingress"]
+    assert rule["ports"] == [{"protocol": "TCP", "port": 9000}]
+    assert all("podSelector" in peer for peer in rule["from"])
+    for caller in (STEPS, TENSORBOARD):
+        namespaces = [peer["namespaceSelector"]["matchLabels"] for peer in rule["from"] if peer["podSelector"] == caller]
+        assert namespaces == [{"kubernetes.io/metadata.name": "kubeflow"}, {"app.kubernetes.io/part-of": "kubeflow-profile"}]
+    services = [peer["podSelector"] for peer in rule["from"] if peer["podSelector"].get("matchExpressions", [{}])[0].get("key") == "app"]
+    assert services == [{"matchExpressions": [{"key": "app", "operator": "In", "values": ["ml-pipeline", "ml-pipeline-ui"]}]}]
+    assert {"podSelector": {"matchLabels": {"app": "minio-setup"}}} in rule["from"]
+    assert len(rule["from"]) == 6
+
+
+def test_in_the_namespace_of_minio_nothing_is_open_by_default() -> None:
+    spec = policy("k8s/minio", "nothing-by-default")
+    assert spec == {"podSelector": {}, "policyTypes": ["Ingress", "Egress"]}
+
+
+def test_callers_select_labels_that_kubeflow_s_pods_have(kubeflow: list[Manifest]) -> None:
+    labels = [m["spec"]["template"]["metadata"]["labels"] for m in kubeflow if m["kind"] == "Deployment"]
+    for key, value in (("app", "ml-pipeline"), ("app", "ml-pipeline-ui"), ("component", "metadata-grpc-server")):
+        assert [found for found in labels if found.get(key) == value], (key, value)
+
+
+def test_on_kind_the_doors_open_to_the_machine_and_not_to_pods() -> None:
+    for folder, name, port in (
+        ("k8s/kind/minio", "from-outside", 9000),
+        ("k8s/kind/driftloop", "driftloop-tensorboard-from-outside", 6006),
+    ):
+        (rule,) = policy(folder, name)["ingress"]
+        assert rule["ports"] == [{"protocol": "TCP", "port": port}]
+        assert rule["from"][0]["ipBlock"]["except"] == ["10.244.0.0/16"]
+        assert rule["from"][1:] == [{"ipBlock": {"cidr": "10.244.0.1/32"}}]
