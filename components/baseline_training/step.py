@@ -8,6 +8,7 @@ from components.baseline_training.recipe import baseline_recipe
 from components.baseline_training.report import write_report
 from driftloop import facts, progress
 from driftloop.artifacts import ClassificationLog, MetricsLog
+from driftloop.reporting.tensorboard import publish_events
 from driftloop.settings import TrainSettings
 from driftloop.training import outcome
 from driftloop.training.architectures import PLAIN_CNN, build
@@ -69,6 +70,7 @@ def run(
         history = fit(
             network, task.training_batches(), task.validation_batches(), recipe, seed=seed, checkpoint=checkpoint, on_epoch=on_epoch
         )
+    publish_events(events.folder, task.description.store, "baseline-training")
 
     judgement = outcome.judge(network, task)
     description = outcome.describe(network, PLAIN_CNN, task, history, judgement, seed=seed, training=recipe.described())

@@ -13,6 +13,7 @@ from components.model_optimization.stages import Stages
 from components.model_optimization.sweep import Sweep, search
 from driftloop import facts, progress
 from driftloop.artifacts import ClassificationLog, MetricsLog
+from driftloop.reporting.tensorboard import publish_events
 from driftloop.settings import TrainSettings
 from driftloop.training import outcome
 from driftloop.training.card import model_card
@@ -73,6 +74,7 @@ def run(
             stages.within("training", record.epoch / plan.recipe.epochs, f"epoch {record.epoch}: validation {record.val_accuracy:.3f}")
 
         network, history = plan.train(task, seed, checkpoint=checkpoint, on_epoch=on_epoch)
+    publish_events(events.folder, task.description.store, "model-optimization")
 
     ablation = ablate(
         plan,

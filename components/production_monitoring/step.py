@@ -9,7 +9,7 @@ from components.production_monitoring.blocks import blocks
 from components.production_monitoring.collect import Collected, collect
 from components.production_monitoring.csv_view import write_csv
 from components.production_monitoring.dashboard import build_dashboard
-from components.production_monitoring.events import write_events
+from components.production_monitoring.events import FOLDER, write_events
 from components.production_monitoring.figures import figures, log_metrics, summary_line
 from components.production_monitoring.model_metrics import model_metrics
 from components.production_monitoring.pictures import pack_images
@@ -22,6 +22,7 @@ from driftloop.errors import NoChampion
 from driftloop.inference.labels import read_labels
 from driftloop.inference.statistics import statistic_names
 from driftloop.inference.window import Window, WindowInfo, write_window
+from driftloop.reporting.tensorboard import publish_events
 from driftloop.settings import MonitorSettings
 from driftloop.store import Store, open_store
 from driftloop.watch_record import read_records
@@ -60,6 +61,7 @@ def run(store: str, window: str, champion: str, dashboard: str, *, until: str, c
     write_csv(Path(window, "production_logs.csv"), collected.everything, model.classes, info.statistic_names)
     write_alerts(window, rules)
     write_events(window, points, info.statistic_names)
+    publish_events(Path(window, FOLDER), home.uri, "production-monitoring")
     build_dashboard(info, collected, service, answers, baseline, rules, points, notes(collected, info, gone)).write(dashboard)
 
     facts.write(window, STEP, figures(info, service, answers, rules))

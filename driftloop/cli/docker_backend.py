@@ -24,7 +24,6 @@ from driftloop.cli.local_backend import Failure
 from driftloop.cli.log_events import Event
 from driftloop.cli.run_folder import RUNS, RunFolder
 from driftloop.errors import InputError, StoreError
-from driftloop.store import open_store
 from driftloop.store.s3_connection import endpoint
 
 BUILD = Path(__file__).parents[2] / "docker" / "build.sh"
@@ -106,7 +105,6 @@ class DockerBackend:
             failure = local_backend.follow(module, environment, folder, check, echo)
         finally:
             self._end_containers(folder.id)
-        _publish_events(folder, arguments["store"])
         if silent and (failure is None or not failure.ours):
             return Failure("its container ended without leaving its outputs", ours=False)
         return failure
@@ -227,17 +225,6 @@ def _own(folder: RunFolder) -> str:
         return f"{os.getuid()}:{os.getgid()}"
     os.chown(folder.artifacts, IMAGE_USER, IMAGE_USER)
     return f"{IMAGE_USER}:{IMAGE_USER}"
-
-
-def _publish_events(folder: RunFolder, store: str) -> None:
-    """Copy a run's TensorBoard events to where the TensorBoard of `make up` looks: tensorboard/<run>/<step>/ in the store's bucket."""
-    # They are for looking at: a store that fails now has failed the run before, or the next one will say so.
-    with contextlib.suppress(StoreError):
-        bucket = open_store(f"s3://{urlsplit(store).hostname}/tensorboard/{folder.id}")
-        for path in sorted(folder.artifacts.glob("*/*/**/events.out.tfevents.*")):
-            step = path.relative_to(folder.artifacts).parts[1]
-            inside = "/".join(path.parts[path.parts.index("events") + 1 :]) if "events" in path.parts else path.name
-            bucket.upload(f"{step}/{inside}", path)
 
 
 def _keep_keys(path: Path) -> None:

@@ -15,7 +15,8 @@ class Events:
     """Losses, accuracies and the learning rate by epoch, in `<bundle>/events/`; a context manager."""
 
     def __init__(self, bundle: str | Path) -> None:
-        self.writer = SummaryWriter(str(Path(bundle, DIRECTORY)))
+        self.folder = Path(bundle, DIRECTORY)
+        self.writer = SummaryWriter(str(self.folder))
 
     def epoch(self, record: EpochRecord) -> None:
         """Write one epoch."""
