@@ -16,6 +16,7 @@ from driftloop.cli.prune import prune
 from driftloop.cli.rehearse import rehearse
 from driftloop.cli.replay import replay
 from driftloop.cli.run import run
+from driftloop.cli.schedule import schedule
 from driftloop.cli.status import status
 from driftloop.cli.write_source import write_source_images
 from driftloop.errors import DriftloopError
@@ -34,6 +35,7 @@ app.command()(rehearse)
 app.command()(status)
 app.command()(doctor)
 app.command()(prune)
+app.add_typer(schedule, name="schedule")
 app.add_typer(models, name="models")
 app.add_typer(labels, name="labels")
 app.command(name="write-source")(write_source_images)

@@ -2,10 +2,12 @@
 
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any
+from types import TracebackType
+from typing import Annotated, Any, Protocol, Self
 
 import typer
 from rich.console import Console
@@ -37,6 +39,7 @@ class Backend(StrEnum):
 
     local = "local"
     docker = "docker"
+    cluster = "cluster"
 
 
 def run(
@@ -44,11 +47,21 @@ def run(
     source: Annotated[str | None, typer.Option(help="Images: a folder, a zip, digits, synthetic:xray or synthetic:roof.")] = None,
     drift: Annotated[str | None, typer.Option(help="Drift of the replayed traffic: none, or such as blur+noise:0.6.")] = None,
     store: Annotated[
-        str | None, typer.Option(help="The model's home: a folder or s3://bucket/prefix. Default: the run's own folder; in Docker, MinIO.")
+        str | None,
+        typer.Option(
+            help="The model's home: a folder or s3://bucket/prefix. Default: the run's own folder; in Docker, MinIO; "
+            "on a cluster, s3://driftloop/default."
+        ),
     ] = None,
     seed: Annotated[int | None, typer.Option(help="Seed of everything random.")] = None,
-    gpus: Annotated[str | None, typer.Option(help="GPUs for training; 0 trains on the CPU. Default in Docker: 0.")] = None,
-    on: Annotated[Backend, typer.Option(help="Where to run: in processes of this machine, or in containers.")] = Backend.local,
+    gpus: Annotated[str | None, typer.Option(help="GPUs for training; 0 trains on the CPU. Default in Docker: 0; on a cluster: 1.")] = None,
+    on: Annotated[
+        Backend, typer.Option(help="Where to run: in processes of this machine, in containers, or on the Kubeflow of KFP_ENDPOINT.")
+    ] = Backend.local,
+    wait: Annotated[bool, typer.Option("--wait/--no-wait", help="On a cluster: follow the run to its end, or only start it.")] = True,
+    experiment: Annotated[
+        str | None, typer.Option(help="On a cluster: the experiment that the run belongs to. Default: driftloop.", show_default=False)
+    ] = None,
     assignments: Annotated[
         list[str] | None,
         typer.Option("--set", help="Any parameter or setting: data_image_size=96, train_config.label_smoothing=0.05. Repeatable."),
@@ -60,9 +73,14 @@ def run(
     chosen = PIPELINES[pipeline.value]
     options = {"data_source": source, "traffic_drift": drift, "store": store, "seed": seed, "gpus": gpus}
     asked = collect(chosen, config or [], _known_to(pipeline.value, options, defaults(chosen)), assignments or [])
-    arguments = _located(defaults(chosen) | asked)
     watches = pipeline is Pipeline.drift_watch
     console = Console(highlight=False)
+    if on is Backend.cluster:
+        _on_cluster(pipeline, chosen, asked, console, experiment, wait=wait, verbose=verbose)
+        return
+    if experiment is not None or not wait:
+        raise InputError(f"{'--experiment' if wait else '--no-wait'} is for runs on a cluster; add --on cluster")
+    arguments = _located(defaults(chosen) | asked)
     docker = None
     if on is Backend.docker:
         from driftloop.cli import docker_backend  # loads KFP, for which other commands need not wait
@@ -82,23 +100,61 @@ def run(
         arguments["store"] = docker.new_store(folder) if docker else str(folder.store.absolute())
     folder.point_latest()
     execute = docker.execute if docker else local_backend.execute
-    _execute(pipeline.value, chosen, arguments, folder, execute, console, verbose=verbose)
+    _execute(pipeline.value, arguments, folder, execute, StepDisplay(console, step_titles(chosen)), verbose=verbose)
+
+
+def _on_cluster(
+    pipeline: Pipeline, chosen: Any, asked: dict[str, Any], console: Console, experiment: str | None, *, wait: bool, verbose: bool
+) -> None:
+    """Check what the cluster lacks, then start the run, and follow it to its end where that is wanted."""
+    from driftloop.cli import cluster_backend
+
+    arguments = cluster_backend.located(defaults(chosen), asked)
+    cluster = cluster_backend.ClusterBackend(
+        pipeline.value, chosen, lambda line: console.print(f"[dim]{escape(line)}[/]", soft_wrap=True), experiment
+    )
+    cluster.check(arguments, watches=pipeline is Pipeline.drift_watch)
+    if not wait:
+        cluster.start(f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{pipeline.value}", arguments)
+        console.print(f"[bold]{pipeline.value}[/] started: {cluster.address}", soft_wrap=True)
+        return
+    folder = RunFolder.create(pipeline.value)
+    folder.point_latest()
+    _execute(pipeline.value, arguments, folder, cluster.execute, cluster.display(console), verbose=verbose, afterwards=cluster.afterwards)
+
+
+class Display(Protocol):
+    """What shows a run while it goes, and knows afterwards how long its steps took and which one failed."""
+
+    console: Console
+    seconds: dict[str, float]
+    failed: str
+
+    @property
+    def titles(self) -> Mapping[str, str]:
+        """KFP's name of a step -> the name that people see."""
+
+    def __enter__(self) -> Self: ...
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None: ...
+    @property
+    def show(self) -> Callable[[Any], None]:
+        """Takes what the backend tells of the run: each backend has the display that understands it."""
 
 
 def _execute(
     name: str,
-    pipeline: Any,
     arguments: dict[str, Any],
     folder: RunFolder,
     execute: Callable[..., Failure | None],
-    console: Console,
+    display: Display,
     *,
     verbose: bool,
+    afterwards: Callable[[Console, bool], None] = lambda console, failed: None,
 ) -> None:
     """Run, summarise, and fail with one line where a step failed; an interrupted run leaves a summary too."""
+    console = display.console
     console.print(f"[bold]{name}[/] in {folder.path}", soft_wrap=True)
     began = time.monotonic()
-    display = StepDisplay(console, step_titles(pipeline))
     failure: Failure | None = Failure("interrupted", ours=False)
     try:
         with display:
@@ -107,10 +163,12 @@ def _execute(
     finally:
         error = failure.text if failure else None
         summary = build_summary(folder, name, arguments, time.monotonic() - began, display.seconds, error)
+    if failure is None:
+        print_summary(console, summary, folder)
+    afterwards(console, failure is not None)
     if failure is not None:
         where = f"{display.titles.get(display.failed, display.failed)}: " if display.failed else ""
         raise (InputError if failure.ours else RunFailed)(f"{where}{failure.text} (log: {folder.log})")
-    print_summary(console, summary, folder)
 
 
 def _known_to(pipeline: str, options: dict[str, Any], known: dict[str, Any]) -> dict[str, Any]:

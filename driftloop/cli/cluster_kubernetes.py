@@ -1,0 +1,171 @@
+"""What a run needs in the cluster itself: the secret and the ConfigMap, the images, a node with a GPU.
+
+Asked of Kubernetes where KUBECONFIG, or the usual ~/.kube/config, names a cluster. What one may not look at, or what no answer
+proves, is told as not checked.
+"""
+
+import os
+import re
+import urllib.error
+import urllib.request
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from pipelines.placement import GPU, STORE_CONFIG, STORE_SECRET
+
+SECRET_KEYS, CONFIG_KEYS = ("accesskey", "secretkey"), ("endpoint", "region")
+TIMEOUT_S = (5, 20)
+#: A kubelet reports the largest of its images, and no more than these.
+IMAGES_REPORTED = 50
+MANIFESTS = ", ".join(
+    f"application/vnd.{kind}+json"
+    for kind in ("oci.image.index.v1", "oci.image.manifest.v1", "docker.distribution.manifest.list.v2", "docker.distribution.manifest.v2")
+)
+LOCAL = re.compile(r"^(docker\.io/library/|docker\.io/|localhost/)")
+
+
+@dataclass
+class Findings:
+    """What checks found: failures, each a line with its cure, and what could not be looked at."""
+
+    failures: list[str] = field(default_factory=list)
+    not_checked: list[str] = field(default_factory=list)
+
+
+def check(namespace: str, images: Iterable[str], gpus: int) -> Findings:
+    """Look for everything that a run in `namespace` needs.
+
+    Args:
+        images: as the pipeline names them.
+        gpus: that a training step asks for.
+    """
+    findings = Findings()
+    local = [image for image in images if not registry_of(image)]
+    for image in images:
+        if registry_of(image):
+            _check_in_registry(image, findings)
+    core = _connect(findings)
+    if core is None:
+        return findings
+    _check_store_access(core, namespace, findings)
+    nodes = _nodes(core, findings)
+    if nodes is not None:
+        _check_on_nodes(nodes, local, findings)
+        if gpus:
+            _check_gpus(nodes, gpus, findings)
+    return findings
+
+
+def registry_of(image: str) -> str:
+    """The registry's host in an image's name; "" for an image that is expected on the nodes themselves."""
+    first, slash, _ = image.partition("/")
+    return first if slash and ("." in first or ":" in first or first == "localhost") else ""
+
+
+def _connect(findings: Findings) -> Any:
+    """Kubernetes' core API, or None, which is noted."""
+    what = f"secret, ConfigMap, images and GPU nodes in Kubernetes ({STORE_SECRET}, {STORE_CONFIG})"
+    files = os.environ.get("KUBECONFIG") or str(Path("~/.kube/config").expanduser())
+    if not any(Path(file).exists() for file in files.split(os.pathsep)):
+        findings.not_checked.append(f"{what}: KUBECONFIG names no file")
+        return None
+    from kubernetes import client, config  # type: ignore[import-untyped]
+    from urllib3.exceptions import HTTPError
+
+    try:
+        api = config.new_client_from_config(config_file=files)
+        api.configuration.retries = False
+        core = client.CoreV1Api(client.ApiClient(api.configuration))
+        core.get_api_resources(_request_timeout=TIMEOUT_S)
+    except (config.ConfigException, client.ApiException, HTTPError, OSError) as error:
+        findings.not_checked.append(f"{what}: {_why(error)}")
+        return None
+    return core
+
+
+def _check_store_access(core: Any, namespace: str, findings: Findings) -> None:
+    for kind, name, read, keys in (
+        ("Secret", STORE_SECRET, core.read_namespaced_secret, SECRET_KEYS),
+        ("ConfigMap", STORE_CONFIG, core.read_namespaced_config_map, CONFIG_KEYS),
+    ):
+        found = _asked(lambda read=read, name=name: read(name, namespace, _request_timeout=TIMEOUT_S), f"{kind} {name}", findings)
+        if found == "absent":
+            findings.failures.append(
+                f"there is no {kind} {name} in namespace {namespace}: steps wait for it; make it (k8s/README.md), or set KFP_NAMESPACE"
+            )
+        elif found is not None:
+            missing = [key for key in keys if not (found.data or {}).get(key)]
+            if missing:
+                findings.failures.append(
+                    f"{kind} {name} in namespace {namespace} lacks {' and '.join(missing)}; make it again as k8s/README.md says"
+                )
+
+
+def _nodes(core: Any, findings: Findings) -> list[Any] | None:
+    found = _asked(lambda: core.list_node(_request_timeout=TIMEOUT_S), "images and GPUs of the nodes", findings)
+    return None if found is None or found == "absent" else found.items
+
+
+def _check_on_nodes(nodes: list[Any], images: list[str], findings: Findings) -> None:
+    lists = [node.status.images or [] for node in nodes]
+    names = {LOCAL.sub("", name) for images_of in lists for image in images_of for name in image.names or []}
+    for image in images:
+        if image in names:
+            continue
+        if any(len(images_of) >= IMAGES_REPORTED for images_of in lists):
+            findings.not_checked.append(f"image {image}: the nodes report only {IMAGES_REPORTED} of their images")
+        else:
+            findings.failures.append(
+                f"image {image} is on no node (they report a new one after a minute); load it with `make cluster-images`, "
+                "or push it to a registry and set DRIFTLOOP_IMAGE_PREFIX"
+            )
+
+
+def _check_gpus(nodes: list[Any], gpus: int, findings: Findings) -> None:
+    offered = max((int((node.status.allocatable or {}).get(GPU, 0)) for node in nodes if not node.spec.unschedulable), default=0)
+    if offered < gpus:
+        has = f"the most that a node offers is {offered}" if offered else "no node offers one"
+        findings.failures.append(
+            f"gpus is {gpus}, but {has} ({GPU}); train on the CPU with --gpus 0, or install the device plugin (k8s/gpu)"
+        )
+
+
+def _check_in_registry(image: str, findings: Findings) -> None:
+    """Ask the image's registry for its manifest, as the node will."""
+    host, (path, _, tag) = registry_of(image), image.partition("/")[2].rpartition(":")
+    scheme = "http" if host.partition(":")[0] in ("localhost", "127.0.0.1") else "https"
+    request = urllib.request.Request(f"{scheme}://{host}/v2/{path}/manifests/{tag}", method="HEAD", headers={"Accept": MANIFESTS})  # noqa: S310
+    try:
+        urllib.request.urlopen(request, timeout=TIMEOUT_S[0]).close()  # noqa: S310
+    except urllib.error.HTTPError as error:
+        if error.code == 404:
+            findings.failures.append(
+                f"image {image} is not in its registry; push it with `make cluster-images`, or check DRIFTLOOP_IMAGE_PREFIX"
+            )
+        else:
+            findings.not_checked.append(f"image {image}: its registry answers {error.code}")
+    except OSError as error:
+        findings.not_checked.append(f"image {image}: its registry is not reached from here ({_why(error)})")
+
+
+def _asked(read: Any, what: str, findings: Findings) -> Any:
+    """The answer, "absent" for a 404, or None for one that could not be had, which is noted."""
+    from kubernetes.client import ApiException  # type: ignore[import-untyped]
+    from urllib3.exceptions import HTTPError
+
+    try:
+        return read()
+    except (ApiException, HTTPError, OSError) as error:
+        if getattr(error, "status", 0) == 404:
+            return "absent"
+        findings.not_checked.append(f"{what}: {_why(error)}")
+        return None
+
+
+def _why(error: Exception) -> str:
+    status = getattr(error, "status", None)
+    if status in (401, 403):
+        return "Kubernetes does not allow it"
+    return f"Kubernetes answers {status}" if status else (" ".join(str(getattr(error, "reason", "") or error).split())[:120] or "no answer")

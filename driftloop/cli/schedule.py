@@ -1,0 +1,213 @@
+"""`driftloop schedule`: runs that a cluster repeats by itself, above all the drift watch."""
+
+import json
+from datetime import UTC, datetime
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from driftloop.cli.parameters import collect, defaults
+from driftloop.errors import InputError
+from pipelines import PIPELINES
+
+schedule = typer.Typer(
+    name="schedule", help="Let a cluster repeat a pipeline: the drift watch every few hours, never two at a time.", no_args_is_help=True
+)
+
+
+class Scheduled(StrEnum):
+    """What can be scheduled."""
+
+    drift_watch = "drift-watch"
+    training = "training"
+    full_loop = "full-loop"
+
+
+Name = Annotated[str, typer.Argument(help="The schedule's name.")]
+EveryOption = Annotated[str | None, typer.Option("--every", help="The time from one start to the next: 90m, 6h, 1d.")]
+CronOption = Annotated[str | None, typer.Option("--cron", help="Six fields, the first one seconds: '0 0 */6 * * *'. In UTC.")]
+StoreOption = Annotated[str | None, typer.Option("--store", help="The model's home, s3://bucket/prefix. Default: s3://driftloop/default.")]
+GpusOption = Annotated[str | None, typer.Option("--gpus", help="GPUs for training; 0 trains on the CPU. Default: 1.")]
+SetOption = Annotated[list[str] | None, typer.Option("--set", help="Any parameter or setting, as for `driftloop run`. Repeatable.")]
+ConfigOption = Annotated[list[Path] | None, typer.Option("--config", help="YAML file of parameters and settings. Repeatable.")]
+ExperimentOption = Annotated[str | None, typer.Option("--experiment", help="Of its runs. Default: driftloop.", show_default=False)]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
+
+
+@schedule.command()
+def create(
+    name: Name,
+    every: EveryOption = None,
+    cron: CronOption = None,
+    pipeline: Annotated[Scheduled, typer.Option(help="What to repeat.")] = Scheduled.drift_watch,
+    store: StoreOption = None,
+    gpus: GpusOption = None,
+    assignments: SetOption = None,
+    config: ConfigOption = None,
+    experiment: ExperimentOption = None,
+) -> None:
+    """Repeat a pipeline, in the version of now: a later driftloop changes the schedule by `update` only."""
+    from driftloop.cli import cluster_schedules
+    from driftloop.cli.cluster_backend import DEFAULT_EXPERIMENT, find_experiment
+    from driftloop.cli.cluster_trigger import Trigger
+
+    trigger = Trigger.parse(every, cron)
+    asked = collect(PIPELINES[pipeline.value], config or [], {"store": store, "gpus": gpus}, assignments or [])
+    cluster, arguments = _checked(pipeline.value, asked)
+    if any(one.name == name for one in cluster_schedules.schedules(cluster.connection)):
+        raise InputError(
+            f"{name}: there is a schedule of that name; change it with `driftloop schedule update {name}`, or take another name"
+        )
+    version = cluster.publish()
+    experiment_id = find_experiment(cluster.connection, experiment or DEFAULT_EXPERIMENT)
+    made = cluster_schedules.create(cluster.connection, name, version, trigger, arguments, experiment_id)
+    _print(f"{name}: {pipeline.value} {trigger}, version {version.name}: {_page(cluster.connection, made)}")
+
+
+@schedule.command(name="list")
+def list_schedules(as_json: JsonOption = False) -> None:
+    """Every schedule of the namespace, and how its last run went."""
+    from driftloop.cli import cluster_schedules
+    from driftloop.cli.cluster_connection import ClusterConnection
+    from driftloop.cli.cluster_uploads import names_of
+
+    connection = ClusterConnection.from_environment()
+    found = cluster_schedules.schedules(connection)
+    names = names_of(connection, [one.reference for one in found])
+    runs = cluster_schedules.last_runs(connection) if found else {}
+    rows = [_row(one, names.get(one.reference.get("pipeline_version_id", ""), ("", "deleted")), runs.get(one.id, {})) for one in found]
+    if as_json:
+        typer.echo(json.dumps(rows, indent=1))
+        return
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    columns = ("name", "pipeline", "version", "trigger", "state", "last run", "its state")
+    for column in columns:
+        table.add_column(column, overflow="fold")
+    for row in rows:
+        started = (row["last_run"]["started"] or "")[:16].replace("T", " ") or "-"
+        cells = [row[column] for column in columns[:5]] + [started, row["last_run"]["state"] or "-"]
+        table.add_row(*(escape(cell) for cell in cells))
+    Console(width=max(Console().width, 132)).print(table)
+
+
+@schedule.command()
+def run_now(name: Name) -> None:
+    """Start a run as the schedule would, at once and beside its own: a watch that runs twice does its work once."""
+    from driftloop.cli import cluster_schedules
+
+    connection, found = _named(name)
+    run_id = cluster_schedules.run_now(connection, found, f"{name}-now-{datetime.now(UTC):%Y%m%d-%H%M%S}")
+    _print(f"{name}: started {connection.address(f'runs/details/{run_id}')}")
+
+
+@schedule.command()
+def pause(name: Name) -> None:
+    """Start no more runs; one that is going on goes on."""
+    _enable(name, on=False)
+
+
+@schedule.command()
+def resume(name: Name) -> None:
+    """Start runs again; those that were missed are not made up for."""
+    _enable(name, on=True)
+
+
+@schedule.command()
+def update(
+    name: Name,
+    every: EveryOption = None,
+    cron: CronOption = None,
+    store: StoreOption = None,
+    gpus: GpusOption = None,
+    assignments: SetOption = None,
+    config: ConfigOption = None,
+) -> None:
+    """Take this driftloop's version of the pipeline, and what is given here; the rest stays as it is."""
+    from driftloop.cli import cluster_schedules
+    from driftloop.cli.cluster_trigger import Trigger
+    from driftloop.cli.cluster_uploads import names_of
+
+    trigger = Trigger.parse(every, cron) if every or cron else None
+    connection, old = _named(name)
+    pipeline = names_of(connection, [old.reference]).get(old.reference.get("pipeline_version_id", ""), ("", ""))[0]
+    if pipeline not in PIPELINES:
+        raise InputError(
+            f"{name}: repeats {pipeline or 'a pipeline that is gone'}, which is none of driftloop's; delete it and create it anew"
+        )
+    asked = collect(PIPELINES[pipeline], config or [], {"store": store, "gpus": gpus}, assignments or [])
+    known = defaults(PIPELINES[pipeline])
+    kept = {parameter: value for parameter, value in old.parameters.items() if parameter in known}
+    cluster, arguments = _checked(pipeline, collect(PIPELINES[pipeline], [], _merged(kept, asked), []))
+    version = cluster.publish()
+    trigger = trigger or old.trigger
+    # The new one first: a tick that fires twice finds its watch record taken, a tick that is missed is made up by the next watch.
+    made = cluster_schedules.create(connection, name, version, trigger, arguments, old.experiment_id, enabled=old.enabled)
+    for one in cluster_schedules.schedules(connection):
+        if one.name == name and one.id != made:
+            cluster_schedules.delete(connection, one)
+    _print(f"{name}: {pipeline} {trigger}, version {version.name}: {_page(connection, made)}")
+
+
+@schedule.command()
+def delete(name: Name) -> None:
+    """Remove a schedule; the runs that it has started stay."""
+    from driftloop.cli import cluster_schedules
+
+    connection, found = _named(name)
+    for one in cluster_schedules.schedules(connection):
+        if one.name == found.name:
+            cluster_schedules.delete(connection, one)
+    _print(f"{name}: deleted")
+
+
+def _checked(pipeline: str, asked: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
+    """The cluster, ready for that pipeline, and all of its parameters; what a run checks is checked here, too."""
+    from driftloop.cli import cluster_backend
+
+    arguments = cluster_backend.located(defaults(PIPELINES[pipeline]), asked)
+    cluster = cluster_backend.ClusterBackend(pipeline, PIPELINES[pipeline], lambda line: _print(f"[dim]{escape(line)}[/]", markup=True))
+    cluster.check(arguments, watches=pipeline == Scheduled.drift_watch)
+    return cluster, arguments
+
+
+def _merged(kept: dict[str, Any], asked: dict[str, Any]) -> dict[str, Any]:
+    """What a schedule had, changed by what is asked; groups of settings are merged setting by setting."""
+    merged = dict(kept)
+    for name, value in asked.items():
+        merged[name] = merged[name] | value if isinstance(value, dict) and isinstance(merged.get(name), dict) else value
+    return merged
+
+
+def _named(name: str) -> tuple[Any, Any]:
+    from driftloop.cli import cluster_schedules
+    from driftloop.cli.cluster_connection import ClusterConnection
+
+    connection = ClusterConnection.from_environment()
+    return connection, cluster_schedules.named(connection, name)
+
+
+def _enable(name: str, *, on: bool) -> None:
+    from driftloop.cli import cluster_schedules
+
+    connection, found = _named(name)
+    cluster_schedules.enable(connection, found, on=on)
+    _print(f"{name}: {'resumed' if on else 'paused'}")
+
+
+def _row(one: Any, names: tuple[str, str], run: dict[str, Any]) -> dict[str, Any]:
+    last = {"run_id": run.get("run_id"), "started": run.get("created_at"), "state": run.get("state")}
+    state = "enabled" if one.enabled else "paused"
+    return {"name": one.name, "pipeline": names[0], "version": names[1], "trigger": str(one.trigger), "state": state, "last_run": last}
+
+
+def _page(connection: Any, recurring_run_id: str) -> str:
+    return connection.address(f"recurringrun/details/{recurring_run_id}")
+
+
+def _print(line: str, *, markup: bool = False) -> None:
+    Console(soft_wrap=True, highlight=False).print(line, markup=markup)

@@ -1,0 +1,1 @@
+"""End-to-end tests against any Kubeflow Pipelines: only its public API and the `driftloop` command."""
