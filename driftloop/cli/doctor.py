@@ -86,7 +86,7 @@ def _usual_store(on: Place) -> str:
 
         return latest_store()
     if on is Place.cluster:
-        from driftloop.cli.cluster_backend import DEFAULT_STORE
+        from driftloop.cli.cluster.backend import DEFAULT_STORE
 
         return DEFAULT_STORE
     return LOCAL_STORE

@@ -6,7 +6,7 @@ from driftloop.cli.doctor_check import Check, not_checked, ok, refused
 from driftloop.errors import InputError
 
 if TYPE_CHECKING:
-    from driftloop.cli.cluster_connection import ClusterConnection
+    from driftloop.cli.cluster.connection import ClusterConnection
 
 
 def check_cluster(gpus: int) -> list[Check]:
@@ -15,8 +15,8 @@ def check_cluster(gpus: int) -> list[Check]:
     Args:
         gpus: that a training step will ask for; 0 looks for none.
     """
-    from driftloop.cli.cluster_connection import ClusterConnection
-    from driftloop.cli.cluster_images import content_tags, image_prefix
+    from driftloop.cli.cluster.connection import ClusterConnection
+    from driftloop.cli.cluster.images import content_tags, image_prefix
 
     try:
         connection = ClusterConnection.from_environment()
@@ -39,7 +39,7 @@ def _check_pipelines(connection: "ClusterConnection") -> Check:
 
 
 def _check_kubernetes(namespace: str, images: list[str], gpus: int) -> list[Check]:
-    from driftloop.cli.cluster_kubernetes import check
+    from driftloop.cli.cluster.preflight import check
 
     found = check(namespace, images, gpus)
     checks = [refused("Kubernetes", line) for line in found.failures] + [not_checked("Kubernetes", line) for line in found.not_checked]

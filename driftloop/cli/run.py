@@ -107,10 +107,10 @@ def _on_cluster(
     pipeline: Pipeline, chosen: Any, asked: dict[str, Any], console: Console, experiment: str | None, *, wait: bool, verbose: bool
 ) -> None:
     """Check what the cluster lacks, then start the run, and follow it to its end where that is wanted."""
-    from driftloop.cli import cluster_backend
+    from driftloop.cli.cluster import backend
 
-    arguments = cluster_backend.located(defaults(chosen), asked)
-    cluster = cluster_backend.ClusterBackend(
+    arguments = backend.located(defaults(chosen), asked)
+    cluster = backend.ClusterBackend(
         pipeline.value, chosen, lambda line: console.print(f"[dim]{escape(line)}[/]", soft_wrap=True), experiment
     )
     cluster.check(arguments, watches=pipeline is Pipeline.drift_watch)

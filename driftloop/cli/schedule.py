@@ -52,34 +52,34 @@ def create(
     experiment: ExperimentOption = None,
 ) -> None:
     """Repeat a pipeline, in the version of now: a later driftloop changes the schedule by `update` only."""
-    from driftloop.cli import cluster_schedules
-    from driftloop.cli.cluster_backend import DEFAULT_EXPERIMENT, find_experiment
-    from driftloop.cli.cluster_trigger import Trigger
+    from driftloop.cli.cluster import schedules
+    from driftloop.cli.cluster.backend import DEFAULT_EXPERIMENT, find_experiment
+    from driftloop.cli.cluster.trigger import Trigger
 
     trigger = Trigger.parse(every, cron)
     asked = collect(PIPELINES[pipeline.value], config or [], {"store": store, "gpus": gpus}, assignments or [])
     cluster, arguments = _checked(pipeline.value, asked)
-    if any(one.name == name for one in cluster_schedules.schedules(cluster.connection)):
+    if any(one.name == name for one in schedules.schedules(cluster.connection)):
         raise InputError(
             f"{name}: there is a schedule of that name; change it with `driftloop schedule update {name}`, or take another name"
         )
     version = cluster.publish()
     experiment_id = find_experiment(cluster.connection, experiment or DEFAULT_EXPERIMENT)
-    made = cluster_schedules.create(cluster.connection, name, version, trigger, arguments, experiment_id)
+    made = schedules.create(cluster.connection, name, version, trigger, arguments, experiment_id)
     _print(f"{name}: {pipeline.value} {trigger}, version {version.name}: {_page(cluster.connection, made)}")
 
 
 @schedule.command(name="list")
 def list_schedules(as_json: JsonOption = False) -> None:
     """Every schedule of the namespace, and how its last run went."""
-    from driftloop.cli import cluster_schedules
-    from driftloop.cli.cluster_connection import ClusterConnection
-    from driftloop.cli.cluster_uploads import names_of
+    from driftloop.cli.cluster import schedules
+    from driftloop.cli.cluster.connection import ClusterConnection
+    from driftloop.cli.cluster.uploads import names_of
 
     connection = ClusterConnection.from_environment()
-    found = cluster_schedules.schedules(connection)
+    found = schedules.schedules(connection)
     names = names_of(connection, [one.reference for one in found])
-    runs = cluster_schedules.last_runs(connection) if found else {}
+    runs = schedules.last_runs(connection) if found else {}
     rows = [_row(one, names.get(one.reference.get("pipeline_version_id", ""), ("", "deleted")), runs.get(one.id, {})) for one in found]
     if as_json:
         typer.echo(json.dumps(rows, indent=1))
@@ -98,10 +98,10 @@ def list_schedules(as_json: JsonOption = False) -> None:
 @schedule.command()
 def run_now(name: Name) -> None:
     """Start a run as the schedule would, at once and beside its own: a watch that runs twice does its work once."""
-    from driftloop.cli import cluster_schedules
+    from driftloop.cli.cluster import schedules
 
     connection, found = _named(name)
-    run_id = cluster_schedules.run_now(connection, found, f"{name}-now-{datetime.now(UTC):%Y%m%d-%H%M%S}")
+    run_id = schedules.run_now(connection, found, f"{name}-now-{datetime.now(UTC):%Y%m%d-%H%M%S}")
     _print(f"{name}: started {connection.address(f'runs/details/{run_id}')}")
 
 
@@ -128,9 +128,9 @@ def update(
     config: ConfigOption = None,
 ) -> None:
     """Take this driftloop's version of the pipeline, and what is given here; the rest stays as it is."""
-    from driftloop.cli import cluster_schedules
-    from driftloop.cli.cluster_trigger import Trigger
-    from driftloop.cli.cluster_uploads import names_of
+    from driftloop.cli.cluster import schedules
+    from driftloop.cli.cluster.trigger import Trigger
+    from driftloop.cli.cluster.uploads import names_of
 
     trigger = Trigger.parse(every, cron) if every or cron else None
     connection, old = _named(name)
@@ -146,31 +146,31 @@ def update(
     version = cluster.publish()
     trigger = trigger or old.trigger
     # The new one first: a tick that fires twice finds its watch record taken, a tick that is missed is made up by the next watch.
-    made = cluster_schedules.create(connection, name, version, trigger, arguments, old.experiment_id, enabled=old.enabled)
-    for one in cluster_schedules.schedules(connection):
+    made = schedules.create(connection, name, version, trigger, arguments, old.experiment_id, enabled=old.enabled)
+    for one in schedules.schedules(connection):
         if one.name == name and one.id != made:
-            cluster_schedules.delete(connection, one)
+            schedules.delete(connection, one)
     _print(f"{name}: {pipeline} {trigger}, version {version.name}: {_page(connection, made)}")
 
 
 @schedule.command()
 def delete(name: Name) -> None:
     """Remove a schedule; the runs that it has started stay."""
-    from driftloop.cli import cluster_schedules
+    from driftloop.cli.cluster import schedules
 
     connection, found = _named(name)
-    for one in cluster_schedules.schedules(connection):
+    for one in schedules.schedules(connection):
         if one.name == found.name:
-            cluster_schedules.delete(connection, one)
+            schedules.delete(connection, one)
     _print(f"{name}: deleted")
 
 
 def _checked(pipeline: str, asked: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
     """The cluster, ready for that pipeline, and all of its parameters; what a run checks is checked here, too."""
-    from driftloop.cli import cluster_backend
+    from driftloop.cli.cluster import backend
 
-    arguments = cluster_backend.located(defaults(PIPELINES[pipeline]), asked)
-    cluster = cluster_backend.ClusterBackend(pipeline, PIPELINES[pipeline], lambda line: _print(f"[dim]{escape(line)}[/]", markup=True))
+    arguments = backend.located(defaults(PIPELINES[pipeline]), asked)
+    cluster = backend.ClusterBackend(pipeline, PIPELINES[pipeline], lambda line: _print(f"[dim]{escape(line)}[/]", markup=True))
     cluster.check(arguments, watches=pipeline == Scheduled.drift_watch)
     return cluster, arguments
 
@@ -184,18 +184,18 @@ def _merged(kept: dict[str, Any], asked: dict[str, Any]) -> dict[str, Any]:
 
 
 def _named(name: str) -> tuple[Any, Any]:
-    from driftloop.cli import cluster_schedules
-    from driftloop.cli.cluster_connection import ClusterConnection
+    from driftloop.cli.cluster import schedules
+    from driftloop.cli.cluster.connection import ClusterConnection
 
     connection = ClusterConnection.from_environment()
-    return connection, cluster_schedules.named(connection, name)
+    return connection, schedules.named(connection, name)
 
 
 def _enable(name: str, *, on: bool) -> None:
-    from driftloop.cli import cluster_schedules
+    from driftloop.cli.cluster import schedules
 
     connection, found = _named(name)
-    cluster_schedules.enable(connection, found, on=on)
+    schedules.enable(connection, found, on=on)
     _print(f"{name}: {'resumed' if on else 'paused'}")
 
 

@@ -4,8 +4,8 @@ import os
 
 import pytest
 
-from driftloop.cli.cluster_connection import API
-from driftloop.cli.cluster_uploads import equals
+from driftloop.cli.cluster.connection import API
+from driftloop.cli.cluster.uploads import equals
 from tests.cluster.conftest import OnCluster
 
 TRAINING = ("run", "training", "--on", "cluster", "--source", "digits", "--gpus", "0", "--no-wait")

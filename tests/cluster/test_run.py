@@ -1,6 +1,6 @@
 """`driftloop run --on cluster`: both branches, what they leave here, the cache, and failures of a step."""
 
-from driftloop.cli.cluster_connection import API
+from driftloop.cli.cluster.connection import API
 from driftloop.cli.run_folder import DELIVERABLES
 from tests.cluster.conftest import OnCluster, Run
 

@@ -4,8 +4,8 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
-from driftloop.cli.cluster_connection import API, ClusterConnection, ClusterError
-from driftloop.cli.cluster_images import Upload
+from driftloop.cli.cluster.connection import API, ClusterConnection, ClusterError
+from driftloop.cli.cluster.images import Upload
 from driftloop.errors import InputError
 
 PAGE = 100

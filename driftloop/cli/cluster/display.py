@@ -10,7 +10,7 @@ from rich.live import Live
 from rich.markup import escape
 from rich.text import Text
 
-from driftloop.cli.cluster_steps import Branch, Step, branches_of
+from driftloop.cli.cluster.steps import Branch, Step, branches_of
 from driftloop.cli.live import WIDTH
 
 State = Literal["waiting", "running", "done", "cached", "failed", "not taken"]

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from driftloop.cli.cluster_connection import API, ClusterConnection, ClusterError
+from driftloop.cli.cluster.connection import API, ClusterConnection, ClusterError
 from driftloop.errors import InputError
 from tests.unit.cli.answering import Answers, answering
 
@@ -99,7 +99,7 @@ def test_nothing_at_the_address_is_told_with_the_cause(monkeypatch: pytest.Monke
 
 
 def test_a_server_that_never_answers_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("driftloop.cli.cluster_connection.READ_TIMEOUT_S", 0.2)
+    monkeypatch.setattr("driftloop.cli.cluster.connection.READ_TIMEOUT_S", 0.2)
     with socket.create_server(("127.0.0.1", 0)) as silent:
         monkeypatch.setenv("KFP_ENDPOINT", f"http://127.0.0.1:{silent.getsockname()[1]}")
         assert "(no answer in time)" in refused()

@@ -14,9 +14,9 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from driftloop.cli.cluster_connection import ClusterConnection
-from driftloop.cli.cluster_display import Progress, State
-from driftloop.cli.cluster_steps import Step, branches_of
+from driftloop.cli.cluster.connection import ClusterConnection
+from driftloop.cli.cluster.display import Progress, State
+from driftloop.cli.cluster.steps import Step, branches_of
 
 ATTEMPT = re.compile(r"\(\d+\)")
 FAILED = ("Failed", "Error")

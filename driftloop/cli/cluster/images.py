@@ -18,7 +18,7 @@ from driftloop import __version__
 from driftloop.cli.compile import compiled
 from driftloop.errors import InputError
 
-BUILD = Path(__file__).parents[2] / "docker" / "build.sh"
+BUILD = Path(__file__).parents[3] / "docker" / "build.sh"
 IMAGE = re.compile(rf"(?<=image: )driftloop-([\w-]+):{re.escape(__version__)}(?=\s*$)", re.MULTILINE)
 PREFIX = re.compile(r"(?:[a-z0-9][a-z0-9.-]*(?::\d+)?/)(?:[a-z0-9][a-z0-9._-]*/)*")
 

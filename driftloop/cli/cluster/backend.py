@@ -9,14 +9,14 @@ from typing import Any, TypeVar
 
 from rich.console import Console
 
-from driftloop.cli import cluster_artifacts, cluster_kubernetes
-from driftloop.cli.cluster_connection import API, TESTED, ClusterConnection, ClusterError
-from driftloop.cli.cluster_display import ClusterDisplay, Progress
-from driftloop.cli.cluster_images import prepare
-from driftloop.cli.cluster_log import StepLog
-from driftloop.cli.cluster_steps import steps_of
-from driftloop.cli.cluster_uploads import PipelineVersion, check_name, equals, upload_version
-from driftloop.cli.cluster_workflow import Node, progress_of, read_workflow, waiting_for_pods
+from driftloop.cli.cluster import artifacts, preflight
+from driftloop.cli.cluster.connection import API, TESTED, ClusterConnection, ClusterError
+from driftloop.cli.cluster.display import ClusterDisplay, Progress
+from driftloop.cli.cluster.images import prepare
+from driftloop.cli.cluster.log import StepLog
+from driftloop.cli.cluster.steps import steps_of
+from driftloop.cli.cluster.uploads import PipelineVersion, check_name, equals, upload_version
+from driftloop.cli.cluster.workflow import Node, progress_of, read_workflow, waiting_for_pods
 from driftloop.cli.local_backend import Failure
 from driftloop.cli.run_folder import RunFolder
 from driftloop.errors import InputError, NoChampion, StoreError
@@ -94,14 +94,14 @@ class ClusterBackend:
         Raises:
             InputError: something is missing; a line each, with its cure.
         """
-        findings = cluster_kubernetes.check(self.connection.namespace, self.upload.images, int(arguments["gpus"]))
+        findings = preflight.check(self.connection.namespace, self.upload.images, int(arguments["gpus"]))
         self._check_store_from_here(arguments["store"], watches, findings)
         for line in findings.not_checked:
             self._tell(f"not checked: {line}")
         if findings.failures:
             raise InputError("\ndriftloop: ".join(findings.failures))
 
-    def _check_store_from_here(self, store: str, watches: bool, findings: cluster_kubernetes.Findings) -> None:
+    def _check_store_from_here(self, store: str, watches: bool, findings: preflight.Findings) -> None:
         """The store may be out of reach from here, or AWS_* may be another store's: then nothing is known."""
         if not os.environ.get("AWS_ACCESS_KEY_ID"):
             return
@@ -226,7 +226,7 @@ class ClusterBackend:
 
     def _fetch(self, folder: RunFolder) -> None:
         try:
-            missed = cluster_artifacts.fetch(self.connection, self._run_id, folder)
+            missed = artifacts.fetch(self.connection, self._run_id, folder)
         except ClusterError as error:
             missed = [str(error)]
         if missed:

@@ -4,9 +4,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from driftloop.cli.cluster_connection import API, ClusterConnection
-from driftloop.cli.cluster_trigger import Trigger
-from driftloop.cli.cluster_uploads import PipelineVersion
+from driftloop.cli.cluster.connection import API, ClusterConnection
+from driftloop.cli.cluster.trigger import Trigger
+from driftloop.cli.cluster.uploads import PipelineVersion
 from driftloop.errors import InputError
 
 PAGE = 200

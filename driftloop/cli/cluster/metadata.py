@@ -15,7 +15,7 @@ from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 from google.protobuf.message_factory import GetMessageClass  # type: ignore[import-untyped]
 from google.protobuf.struct_pb2 import DESCRIPTOR as STRUCT_FILE  # type: ignore[import-untyped]
 
-from driftloop.cli.cluster_connection import ClusterConnection, ClusterError
+from driftloop.cli.cluster.connection import ClusterConnection, ClusterError
 
 SERVICE = "/ml_metadata.MetadataStoreService"
 RUN_CONTEXT = "system.PipelineRun"

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from driftloop.cli.cluster_kubernetes import IMAGES_REPORTED, Findings, check, registry_of
+from driftloop.cli.cluster.preflight import IMAGES_REPORTED, Findings, check, registry_of
 from tests.unit.cli.answering import Answers, answering
 
 WATCH = "driftloop-watch:918dd4b6689d"

@@ -5,7 +5,7 @@ import re
 import pytest
 import yaml
 
-from driftloop.cli.cluster_images import content_tags, image_prefix, prepare
+from driftloop.cli.cluster.images import content_tags, image_prefix, prepare
 from driftloop.errors import InputError
 from pipelines import PIPELINES
 
@@ -37,9 +37,9 @@ def test_the_version_follows_the_content(monkeypatch: pytest.MonkeyPatch) -> Non
 
 def test_without_a_checkout_the_release_stays(monkeypatch: pytest.MonkeyPatch) -> None:
     from driftloop import __version__
-    from driftloop.cli import cluster_images
+    from driftloop.cli.cluster import images
 
-    monkeypatch.setattr(cluster_images, "BUILD", cluster_images.BUILD.with_name("not-there.sh"))
+    monkeypatch.setattr(images, "BUILD", images.BUILD.with_name("not-there.sh"))
     assert content_tags(["watch"]) == {"watch": __version__}
 
 

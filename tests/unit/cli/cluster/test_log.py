@@ -5,10 +5,10 @@ from io import StringIO
 
 import pytest
 
-from driftloop.cli.cluster_connection import ClusterConnection
-from driftloop.cli.cluster_display import Progress
-from driftloop.cli.cluster_log import StepLog
-from driftloop.cli.cluster_workflow import Node
+from driftloop.cli.cluster.connection import ClusterConnection
+from driftloop.cli.cluster.display import Progress
+from driftloop.cli.cluster.log import StepLog
+from driftloop.cli.cluster.workflow import Node
 from driftloop.cli.local_backend import Failure
 from tests.unit.cli.answering import Answers, answering
 

@@ -1,6 +1,6 @@
 """The steps of the compiled pipelines, by the names that people see."""
 
-from driftloop.cli.cluster_steps import branches_of, steps_of
+from driftloop.cli.cluster.steps import branches_of, steps_of
 from driftloop.cli.compile import compiled
 from pipelines import PIPELINES
 

@@ -4,9 +4,9 @@ import re
 from collections.abc import Callable, Mapping
 from typing import TextIO
 
-from driftloop.cli.cluster_connection import ClusterConnection, ClusterError
-from driftloop.cli.cluster_display import Progress
-from driftloop.cli.cluster_workflow import Node
+from driftloop.cli.cluster.connection import ClusterConnection, ClusterError
+from driftloop.cli.cluster.display import Progress
+from driftloop.cli.cluster.workflow import Node
 from driftloop.cli.local_backend import Failure
 from driftloop.cli.log_events import COLOUR, read_event
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from driftloop.cli.cluster_trigger import Trigger
+from driftloop.cli.cluster.trigger import Trigger
 from driftloop.errors import InputError
 
 

@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from driftloop.cli.cluster_artifacts import wanted
-from driftloop.cli.cluster_metadata import Execution
+from driftloop.cli.cluster.artifacts import wanted
+from driftloop.cli.cluster.metadata import Execution
 from driftloop.cli.run_folder import RunFolder
 
 ROOT = "minio://mlpipeline/v2/artifacts/drift-watch/r1"

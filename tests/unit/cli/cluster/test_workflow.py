@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from driftloop.cli.cluster_display import ClusterDisplay, Progress
-from driftloop.cli.cluster_steps import Branch, Step
-from driftloop.cli.cluster_workflow import nodes_of, progress_of, waiting_for_pods
+from driftloop.cli.cluster.display import ClusterDisplay, Progress
+from driftloop.cli.cluster.steps import Branch, Step
+from driftloop.cli.cluster.workflow import nodes_of, progress_of, waiting_for_pods
 
 RETRAIN, REST = Branch("condition-1", "drifted: retrain"), Branch("condition-4", "no retraining")
 STEPS = [
