@@ -48,7 +48,7 @@ def test_the_launcher_of_every_step_stores_in_minio(kubeflow: list[Manifest]) ->
     }
 
 
-def test_argo_keeps_logs_in_minio(controller: dict[str, dict]) -> None:
+def test_argo_s_own_repository_is_minio_too(controller: dict[str, dict]) -> None:
     repository = controller["artifactRepository"]
     assert repository["s3"]["endpoint"] == f"{HOST}:9000"
     assert repository["s3"]["bucket"] == "mlpipeline"
