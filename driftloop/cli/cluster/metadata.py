@@ -8,12 +8,12 @@ import struct
 from dataclasses import dataclass, field
 from typing import Any
 
-from google.protobuf import json_format  # type: ignore[import-untyped]
-from google.protobuf.descriptor_pb2 import FieldDescriptorProto, FileDescriptorProto  # type: ignore[import-untyped]
-from google.protobuf.descriptor_pool import DescriptorPool  # type: ignore[import-untyped]
-from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
-from google.protobuf.message_factory import GetMessageClass  # type: ignore[import-untyped]
-from google.protobuf.struct_pb2 import DESCRIPTOR as STRUCT_FILE  # type: ignore[import-untyped]
+from google.protobuf import json_format
+from google.protobuf.descriptor_pb2 import FieldDescriptorProto, FileDescriptorProto
+from google.protobuf.descriptor_pool import DescriptorPool
+from google.protobuf.message import DecodeError
+from google.protobuf.message_factory import GetMessageClass
+from google.protobuf.struct_pb2 import DESCRIPTOR as STRUCT_FILE
 
 from driftloop.cli.cluster.connection import ClusterConnection, ClusterError
 

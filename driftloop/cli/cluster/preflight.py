@@ -71,7 +71,7 @@ def _connect(findings: Findings) -> Any:
     if not any(Path(file).exists() for file in files.split(os.pathsep)):
         findings.not_checked.append(f"{what}: KUBECONFIG names no file")
         return None
-    from kubernetes import client, config  # type: ignore[import-untyped]
+    from kubernetes import client, config
     from urllib3.exceptions import HTTPError
 
     try:
@@ -152,7 +152,7 @@ def _check_in_registry(image: str, findings: Findings) -> None:
 
 def _asked(read: Any, what: str, findings: Findings) -> Any:
     """The answer, "absent" for a 404, or None for one that could not be had, which is noted."""
-    from kubernetes.client import ApiException  # type: ignore[import-untyped]
+    from kubernetes.client import ApiException
     from urllib3.exceptions import HTTPError
 
     try:
