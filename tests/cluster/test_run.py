@@ -1,5 +1,9 @@
 """`driftloop run --on cluster`: both branches, what they leave here, the cache, and failures of a step."""
 
+import os
+
+import pytest
+
 from driftloop.cli.cluster.connection import API
 from driftloop.cli.run_folder import DELIVERABLES
 from tests.cluster.conftest import OnCluster, Run
@@ -58,3 +62,10 @@ def test_a_step_that_fails_ends_the_run_with_its_own_line(cluster: OnCluster) ->
     assert len(failed.stderr.strip().splitlines()) == 1
     assert "✗ 5 monitoring" in failed.stdout
     assert f"{cluster.connection.endpoint}/#/runs/details/" in failed.stdout
+
+
+def test_no_log_and_no_report_holds_a_secret(drifted: Run) -> None:
+    secret = os.environ.get("AWS_SECRET_ACCESS_KEY") or pytest.skip("the store's keys are not known here")
+    files = [path for path in drifted.folder.rglob("*") if path.is_file()]
+    assert len(files) > 10
+    assert not [path for path in files if secret.encode() in path.read_bytes()]
