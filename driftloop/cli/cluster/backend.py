@@ -217,8 +217,10 @@ class ClusterBackend:
         if run["state"] == "CANCELED":
             return Failure("the run was terminated in the cluster", ours=False)
         failed = next((step.name for step in self.steps if progress.get(step.name, Progress()).state == "failed"), "")
-        self._last_lines = log.last_lines(failed, LAST_LINES)
-        if said := log.failure(failed):
+        said = log.failure(failed)
+        # A line of driftloop's own says it all; the traceback above it is for whoever opens the log.
+        self._last_lines = [] if said and said.ours else log.last_lines(failed, LAST_LINES)
+        if said:
             return said
         nodes = self._answer(lambda: read_workflow(self.connection, self._run_id))
         message = next((nodes[name].message for name in (failed, f"{failed}-driver") if name in nodes and nodes[name].message), "")

@@ -80,19 +80,21 @@ def test_a_run_that_succeeds_is_shown_to_its_end(kfp: Answers, command: Command)
     assert TOKEN not in shown + (command.folder / "runs" / "latest" / "run.log").read_text()
 
 
-def test_a_step_that_fails_shows_the_end_of_its_log_and_its_line(kfp: Answers, command: Command) -> None:
+def test_a_step_that_stops_with_a_line_of_ours_shows_that_line_and_no_traceback(kfp: Answers, command: Command) -> None:
     ends(kfp, "FAILED", "Failed", "Traceback (most recent call last):\ndriftloop.InputError: digits: no such thing [here]\n")
     failed = command(*TRAINING, status=2)
     assert failed.stderr.startswith("driftloop: source: digits: no such thing [here] (log: runs/")
-    assert "  driftloop.InputError: digits: no such thing [here]" in failed.stdout
+    assert "Traceback" not in failed.stdout + failed.stderr
     assert "publish success" not in failed.stdout
     assert f"{kfp.url}/#/runs/details/r1" in failed.stdout
     assert command.summary()["error"] == "digits: no such thing [here]"
 
 
-def test_a_failure_that_is_not_the_users_ends_with_another_status(kfp: Answers, command: Command) -> None:
+def test_a_failure_that_is_not_the_users_shows_the_end_of_its_log_and_ends_with_another_status(kfp: Answers, command: Command) -> None:
     ends(kfp, "FAILED", "Failed", "MemoryError\nValueError: inner\n")
-    assert "source: ValueError: inner" in command(*TRAINING, status=1).stderr
+    failed = command(*TRAINING, status=1)
+    assert "source: ValueError: inner" in failed.stderr
+    assert "  MemoryError\n  ValueError: inner\n" in failed.stdout
 
 
 def test_a_run_that_somebody_terminates_is_told_as_that(kfp: Answers, command: Command) -> None:
