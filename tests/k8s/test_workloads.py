@@ -102,7 +102,7 @@ def test_the_namespace_of_minio_admits_nothing_less() -> None:
 def test_containers_that_state_no_limits_get_some() -> None:
     (limits,) = one(render("k8s/driftloop"), "LimitRange", "driftloop")["spec"]["limits"]
     assert limits["type"] == "Container"
-    assert limits["default"].keys() == limits["defaultRequest"].keys() == {"cpu", "memory"}
+    assert limits["default"].keys() == limits["defaultRequest"].keys() == RESOURCES
 
 
 def test_the_device_plugin_is_pinned_and_limited(copies: object) -> None:
