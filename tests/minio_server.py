@@ -9,6 +9,7 @@ import subprocess
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 import urllib3
@@ -96,17 +97,29 @@ def _free_port() -> int:
 
 def _binary() -> Path | None:
     """The server's program; None where Docker has to run it. Skips the test where neither is to be had, but not in CI."""
-    for place in (shutil.which("minio"), Path.home() / ".local" / "bin" / "minio", BUILT / "minio"):
-        if place and Path(place).exists():
+    found = find_or_build("minio")
+    if found:
+        return found
+    if not shutil.which("docker") or subprocess.run(["docker", "info"], check=False, capture_output=True).returncode != 0:
+        give_up("no MinIO server: put `minio` on the PATH, or install Go or Docker")
+    return None
+
+
+def find_or_build(program: str, accept: Callable[[Path], bool] = lambda path: True) -> Path | None:
+    """A program of MinIO's: the first that is there and accepted, else built from its released Go module; None without Go."""
+    for place in (shutil.which(program), Path.home() / ".local" / "bin" / program, BUILT / program):
+        if place and Path(place).exists() and accept(Path(place)):
             return Path(place)
     if shutil.which("go"):
         BUILT.mkdir(parents=True, exist_ok=True)
-        built = subprocess.run(["go", "install", "github.com/minio/minio@latest"], env=os.environ | {"GOBIN": str(BUILT)}, check=False)
-        if built.returncode == 0:
-            return BUILT / "minio"
-    if shutil.which("docker") and subprocess.run(["docker", "info"], check=False, capture_output=True).returncode == 0:
-        return None
-    reason = "no MinIO server: put `minio` on the PATH, or install Go or Docker"
+        module = f"github.com/minio/{program}@latest"
+        if subprocess.run(["go", "install", module], env=os.environ | {"GOBIN": str(BUILT)}, check=False).returncode == 0:
+            return BUILT / program
+    return None
+
+
+def give_up(reason: str) -> NoReturn:
+    """Skip the test; in CI, where the program can be had, fail it."""
     if os.environ.get("CI") == "true":
         pytest.fail(reason)
     pytest.skip(reason)

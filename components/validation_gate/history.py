@@ -47,13 +47,7 @@ def gated_versions(store: Store) -> list[GatedVersion]:
 
 def standing(champion: Champion | None) -> list[str]:
     """The versions that served and were not rolled back, oldest first."""
-    versions: list[str] = []
-    for change in champion.history if champion else []:
-        if change.action == "promotion":
-            versions.append(change.version)
-        else:
-            versions.pop()
-    return versions
+    return registry.standing(champion.history) if champion else []
 
 
 def best_earlier(gated: Sequence[GatedVersion], served: Sequence[str], champion: str | None, test_split: str) -> GatedVersion | None:

@@ -67,7 +67,7 @@ class DockerBackend:
         if store:
             _checked(store)
         self._tell = tell
-        self._client = _connect()
+        self._client = connect()
         executors = pipeline.pipeline_spec.deployment_spec["executors"].values()
         for image in sorted({executor["container"]["image"] for executor in executors}):
             self._prepare_image(image)
@@ -193,7 +193,7 @@ class DockerBackend:
         return (internal + [name for name in names if name != "bridge"] + names)[0]
 
 
-def _connect() -> Any:
+def connect() -> Any:
     try:
         import docker
     except ImportError:

@@ -4,7 +4,6 @@ import json
 import os
 from collections.abc import Callable, Iterable
 from contextlib import nullcontext
-from enum import StrEnum
 from typing import Annotated
 
 import typer
@@ -13,25 +12,18 @@ from rich.markup import escape
 from rich.table import Table
 
 from driftloop.cli.doctor_check import Check, State, not_checked
+from driftloop.cli.existing_store import DEFAULT_STORE
+from driftloop.cli.run import Backend
 from driftloop.errors import InputError
 
 #: The exit status that says "something failed": 2 is a mistake in the call.
 EXIT_FAILED = 1
 MARKS = {State.ok: "[green]✓[/]", State.failed: "[bold red]✗[/]", State.not_checked: "[dim]-[/]"}
-LOCAL_STORE = "runs/latest/store"
-
-
-class Place(StrEnum):
-    """Where runs are to happen."""
-
-    local = "local"
-    docker = "docker"
-    cluster = "cluster"
 
 
 def doctor(
     store: Annotated[str | None, typer.Option(help="The model's home: a folder or s3://bucket/prefix. Default: as for runs.")] = None,
-    on: Annotated[Place, typer.Option(help="Where runs are to happen.")] = Place.local,
+    on: Annotated[Backend, typer.Option(help="Where runs are to happen.")] = Backend.local,
     gpus: Annotated[int, typer.Option(min=0, max=1, help="1 looks for a cluster's node with a GPU too.")] = 0,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
 ) -> None:
@@ -52,26 +44,26 @@ def doctor(
         raise typer.Exit(EXIT_FAILED)
 
 
-def _groups(on: Place, store: str | None, gpus: int) -> Iterable[Callable[[], list[Check]]]:
+def _groups(on: Backend, store: str | None, gpus: int) -> Iterable[Callable[[], list[Check]]]:
     """The checks in their order, each loaded when it is its turn."""
     from driftloop.cli.doctor_machine import check_machine
 
-    yield lambda: check_machine({Place.local: "train", Place.docker: "docker", Place.cluster: ""}[on])
-    if on is Place.docker:
+    yield lambda: check_machine({Backend.local: "train", Backend.docker: "docker", Backend.cluster: ""}[on])
+    if on is Backend.docker:
         from driftloop.cli.doctor_docker import check_docker
 
         yield check_docker
-    if on is Place.cluster:
+    if on is Backend.cluster:
         from driftloop.cli.doctor_cluster import check_cluster
 
         yield lambda: check_cluster(gpus)
     yield lambda: _check_store(on, store)
 
 
-def _check_store(on: Place, store: str | None) -> list[Check]:
+def _check_store(on: Backend, store: str | None) -> list[Check]:
     from driftloop.cli.doctor_store import check_store
 
-    if store is None and on is not Place.local and not os.environ.get("AWS_ACCESS_KEY_ID"):
+    if store is None and on is not Backend.local and not os.environ.get("AWS_ACCESS_KEY_ID"):
         return [not_checked("store", "AWS_* is not set, so nothing is known of it from here; set it, and name the store with --store")]
     try:
         return check_store(store or _usual_store(on))
@@ -79,17 +71,17 @@ def _check_store(on: Place, store: str | None) -> list[Check]:
         return [not_checked("store", str(error))]
 
 
-def _usual_store(on: Place) -> str:
+def _usual_store(on: Backend) -> str:
     """The store that a run takes when none is named."""
-    if on is Place.docker:
+    if on is Backend.docker:
         from driftloop.cli.docker_backend import latest_store
 
         return latest_store()
-    if on is Place.cluster:
-        from driftloop.cli.cluster.backend import DEFAULT_STORE
+    if on is Backend.cluster:
+        from driftloop.cli.cluster import backend
 
-        return DEFAULT_STORE
-    return LOCAL_STORE
+        return backend.DEFAULT_STORE
+    return DEFAULT_STORE
 
 
 def _print(console: Console, checks: list[Check]) -> None:

@@ -33,7 +33,9 @@ def _check_pipelines(connection: "ClusterConnection") -> Check:
     except InputError as error:
         return refused("Kubeflow", error)
     version = server.version or "of unknown version"
-    tested = "" if server.tested else "; driftloop is tested with 2.17"
+    from driftloop.cli.cluster.connection import TESTED
+
+    tested = "" if server.tested else f"; driftloop is tested with {TESTED}"
     users = f"several users, namespace {connection.namespace}" if server.multi_user else "single user"
     return ok("Kubeflow", f"Pipelines {version} at {connection.endpoint}, {users}{tested}")
 

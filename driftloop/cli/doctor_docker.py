@@ -9,10 +9,10 @@ from driftloop.images import TRAIN_IMAGE, WATCH_IMAGE
 
 def check_docker() -> list[Check]:
     """What `--on docker` needs."""
-    from driftloop.cli.docker_backend import BUILD, MINIO_IMAGE, _connect
+    from driftloop.cli.docker_backend import BUILD, MINIO_IMAGE, connect
 
     try:
-        client = _connect()
+        client = connect()
     except InputError as error:
         return [refused("Docker", error)]
     checks = [ok("Docker", f"engine {client.version()['Version']} answers"), _gpu(client)]

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from driftloop.bundle import DESCRIPTION, ModelDescription
+from driftloop.cli.existing_store import DEFAULT_STORE
 from driftloop.errors import InputError, NoChampion
 from driftloop.registry import current
 from driftloop.store import open_store
@@ -26,7 +27,7 @@ def _labels() -> None:
 @labels.command("import")
 def import_labels(
     file: Annotated[Path, typer.Argument(help="CSV with the columns request_id and label, and origin where known.")],
-    store: Annotated[str, typer.Option(help="The model's home: a folder or s3://bucket/prefix.")] = "runs/latest/store",
+    store: Annotated[str, typer.Option(help="The model's home: a folder or s3://bucket/prefix.")] = DEFAULT_STORE,
 ) -> None:
     """Import labels, such as a filled-in label_requests.csv.
 

@@ -10,6 +10,7 @@ from typing import Any
 
 from kfp import local
 
+from driftloop.cli.titles import dags_of
 from pipelines import PIPELINES
 
 
@@ -21,8 +22,7 @@ def main(name: str, parameters: Path, artifacts: Path) -> None:
 
 def tried_once(pipeline: Any) -> Any:
     """The pipeline without the repetitions of failed steps: a cluster's nodes come and go, here a person waits for the reason."""
-    spec = pipeline.pipeline_spec
-    for dag in [spec.root.dag, *(component.dag for component in spec.components.values() if component.HasField("dag"))]:
+    for dag in dags_of(pipeline):
         for task in dag.tasks.values():
             task.ClearField("retry_policy")
     return pipeline

@@ -2,7 +2,6 @@
 
 import json
 import tempfile
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -11,10 +10,11 @@ from rich.markup import escape
 from rich.table import Table
 
 from driftloop import registry
+from driftloop.cli.existing_store import DEFAULT_STORE, open_existing
 from driftloop.cli.models_diff import differences
-from driftloop.errors import InputError, IntegrityError, NoChampion, NotFound
+from driftloop.errors import IntegrityError, NoChampion, NotFound
 from driftloop.registry import Champion
-from driftloop.store import Store, open_store
+from driftloop.store import Store
 
 models = typer.Typer(name="models", help="List, compare, verify, promote and roll back the versions in a store.", no_args_is_help=True)
 
@@ -23,13 +23,12 @@ JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON instead of 
 ReasonOption = Annotated[str, typer.Option("--reason", help="Why, in one line; kept in the history.")]
 Version = Annotated[str, typer.Argument(help="The version's number.")]
 VersionOrChampion = Annotated[str, typer.Argument(help="The version's number; the champion where it is left out.", show_default=False)]
-DEFAULT_STORE = "runs/latest/store"
 
 
 @models.command(name="list")
 def list_versions(store: StoreOption = DEFAULT_STORE, as_json: JsonOption = False) -> None:
     """The versions, oldest first, and which of them serves."""
-    home = _open(store)
+    home = open_existing(store)
     champion = registry.current(home)
     versions = registry.versions(home)
     if as_json:
@@ -47,7 +46,7 @@ def list_versions(store: StoreOption = DEFAULT_STORE, as_json: JsonOption = Fals
 @models.command()
 def show(version: VersionOrChampion = "", store: StoreOption = DEFAULT_STORE, as_json: JsonOption = False) -> None:
     """One version in full: lineage, accuracy, files, and every move of the pointer to it or away from it."""
-    home = _open(store)
+    home = open_existing(store)
     champion = registry.current(home)
     info = registry.version_info(home, version or _champion(home, champion))
     moves = [move for move in (champion.history if champion else []) if info.version in (move.version, move.before)]
@@ -69,7 +68,7 @@ def show(version: VersionOrChampion = "", store: StoreOption = DEFAULT_STORE, as
 @models.command()
 def diff(one: Version, other: Version, store: StoreOption = DEFAULT_STORE, as_json: JsonOption = False) -> None:
     """What differs between two versions: description, training, metrics, files."""
-    home = _open(store)
+    home = open_existing(store)
     changed = differences(home, one, other)
     if as_json:
         _print_json({"versions": [one, other], "differences": {name: list(pair) for name, pair in changed.items()}})
@@ -83,7 +82,7 @@ def diff(one: Version, other: Version, store: StoreOption = DEFAULT_STORE, as_js
 @models.command()
 def verify(version: VersionOrChampion = "", store: StoreOption = DEFAULT_STORE, as_json: JsonOption = False) -> None:
     """Read every file of a version and check it against SHA256SUMS."""
-    home = _open(store)
+    home = open_existing(store)
     version = version or _champion(home, registry.current(home))
     info = registry.version_info(home, version)
     with tempfile.TemporaryDirectory() as directory:
@@ -102,7 +101,7 @@ def promote(
     version: Version, reason: ReasonOption = "promoted by hand", store: StoreOption = DEFAULT_STORE, as_json: JsonOption = False
 ) -> None:
     """Let a version serve, by a person's decision: no gate is asked."""
-    home = _open(store)
+    home = open_existing(store)
     champion = registry.current(home)
     now = registry.promote(home, version, expected=champion.version if champion else None, reason=reason, by_person=True)
     _say_who_serves(now, as_json)
@@ -111,16 +110,8 @@ def promote(
 @models.command()
 def rollback(reason: ReasonOption, store: StoreOption = DEFAULT_STORE, as_json: JsonOption = False) -> None:
     """Let the version before the champion serve again."""
-    home = _open(store)
+    home = open_existing(store)
     _say_who_serves(registry.rollback(home, reason=reason), as_json)
-
-
-def _open(uri: str) -> Store:
-    if "://" not in uri and not Path(uri).expanduser().exists():
-        raise InputError(f"{uri}: no store there; name one with --store, or make one with `driftloop run full-loop`")
-    home = open_store(uri)
-    home.check()
-    return home
 
 
 def _champion(home: Store, champion: Champion | None) -> str:

@@ -11,8 +11,8 @@ from rich.markup import escape
 from rich.table import Table
 
 from driftloop.cli.duration import parse_duration
-from driftloop.errors import InputError
-from driftloop.store import Store, open_store
+from driftloop.cli.existing_store import DEFAULT_STORE, open_existing
+from driftloop.store import Store
 
 if TYPE_CHECKING:
     from driftloop.cli.prune_lines import Line
@@ -22,7 +22,7 @@ LEAST_AGE = timedelta(days=1)
 
 
 def prune(
-    store: Annotated[str, typer.Option(help="The model's home: a folder or s3://bucket/prefix.")] = "runs/latest/store",
+    store: Annotated[str, typer.Option(help="The model's home: a folder or s3://bucket/prefix.")] = DEFAULT_STORE,
     apply: Annotated[bool, typer.Option("--apply", help="Delete. Without it nothing is deleted, only shown.")] = False,
     older_than: Annotated[str, typer.Option(help="Spare everything younger; at least 1d, so that no run in progress is touched.")] = "7d",
     keep_versions: Annotated[
@@ -45,10 +45,7 @@ def prune(
     from driftloop.cli.prune_lines import Pruning  # loads pandas, for which other commands need not wait
 
     cutoff = datetime.now(UTC) - parse_duration(older_than, option="--older-than", least=LEAST_AGE)
-    if "://" not in store and not Path(store).expanduser().exists():
-        raise InputError(f"{store}: no store there; name one with --store")
-    home = open_store(store)
-    home.check()
+    home = open_existing(store)
     pruning = Pruning(home, cutoff, keep_versions, pipeline_root, runs)
     lines = list(pruning.carried_out() if apply else pruning.shown())
     note = None if pruning.datasets_known else "datasets stay: name Kubeflow's --pipeline-root (or `none`), whose cache may still name them"

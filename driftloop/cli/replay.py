@@ -8,6 +8,7 @@ import typer
 
 from driftloop import registry
 from driftloop.bundle import DESCRIPTION, ModelDescription
+from driftloop.cli.existing_store import DEFAULT_STORE
 from driftloop.errors import NoChampion
 from driftloop.settings import TrafficSettings
 from driftloop.store import Store, open_store
@@ -20,7 +21,7 @@ def replay(
     drift: Annotated[str, typer.Option(help="Drift of the traffic: none, or such as blur+noise:0.6.")] = "none",
     count: Annotated[int, typer.Option(min=1, max=1_000_000, help="Requests; fewer where the stream has fewer new images.")] = 600,
     labels: Annotated[int, typer.Option(min=0, max=1_000_000, help="Labels that arrive for uniformly drawn requests.")] = 0,
-    store: Annotated[str, typer.Option(help="The model's home: a folder or s3://bucket/prefix.")] = "runs/latest/store",
+    store: Annotated[str, typer.Option(help="The model's home: a folder or s3://bucket/prefix.")] = DEFAULT_STORE,
     seed: Annotated[int, typer.Option(help="Seed of all draws.")] = 1,
 ) -> None:
     """Send new images through the champion, and log them as production does."""

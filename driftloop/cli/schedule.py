@@ -2,7 +2,6 @@
 
 import json
 from datetime import UTC, datetime
-from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -12,20 +11,13 @@ from rich.markup import escape
 from rich.table import Table
 
 from driftloop.cli.parameters import collect, defaults
+from driftloop.cli.run import Pipeline
 from driftloop.errors import InputError
 from pipelines import PIPELINES
 
 schedule = typer.Typer(
     name="schedule", help="Let a cluster repeat a pipeline: the drift watch every few hours, never two at a time.", no_args_is_help=True
 )
-
-
-class Scheduled(StrEnum):
-    """What can be scheduled."""
-
-    drift_watch = "drift-watch"
-    training = "training"
-    full_loop = "full-loop"
 
 
 Name = Annotated[str, typer.Argument(help="The schedule's name.")]
@@ -44,7 +36,7 @@ def create(
     name: Name,
     every: EveryOption = None,
     cron: CronOption = None,
-    pipeline: Annotated[Scheduled, typer.Option(help="What to repeat.")] = Scheduled.drift_watch,
+    pipeline: Annotated[Pipeline, typer.Option(help="What to repeat.")] = Pipeline.drift_watch,
     store: StoreOption = None,
     gpus: GpusOption = None,
     assignments: SetOption = None,
@@ -53,7 +45,7 @@ def create(
 ) -> None:
     """Repeat a pipeline, in the version of now: a later driftloop changes the schedule by `update` only."""
     from driftloop.cli.cluster import schedules
-    from driftloop.cli.cluster.backend import DEFAULT_EXPERIMENT, find_experiment
+    from driftloop.cli.cluster.runs import DEFAULT_EXPERIMENT, find_experiment
     from driftloop.cli.cluster.trigger import Trigger
 
     trigger = Trigger.parse(every, cron)
@@ -171,7 +163,7 @@ def _checked(pipeline: str, asked: dict[str, Any]) -> tuple[Any, dict[str, Any]]
 
     arguments = backend.located(defaults(PIPELINES[pipeline]), asked)
     cluster = backend.ClusterBackend(pipeline, PIPELINES[pipeline], lambda line: _print(f"[dim]{escape(line)}[/]", markup=True))
-    cluster.check(arguments, watches=pipeline == Scheduled.drift_watch)
+    cluster.check(arguments, watches=pipeline == Pipeline.drift_watch)
     return cluster, arguments
 
 

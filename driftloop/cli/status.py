@@ -3,7 +3,6 @@
 import json
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -13,11 +12,11 @@ from rich.table import Table
 
 from driftloop import registry
 from driftloop.cli.duration import parse_duration, say_duration
-from driftloop.errors import InputError
+from driftloop.cli.existing_store import DEFAULT_STORE, open_existing
 from driftloop.housekeeping.usage import Usage, usage
 from driftloop.housekeeping.watch_age import RECENT_RECORDS, WatchAge, watch_age
 from driftloop.registry import Champion
-from driftloop.store import Store, open_store
+from driftloop.store import Store
 from driftloop.watch_record import WatchRecord, read_records
 
 #: The exit status that says "late", for a cron job or a probe: 2 is a mistake in the call or a store that cannot be read.
@@ -38,7 +37,7 @@ class Status:
 
 
 def status(
-    store: Annotated[str, typer.Option(help="The model's home: a folder or s3://bucket/prefix.")] = "runs/latest/store",
+    store: Annotated[str, typer.Option(help="The model's home: a folder or s3://bucket/prefix.")] = DEFAULT_STORE,
     every: Annotated[
         str | None, typer.Option(help="How often a watch should come: 90m, 6h, 1d. Default: the median of the last watches.")
     ] = None,
@@ -50,11 +49,7 @@ def status(
     Exit status 0: fine, or not known; 1: the last watch is older than twice its interval; 2: the store cannot be read.
     """
     interval = None if every is None else parse_duration(every, option="--every", least=timedelta(minutes=1))
-    if "://" not in store and not Path(store).expanduser().exists():
-        raise InputError(f"{store}: no store there; name one with --store, or make one with `driftloop run full-loop`")
-    home = open_store(store)
-    home.check()
-    found = read_status(home, datetime.now(UTC), every=interval, with_usage=size)
+    found = read_status(open_existing(store), datetime.now(UTC), every=interval, with_usage=size)
     if as_json:
         typer.echo(json.dumps(as_dict(found), indent=1))
     else:

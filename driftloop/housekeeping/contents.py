@@ -8,7 +8,8 @@ from datetime import datetime
 
 from driftloop.bundle import SUMS
 from driftloop.dataset.description import NAME as DATASET
-from driftloop.housekeeping.references import DATASETS, VERSIONS
+from driftloop.dataset.shards import PREFIX as DATASETS
+from driftloop.registry.versions import PREFIX as VERSIONS
 from driftloop.store import ObjectInfo, Store
 
 #: Only what is named as driftloop names it can go; versions/refused/, say, is no version.

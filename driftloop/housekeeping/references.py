@@ -4,7 +4,7 @@ Everything here errs on the side of keeping: what cannot be read is an error, no
 """
 
 from collections.abc import Iterable
-from datetime import datetime
+from datetime import UTC, datetime
 
 from pydantic import ValidationError
 
@@ -12,21 +12,17 @@ from driftloop import bundle
 from driftloop.bundle import ModelDescription
 from driftloop.dataset.description import NAME as DATASET
 from driftloop.dataset.description import Description
+from driftloop.dataset.shards import PREFIX as DATASETS
 from driftloop.errors import IntegrityError
-from driftloop.registry import Champion
-from driftloop.registry.champion import standing
+from driftloop.registry import Champion, standing
+from driftloop.registry.versions import PREFIX as VERSIONS
 from driftloop.store import Store
 from driftloop.watch_record import WatchRecord
-
-VERSIONS, DATASETS = "versions/", "datasets/"
 
 
 def named_versions(champion: Champion, records: Iterable[WatchRecord]) -> set[str]:
     """Every version that the pointer's history or a watch record names."""
-    names = {name for change in champion.history for name in (change.version, change.before)}
-    for record in records:
-        names |= {record.champion_version, record.promoted_version}
-    return {name for name in names if name}
+    return recently_named(champion, records, datetime.min.replace(tzinfo=UTC))
 
 
 def recently_named(champion: Champion, records: Iterable[WatchRecord], cutoff: datetime) -> set[str]:

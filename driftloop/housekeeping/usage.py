@@ -3,7 +3,6 @@
 from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import datetime
 
 from driftloop.store import ObjectInfo
 from driftloop.watch_record import HEARTBEAT, PREFIX
@@ -31,12 +30,8 @@ def usage(listing: Iterable[ObjectInfo]) -> Usage:
     growth = None
     if len(records) > 1:
         before, last = (record.modified for record in sorted(records, key=lambda entry: entry.key)[-2:])
-        growth = _by_area(entry for entry in entries if _between(before, entry.modified, last))
+        growth = _by_area(entry for entry in entries if before < entry.modified <= last)
     return Usage(_by_area(entries), len(entries), growth)
-
-
-def _between(before: datetime, time: datetime, last: datetime) -> bool:
-    return before < time <= last
 
 
 def _by_area(entries: Iterable[ObjectInfo]) -> dict[str, int]:

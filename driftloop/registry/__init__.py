@@ -1,6 +1,6 @@
 """The registry: immutable numbered versions in the store, and the pointer to the one that serves."""
 
-from driftloop.registry.champion import Champion, Change, current, promote, rollback
+from driftloop.registry.champion import Champion, Change, current, promote, rollback, standing
 from driftloop.registry.versions import VersionInfo, description, download, register, version_info, versions
 
 __all__ = [
@@ -13,6 +13,7 @@ __all__ = [
     "promote",
     "register",
     "rollback",
+    "standing",
     "version_info",
     "versions",
 ]

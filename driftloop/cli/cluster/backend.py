@@ -14,8 +14,9 @@ from driftloop.cli.cluster.connection import API, TESTED, ClusterConnection, Clu
 from driftloop.cli.cluster.display import ClusterDisplay, Progress
 from driftloop.cli.cluster.images import prepare
 from driftloop.cli.cluster.log import StepLog
+from driftloop.cli.cluster.runs import DEFAULT_EXPERIMENT, find_experiment, start_run
 from driftloop.cli.cluster.steps import steps_of
-from driftloop.cli.cluster.uploads import PipelineVersion, check_name, equals, upload_version
+from driftloop.cli.cluster.uploads import PipelineVersion, check_name, upload_version
 from driftloop.cli.cluster.workflow import Node, progress_of, read_workflow, waiting_for_pods
 from driftloop.cli.local_backend import Failure
 from driftloop.cli.run_folder import RunFolder
@@ -26,7 +27,6 @@ from driftloop.sources.built_in import check_built_in, is_built_in
 from driftloop.store import open_store
 
 DEFAULT_STORE = "s3://driftloop/default"
-DEFAULT_EXPERIMENT = "driftloop"
 POLL_S, LOOK_S = 2.0, 10.0
 #: KFP may be out of reach for this long - it restarts, or a port-forward does - before one gives up waiting for a run.
 PATIENCE_S = 300.0
@@ -126,13 +126,8 @@ class ClusterBackend:
     def start(self, name: str, arguments: Mapping[str, Any]) -> None:
         """Upload what is new and start a run."""
         version = self.publish()
-        body = {
-            "display_name": name,
-            "experiment_id": find_experiment(self.connection, self._experiment),
-            "pipeline_version_reference": version.reference,
-            "runtime_config": {"parameters": dict(arguments)},
-        }
-        self._run_id = self.connection.call("POST", f"{API}/runs", body=body)["run_id"]
+        experiment_id = find_experiment(self.connection, self._experiment)
+        self._run_id = start_run(self.connection, name, experiment_id, version.reference, arguments)
 
     @property
     def address(self) -> str:
@@ -234,15 +229,3 @@ class ClusterBackend:
         if missed:
             more = f" (and {len(missed) - 1} more)" if len(missed) > 1 else ""
             self._tell(f"not fetched: {missed[0]}{more}; see {self.address}")
-
-
-def find_experiment(connection: ClusterConnection, name: str) -> str:
-    """The id of the experiment of that name, which is made if it is not there."""
-    query = {"filter": equals("display_name", name), "page_size": 10} | connection.scope
-    found = connection.call("GET", f"{API}/experiments", query).get("experiments", [])
-    usable = [one for one in found if one.get("storage_state") != "ARCHIVED"]
-    if usable:
-        return usable[0]["experiment_id"]
-    if found:
-        raise InputError(f"the experiment {name} is archived; restore it in the UI, or name another with --experiment")
-    return connection.call("POST", f"{API}/experiments", body={"display_name": name} | connection.scope)["experiment_id"]

@@ -7,6 +7,7 @@ file in the home folder override the namespace.
 import json
 import os
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -134,6 +135,16 @@ class ClusterConnection:
         """
         content = None if body is None else json.dumps(body).encode()
         return self._decoded(self._send(method, path, query, content, {"Content-Type": "application/json"} if content else {}))
+
+    def listed(self, path: str, key: str, query: dict[str, Any]) -> Iterator[dict[str, Any]]:
+        """The entries of a list, under `key` in each of its pages, which are asked for as they are needed; raises as `call`."""
+        token = ""
+        while True:
+            page = self.call("GET", path, query | ({"page_token": token} if token else {}))
+            yield from page.get(key, [])
+            token = page.get("next_page_token", "")
+            if not token:
+                return
 
     def upload(self, path: str, query: dict[str, Any], name: str, text: str) -> dict[str, Any]:
         """Send a file as a form does, and read JSON; raises as `call`."""

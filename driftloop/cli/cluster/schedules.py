@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from driftloop.cli.cluster.connection import API, ClusterConnection
+from driftloop.cli.cluster.runs import start_run
 from driftloop.cli.cluster.trigger import Trigger
 from driftloop.cli.cluster.uploads import PipelineVersion
 from driftloop.errors import InputError
@@ -44,14 +45,9 @@ class Schedule:
 
 def schedules(connection: ClusterConnection) -> list[Schedule]:
     """All of the namespace, by name."""
-    query: dict[str, Any] = {"page_size": PAGE} | connection.scope
-    found: list[Schedule] = []
-    while True:
-        page = connection.call("GET", f"{API}/recurringruns", query)
-        found += [Schedule.from_api(one) for one in page.get("recurringRuns", [])]
-        query["page_token"] = page.get("next_page_token", "")
-        if not query["page_token"]:
-            return sorted(found, key=lambda one: (one.name, one.created_at))
+    query = {"page_size": PAGE} | connection.scope
+    found = [Schedule.from_api(one) for one in connection.listed(f"{API}/recurringruns", "recurringRuns", query)]
+    return sorted(found, key=lambda one: (one.name, one.created_at))
 
 
 def named(connection: ClusterConnection, name: str) -> Schedule:
@@ -94,13 +90,7 @@ def create(
 
 def run_now(connection: ClusterConnection, schedule: Schedule, name: str) -> str:
     """Start a run as the schedule would, beside its own; the run's id."""
-    body = {
-        "display_name": name,
-        "experiment_id": schedule.experiment_id,
-        "pipeline_version_reference": schedule.reference,
-        "runtime_config": {"parameters": schedule.parameters},
-    }
-    return connection.call("POST", f"{API}/runs", body=body)["run_id"]
+    return start_run(connection, name, schedule.experiment_id, schedule.reference, schedule.parameters)
 
 
 def enable(connection: ClusterConnection, schedule: Schedule, *, on: bool) -> None:

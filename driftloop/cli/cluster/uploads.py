@@ -1,6 +1,7 @@
 """Pipelines and their versions in KFP: a new version is uploaded only where none of that name is there."""
 
 import json
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -37,9 +38,9 @@ def check_name(connection: ClusterConnection, upload: Upload, asked: str) -> Non
             f"the compiled pipeline is named {upload.name}, not {asked}; run `driftloop compile`, and see its @dsl.pipeline(name=...)"
         )
     there = _find(connection, asked)
-    versions = _versions(connection, there, newest=True) if there else []
-    if versions:
-        spec = versions[0].get("pipeline_spec") or {}
+    newest = next(_versions(connection, there, page_size=1), None) if there else None
+    if newest is not None:
+        spec = newest.get("pipeline_spec") or {}
         inside = (spec.get("pipeline_spec") or spec).get("pipelineInfo", {}).get("name", asked)
         if inside != asked:
             raise InputError(f"{connection.endpoint}: the pipeline {asked} there holds versions of {inside}; rename or delete it in the UI")
@@ -102,12 +103,7 @@ def _create(connection: ClusterConnection, upload: Upload) -> str:
     return connection.call("POST", f"{API}/pipelines", body=pipeline)["pipeline_id"]
 
 
-def _versions(connection: ClusterConnection, pipeline_id: str, *, newest: bool = False) -> list[dict[str, Any]]:
-    query: dict[str, Any] = {"page_size": 1 if newest else PAGE, "sort_by": "created_at desc"}
-    versions: list[dict[str, Any]] = []
-    while True:
-        page = connection.call("GET", f"{API}/pipelines/{pipeline_id}/versions", query)
-        versions += page.get("pipeline_versions", [])
-        query["page_token"] = page.get("next_page_token", "")
-        if newest or not query["page_token"]:
-            return versions
+def _versions(connection: ClusterConnection, pipeline_id: str, page_size: int = PAGE) -> Iterator[dict[str, Any]]:
+    """The versions of a pipeline, the newest first."""
+    query = {"page_size": page_size, "sort_by": "created_at desc"}
+    return connection.listed(f"{API}/pipelines/{pipeline_id}/versions", "pipeline_versions", query)
