@@ -1,7 +1,7 @@
-"""`driftloop replay`: new traffic for a store's champion, from images of its stream that nobody has seen."""
+"""`driftloop replay`: new traffic for a store's champion, from images of its stream that nobody has seen, or from another source."""
 
 import io
-from contextlib import redirect_stdout
+from contextlib import nullcontext, redirect_stdout
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -21,6 +21,9 @@ def replay(
     drift: Annotated[str, typer.Option(help="Drift of the traffic: none, or such as blur+noise:0.6.")] = "none",
     count: Annotated[int, typer.Option(min=1, max=1_000_000, help="Requests; fewer where the stream has fewer new images.")] = 600,
     labels: Annotated[int, typer.Option(min=0, max=1_000_000, help="Labels that arrive for uniformly drawn requests.")] = 0,
+    source: Annotated[
+        str, typer.Option(help="Other labelled images instead, such as a new site's: a folder, zip, s3://..., synthetic:...")
+    ] = "",
     store: Annotated[str, typer.Option(help="The model's home: a folder or s3://bucket/prefix.")] = DEFAULT_STORE,
     seed: Annotated[int, typer.Option(help="Seed of all draws.")] = 1,
 ) -> None:
@@ -29,18 +32,23 @@ def replay(
     from components.traffic_replay.replay import Amounts
     from components.traffic_replay.replay import replay as play
     from components.traffic_replay.stream import open_stream
+    from driftloop.cli.replay_source import opened_source
     from driftloop.scenarios import parse
 
     scenario = parse(drift)
     home = open_store(store)
     description = champion_dataset(home)
     amounts = Amounts(clean=0 if scenario.drifts else count, drifted=count if scenario.drifts else 0, labels=labels)
-    stream = open_stream(description)
-    with redirect_stdout(io.StringIO()):  # the step's progress lines are for a pipeline's log
-        played = play(
-            home, stream, description, version="", scenario=scenario, amounts=amounts, seed=seed, settings=TrafficSettings.complete()
-        )
-    typer.echo(played.figures())
+    settings = TrafficSettings.complete()
+    with (
+        redirect_stdout(io.StringIO()),  # the steps' progress lines are for a pipeline's log
+        opened_source(source, description, seed=seed) if source else nullcontext((open_stream(description), description)) as (
+            stream,
+            played,
+        ),
+    ):
+        result = play(home, stream, played, version="", scenario=scenario, amounts=amounts, seed=seed, settings=settings)
+    typer.echo(result.figures())
 
 
 def champion_dataset(store: Store) -> "Description":

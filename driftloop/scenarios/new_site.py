@@ -1,7 +1,8 @@
 """A new site: other equipment, another field of view, another display curve.
 
 A site's pictures differ in several ways at once and alike for all of its patients, so every image gets the same transformation.
-It needs nothing but the image, and so works on every source.
+It needs nothing but the image, and so works on every source. (The synthetic sources can draw the same anatomy under another scanner as
+well: `driftloop replay --source "synthetic:xray?site=other&seed=7"`.)
 """
 
 import numpy as np

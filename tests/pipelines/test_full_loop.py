@@ -4,7 +4,10 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from PIL import Image
+from sklearn.datasets import load_digits
 
 from tests.pipelines.command import Command
 
@@ -104,3 +107,17 @@ def test_new_images_of_the_accepted_drift_are_stable(loop: Command, summary: dic
     assert after["champion"] == {"before": "2", "after": "2"}
     assert json.loads(Path(store, "watch", "00000002.json").read_text())["rows"] > 0
     assert json.loads(loop("models", "list", "--store", store, "--json").stdout)
+
+
+def test_images_of_a_new_site_can_be_sent_as_traffic(loop: Command, summary: dict[str, Any], tmp_path: Path) -> None:
+    store = str(loop.folder / "runs" / summary["run_id"] / "store")
+    digits = load_digits()
+    for number in range(260):
+        folder = tmp_path / "site" / str(digits.target[number])
+        folder.mkdir(parents=True, exist_ok=True)
+        # White on black at the first site, black on white at this one.
+        Image.fromarray(np.uint8(255 - 15.9375 * digits.images[number])).save(folder / f"{number}.png")
+    sent = loop("replay", "--source", str(tmp_path / "site"), "--labels", "50", "--count", "250", "--store", store)
+    assert sent.stdout.startswith("250 clean requests, 50 labels, version 2")
+    loop("run", "drift-watch", "--store", store, "--set", "gpus=0")
+    assert loop.summary()["drift"]["p_values"]["statistics"] < 1e-6
