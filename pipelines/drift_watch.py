@@ -10,7 +10,7 @@ from pipelines.stages import watch_stage
     name="drift-watch",
     description=describe(
         "Watch the champion's traffic; on confirmed and harmful drift retrain, and promote what passes the gate.",
-        *("until", "drift_alpha", "gate_margin", "seed", "store", "gpus"),
+        *("until", "drift_alpha", "gate_margin", "seed", "store", "gpus", "train_nodes"),
         *("monitor_config", "drift_config", "retrain_config", "deploy_config", "gate_config"),
     ),
 )
@@ -21,6 +21,7 @@ def drift_watch(
     seed: int = 1,
     store: str = "s3://driftloop/demo",
     gpus: str = "1",
+    train_nodes: dict = {},
     monitor_config: dict = {},
     drift_config: dict = {},
     retrain_config: dict = {},
@@ -28,7 +29,7 @@ def drift_watch(
     gate_config: dict = {},
 ) -> None:
     watch_stage(
-        *(until, drift_alpha, gate_margin, seed, store, gpus),
+        *(until, drift_alpha, gate_margin, seed, store, gpus, train_nodes),
         monitor=monitor_config,
         drift=drift_config,
         retrain=retrain_config,

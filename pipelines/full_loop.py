@@ -12,7 +12,8 @@ from pipelines.stages import training_stage, watch_stage
     name="full-loop",
     description=describe(
         "The whole loop in one run: train a champion, replay traffic that drifts, watch, retrain, judge and promote.",
-        *("data_source", "data_image_size", "train_epochs", "traffic_drift", "drift_alpha", "gate_margin", "seed", "store", "gpus"),
+        *("data_source", "data_image_size", "train_epochs", "traffic_drift", "drift_alpha", "gate_margin"),
+        *("seed", "store", "gpus", "train_nodes"),
         *(
             "data_config",
             "train_config",
@@ -35,6 +36,7 @@ def full_loop(
     seed: int = 1,
     store: str = "s3://driftloop/demo",
     gpus: str = "1",
+    train_nodes: dict = {},
     data_config: dict = {},
     train_config: dict = {},
     deploy_config: dict = {},
@@ -45,7 +47,7 @@ def full_loop(
     gate_config: dict = {},
 ) -> None:
     trained = training_stage(
-        *(data_source, data_image_size, train_epochs, gate_margin, seed, store, gpus),
+        *(data_source, data_image_size, train_epochs, gate_margin, seed, store, gpus, train_nodes),
         data=data_config,
         train=train_config,
         deploy=deploy_config,
@@ -58,7 +60,7 @@ def full_loop(
         "traffic",
     )
     watch_stage(
-        *(replayed.output, drift_alpha, gate_margin, seed, store, gpus),
+        *(replayed.output, drift_alpha, gate_margin, seed, store, gpus, train_nodes),
         monitor=monitor_config,
         drift=drift_config,
         retrain=retrain_config,

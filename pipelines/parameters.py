@@ -5,6 +5,7 @@ from here. Everything else is reached through the `<group>_config` dictionaries 
 """
 
 import difflib
+import re
 from dataclasses import dataclass
 from typing import Any
 
@@ -34,7 +35,11 @@ PARAMETERS: dict[str, Parameter] = {
     "seed": Parameter("seed of everything random", 0, 2**31 - 1),
     "store": Parameter("the model's home: s3://bucket/prefix or a folder"),
     "gpus": Parameter("GPUs for the training steps; 0 trains on the CPU", 0, 8),
+    "train_nodes": Parameter('labels of the nodes that training steps run on, as JSON, such as {"nvidia.com/gpu.product": "NVIDIA-L4"}'),
 }
+#: What Kubernetes takes as a label.
+LABEL_KEY = re.compile(r"(?:[a-z0-9](?:[a-z0-9.-]{0,251}[a-z0-9])?/)?[A-Za-z0-9](?:[A-Za-z0-9._-]{0,61}[A-Za-z0-9])?")
+LABEL_VALUE = re.compile(r"(?:[A-Za-z0-9](?:[A-Za-z0-9._-]{0,61}[A-Za-z0-9])?)?")
 
 GROUP_TEXTS = {
     "data": "reading, splitting and packing images",
@@ -66,6 +71,8 @@ def check(name: str, value: Any, known: dict[str, Any]) -> Any:
         near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
         raise SettingError(f"{name}: no such parameter ({f'did you mean {near[0]}?' if near else 'known: ' + ', '.join(known)})")
     default = known[name]
+    if name == "train_nodes":
+        return _labels(name, value)
     if isinstance(default, dict):
         if not isinstance(value, dict):
             raise SettingError(f"{name}: {value!r} is not a group of settings; give {name}.<setting>=<value>")
@@ -77,6 +84,17 @@ def check(name: str, value: Any, known: dict[str, Any]) -> Any:
     if number is not None and not (parameter.low <= number <= (parameter.high or number)):  # type: ignore[operator]
         raise SettingError(f"{name}: {value} is outside {parameter.low}..{parameter.high} ({parameter.description})")
     return converted
+
+
+def _labels(name: str, value: Any) -> dict[str, str]:
+    """Labels of Kubernetes; what YAML read as a number or a truth value is the text that it was."""
+    if not isinstance(value, dict):
+        raise SettingError(f"{name}: {value!r} are no labels; give {name}.<label>=<value>")
+    texts = {key: str(text).lower() if isinstance(text, bool) else str(text) for key, text in value.items()}
+    for key, text in texts.items():
+        if not LABEL_KEY.fullmatch(key) or not LABEL_VALUE.fullmatch(text):
+            raise SettingError(f"{name}: {key}={text} is no label of a node; see kubectl get nodes --show-labels")
+    return texts
 
 
 def _convert(name: str, value: Any, kind: type, parameter: Parameter) -> Any:

@@ -52,13 +52,14 @@ NEEDS: dict[str, Needs] = {
 }
 
 
-def place(task: dsl.PipelineTask, display_name: str, gpus: object = None) -> dsl.PipelineTask:
+def place(task: dsl.PipelineTask, display_name: str, gpus: object = None, nodes: object = None) -> dsl.PipelineTask:
     """Give a task its name in the UI and what its component needs.
 
     Args:
         task: of one of the components in NEEDS.
         display_name: at most about 18 characters fit the UI's boxes.
         gpus: the pipeline's `gpus` parameter, for steps that can use a GPU; "0" asks for none.
+        nodes: the pipeline's `train_nodes` parameter, for the same steps: labels that their node must have.
     """
     needs = NEEDS[task.component_spec.name]
     task.set_display_name(display_name).set_caching_options(needs.cached)
@@ -76,6 +77,7 @@ def place(task: dsl.PipelineTask, display_name: str, gpus: object = None) -> dsl
     )
     if needs.gpu:
         task.set_accelerator_type(GPU).set_accelerator_limit(gpus)
+        kubernetes.add_node_selector_json(task, nodes)
         kubernetes.add_toleration(task, key=GPU, operator="Exists", effect="NoSchedule")
         kubernetes.empty_dir_mount(task, volume_name="shared-memory", mount_path="/dev/shm", medium="Memory", size_limit="1Gi")  # noqa: S108
     return task

@@ -26,7 +26,7 @@ class Trained(NamedTuple):
     version: object
 
 
-def training_stage(source, image_size, epochs, margin, seed, store, gpus, data, train, deploy, gate) -> Trained:  # type: ignore[no-untyped-def]
+def training_stage(source, image_size, epochs, margin, seed, store, gpus, nodes, data, train, deploy, gate) -> Trained:  # type: ignore[no-untyped-def]
     """Themes 1 to 4, the gate, and the first champion."""
     resolved = place(source_resolution(source=source), "source")
     analysed = place(
@@ -34,11 +34,12 @@ def training_stage(source, image_size, epochs, margin, seed, store, gpus, data, 
         "1 data analysis",
     )
     dataset = analysed.outputs["dataset"]
-    baseline = place(baseline_training(dataset=dataset, epochs=epochs, gpus=gpus, seed=seed, config=train), "2 baseline", gpus)
+    baseline = place(baseline_training(dataset=dataset, epochs=epochs, gpus=gpus, seed=seed, config=train), "2 baseline", gpus, nodes)
     optimized = place(
         model_optimization(dataset=dataset, baseline=baseline.outputs["model"], epochs=epochs, gpus=gpus, seed=seed, config=train),
         "3 optimization",
         gpus,
+        nodes,
     )
     deployed = place(onnx_deployment(dataset=dataset, model=optimized.outputs["model"], config=deploy), "4 ONNX")
     candidate = deployed.outputs["candidate"]
@@ -49,7 +50,7 @@ def training_stage(source, image_size, epochs, margin, seed, store, gpus, data, 
     return Trained(dataset, promoted.output)
 
 
-def watch_stage(until, alpha, margin, seed, store, gpus, monitor, drift, retrain, deploy, gate) -> None:  # type: ignore[no-untyped-def]
+def watch_stage(until, alpha, margin, seed, store, gpus, nodes, monitor, drift, retrain, deploy, gate) -> None:  # type: ignore[no-untyped-def]
     """Themes 5 to 8: every leaf ends with the report, which commits the watch record."""
     watched = place(production_monitoring(store=store, until=until, config=monitor), "5 monitoring")
     window, champion = watched.outputs["window"], watched.outputs["champion"]
@@ -62,6 +63,7 @@ def watch_stage(until, alpha, margin, seed, store, gpus, monitor, drift, retrain
             automated_retraining(window=window, champion=champion, drift=evidence, gpus=gpus, seed=seed, store=store, config=retrain),
             "7 retraining",
             gpus,
+            nodes,
         )
         dataset = retrained.outputs["dataset"]
         deployed = place(onnx_deployment(dataset=dataset, model=retrained.outputs["model"], config=deploy), "7 ONNX")

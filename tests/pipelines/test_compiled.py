@@ -77,7 +77,7 @@ def test_on_a_persons_machine_nothing_is_repeated(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_only_training_steps_ask_for_a_gpu_and_its_number_is_a_parameter(name: str) -> None:
+def test_only_training_steps_ask_for_a_gpu_and_its_number_and_node_are_parameters(name: str) -> None:
     spec, platform = documents(name)
     for label, executor in spec["deploymentSpec"]["executors"].items():
         accelerator = executor["container"]["resources"].get("accelerator")
@@ -87,6 +87,8 @@ def test_only_training_steps_ask_for_a_gpu_and_its_number_is_a_parameter(name: s
             assert accelerator["resourceType"] == GPU
             assert re.fullmatch(r"\{\{\$\.inputs\.parameters\['.*gpus'\]\}\}", accelerator["resourceCount"])
             assert {"key": GPU, "operator": "Exists", "effect": "NoSchedule"} in platform[label]["tolerations"]
+        chosen = platform[label].get("nodeSelector", {}).get("nodeSelectorJson", {}).get("componentInputParameter", "")
+        assert chosen.endswith("train_nodes") == trains, label
 
 
 @pytest.mark.parametrize("name", NAMES)

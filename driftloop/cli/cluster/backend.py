@@ -94,7 +94,7 @@ class ClusterBackend:
         Raises:
             InputError: something is missing; a line each, with its cure.
         """
-        findings = preflight.check(self.connection.namespace, self.upload.images, int(arguments["gpus"]))
+        findings = preflight.check(self.connection.namespace, self.upload.images, int(arguments["gpus"]), arguments["train_nodes"])
         self._check_store_from_here(arguments["store"], watches, findings)
         for line in findings.not_checked:
             self._tell(f"not checked: {line}")

@@ -8,7 +8,7 @@ import os
 import re
 import urllib.error
 import urllib.request
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -34,12 +34,13 @@ class Findings:
     not_checked: list[str] = field(default_factory=list)
 
 
-def check(namespace: str, images: Iterable[str], gpus: int) -> Findings:
+def check(namespace: str, images: Iterable[str], gpus: int, train_nodes: Mapping[str, str] | None = None) -> Findings:
     """Look for everything that a run in `namespace` needs.
 
     Args:
         images: as the pipeline names them.
         gpus: that a training step asks for.
+        train_nodes: labels that its node must have.
     """
     findings = Findings()
     local = [image for image in images if not registry_of(image)]
@@ -53,8 +54,7 @@ def check(namespace: str, images: Iterable[str], gpus: int) -> Findings:
     nodes = _nodes(core, findings)
     if nodes is not None:
         _check_on_nodes(nodes, local, findings)
-        if gpus:
-            _check_gpus(nodes, gpus, findings)
+        _check_training_nodes(nodes, gpus, train_nodes or {}, findings)
     return findings
 
 
@@ -123,10 +123,16 @@ def _check_on_nodes(nodes: list[Any], images: list[str], findings: Findings) -> 
             )
 
 
-def _check_gpus(nodes: list[Any], gpus: int, findings: Findings) -> None:
-    offered = max((int((node.status.allocatable or {}).get(GPU, 0)) for node in nodes if not node.spec.unschedulable), default=0)
+def _check_training_nodes(nodes: list[Any], gpus: int, labels: Mapping[str, str], findings: Findings) -> None:
+    """A node with these labels that takes pods, and offers as many GPUs at once."""
+    able = [node for node in nodes if not node.spec.unschedulable and labels.items() <= (node.metadata.labels or {}).items()]
+    named = " with " + ", ".join(f"{key}={value}" for key, value in labels.items()) if labels else ""
+    if labels and not able:
+        findings.failures.append(f"train_nodes: no node{named} takes pods; see kubectl get nodes --show-labels")
+        return
+    offered = max((int((node.status.allocatable or {}).get(GPU, 0)) for node in able), default=0)
     if offered < gpus:
-        has = f"the most that a node offers is {offered}" if offered else "no node offers one"
+        has = f"the most that a node{named} offers is {offered}" if offered else f"no node{named} offers one"
         findings.failures.append(
             f"gpus is {gpus}, but {has} ({GPU}); train on the CPU with --gpus 0, or install the device plugin (k8s/gpu)"
         )

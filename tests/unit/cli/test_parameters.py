@@ -36,6 +36,9 @@ def test_every_pipeline_default_passes_its_own_checks() -> None:
         ("data_config=5", r"data_config: 5 is not a group of settings"),
         ("seed", r"--set seed: expected name=value"),
         ("drift_alpha=.nan", r"drift_alpha: nan is outside"),
+        ("train_nodes=a100", r"train_nodes: 'a100' are no labels; give train_nodes\.<label>=<value>"),
+        ("train_nodes.gpu=a b", r"train_nodes: gpu=a b is no label of a node"),
+        ("train_nodes.a/b/c=d", r"train_nodes: a/b/c=d is no label of a node"),
     ],
 )
 def test_a_bad_assignment_gets_one_line_that_says_how_to_mend_it(assignment: str, message: str) -> None:
@@ -46,6 +49,12 @@ def test_a_bad_assignment_gets_one_line_that_says_how_to_mend_it(assignment: str
 
 def test_gpus_stay_text_as_kfp_wants_them() -> None:
     assert collect(LOOP, [], {}, ["gpus=0"]) == {"gpus": "0"}
+
+
+def test_labels_of_nodes_are_texts_whatever_yaml_makes_of_them() -> None:
+    given = ["train_nodes.nvidia.com/gpu.product=NVIDIA-L4", "train_nodes.nvidia.com/gpu.count=2", "train_nodes.spot=true"]
+    labels = {"nvidia.com/gpu.product": "NVIDIA-L4", "nvidia.com/gpu.count": "2", "spot": "true"}
+    assert collect(LOOP, [], {}, given) == {"train_nodes": labels}
 
 
 @pytest.mark.parametrize("content", ["- a\n- b\n", "a: [", "5"])

@@ -78,6 +78,16 @@ def test_a_gpu_on_a_node_that_takes_no_pods_does_not_count(cluster: Answers) -> 
     assert "the most that a node offers is 1" in check("kubeflow", [WATCH], gpus=2).failures[0]
 
 
+def test_a_gpu_counts_on_a_node_with_the_labels_that_training_asks_for(cluster: Answers) -> None:
+    old, new = ({"name": "n", "labels": {"gpu": kind, "zone": "a"}} for kind in ("old", "new"))
+    cluster.add("/api/v1/nodes", {"items": [node(WATCH, gpus=4) | {"metadata": old}, node(gpus=1) | {"metadata": new}]})
+    assert check("kubeflow", [WATCH], gpus=2, train_nodes={"gpu": "old"}) == Findings()
+    (few,) = check("kubeflow", [WATCH], gpus=2, train_nodes={"gpu": "new", "zone": "a"}).failures
+    assert "the most that a node with gpu=new, zone=a offers is 1" in few
+    (none,) = check("kubeflow", [WATCH], gpus=0, train_nodes={"gpu": "new", "zone": "b"}).failures
+    assert none == "train_nodes: no node with gpu=new, zone=b takes pods; see kubectl get nodes --show-labels"
+
+
 def test_without_a_kubeconfig_nothing_is_checked_and_that_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("KUBECONFIG", raising=False)
     monkeypatch.setenv("HOME", str(tmp_path))
