@@ -87,14 +87,15 @@ def check(name: str, value: Any, known: dict[str, Any]) -> Any:
 
 
 def _labels(name: str, value: Any) -> dict[str, str]:
-    """Labels of Kubernetes; what YAML read as a number or a truth value is the text that it was."""
+    """Labels of Kubernetes."""
     if not isinstance(value, dict):
         raise SettingError(f"{name}: {value!r} are no labels; give {name}.<label>=<value>")
-    texts = {key: str(text).lower() if isinstance(text, bool) else str(text) for key, text in value.items()}
-    for key, text in texts.items():
+    for key, text in value.items():
+        if not isinstance(text, str):
+            raise SettingError(f"{name}: {key} is {text!r}, not a text; put it in quotation marks")
         if not LABEL_KEY.fullmatch(key) or not LABEL_VALUE.fullmatch(text):
             raise SettingError(f"{name}: {key}={text} is no label of a node; see kubectl get nodes --show-labels")
-    return texts
+    return value
 
 
 def _convert(name: str, value: Any, kind: type, parameter: Parameter) -> Any:

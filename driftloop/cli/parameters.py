@@ -56,6 +56,8 @@ def _parse(assignment: str) -> dict[str, Any]:
     except yaml.YAMLError:
         value = text
     group, dot, setting = name.partition(".")
+    if group == "train_nodes":
+        value = text  # a label's value is a text, "yes" too
     return {group: {setting: value}} if dot else {name: value}
 
 

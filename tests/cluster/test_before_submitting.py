@@ -1,7 +1,5 @@
 """What a cluster lacks is said before anything is uploaded."""
 
-import os
-
 import pytest
 
 from driftloop.cli.cluster.connection import API
@@ -22,12 +20,6 @@ def assert_nothing_was_started(cluster: OnCluster, experiment: str) -> None:
     assert cluster.connection.call("GET", f"{API}/experiments", query).get("experiments", []) == []
 
 
-@pytest.fixture
-def kubernetes() -> None:
-    if not os.environ.get("KUBECONFIG"):
-        pytest.skip("the images and secrets of a cluster are looked for where KUBECONFIG is set")
-
-
 def test_a_namespace_without_the_stores_secret(cluster: OnCluster, experiment: str, kubernetes: None) -> None:
     refused = cluster(*TRAINING, "--experiment", experiment, status=2, KFP_NAMESPACE="driftloop-not-there")
     assert "there is no Secret driftloop-store in namespace driftloop-not-there" in refused.stderr
@@ -42,6 +34,12 @@ def test_an_image_that_is_on_no_node(cluster: OnCluster, experiment: str, kubern
         " image nobody/driftloop-train",
         " image nobody/driftloop-watch",
     ]
+    assert_nothing_was_started(cluster, experiment)
+
+
+def test_a_label_that_no_node_has(cluster: OnCluster, experiment: str, kubernetes: None) -> None:
+    refused = cluster(*TRAINING, "--experiment", experiment, "--set", "train_nodes.driftloop/nowhere=yes", status=2)
+    assert refused.stderr.startswith("driftloop: train_nodes: no node with driftloop/nowhere=yes takes pods")
     assert_nothing_was_started(cluster, experiment)
 
 

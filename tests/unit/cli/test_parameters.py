@@ -51,10 +51,14 @@ def test_gpus_stay_text_as_kfp_wants_them() -> None:
     assert collect(LOOP, [], {}, ["gpus=0"]) == {"gpus": "0"}
 
 
-def test_labels_of_nodes_are_texts_whatever_yaml_makes_of_them() -> None:
-    given = ["train_nodes.nvidia.com/gpu.product=NVIDIA-L4", "train_nodes.nvidia.com/gpu.count=2", "train_nodes.spot=true"]
-    labels = {"nvidia.com/gpu.product": "NVIDIA-L4", "nvidia.com/gpu.count": "2", "spot": "true"}
+def test_labels_of_nodes_are_texts_whatever_yaml_makes_of_them(tmp_path: Path) -> None:
+    given = ["train_nodes.nvidia.com/gpu.product=NVIDIA-L4", "train_nodes.nvidia.com/gpu.count=08", "train_nodes.spot=yes"]
+    labels = {"nvidia.com/gpu.product": "NVIDIA-L4", "nvidia.com/gpu.count": "08", "spot": "yes"}
     assert collect(LOOP, [], {}, given) == {"train_nodes": labels}
+    config = tmp_path / "config.yaml"
+    config.write_text("train_nodes: {spot: yes}\n")
+    with pytest.raises(SettingError, match="train_nodes: spot is True, not a text; put it in quotation marks"):
+        collect(LOOP, [config], {}, [])
 
 
 @pytest.mark.parametrize("content", ["- a\n- b\n", "a: [", "5"])
