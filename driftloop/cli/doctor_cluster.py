@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from driftloop.cli.doctor_check import Check, not_checked, ok, refused
+from driftloop.cli.doctor_check import Check, State, not_checked, ok, refused
 from driftloop.errors import InputError
 
 if TYPE_CHECKING:
@@ -24,7 +24,9 @@ def check_cluster(gpus: int) -> list[Check]:
     except InputError as error:
         return [refused("cluster", error)]
     images = [f"{prefix}driftloop-{name}:{tag}" for name, tag in tags.items()]
-    return [_check_pipelines(connection), *_check_kubernetes(connection.namespace, images, gpus)]
+    pipelines = _check_pipelines(connection)
+    reports = [_check_reports(connection)] if pipelines.state is State.ok else []
+    return [pipelines, *reports, *_check_kubernetes(connection.namespace, images, gpus)]
 
 
 def _check_pipelines(connection: "ClusterConnection") -> Check:
@@ -38,6 +40,14 @@ def _check_pipelines(connection: "ClusterConnection") -> Check:
     tested = "" if server.tested else f"; driftloop is tested with {TESTED}"
     users = f"several users, namespace {connection.namespace}" if server.multi_user else "single user"
     return ok("Kubeflow", f"Pipelines {version} at {connection.endpoint}, {users}{tested}")
+
+
+def _check_reports(connection: "ClusterConnection") -> Check:
+    """Whether a run's reports can be brought back: KFP's metadata store says where they are."""
+    from driftloop.cli.cluster.metadata import why_unreachable
+
+    reason = why_unreachable(connection)
+    return refused("reports", reason) if reason else ok("reports", "the metadata store answers, which knows where they are")
 
 
 def _check_kubernetes(namespace: str, images: list[str], gpus: int) -> list[Check]:

@@ -93,4 +93,4 @@ def test_a_profile_s_namespace_gets_all_that_kubeflow_gets(tmp_path: Path) -> No
     assert len(rendered) == len(render("k8s/driftloop"))
     steps = one(rendered, "NetworkPolicy", "driftloop-steps")["spec"]["egress"]
     kubeflow = {"matchLabels": {"kubernetes.io/metadata.name": "kubeflow"}}
-    assert sum(peer.get("namespaceSelector") == kubeflow for rule in steps for peer in rule["to"]) == 2
+    assert sum(peer.get("namespaceSelector") == kubeflow for rule in steps for peer in rule["to"]) == 3

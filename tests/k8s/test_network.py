@@ -32,6 +32,7 @@ def test_steps_call_what_kubeflow_and_driftloop_need_and_nothing_else() -> None:
     assert callees(spec) == {
         ("kube-system", "", 53),
         ("minio", "minio", 9000),
+        ("kubeflow", "seaweedfs", 8333),
         ("kubeflow", "ml-pipeline", 8887),
         ("kubeflow", "ml-pipeline", 8888),
         ("kubeflow", "metadata-grpc-server", 8080),

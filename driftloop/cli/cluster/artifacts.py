@@ -5,6 +5,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from driftloop.cli.cluster.connection import ClusterConnection, ClusterError
+from driftloop.cli.cluster.log import SIGNED_OUT
 from driftloop.cli.cluster.metadata import Execution, executions
 from driftloop.cli.outcome import FACT_DIRECTORIES
 from driftloop.cli.run_folder import DELIVERABLES, RunFolder
@@ -36,7 +37,7 @@ def fetch(connection: ClusterConnection, run_id: str, folder: RunFolder) -> list
             write_json(target / "executor_output.json", {"parameterValues": task.parameters})
         for uri, path in wanted(task, target):
             try:
-                _download(connection, uri, path)
+                download(connection, uri, path)
             except (ClusterError, StoreError) as error:
                 missed.append(f"{task.task}/{path.relative_to(target)}: {error}")
     return missed
@@ -53,7 +54,7 @@ def wanted(task: Execution, target: Path) -> list[tuple[str, Path]]:
     return [(uri, path) for path, uri in found.items()]
 
 
-def _download(connection: ClusterConnection, uri: str, path: Path) -> None:
+def download(connection: ClusterConnection, uri: str, path: Path) -> None:
     """Through KFP's UI, which has its own access to the bucket; where it is not at this address, from the bucket itself with AWS_*."""
     parts = urlsplit(uri)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -67,4 +68,10 @@ def _download(connection: ClusterConnection, uri: str, path: Path) -> None:
         except NotFound:
             raise ClusterError("it is not in the bucket", 404) from None
         except StoreError:
+            if error.status in SIGNED_OUT:
+                # With a token alone KFP's UI shows no artifact: it wants the name that Kubeflow's gateway puts beside it.
+                cure = "let KFP_ENDPOINT name Kubeflow's gateway"
+                raise ClusterError(
+                    f"neither KFP's UI gives it to this token, nor bucket {parts.netloc} to AWS_*; {cure}", error.status
+                ) from None
             raise error from None

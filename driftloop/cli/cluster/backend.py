@@ -14,6 +14,7 @@ from driftloop.cli.cluster.connection import API, TESTED, ClusterConnection, Clu
 from driftloop.cli.cluster.display import ClusterDisplay, Progress
 from driftloop.cli.cluster.images import prepare
 from driftloop.cli.cluster.log import StepLog
+from driftloop.cli.cluster.metadata import why_unreachable
 from driftloop.cli.cluster.runs import DEFAULT_EXPERIMENT, find_experiment, start_run
 from driftloop.cli.cluster.steps import steps_of
 from driftloop.cli.cluster.uploads import PipelineVersion, check_name, upload_version
@@ -98,6 +99,8 @@ class ClusterBackend:
         self._check_store_from_here(arguments["store"], watches, findings)
         for line in findings.not_checked:
             self._tell(f"not checked: {line}")
+        if reason := why_unreachable(self.connection):
+            self._tell(f"reports will not be fetched: {reason}")
         if findings.failures:
             raise InputError("\ndriftloop: ".join(findings.failures))
 
@@ -161,7 +164,7 @@ class ClusterBackend:
             command = f", or with: curl --request POST {self.connection.endpoint}{API}/runs/{self._run_id}:terminate"
             self._tell(f"the run goes on in the cluster; stop it on its page{'' if self.connection.token else command}")
             raise
-        self._fetch(folder)
+        self._fetch(folder, log)
         return failure
 
     def afterwards(self, console: Console, failed: bool) -> None:
@@ -221,7 +224,7 @@ class ClusterBackend:
         message = next((nodes[name].message for name in (failed, f"{failed}-driver") if name in nodes and nodes[name].message), "")
         return Failure(message or "it left neither a log nor a reason; see its page", ours=False)
 
-    def _fetch(self, folder: RunFolder) -> None:
+    def _fetch(self, folder: RunFolder, log: StepLog) -> None:
         try:
             missed = artifacts.fetch(self.connection, self._run_id, folder)
         except ClusterError as error:
@@ -229,3 +232,5 @@ class ClusterBackend:
         if missed:
             more = f" (and {len(missed) - 1} more)" if len(missed) > 1 else ""
             self._tell(f"not fetched: {missed[0]}{more}; see {self.address}")
+        if log.refused:
+            self._tell(f"the steps' logs were not shown: {log.refused}")

@@ -6,9 +6,10 @@ file in the home folder override the namespace.
 
 import json
 import os
+import ssl
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Self
@@ -29,6 +30,8 @@ CONNECT_TIMEOUT_S, READ_TIMEOUT_S = 5.0, 60.0
 TESTED = "2.17"
 PAUSES_S = (0.3, 1.0)
 LONGEST_ANSWER = 300
+#: Between these two a refusal of KFP's says who was refused; what follows is Go.
+BEFORE_WHO, AFTER_WHO = "PermissionDenied: ", " with reason: ("
 
 
 class ClusterError(InputError):
@@ -61,7 +64,8 @@ class ClusterConnection:
     """KFP's address and what is needed to speak to it; contacts nobody until it is used. The token appears in no text.
 
     Args:
-        endpoint: the address of KFP's UI, which hands requests on to the API, or of the API itself.
+        endpoint: the address of KFP's UI, which hands requests on to the API and to the metadata store. The API's own will do, too, but
+            for a run's reports, which only the metadata store can find.
         namespace: where runs happen.
         token: the bearer token of a person or a service account; "" for none.
         ca: file of the authority that signed the endpoint's certificate; "" for the public ones.
@@ -90,6 +94,11 @@ class ClusterConnection:
             raise InputError("KFP_TOKEN holds a character that no token has; set it to the token alone, without quotes or line breaks")
         if given["CA"] and not Path(given["CA"]).is_file():
             raise InputError(f"KFP_CA: {given['CA']} is no file; name the file with the certificate of the endpoint's authority")
+        if given["CA"]:
+            try:
+                ssl.create_default_context(cafile=given["CA"])
+            except (ssl.SSLError, OSError):
+                raise InputError(f"KFP_CA: {given['CA']} holds no certificate (PEM); name the file of the endpoint's authority") from None
         return cls(endpoint, given["NAMESPACE"] or DEFAULT_NAMESPACE, given["TOKEN"], given["CA"])
 
     @cached_property
@@ -155,6 +164,12 @@ class ClusterConnection:
         """The bytes of an answer, to a GET, or to a POST of `body`, of content type `kind`; raises as `call`."""
         return self._send("POST" if body is not None else "GET", path, query, body, {"Content-Type": kind} if kind else {}, reads=True)
 
+    @property
+    def root(self) -> Self:
+        """The same without the endpoint's path."""
+        parts = urlsplit(self.endpoint)
+        return replace(self, endpoint=f"{parts.scheme}://{parts.netloc}")
+
     def address(self, page: str) -> str:
         """The address of a page of the UI."""
         return f"{self.endpoint}/#/{page}"
@@ -206,11 +221,18 @@ class ClusterConnection:
 
     def _refused(self, status: int, data: bytes, path: str) -> str:
         if status in (301, 302, 303, 307, 308, 401) or (status == 403 and not self.token):
-            cure = "KFP_TOKEN is refused, it may have expired" if self.token else "it wants a token: set KFP_TOKEN"
+            cure = (
+                "KFP_TOKEN is refused, it may have expired or be meant for another audience"
+                if self.token
+                else "it wants a token: set KFP_TOKEN"
+            )
             return f"{self.endpoint} lets nobody in without signing in; {cure}"
         said = _said(data)
         if status == 403:
-            return f"{self.endpoint}: this token may not do that in namespace {self.namespace} ({said}); check KFP_NAMESPACE and its rights"
+            who = said.partition(AFTER_WHO)[0].rpartition(BEFORE_WHO)[2]
+            unset = self.namespace == DEFAULT_NAMESPACE and "KFP serves several users: set KFP_NAMESPACE to your profile's namespace"
+            cure = unset or "check KFP_NAMESPACE, and what this token may do there"
+            return f"{self.endpoint}: this token may not do that in namespace {self.namespace} ({who}); {cure}"
         if status == 404 and not said:
             return f"{self.endpoint} has no {path}: not Kubeflow Pipelines 2, or its API is under another path; check KFP_ENDPOINT"
         return f"{self.endpoint} answers {status}: {said or 'nothing more'}"

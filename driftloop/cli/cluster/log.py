@@ -12,8 +12,15 @@ from driftloop.cli.log_events import COLOUR, read_event
 
 #: KFP's API answers 200 before it looks for the log; this is what then comes in its place.
 NO_LOG = b'{"error_message":'
+#: What KFP's UI answers to somebody it does not know by name.
+SIGNED_OUT = (401, 403)
 #: What KFP's launcher and Argo write around a step's own lines.
 AROUND = re.compile(r"^(?:[IWEF]\d{4} [\d:.]+ |time=\S+ level=)")
+#: Why KFP's launcher gave up: what it could not do around a step that was fine.
+LAUNCHER_ERROR = re.compile(r"^F\d{4} [\d:.]+ +\d+ [\w.]+:\d+\] (?:failed to execute component: )?(.*)")
+#: The launcher's and Argo's words for a step that failed by itself, which say nothing.
+STEP_FAILED = re.compile(r"^(?:Error: )?exit status \d+$")
+LONGEST_REASON = 300
 #: A line that the command line, not a step, has printed for an error of ours.
 PRINTED_ERROR = re.compile(r"^driftloop: (.*)")
 
@@ -32,6 +39,8 @@ class StepLog:
         self._ended: dict[str, list[str]] = {}
         #: What to show beside each step: how far it is, and in the end its figures.
         self.texts: dict[str, str] = {}
+        #: Why no log was shown to this token; "" where one was, or none was refused.
+        self.refused = ""
 
     def read(self, nodes: Mapping[str, Node], progress: Mapping[str, Progress]) -> None:
         """Look at the steps that are running, and keep the logs of those that have ended since."""
@@ -50,15 +59,18 @@ class StepLog:
         return ([line for line in lines if not AROUND.match(line)] or lines)[-count:]
 
     def failure(self, step: str) -> Failure | None:
-        """Why a step failed, by its log: a line of driftloop's own counts before any other."""
-        ours = other = ""
+        """Why a step failed, by its log: a line of driftloop's own counts before any other, and the launcher's last."""
+        ours = other = around = ""
         for line in self._ended.get(step, []):
             event, printed = read_event(line), PRINTED_ERROR.match(line)
             if printed or (event is not None and event.kind == "our_error"):
                 ours = ours or (printed[1] if printed else event.text if event else "")
-            elif event is not None and event.kind == "other_error":
+            elif event is not None and event.kind == "other_error" and not STEP_FAILED.match(event.text):
                 other = other or event.text
-        return Failure(ours or other, ours=bool(ours)) if ours or other else None
+            elif (given_up := LAUNCHER_ERROR.match(line)) and not STEP_FAILED.match(given_up[1]):
+                around = shortened(given_up[1])
+        reason = ours or other or around
+        return Failure(reason, ours=bool(ours)) if reason else None
 
     def _lines(self, pod: str) -> list[str]:
         """A pod's log, from KFP's UI, or where the endpoint is the API itself, from that; empty where neither has it."""
@@ -66,8 +78,11 @@ class StepLog:
         for path, query in (through_ui, (f"/apis/v1alpha1/runs/{self._run_id}/nodes/{pod}/log", {})):
             try:
                 content = self._connection.read(path, query)
-            except ClusterError:
+            except ClusterError as error:
+                if error.status in SIGNED_OUT and not self._ended:
+                    self.refused = "KFP's UI gives them to nobody with a token alone; let KFP_ENDPOINT name Kubeflow's gateway"
                 continue
+            self.refused = ""
             return [] if content.startswith(NO_LOG) else COLOUR.sub("", content.decode(errors="replace")).splitlines()
         return []
 
@@ -77,6 +92,11 @@ class StepLog:
         self._file.flush()
         for line in lines if self._echo else ():
             self._echo(line)  # type: ignore[misc]
+
+
+def shortened(reason: str) -> str:
+    """A long reason's two ends: what was tried, and why it did not succeed."""
+    return reason if len(reason) <= LONGEST_REASON else f"{reason[: LONGEST_REASON // 2]} ... {reason[-LONGEST_REASON // 2 :]}"
 
 
 def _text(lines: list[str], *, ended: bool) -> str:

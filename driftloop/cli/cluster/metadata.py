@@ -22,6 +22,9 @@ RUN_CONTEXT = "system.PipelineRun"
 STATES = {2: "running", 3: "complete", 4: "failed", 5: "cached", 6: "canceled"}
 OUTPUT = 4
 FINAL_FRAME = 0x80
+GRPC_WEB = "application/grpc-web+proto"
+#: What a server answers that does not know the store.
+ELSEWHERE = (404, 405)
 
 #: Message -> field -> number and type; a type in brackets repeats. The numbers are ML Metadata's.
 MESSAGES: dict[str, dict[str, tuple[int, str]]] = {
@@ -74,6 +77,15 @@ def executions(connection: ClusterConnection, run_id: str) -> dict[str, Executio
     return {task.task: task for task in tasks.values() if task.task}
 
 
+def why_unreachable(connection: ClusterConnection) -> str:
+    """Why a run's reports will not be found through this endpoint; "" where they will."""
+    try:
+        executions(connection, "any-run")
+    except ClusterError as error:
+        return str(error)
+    return ""
+
+
 def _execution(message: Any) -> Execution:
     properties = {one.key: one.value for one in message.custom_properties}
 
@@ -90,7 +102,7 @@ def _ask(connection: ClusterConnection, method: str, **arguments: Any) -> Any:
     framed = struct.pack(">BI", 0, len(request)) + request
     reply, position = b"", 0
     try:
-        answer = connection.read(f"{SERVICE}/{method}", body=framed, kind="application/grpc-web+proto")
+        answer = _read(connection, f"{SERVICE}/{method}", framed)
         while position < len(answer):
             flag, length = struct.unpack_from(">BI", answer, position)
             content = answer[position + 5 : position + 5 + length]
@@ -101,9 +113,19 @@ def _ask(connection: ClusterConnection, method: str, **arguments: Any) -> Any:
                 raise ClusterError(f"{connection.endpoint}: the metadata store answers {_line(content)}", 502)
         return _CLASSES[f"{method}Response"].FromString(reply)
     except (struct.error, DecodeError, ClusterError) as error:
-        if isinstance(error, ClusterError) and error.status not in (404, 405):
+        if isinstance(error, ClusterError) and error.status not in ELSEWHERE:
             raise
         raise ClusterError(f"{connection.endpoint} does not lead to KFP's metadata store; let KFP_ENDPOINT name KFP's UI", 404) from None
+
+
+def _read(connection: ClusterConnection, path: str, body: bytes) -> bytes:
+    """Kubeflow's gateway has KFP's UI below /pipeline, and the metadata store at the root of the same host."""
+    try:
+        return connection.read(path, body=body, kind=GRPC_WEB)
+    except ClusterError as error:
+        if error.status not in ELSEWHERE or connection.root.endpoint == connection.endpoint:
+            raise
+        return connection.root.read(path, body=body, kind=GRPC_WEB)
 
 
 def _line(trailers: bytes) -> str:

@@ -1,10 +1,15 @@
 """What is brought back of a run's artifacts."""
 
+import os
 from pathlib import Path
 
-from driftloop.cli.cluster.artifacts import wanted
+import pytest
+
+from driftloop.cli.cluster.artifacts import download, wanted
+from driftloop.cli.cluster.connection import ClusterConnection, ClusterError
 from driftloop.cli.cluster.metadata import Execution
 from driftloop.cli.run_folder import RunFolder
+from tests.unit.cli.answering import answering
 
 ROOT = "minio://mlpipeline/v2/artifacts/drift-watch/r1"
 
@@ -34,3 +39,15 @@ def test_they_lie_where_a_local_run_leaves_them(tmp_path: Path) -> None:
         path.parent.mkdir(parents=True)
         path.write_text(uri)
     assert folder.collect_deliverables() == ["report.html"]
+
+
+@pytest.mark.parametrize("status", [401, 403])
+def test_an_artifact_that_neither_the_ui_nor_the_bucket_gives_names_the_gateway(
+    status: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in [name for name in os.environ if name.startswith("AWS_")]:
+        monkeypatch.delenv(name)
+    with answering() as kfp:
+        kfp.add("/artifacts/minio/mlpipeline/h", b"", status)
+        with pytest.raises(ClusterError, match="neither KFP's UI gives it to this token, nor bucket mlpipeline to AWS_"):
+            download(ClusterConnection(kfp.url, token="t"), "minio://mlpipeline/h", tmp_path / "h")

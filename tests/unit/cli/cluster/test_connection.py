@@ -77,6 +77,24 @@ def test_a_namespace_that_is_not_the_tokens_is_named(kfp: Answers, monkeypatch: 
     assert "namespace somebody-else (User is not authorized to list experiments)" in refused()
 
 
+def test_a_refusal_says_who_and_leaves_kfps_go_out(kfp: Answers, monkeypatch: pytest.MonkeyPatch) -> None:
+    kfp.add(f"{API}/healthz", HEALTH | {"multi_user": True})
+    who = "User 'system:serviceaccount:other:default-editor' is not authorized"
+    go = "with reason: (request: &ResourceAttributes{Namespace:team,Verb:list,Group:pipelines.kubeflow.org,Version:v1beta1,Resource:experim"
+    said = f"List experiments failed: Failed to authorize with API: PermissionDenied: {who} {go}"
+    kfp.add(f"{API}/experiments", {"message": said}, 403)
+    assert refused().endswith(f"namespace kubeflow ({who}); KFP serves several users: set KFP_NAMESPACE to your profile's namespace")
+    monkeypatch.setenv("KFP_NAMESPACE", "team")
+    assert refused().endswith(f"namespace team ({who}); check KFP_NAMESPACE, and what this token may do there")
+
+
+def test_a_ca_that_is_no_certificate_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "ca.crt").write_text("not one")
+    monkeypatch.setenv("KFP_CA", str(tmp_path / "ca.crt"))
+    with pytest.raises(InputError, match=r"KFP_CA: .*ca.crt holds no certificate \(PEM\)"):
+        ClusterConnection.from_environment()
+
+
 def test_another_product_is_told_from_kfp(kfp: Answers) -> None:
     kfp.add(f"{API}/healthz", b"<!doctype html><html><title>Grafana</title></html>")
     assert "not like Kubeflow Pipelines: another product" in refused()

@@ -73,6 +73,35 @@ def test_another_exception_is_the_reason_where_none_of_ours_is_there(kfp: Answer
     assert read(kfp, "failed").failure("drift-detection") == Failure("OutOfMemoryError: CUDA out of memory", ours=False)
 
 
+def test_what_the_launcher_could_not_do_is_the_reason_where_the_step_itself_was_fine(kfp: Answers) -> None:
+    put = 'failed to upload output artifact "window" to remote storage URI "minio://mlpipeline/' + "v2/" * 100 + '": dial tcp: i/o timeout'
+    pod_says(
+        kfp,
+        "[driftloop figures] 400 requests",
+        f"F1121 11:50:29.090098      15 main.go:59] failed to execute component: {put}",
+        'time=2026-11-21T11:50:29.214Z level=INFO msg="sub-process exited" argo=true error="exit status 1"',
+        "Error: exit status 1",
+    )
+    failure = read(kfp, "failed").failure("drift-detection")
+    assert failure is not None
+    assert failure.text.startswith('failed to upload output artifact "window" to remote storage URI "minio://mlpipeline/')
+    assert failure.text.endswith("dial tcp: i/o timeout")
+    assert len(failure.text) < 320
+    assert not failure.ours
+
+
+def test_a_step_that_only_ended_badly_leaves_no_reason(kfp: Answers) -> None:
+    pod_says(kfp, "Error: exit status 137")
+    assert read(kfp, "failed").failure("drift-detection") is None
+
+
+def test_logs_that_a_token_alone_does_not_open_are_told_of(kfp: Answers) -> None:
+    kfp.add(FROM_UI, b"", 403)
+    assert "let KFP_ENDPOINT name Kubeflow's gateway" in read(kfp, "done").refused
+    kfp.add(FROM_API, b"[driftloop figures] version 2 serves")
+    assert read(kfp, "done").refused == ""
+
+
 def test_a_pod_without_a_log_leaves_no_reason(kfp: Answers) -> None:
     kfp.add(FROM_API, b'{"error_message":"BadRequestError: Failed to read logs for run r1"}')
     log = read(kfp, "failed")
