@@ -15,8 +15,9 @@ from typing import Any
 from bench.gate_error_rates import environment
 
 DEFAULT = ["--windows", "40", "--drift-at", "20"]
+SEEDS = range(1, 17)
 CASES: dict[str, list[str]] = {
-    **{f"seed-{seed}": [*DEFAULT, "--seed", str(seed)] for seed in range(1, 6)},
+    **{f"seed-{seed}": [*DEFAULT, "--seed", str(seed)] for seed in SEEDS},
     "none": ["--windows", "40", "--drift", "none"],
     "prior": [*DEFAULT, "--drift", "prior:0.2"],
     "gradual": ["--windows", "40", "--drift-at", "12", "--drift", "gradual:blur+noise:1.0"],

@@ -219,7 +219,26 @@ def played(found: dict[str, Any]) -> str:
         )
         for row in found["rows"]
     )
-    return table(("rehearsal", *(name.replace("_", " ") for name in (*names, *accuracies)), "decisions by window"), rows)
+    return seeds_together(found["rows"]) + table(
+        ("rehearsal", *(name.replace("_", " ") for name in (*names, *accuracies)), "decisions by window"), rows
+    )
+
+
+def seeds_together(rows: list[dict[str, Any]]) -> str:
+    """The histories that differ only in their seed: what came by chance, beside what chance should bring."""
+    seeds = [row for row in rows if row["case"].startswith("seed-")]
+    promoted = [[window for window, decision in row["decisions"] if decision == "promote"] for row in seeds]
+    # Before the drift, and after the promotion that accepted it.
+    calm = sum(row["first_drift"] - 1 + row["windows"] - max(at) for row, at in zip(seeds, promoted, strict=True))
+    delays = " or ".join(sorted({str(row["detection_delay"]) for row in seeds}))
+    gates, promotions = sum(len(row["decisions"]) for row in seeds), sum(map(len, promoted))
+    alarms = sum(row["false_alarms"] for row in seeds)
+    expected = 2 * drift_level_power.ALPHA**2 * calm
+    return (
+        f"{len(seeds)} seeds of the default drift: confirmed with its window {delays}; of {gates} retrained models the gate promoted "
+        f"{promotions}, the last one of every history. In {calm} windows without a drift, or with the accepted one, there were {alarms} "
+        f"false confirmed alarms; of independent windows 2 alpha^2 each, {expected:.1f} in all, are to be expected.\n\n"
+    )
 
 
 def needs(found: dict[str, Any]) -> str:
