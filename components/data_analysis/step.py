@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from components.data_analysis.assign import assign_splits
 from components.data_analysis.audit import Audited, audit
+from components.data_analysis.champion import check_champion
 from components.data_analysis.ingest import Ingested, check_broken, ingest, notes_on
 from components.data_analysis.packing import pack
 from components.data_analysis.reported_facts import collect_facts
@@ -40,7 +41,7 @@ def run(
     Nothing reaches the store before the source has passed every check.
 
     Raises:
-        InputError: a source that cannot be used, or too much of it broken.
+        InputError: a source that cannot be used, too much of it broken, or a store whose champion is for other images.
         SettingError: a setting or the image size out of range.
         StoreError: the store cannot be written.
     """
@@ -51,6 +52,7 @@ def run(
     home.check()
     progress.progress(0.02, "opening the source")
     with opened(source, seed=seed, workers=settings.workers) as folder:
+        check_champion(home, sorted({file.label for file in folder.files}), image_size)
         with tempfile.TemporaryDirectory(prefix="driftloop-spool-") as spool:
             ingested = _read(folder, Path(spool), source, image_size, settings)
             audited = _judge(ingested, source, settings)

@@ -5,10 +5,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from driftloop.bundle import DESCRIPTION, ModelDescription
 from driftloop.cli.existing_store import DEFAULT_STORE
 from driftloop.errors import InputError, NoChampion
-from driftloop.registry import current
+from driftloop.registry import current, description
 from driftloop.store import open_store
 
 if TYPE_CHECKING:
@@ -39,7 +38,7 @@ def import_labels(
     champion = current(home)
     if champion is None:
         raise NoChampion(f"{store}: no champion, so no classes to label with; train one with `driftloop run training --store {store}`")
-    model = ModelDescription.model_validate_json(home.read(f"versions/{champion.version}/{DESCRIPTION}"))
+    model = description(home, champion.version)
     frame = read_labels_csv(file, model.classes)
     write_labels(home, frame)
     counts = frame["origin"].value_counts()

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from driftloop import registry
-from driftloop.bundle import DESCRIPTION, ModelDescription
 from driftloop.cli.existing_store import DEFAULT_STORE
 from driftloop.errors import NoChampion
 from driftloop.settings import TrafficSettings
@@ -62,7 +61,7 @@ def champion_dataset(store: Store) -> "Description":
     champion = registry.current(store)
     if champion is None:
         raise NoChampion(f"{store.uri}: no champion to send traffic to; train one with `driftloop run training --store {store.uri}`")
-    model = ModelDescription.model_validate_json(store.read(f"versions/{champion.version}/{DESCRIPTION}"))
+    model = registry.description(store, champion.version)
     description = Description.model_validate_json(store.read(f"datasets/{model.dataset}/{NAME}"))
     # A store may have been moved since the dataset was written.
     return description.model_copy(update={"store": store.uri})

@@ -14,6 +14,7 @@ from driftloop.dataset import open_split, read_description
 from driftloop.errors import InputError, SettingError
 from driftloop.store.local import LocalStore
 from tests.unit.sources.folders import write_classes
+from tests.unit.traffic_replay.world import build_world
 
 ONE_PROCESS = {"workers": 1.0}
 
@@ -211,3 +212,16 @@ def test_three_classes(result: Result, tmp_path: Path) -> None:
     facts = result.run(write_classes(tmp_path / "pets", 20, ("cat", "dog", "eel")))
     assert facts["classes"] == ["cat", "dog", "eel"]
     assert set(open_split(result.dataset, "train").labels) == {0, 1, 2}
+
+
+def test_a_store_whose_champion_is_for_other_images_is_refused_before_they_are_read(tmp_path: Path, pets: Path) -> None:
+    result = Result(tmp_path)
+    build_world(tmp_path)
+    before = list(result.store.list())
+    with pytest.raises(InputError, match="version 1, which serves there, knows bright, dark, and this source has cat, dog; give another"):
+        result.run(pets)
+    squares = write_classes(tmp_path / "squares", 20, ("bright", "dark"))
+    with pytest.raises(InputError, match="takes images of 16 px, not of 32; give another --store, or data_image_size=16"):
+        result.run(squares, image_size=32)
+    assert list(result.store.list()) == before
+    assert result.run(squares, image_size=16)["classes"] == ["bright", "dark"]
