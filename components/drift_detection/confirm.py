@@ -46,3 +46,13 @@ def confirming(flags: Sequence[bool]) -> list[bool]:
         drifted and any(flags[other] for other in range(max(0, at - OF + 1), min(len(flags), at + OF)) if other != at)
         for at, drifted in enumerate(flags)
     ]
+
+
+def newest_confirmed(flags: Sequence[bool]) -> list[bool]:
+    """Which windows took part in the newest confirmed drift: those that confirm, back to the first gap that would end a confirmation."""
+    confirm = confirming(flags)
+    newest, earliest = [False] * len(flags), len(flags)
+    for at in reversed(range(len(flags))):
+        if confirm[at] and (earliest == len(flags) or earliest - at < OF):
+            newest[at], earliest = True, at
+    return newest

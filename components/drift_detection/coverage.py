@@ -1,4 +1,4 @@
-"""Which request lies in which window, so that labels and retraining find the rows of a confirmed drift, late ones included."""
+"""Which request lies in which window, so that labels and retraining find the rows of the drift at hand, late ones included."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -6,14 +6,15 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from components.drift_detection.confirm import confirming
+from components.drift_detection.confirm import newest_confirmed
 from components.drift_detection.history import History, window_of
 from components.drift_detection.windows import CutWindow
 
 
 @dataclass(frozen=True)
 class Coverage:
-    """For each row of the log (N,): whether a window covers it, which one, whether that drifted and took part in a confirmation.
+    """For each row of the log (N,): whether a window covers it, which one, whether that drifted, and whether it is of the newest
+    confirmed drift: an alarm of weeks ago, false perhaps, says nothing about it.
 
     `window` counts this watch's windows from 0, and earlier ones of the same champion from -1 backwards.
     """
@@ -55,5 +56,5 @@ def cover(rows: pd.DataFrame, pending: np.ndarray, windows: Sequence[CutWindow],
         covered=at >= 0,
         window=at - past,
         drifted=np.array([*flags, False])[at],
-        confirmed=np.array([*confirming(flags), False])[at],
+        confirmed=np.array([*newest_confirmed(flags), False])[at],
     )

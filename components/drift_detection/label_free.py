@@ -20,7 +20,7 @@ CAVEAT = (
 
 @dataclass(frozen=True)
 class LabelFree:
-    """Estimated accuracy without labels, and the drop from the clean accuracy that it implies."""
+    """Estimated accuracy without labels, and how much lower that is than the same estimate for what the champion was accepted for."""
 
     accuracy: float
     drop: float
@@ -29,15 +29,24 @@ class LabelFree:
 def estimate_without_labels(accepted: Accepted, judged: Sequence[Judged]) -> LabelFree | None:
     """The estimate over this watch's drifted windows, or over its newest where none drifted.
 
+    The drop is from the mixture of regimes that each window was compared with: a champion that was accepted for a hard drift is not as
+    sure there as on clean images, and that is no news.
+
     None where no window was judged or the champion's clean accuracy is unknown.
     """
     if not judged or accepted.clean is None:
         return None
+    confidences = [sample.probabilities.max(axis=1) for sample in accepted.regimes.samples]
+
+    def estimate(of: np.ndarray) -> float:
+        return thresholded_confidence(confidences[0], of, accepted.clean.value)  # type: ignore[union-attr]
+
+    by_regime = np.array([estimate(of) for of in confidences])
     concerned = [one for one in judged if one.window.drifted] or [judged[-1]]
-    window = np.concatenate([one.sample.probabilities.max(axis=1) for one in concerned])
-    reference = accepted.regimes.samples[0].probabilities.max(axis=1)
-    accuracy = thresholded_confidence(reference, window, accepted.clean.value)
-    return LabelFree(accuracy, accepted.clean.value - accuracy)
+    sizes = [len(one.sample) for one in concerned]
+    accuracy = float(np.average([estimate(one.sample.probabilities.max(axis=1)) for one in concerned], weights=sizes))
+    expected = float(np.average([one.judgement.weights @ by_regime for one in concerned], weights=sizes))
+    return LabelFree(accuracy, expected - accuracy)
 
 
 def thresholded_confidence(reference: np.ndarray, window: np.ndarray, clean_accuracy: float) -> float:

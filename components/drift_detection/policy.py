@@ -24,9 +24,9 @@ class Situation:
     `judged` fresh windows, `drifted` of them rejected; `confirmed` by 2 of 3. `waiting` rows (of `waiting_groups` groups) are too few
     for a window of `minimum` groups; `stuck` says that they are mostly copies. `drop` is None without random labels or without a
     known clean accuracy; `labels_to_decide` estimates how many random labels would settle the matter (None: unknown or a great
-    many). `labels` are the random ones of all confirmed windows, on which a retraining would train and be judged; `labels_at_refusal`
+    many). `labels` are the random ones of the newest confirmed drift, on which a retraining would train and be judged; `labels_at_refusal`
     how many there were when the last candidate was refused, None where none was lately. `label_free_drop` is the estimate without
-    labels. Decisions: days since the last, retrainings in the last 30 days.
+    labels, against what the champion was accepted for. Decisions: days since the last, retrainings in the last 30 days.
     """
 
     judged: int
@@ -156,8 +156,9 @@ def _harmful(situation: Situation, drop: Drop, settings: DriftSettings) -> Verdi
 def _missing_for_another_try(situation: Situation, drop: Drop, settings: DriftSettings) -> str:
     """Why a retraining would be in vain with these labels; empty where it would not."""
     refused = situation.labels_at_refusal
-    if refused is not None and situation.labels < refused + settings.minimum_labels:
-        new = max(situation.labels - refused, 0)
+    # Within one drift labels only grow in number: fewer than then are those of another drift.
+    if refused is not None and refused <= situation.labels < refused + settings.minimum_labels:
+        new = situation.labels - refused
         return f"a candidate was refused on {refused} labels and {new} came since, {settings.minimum_labels} make another try worth it"
     wanted = labels_for_the_gate(drop, settings)
     if situation.labels < wanted:

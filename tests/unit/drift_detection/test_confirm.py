@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from components.drift_detection.confirm import confirmed, confirming, effective_alpha, permutations_for
+from components.drift_detection.confirm import confirmed, confirming, effective_alpha, newest_confirmed, permutations_for
 from components.drift_detection.level import level_of
 from driftloop.errors import SettingError
 from driftloop.settings import DriftSettings
@@ -69,3 +69,20 @@ def test_false_confirmed_alarms_of_a_long_clean_history_keep_to_the_formula(alph
     # Alarms come in small clusters, so their number varies a little more than a Poisson count.
     assert alarms <= stats.poisson.ppf(0.999, formula)
     assert alarms >= 0.85 * formula
+
+
+@pytest.mark.parametrize(
+    ("flags", "expected"),
+    [
+        ([1, 1, 0, 1], [1, 1, 0, 1]),
+        # A false alarm of long ago does not belong to the drift of now, nor do single windows between.
+        ([1, 1, 0, 0, 0, 1, 0, 0, 1, 1, 1], [0, 0, 0, 0, 0, 0, 0, 0, 1, 1, 1]),
+        ([1, 1, 0, 0, 1, 1], [0, 0, 0, 0, 1, 1]),
+        # Until there is a newer one it is the newest.
+        ([1, 0, 1, 0, 0, 0, 1], [1, 0, 1, 0, 0, 0, 0]),
+        ([0, 1, 0], [0, 0, 0]),
+        ([], []),
+    ],
+)
+def test_the_newest_confirmed_drift_ends_at_a_gap_that_would_end_a_confirmation(flags: list[int], expected: list[int]) -> None:
+    assert newest_confirmed([bool(flag) for flag in flags]) == [bool(flag) for flag in expected]
