@@ -166,7 +166,9 @@ class DriftSettings(Settings):
     )
     retrain_drop: float = Field(0.03, ge=0, le=1, description="estimated accuracy drop from which drift is worth a retraining")
     harmless_drop: float = Field(0.05, gt=0, le=1, description="drift is harmless when the upper bound of the drop lies below this")
-    label_free_drop: float = Field(0.10, gt=0, le=1, description="label-free estimated drop from which a single alarm asks for labels")
+    label_free_drop: float = Field(
+        0.10, gt=0, le=1, description="label-free estimated drop, against the accepted regimes, from which a single alarm asks for labels"
+    )
     cooldown_days: float = Field(1.0, ge=0, le=365, description="days without retraining after any decision of the gate")
     retrainings_per_30_days: int = Field(4, ge=0, le=1000, description="retrainings allowed in 30 days")
     suggest_only: bool = Field(False, description="never retrain by itself: alert and suggest it")

@@ -13,6 +13,8 @@ from driftloop.errors import InputError, SettingError
 from tests.unit.drift_detection.small_world import Production, regime, write_champion
 
 DRIFT = "blur+noise:0.8"
+#: Under this one the network is less sure of itself.
+UNSURE = "contrast:0.5"
 CONFIG: dict[str, Any] = {"window_size": 60, "minimum_window": 20}
 
 
@@ -260,3 +262,24 @@ def test_an_impossible_alpha_is_one_clear_line(production: Production, champion:
     window = production.watch(tmp_path / "window")
     with pytest.raises(SettingError, match="drift_alpha"):
         run(str(window), str(champion), str(tmp_path / "e"), str(tmp_path / "r.html"), alpha=alpha, config={}, metrics=Metrics())
+
+
+def test_labels_of_an_earlier_alarm_say_nothing_about_a_new_drift(production: Production, champion: Path, tmp_path: Path) -> None:
+    production.serve(120, DRIFT, labels=120)
+    production.serve(240)
+    production.serve(120, DRIFT)
+    facts = watch(production, champion, tmp_path)
+    assert (facts["confirmed"], facts["verdict"], facts["drop"], facts["labels"]) == (True, "needs_labels", None, 0)
+    covered = pd.read_parquet(facts["directory"] / "windows.parquet")
+    assert set(covered.loc[covered["confirmed"], "request_id"]) == set(production.tables[-1]["request_id"])
+
+
+def test_the_estimate_without_labels_is_compared_with_what_was_accepted(production: Production, tmp_path: Path) -> None:
+    rng = np.random.default_rng(5)
+    clean, flat = regime("reference", 400, rng), regime("flat", 400, rng, UNSURE)
+    production.serve(60, UNSURE)
+    unprepared = watch(production, write_champion(tmp_path / "one", [clean]), tmp_path / "1")
+    prepared = watch(production, write_champion(tmp_path / "two", [clean, flat]), tmp_path / "2")
+    assert unprepared["label_free"]["accuracy"] == prepared["label_free"]["accuracy"]
+    assert unprepared["label_free"]["drop"] > 0.2
+    assert abs(prepared["label_free"]["drop"]) < 0.1
