@@ -15,7 +15,7 @@ from typing import Any
 from bench.gate_error_rates import environment
 
 DEFAULT = ["--windows", "40", "--drift-at", "20"]
-SEEDS = range(1, 17)
+SEEDS = range(1, 14)
 CASES: dict[str, list[str]] = {
     **{f"seed-{seed}": [*DEFAULT, "--seed", str(seed)] for seed in SEEDS},
     "none": ["--windows", "40", "--drift", "none"],
