@@ -4,8 +4,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from driftloop.cli.cluster.connection import ClusterConnection, ClusterError
-from driftloop.cli.cluster.log import SIGNED_OUT
+from driftloop.cli.cluster.connection import SIGNED_OUT, ClusterConnection, ClusterError
 from driftloop.cli.cluster.metadata import Execution, executions
 from driftloop.cli.outcome import FACT_DIRECTORIES
 from driftloop.cli.run_folder import DELIVERABLES, RunFolder

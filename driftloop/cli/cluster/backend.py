@@ -99,8 +99,6 @@ class ClusterBackend:
         self._check_store_from_here(arguments["store"], watches, findings)
         for line in findings.not_checked:
             self._tell(f"not checked: {line}")
-        if reason := why_unreachable(self.connection):
-            self._tell(f"reports will not be fetched: {reason}")
         if findings.failures:
             raise InputError("\ndriftloop: ".join(findings.failures))
 
@@ -151,6 +149,8 @@ class ClusterBackend:
     ) -> Failure | None:
         """As `local_backend.execute`. An interrupt ends the waiting, not the run."""
         folder.parameters.write_text(json.dumps(arguments, indent=1))
+        if reason := why_unreachable(self.connection):
+            self._tell(f"reports will not be fetched: {reason}")
         self.start(folder.id, arguments)
         folder.path.joinpath("cluster_run.json").write_text(json.dumps({"run_id": self._run_id, "address": self.address}, indent=1) + "\n")
         self._tell(self.address)

@@ -30,6 +30,8 @@ CONNECT_TIMEOUT_S, READ_TIMEOUT_S = 5.0, 60.0
 TESTED = "2.17"
 PAUSES_S = (0.3, 1.0)
 LONGEST_ANSWER = 300
+#: What KFP's UI answers to somebody it does not know by name.
+SIGNED_OUT = (401, 403)
 #: Between these two a refusal of KFP's says who was refused; what follows is Go.
 BEFORE_WHO, AFTER_WHO = "PermissionDenied: ", " with reason: ("
 

@@ -4,7 +4,7 @@ import re
 from collections.abc import Callable, Mapping
 from typing import TextIO
 
-from driftloop.cli.cluster.connection import ClusterConnection, ClusterError
+from driftloop.cli.cluster.connection import SIGNED_OUT, ClusterConnection, ClusterError
 from driftloop.cli.cluster.display import Progress
 from driftloop.cli.cluster.workflow import Node
 from driftloop.cli.local_backend import Failure
@@ -12,8 +12,6 @@ from driftloop.cli.log_events import COLOUR, read_event
 
 #: KFP's API answers 200 before it looks for the log; this is what then comes in its place.
 NO_LOG = b'{"error_message":'
-#: What KFP's UI answers to somebody it does not know by name.
-SIGNED_OUT = (401, 403)
 #: What KFP's launcher and Argo write around a step's own lines.
 AROUND = re.compile(r"^(?:[IWEF]\d{4} [\d:.]+ |time=\S+ level=)")
 #: Why KFP's launcher gave up: what it could not do around a step that was fine.

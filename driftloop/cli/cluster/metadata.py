@@ -123,9 +123,10 @@ def _read(connection: ClusterConnection, path: str, body: bytes) -> bytes:
     try:
         return connection.read(path, body=body, kind=GRPC_WEB)
     except ClusterError as error:
-        if error.status not in ELSEWHERE or connection.root.endpoint == connection.endpoint:
+        root = connection.root
+        if error.status not in ELSEWHERE or root.endpoint == connection.endpoint:
             raise
-        return connection.root.read(path, body=body, kind=GRPC_WEB)
+        return root.read(path, body=body, kind=GRPC_WEB)
 
 
 def _line(trailers: bytes) -> str:
