@@ -15,8 +15,8 @@ import numpy as np
 from PIL import Image
 
 from driftloop.dataset.decoding import decode_image
-from driftloop.inference.served import ServedModel
-from driftloop.inference.statistics import image_statistics
+from driftloop.inference.image_statistics import image_statistics
+from driftloop.inference.served_model import ServedModel
 from driftloop.synthetic import draw
 
 SIDE, QUALITY = 64, 90

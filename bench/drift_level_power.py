@@ -25,12 +25,11 @@ from scipy import stats
 
 from bench.drift_images import Champion, StandIn, Vectors, clean_images, measure
 from bench.gate_error_rates import environment
-from components.drift_detection.bbsd import bbsd_test
-from components.drift_detection.class_prior import class_prior_test
-from components.drift_detection.confirm import confirmed
-from components.drift_detection.ks import ks_test
+from components.drift_detection.explain import class_prior_test
+from components.drift_detection.ks import bbsd_test, ks_test
 from components.drift_detection.mmd import mmd_test
 from components.drift_detection.teaching import detect_embedding_drift
+from components.drift_detection.windows import confirmed
 from driftloop.evaluation.intervals import wilson
 from driftloop.scenarios import parse
 

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from components.validation_gate.compare import Answers
+from components.validation_gate.answers import Answers
 
 #: Spread of the margins (log-odds of the true class): concordant images lie far from the boundary, discordant ones near it.
 FAR, NEAR, WOBBLE = (2.5, 1.0), 0.8, 0.15

@@ -24,7 +24,7 @@ from driftloop.training.augmentation import Augmentation
 from driftloop.training.batches import OrderedBatches, TrainingBatches
 from driftloop.training.device import mixed_precision
 from driftloop.training.epoch import predict
-from driftloop.training.fit import fit
+from driftloop.training.loop import fit
 from driftloop.training.recipe import Recipe
 from driftloop.training.seeding import set_seed
 

@@ -21,10 +21,8 @@ from torch import nn
 
 from bench.gate_error_rates import environment
 from bench.retraining_cases import CPU, Case, make_case, ordered
-from components.automated_retraining.fine_tuning import fine_tune
-from components.automated_retraining.recipe import Sources, build_mix, build_recipe, build_validation
-from driftloop.evaluation.paired import compare
-from driftloop.evaluation.paired_brier import brier_increase, brier_scores
+from components.automated_retraining.fine_tuning import Sources, build_mix, build_recipe, build_validation, fine_tune
+from driftloop.evaluation.paired import brier_increase, brier_scores, compare
 from driftloop.settings import RetrainSettings
 from driftloop.training.device import pick_device
 

@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict
 
 from driftloop.errors import InputError, IntegrityError
 from driftloop.evaluation.intervals import Proportion
-from driftloop.facts import write_json
+from driftloop.step_facts import write_json
 
 DESCRIPTION = "model.json"
 WEIGHTS = "model.pth"

@@ -2,7 +2,7 @@
 
 from kfp import dsl
 
-from pipelines.parameters import describe
+from driftloop.settings import describe
 from pipelines.stages import watch_stage
 
 

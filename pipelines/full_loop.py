@@ -3,7 +3,7 @@
 from kfp import dsl
 
 from components.traffic_replay.component import traffic_replay
-from pipelines.parameters import describe
+from driftloop.settings import describe
 from pipelines.placement import place
 from pipelines.stages import training_stage, watch_stage
 

@@ -53,14 +53,14 @@ def training_stage(source, image_size, epochs, margin, seed, store, gpus, nodes,
 def watch_stage(until, alpha, margin, seed, store, gpus, nodes, monitor, drift, retrain, deploy, gate) -> None:  # type: ignore[no-untyped-def]
     """Themes 5 to 8: every leaf ends with the report, which commits the watch record."""
     watched = place(production_monitoring(store=store, until=until, config=monitor), "5 monitoring")
-    window, champion = watched.outputs["window"], watched.outputs["champion"]
-    tested = place(drift_detection(window=window, champion=champion, alpha=alpha, config=drift), "6 drift verdict")
+    traffic, champion = watched.outputs["traffic"], watched.outputs["champion"]
+    tested = place(drift_detection(traffic=traffic, champion=champion, alpha=alpha, config=drift), "6 drift verdict")
     verdict, evidence = tested.outputs["Output"], tested.outputs["evidence"]
-    report = partial(synthesis_report, model=champion, store=store, window=window, drift=evidence)
+    report = partial(synthesis_report, model=champion, store=store, traffic=traffic, drift=evidence)
 
     with dsl.If(verdict == "retrain", name="drifted: retrain"):
         retrained = place(
-            automated_retraining(window=window, champion=champion, drift=evidence, gpus=gpus, seed=seed, store=store, config=retrain),
+            automated_retraining(traffic=traffic, champion=champion, drift=evidence, gpus=gpus, seed=seed, store=store, config=retrain),
             "7 retraining",
             gpus,
             nodes,
@@ -69,7 +69,7 @@ def watch_stage(until, alpha, margin, seed, store, gpus, nodes, monitor, drift, 
         deployed = place(onnx_deployment(dataset=dataset, model=retrained.outputs["model"], config=deploy), "7 ONNX")
         candidate = deployed.outputs["candidate"]
         judged = place(
-            validation_gate(dataset=dataset, candidate=candidate, margin=margin, config=gate, champion=champion, window=window), "7 gate"
+            validation_gate(dataset=dataset, candidate=candidate, margin=margin, config=gate, champion=champion, traffic=traffic), "7 gate"
         )
         decision, proof = judged.outputs["Output"], judged.outputs["evidence"]
         with dsl.If(decision == "promote", name="better: promote"):

@@ -3,12 +3,12 @@
 from kfp import dsl
 from kfp.dsl import Artifact, Dataset, Input, Metrics, Model, Output
 
-from driftloop.images import TRAIN_IMAGE
+from driftloop.runtime import TRAIN_IMAGE
 
 
 @dsl.component(base_image=TRAIN_IMAGE, install_kfp_package=False)
 def automated_retraining(
-    window: Input[Dataset],
+    traffic: Input[Dataset],
     champion: Input[Model],
     drift: Input[Artifact],
     gpus: str,
@@ -22,7 +22,7 @@ def automated_retraining(
     """Fine-tune the champion on a mix of what it learned and the labelled images of the confirmed drift.
 
     Args:
-        window: the rows, labels and images of production that the watch covers.
+        traffic: the rows, labels and images of production that the watch covers.
         champion: the bundle that serves; it names the dataset it was trained on.
         drift: the evidence of drift_detection, which names the rows of the confirmed windows.
         gpus: number of GPUs ("0" or "1").
@@ -36,7 +36,7 @@ def automated_retraining(
     from components.automated_retraining.step import run
 
     run(
-        window.path,
+        traffic.path,
         champion.path,
         drift.path,
         dataset.path,

@@ -8,7 +8,7 @@ import pandas as pd
 from driftloop.dataset import UNLABELLED
 from driftloop.errors import InputError
 from driftloop.inference.labels import RANDOM
-from driftloop.inference.window import IMAGE_INDEX, LABEL, LABEL_ORIGIN, Window, labels_of
+from driftloop.inference.traffic import IMAGE_INDEX, LABEL, LABEL_ORIGIN, Traffic, labels_of
 
 #: In the evidence of drift_detection: request_id, window, drifted, confirmed.
 COVERAGE = "windows.parquet"
@@ -27,7 +27,7 @@ def read_coverage(evidence: str | Path) -> pd.DataFrame:
     return pd.read_parquet(path)
 
 
-def confirmed_rows(window: Window, coverage: pd.DataFrame, classes: list[str]) -> pd.DataFrame:
+def confirmed_rows(window: Traffic, coverage: pd.DataFrame, classes: list[str]) -> pd.DataFrame:
     """The rows of the confirmed windows, in time order, with `COLUMNS`.
 
     `group` is never empty: a request without one gets its image's bytes as its group, so that copies stay together. `label` is an
@@ -52,7 +52,7 @@ def confirmed_rows(window: Window, coverage: pd.DataFrame, classes: list[str]) -
     return rows.loc[np.sort(kept)].reset_index(drop=True)
 
 
-def unknown_classes(window: Window, coverage: pd.DataFrame, classes: list[str]) -> dict[str, int]:
+def unknown_classes(window: Traffic, coverage: pd.DataFrame, classes: list[str]) -> dict[str, int]:
     """Labels of the confirmed windows that are no class of the model, with their numbers: nothing can be learned from them here."""
     confirmed = window.rows["request_id"].isin(coverage.loc[coverage["confirmed"].astype(bool), "request_id"])
     named = window.rows.loc[confirmed & window.rows[LABEL].notna(), LABEL]

@@ -1,16 +1,67 @@
-"""The dataset of a retraining: all that the champion learned from, the drifted images, and the regime it is to accept."""
+"""Where each drifted image of a retraining dataset came from: request, time, window, version that answered, label and its origin.
 
+A dataset without some of its splits: a small table and description in the store, which point at the shards that stay.
+
+The dataset of a retraining: all that the champion learned from, the drifted images, and the regime it is to accept.
+"""
+
+import io
+import tempfile
+from collections.abc import Collection
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from components.automated_retraining.dataset_view import without_splits
-from components.automated_retraining.sides import LABELLED, REGIME, REGIME_PREFIX
+from components.automated_retraining.roles import LABELLED, LEFT_OUT, REGIME, REGIME_PREFIX
 from driftloop.dataset import Description, extend_dataset
+from driftloop.dataset.description import NAME, manifest_hash
 from driftloop.dataset.reading import read_samples
 from driftloop.errors import InputError, NotFound
 from driftloop.store import Store
+
+PROVENANCE = "provenance.parquet"
+
+
+def provenance(rows: pd.DataFrame, sides: np.ndarray, classes: list[str], regime: str | None) -> pd.DataFrame:
+    """One line for each row that went into the dataset; `split` is where it went, `label` its class name (None in a regime)."""
+    table = rows.assign(split=np.where(sides == REGIME, regime or LEFT_OUT, sides))[sides != LEFT_OUT]
+    names = [classes[label] if label >= 0 else None for label in table["label"]]
+    return table.assign(label=names).drop(columns="image_index").reset_index(drop=True)
+
+
+def write_provenance(store: Store, dataset: Description, table: pd.DataFrame, directory: str | Path) -> None:
+    """Write it beside the dataset in the store, and into the artifact's directory."""
+    stream = io.BytesIO()
+    table.to_parquet(stream, index=False)
+    store.put(f"datasets/{dataset.manifest_hash}/{PROVENANCE}", stream.getvalue())
+    Path(directory, PROVENANCE).write_bytes(stream.getvalue())
+
+
+def without_splits(store: Store, dataset: Description, splits: Collection[str]) -> Description:
+    """`dataset` without `splits`; no image is touched, and doing it twice does it once."""
+    samples = read_samples(dataset, store)
+    samples = samples[~samples["split"].isin(splits)].reset_index(drop=True)
+    shards = [shard for shard in dataset.shards if shard.split not in splits]
+    name = manifest_hash(dataset.classes, dataset.image_size, dataset.channels, shards, samples)
+    view = dataset.model_copy(
+        update={
+            "manifest_hash": name,
+            "samples": f"datasets/{name}/samples.parquet",
+            "shards": shards,
+            "counts": {split: count for split, count in dataset.counts.items() if split not in splits},
+            "parent": dataset.manifest_hash,
+        }
+    )
+    if not store.exists(f"datasets/{name}/{NAME}"):
+        with tempfile.TemporaryDirectory(prefix="driftloop-view-") as folder:
+            path = Path(folder, "samples.parquet")
+            samples.to_parquet(path, index=False)
+            store.upload(view.samples, path)
+        store.put(f"datasets/{name}/{NAME}", (view.model_dump_json(indent=1) + "\n").encode())
+    return view
+
 
 #: Beside the clean reference; a model carries three in all, because a window could fit some mixture of more.
 MOST_REGIMES = 2

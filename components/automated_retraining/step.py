@@ -4,22 +4,20 @@ import time
 from pathlib import Path
 from typing import Any
 
+from components.automated_retraining.checkpoint import StoreCheckpoint
 from components.automated_retraining.confirmed_rows import read_coverage
-from components.automated_retraining.drifted import gather
+from components.automated_retraining.drifted_images import gather
 from components.automated_retraining.findings import findings, log_metrics, say, summary
-from components.automated_retraining.fine_tuning import fine_tune
-from components.automated_retraining.grown_dataset import grow, open_parent
-from components.automated_retraining.provenance import provenance, write_provenance
-from components.automated_retraining.recipe import Sources, build_mix, build_recipe, build_validation, described
+from components.automated_retraining.fine_tuning import Sources, build_mix, build_recipe, build_validation, described, fine_tune
+from components.automated_retraining.grown_dataset import grow, open_parent, provenance, write_provenance
 from components.automated_retraining.retrained_bundle import describe_model, with_retraining
-from components.automated_retraining.store_checkpoint import StoreCheckpoint
-from driftloop import bundle, facts
-from driftloop.artifacts import MetricsLog
+from driftloop import bundle
 from driftloop.bundle import read_model
 from driftloop.dataset import write_description
-from driftloop.inference.window import read_window
-from driftloop.progress import figures, progress
+from driftloop.inference.traffic import read_traffic
+from driftloop.runtime import MetricsLog, figures, progress
 from driftloop.settings import RetrainSettings
+from driftloop.step_facts import write_facts
 from driftloop.store import open_store
 from driftloop.training.device import pick_device
 from driftloop.training.outcome import device_name, write_bundle
@@ -30,7 +28,7 @@ STEP = "automated_retraining"
 
 
 def run(
-    window: str | Path,
+    traffic: str | Path,
     champion: str | Path,
     drift: str | Path,
     dataset: str | Path,
@@ -47,7 +45,7 @@ def run(
     Killed and run again, it goes on from the last finished epoch.
 
     Args:
-        window, champion, drift: directories of the window, the champion's bundle and the drift evidence.
+        traffic, champion, drift: directories of the traffic, the champion's bundle and the drift evidence.
         dataset, model: directories to write the new dataset's description and the retrained bundle into.
         gpus: number of GPUs, "0" or "1".
         seed: of everything random.
@@ -61,7 +59,7 @@ def run(
     began = time.perf_counter()
     settings = RetrainSettings.complete(config)
     set_seed(seed)
-    home, watch, old = open_store(store), read_window(window), read_model(champion)
+    home, watch, old = open_store(store), read_traffic(traffic), read_model(champion)
     drifted = gather(home, watch, read_coverage(drift), open_parent(home, old.dataset), settings)
     grown = grow(home, drifted.parent, drifted.rows, drifted.sides, watch.images)
     write_description(dataset, grown.dataset)
@@ -86,8 +84,8 @@ def run(
     training = described(settings, recipe, mix, old)
     found = findings(grown, drifted, course, training=training, device=device_name(device), seconds=time.perf_counter() - began)
     about = describe_model(old, grown.dataset, course, parent=watch.info.champion_version, seed=seed, training=training)
-    write_bundle(model, network, about, with_retraining(champion, about, course), STEP, found, champion, window, drift)
-    facts.write(dataset, STEP, found, champion, window, drift)
+    write_bundle(model, network, about, with_retraining(champion, about, course), STEP, found, champion, traffic, drift)
+    write_facts(dataset, STEP, found, champion, traffic, drift)
     checkpoint.clear()
     log_metrics(found, metrics)
     figures(summary(found))

@@ -2,10 +2,10 @@
 
 from typing import Any
 
-from driftloop.evaluation.figures import confusion_and_roc
+from driftloop.evaluation.plots import confusion_and_roc
 from driftloop.reporting import Page
 from driftloop.training.curves import learning_curves
-from driftloop.training.fit import History
+from driftloop.training.loop import History
 from driftloop.training.outcome import Judgement
 from driftloop.training.task import Task
 

@@ -1,24 +1,42 @@
-"""Theme 2: train the baseline, choose its epoch on the validation split, judge it once on the test split."""
+"""How the baseline is trained: as one would at first.
+
+Theme 2: train the baseline, choose its epoch on the validation split, judge it once on the test split.
+"""
 
 import time
 from pathlib import Path
 from typing import Any
 
-from components.baseline_training.recipe import baseline_recipe
 from components.baseline_training.report import write_report
-from driftloop import facts, progress
-from driftloop.artifacts import ClassificationLog, MetricsLog
+from driftloop import runtime
 from driftloop.reporting.tensorboard import publish_events
+from driftloop.runtime import ClassificationLog, MetricsLog
 from driftloop.settings import TrainSettings
+from driftloop.step_facts import read_facts
 from driftloop.training import outcome
 from driftloop.training.architectures import PLAIN_CNN, build
-from driftloop.training.card import model_card
 from driftloop.training.checkpoint import Checkpoint
+from driftloop.training.curves import Events
 from driftloop.training.device import pick_device
-from driftloop.training.events import Events
-from driftloop.training.fit import EpochRecord, fit
+from driftloop.training.loop import EpochRecord, fit
+from driftloop.training.model_card import model_card
+from driftloop.training.recipe import Recipe
 from driftloop.training.seeding import set_seed
 from driftloop.training.task import Task
+
+
+def baseline_recipe(settings: TrainSettings, epochs: int, task: Task) -> Recipe:
+    """Float32, Adam at a constant rate, no augmentation, no smoothing, for a share of the optimised training's `epochs`.
+
+    Without augmentation a small training set is learnt by heart early, so more epochs would only cost time; the epoch is chosen on the
+    validation split anyway.
+    """
+    return Recipe(
+        epochs=max(1, round(epochs * settings.baseline_share)),
+        learning_rate=settings.baseline_learning_rate,
+        class_weights=task.weights(),
+    )
+
 
 NOTES = [
     "A baseline: trained plainly, to have something to measure the optimised model against.",
@@ -65,7 +83,7 @@ def run(
 
         def on_epoch(record: EpochRecord) -> None:
             events.epoch(record)
-            progress.progress(record.epoch / recipe.epochs, f"epoch {record.epoch}: validation {record.val_accuracy:.3f}")
+            runtime.progress(record.epoch / recipe.epochs, f"epoch {record.epoch}: validation {record.val_accuracy:.3f}")
 
         history = fit(
             network, task.training_batches(), task.validation_batches(), recipe, seed=seed, checkpoint=checkpoint, on_epoch=on_epoch
@@ -80,7 +98,7 @@ def run(
         judgement.test,
         auc=judgement.auc,
         counts=task.description.counts,
-        source=facts.read(dataset).get("data_analysis", {}).get("source", task.description.source),
+        source=read_facts(dataset).get("data_analysis", {}).get("source", task.description.source),
         notes=NOTES,
     )
     found = outcome.common_facts(network, device, history, judgement) | {"seconds": round(time.monotonic() - began, 1)}
@@ -91,4 +109,4 @@ def run(
     outcome.write_judgement(judgement, task.description.classes, metrics, roc)
     if checkpoint:
         checkpoint.clear()
-    progress.figures(f"accuracy {judgement.test.accuracy}, {len(history.epochs)} epochs, {found['parameters'] / 1e6:.1f} M parameters")
+    runtime.figures(f"accuracy {judgement.test.accuracy}, {len(history.epochs)} epochs, {found['parameters'] / 1e6:.1f} M parameters")

@@ -8,7 +8,7 @@ from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 
 from driftloop.dataset.duplicates import near_duplicate_clusters
-from driftloop.dataset.groups import compile_pattern, group_of
+from driftloop.dataset.splitting import compile_pattern, group_of
 
 #: Where an image that a source has in two splits stays: never lost to the side that judges, always to the side that learns.
 STRONGEST_FIRST = ("test", "reference", "stream", "val", "train", "")

@@ -1,4 +1,7 @@
-"""Every file is read once, by several processes: hashed, decoded, resized, and left on disk until its split is known."""
+"""Every file is read once, by several processes: hashed, decoded, resized, and left on disk until its split is known.
+
+From the spool to the store, split by split, without holding more than a batch.
+"""
 
 import hashlib
 from dataclasses import dataclass
@@ -8,14 +11,18 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from driftloop import progress
-from driftloop.dataset import Decoded, UnreadableImage, decode_image
+from driftloop import runtime
+from driftloop.dataset import Decoded, Description, ShardWriter, UnreadableImage, decode_image
 from driftloop.dataset.duplicates import thumbnail
+from driftloop.dataset.splitting import position
 from driftloop.errors import InputError
 from driftloop.processes import spread
-from driftloop.sources import SourceFile
+from driftloop.sources import SPLITS, SourceFile
+from driftloop.store import Store
 
 CHUNK = 128
+
+
 #: A file larger than this is not even read.
 MOST_BYTES = 512 << 20
 
@@ -84,7 +91,7 @@ def ingest(
         thumbnails.append(result.thumbnails)
         broken += result.broken
         if done % 8 == 0:
-            progress.progress(span[0] + (span[1] - span[0]) * done / len(chunks), f"read {done * CHUNK:,} of {len(files):,} files")
+            runtime.progress(span[0] + (span[1] - span[0]) * done / len(chunks), f"read {done * CHUNK:,} of {len(files):,} files")
     return Ingested(pd.DataFrame(rows, columns=COLUMNS), np.concatenate(thumbnails), broken, spool)
 
 
@@ -166,3 +173,34 @@ def _stack(images: list[np.ndarray]) -> np.ndarray:
 def _printable(path: str) -> str:
     """File names need not be UTF-8; tables and reports must be."""
     return path.encode("utf-8", "backslashreplace").decode()
+
+
+_BATCH = 256
+
+
+def pack(frame: pd.DataFrame, ingested: Ingested, store: Store, *, image_size: int, source: str) -> Description:
+    """Publish the frame's images as a dataset.
+
+    Within a split the order is by hash: whoever reads a split from the front gets all classes mixed, and the same images first
+    when others are added.
+    """
+    classes = sorted(set(frame["label"]))
+    labels = {name: number for number, name in enumerate(classes)}
+    with ShardWriter(image_size=image_size, channels=ingested.channels) as writer:
+        for split in SPLITS:
+            part = frame[frame["split"] == split]
+            part = part.assign(position=part["sha256"].map(position)).sort_values(["position", "path"])
+            for start in range(0, len(part), _BATCH):
+                batch = part.iloc[start : start + _BATCH]
+                writer.add(split, _images(batch, ingested, image_size), batch["label"].map(labels).to_numpy(), batch)
+        return writer.publish(store, classes=classes, source=source)
+
+
+def _images(batch: pd.DataFrame, ingested: Ingested, side: int) -> np.ndarray:
+    """The batch's pixels; grey images of a dataset in colour get three equal channels."""
+    images = np.empty((len(batch), side, side, ingested.channels), np.uint8)
+    chunks, rows = batch["chunk"].to_numpy(), batch["row"].to_numpy()
+    for chunk in np.unique(chunks):
+        here = chunks == chunk
+        images[here] = ingested.pixels(int(chunk))[rows[here]]
+    return images

@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 
 from driftloop.dataset import Split
-from driftloop.training.pixels import normalise, to_tensor
+from driftloop.training.batches import normalise, to_tensor
 
 BATCH = 64
 ROUNDS = 3

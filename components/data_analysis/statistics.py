@@ -1,14 +1,21 @@
-"""What the images look like: brightness and contrast by class, mean images, sizes, class balance."""
+"""What the images look like: brightness and contrast by class, mean images, sizes, class balance.
+
+Everything that is known about a dataset once it is packed: what the report shows and the facts repeat.
+"""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from driftloop.dataset import Split
-from driftloop.dataset.pixel_counts import PixelCounts
-from driftloop.inference.statistics import image_statistics, statistic_names
+from components.data_analysis.audit import Audited
+from components.data_analysis.loader_benchmark import LoaderBenchmark, benchmark_loaders
+from driftloop.dataset import Description, Split
+from driftloop.dataset.writing import PixelCounts
+from driftloop.inference.image_statistics import image_statistics, statistic_names
+from driftloop.sources import SPLITS
 
 _BATCH = 256
 
@@ -64,3 +71,36 @@ def class_counts(frame: pd.DataFrame, classes: list[str]) -> dict[str, dict[str,
 def _batches(split: Split) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     for start in range(0, len(split), _BATCH):
         yield split.images[start : start + _BATCH], split.labels[start : start + _BATCH]
+
+
+@dataclass(frozen=True)
+class Analysis:
+    """The dataset, the audit of its source, images by split and class, and what was measured."""
+
+    description: Description
+    audited: Audited
+    counts: dict[str, dict[str, int]]
+    train: Split
+    statistics: ClassStatistics
+    loader: LoaderBenchmark
+    seed: int
+
+
+def analyse(description: Description, train: Split, audited: Audited, *, root: Path, seed: int) -> Analysis:
+    """Count and measure.
+
+    Args:
+        train: the packed training split.
+        root: of the source's files, for the loader benchmark.
+        seed: of the images that are timed and shown.
+    """
+    by_class = class_counts(audited.frame, description.classes)
+    return Analysis(
+        description=description,
+        audited=audited,
+        counts={split: by_class[split] for split in SPLITS if split in by_class},
+        train=train,
+        statistics=describe_training(train, len(description.classes)),
+        loader=benchmark_loaders(train, root, description.mean, description.std, seed=seed),
+        seed=seed,
+    )

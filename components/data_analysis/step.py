@@ -1,26 +1,100 @@
-"""Theme 1: from labelled image files to a packed, audited dataset and a report on it."""
+"""Whether a store is this source's home: said before an hour of training, not by the gate after it.
+
+What the later steps, the summary and the model cards are told about the data.
+
+Theme 1: from labelled image files to a packed, audited dataset and a report on it.
+"""
 
 import tempfile
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from components.data_analysis.assign import assign_splits
 from components.data_analysis.audit import Audited, audit
-from components.data_analysis.champion import check_champion
-from components.data_analysis.ingest import Ingested, check_broken, ingest, notes_on
-from components.data_analysis.packing import pack
-from components.data_analysis.reported_facts import collect_facts
-from driftloop import facts, progress
+from components.data_analysis.ingest import Ingested, check_broken, ingest, notes_on, pack
+from components.data_analysis.splits import assign_splits
+from driftloop import registry, runtime
 from driftloop.dataset import Description, open_split, write_description
-from driftloop.errors import SettingError
+from driftloop.errors import InputError, SettingError
 from driftloop.settings import DataSettings
 from driftloop.sources import Opened, opened
-from driftloop.sources.layout import check_counts
-from driftloop.store import open_store
+from driftloop.sources.folder import check_counts
+from driftloop.step_facts import write_facts
+from driftloop.store import Store, open_store
 
 if TYPE_CHECKING:
-    from components.data_analysis.analysis import Analysis
+    from components.data_analysis.statistics import Analysis
+
+MOST_NAMED = 6
+
+
+def check_champion(store: Store, classes: list[str], image_size: int) -> None:
+    """Refuse a source that no model could be trained on to follow the store's champion.
+
+    Args:
+        classes: of the source, sorted.
+        image_size: side in pixels that its images will have.
+
+    Raises:
+        InputError: the champion knows other classes, or takes images of another size.
+        StoreError: the store cannot be read.
+    """
+    champion = registry.current(store)
+    if champion is None:
+        return
+    model = registry.description(store, champion.version)
+    serving = f"{store.uri}: version {champion.version}, which serves there,"
+    if list(model.classes) != classes:
+        raise InputError(f"{serving} knows {named(model.classes)}, and this source has {named(classes)}; give another --store")
+    if model.image_size != image_size:
+        cure = f"give another --store, or data_image_size={model.image_size}"
+        raise InputError(f"{serving} takes images of {model.image_size} px, not of {image_size}; {cure}")
+
+
+def named(classes: list[str]) -> str:
+    """The classes' names; of many, the first."""
+    return ", ".join(classes) if len(classes) <= MOST_NAMED else f"{', '.join(classes[:MOST_NAMED])}, ... ({len(classes)})"
+
+
+_LISTED = 100
+
+
+def collect_facts(analysis: "Analysis", source_hash: str, seconds: float) -> dict[str, Any]:
+    """The facts of this step as JSON takes them; of broken files at most a hundred are listed, all are counted."""
+    description, audited, findings, loader = analysis.description, analysis.audited, analysis.audited.findings, analysis.loader
+    return {
+        "source": description.source,
+        "source_hash": source_hash,
+        "manifest_hash": description.manifest_hash,
+        "classes": description.classes,
+        "counts": description.counts,
+        "class_counts": analysis.counts,
+        "image_size": description.image_size,
+        "channels": description.channels,
+        "mean": description.mean,
+        "std": description.std,
+        "statistics": list(analysis.statistics.names),
+        "groups": int(audited.frame["group"].nunique()),
+        "broken_count": len(audited.broken),
+        "broken": [{"path": path, "reason": reason} for path, reason in audited.broken[:_LISTED]],
+        "conflicting_labels": findings.conflicting,
+        "duplicates_within": findings.duplicates_within,
+        "duplicates_across": findings.duplicates_across,
+        "near_duplicates": findings.near_duplicate_images,
+        "near_duplicate_clusters": findings.near_duplicate_clusters,
+        "leaking_groups": findings.leaking_groups,
+        "leaking_images": findings.leaking_images,
+        "merged_val": findings.merged_val,
+        "loader": {
+            "images_per_second": loader.packed.images_per_second,
+            "files_images_per_second": loader.files.images_per_second,
+            "speedup": loader.speedup,
+            "images": loader.images,
+        },
+        "notes": audited.notes,
+        "seconds": round(seconds, 2),
+    }
+
 
 SMALLEST, LARGEST = 16, 1024
 
@@ -50,16 +124,16 @@ def run(
     _check_size(image_size)
     home = open_store(store)
     home.check()
-    progress.progress(0.02, "opening the source")
+    runtime.progress(0.02, "opening the source")
     with opened(source, seed=seed, workers=settings.workers) as folder:
         check_champion(home, sorted({file.label for file in folder.files}), image_size)
         with tempfile.TemporaryDirectory(prefix="driftloop-spool-") as spool:
             ingested = _read(folder, Path(spool), source, image_size, settings)
             audited = _judge(ingested, source, settings)
-            progress.progress(0.75, "packing")
+            runtime.progress(0.75, "packing")
             description = pack(audited.frame, ingested, home, image_size=image_size, source=source)
         write_description(dataset_dir, description)
-        progress.progress(0.85, "measuring and reporting")
+        runtime.progress(0.85, "measuring and reporting")
         analysis = _analyse(description, audited, folder.root, seed)
     _write(analysis, dataset_dir, report_path, source_hash, began)
 
@@ -71,7 +145,7 @@ def _check_size(image_size: int) -> None:
 
 def _read(folder: Opened, spool: Path, source: str, image_size: int, settings: DataSettings) -> Ingested:
     """Every file, once."""
-    progress.progress(0.25, f"reading {len(folder.files):,} files")
+    runtime.progress(0.25, f"reading {len(folder.files):,} files")
     ingested = ingest(folder.root, folder.files, spool, image_size=image_size, workers=settings.workers, span=(0.25, 0.7))
     check_broken(ingested, source, settings.max_broken_share)
     return ingested
@@ -87,7 +161,7 @@ def _judge(ingested: Ingested, source: str, settings: DataSettings) -> Audited:
 
 def _analyse(description: Description, audited: Audited, root: Path, seed: int) -> "Analysis":
     # Imported only here: it loads torch, whose threads must not be copied into the processes that read the images.
-    from components.data_analysis.analysis import analyse
+    from components.data_analysis.statistics import analyse
 
     return analyse(description, open_split(description, "train"), audited, root=root, seed=seed)
 
@@ -99,7 +173,7 @@ def _write(analysis: "Analysis", dataset_dir: str, report_path: str, source_hash
 
     write_baseline_metrics(dataset_dir, analysis.description, analysis.statistics, analysis.counts["train"])
     build_report(analysis).write(report_path)
-    facts.write(dataset_dir, "data_analysis", collect_facts(analysis, source_hash, time.monotonic() - began))
+    write_facts(dataset_dir, "data_analysis", collect_facts(analysis, source_hash, time.monotonic() - began))
     total, faster = sum(analysis.description.counts.values()), analysis.loader.speedup
     shown = f"{total:,} images, {len(analysis.description.classes)} classes, {len(analysis.audited.broken)} broken"
-    progress.figures(f"{shown}; loader {faster:.0f}x decoding files")
+    runtime.figures(f"{shown}; loader {faster:.0f}x decoding files")

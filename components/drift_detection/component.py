@@ -3,12 +3,12 @@
 from kfp import dsl
 from kfp.dsl import HTML, Artifact, Dataset, Input, Metrics, Model, Output
 
-from driftloop.images import WATCH_IMAGE
+from driftloop.runtime import WATCH_IMAGE
 
 
 @dsl.component(base_image=WATCH_IMAGE, install_kfp_package=False)
 def drift_detection(
-    window: Input[Dataset],
+    traffic: Input[Dataset],
     champion: Input[Model],
     alpha: float,
     config: dict,
@@ -19,7 +19,7 @@ def drift_detection(
     """Decide whether a production window has drifted from what its champion was accepted for, and whether that matters.
 
     Args:
-        window: the watch's rows, images and past records, from production_monitoring.
+        traffic: the watch's rows, images and past records, from production_monitoring.
         champion: the bundle that served those rows, with its drift reference.
         alpha: level of one window's drift test, lowered where the budget of false alarms asks for it.
         config: overrides of the drift settings (window_size, minimum_labels, cooldown_days, ...).
@@ -32,4 +32,4 @@ def drift_detection(
     """
     from components.drift_detection.step import run
 
-    return run(window.path, champion.path, evidence.path, report.path, alpha=alpha, config=config, metrics=metrics)
+    return run(traffic.path, champion.path, evidence.path, report.path, alpha=alpha, config=config, metrics=metrics)

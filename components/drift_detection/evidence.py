@@ -3,11 +3,10 @@
 from pathlib import Path
 from typing import Any
 
-from components.drift_detection.findings import Findings
-from components.drift_detection.label_free import CAVEAT
-from components.drift_detection.plain_words import for_a_manager
-from components.drift_detection.psi import psi_reading
-from driftloop import facts
+from components.drift_detection.explain import psi_reading
+from components.drift_detection.findings import Findings, for_a_manager
+from components.drift_detection.window_test import CAVEAT
+from driftloop.step_facts import write_facts, write_json
 
 STEP = "drift_detection"
 REPORT, COVERAGE, REQUESTS = "drift_report.json", "windows.parquet", "label_requests.csv"
@@ -22,10 +21,10 @@ def write_evidence(directory: str | Path, findings: Findings, *inherited: str | 
     directory = Path(directory)
     directory.mkdir(parents=True, exist_ok=True)
     summary = summarise(findings)
-    facts.write_json(directory / REPORT, summary | {"details": _details(findings)})
+    write_json(directory / REPORT, summary | {"details": _details(findings)})
     findings.coverage.to_parquet(directory / COVERAGE, index=False)
     findings.requests.to_csv(directory / REQUESTS, index=False)
-    facts.write(directory, STEP, summary, *inherited)
+    write_facts(directory, STEP, summary, *inherited)
 
 
 def summarise(findings: Findings) -> dict[str, Any]:

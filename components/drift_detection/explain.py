@@ -1,17 +1,170 @@
-"""What moved, and by how much: the effect sizes beside the decision. None of them decides."""
+"""Population stability index: the credit industry's effect size, with its usual reading. Explains, never decides.
+
+Have the shares of the predicted classes moved? Explains, never decides.
+
+The most shifted images of a window, each beside the reference image that the champion finds most alike.
+
+What moved, and by how much: the effect sizes beside the decision. None of them decides.
+
+The one window that the report explains, seen from close by.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import pandas as pd
+from scipy import stats
 
-from components.drift_detection.bbsd import bbsd_test
-from components.drift_detection.class_prior import ClassPriorResult, class_prior_test
-from components.drift_detection.judge import Judgement
-from components.drift_detection.ks import KSResult
-from components.drift_detection.psi import population_stability_index
-from components.drift_detection.samples import Sample
+from components.drift_detection.ks import KSResult, bbsd_test
+from components.drift_detection.mmd import nearest, shift_scores
+from components.drift_detection.reference import Accepted, Sample, gather
 from components.drift_detection.teaching import EmbeddingDrift, detect_embedding_drift
+from components.drift_detection.window_test import Judged, Judgement
+from components.drift_detection.windows import CutWindow
+from driftloop.inference.traffic import IMAGE_INDEX, Traffic
+from driftloop.settings import DriftSettings
+
+#: The customary reading: below 0.1 stable, up to 0.2 moderate, above it large.
+MODERATE, LARGE = 0.1, 0.2
+
+
+def population_stability_index(reference: np.ndarray, window: np.ndarray, *, bins: int = 10) -> float:
+    """PSI = sum((q - p) ln(q / p)) over the reference's quantile bins, p and q being the two samples' shares.
+
+    Half a case is added to each bin so that one that is empty on one side does not make it infinite. Without any drift it is about
+    (bins - 1) (1 / N + 1 / M) on average (Yurdakul 2018), 0.056 for 800 against 200 rows: a reading near 0.1 says little then.
+
+    Args:
+        reference: (N,) values of one feature.
+        window: (M,) values.
+        bins: at most so many; equal quantiles (a constant feature) share one.
+
+    Returns:
+        PSI >= 0.
+
+    Raises:
+        ValueError: an empty sample or a value that is not finite.
+    """
+    reference, window = np.asarray(reference, dtype=np.float64), np.asarray(window, dtype=np.float64)
+    for name, sample in (("reference", reference), ("window", window)):
+        if sample.ndim != 1 or len(sample) == 0 or not np.isfinite(sample).all():
+            raise ValueError(f"{name}: PSI needs a non-empty vector of finite numbers")
+    edges = np.unique(np.quantile(reference, np.linspace(0, 1, bins + 1)[1:-1]))
+    counts = np.array([_counts(sample, edges) for sample in (reference, window)])
+    smoothed = counts[:, counts.sum(axis=0) > 0] + 0.5
+    p, q = smoothed / smoothed.sum(axis=1, keepdims=True)
+    return float(np.sum((q - p) * np.log(q / p)))
+
+
+def psi_reading(psi: float) -> str:
+    """`stable`, `moderate` or `large`."""
+    return "stable" if psi < MODERATE else "moderate" if psi <= LARGE else "large"
+
+
+def _counts(values: np.ndarray, edges: np.ndarray) -> np.ndarray:
+    """Counts of the bins (-inf, e0], (e0, e1], ..., (e_last, inf)."""
+    return np.bincount(np.searchsorted(edges, values, side="left"), minlength=len(edges) + 1)
+
+
+#: Cohen's (1988) reading of w: below the first negligible, then small, medium, large.
+SMALL, MEDIUM, LARGE = 0.1, 0.3, 0.5
+
+
+@dataclass(frozen=True)
+class ClassPriorResult:
+    """Shares are (K,) and sum to one; `effect_size` is Cohen's w; `total_variation` half the sum of the shares' differences."""
+
+    reference_shares: np.ndarray
+    window_shares: np.ndarray
+    p_value: float
+    effect_size: float
+    total_variation: float
+
+    @property
+    def reading(self) -> str:
+        return ("negligible", "small", "medium", "large")[int(np.searchsorted([SMALL, MEDIUM, LARGE], self.effect_size, side="right"))]
+
+
+def class_prior_test(reference: np.ndarray, window: np.ndarray) -> ClassPriorResult:
+    """Chi-square test of homogeneity over class counts, with Cohen's w = sqrt(sum((q - p)^2 / p)).
+
+    Pearson's statistic without continuity correction. For w, p are the reference's shares; where the window holds a class that the
+    reference lacks, half a case is added to each count of the reference.
+
+    Args:
+        reference: counts (K,) of the predicted classes.
+        window: counts (K,).
+
+    Raises:
+        ValueError: different lengths, a negative or non-finite count, or a side without cases.
+    """
+    reference, window = np.asarray(reference, dtype=np.float64), np.asarray(window, dtype=np.float64)
+    if reference.ndim != 1 or reference.shape != window.shape:
+        raise ValueError(f"class counts must be two vectors of the same length, got shapes {reference.shape} and {window.shape}")
+    for name, counts in (("reference", reference), ("window", window)):
+        if not np.isfinite(counts).all() or (counts < 0).any() or counts.sum() == 0:
+            raise ValueError(f"{name}: class counts must be finite, not negative and not all zero, got {counts.tolist()}")
+    seen = reference + window > 0
+    table = np.stack([reference[seen], window[seen]])
+    p_value = float(stats.chi2_contingency(table, correction=False).pvalue) if table.shape[1] > 1 else 1.0
+    p, q = reference[seen] / reference.sum(), window[seen] / window.sum()
+    basis = p if (p > 0).all() else (reference[seen] + 0.5) / (reference[seen] + 0.5).sum()
+    return ClassPriorResult(
+        reference_shares=reference / reference.sum(),
+        window_shares=window / window.sum(),
+        p_value=p_value,
+        effect_size=float(np.sqrt(np.sum((q - basis) ** 2 / basis))),
+        total_variation=float(np.abs(p - q).sum() / 2),
+    )
+
+
+@dataclass(frozen=True)
+class ShiftedPair:
+    """`image` and `thumbnail` are uint8 (h, w, C); `position` is the image's row in the window's sample, `score` its shift."""
+
+    position: int
+    score: float
+    image: np.ndarray
+    thumbnail: np.ndarray
+    regime: str
+
+
+def most_shifted(
+    window: np.ndarray,
+    image_index: np.ndarray,
+    images: np.ndarray,
+    reference: np.ndarray,
+    thumbnails: Sequence[tuple[str, np.ndarray]],
+    *,
+    count: int,
+    rng: np.random.Generator,
+) -> list[ShiftedPair]:
+    """The `count` most shifted images that were kept, the most shifted first.
+
+    Args:
+        window: embeddings (M, D) of the window's sample.
+        image_index: (M,) row of `images`, -1 where the image was not kept.
+        images: uint8 (n, H, W, C).
+        reference: embeddings (N, D) that the window was compared with.
+        thumbnails: regime and picture of each reference row.
+    """
+    scores = shift_scores(reference, window, rng)
+    kept = np.flatnonzero(image_index >= 0)
+    chosen = kept[np.argsort(-scores[kept], kind="stable")[:count]]
+    if len(chosen) == 0:
+        return []
+    matches = nearest(reference, window[chosen])
+    return [
+        ShiftedPair(
+            position=int(position),
+            score=float(scores[position]),
+            image=np.asarray(images[image_index[position]]),
+            thumbnail=thumbnails[match][1],
+            regime=thumbnails[match][0],
+        )
+        for position, match in zip(chosen, matches, strict=True)
+    ]
 
 
 @dataclass(frozen=True)
@@ -79,3 +232,55 @@ def explain(window: Sample, reference: Sample, judgement: Judgement, *, names: S
 def _class_counts(sample: Sample) -> np.ndarray:
     """How often each class was predicted, (K,)."""
     return np.bincount(sample.probabilities.argmax(axis=1), minlength=sample.probabilities.shape[1])
+
+
+@dataclass(frozen=True)
+class Spotlight:
+    """The decisive window: the newest drifted one of this watch, else its newest; `reference` is what it was compared with."""
+
+    number: int
+    judged: Judged
+    reference: Sample
+    explanation: Explanation
+    gallery: list[ShiftedPair]
+
+
+def spotlight(
+    watch: Traffic,
+    rows: pd.DataFrame,
+    windows: Sequence[CutWindow],
+    judged: Sequence[Judged],
+    accepted: Accepted,
+    *,
+    alpha: float,
+    settings: DriftSettings,
+    rng: np.random.Generator,
+) -> Spotlight | None:
+    """Explain the decisive window; None where no window was judged.
+
+    Args:
+        watch: holds the images.
+        rows: the rows that were cut into `windows`.
+        windows: as cut.
+        judged: the same windows, judged.
+        accepted: the champion's references.
+        alpha: level of one window's test.
+        settings: size of the gallery.
+        rng: thins the rows from which densities are estimated, where there are very many.
+    """
+    if not judged:
+        return None
+    number = max((index for index, one in enumerate(judged) if one.window.drifted), default=len(judged) - 1)
+    chosen = judged[number]
+    reference = gather(accepted.regimes, chosen.judgement.drawn)
+    gallery = most_shifted(
+        chosen.sample.embedding,
+        rows[IMAGE_INDEX].to_numpy()[windows[number].sample],
+        watch.images,
+        reference.embedding,
+        accepted.thumbnails(chosen.judgement.drawn),
+        count=settings.gallery_size,
+        rng=rng,
+    )
+    explanation = explain(chosen.sample, reference, chosen.judgement, names=watch.info.statistic_names, alpha=alpha)
+    return Spotlight(number, chosen, reference, explanation, gallery)

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 from scipy import optimize, stats
 
-from components.drift_detection.samples import first_of_each
+from components.drift_detection.reference import first_of_each
 from driftloop.evaluation.intervals import Proportion
 from driftloop.inference.labels import RANDOM
 

@@ -1,17 +1,182 @@
-"""Kolmogorov-Smirnov over features, against a reference that is sorted once and kept.
+"""The Kolmogorov-Smirnov statistic of many features at once, in integers: ties and rounding cannot blur it.
+
+The distance between the distribution functions is a multiple of 1 / (N M), so N M times it is counted. For float32, the type of
+the log, reference and window are merged by one sort of integers that carry in their lowest bit which sample they come from; numpy
+sorts integers with vector instructions, which beats a binary search by far. Other types take the binary search.
+
+p-values of the two-sample Kolmogorov-Smirnov statistic, for many features at once.
+
+Holm's correction for looking at several features at once.
+
+Kolmogorov-Smirnov over features, against a reference that is sorted once and kept.
 
 A loop over `scipy.stats.ks_2samp` handles one feature at a time and works out each p-value anew; here all features go together.
 Statistics and p-values are those of scipy.
+
+Black-box shift detection: what the classifier's own outputs say (Lipton et al. 2018; Rabanser et al. 2019). Explains, never decides.
 """
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
+from scipy import stats
 
-from components.drift_detection.arrays import check_samples
-from components.drift_detection.holm import holm
-from components.drift_detection.ks_exact import ks_p_values
-from components.drift_detection.ks_gaps import largest_gaps
+from components.drift_detection.mmd import check_samples
+
+#: Features handled together: their working set stays in the processor's cache.
+FEATURES = 8
+
+
+def largest_gaps(reference: np.ndarray, window: np.ndarray) -> np.ndarray:
+    """N * M times the largest gap between the two distribution functions, by feature.
+
+    Args:
+        reference: (F, N), each row ascending.
+        window: (F, M), in any order, of the same type.
+
+    Returns:
+        (F,) int64 in 0..N*M.
+    """
+    method = _by_merging if reference.dtype == window.dtype == np.float32 else _by_searching
+    parts = [method(reference[first : first + FEATURES], window[first : first + FEATURES]) for first in range(0, len(reference), FEATURES)]
+    return np.concatenate(parts)
+
+
+def _by_merging(reference: np.ndarray, window: np.ndarray) -> np.ndarray:
+    n, m = reference.shape[1], window.shape[1]
+    merged = np.concatenate([_ordered(reference), _ordered(window) | 1], axis=1)
+    merged.sort(axis=1)
+    # After i values of which c are the window's: N M (c / M - (i - c) / N) = c (N + M) - i M.
+    gaps = np.cumsum(merged & 1, axis=1)
+    gaps *= n + m
+    gaps -= np.arange(1, n + m + 1, dtype=np.int64) * m
+    merged >>= 1
+    # Within a run of equal values only the last counts. The overall last gap is zero, as is what is masked.
+    gaps[:, :-1] *= merged[:, :-1] != merged[:, 1:]
+    return np.maximum(gaps.max(axis=1), -gaps.min(axis=1))
+
+
+def _ordered(values: np.ndarray) -> np.ndarray:
+    """float32 as even int64 in the same order; adding zero turns -0.0 into 0.0, which equals it."""
+    bits = (values + np.float32(0)).view(np.int32)
+    return (bits ^ ((bits >> 31) & 0x7FFFFFFF)).astype(np.int64) << 1
+
+
+def _by_searching(reference: np.ndarray, window: np.ndarray) -> np.ndarray:
+    """The window's function jumps only at its own values, so the gap is largest at one of them or just before it.
+
+    Within a run of equal window values the ranks between first and last give smaller gaps, so they need no special care.
+    """
+    n, m = reference.shape[1], window.shape[1]
+    rank = np.arange(m, dtype=np.int64)
+    gaps = np.empty(len(reference), dtype=np.int64)
+    for feature, (kept, seen) in enumerate(zip(reference, np.sort(window, axis=1), strict=True)):
+        above = (rank + 1) * n - kept.searchsorted(seen, "right") * m
+        below = kept.searchsorted(seen, "left") * m - rank * n
+        gaps[feature] = max(above.max(), below.max())
+    return gaps
+
+
+#: scipy.stats.ks_2samp computes exact p-values up to this many rows a side; so do we.
+LARGEST_EXACT = 10_000
+
+
+#: Anti-diagonals whose masks are computed together; a matter of speed only.
+BLOCK = 64
+
+
+def ks_p_values(steps: np.ndarray, n: int, m: int) -> np.ndarray:
+    """Two-sided p-values of the statistics D = steps / (n * m).
+
+    Args:
+        steps: (F,) integers in 0..n*m.
+        n, m: rows of the two samples.
+
+    Returns:
+        (F,) float64 in [0, 1]: exact (lattice paths, Hodges 1958) up to 10,000 rows a side, else Smirnov's asymptotic formula.
+    """
+    distinct, position = np.unique(steps, return_inverse=True)
+    if max(n, m) > LARGEST_EXACT:
+        p_values = stats.kstwo.sf(distinct / (n * m), np.round(n * m / (n + m)))
+    elif n == m:
+        p_values = _leaves_square(n, distinct // n)
+    else:
+        p_values = _leaves_band(max(n, m), min(n, m), distinct // math.gcd(n, m))
+    return np.clip(p_values, 0.0, 1.0)[position.reshape(np.shape(steps))]
+
+
+def _leaves_square(n: int, heights: np.ndarray) -> np.ndarray:
+    """Probability that a random path from (0, 0) to (n, n) somewhere has |x - y| >= h, for each h.
+
+    By reflection it is 2 * sum over k >= 1 of (-1)^(k + 1) C(2n, n - k h) / C(2n, n), a series that falls faster than geometrically.
+    """
+    j = np.arange(n, dtype=np.float64)
+    shares = np.cumprod((n - j) / (n + j + 1.0))
+    p_values = np.ones(len(heights))
+    for index, height in enumerate(heights):
+        if height > 0:
+            terms = shares[height - 1 :: height]
+            p_values[index] = 2.0 * (terms[::2].sum() - terms[1::2].sum())
+    return p_values
+
+
+def _leaves_band(n: int, m: int, heights: np.ndarray) -> np.ndarray:
+    """Probability that a random path from (0, 0) to (n, m), n > m, somewhere has |x m - y n| / gcd >= h, for each h.
+
+    The path is followed by its number of steps s = x + y. On each anti-diagonal only the points near the straight line can still
+    lie inside, so only that strip is kept; points outside it have left with probability 1. All weights are positive, so nothing
+    cancels and even the smallest p-values keep their digits.
+    """
+    a, b = n // math.gcd(n, m), m // math.gcd(n, m)
+    reach = int(min(heights.max() // (a + b) + 2, m + 2))
+    offsets = np.arange(-reach, reach + 1, dtype=np.int64)
+    # One more column of ones on either side: what lies beyond the strip has left the band.
+    left, following = np.ones((2, len(heights), len(offsets) + 2))
+    left[:, 1:-1] = _outside(np.zeros(1, np.int64), offsets[None], a, b, heights)[0]
+    part = np.empty((len(heights), len(offsets)))
+    low = 0
+    for first in range(1, n + m + 1, BLOCK):
+        s = np.arange(first, min(first + BLOCK, n + m + 1), dtype=np.int64)
+        y = (s * b // (a + b))[:, None] + offsets
+        outside, from_below = _outside(s, y, a, b, heights), y / s[:, None]
+        for step in range(len(s)):
+            shift = int(y[step, 0] - offsets[0]) - low
+            low += shift
+            inner = following[:, 1:-1]
+            np.multiply(left[:, 1 + shift : 1 + shift + len(offsets)], 1.0 - from_below[step], out=inner)
+            np.multiply(left[:, shift : shift + len(offsets)], from_below[step], out=part)
+            inner += part
+            np.maximum(inner, outside[step], out=inner)
+            left, following = following, left
+    return left[:, 1 + m - low + reach]
+
+
+def _outside(s: np.ndarray, y: np.ndarray, a: int, b: int, heights: np.ndarray) -> np.ndarray:
+    """1.0 at the points of the anti-diagonals x + y = s that lie on or beyond the band or are no lattice points, else 0: (S, H, Y)."""
+    distance = np.abs(s[:, None] * b - y * (a + b))
+    distance[(y < 0) | (y > s[:, None])] = np.iinfo(np.int64).max
+    return (distance[:, None] >= heights[:, None]).astype(np.float64)
+
+
+def holm(p_values: np.ndarray) -> np.ndarray:
+    """Step-down adjusted p-values (Holm 1979): rejecting where they are <= alpha keeps the family-wise error below alpha.
+
+    Holm rejects whatever Bonferroni rejects and more, under any dependence between the features. The smallest adjusted value is
+    the p-value of "no feature moved".
+
+    Args:
+        p_values: (F,) in [0, 1], F >= 1.
+
+    Returns:
+        (F,) adjusted p-values in [0, 1], in the order given.
+    """
+    p_values = np.asarray(p_values, dtype=np.float64)
+    order = np.argsort(p_values, kind="stable")
+    factors = np.arange(len(p_values), 0, -1)
+    adjusted = np.empty_like(p_values)
+    adjusted[order] = np.minimum(np.maximum.accumulate(p_values[order] * factors), 1.0)
+    return adjusted
 
 
 @dataclass(frozen=True)
@@ -68,3 +233,20 @@ def ks_test(reference: SortedReference | np.ndarray, window: np.ndarray) -> KSRe
     steps = largest_gaps(reference.columns, np.ascontiguousarray(window.T))
     p_values = ks_p_values(steps, n, m)
     return KSResult(steps / (n * m), p_values, holm(p_values))
+
+
+def bbsd_test(reference: np.ndarray, window: np.ndarray) -> KSResult:
+    """Kolmogorov-Smirnov over the softmax outputs, with Holm's correction over the classes.
+
+    With two classes the second output is one minus the first and says nothing new, so only the first is tested.
+
+    Args:
+        reference: probabilities (N, K).
+        window: probabilities (M, K).
+
+    Raises:
+        ValueError: fewer than 2 rows on a side, different K, or a value that is not finite (the message says where).
+    """
+    if reference.ndim == window.ndim == 2 and reference.shape[1] == window.shape[1] == 2:
+        reference, window = reference[:, :1], window[:, :1]
+    return ks_test(reference, window)

@@ -8,8 +8,8 @@ import hashlib
 import numpy as np
 import pandas as pd
 
-from components.drift_detection.samples import Sample, window_sample
-from components.drift_detection.witness import shift_scores
+from components.drift_detection.mmd import shift_scores
+from components.drift_detection.reference import Sample, window_sample
 from driftloop.inference.labels import RANDOM, RANKED
 from driftloop.settings import DriftSettings
 

@@ -1,8 +1,12 @@
-"""Kernel maximum mean discrepancy between two sets of embeddings, with a permutation p-value.
+"""What every detector asks of its two samples, checked once: the same columns, enough rows, only finite numbers.
+
+Kernel maximum mean discrepancy between two sets of embeddings, with a permutation p-value.
 
 MMD^2 = mean k(x, x') + mean k(y, y') - 2 mean k(x, y) with a Gaussian kernel is zero only where the two distributions are equal
 (Gretton et al. 2012). The kernel is computed once, strip by strip, and never held as a whole: each strip is multiplied with the
 memberships of all permutations at once, so 10,000 x 10,000 rows take seconds and some hundred megabytes.
+
+The MMD witness function: where drifted images are many and reference images few.
 """
 
 from collections.abc import Iterator
@@ -10,10 +14,38 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from components.drift_detection.arrays import LARGEST, check_samples
+#: Beyond this a float32 squared distance overflows; the kernel of such a pair is zero either way.
+LARGEST = 1e15
+
+
+def check_samples(reference: np.ndarray, window: np.ndarray, *, least: int = 2) -> None:
+    """Refuse samples that no test can compare.
+
+    Args:
+        reference: (N, D) numbers.
+        window: (M, D) numbers.
+        least: rows that each side must have.
+
+    Raises:
+        ValueError: not two-dimensional, different D, D = 0, too few rows, or a value that is not finite; the message says where.
+    """
+    for name, sample in (("reference", reference), ("window", window)):
+        if sample.ndim != 2 or sample.shape[1] == 0:
+            raise ValueError(f"{name}: expected rows of numbers, shape (rows, columns), got {sample.shape}")
+        if len(sample) < least:
+            raise ValueError(f"{name}: {len(sample)} rows, at least {least} are needed")
+        finite = np.isfinite(sample)
+        if not finite.all():
+            row, column = (int(index) for index in np.argwhere(~finite)[0])
+            raise ValueError(f"{name}: {sample[row, column]} at row {row}, column {column}; only finite numbers can be compared")
+    if reference.shape[1] != window.shape[1]:
+        raise ValueError(f"reference has {reference.shape[1]} columns and window {window.shape[1]}; both must come from the same graph")
+
 
 #: Rows from which the median distance is estimated: half a million pairs.
 MEDIAN_ROWS = 1_000
+
+
 #: Permutations multiplied at once; bounds the memory of the memberships.
 PERMUTATIONS = 512
 
@@ -149,3 +181,38 @@ def _strips(pooled: np.ndarray, gamma: float) -> Iterator[tuple[int, np.ndarray]
         strip -= np.float32(np.exp(-1.0))
         np.fill_diagonal(strip[:, : len(strip)], 0)
         yield first, strip
+
+
+#: Rows of either side that the densities are estimated from.
+MOST_ROWS = 5_000
+
+
+def shift_scores(reference: np.ndarray, drifted: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """How much each drifted row belongs to the drift: its mean kernel with the drifted rows minus that with the reference.
+
+    Args:
+        reference: embeddings (N, D).
+        drifted: embeddings (M, D).
+
+    Returns:
+        (M,) in (-1, 1); the largest are the most shifted. A row's kernel with itself is left out, unless the rows were thinned.
+    """
+    centre = location(np.concatenate([reference, drifted]))
+    gamma = median_gamma(around(centre, np.concatenate([reference, drifted])), rng)
+    near, far = around(centre, reference), around(centre, drifted)
+    inner = mean_kernel(far, _thin(far, rng), gamma)
+    if 1 < len(far) <= MOST_ROWS:
+        inner = (inner * len(far) - 1) / (len(far) - 1)
+    return inner - mean_kernel(far, _thin(near, rng), gamma)
+
+
+def nearest(reference: np.ndarray, rows: np.ndarray) -> np.ndarray:
+    """For each of some rows (M, D) the index of the nearest reference row (N, D): (M,) int64."""
+    centre = location(reference)
+    near, far = around(centre, reference), around(centre, rows)
+    distances = (far**2).sum(axis=1)[:, None] - 2 * far @ near.T + (near**2).sum(axis=1)
+    return distances.argmin(axis=1)
+
+
+def _thin(rows: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    return rows if len(rows) <= MOST_ROWS else rows[rng.choice(len(rows), MOST_ROWS, replace=False)]

@@ -8,9 +8,8 @@ from typing import Literal
 from scipy import stats
 
 from components.drift_detection.harm import Drop, labels_to_decide
-from components.drift_detection.history import History
-from components.drift_detection.label_free import LabelFree
-from components.drift_detection.windows import Cut
+from components.drift_detection.window_test import LabelFree
+from components.drift_detection.windows import Cut, History
 from driftloop.evaluation.intervals import Proportion
 from driftloop.settings import DriftSettings, RetrainSettings
 

@@ -4,34 +4,28 @@ from typing import Any
 
 import numpy as np
 
-from components.drift_detection.confirm import confirmed
-from components.drift_detection.coverage import cover
 from components.drift_detection.evidence import write_evidence
+from components.drift_detection.explain import spotlight
 from components.drift_detection.findings import Findings
 from components.drift_detection.harm import correct_answers, drop_from
-from components.drift_detection.history import read_history, unjudged
-from components.drift_detection.inputs import judgeable, read_champion
-from components.drift_detection.judging import judge_windows
-from components.drift_detection.label_free import estimate_without_labels
 from components.drift_detection.label_requests import requests_for
-from components.drift_detection.level import level_of
 from components.drift_detection.policy import decide, situation_of
+from components.drift_detection.reference import judgeable, read_champion
 from components.drift_detection.report import build_report
-from components.drift_detection.spotlight import spotlight
-from components.drift_detection.windows import cut, effective_size
-from driftloop.artifacts import MetricsLog
-from driftloop.inference.window import read_window
-from driftloop.progress import figures
+from components.drift_detection.window_test import estimate_without_labels, judge_windows
+from components.drift_detection.windows import confirmed, cover, cut, effective_size, level_of, read_history, unjudged
+from driftloop.inference.traffic import read_traffic
+from driftloop.runtime import MetricsLog, figures
 from driftloop.settings import DriftSettings
 
 
 def run(
-    window: str, champion: str, evidence: str, report: str, *, alpha: float, config: dict[str, Any] | None = None, metrics: MetricsLog
+    traffic: str, champion: str, evidence: str, report: str, *, alpha: float, config: dict[str, Any] | None = None, metrics: MetricsLog
 ) -> str:
     """Judge a watch's rows and write the evidence and the report.
 
     Args:
-        window: directory written by production_monitoring.
+        traffic: directory written by production_monitoring.
         champion: bundle of the model that served those rows, with its drift reference.
         evidence: directory to write drift_report.json, windows.parquet, label_requests.csv and facts.json into.
         report: HTML file to write.
@@ -47,7 +41,7 @@ def run(
         SettingError: an alpha or a setting out of range.
     """
     settings = DriftSettings.complete(config)
-    watch = read_window(window)
+    watch = read_traffic(traffic)
     rng = np.random.default_rng([settings.seed, watch.info.sequence])
     accepted = read_champion(champion, rng)
 
@@ -91,7 +85,7 @@ def run(
         coverage=coverage.frame(rows),
         requests=requests_for(concerned, shown.reference if shown else accepted.regimes.samples[0], settings, rng),
     )
-    write_evidence(evidence, findings, window, champion)
+    write_evidence(evidence, findings, traffic, champion)
     build_report(findings).write(report)
     _tell(findings, metrics)
     return verdict.name

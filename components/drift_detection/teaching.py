@@ -8,8 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import stats
 
-from components.drift_detection.arrays import check_samples
-from components.drift_detection.mmd import centred, mean_kernel, median_gamma
+from components.drift_detection.mmd import centred, check_samples, mean_kernel, median_gamma
 
 
 @dataclass(frozen=True)

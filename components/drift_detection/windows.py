@@ -2,12 +2,27 @@
 
 Images of one patient (source, cluster of near-duplicates) are not independent: with each image twice in a window a test at 5 %
 alarms far too often. So a window counts groups, and exact copies of an image count once.
+
+What earlier watches say: windows already judged, decisions already taken, and when.
+
+Repeated looks: drift is confirmed by 2 of 3 consecutive windows, at a level that keeps to a budget of false alarms.
+
+Which request lies in which window, so that labels and retraining find the rows of the drift at hand, late ones included.
+
+The error rate of one watch, from what was asked for and the budget of false alarms.
 """
 
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 
 import numpy as np
 import pandas as pd
+
+from driftloop.errors import SettingError
+from driftloop.settings import DriftSettings
+from driftloop.watch_record import JudgedWindow, WatchRecord
 
 
 @dataclass(frozen=True)
@@ -88,3 +103,201 @@ def _keys(rows: pd.DataFrame) -> list[tuple[str, str]]:
 def _or(values: pd.Series, names: list[str]) -> list[str]:
     """The values, and a name where there is none."""
     return [value if isinstance(value, str) and value else name for value, name in zip(values, names, strict=True)]
+
+
+#: How far back decisions count.
+MEMORY = timedelta(days=30)
+
+
+@dataclass(frozen=True)
+class History:
+    """Seen from the end of a watch.
+
+    `windows` were judged for the same champion, oldest first; of these the last `open_windows` came after the last decision, and only
+    they can confirm a drift together with fresh ones: what a decision was taken on is settled. `days_since_decision` is None where
+    there was none; `recent_retrainings` counts decisions in the last 30 days and `recent_windows` windows in the last 90, of any
+    version. `labels_at_refusal`: the labels on which the last candidate for this champion was refused, None where none was in the
+    last 30 days.
+    """
+
+    windows: list[JudgedWindow]
+    open_windows: int
+    days_since_decision: float | None
+    recent_retrainings: int
+    recent_windows: int
+    labels_at_refusal: int | None = None
+
+    @property
+    def votes(self) -> list[bool]:
+        """Whether each window since the last decision drifted."""
+        return [window.drifted for window in self.windows[len(self.windows) - self.open_windows :]]
+
+
+def read_history(records: Sequence[WatchRecord], *, champion_version: str, until: str) -> History:
+    """The history that the records (oldest first) hold for a watch that ends at `until` (ISO 8601)."""
+    end = datetime.fromisoformat(until)
+    mine = [record for record in records if record.champion_version == champion_version]
+    decided = [record for record in records if record.decision is not None]
+    last_decision = decided[-1].sequence if decided else -1
+    ages = [end - datetime.fromisoformat(record.until) for record in decided]
+    recent = [record for record, age in zip(decided, ages, strict=True) if age <= MEMORY]
+    refused = [record for record in recent if record.champion_version == champion_version]
+    return History(
+        windows=[window for record in mine for window in record.windows],
+        open_windows=sum(len(record.windows) for record in mine if record.sequence > last_decision),
+        days_since_decision=ages[-1] / timedelta(days=1) if ages else None,
+        recent_retrainings=len(recent),
+        recent_windows=sum(
+            end - datetime.fromisoformat(window.last) <= timedelta(days=90) for record in records for window in record.windows
+        ),
+        labels_at_refusal=refused[-1].labels if refused else None,
+    )
+
+
+def unjudged(rows: pd.DataFrame, history: History) -> np.ndarray:
+    """Which rows no window has covered yet, (N,) bool: those after the last judged window, so also those that waited."""
+    if not history.windows:
+        return np.ones(len(rows), dtype=bool)
+    return (rows["time"] > pd.Timestamp(history.windows[-1].last)).to_numpy()
+
+
+def window_of(rows: pd.DataFrame, history: History) -> np.ndarray:
+    """Which earlier window covered each row, (N,) int64: its index in `history.windows`, -1 for none."""
+    found = np.full(len(rows), -1, dtype=np.int64)
+    for index, window in enumerate(history.windows):
+        inside = (rows["time"] >= pd.Timestamp(window.first)) & (rows["time"] <= pd.Timestamp(window.last))
+        found[inside.to_numpy()] = index
+    return found
+
+
+#: Windows that vote together, and how many of them must have drifted.
+OF, NEEDED = 3, 2
+
+
+def effective_alpha(alpha: float, *, budget: float, windows: float) -> float:
+    """The level of one window's test: min(alpha, sqrt(budget / (2 W))).
+
+    Without drift a window and one of the two before it both drift with probability about 2 alpha^2, so W windows give about
+    2 alpha^2 W false confirmed alarms.
+
+    Args:
+        alpha: the level asked for, in (0, 1).
+        budget: expected false confirmed alarms per period.
+        windows: W, windows per period.
+    """
+    return min(alpha, math.sqrt(budget / (2 * windows)))
+
+
+def permutations_for(alpha: float, *, at_least: int) -> int:
+    """B >= max(at_least, 40 / alpha), rounded up so that B + 1 is a multiple of 1,000: p-values near alpha / 2 are then well resolved."""
+    return math.ceil((max(at_least, 40 / alpha) + 1) / 1000 - 1e-9) * 1000 - 1
+
+
+def confirmed(past: Sequence[bool], fresh: Sequence[bool]) -> bool:
+    """Whether 2 of 3 consecutive windows have drifted, the last of the three being a fresh one.
+
+    Where no window is fresh, the latest three judged before still speak: labels may have arrived for them meanwhile.
+
+    Args:
+        past: whether each earlier window of this champion drifted, oldest first.
+        fresh: the same for the windows of this watch.
+    """
+    flags = [*past, *fresh]
+    first = len(past) if fresh else max(len(flags) - 1, 0)
+    return any(sum(flags[max(0, last - OF + 1) : last + 1]) >= NEEDED for last in range(first, len(flags)))
+
+
+def confirming(flags: Sequence[bool]) -> list[bool]:
+    """Which windows took part in a confirmation: drifted, with another drifted one at most two windows away."""
+    return [
+        drifted and any(flags[other] for other in range(max(0, at - OF + 1), min(len(flags), at + OF)) if other != at)
+        for at, drifted in enumerate(flags)
+    ]
+
+
+def newest_confirmed(flags: Sequence[bool]) -> list[bool]:
+    """Which windows took part in the newest confirmed drift: those that confirm, back to the first gap that would end a confirmation."""
+    confirm = confirming(flags)
+    newest, earliest = [False] * len(flags), len(flags)
+    for at in reversed(range(len(flags))):
+        if confirm[at] and (earliest == len(flags) or earliest - at < OF):
+            newest[at], earliest = True, at
+    return newest
+
+
+@dataclass(frozen=True)
+class Coverage:
+    """For each row of the log (N,): whether a window covers it, which one, whether that drifted, and whether it is of the newest
+    confirmed drift: an alarm of weeks ago, false perhaps, says nothing about it.
+
+    `window` counts this watch's windows from 0, and earlier ones of the same champion from -1 backwards.
+    """
+
+    covered: np.ndarray
+    window: np.ndarray
+    drifted: np.ndarray
+    confirmed: np.ndarray
+
+    def latest_confirmed(self, windows: int) -> np.ndarray:
+        """The rows of the newest confirmed windows, so many at most: (N,) bool."""
+        return self.confirmed & np.isin(self.window, np.unique(self.window[self.confirmed])[-windows:])
+
+    def frame(self, rows: pd.DataFrame) -> pd.DataFrame:
+        """The covered rows: request_id, window, drifted, confirmed."""
+        table = pd.DataFrame({"request_id": rows["request_id"].to_numpy(), "window": self.window, "drifted": self.drifted})
+        return table.assign(confirmed=self.confirmed)[self.covered].reset_index(drop=True)
+
+
+def cover(rows: pd.DataFrame, pending: np.ndarray, windows: Sequence[CutWindow], drifted: Sequence[bool], history: History) -> Coverage:
+    """Assign rows to windows.
+
+    Args:
+        rows: the log in time order.
+        pending: (N,) bool, the rows that were cut into `windows`.
+        windows: positions within the pending rows.
+        drifted: of each of `windows`.
+        history: earlier windows, which are found by their times.
+    """
+    past = len(history.windows)
+    at = window_of(rows, history)
+    at[pending] = -1
+    positions = np.flatnonzero(pending)
+    for index, window in enumerate(windows):
+        at[positions[window.rows]] = past + index
+    flags = [window.drifted for window in history.windows] + list(drifted)
+    # One more entry for rows outside all windows, whose index is -1.
+    return Coverage(
+        covered=at >= 0,
+        window=at - past,
+        drifted=np.array([*flags, False])[at],
+        confirmed=np.array([*newest_confirmed(flags), False])[at],
+    )
+
+
+@dataclass(frozen=True)
+class Level:
+    """`alpha` of one window's test, given the level asked for, the budget and the number of windows in 90 days."""
+
+    asked: float
+    alpha: float
+    permutations: int
+    windows_per_90_days: float
+    budget: float
+
+
+def level_of(alpha: float, settings: DriftSettings, *, windows: int) -> Level:
+    """The level at which each window is tested.
+
+    Args:
+        alpha: asked for.
+        windows: judged in the last 90 days, this watch's included; where they are more than the setting expects, they count.
+
+    Raises:
+        SettingError: alpha is not between 0 and 1.
+    """
+    if not 0 < alpha < 1:
+        raise SettingError(f"drift_alpha: {alpha!r} should be between 0 and 1, 0.05 for example (level of one window's drift test)")
+    per_90_days = max(settings.windows_per_90_days, float(windows))
+    effective = effective_alpha(alpha, budget=settings.false_alarms_per_90_days, windows=per_90_days)
+    permutations = permutations_for(effective, at_least=settings.permutations)
+    return Level(alpha, effective, permutations, per_90_days, settings.false_alarms_per_90_days)

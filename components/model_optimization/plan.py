@@ -11,7 +11,7 @@ from driftloop.training.augmentation import Augmentation
 from driftloop.training.batches import TrainingBatches
 from driftloop.training.checkpoint import Checkpoint
 from driftloop.training.device import mixed_precision
-from driftloop.training.fit import EpochRecord, History, fit
+from driftloop.training.loop import EpochRecord, History, fit
 from driftloop.training.recipe import Recipe
 from driftloop.training.seeding import set_seed
 from driftloop.training.task import Task

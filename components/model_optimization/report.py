@@ -7,13 +7,13 @@ from components.model_optimization.ablation import Ablation, in_words
 from components.model_optimization.comparison import verdict
 from components.model_optimization.plan import Plan
 from components.model_optimization.sweep import Sweep
-from driftloop.evaluation.figures import confusion_and_roc
 from driftloop.evaluation.intervals import Proportion
 from driftloop.evaluation.paired import PairedDifference
+from driftloop.evaluation.plots import confusion_and_roc
 from driftloop.reporting import Page
 from driftloop.training import lr_finder
 from driftloop.training.curves import learning_curves
-from driftloop.training.fit import History
+from driftloop.training.loop import History
 from driftloop.training.lr_finder import RangeTest
 from driftloop.training.outcome import Judgement
 from driftloop.training.task import Task

@@ -1,28 +1,54 @@
-"""Theme 3: find a learning rate, train with everything that helps, ask what helped, compare with the baseline."""
+"""Progress of a step whose parts take very different times: their shares are reckoned from the optimiser steps they take.
+
+Theme 3: find a learning rate, train with everything that helps, ask what helped, compare with the baseline.
+"""
 
 import time
 from dataclasses import asdict, replace
 from typing import Any
 
-from components.model_optimization.ablation import ablate
+from components.model_optimization.ablation import ablate, variants
 from components.model_optimization.comparison import against_baseline, check_same_data
 from components.model_optimization.keepsakes import write_keepsakes
 from components.model_optimization.plan import Plan, full_plan
 from components.model_optimization.report import Findings, write_report
-from components.model_optimization.stages import Stages
 from components.model_optimization.sweep import Sweep, search
-from driftloop import facts, progress
-from driftloop.artifacts import ClassificationLog, MetricsLog
+from driftloop import runtime
 from driftloop.reporting.tensorboard import publish_events
+from driftloop.runtime import ClassificationLog, MetricsLog
 from driftloop.settings import TrainSettings
+from driftloop.step_facts import read_facts
 from driftloop.training import outcome
-from driftloop.training.card import model_card
 from driftloop.training.checkpoint import Checkpoint
+from driftloop.training.curves import Events
 from driftloop.training.device import pick_device
-from driftloop.training.events import Events
-from driftloop.training.fit import EpochRecord
-from driftloop.training.lr_finder import RangeTest, find_learning_rate
+from driftloop.training.loop import EpochRecord
+from driftloop.training.lr_finder import STEPS, RangeTest, find_learning_rate
+from driftloop.training.model_card import model_card
 from driftloop.training.task import Task
+
+
+class Stages:
+    """The parts in their order, and how far the step is."""
+
+    def __init__(self, plan: Plan, settings: TrainSettings, images: int) -> None:
+        steps = max(settings.min_steps, images // settings.batch_size, 1)
+        self.sizes = {
+            "range test": STEPS,
+            "sweep": settings.sweep_trials * settings.sweep_epochs * steps,
+            "training": plan.recipe.epochs * steps,
+            "ablation": len(variants(plan)) * settings.ablation_epochs * steps,
+        }
+
+    def within(self, stage: str, share: float, text: str) -> None:
+        """Say that `share` of `stage` is done."""
+        names = list(self.sizes)
+        before = sum(self.sizes[name] for name in names[: names.index(stage)])
+        runtime.progress((before + share * self.sizes[stage]) / sum(self.sizes.values()), text)
+
+    def done(self, stage: str, text: str) -> None:
+        """Say that `stage` is done."""
+        self.within(stage, 1.0, text)
 
 
 def run(
@@ -94,7 +120,7 @@ def run(
         judgement.test,
         auc=judgement.auc,
         counts=task.description.counts,
-        source=facts.read(dataset).get("data_analysis", {}).get("source", task.description.source),
+        source=read_facts(dataset).get("data_analysis", {}).get("source", task.description.source),
         notes=[f"The baseline reached {before} on the same test images."],
     )
     found = outcome.common_facts(network, device, history, judgement) | {
@@ -115,7 +141,7 @@ def run(
     metrics.log_metric("gain_over_baseline", round(difference.estimate, 6))
     if checkpoint:
         checkpoint.clear()
-    progress.figures(
+    runtime.figures(
         f"accuracy {judgement.test.accuracy}, {100 * difference.estimate:+.1f} points over the baseline, "
         f"learning rate {plan.recipe.learning_rate:.1e}, {plan.recipe.precision}"
     )

@@ -8,7 +8,7 @@ from typing import Any
 import optuna
 
 from components.model_optimization.plan import Plan
-from driftloop.training.fit import EpochRecord
+from driftloop.training.loop import EpochRecord
 from driftloop.training.task import Task
 
 

@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from driftloop.inference.provider import CPU
-from driftloop.inference.served import EMBEDDING, INPUT, PROBABILITIES, open_session
+from driftloop.inference.served_model import EMBEDDING, INPUT, PROBABILITIES, open_session
 
 BATCHES = (1, 32)
 #: Of the time for the benchmark, the share of each batch size.

@@ -1,4 +1,7 @@
-"""The serving graph: uint8 images in, calibrated probabilities and embeddings out; exported to ONNX and checked against PyTorch."""
+"""A trained network's logits over held-out images.
+
+The serving graph: uint8 images in, calibrated probabilities and embeddings out; exported to ONNX and checked against PyTorch.
+"""
 
 import contextlib
 import io
@@ -9,14 +12,32 @@ import onnx
 import torch
 from torch import Tensor, nn
 
+from components.onnx_deployment.held_out import Cases
+from driftloop.bundle import ModelDescription
 from driftloop.errors import RunFailed
 from driftloop.inference.provider import CPU
-from driftloop.inference.served import EMBEDDING, INPUT, PROBABILITIES, open_session
+from driftloop.inference.served_model import EMBEDDING, INPUT, PROBABILITIES, open_session
 from driftloop.training.architectures import Classifier
-from driftloop.training.pixels import normalise
+from driftloop.training.batches import normalise, to_tensor
+
+BATCH = 64
+
+
+@torch.inference_mode()
+def compute_logits(network: Classifier, model: ModelDescription, cases: list[Cases]) -> np.ndarray:
+    """The logits of all cases in PyTorch, float32 (N, K)."""
+    mean, std = torch.tensor(model.mean), torch.tensor(model.std)
+    parts: list[Tensor] = []
+    for part in cases:
+        batches = (part.images[start : start + BATCH] for start in range(0, len(part), BATCH))
+        parts += [network(normalise(to_tensor(batch), mean, std)) for batch in batches]
+    return torch.cat(parts).numpy()
+
 
 #: Largest batch the exported graph promises to take.
 MAX_BATCH = 65_536
+
+
 #: PyTorch and onnxruntime add up in different orders; beyond this the export is wrong, not inexact.
 TOLERANCE = 1e-3
 

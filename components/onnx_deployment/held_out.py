@@ -4,6 +4,8 @@ ranges of INT8          train and drifted_train: ranges are part of the model, a
 temperature             val and drifted_val
 INT8 or FP32            val, drifted_val and reference: labelled, trained on by neither; the test split stays the gate's
 what the report says    test, once everything is decided
+
+The regimes a candidate accepts, measured by the graph it serves: the clean hold-out, and the windows it was retrained for.
 """
 
 from dataclasses import dataclass
@@ -13,11 +15,21 @@ import numpy as np
 from driftloop.bundle import ModelDescription
 from driftloop.dataset import Description, open_split
 from driftloop.errors import InputError
+from driftloop.inference.reference import CLEAN, Regime, measure_regime
+from driftloop.inference.served_model import ServedModel
 
 CALIBRATION = ("train", "drifted_train")
+
+
 VALIDATION = ("val", "drifted_val")
+
+
 DECISION = ("val", "drifted_val", "reference")
+
+
 TEST = ("test",)
+
+
 NEEDED = ("train", "val", "test", "reference")
 
 
@@ -96,3 +108,22 @@ def check_fit(dataset: Description, model: ModelDescription) -> None:
         if not dataset.counts.get(split):
             cure = f"set data_config.{split}_share above 0 and run data_analysis again"
             raise InputError(f"dataset {dataset.manifest_hash[:12]} has no images in split '{split}'; {cure}")
+
+
+#: Splits of unlabelled, untrained images that a retraining adds.
+REGIME_PREFIX = "regime-"
+
+
+def measure_references(served: ServedModel, dataset: Description) -> list[Regime]:
+    """The split `reference` first, then each `regime-*`, in order of their numbers."""
+    later = sorted((name for name, count in dataset.counts.items() if name.startswith(REGIME_PREFIX) and count), key=_number)
+    regimes = []
+    for name in (CLEAN, *later):
+        split = open_split(dataset, name)
+        regimes.append(measure_regime(name, served, split.images, split.samples["group"].to_numpy(dtype=np.str_)))
+    return regimes
+
+
+def _number(name: str) -> tuple[int, str]:
+    suffix = name.removeprefix(REGIME_PREFIX)
+    return (int(suffix) if suffix.isdecimal() else 0, name)

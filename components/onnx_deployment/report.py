@@ -1,17 +1,117 @@
-"""The deployment report."""
+"""The deployment's part of the model card; the rest is the training's.
 
+The figures of the deployment report.
+
+The deployment report.
+"""
+
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from components.onnx_deployment import accuracy, plots
+import numpy as np
+from matplotlib.figure import Figure
+
+from components.onnx_deployment import variant
 from components.onnx_deployment.held_out import CALIBRATION, DECISION, VALIDATION
-from driftloop.bundle import ONNX_FP32, ONNX_INT8, WEIGHTS
+from components.onnx_deployment.temperature import reliability as reliability_bins
+from driftloop.bundle import ONNX_FP32, ONNX_INT8, WEIGHTS, ModelDescription
+from driftloop.evaluation.intervals import Proportion
 from driftloop.reporting.page import Page
+from driftloop.reporting.plot_style import INK, MUTED, PALETTE, axes
 
 if TYPE_CHECKING:
     from components.onnx_deployment.step import Deployment
 
+HEADING = "## Deployment"
+
+
+def with_deployment(card: Path, model: ModelDescription, findings: dict[str, Any]) -> str:
+    """The card of the trained bundle (or a short one, where it has none) with a Deployment section in place of any older one."""
+    before = (
+        card.read_text(encoding="utf-8")
+        if card.exists()
+        else f"# Model card\n\n{model.architecture}, classes {', '.join(model.classes)}.\n"
+    )
+    kept = re.sub(rf"^{HEADING}\n.*?(?=^## |\Z)", "", before, flags=re.MULTILINE | re.DOTALL).rstrip()
+    return f"{kept}\n\n{deployment(model, findings)}"
+
+
+def deployment(model: ModelDescription, findings: dict[str, Any]) -> str:
+    """The section, as Markdown."""
+    drop, fit = findings["int8_drop"], findings["calibration"]
+    interval = f"95 % interval {-100 * drop['high']:+.2f} to {-100 * drop['low']:+.2f}"
+    lines = [
+        HEADING,
+        "",
+        f"- Input: uint8 images (N, {model.image_size}, {model.image_size}, {model.channels}); scaling, normalisation, temperature "
+        "and softmax are inside the graph. Output: probabilities and embedding.",
+        f"- Served: `{model.served}`. {findings['served_reason']}.",
+        f"- Temperature {model.temperature:.3f}: expected calibration error {fit['ece_before']:.3f} before, {fit['ece_after']:.3f} after, "
+        "on the images of the fit.",
+        f"- INT8 against FP32 on the clean test split: {-100 * drop['value']:+.2f} points of accuracy ({interval}).",
+        f"- Drift reference: {', '.join(f'{name} ({count:,} images)' for name, count in findings['regimes'].items())}.",
+        "",
+        "| graph | accuracy, clean test | batch 1, p50 ms | speed-up |",
+        "|---|---|---|---|",
+    ]
+    for graph, key in (("model.onnx", "accuracy_fp32"), ("model.int8.onnx", "accuracy_int8")):
+        row = next(row for row in findings["benchmark"] if row["variant"] == graph and row["batch"] == 1)
+        lines.append(f"| `{graph}` | {Proportion(**findings[key])} | {row['p50_ms']:.2f} | {row['speedup']:.1f}x |")
+    return "\n".join(lines) + "\n\nSpeed-up over PyTorch eager FP32, one thread, on the machine that exported the model.\n"
+
+
+COLOURS = dict(zip(("pytorch", ONNX_FP32, ONNX_INT8), (PALETTE[5], PALETTE[0], PALETTE[2]), strict=True))
+
+
+def latencies(rows: list[dict[str, Any]], names: dict[str, str]) -> Figure:
+    """Median latency by variant, one panel a batch size."""
+    batches = sorted({row["batch"] for row in rows})
+    figure, panels = axes(7.2, 2.1, len(batches))
+    for panel, batch in zip(panels, batches, strict=True):
+        chosen = [row for row in rows if row["batch"] == batch]
+        places = np.arange(len(chosen))[::-1]
+        panel.barh(places, [row["p50_ms"] for row in chosen], height=0.6, color=[COLOURS[row["variant"]] for row in chosen])
+        panel.plot([row["p95_ms"] for row in chosen], places, "|", color=INK, markersize=12)
+        for place, row in zip(places, chosen, strict=True):
+            label = f" {row['p50_ms']:.2f} ms · {row['speedup']:.1f}x"
+            panel.annotate(label, (max(row["p50_ms"], row["p95_ms"]), place), va="center", fontsize=8, color=INK)
+        panel.set_yticks(places, [names[row["variant"]] for row in chosen])
+        panel.set_xlim(0, 1.6 * max(row["p95_ms"] for row in chosen))
+        panel.set_xlabel("milliseconds a call")
+        panel.set_title(f"batch {batch}", fontsize=10)
+        panel.grid(axis="y", visible=False)
+    return figure
+
+
+def reliability(found: "Deployment", names: dict[str, str]) -> Figure:
+    """Accuracy against confidence on the test split, of the served graph, with its temperature and without."""
+    figure, (panel,) = axes(4.6, 3.6)
+    served = found.test.int8 if found.choice.served == ONNX_INT8 else found.test.fp32
+    plain = without_temperature(served, found.calibration.temperature)
+    for probabilities, label, style, colour in (
+        (plain, "without temperature", "o--", PALETTE[5]),
+        (served, f"{names[found.choice.served]} as served", "o-", PALETTE[0]),
+    ):
+        confidence, right, _ = reliability_bins(probabilities, found.test.labels)
+        panel.plot(confidence, right, style, color=colour, label=label, markersize=4)
+    low = min(1 / served.shape[1], float(panel.get_ylim()[0]))
+    panel.plot([low, 1], [low, 1], color=MUTED, linewidth=0.8, label="confidence = accuracy")
+    panel.set_xlabel("mean confidence in the bin")
+    panel.set_ylabel("accuracy in the bin")
+    panel.legend(loc="upper left", fontsize=8, frameon=False)
+    return figure
+
+
+def without_temperature(probabilities: np.ndarray, temperature: float) -> np.ndarray:
+    """The probabilities that the same logits give at temperature 1: p^T, normalised."""
+    sharpened = np.power(probabilities.astype(np.float64) + 1e-12, temperature)
+    return sharpened / sharpened.sum(axis=1, keepdims=True)
+
+
 NAMES = {"pytorch": "PyTorch eager FP32", ONNX_FP32: "ONNX FP32", ONNX_INT8: "ONNX INT8"}
+
+
 FILES = {WEIGHTS: "PyTorch weights", ONNX_FP32: "ONNX FP32", ONNX_INT8: "ONNX INT8"}
 
 
@@ -49,7 +149,7 @@ def add_speed(page: Page, found: "Deployment") -> None:
         "One thread; all three in turns, so that what else the machine does slows all alike. PyTorch runs the same computation, from "
         "uint8 image to probabilities, in channels-last memory format.",
     )
-    page.figure(plots.latencies(found.rows, NAMES), "Median latency; the tick marks the 95th percentile. Shorter is better.")
+    page.figure(latencies(found.rows, NAMES), "Median latency; the tick marks the 95th percentile. Shorter is better.")
     page.table([row_of_latency(row) for row in found.rows])
     page.table([{"file": name, "what": FILES[name], "MB": size} for name, size in found.sizes_mb.items()])
 
@@ -77,19 +177,19 @@ def add_accuracy(page: Page, found: "Deployment") -> None:
     )
     rows = []
     for split, cases in (("decision", found.decision), ("clean test", found.test)):
-        drop = accuracy.drop(cases)
+        drop = variant.drop(cases)
         rows.append(
             {
                 "images": split,
                 "n": len(cases.labels),
-                "FP32": str(accuracy.accuracy(cases.fp32_right)),
-                "INT8": str(accuracy.accuracy(cases.int8_right)),
+                "FP32": str(variant.accuracy(cases.fp32_right)),
+                "INT8": str(variant.accuracy(cases.int8_right)),
                 "drop, points": f"{100 * drop['value']:+.2f} ({100 * drop['low']:+.2f} to {100 * drop['high']:+.2f})",
                 "same class": f"{100 * cases.agreement:.1f} %",
             }
         )
     page.table(rows, caption="Accuracy with its 95 % interval; 'same class': share of the images on which both graphs agree.")
-    page.table(accuracy.by_class(found.test, found.model.classes), caption="Clean test split by class.")
+    page.table(variant.by_class(found.test, found.model.classes), caption="Clean test split by class.")
 
 
 def add_calibration(page: Page, found: "Deployment") -> None:
@@ -101,7 +201,7 @@ def add_calibration(page: Page, found: "Deployment") -> None:
         f"It was fitted on {fit.n:,} images of {' and '.join(VALIDATION)}" + (f" ({fit.note})." if fit.note else "."),
     )
     page.figure(
-        plots.reliability(found, NAMES),
+        reliability(found, NAMES),
         "Accuracy against confidence on the clean test split, in bins of equally many images. On the diagonal, confidence is right.",
     )
     page.table(

@@ -7,23 +7,21 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from components.onnx_deployment import accuracy, benchmark, card, held_out, report
-from components.onnx_deployment.accuracy import Outcomes
-from components.onnx_deployment.graph import ServingGraph, check_parity, export_onnx
-from components.onnx_deployment.logits import compute_logits
+from components.onnx_deployment import benchmark, held_out, report, variant
+from components.onnx_deployment.graph import ServingGraph, check_parity, compute_logits, export_onnx
+from components.onnx_deployment.held_out import measure_references
 from components.onnx_deployment.quantisation import Quantisation, quantise
-from components.onnx_deployment.references import measure_references
 from components.onnx_deployment.temperature import Calibration, fit_temperature
-from components.onnx_deployment.variant import Choice, choose_variant
-from driftloop import bundle, facts
-from driftloop.artifacts import MetricsLog
+from components.onnx_deployment.variant import Choice, Outcomes, choose_variant
+from driftloop import bundle
 from driftloop.bundle import ModelDescription
 from driftloop.dataset import Description, read_description
+from driftloop.inference.image_statistics import statistic_names
 from driftloop.inference.reference import Regime, write_reference
-from driftloop.inference.served import ServedModel
-from driftloop.inference.statistics import statistic_names
-from driftloop.progress import figures, progress
+from driftloop.inference.served_model import ServedModel
+from driftloop.runtime import MetricsLog, figures, progress
 from driftloop.settings import DeploySettings
+from driftloop.step_facts import write_facts, write_json
 from driftloop.training.device import pick_device
 from driftloop.training.weights import load_model
 
@@ -108,7 +106,7 @@ def deploy(dataset: Description, source: Path, candidate: Path, settings: Deploy
     progress(0.55, "choosing what is served")
     plain, quantised = ServedModel(candidate, model, bundle.ONNX_FP32), ServedModel(candidate, model, bundle.ONNX_INT8)
     deciding = held_out.open_cases(dataset, held_out.DECISION)
-    decision = accuracy.outcomes(plain, quantised, deciding)
+    decision = variant.outcomes(plain, quantised, deciding)
     choice = choose_variant(decision.fp32_right, decision.int8_right, held_out.groups_of(deciding), max_drop=settings.int8_max_drop)
     served = quantised if choice.served == bundle.ONNX_INT8 else plain
 
@@ -125,7 +123,7 @@ def deploy(dataset: Description, source: Path, candidate: Path, settings: Deploy
         quantisation=quantisation,
         decision=decision,
         choice=choice,
-        test=accuracy.outcomes(plain, quantised, testing),
+        test=variant.outcomes(plain, quantised, testing),
         rows=rows,
         regimes=measure_references(served, dataset),
         sizes_mb={path.name: path.stat().st_size / 1e6 for path in (source / bundle.WEIGHTS, fp32, int8)},
@@ -137,9 +135,9 @@ def described(found: Deployment, *, seconds: float) -> dict[str, Any]:
     """The step's facts, as JSON takes them."""
     names = {bundle.ONNX_FP32: "onnx_fp32", bundle.ONNX_INT8: "onnx_int8"}
     return {
-        "accuracy_fp32": accuracy.accuracy(found.test.fp32_right).model_dump(),
-        "accuracy_int8": accuracy.accuracy(found.test.int8_right).model_dump(),
-        "int8_drop": accuracy.drop(found.test),
+        "accuracy_fp32": variant.accuracy(found.test.fp32_right).model_dump(),
+        "accuracy_int8": variant.accuracy(found.test.int8_right).model_dump(),
+        "int8_drop": variant.drop(found.test),
         "agreement": found.test.agreement,
         "served": found.choice.served,
         "served_reason": found.choice.reason,
@@ -170,10 +168,10 @@ def write_candidate(found: Deployment, candidate: Path, findings: dict[str, Any]
     )
     shutil.copyfile(Path(source, bundle.WEIGHTS), candidate / bundle.WEIGHTS)
     write_reference(candidate / bundle.REFERENCE, found.regimes, statistic_names(model.channels))
-    facts.write_json(candidate / BENCHMARK, {"rows": found.rows, "speedup": findings["speedup"], "sizes_mb": found.sizes_mb})
-    (candidate / bundle.CARD).write_text(card.with_deployment(Path(source, bundle.CARD), model, findings), encoding="utf-8")
+    write_json(candidate / BENCHMARK, {"rows": found.rows, "speedup": findings["speedup"], "sizes_mb": found.sizes_mb})
+    (candidate / bundle.CARD).write_text(report.with_deployment(Path(source, bundle.CARD), model, findings), encoding="utf-8")
     bundle.write_model(candidate, model)
-    facts.write(candidate, STEP, findings, dataset, source)
+    write_facts(candidate, STEP, findings, dataset, source)
     bundle.seal(candidate)
 
 

@@ -4,11 +4,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from components.production_monitoring.baseline import Baseline
-from components.production_monitoring.model_metrics import ModelMetrics
-from components.production_monitoring.service_metrics import ServiceMetrics
-from driftloop.facts import write_json
+from components.production_monitoring.metrics import Baseline, ModelMetrics, ServiceMetrics
 from driftloop.settings import MonitorSettings
+from driftloop.step_facts import write_json
 
 #: Shares of fewer requests than this jump by chance alone.
 MIN_REQUESTS = 50

@@ -1,15 +1,101 @@
-"""Collecting the rows of a watch: the fresh ones, and the older ones that late labels may belong to."""
+"""The hours of the log that hold rows: what is read piece by piece, so that memory does not grow with the length of the log.
 
+What a watch covers: from the end of the last committed record to its own end.
+
+Collecting the rows of a watch: the fresh ones, and the older ones that late labels may belong to.
+
+Packing the images of a window into one array.
+"""
+
+from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 
+import numpy as np
 import pandas as pd
 
-from components.production_monitoring.hours import joined, rows_by_hour
-from components.production_monitoring.span import Span
-from driftloop.inference.window import FRESH, IMAGE_INDEX, LABEL, LABEL_ORIGIN
+from driftloop.bundle import ModelDescription
+from driftloop.errors import InputError, NotFound
+from driftloop.inference.log import PREFIX, SCHEMA, partition, read_images, read_log
+from driftloop.inference.traffic import FRESH, IMAGE_INDEX, LABEL, LABEL_ORIGIN
 from driftloop.settings import MonitorSettings
 from driftloop.store import Store
+from driftloop.watch_record import WatchRecord
+
+HOUR, TICK = timedelta(hours=1), timedelta(microseconds=1)
+
+
+def hours_with_rows(store: Store, since: datetime | None, until: datetime) -> list[datetime]:
+    """The beginnings of the hours, in order, that have log files and reach into the span; nothing but names is read."""
+    first = partition(since) if since is not None else f"{PREFIX}dt="
+    last = partition(until)
+    hours: list[datetime] = []
+    for entry in store.list(PREFIX, after=first):
+        folder = entry.key.rpartition("/")[0] + "/"
+        if folder > last:
+            break
+        if entry.key.endswith(".parquet") and (not hours or partition(hours[-1]) != folder):
+            hours.append(datetime.strptime(folder, f"{PREFIX}dt=%Y-%m-%d/hour=%H/").replace(tzinfo=UTC))
+    return hours
+
+
+def rows_by_hour(store: Store, since: datetime | None, until: datetime, *, newest_first: bool = False) -> Iterator[pd.DataFrame]:
+    """The log's rows with `since` < time <= `until`, an hour at a time, each hour sorted by time."""
+    hours = hours_with_rows(store, since, until)
+    for hour in reversed(hours) if newest_first else hours:
+        after = hour - TICK if since is None else max(since, hour - TICK)
+        yield read_log(store, after=after, until=min(until, hour + HOUR - TICK))
+
+
+def joined(parts: list[pd.DataFrame]) -> pd.DataFrame:
+    """The parts as one table in time order, one row a request; without parts an empty table with the log's columns."""
+    filled = [part for part in parts if len(part)]
+    if not filled:
+        return SCHEMA.empty_table().to_pandas()
+    rows = pd.concat(filled, ignore_index=True).sort_values(["time", "request_id"], ignore_index=True)
+    return rows.drop_duplicates("request_id", keep="first", ignore_index=True)
+
+
+@dataclass(frozen=True)
+class Span:
+    """Rows with `since` < time <= `until` are this watch's; `since` is None for the first watch of a store."""
+
+    sequence: int
+    since: datetime | None
+    until: datetime
+
+
+def next_span(records: list[WatchRecord], until: str, *, settle_seconds: float) -> Span:
+    """The span after the last of `records`.
+
+    Args:
+        records: oldest first.
+        until: ISO 8601, taken as UTC where it names no zone; empty means `settle_seconds` before now. An end before the last
+            record's is moved to it: the window is then empty, because an earlier watch has covered it.
+        settle_seconds: how long rows may take from their request to the log.
+
+    Raises:
+        InputError: `until` is no time.
+    """
+    end = parse_time(until) if until.strip() else datetime.now(UTC) - timedelta(seconds=settle_seconds)
+    if not records:
+        return Span(1, None, end)
+    since = parse_time(records[-1].until)
+    return Span(records[-1].sequence + 1, since, max(end, since))
+
+
+def parse_time(text: str) -> datetime:
+    """An ISO 8601 time, in UTC; one without a zone is taken as UTC.
+
+    Raises:
+        InputError: it cannot be read.
+    """
+    try:
+        time = datetime.fromisoformat(text.strip())
+    except ValueError:
+        raise InputError(f"until: {text!r} is not a time; write it like 2025-03-31T12:00:00+00:00, or leave it empty for now") from None
+    return (time if time.tzinfo else time.replace(tzinfo=UTC)).astimezone(UTC)
+
 
 OK = "ok"
 
@@ -94,3 +180,34 @@ def with_labels(rows: pd.DataFrame, labels: pd.DataFrame) -> pd.DataFrame:
     known = labels.set_index("request_id")
     found = {LABEL: rows["request_id"].map(known["label"]), LABEL_ORIGIN: rows["request_id"].map(known["origin"])}
     return rows.assign(**{name: column.astype(object).where(column.notna(), None) for name, column in found.items()})
+
+
+def pack_images(store: Store, rows: pd.DataFrame, model: ModelDescription, mib: int) -> tuple[pd.DataFrame, np.ndarray, int]:
+    """Fetch the kept images of `rows`, as many as fit into `mib` MiB: labelled rows first, then fresh ones, then the newest.
+
+    Returns:
+        The rows with `image_index`, the images uint8 (n, H, W, C) in the order of the rows, and the number of images that are gone
+        from the store (deleted by a retention rule): their rows stay, without an image.
+    """
+    shape = (model.image_size, model.image_size, model.channels)
+    chosen = choose(rows, int(mib * 2**20 // np.prod(shape)))
+    images: dict[int, np.ndarray] = {}
+    gone = 0
+    files = rows.loc[chosen, "image"].str.rpartition("#")[0] if len(chosen) else pd.Series(dtype=object)
+    for _, part in rows.loc[chosen].groupby(files, sort=True):
+        try:
+            images.update(zip(part.index, read_images(store, part), strict=True))
+        except NotFound:
+            gone += len(part)
+    order = sorted(images)
+    index = pd.Series(-1, index=rows.index, dtype=np.int64)
+    index.loc[order] = np.arange(len(order))
+    packed = np.stack([images[row] for row in order]) if order else np.zeros((0, *shape), np.uint8)
+    return rows.assign(**{IMAGE_INDEX: index}), packed, gone
+
+
+def choose(rows: pd.DataFrame, most: int) -> pd.Index:
+    """The index of the rows whose images are packed: `most` at most."""
+    kept = rows[rows["image"].notna()]
+    rank = pd.DataFrame({"labelled": kept[LABEL].notna(), "fresh": kept[FRESH], "time": kept["time"]})
+    return rank.sort_values(["labelled", "fresh", "time"], ascending=False, kind="stable").index[:most]

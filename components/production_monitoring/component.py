@@ -3,7 +3,7 @@
 from kfp import dsl
 from kfp.dsl import HTML, Dataset, Metrics, Model, Output
 
-from driftloop.images import WATCH_IMAGE
+from driftloop.runtime import WATCH_IMAGE
 
 
 @dsl.component(base_image=WATCH_IMAGE, install_kfp_package=False)
@@ -11,7 +11,7 @@ def production_monitoring(
     store: str,
     until: str,
     config: dict,
-    window: Output[Dataset],
+    traffic: Output[Dataset],
     champion: Output[Model],
     metrics: Output[Metrics],
     dashboard: Output[HTML],
@@ -22,11 +22,11 @@ def production_monitoring(
         store: the store that holds the champion, the log, the labels and the watch records: a folder or s3://bucket/prefix.
         until: the end of the window, an ISO 8601 time; empty means now.
         config: overrides of the monitor settings.
-        window: the rows with their labels and images, production_logs.csv, alerts.json, TensorBoard events.
+        traffic: the rows with their labels and images, production_logs.csv, alerts.json, TensorBoard events.
         champion: the bundle of the version that serves, checked against its checksums.
         metrics: the figures of this window.
         dashboard: the window as a page of charts.
     """
     from components.production_monitoring.step import run
 
-    run(store, window.path, champion.path, dashboard.path, until=until, config=config, metrics=metrics)
+    run(store, traffic.path, champion.path, dashboard.path, until=until, config=config, metrics=metrics)

@@ -4,34 +4,29 @@ from pathlib import Path
 from typing import Any
 
 from components.production_monitoring.alerts import check_rules, write_alerts
-from components.production_monitoring.baseline import read_baseline
-from components.production_monitoring.blocks import blocks
-from components.production_monitoring.collect import Collected, collect
-from components.production_monitoring.csv_view import write_csv
+from components.production_monitoring.collect import Collected, Span, collect, next_span, pack_images
 from components.production_monitoring.dashboard import build_dashboard
-from components.production_monitoring.events import FOLDER, write_events
-from components.production_monitoring.figures import figures, log_metrics, summary_line
-from components.production_monitoring.model_metrics import model_metrics
-from components.production_monitoring.pictures import pack_images
-from components.production_monitoring.service_metrics import service_metrics
-from components.production_monitoring.span import Span, next_span
-from driftloop import facts, progress, registry
-from driftloop.artifacts import MetricsLog
+from components.production_monitoring.metrics import blocks, model_metrics, read_baseline, service_metrics
+from components.production_monitoring.outputs import FOLDER, figures, log_metrics, summary_line, write_events
+from driftloop import registry, runtime
 from driftloop.bundle import ModelDescription, read_model
+from driftloop.deliverables import write_csv
 from driftloop.errors import NoChampion
+from driftloop.inference.image_statistics import statistic_names
 from driftloop.inference.labels import read_labels
-from driftloop.inference.statistics import statistic_names
-from driftloop.inference.window import Window, WindowInfo, write_window
+from driftloop.inference.traffic import Traffic, TrafficInfo, write_traffic
 from driftloop.reporting.tensorboard import publish_events
+from driftloop.runtime import MetricsLog
 from driftloop.settings import MonitorSettings
+from driftloop.step_facts import write_facts
 from driftloop.store import Store, open_store
 from driftloop.watch_record import read_records
 
 STEP = "production_monitoring"
 
 
-def run(store: str, window: str, champion: str, dashboard: str, *, until: str, config: dict[str, Any], metrics: MetricsLog) -> None:
-    """Write the window artifact into `window`, the champion's bundle into `champion`, the page to `dashboard`.
+def run(store: str, traffic: str, champion: str, dashboard: str, *, until: str, config: dict[str, Any], metrics: MetricsLog) -> None:
+    """Write the window artifact into `traffic`, the champion's bundle into `champion`, the page to `dashboard`.
 
     Raises:
         NoChampion: the store names no champion.
@@ -47,26 +42,26 @@ def run(store: str, window: str, champion: str, dashboard: str, *, until: str, c
     span = next_span(records, until, settle_seconds=settings.settle_seconds)
 
     collected = collect(home, span, read_labels(home), version, settings)
-    progress.progress(0.4, f"{len(collected.everything):,} requests read")
+    runtime.progress(0.4, f"{len(collected.everything):,} requests read")
     rows, images, gone = pack_images(home, collected.judged, model, settings.image_mib)
     info = describe(home, span, collected, version, model)
-    write_window(window, Window(rows, images, info, records))
-    progress.progress(0.6, f"{len(images):,} images packed")
+    write_traffic(traffic, Traffic(rows, images, info, records))
+    runtime.progress(0.6, f"{len(images):,} images packed")
 
     own = collected.everything[collected.everything["model_version"] == version]
     fresh = rows[rows["fresh"]]
     service, answers = service_metrics(own), model_metrics(fresh, model.classes)
     rules = check_rules(service, answers, baseline, settings)
     points = blocks(fresh, model.classes)
-    write_csv(Path(window, "production_logs.csv"), collected.everything, model.classes, info.statistic_names)
-    write_alerts(window, rules)
-    write_events(window, points, info.statistic_names)
-    publish_events(Path(window, FOLDER), home.uri, "production-monitoring")
+    write_csv(Path(traffic, "production_logs.csv"), collected.everything, model.classes, info.statistic_names)
+    write_alerts(traffic, rules)
+    write_events(traffic, points, info.statistic_names)
+    publish_events(Path(traffic, FOLDER), home.uri, "production-monitoring")
     build_dashboard(info, collected, service, answers, baseline, rules, points, notes(collected, info, gone)).write(dashboard)
 
-    facts.write(window, STEP, figures(info, service, answers, rules))
+    write_facts(traffic, STEP, figures(info, service, answers, rules))
     log_metrics(metrics, info, service, answers, rules)
-    progress.figures(summary_line(info, service, answers, rules))
+    runtime.figures(summary_line(info, service, answers, rules))
 
 
 def fetch_champion(store: Store, directory: str) -> str:
@@ -82,9 +77,9 @@ def fetch_champion(store: Store, directory: str) -> str:
     return champion.version
 
 
-def describe(store: Store, span: Span, collected: Collected, version: str, model: ModelDescription) -> WindowInfo:
+def describe(store: Store, span: Span, collected: Collected, version: str, model: ModelDescription) -> TrafficInfo:
     """What the window is."""
-    return WindowInfo(
+    return TrafficInfo(
         sequence=span.sequence,
         store=store.uri,
         champion_version=version,
@@ -98,7 +93,7 @@ def describe(store: Store, span: Span, collected: Collected, version: str, model
     )
 
 
-def notes(collected: Collected, info: WindowInfo, gone: int) -> list[str]:
+def notes(collected: Collected, info: TrafficInfo, gone: int) -> list[str]:
     """What a reader must know about this window before its figures."""
     said = []
     if info.fresh_rows == 0:

@@ -1,6 +1,6 @@
 """Check the source before anything is spent on it, and name its content."""
 
-from driftloop import progress
+from driftloop import runtime
 from driftloop.sources import resolve
 
 
@@ -12,5 +12,5 @@ def run(source: str) -> str:
         StoreError: a source in S3 that cannot be reached.
     """
     content_hash = resolve(source)
-    progress.figures(f"{source}: content {content_hash[:12]}")
+    runtime.figures(f"{source}: content {content_hash[:12]}")
     return content_hash

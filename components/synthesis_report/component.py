@@ -3,7 +3,7 @@
 from kfp import dsl
 from kfp.dsl import HTML, Artifact, Dataset, Input, Model, Output
 
-from driftloop.images import WATCH_IMAGE
+from driftloop.runtime import WATCH_IMAGE
 
 
 @dsl.component(base_image=WATCH_IMAGE, install_kfp_package=False)
@@ -14,7 +14,7 @@ def synthesis_report(
     summary: Output[Artifact],
     html: Output[HTML],
     pdf: Output[Artifact],
-    window: Input[Dataset] = None,
+    traffic: Input[Dataset] = None,
     drift: Input[Artifact] = None,
     gate: Input[Artifact] = None,
     version: str = "",
@@ -28,7 +28,7 @@ def synthesis_report(
         summary: `summary.json`.
         html: the report.
         pdf: the same report for printing.
-        window: the traffic that was watched.
+        traffic: the traffic that was watched.
         drift: the drift evidence.
         gate: the gate's evidence, where a candidate was judged.
         version: the version now serving, where one was promoted.
@@ -42,7 +42,7 @@ def synthesis_report(
         summary=summary.path,
         html=html.path,
         pdf=pdf.path,
-        window=window.path if window else None,
+        traffic=traffic.path if traffic else None,
         drift=drift.path if drift else None,
         gate=gate.path if gate else None,
         version=version,

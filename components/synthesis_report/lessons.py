@@ -1,4 +1,11 @@
-"""Lessons of a run: sentences made of its own figures, and only of those it measured."""
+"""Lessons of a run: sentences made of its own figures, and only of those it measured.
+
+Where this run stands on the MLOps maturity levels, and what the next one asks for.
+
+Best practices of machine learning operations, each with what this run has to show for it.
+
+When to use what: the variants of the model side by side, with the figures that decide.
+"""
 
 from typing import Any
 
@@ -65,3 +72,103 @@ def _retraining(summary: Summary, candidate: dict[str, Any] | None) -> str:
         f"On drifted images the champion reached {champion.value:.3f} and the retrained model {retrained.value:.3f}; "
         f"on clean images they reach {before['value']:.3f} and {clean.value:.3f}.{recovered}"
     )
+
+
+def maturity(summary: Summary) -> list[dict[str, object]]:
+    """The levels, each with whether this run shows it and what it takes."""
+    watched, judged = summary.drift is not None, summary.gate is not None
+    return [
+        {
+            "level": "0: manual process",
+            "asks for": "a model trained and handed over by people",
+            "this run": "passed",
+        },
+        {
+            "level": "1: pipeline automation",
+            "asks for": "data and model validation, monitoring, and retraining that a trigger starts",
+            "this run": "shown: monitored, retrained and gated without a person"
+            if judged
+            else ("monitored; nothing had to be retrained" if watched else "trained only; run a drift watch on a schedule"),
+        },
+        {
+            "level": "2: CI/CD automation",
+            "asks for": "tested, versioned pipelines deployed by continuous integration, on real clusters",
+            "this run": "beyond one run: compile, test and schedule the pipelines from continuous integration",
+        },
+    ]
+
+
+def practices(summary: Summary, facts: dict[str, Any]) -> list[dict[str, object]]:
+    """One row per practice: what it guards against, and this run's evidence (a dash where its branch has none)."""
+    data, drift = facts.get("data_analysis", {}), facts.get("drift_detection", {})
+    counts = data.get("counts", {})
+    gate = summary.gate
+    return [
+        {
+            "practice": "Split by group, not by image",
+            "guards against": "one patient in training and test",
+            "evidence": f"{data['groups']:,} groups over {len(counts)} splits" if data.get("groups") else None,
+        },
+        {
+            "practice": "A test split that chooses nothing",
+            "guards against": "figures that only look good",
+            "evidence": f"{counts['test']:,} test images" if counts.get("test") else None,
+        },
+        {
+            "practice": "Intervals beside every accuracy",
+            "guards against": "celebrating noise",
+            "evidence": str(summary.accuracy.optimized) if summary.accuracy.optimized else None,
+        },
+        {
+            "practice": "Compare what is served",
+            "guards against": "a graph that behaves unlike the training code",
+            "evidence": f"{facts['onnx_deployment']['served']} is judged and served" if facts.get("onnx_deployment") else None,
+        },
+        {
+            "practice": "Tests with a known error rate",
+            "guards against": "thresholds that alarm on clean weeks",
+            "evidence": f"alpha {drift['alpha']:.3g} a window, confirmed by 2 of 3" if drift.get("alpha") else None,
+        },
+        {
+            "practice": "A gate before promotion",
+            "guards against": "replacing a good model by a worse one",
+            "evidence": f"{sum(bool(one['holds']) for one in gate.evidence)} of {len(gate.evidence)} criteria hold" if gate else None,
+        },
+        {
+            "practice": "Versions that never change, one pointer",
+            "guards against": "not being able to go back",
+            "evidence": f"version {summary.champion.after} serves; `driftloop models rollback` undoes it"
+            if summary.champion.after
+            else None,
+        },
+    ]
+
+
+ADVICE = {
+    "pytorch": "to train further and to look inside; not to serve",
+    "onnx_fp32": "to serve where every tenth of a point counts, or where INT8 lost too much",
+    "onnx_int8": "to serve on CPUs: the smallest and fastest, if the gate's bound on its loss holds",
+}
+
+
+NAMES = {"pytorch": "PyTorch FP32 (eager)", "onnx_fp32": "ONNX FP32", "onnx_int8": "ONNX INT8"}
+
+
+def variants(facts: dict[str, Any]) -> list[dict[str, object]]:
+    """One row per variant: accuracy on the clean test split, speed against PyTorch, and when to take it."""
+    deployed, optimized = facts.get("onnx_deployment", {}), facts.get("model_optimization", {})
+    accuracies = {
+        "pytorch": optimized.get("accuracy"),
+        "onnx_fp32": deployed.get("accuracy_fp32"),
+        "onnx_int8": deployed.get("accuracy_int8"),
+    }
+    served = {"model.onnx": "onnx_fp32", "model.int8.onnx": "onnx_int8"}.get(deployed.get("served", ""))
+    return [
+        {
+            "variant": NAMES[name] + (" (served)" if name == served else ""),
+            "accuracy": accuracy["value"] if accuracy else None,
+            "speed": 1.0 if name == "pytorch" else deployed.get("speedup", {}).get(name),
+            "take it": ADVICE[name],
+        }
+        for name, accuracy in accuracies.items()
+    ]

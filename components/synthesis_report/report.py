@@ -3,10 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from components.synthesis_report.lessons import lessons
-from components.synthesis_report.maturity import maturity
-from components.synthesis_report.practices import practices
-from components.synthesis_report.variants import variants
+from components.synthesis_report.lessons import lessons, maturity, practices, variants
 from driftloop.reporting import PALETTE, Page, axes
 from driftloop.reporting.pdf import write_pdf
 from driftloop.summary import Accuracy, Summary

@@ -1,16 +1,64 @@
-"""Theme 8: everything a run found, as one report and one summary; then the watch record."""
+"""The watch record: one per watch, numbered, created only if absent.
 
+Theme 8: everything a run found, as one report and one summary; then the watch record.
+"""
+
+import os
+import platform
+from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
-from components.synthesis_report.commit import commit
 from components.synthesis_report.report import write_report
-from driftloop import facts, progress
+from driftloop import runtime
 from driftloop.bundle import read_model
-from driftloop.errors import InputError
-from driftloop.facts import write_json
-from driftloop.inference.window import read_window
-from driftloop.store import open_store
+from driftloop.errors import Conflict, InputError
+from driftloop.inference.traffic import Traffic, read_traffic
+from driftloop.step_facts import read_facts, write_json
+from driftloop.store import Store, open_store
 from driftloop.summary import Summary, summarise
+from driftloop.watch_record import WatchRecord, beat, key
+
+
+def commit(store: Store, window: Traffic, drift: dict[str, Any], summary: Summary, outcome: str) -> WatchRecord:
+    """Record what this watch covered and decided, and move the heartbeat on.
+
+    A watch that runs twice at once finds its number taken: the first record stands, and this one says so and ends without harm. The
+    same watch retried after a crash finds its own record, which is what it would have written. Either moves the heartbeat on to the
+    record that stands, in case whoever wrote that died before it could.
+    """
+    record = _record(window, drift, summary, outcome)
+    try:
+        store.create(key(record.sequence), record.model_dump_json(indent=1).encode())
+    except Conflict:
+        standing = WatchRecord.model_validate_json(store.read(key(record.sequence)))
+        whose = "this run" if standing.run_id == record.run_id else f"run {standing.run_id}; this one is a duplicate"
+        print(f"watch {record.sequence}: already recorded by {whose}")
+        record = standing
+    beat(store, record)
+    return record
+
+
+def _record(window: Traffic, drift: dict[str, Any], summary: Summary, outcome: str) -> WatchRecord:
+    return WatchRecord(
+        sequence=window.info.sequence,
+        # On a cluster the pod's name carries the workflow's; the local runner hands the run's id down.
+        run_id=os.environ.get("DRIFTLOOP_RUN_ID") or os.environ.get("KFP_POD_NAME") or platform.node(),
+        since=window.info.since,
+        until=window.info.until,
+        finished=datetime.now(UTC).isoformat(),
+        champion_version=window.info.champion_version,
+        rows=window.info.fresh_rows,
+        windows=drift.get("windows", []),
+        confirmed=drift.get("confirmed", False),
+        labels=drift.get("labels", 0),
+        verdict=drift.get("verdict", "stable"),
+        reason=drift.get("reason", ""),
+        decision=summary.gate.decision if summary.gate else None,
+        outcome=outcome,
+        promoted_version=summary.champion.after if outcome == "promoted" else None,
+    )
+
 
 OUTCOMES = ("watched", "kept", "promoted")
 
@@ -23,7 +71,7 @@ def run(
     summary: str,
     html: str,
     pdf: str,
-    window: str | None = None,
+    traffic: str | None = None,
     drift: str | None = None,
     gate: str | None = None,
     version: str = "",
@@ -38,11 +86,11 @@ def run(
     """
     if outcome not in OUTCOMES:
         raise InputError(f"outcome: {outcome!r} is none of {', '.join(OUTCOMES)}")
-    everything = facts.read(model)
-    for directory in (window, drift):
-        everything |= facts.read(directory) if directory else {}
-    candidate = facts.read(gate).get("validation_gate") if gate else None
-    watched = read_window(window) if window else None
+    everything = read_facts(model)
+    for directory in (traffic, drift):
+        everything |= read_facts(directory) if directory else {}
+    candidate = read_facts(gate).get("validation_gate") if gate else None
+    watched = read_traffic(traffic) if traffic else None
     before = watched.info.champion_version if watched else None
     result = summarise(everything, candidate=candidate, before=before, after=version or before)
     result = result.model_copy(update={"seed": read_model(model).seed})
@@ -52,5 +100,5 @@ def run(
     if watched is not None:
         commit(open_store(store), watched, everything.get("drift_detection", {}), result, outcome)
     verdict = result.drift.verdict if result.drift else "no watch"
-    progress.figures(f"{verdict}; " + (f"{result.gate.decision}; " if result.gate else "") + f"champion version {result.champion.after}")
+    runtime.figures(f"{verdict}; " + (f"{result.gate.decision}; " if result.gate else "") + f"champion version {result.champion.after}")
     return result

@@ -3,7 +3,7 @@
 from kfp import dsl
 from kfp.dsl import Dataset, Input
 
-from driftloop.images import WATCH_IMAGE
+from driftloop.runtime import WATCH_IMAGE
 
 
 @dsl.component(base_image=WATCH_IMAGE, install_kfp_package=False)

@@ -8,16 +8,15 @@ from tempfile import TemporaryDirectory
 import numpy as np
 import pandas as pd
 
-from components.traffic_replay.history import leave_receipt, played_rows, replay_key, request_id
-from components.traffic_replay.plan import make_plan
-from components.traffic_replay.traffic import TICK, Traffic, now, play
+from components.traffic_replay.replay_plan import leave_receipt, make_plan, played_rows, replay_key, request_id
+from components.traffic_replay.traffic import TICK, PlayedTraffic, now, play
 from driftloop import registry
 from driftloop.dataset import Split
 from driftloop.dataset.description import Description
 from driftloop.errors import InputError, NoChampion
 from driftloop.inference.labels import RANDOM, write_labels
-from driftloop.inference.log import InferenceLogger
-from driftloop.inference.served import ServedModel
+from driftloop.inference.log_writer import InferenceLogger
+from driftloop.inference.served_model import ServedModel
 from driftloop.scenarios import UNSEEN, Scenario
 from driftloop.settings import TrafficSettings
 from driftloop.store import Store
@@ -128,7 +127,7 @@ def replay(
         model = ServedModel.open(directory)
     _check_classes(model, description, version)
     ids = [request_id(key, digest) for digest in stream.samples["sha256"].iloc[plan.rows]]
-    traffic = Traffic(stream, plan, ids, scenario, draws)
+    traffic = PlayedTraffic(stream, plan, ids, scenario, draws)
     with InferenceLogger(
         store, version=version, classes=description.classes, channels=description.channels, image_share=settings.image_share
     ) as log:

@@ -3,8 +3,8 @@
 from typing import Any
 
 from components.traffic_replay.replay import Amounts, replay
-from components.traffic_replay.stream import open_stream
-from driftloop import progress
+from components.traffic_replay.replay_plan import open_stream
+from driftloop import runtime
 from driftloop.dataset.description import read_description
 from driftloop.scenarios import parse
 from driftloop.settings import TrafficSettings
@@ -31,5 +31,5 @@ def run(dataset: str, *, champion_version: str, drift: str, seed: int, store: st
         seed=seed,
         settings=settings,
     )
-    progress.figures(played.figures())
+    runtime.figures(played.figures())
     return played.until

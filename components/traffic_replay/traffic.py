@@ -8,11 +8,11 @@ from datetime import UTC, datetime, timedelta
 import numpy as np
 import pandas as pd
 
-from components.traffic_replay.plan import Plan
-from driftloop import progress
+from components.traffic_replay.replay_plan import Plan
+from driftloop import runtime
 from driftloop.dataset import Split
-from driftloop.inference.log import InferenceLogger
-from driftloop.inference.served import Predictions, ServedModel
+from driftloop.inference.log_writer import InferenceLogger
+from driftloop.inference.served_model import Predictions, ServedModel
 from driftloop.scenarios import Scenario
 
 #: Requests read, drifted and logged together; memory does not grow with the length of the replay.
@@ -27,7 +27,7 @@ def now() -> datetime:
 
 
 @dataclass(frozen=True)
-class Traffic:
+class PlayedTraffic:
     """What is asked: the planned rows of `stream` with their request `ids`; `draws` seed what the scenario does to them."""
 
     stream: Split
@@ -72,7 +72,7 @@ class Answered:
 
 
 def play(
-    traffic: Traffic,
+    traffic: PlayedTraffic,
     model: ServedModel,
     log: InferenceLogger,
     logged: pd.DataFrame,
@@ -101,7 +101,7 @@ def play(
             log.log(images[new], predictions, waited, groups=groups, request_ids=[ids[index] for index in new], times=times)
             last = times[-1]
             latencies += waited
-        progress.progress(chunk.stop / len(traffic.ids), f"{chunk.stop:,} of {len(traffic.ids):,} requests")
+        runtime.progress(chunk.stop / len(traffic.ids), f"{chunk.stop:,} of {len(traffic.ids):,} requests")
     return Answered(truth, last, latencies)
 
 

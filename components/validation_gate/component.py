@@ -3,7 +3,7 @@
 from kfp import dsl
 from kfp.dsl import Artifact, Dataset, Input, Markdown, Model, Output
 
-from driftloop.images import WATCH_IMAGE
+from driftloop.runtime import WATCH_IMAGE
 
 
 @dsl.component(base_image=WATCH_IMAGE, install_kfp_package=False)
@@ -15,7 +15,7 @@ def validation_gate(
     evidence: Output[Artifact],
     summary: Output[Markdown],
     champion: Input[Model] = None,
-    window: Input[Dataset] = None,
+    traffic: Input[Dataset] = None,
 ) -> str:
     """Decide whether a candidate may replace the champion: promote, reject or inconclusive.
 
@@ -27,7 +27,7 @@ def validation_gate(
         evidence: gate.json with every criterion, bound and reason.
         summary: the decision for people.
         champion: the bundle that serves now; without it, the one that the dataset's home store names, if any.
-        window: the production window that the retraining answers to, with the records of earlier watches.
+        traffic: the production window that the retraining answers to, with the records of earlier watches.
     """
     from components.validation_gate.step import run
 
@@ -39,5 +39,5 @@ def validation_gate(
         margin=margin,
         config=config,
         champion=champion.path if champion else None,
-        window=window.path if window else None,
+        traffic=traffic.path if traffic else None,
     )

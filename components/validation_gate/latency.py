@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from driftloop.inference.served import ServedModel
+from driftloop.inference.served_model import ServedModel
 
 try:
     import resource

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from components.validation_gate.compare import Answers
+from components.validation_gate.answers import Answers
 from driftloop.evaluation.paired import holm, mcnemar_worse
 
 #: More values than this are patients, not sites.

@@ -6,19 +6,18 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from components.validation_gate.compare import Answers, accuracy
-from components.validation_gate.decision import Decision, Evidence, decide
-from components.validation_gate.gather import gather
-from components.validation_gate.history import split_identity
-from components.validation_gate.opponents import Opponents, find_opponents
-from components.validation_gate.reasons import headline
+from components.validation_gate.answers import Answers, accuracy
+from components.validation_gate.decision import Decision, Evidence, decide, headline
+from components.validation_gate.measurements import gather
+from components.validation_gate.opponents import Opponents, find_opponents, split_identity
 from components.validation_gate.summary import write_summary
-from driftloop import facts, progress
+from driftloop import runtime
 from driftloop.bundle import SUMS, read_model, sha256_file, verify
 from driftloop.dataset.description import Description, read_description
 from driftloop.errors import SettingError
 from driftloop.evaluation.paired import mcnemar_exact
 from driftloop.settings import GateSettings
+from driftloop.step_facts import write_facts, write_json
 from driftloop.store import open_store
 
 STEP = "validation_gate"
@@ -33,7 +32,7 @@ def run(
     margin: float,
     config: dict[str, Any] | None = None,
     champion: str | None = None,
-    window: str | None = None,
+    traffic: str | None = None,
 ) -> str:
     """Judge the bundle `candidate` on the splits of `dataset`; write gate.json and facts.json into `evidence`, Markdown to `summary`.
 
@@ -51,8 +50,8 @@ def run(
     read_model(candidate)
     verify(candidate)
     with tempfile.TemporaryDirectory(prefix="driftloop-gate-") as scratch:
-        opponents = find_opponents(open_store(description.store), description, champion, window, Path(scratch))
-        progress.progress(0.1, f"against champion version {opponents.version}" if opponents.champion else "no champion yet")
+        opponents = find_opponents(open_store(description.store), description, champion, traffic, Path(scratch))
+        runtime.progress(0.1, f"against champion version {opponents.version}" if opponents.champion else "no champion yet")
         material = gather(description, candidate, opponents, settings)
     decision = decide(material, margin=margin, settings=settings)
     accuracies = {name: found.model_dump() if found else None for name, found in proportions(material).items()}
@@ -63,11 +62,11 @@ def run(
         "accuracy": accuracies,
     }
     Path(evidence).mkdir(parents=True, exist_ok=True)
-    facts.write_json(Path(evidence, "gate.json"), gate)
+    write_json(Path(evidence, "gate.json"), gate)
     shared = ("decision", "reasons", "criteria", "accuracy", "labels_needed", "test_uses", "champion_version", "margin")
-    facts.write(evidence, STEP, {name: gate[name] for name in shared}, candidate)
+    write_facts(evidence, STEP, {name: gate[name] for name in shared}, candidate)
     write_summary(summary, gate, decision)
-    progress.figures(headline(decision.decision, decision.criteria))
+    runtime.figures(headline(decision.decision, decision.criteria))
     return decision.decision
 
 

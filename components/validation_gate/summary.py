@@ -6,10 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from components.validation_gate.criteria import Criterion
-from components.validation_gate.decision import Decision
-from components.validation_gate.reasons import number
+from components.validation_gate.decision import Decision, number
 from driftloop.reporting.page import encode
-from driftloop.reporting.plots import INK, MUTED, PALETTE, axes
+from driftloop.reporting.plot_style import INK, MUTED, PALETTE, axes
 
 SENTENCES = {
     "promote": "The candidate may replace the champion.",

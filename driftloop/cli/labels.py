@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from driftloop.cli.existing_store import DEFAULT_STORE
+from driftloop.cli.arguments import DEFAULT_STORE
 from driftloop.errors import InputError, NoChampion
 from driftloop.registry import current, description
 from driftloop.store import open_store

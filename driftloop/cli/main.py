@@ -9,7 +9,7 @@ from rich.console import Console
 
 from driftloop import __version__
 from driftloop.cli.compile import compile_pipelines
-from driftloop.cli.doctor import doctor
+from driftloop.cli.doctor.command import doctor
 from driftloop.cli.labels import labels
 from driftloop.cli.models import models
 from driftloop.cli.prune import prune

@@ -11,11 +11,10 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
-from driftloop.cli.live import WIDTH, StepDisplay
-from driftloop.cli.log_events import Event
-from driftloop.cli.log_stream import LogStream
-from driftloop.cli.parameters import collect, defaults
-from driftloop.cli.run_folder import RunFolder
+from driftloop.backends.display import WIDTH, StepDisplay
+from driftloop.backends.log_events import Event, LogStream
+from driftloop.backends.run_folder import RunFolder
+from driftloop.cli.arguments import collect, defaults
 from driftloop.errors import InputError
 from pipelines import PIPELINES
 
@@ -117,9 +116,8 @@ def _check_at_least(flag: str, value: int, least: int) -> None:
 
 def _write(result: "Rehearsal", folder: RunFolder) -> None:
     """`rehearsal.json` always; page and picture once a window was played."""
-    from driftloop.facts import write_json
-    from driftloop.rehearsal.page import build_page
-    from driftloop.rehearsal.plot import plot_history
+    from driftloop.rehearsal.report import build_page, plot_history
+    from driftloop.step_facts import write_json
 
     write_json(folder.path / "rehearsal.json", result.model_dump())
     if result.windows:
@@ -128,7 +126,7 @@ def _write(result: "Rehearsal", folder: RunFolder) -> None:
 
 
 def _print_header(console: Console) -> None:
-    from driftloop.rehearsal.telling import HEADER
+    from driftloop.rehearsal.report import HEADER
 
     console.print(f"  [dim]{'window'.ljust(WIDTH)}    time  {HEADER}[/]")
 

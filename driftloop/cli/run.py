@@ -13,13 +13,13 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
-from driftloop.cli import local_backend
-from driftloop.cli.live import StepDisplay
-from driftloop.cli.local_backend import Failure
-from driftloop.cli.outcome import build_summary, print_summary
-from driftloop.cli.parameters import collect, defaults
-from driftloop.cli.run_folder import RUNS, RunFolder
-from driftloop.cli.titles import step_titles
+from driftloop.backends import local
+from driftloop.backends.display import StepDisplay
+from driftloop.backends.local import Failure
+from driftloop.backends.pipeline_steps import step_titles
+from driftloop.backends.run_folder import RUNS, RunFolder
+from driftloop.backends.run_summary import build_summary, print_summary
+from driftloop.cli.arguments import collect, defaults
 from driftloop.errors import InputError, RunFailed
 from driftloop.registry import current
 from driftloop.store import open_store
@@ -83,10 +83,10 @@ def run(
     arguments = _located(defaults(chosen) | asked)
     docker = None
     if on is Backend.docker:
-        from driftloop.cli import docker_backend  # loads KFP, for which other commands need not wait
+        from driftloop.backends.docker import DockerBackend, latest_store  # loads KFP, for which other commands need not wait
 
-        store = asked.get("store") or (docker_backend.latest_store() if watches else None)
-        docker = docker_backend.DockerBackend(chosen, store, lambda line: console.print(f"[dim]{escape(line)}[/]", soft_wrap=True))
+        store = asked.get("store") or (latest_store() if watches else None)
+        docker = DockerBackend(chosen, store, lambda line: console.print(f"[dim]{escape(line)}[/]", soft_wrap=True))
         asked = {"gpus": "0"} | asked | ({"store": store} if store else {})
         arguments |= asked
     if "store" in asked or watches:
@@ -99,7 +99,7 @@ def run(
         folder = RunFolder.create(pipeline.value)
         arguments["store"] = docker.new_store(folder) if docker else str(folder.store.absolute())
     folder.point_latest()
-    execute = docker.execute if docker else local_backend.execute
+    execute = docker.execute if docker else local.execute
     _execute(pipeline.value, arguments, folder, execute, StepDisplay(console, step_titles(chosen)), verbose=verbose)
 
 
@@ -107,7 +107,7 @@ def _on_cluster(
     pipeline: Pipeline, chosen: Any, asked: dict[str, Any], console: Console, experiment: str | None, *, wait: bool, verbose: bool
 ) -> None:
     """Check what the cluster lacks, then start the run, and follow it to its end where that is wanted."""
-    from driftloop.cli.cluster import backend
+    from driftloop.backends.cluster import backend
 
     arguments = backend.located(defaults(chosen), asked)
     cluster = backend.ClusterBackend(

@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from driftloop.cli.parameters import collect, defaults
+from driftloop.cli.arguments import collect, defaults
 from driftloop.cli.run import Pipeline
 from driftloop.errors import InputError
 from pipelines import PIPELINES
@@ -44,9 +44,8 @@ def create(
     experiment: ExperimentOption = None,
 ) -> None:
     """Repeat a pipeline, in the version of now: a later driftloop changes the schedule by `update` only."""
-    from driftloop.cli.cluster import schedules
-    from driftloop.cli.cluster.runs import DEFAULT_EXPERIMENT, find_experiment
-    from driftloop.cli.cluster.trigger import Trigger
+    from driftloop.backends.cluster import schedules
+    from driftloop.backends.cluster.schedules import DEFAULT_EXPERIMENT, Trigger, find_experiment
 
     trigger = Trigger.parse(every, cron)
     asked = collect(PIPELINES[pipeline.value], config or [], {"store": store, "gpus": gpus}, assignments or [])
@@ -64,9 +63,9 @@ def create(
 @schedule.command(name="list")
 def list_schedules(as_json: JsonOption = False) -> None:
     """Every schedule of the namespace, and how its last run went."""
-    from driftloop.cli.cluster import schedules
-    from driftloop.cli.cluster.connection import ClusterConnection
-    from driftloop.cli.cluster.uploads import names_of
+    from driftloop.backends.cluster import schedules
+    from driftloop.backends.cluster.connection import ClusterConnection
+    from driftloop.backends.cluster.uploads import names_of
 
     connection = ClusterConnection.from_environment()
     found = schedules.schedules(connection)
@@ -90,7 +89,7 @@ def list_schedules(as_json: JsonOption = False) -> None:
 @schedule.command()
 def run_now(name: Name) -> None:
     """Start a run as the schedule would, at once and beside its own: a watch that runs twice does its work once."""
-    from driftloop.cli.cluster import schedules
+    from driftloop.backends.cluster import schedules
 
     connection, found = _named(name)
     run_id = schedules.run_now(connection, found, f"{name}-now-{datetime.now(UTC):%Y%m%d-%H%M%S}")
@@ -120,9 +119,9 @@ def update(
     config: ConfigOption = None,
 ) -> None:
     """Take this driftloop's version of the pipeline, and what is given here; the rest stays as it is."""
-    from driftloop.cli.cluster import schedules
-    from driftloop.cli.cluster.trigger import Trigger
-    from driftloop.cli.cluster.uploads import names_of
+    from driftloop.backends.cluster import schedules
+    from driftloop.backends.cluster.schedules import Trigger
+    from driftloop.backends.cluster.uploads import names_of
 
     trigger = Trigger.parse(every, cron) if every or cron else None
     connection, old = _named(name)
@@ -148,7 +147,7 @@ def update(
 @schedule.command()
 def delete(name: Name) -> None:
     """Remove a schedule; the runs that it has started stay."""
-    from driftloop.cli.cluster import schedules
+    from driftloop.backends.cluster import schedules
 
     connection, found = _named(name)
     for one in schedules.schedules(connection):
@@ -159,7 +158,7 @@ def delete(name: Name) -> None:
 
 def _checked(pipeline: str, asked: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
     """The cluster, ready for that pipeline, and all of its parameters; what a run checks is checked here, too."""
-    from driftloop.cli.cluster import backend
+    from driftloop.backends.cluster import backend
 
     arguments = backend.located(defaults(PIPELINES[pipeline]), asked)
     cluster = backend.ClusterBackend(pipeline, PIPELINES[pipeline], lambda line: _print(f"[dim]{escape(line)}[/]", markup=True))
@@ -176,15 +175,15 @@ def _merged(kept: dict[str, Any], asked: dict[str, Any]) -> dict[str, Any]:
 
 
 def _named(name: str) -> tuple[Any, Any]:
-    from driftloop.cli.cluster import schedules
-    from driftloop.cli.cluster.connection import ClusterConnection
+    from driftloop.backends.cluster import schedules
+    from driftloop.backends.cluster.connection import ClusterConnection
 
     connection = ClusterConnection.from_environment()
     return connection, schedules.named(connection, name)
 
 
 def _enable(name: str, *, on: bool) -> None:
-    from driftloop.cli.cluster import schedules
+    from driftloop.backends.cluster import schedules
 
     connection, found = _named(name)
     schedules.enable(connection, found, on=on)

@@ -11,9 +11,8 @@ from rich.markup import escape
 from rich.table import Table
 
 from driftloop import registry
-from driftloop.cli.duration import parse_duration, say_duration
-from driftloop.cli.existing_store import DEFAULT_STORE, open_existing
-from driftloop.housekeeping.usage import Usage, usage
+from driftloop.cli.arguments import DEFAULT_STORE, open_existing, parse_duration, say_duration
+from driftloop.housekeeping.store_contents import Usage, usage
 from driftloop.housekeeping.watch_age import RECENT_RECORDS, WatchAge, watch_age
 from driftloop.registry import Champion
 from driftloop.store import Store

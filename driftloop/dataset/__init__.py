@@ -9,9 +9,8 @@ split.samples                                 # path, label, split, group, sha25
 from driftloop.dataset.decoding import Decoded, UnreadableImage, decode_image
 from driftloop.dataset.description import Description, Shard, read_description
 from driftloop.dataset.reading import Split, open_split
-from driftloop.dataset.shards import ShardWriter
 from driftloop.dataset.splitting import split_by_group
-from driftloop.dataset.writing import UNLABELLED, extend_dataset, write_dataset, write_description
+from driftloop.dataset.writing import UNLABELLED, ShardWriter, extend_dataset, write_dataset, write_description
 
 __all__ = [
     "UNLABELLED",

@@ -10,9 +10,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from driftloop.dataset.description import Description, Shard, read_description
-from driftloop.dataset.manifest import manifest_hash
-from driftloop.dataset.npy import GrowingNpy, file_sha256, map_images
+from driftloop.dataset.description import Description, Shard, manifest_hash, read_description
+from driftloop.dataset.npy_files import GrowingNpy, file_sha256, map_images
 from driftloop.errors import InputError, IntegrityError, NotFound
 from driftloop.store import Store, open_store
 from driftloop.store.local import LocalStore

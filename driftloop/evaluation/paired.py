@@ -1,18 +1,176 @@
-"""Two classifiers on the same images: the difference of their accuracies, with bounds that hold at any number of images.
+"""Exact tests on discordant pairs, and Holm's correction for several of them.
+
+Images that belong together: several of one patient say less than as many patients.
+
+The Brier score of two classifiers on the same images: has the candidate become worse calibrated or less sharp?
+
+Two classifiers on the same images: the difference of their accuracies, with bounds that hold at any number of images.
 
 On the same images only the discordant ones carry information: `gained` counts those that the first model has right and the
 second wrong, `lost` the reverse. Everything here takes these two counts and the number of images.
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from scipy import optimize, stats
 
-from driftloop.evaluation.paired_brier import BrierIncrease, brier_increase, brier_scores
-from driftloop.evaluation.paired_clusters import design_effect
-from driftloop.evaluation.paired_tests import holm, mcnemar_exact, mcnemar_worse
+
+def mcnemar_exact(gained: int, lost: int) -> float:
+    """McNemar's exact test (1947): two-sided p-value for "both models are equally often right".
+
+    Given their number the discordant images are coin tosses: p = min(1, 2 P(X <= min(gained, lost))), X ~ Binomial(gained + lost, 1/2).
+
+    Args:
+        gained: images that only the first model has right.
+        lost: images that only the second model has right.
+
+    Returns:
+        p in (0, 1]; 1 without discordant images.
+
+    Raises:
+        ValueError: a negative count.
+    """
+    _check_counts(gained, lost)
+    return float(min(1.0, 2 * stats.binom.cdf(min(gained, lost), gained + lost, 0.5)))
+
+
+def mcnemar_worse(gained: int, lost: int) -> float:
+    """One-sided exact McNemar p-value for "the first model is not worse": P(X >= lost), X ~ Binomial(gained + lost, 1/2).
+
+    Its level holds at any number of images. Arguments and errors as in `mcnemar_exact`.
+    """
+    _check_counts(gained, lost)
+    return float(stats.binom.sf(lost - 1, gained + lost, 0.5))
+
+
+def holm(p_values: Sequence[float] | np.ndarray) -> np.ndarray:
+    """Holm's (1979) step-down adjusted p-values: reject where they are below alpha, and the family-wise error is at most alpha.
+
+    No assumption on dependence. adjusted_(i) = max over j <= i of min(1, (m - j + 1) p_(j)), p_(1) <= ... <= p_(m).
+
+    Args:
+        p_values: (m,), each in [0, 1]; m = 0 is allowed.
+
+    Returns:
+        (m,) float64, in the order given.
+
+    Raises:
+        ValueError: more than one dimension, or a value outside [0, 1], NaN included.
+    """
+    p = np.asarray(p_values, dtype=float)
+    if p.ndim != 1 or not ((p >= 0) & (p <= 1)).all():
+        raise ValueError(f"holm: needs a list of p-values in [0, 1], got {p_values!r}")
+    order = np.argsort(p, kind="stable")
+    stepped = np.maximum.accumulate(p[order] * np.arange(len(p), 0, -1))
+    adjusted = np.empty_like(p)
+    adjusted[order] = np.minimum(1.0, stepped)
+    return adjusted
+
+
+def _check_counts(gained: int, lost: int) -> None:
+    if gained < 0 or lost < 0:
+        raise ValueError(f"mcnemar: needs counts >= 0, got {gained} and {lost}")
+
+
+#: With fewer groups than this the variance between them is a guess, and groups are sites that will come again, not a sample.
+MINIMUM_GROUPS = 30
+
+
+def design_effect(differences: np.ndarray, groups: np.ndarray) -> float:
+    """By how much clustering inflates the variance of a mean, at least 1 (Kish 1965; Rao & Scott 1992 divide counts by it).
+
+    The variance of the mean from group sums, over the variance it would have were all images independent. One image a group gives 1;
+    so do fewer than 30 groups, which cannot be taken as a sample of groups, and differences that are all equal.
+
+    Args:
+        differences: (N,), the quantity whose mean is wanted.
+        groups: (N,), the group of each.
+
+    Raises:
+        ValueError: arrays of different length.
+    """
+    differences, groups = np.asarray(differences, dtype=float), np.asarray(groups)
+    if differences.shape != groups.shape or differences.ndim != 1:
+        raise ValueError(f"design_effect: {differences.shape} differences and {groups.shape} groups do not fit")
+    n = len(differences)
+    _, member = np.unique(groups, return_inverse=True)
+    count = int(member.max(initial=-1)) + 1
+    if count == n or count < MINIMUM_GROUPS:
+        return 1.0
+    centred = differences - differences.mean()
+    independent = float((centred**2).sum()) / (n * (n - 1))
+    if independent == 0:
+        return 1.0
+    sums = np.bincount(member, weights=centred, minlength=count)
+    clustered = count / (count - 1) * float((sums**2).sum()) / n**2
+    return max(1.0, clustered / independent)
+
+
+@dataclass(frozen=True)
+class BrierIncrease:
+    """Mean Brier score of the first model minus that of the second (positive: worse), its one-sided bounds and standard error."""
+
+    estimate: float
+    low: float
+    high: float
+    n: int
+    error: float
+
+
+def brier_scores(probabilities: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """The Brier score (1950) of each image, halved to the range [0, 1]: sum over k of (p_k - y_k)^2 / 2.
+
+    With two classes this is the familiar (p - y)^2.
+
+    Args:
+        probabilities: (N, K).
+        labels: int (N,), in 0..K-1.
+
+    Returns:
+        (N,) float64.
+
+    Raises:
+        ValueError: shapes that do not fit, labels out of range, or a probability that is not finite.
+    """
+    probabilities, labels = np.asarray(probabilities, dtype=float), np.asarray(labels)
+    if probabilities.ndim != 2 or labels.shape != probabilities.shape[:1]:
+        raise ValueError(f"brier_scores: probabilities {probabilities.shape} and labels {labels.shape} do not fit")
+    if not np.isfinite(probabilities).all():
+        raise ValueError("brier_scores: a probability is not finite")
+    if len(labels) and not 0 <= labels.min() <= labels.max() < probabilities.shape[1]:
+        raise ValueError(f"brier_scores: a label is outside 0..{probabilities.shape[1] - 1}")
+    of_truth = probabilities[np.arange(len(labels)), labels]
+    return ((probabilities**2).sum(axis=1) - 2 * of_truth + 1) / 2
+
+
+def brier_increase(first: np.ndarray, second: np.ndarray, *, confidence: float = 0.95, groups: np.ndarray | None = None) -> BrierIncrease:
+    """Paired difference of Brier scores with one-sided Student-t bounds on the per-image differences.
+
+    Where `groups` is given the standard error is widened by the design effect of the clusters.
+
+    Args:
+        first: (N,) scores of the model in question, from `brier_scores`.
+        second: (N,) scores of the model it is measured against, on the same images.
+        confidence: of each bound.
+        groups: (N,) patient or site of each image, or None.
+
+    Raises:
+        ValueError: fewer than 2 images, or arrays of different length.
+    """
+    first, second = np.asarray(first, dtype=float), np.asarray(second, dtype=float)
+    if first.shape != second.shape or first.ndim != 1 or len(first) < 2:
+        raise ValueError(f"brier_increase: needs two arrays of one length, at least 2, got {first.shape} and {second.shape}")
+    difference = first - second
+    effect = 1.0 if groups is None else design_effect(difference, groups)
+    n = len(difference)
+    error = math.sqrt(float(difference.var(ddof=1)) * effect / n)
+    half = float(stats.t.ppf(confidence, max(1.0, n / effect - 1))) * error
+    mean = float(difference.mean())
+    return BrierIncrease(mean, mean - half, mean + half, n, error)
+
 
 __all__ = [
     "BrierIncrease",
@@ -30,6 +188,7 @@ __all__ = [
     "tango_lower_bound",
     "tango_upper_bound",
 ]
+
 
 #: (z(.95) + z(.90))^2: one-sided level 5 %, power 90 %.
 LEVEL_AND_POWER = 8.56

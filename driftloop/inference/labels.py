@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from driftloop.errors import InputError, IntegrityError
-from driftloop.inference.log_format import file_id
+from driftloop.inference.log import file_id
 from driftloop.store.interface import Store
 
 PREFIX = "labels/"

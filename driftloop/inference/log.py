@@ -1,7 +1,181 @@
-"""The inference log: `InferenceLogger` writes it, `read_log` and `read_images` read it; its layout is in `log_format`."""
+"""The inference log: one row a request, in parquet files by hour, with sampled images beside them.
 
-from driftloop.inference.log_format import SCHEMA
-from driftloop.inference.log_reader import embeddings, probabilities, read_images, read_log, statistics
-from driftloop.inference.log_writer import InferenceLogger
+    logs/dt=YYYY-MM-DD/hour=HH/<id>.parquet        rows whose `time` lies in that hour (UTC)
+    logs/dt=YYYY-MM-DD/hour=HH/<id>.images.npy     the images those rows refer to, uint8 (n, H, W, C)
 
-__all__ = ["SCHEMA", "InferenceLogger", "embeddings", "probabilities", "read_images", "read_log", "statistics"]
+A file appears whole or not at all, and the images before the rows that name them. A crash loses at most the rows not yet flushed.
+A flush that is repeated may write a row twice; readers keep one row a request.
+
+Reading the inference log back: rows of a time span, one a request, and their images.
+"""
+
+import hashlib
+import io
+import uuid
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from driftloop.errors import InputError, IntegrityError
+from driftloop.store.interface import Store
+
+PREFIX = "logs/"
+
+
+IMAGES = ".images.npy"
+
+
+SCHEMA = pa.schema(
+    [
+        ("request_id", pa.string()),
+        ("time", pa.timestamp("us", tz="UTC")),
+        ("model_version", pa.string()),
+        ("status", pa.string()),
+        ("predicted", pa.string()),
+        ("confidence", pa.float32()),
+        ("probabilities", pa.list_(pa.float32())),
+        ("statistics", pa.list_(pa.float32())),
+        ("embedding", pa.binary()),
+        ("latency_ms", pa.float32()),
+        ("group", pa.string()),
+        ("image_sha256", pa.string()),
+        ("image", pa.string()),
+    ]
+)
+
+
+def partition(time: datetime) -> str:
+    """The folder of the rows of that hour: `logs/dt=YYYY-MM-DD/hour=HH/`."""
+    return time.astimezone(UTC).strftime(f"{PREFIX}dt=%Y-%m-%d/hour=%H/")
+
+
+def file_id() -> str:
+    """A unique name that sorts by the time it was drawn."""
+    return f"{datetime.now(UTC):%Y%m%dT%H%M%S%f}-{uuid.uuid4().hex[:12]}"
+
+
+def image_is_sampled(request_id: str, share: float) -> bool:
+    """Whether the image of a request is kept: a uniform draw that depends on nothing but the request's id."""
+    return int.from_bytes(hashlib.sha256(request_id.encode()).digest()[:8]) < share * 2.0**64
+
+
+def image_digest(image: np.ndarray) -> str:
+    """The SHA-256 of an image's pixels in row order, in hexadecimal."""
+    return hashlib.sha256(np.ascontiguousarray(image).data).hexdigest()
+
+
+def in_utc(time: datetime) -> datetime:
+    """The time in UTC. Raises ValueError for a time without a zone."""
+    if time.tzinfo is None:
+        raise ValueError(f"InferenceLogger.log: {time} has no time zone")
+    return time.astimezone(UTC)
+
+
+def npy(array: np.ndarray) -> bytes:
+    """An array as the bytes of a .npy file."""
+    stream = io.BytesIO()
+    np.save(stream, array, allow_pickle=False)
+    return stream.getvalue()
+
+
+#: Files fetched at a time: a busy hour is many small objects, each a round trip.
+READERS = 8
+
+
+def read_log(store: Store, *, after: datetime | None, until: datetime) -> pd.DataFrame:
+    """The rows with `after` < time <= `until`, one a request (the first written), sorted by time and request id.
+
+    Only the files of those hours are read. Failed requests (status other than "ok") have null predictions.
+
+    Args:
+        after: with a time zone; None reads from the beginning.
+        until: with a time zone.
+
+    Raises:
+        IntegrityError: a file that is no log file of ours.
+    """
+    keys = list(_keys(store, after, until))
+    with ThreadPoolExecutor(READERS) as pool:
+        tables = list(pool.map(lambda key: _read_table(store, key), keys))
+    table = pa.concat_tables(tables) if tables else SCHEMA.empty_table()
+    inside = pc.less_equal(table["time"], pa.scalar(until.astimezone(UTC), SCHEMA.field("time").type))
+    if after is not None:
+        inside = pc.and_(inside, pc.greater(table["time"], pa.scalar(after.astimezone(UTC), SCHEMA.field("time").type)))
+    rows = table.filter(inside).to_pandas()
+    # Files come in key order, so the first of two equal ids is the one written first.
+    rows = rows.drop_duplicates("request_id", keep="first")
+    return rows.sort_values(["time", "request_id"], ignore_index=True)
+
+
+def read_images(store: Store, rows: pd.DataFrame) -> np.ndarray:
+    """The logged images of `rows`, uint8 (n, H, W, C) in their order; each file is fetched once and each image checked.
+
+    Raises:
+        InputError: no rows, or one whose image was not sampled.
+        IntegrityError: an image that does not match its row's `image_sha256`.
+    """
+    if not len(rows):
+        raise InputError("read_images: no rows; an empty selection has no image size")
+    if rows["image"].isna().any():
+        missing = rows.loc[rows["image"].isna(), "request_id"].iloc[0]
+        raise InputError(f"request {missing}: its image was not kept; select rows whose `image` is set")
+    places = [str(place).rsplit("#", 1) for place in rows["image"]]
+    keys = sorted({key for key, _ in places})
+    with ThreadPoolExecutor(READERS) as pool:
+        files = dict(zip(keys, pool.map(lambda key: _read_array(store, key), keys), strict=True))
+    images = np.stack([files[key][int(position)] for key, position in places])
+    for image, digest, place in zip(images, rows["image_sha256"], rows["image"], strict=True):
+        if image_digest(image) != digest:
+            raise IntegrityError(f"{place}: the image does not match the checksum in its log row")
+    return images
+
+
+def embeddings(rows: pd.DataFrame) -> np.ndarray:
+    """The embeddings of log rows with status "ok", float16 (n, D)."""
+    return np.stack([np.frombuffer(value, "<f2") for value in rows["embedding"]]) if len(rows) else np.zeros((0, 0), np.float16)
+
+
+def probabilities(rows: pd.DataFrame) -> np.ndarray:
+    """The probabilities of log rows with status "ok", float32 (n, K)."""
+    return _stacked(rows["probabilities"])
+
+
+def statistics(rows: pd.DataFrame) -> np.ndarray:
+    """The image statistics of log rows, float32 (n, F)."""
+    return _stacked(rows["statistics"])
+
+
+def _stacked(column: pd.Series) -> np.ndarray:
+    return np.stack([np.asarray(value, np.float32) for value in column]) if len(column) else np.zeros((0, 0), np.float32)
+
+
+def _keys(store: Store, after: datetime | None, until: datetime) -> Iterator[str]:
+    """The log files of the hours from `after` to `until`, in key order, which is the order of the hours."""
+    first = partition(after) if after is not None else ""
+    last = partition(until)
+    for entry in store.list(PREFIX, after=first):
+        if entry.key > last and not entry.key.startswith(last):
+            return
+        if entry.key.endswith(".parquet"):
+            yield entry.key
+
+
+def _read_table(store: Store, key: str) -> pa.Table:
+    try:
+        table = pq.read_table(io.BytesIO(store.read(key)))
+        return table.select(SCHEMA.names).cast(SCHEMA)
+    except (pa.ArrowException, KeyError) as broken:
+        raise IntegrityError(f"{store.uri}: {key} is not an inference log file ({str(broken).splitlines()[0]})") from None
+
+
+def _read_array(store: Store, key: str) -> np.ndarray:
+    try:
+        return np.load(io.BytesIO(store.read(key)), allow_pickle=False)
+    except (ValueError, EOFError) as broken:
+        raise IntegrityError(f"{store.uri}: {key} is not an array file ({broken})") from None

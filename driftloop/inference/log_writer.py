@@ -13,9 +13,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from driftloop.inference.log_format import IMAGES, SCHEMA, file_id, image_digest, image_is_sampled, in_utc, npy, partition
-from driftloop.inference.served import Predictions
-from driftloop.inference.statistics import image_statistics
+from driftloop.inference.image_statistics import image_statistics
+from driftloop.inference.log import IMAGES, SCHEMA, file_id, image_digest, image_is_sampled, in_utc, npy, partition
+from driftloop.inference.served_model import Predictions
 from driftloop.store.interface import Store
 
 #: Sampled images held back at most, in bytes, before they are flushed whatever the number of rows.

@@ -8,8 +8,8 @@ import numpy as np
 from PIL import Image
 
 from driftloop.errors import InputError, IntegrityError
-from driftloop.inference.served import ServedModel
-from driftloop.inference.statistics import image_statistics, statistic_names
+from driftloop.inference.image_statistics import image_statistics, statistic_names
+from driftloop.inference.served_model import ServedModel
 
 #: The first regime of every model: the clean hold-out.
 CLEAN = "reference"

@@ -2,6 +2,10 @@
 
 A number is claimed by creating `registration.json`, which two writers cannot both do; the files follow, and `SHA256SUMS` comes last: it
 is the mark that the version is complete. A registration that dies on the way leaves a number that nobody reads and nobody uses again.
+
+`versions/refused/`: the gate's evidence on candidates that a training run offered in vain.
+
+They are no versions, but each has used the test split. (A refused retraining is in its watch's record.)
 """
 
 import hashlib
@@ -19,7 +23,11 @@ from driftloop.evaluation.intervals import Proportion
 from driftloop.store import Store
 
 PREFIX = "versions/"
+
+
 CLAIM = "registration.json"
+
+
 GATE = "gate.json"
 
 
@@ -213,3 +221,20 @@ def _sums(store: Store, version: str) -> bytes:
 
 def _key(version: str, name: str) -> str:
     return f"{PREFIX}{version}/{name}"
+
+
+REFUSED = f"{PREFIX}refused/"
+
+
+def keep_refusal(store: Store, evidence_dir: str | Path) -> None:
+    """Keep what the gate said, once: a step that is repeated has the same evidence, and so the same key."""
+    evidence = Path(evidence_dir, GATE).read_bytes()
+    try:
+        store.create(f"{REFUSED}{hashlib.sha256(evidence).hexdigest()[:16]}.json", evidence)
+    except Conflict:
+        return
+
+
+def refusals(store: Store) -> list[dict[str, Any]]:
+    """The gate.json of each refused candidate."""
+    return [json.loads(store.read(info.key)) for info in store.list(REFUSED)]

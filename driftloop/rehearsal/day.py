@@ -5,13 +5,11 @@ from pathlib import Path
 from typing import Any
 
 from components.traffic_replay.replay import Replayed
-from driftloop.rehearsal.accepted import NONE, AcceptedDrifts
-from driftloop.rehearsal.calendar import Calendar
-from driftloop.rehearsal.labelling import LabellingTeam
-from driftloop.rehearsal.production import Production
-from driftloop.rehearsal.result import WindowRecord
-from driftloop.rehearsal.telling import tell
-from driftloop.rehearsal.watching import Watched, watch
+from driftloop.rehearsal.production import LabellingTeam, Production
+from driftloop.rehearsal.report import tell
+from driftloop.rehearsal.result import NONE, AcceptedDrifts, WindowRecord
+from driftloop.rehearsal.steps import Watched, watch
+from driftloop.rehearsal.timeline import Calendar
 from driftloop.scenarios import Scenario
 
 

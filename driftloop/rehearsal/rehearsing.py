@@ -6,19 +6,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from components.traffic_replay.stream import open_stream
-from driftloop import progress, registry
+from components.traffic_replay.replay_plan import open_stream
+from driftloop import registry, runtime
 from driftloop.dataset import read_description
 from driftloop.errors import DriftloopError
-from driftloop.rehearsal.accepted import AcceptedDrifts
-from driftloop.rehearsal.calendar import Calendar
 from driftloop.rehearsal.day import Day, History
-from driftloop.rehearsal.labelling import LabellingTeam
-from driftloop.rehearsal.production import Production, what_can_be_played, window_size
-from driftloop.rehearsal.result import Rehearsal, conclude
-from driftloop.rehearsal.telling import line
-from driftloop.rehearsal.timeline import images_needed
-from driftloop.rehearsal.training import Steps, prepare_data, train_champion
+from driftloop.rehearsal.production import LabellingTeam, Production, what_can_be_played, window_size
+from driftloop.rehearsal.report import line
+from driftloop.rehearsal.result import AcceptedDrifts, Rehearsal, conclude
+from driftloop.rehearsal.steps import Steps, prepare_data, train_champion
+from driftloop.rehearsal.timeline import Calendar, images_needed
 from driftloop.scenarios import Scenario
 from driftloop.settings import DriftSettings
 from driftloop.sources.built_in import with_stream
@@ -108,7 +105,7 @@ def _play(plan: Plan, artifacts: Path, steps: Steps, history: History) -> None:
     for number, scenario in enumerate(timeline, 1):
         with steps(f"window {number}"):
             record = day.pass_by(number, scenario, artifacts / f"window-{number:03d}")
-            progress.figures(line(record))
+            runtime.figures(line(record))
         if record.requests < size:
             history.notes.append(f"The stream had no more images of the classes wanted: window {number} was the last.")
             return

@@ -1,15 +1,51 @@
-"""`rehearsal.json`: what a rehearsal found, in documented and versioned fields; an interface that scripts may rely on.
+"""Which drifts the serving champion was accepted for, so that alarms on them can be told from alarms on new ones.
+
+`rehearsal.json`: what a rehearsal found, in documented and versioned fields; an interface that scripts may rely on.
 
 `schema_version` grows by one whenever a field changes its meaning or goes; new fields may be added without.
 """
 
+from collections import Counter, deque
 from collections.abc import Iterable, Sequence
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from components.drift_detection.confirm import OF
-from driftloop.rehearsal.accepted import NONE
+from components.automated_retraining.grown_dataset import MOST_REGIMES
+from components.drift_detection.windows import OF
+
+NONE = "none"
+
+
+#: Windows of a kind that make it learned.
+LEAST = 2
+
+
+class AcceptedDrifts:
+    """Clean traffic always; besides, what the last promotions learned, as many as a champion carries references for."""
+
+    def __init__(self) -> None:
+        self._learned: deque[frozenset[str]] = deque(maxlen=MOST_REGIMES)
+
+    def __contains__(self, drift: object) -> bool:
+        return drift == NONE or any(drift in learned for learned in self._learned)
+
+    def promote(self, drifts: Iterable[str]) -> None:
+        """Accept what the champion was just replaced for.
+
+        Args:
+            drifts: of each window that drifted while it served. A kind seen in one window only is not counted as learned: that
+                window hardly shows in the new reference.
+        """
+        played = [drift for drift in drifts if drift != NONE]
+        kinds = Counter(map(kind, played))
+        self._learned.append(frozenset(drift for drift in played if kinds[kind(drift)] >= LEAST))
+
+
+def kind(drift: str) -> str:
+    """A drift without its severity: what a gradual one keeps from window to window."""
+    return drift.rpartition(":")[0] or drift
+
 
 SCHEMA_VERSION = 1
 

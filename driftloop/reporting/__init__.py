@@ -1,6 +1,6 @@
 """Reports that people read: HTML in one file, figures in one style."""
 
 from driftloop.reporting.page import Page
-from driftloop.reporting.plots import PALETTE, axes
+from driftloop.reporting.plot_style import PALETTE, axes
 
 __all__ = ["PALETTE", "Page", "axes"]

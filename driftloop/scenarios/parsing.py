@@ -4,9 +4,7 @@ import difflib
 import math
 
 from driftloop.errors import InputError
-from driftloop.scenarios.course import COURSES
-from driftloop.scenarios.families import FAMILIES, PRIOR
-from driftloop.scenarios.scenario import Scenario
+from driftloop.scenarios.scenario import COURSES, FAMILIES, PRIOR, Scenario
 
 #: What a name without a severity means, and a course without a family.
 DEFAULT_SEVERITY = 0.6

@@ -1,16 +1,64 @@
-"""A scenario: families of change at one severity, and their course over time."""
+"""The families of scenarios by name. Each takes uint8 images (N, H, W, C), severities (N,) and a generator.
 
+The course of a drift: how its severity runs from the first request (position 0) to the last (position 1).
+
+A scenario: families of change at one severity, and their course over time.
+"""
+
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 
-from driftloop.scenarios.course import COURSES
-from driftloop.scenarios.families import PRIOR, TRANSFORMS, UNSEEN_CLASS
-from driftloop.scenarios.prior import draw, shifted_shares
-from driftloop.scenarios.unseen_class import unseen_class
+from driftloop.scenarios.class_drifts import draw, shifted_shares, unseen_class
+from driftloop.scenarios.image_drifts import blur, brightness, contrast, jpeg, new_site, noise, occlusion, resolution, rotation
+
+Transform = Callable[[np.ndarray, np.ndarray, np.random.Generator], np.ndarray]
+
+
+TRANSFORMS: dict[str, Transform] = {
+    "blur": blur,
+    "noise": noise,
+    "brightness": brightness,
+    "contrast": contrast,
+    "jpeg": jpeg,
+    "resolution": resolution,
+    "rotation": rotation,
+    "occlusion": occlusion,
+    "new_site": new_site,
+}
+
+
+#: Families that change what is asked instead of how it looks.
+PRIOR, UNSEEN_CLASS = "prior", "unseen_class"
+
+
+FAMILIES = (*TRANSFORMS, PRIOR, UNSEEN_CLASS)
+
+
+def constant(position: np.ndarray) -> np.ndarray:
+    """Full severity from the first request on."""
+    return np.ones_like(position)
+
+
+def gradual(position: np.ndarray) -> np.ndarray:
+    """A ramp from nothing to full severity."""
+    return np.clip(position, 0, 1)
+
+
+def recurring(position: np.ndarray) -> np.ndarray:
+    """A drift that comes and goes: full severity in the first and third quarter, none in the second and fourth."""
+    quarter = np.minimum((np.clip(position, 0, 1) * 4).astype(int), 3)
+    return np.where(quarter % 2 == 0, 1.0, 0.0)
+
+
+COURSES = {"constant": constant, "gradual": gradual, "recurring": recurring}
+
 
 #: The label of an image that shows none of the classes.
 UNSEEN = -1
+
+
 #: Images transformed at once: memory stays flat however long the stream is.
 BATCH = 256
 

@@ -1,13 +1,108 @@
-"""A folder of images."""
+"""Which of a source's files are images of which class and split: by their names alone, so that a zip need not be unpacked to know.
+
+A folder of images.
+"""
 
 import hashlib
 import os
+from collections import Counter
+from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
 
-from driftloop.dataset.npy import file_sha256
+from driftloop.dataset.npy_files import file_sha256
 from driftloop.errors import InputError
-from driftloop.sources.layout import SourceFile, arrange
+
+SUFFIXES = (".jpeg", ".jpg", ".png", ".bmp", ".tif", ".tiff", ".webp")
+
+
+SPLITS = ("train", "val", "test", "reference", "stream")
+
+
+_SPLIT_NAMES = {"training": "train", "valid": "val", "validation": "val", "testing": "test"} | {split: split for split in SPLITS}
+
+
+#: Five splits are cut, and each needs two images of every class.
+MIN_CLASS_IMAGES = 10
+
+
+_DEEPEST_WRAPPER = 4
+
+
+@dataclass(frozen=True)
+class SourceFile:
+    """An image file: its path below the source's root, its class, and the split that the source puts it in ("" for none)."""
+
+    path: str
+    label: str
+    split: str
+
+
+def arrange(paths: Iterable[str], source: str) -> list[SourceFile]:
+    """The images among `paths`, by path.
+
+    Taken are `<split>/<class>/...` (train, val, test, reference, stream; also valid, validation, training, testing, in any case) and
+    `<class>/...`, also inside wrapping folders such as a zip's. Hidden files, `__MACOSX` and folders beside the splits are passed over.
+
+    Args:
+        paths: relative, with slashes.
+        source: for messages.
+
+    Raises:
+        InputError: no class folders, one class only, no training images, a class that training lacks, or one with too few images.
+    """
+    images = [PurePosixPath(path) for path in paths if _is_image(path)]
+    files = _unwrap(images, source)
+    _check(files, source)
+    return sorted(files, key=lambda file: file.path)
+
+
+def _is_image(path: str) -> bool:
+    parts = PurePosixPath(path).parts
+    return path.lower().endswith(SUFFIXES) and not any(part.startswith(".") or part == "__MACOSX" for part in parts)
+
+
+def _unwrap(images: list[PurePosixPath], source: str) -> list[SourceFile]:
+    """Read the layout at the first level that has one."""
+    for depth in range(_DEEPEST_WRAPPER):
+        split = [path for path in images if len(path.parts) >= depth + 3 and path.parts[depth].lower() in _SPLIT_NAMES]
+        if split:
+            return [SourceFile(str(path), path.parts[depth + 1], _SPLIT_NAMES[path.parts[depth].lower()]) for path in split]
+        labelled = [path for path in images if len(path.parts) >= depth + 2]
+        folders = {path.parts[depth] for path in labelled}
+        wrapped = len(folders) == 1 and all(len(path.parts) >= depth + 3 for path in labelled)
+        if folders and not wrapped:
+            return [SourceFile(str(path), path.parts[depth], "") for path in labelled]
+    raise InputError(f"{source}: no class folders found (expected <split>/<class>/*.jpeg or <class>/*.jpeg)")
+
+
+def _check(files: list[SourceFile], source: str) -> None:
+    counts = Counter(file.label for file in files)
+    if len(counts) == 1:
+        raise InputError(f"{source}: only one class folder with images ('{next(iter(counts))}'); a classifier needs at least two")
+    splits = {file.split for file in files}
+    if not splits & {"", "train"}:
+        raise InputError(f"{source}: has {' and '.join(sorted(splits))} but no train folder with images; nothing can be trained on it")
+    learnable = {file.label for file in files if file.split in ("", "train")}
+    for label in sorted(set(counts) - learnable):
+        where = next(file.split for file in files if file.label == label)
+        raise InputError(f"{source}: class '{label}' is in {where}/ but not in train/; add training images or remove it")
+    check_counts(counts, source)
+
+
+def check_counts(counts: dict[str, int] | Counter[str], source: str) -> None:
+    """Refuse a class with too few images to split.
+
+    Raises:
+        InputError: fewer than `MIN_CLASS_IMAGES`.
+    """
+    label, fewest = min(sorted(counts.items()), key=lambda item: item[1])
+    if fewest < MIN_CLASS_IMAGES:
+        images = "image" if fewest == 1 else "images"
+        raise InputError(
+            f"{source}: class '{label}' has {fewest} {images}; at least {MIN_CLASS_IMAGES} are needed, two for each of {', '.join(SPLITS)}"
+        )
 
 
 def list_folder(root: Path) -> list[SourceFile]:

@@ -7,13 +7,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from driftloop.dataset.npy import file_sha256
+from driftloop.dataset.npy_files import file_sha256
 from driftloop.errors import InputError
-from driftloop.sources import remote
+from driftloop.sources import s3
 from driftloop.sources.built_in import NAMES, check_built_in, hash_built_in, is_built_in, write_built_in
-from driftloop.sources.folder import hash_folder, list_folder
-from driftloop.sources.layout import SourceFile
-from driftloop.sources.zipped import extract_zip, list_zip
+from driftloop.sources.folder import SourceFile, hash_folder, list_folder
+from driftloop.sources.zip_file import extract_zip, list_zip
 
 _S3 = "s3://"
 
@@ -39,8 +38,8 @@ def check_source(source: str) -> str:
     if is_built_in(source):
         return check_built_in(source)
     if source.startswith(_S3):
-        if not remote.is_zip(source):
-            remote.list_remote(source)
+        if not s3.is_zip(source):
+            s3.list_remote(source)
         return source
     path = _local(source)
     _list_local(path)
@@ -59,7 +58,7 @@ def resolve(source: str) -> str:
     if is_built_in(source):
         return hash_built_in(source)
     if source.startswith(_S3):
-        return remote.hash_remote(source)
+        return s3.hash_remote(source)
     path = Path(source)
     return file_sha256(path) if path.is_file() else hash_folder(path, list_folder(path))
 
@@ -85,12 +84,12 @@ def opened(source: str, *, seed: int, workers: int = 0) -> Iterator[Opened]:
         if is_built_in(source):
             root = write_built_in(source, folder, seed, workers)
             yield Opened(root, list_folder(root))
-        elif source.startswith(_S3) and not remote.is_zip(source):
-            files = remote.list_remote(source)
-            remote.fetch_folder(source, files, folder)
+        elif source.startswith(_S3) and not s3.is_zip(source):
+            files = s3.list_remote(source)
+            s3.fetch_folder(source, files, folder)
             yield Opened(folder, files)
         else:
-            archive = remote.fetch_zip(source, folder / "source.zip") if source.startswith(_S3) else Path(source)
+            archive = s3.fetch_zip(source, folder / "source.zip") if source.startswith(_S3) else Path(source)
             files = list_zip(archive)
             (folder / "images").mkdir()
             extract_zip(archive, files, folder / "images")

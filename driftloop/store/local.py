@@ -16,8 +16,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from driftloop.errors import Conflict, NotFound, StoreError
-from driftloop.store.interface import ObjectInfo
-from driftloop.store.keys import cannot_follow, checked
+from driftloop.store.interface import ObjectInfo, cannot_follow, checked
 
 LOCK = ".lock"
 

@@ -21,11 +21,9 @@ import urllib3
 from minio.error import S3Error, ServerError
 
 from driftloop.errors import Conflict, NotFound, StoreError
-from driftloop.store.interface import ObjectInfo
-from driftloop.store.keys import cannot_follow, checked
-from driftloop.store.retrying import PATIENCE_S, persist
+from driftloop.store.interface import ObjectInfo, cannot_follow, checked
 from driftloop.store.s3_connection import connect, endpoint
-from driftloop.store.s3_faults import CLIENT_FAULTS, NoBucket, explained
+from driftloop.store.s3_faults import CLIENT_FAULTS, PATIENCE_S, NoBucket, explained, persist
 
 #: Above this size uploads go in parts, three at a time.
 PART_BYTES = 16 << 20

@@ -8,7 +8,7 @@ The same arguments give the same image on every machine. What is drawn are caric
 """
 
 from driftloop.synthetic.drawing import CLASSES, KINDS, UNSEEN, draw
-from driftloop.synthetic.kaggle import GENERATOR_VERSION, SPLIT_SIZES, write_kaggle_layout
+from driftloop.synthetic.kaggle_layout import GENERATOR_VERSION, SPLIT_SIZES, write_kaggle_layout
 from driftloop.synthetic.site import HOME_SITE, OTHER_SITE, Site
 
 __all__ = [

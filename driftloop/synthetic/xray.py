@@ -1,15 +1,128 @@
-"""Chest-X-ray-like images: NORMAL, PNEUMONIA, and a fluid level (EFFUSION) as the class that nobody trained on."""
+"""A chest as a radiograph shows it: what of it belongs to the patient, drawn once per patient.
+
+Chest-X-ray-like images: NORMAL, PNEUMONIA, and a fluid level (EFFUSION) as the class that nobody trained on.
+"""
+
+from dataclasses import dataclass
 
 import numpy as np
 
-from driftloop.synthetic.chest import healthy_chest, lung_field, meet
-from driftloop.synthetic.fields import bump, cloud, ellipse, inside
+from driftloop.synthetic.shapes import bump, cloud, ellipse, inside
 from driftloop.synthetic.site import Site, expose
 
+
+@dataclass(frozen=True)
+class Patient:
+    """What stays the same on all radiographs of one patient; lengths in half image sides."""
+
+    size: float
+    lungs: tuple[tuple[float, float, float, float], tuple[float, float, float, float]]
+    lung_air: float
+    heart: tuple[float, float]
+    hila: tuple[tuple[float, float], tuple[float, float]]
+    ribs: tuple[float, float, float, float]
+    collarbones: tuple[float, float]
+    soft_tissue: float
+    nodules: tuple[tuple[float, float, float, float], ...]
+    aspect: float
+
+
+def meet(rng: np.random.Generator) -> Patient:
+    """A patient drawn at random."""
+    sides = (-1, 1)
+    lungs = [
+        (side * (0.42 + rng.normal(0, 0.02)), rng.normal(-0.08, 0.02), rng.normal(0.30, 0.02), rng.normal(0.66, 0.04)) for side in sides
+    ]
+    hila = [(rng.uniform(0.05, 0.12), rng.normal(-0.02, 0.04)) for _ in sides]
+    count = int(rng.integers(1, 4)) if rng.random() < 0.36 else 0
+    nodules = tuple(
+        (rng.choice(sides) * rng.uniform(0.25, 0.6), rng.uniform(-0.5, 0.4), rng.uniform(0.015, 0.04), rng.uniform(0.05, 0.15))
+        for _ in range(count)
+    )
+    return Patient(
+        size=rng.uniform(0.9, 1.1),
+        lungs=(lungs[0], lungs[1]),
+        lung_air=rng.uniform(0.26, 0.36),
+        heart=(rng.normal(0.12, 0.03), rng.normal(0.30, 0.04)),
+        hila=(hila[0], hila[1]),
+        ribs=(rng.uniform(9, 12), rng.uniform(0, 6.28), rng.uniform(0.45, 0.75), rng.uniform(0.03, 0.06)),
+        collarbones=(rng.normal(0, 0.02), rng.normal(0, 0.02)),
+        soft_tissue=rng.uniform(0.02, 0.08) if rng.random() < 0.6 else 0.0,
+        nodules=nodules,
+        aspect=rng.uniform(0.95, 1.2),
+    )
+
+
+def lung_field(patient: Patient, x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """Where there is lung, (H, W) in [0, 1]."""
+    field = sum(
+        inside(ellipse(x, y, (cx, cy), (rx, ry), side * 0.08), 1 / 7) for side, (cx, cy, rx, ry) in zip((-1, 1), patient.lungs, strict=True)
+    )
+    return np.minimum(field, 1)
+
+
+def healthy_chest(patient: Patient, x: np.ndarray, y: np.ndarray, lung: np.ndarray) -> np.ndarray:
+    """The radiograph's brightness (H, W), about 0 to 1, without exposure or noise."""
+    scene = _body(x, y) - lung * np.float32(patient.lung_air)
+    _add_middle(scene, patient, x, y)
+    scene += _ribs(patient, x, y) * (lung * np.float32(0.8) + np.float32(0.2))
+    _add_collarbones(scene, patient, x, y)
+    _add_benign(scene, patient, x, y)
+    return scene
+
+
+def _body(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """Trunk and shoulders, brighter below the diaphragm."""
+    out = np.abs(x)
+    shoulders = np.float32(-1.02) + np.float32(0.34) * out - y
+    body = np.float32(0.275) - np.float32(0.275) * np.tanh(np.maximum(out - np.float32(0.88), shoulders) * np.float32(9))
+    return body + np.float32(0.04) * np.tanh((y - np.float32(0.6)) * np.float32(6)) * body
+
+
+def _add_middle(scene: np.ndarray, patient: Patient, x: np.ndarray, y: np.ndarray) -> None:
+    """Heart, spine and the vessels' roots."""
+    at, radius = patient.heart
+    scene += np.float32(0.22) * inside(ellipse(x, y, (at, 0.28), (radius, 0.36), 0.4), 1 / 6)
+    scene += np.float32(0.10) * np.exp(-np.square(x * np.float32(9)))
+    for side, (amount, height) in zip((-1, 1), patient.hila, strict=True):
+        scene += np.float32(amount) * bump(ellipse(x, y, (side * 0.2, height), (0.10, 0.18), side * 0.5))
+
+
+def _ribs(patient: Patient, x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """Stripes along a bent vertical coordinate."""
+    rate, phase, bend, amount = patient.ribs
+    out = np.abs(x)
+    bent = y + np.float32(bend) * np.square(out - np.float32(0.35)) - np.float32(0.25) * out
+    return np.float32(amount) * np.maximum(np.sin(bent * np.float32(1.9 * rate) + np.float32(phase)), np.float32(-0.2))
+
+
+def _add_collarbones(scene: np.ndarray, patient: Patient, x: np.ndarray, y: np.ndarray) -> None:
+    """Only the rows that hold them are touched."""
+    rows = np.flatnonzero(np.abs(y[:, 0] + 0.66) < 0.4)
+    top, bottom = rows[0], rows[-1] + 1
+    x, y = x[top:bottom], y[top:bottom]
+    for side, offset in zip((-1, 1), patient.collarbones, strict=True):
+        line = y - (np.float32(-0.68 + offset) + np.float32(0.12 * side) * x)
+        scene[top:bottom] += np.float32(0.08) * np.exp(-np.square(line * np.float32(18))) * (x * side > np.float32(0.1))
+
+
+def _add_benign(scene: np.ndarray, patient: Patient, x: np.ndarray, y: np.ndarray) -> None:
+    """Findings of both classes: soft tissue over the bases, small nodules."""
+    if patient.soft_tissue:
+        for side in (-1, 1):
+            scene += np.float32(patient.soft_tissue) * inside(ellipse(x, y, (side * 0.45, 0.45), (0.35, 0.28)), 1 / 5)
+    for cx, cy, radius, amount in patient.nodules:
+        scene += np.float32(amount) * bump(ellipse(x, y, (cx, cy), (radius, radius)))
+
+
 CLASSES = ("NORMAL", "PNEUMONIA")
+
+
 #: The opacities' contrast, in shares of the full range: the task's difficulty. Chosen so that at 64 px and 1,200 images a plain CNN
 #: is clearly worse than a good recipe, and neither is perfect.
 OPACITY = (0.08, 0.28)
+
+
 #: Share of focal pneumonias; the others are diffuse.
 FOCAL = 0.65
 

@@ -1,4 +1,6 @@
-"""Mini-batches of a split: uint8 in memory (or memory-mapped), turned into normalised floats one batch at a time.
+"""From stored images to what a network takes, in one place: training, validation and export must agree.
+
+Mini-batches of a split: uint8 in memory (or memory-mapped), turned into normalised floats one batch at a time.
 
 No loader processes: indexing, augmenting and normalising a batch of bytes costs less than handing it from another process
 (measured on two cores; on a GPU all of it runs there).
@@ -9,11 +11,24 @@ from collections.abc import Callable, Iterator, Sequence
 import numpy as np
 import torch
 import torch.nn.functional as F
+from torch import Tensor
 
 from driftloop.training.augmentation import Augmentation, mixup
 from driftloop.training.epoch import Batch
-from driftloop.training.pixels import normalise, to_tensor
 from driftloop.training.seeding import derive
+
+
+def to_tensor(images: np.ndarray) -> Tensor:
+    """Stored images uint8 (N, H, W, C) -> the same bytes as a tensor (N, C, H, W), which is channels-last in memory."""
+    return torch.from_numpy(np.ascontiguousarray(images)).permute(0, 3, 1, 2)
+
+
+def normalise(images: Tensor, mean: Tensor, std: Tensor) -> Tensor:
+    """Grey levels 0-255 (N, C, H, W) of any type -> float32 (x / 255 - mean) / std; mean and std are (C,), on the scale 0-1."""
+    scale = 1.0 / (255.0 * std)
+    shift = -mean / std
+    return torch.addcmul(shift[:, None, None], images.float(), scale[:, None, None])
+
 
 #: The epoch's image numbers, (steps, batch size) int, from a seeded generator: a sampler other than shuffling.
 Order = Callable[[np.random.Generator, int, int], np.ndarray]

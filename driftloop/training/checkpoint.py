@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from driftloop.training.tensor_file import read_tensors
+from driftloop.training.weights import read_tensors
 
 
 class Checkpoint:

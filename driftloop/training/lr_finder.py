@@ -10,7 +10,7 @@ import torch
 from matplotlib.figure import Figure
 from torch import nn
 
-from driftloop.reporting import plots
+from driftloop.reporting import plot_style
 from driftloop.training.batches import TrainingBatches
 from driftloop.training.epoch import Batch
 from driftloop.training.recipe import Recipe
@@ -100,9 +100,9 @@ def suggest(rates: list[float], losses: list[float]) -> float:
 
 def plot(test: RangeTest, chosen: float) -> Figure:
     """Loss over learning rate, with the rate that was used."""
-    figure, (axis,) = plots.axes()
-    axis.semilogx(test.rates, test.losses, color=plots.PALETTE[0])
-    axis.axvline(chosen, color=plots.PALETTE[3], linestyle="--", label=f"used: {chosen:.1e}")
+    figure, (axis,) = plot_style.axes()
+    axis.semilogx(test.rates, test.losses, color=plot_style.PALETTE[0])
+    axis.axvline(chosen, color=plot_style.PALETTE[3], linestyle="--", label=f"used: {chosen:.1e}")
     axis.set(xlabel="learning rate", ylabel="smoothed training loss")
     axis.legend()
     return figure

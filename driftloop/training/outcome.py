@@ -11,13 +11,14 @@ import torch
 from torch import nn
 
 import driftloop
-from driftloop import bundle, facts
-from driftloop.artifacts import ClassificationLog, MetricsLog
+from driftloop import bundle
 from driftloop.bundle import ModelDescription
 from driftloop.evaluation.classification import Evaluation, evaluate
 from driftloop.evaluation.roc import RocCurve, area_under_roc, roc_curve
+from driftloop.runtime import ClassificationLog, MetricsLog
+from driftloop.step_facts import write_facts
 from driftloop.training.architectures import count_parameters
-from driftloop.training.fit import History
+from driftloop.training.loop import History
 from driftloop.training.task import Predictions, Task
 from driftloop.training.weights import save_weights
 
@@ -91,7 +92,7 @@ def write_bundle(
     save_weights(model, directory)
     bundle.write_model(directory, description)
     (directory / bundle.CARD).write_text(card, encoding="utf-8")
-    facts.write(directory, step, step_facts, *inherited)
+    write_facts(directory, step, step_facts, *inherited)
     bundle.seal(directory)
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from driftloop.cli.cluster.connection import ClusterConnection
+from driftloop.backends.cluster.connection import ClusterConnection
 from tests.pipelines.command import DRIFTLOOP
 from tests.pipelines.test_full_loop import DRIFT, SMALL, TRAFFIC
 

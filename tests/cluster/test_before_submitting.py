@@ -2,8 +2,8 @@
 
 import pytest
 
-from driftloop.cli.cluster.connection import API
-from driftloop.cli.cluster.uploads import equals
+from driftloop.backends.cluster.connection import API
+from driftloop.backends.cluster.uploads import equals
 from tests.cluster.conftest import OnCluster
 
 TRAINING = ("run", "training", "--on", "cluster", "--source", "digits", "--gpus", "0", "--no-wait")

@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 import pytest
 from kubernetes import client, config
 
-from driftloop.cli.cluster.images import content_tags, image_prefix
+from driftloop.backends.cluster.uploads import content_tags, image_prefix
 from pipelines.placement import STORE_CONFIG
 
 STEP = {"workflows.argoproj.io/workflow": "none"}

@@ -4,8 +4,8 @@ import os
 
 import pytest
 
-from driftloop.cli.cluster.connection import API
-from driftloop.cli.run_folder import DELIVERABLES
+from driftloop.backends.cluster.connection import API
+from driftloop.backends.run_folder import DELIVERABLES
 from tests.cluster.conftest import OnCluster, Run
 
 

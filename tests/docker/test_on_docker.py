@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from driftloop.cli.docker_pipeline import RUN_LABEL, Sandbox, container_arguments
+from driftloop.backends.docker_child import RUN_LABEL, Sandbox, container_arguments
 from driftloop.store import open_store
 from tests.docker.engine import docker
 from tests.pipelines.command import Command

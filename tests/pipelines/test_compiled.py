@@ -11,8 +11,8 @@ import yaml
 
 from driftloop import __version__
 from driftloop.cli.compile import COMPILED, compiled
+from driftloop.settings import PARAMETERS
 from pipelines import PIPELINES
-from pipelines.parameters import PARAMETERS
 from pipelines.placement import GPU, NEEDS, RETRIES
 
 NAMES = list(PIPELINES)
@@ -70,7 +70,7 @@ def test_every_step_is_repeated_when_it_fails_and_knows_its_run(name: str) -> No
 @pytest.mark.parametrize("name", NAMES)
 def test_on_a_persons_machine_nothing_is_repeated(name: str) -> None:
     script = (
-        "import sys; from driftloop.cli.local_pipeline import tried_once; from pipelines import PIPELINES;"
+        "import sys; from driftloop.backends.local_child import tried_once; from pipelines import PIPELINES;"
         "pipeline = tried_once(PIPELINES[sys.argv[1]]); assert 'retry_policy' not in str(pipeline.pipeline_spec)"
     )
     subprocess.run([sys.executable, "-c", script, name], check=True, capture_output=True)

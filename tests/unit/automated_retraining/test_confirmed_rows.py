@@ -8,13 +8,13 @@ import pytest
 
 from components.automated_retraining.confirmed_rows import confirmed_rows, read_coverage, rows_per_window, unknown_classes
 from driftloop.errors import InputError
-from driftloop.inference.window import Window, read_window
+from driftloop.inference.traffic import Traffic, read_traffic
 from tests.unit.automated_retraining.world import CLASSES, cover, production, write_production
 
 
-def window_of(folder: Path, rows: pd.DataFrame, images: np.ndarray) -> Window:
+def window_of(folder: Path, rows: pd.DataFrame, images: np.ndarray) -> Traffic:
     path, _ = write_production(folder, str(folder / "store"), rows, images, cover(rows))
-    return read_window(path)
+    return read_traffic(path)
 
 
 def test_only_rows_of_confirmed_windows_count(tmp_path: Path) -> None:

@@ -6,11 +6,10 @@ import numpy as np
 import pandas as pd
 
 from components.automated_retraining.confirmed_rows import confirmed_rows
-from components.automated_retraining.grown_dataset import Grown, grow, known_samples, open_parent, regimes
-from components.automated_retraining.provenance import provenance
-from components.automated_retraining.sides import LABELLED, REGIME, assign_sides
+from components.automated_retraining.grown_dataset import Grown, grow, known_samples, open_parent, provenance, regimes
+from components.automated_retraining.roles import LABELLED, REGIME, assign_sides
 from driftloop.dataset import Description, open_split
-from driftloop.inference.window import read_window
+from driftloop.inference.traffic import read_traffic
 from driftloop.settings import RetrainSettings
 from driftloop.store import Store, open_store
 from tests.unit.automated_retraining.world import CLASSES, World, cover, make_world, production, write_production
@@ -21,7 +20,7 @@ def drift_again(world: World, folder: Path, parent: Description, number: int) ->
     store = open_store(world.store)
     rows, images = production(150, 90, seed=number, prefix=f"drift{number}-")
     path, _ = write_production(folder / f"drift{number}", world.store, rows, images, cover(rows))
-    watch = read_window(path)
+    watch = read_traffic(path)
     found = confirmed_rows(watch, cover(rows), CLASSES)
     sides = assign_sides(found, known_samples(store, parent), RetrainSettings())
     return grow(store, parent, found, sides, watch.images), found, sides

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from components.automated_retraining.recipe import build_recipe, fine_tuning_rate, views
+from components.automated_retraining.fine_tuning import build_recipe, fine_tuning_rate, views
 from driftloop.bundle import ModelDescription
 from driftloop.settings import RetrainSettings
 from driftloop.training.augmentation import Augmentation

@@ -10,11 +10,12 @@ import pandas as pd
 import pytest
 import torch
 
-from components.automated_retraining.sides import GATE, TRAIN, VAL
+from components.automated_retraining.roles import GATE, TRAIN, VAL
 from components.automated_retraining.step import run
-from driftloop import bundle, facts
+from driftloop import bundle
 from driftloop.dataset import read_description
 from driftloop.errors import InputError, SettingError
+from driftloop.step_facts import read_facts
 from driftloop.store import open_store
 from driftloop.training.weights import load_model
 from tests.unit.automated_retraining.world import QUICK, Log, World, make_world
@@ -72,7 +73,7 @@ def test_its_facts_say_what_it_did_and_carry_the_champions(tmp_path: Path) -> No
     world = make_world(tmp_path)
     retrain(world, tmp_path)
     for directory in ("dataset", "model"):
-        carried = facts.read(tmp_path / directory)
+        carried = read_facts(tmp_path / directory)
         assert carried["model_optimization"] == {"epochs": 3}
         said = carried["automated_retraining"]
         assert said["mix"]["drifted_share"] == 0.1
@@ -151,16 +152,16 @@ def test_a_run_that_is_killed_goes_on_where_it_was_and_ends_with_the_same_weight
     assert not (tmp_path / "killed" / "model").exists()
 
     retrain(world, tmp_path / "resumed", epochs=3)
-    assert facts.read(tmp_path / "resumed" / "model")["automated_retraining"]["resumed_after_epoch"] == 2
+    assert read_facts(tmp_path / "resumed" / "model")["automated_retraining"]["resumed_after_epoch"] == 2
     assert checkpoints(world) == []
     retrain(world, tmp_path / "whole", epochs=3)
-    assert facts.read(tmp_path / "whole" / "model")["automated_retraining"]["resumed"] is False
+    assert read_facts(tmp_path / "whole" / "model")["automated_retraining"]["resumed"] is False
     assert same(weights(tmp_path / "resumed" / "model"), weights(tmp_path / "whole" / "model"))
 
 
 def test_another_configuration_does_not_resume_from_the_checkpoint(tmp_path: Path) -> None:
     world = make_world(tmp_path)
     retrain(world, tmp_path / "first")
-    assert facts.read(tmp_path / "first" / "model")["automated_retraining"]["epochs"] == 2
+    assert read_facts(tmp_path / "first" / "model")["automated_retraining"]["epochs"] == 2
     retrain(world, tmp_path / "second", epochs=1)
-    assert facts.read(tmp_path / "second" / "model")["automated_retraining"]["epochs"] == 1
+    assert read_facts(tmp_path / "second" / "model")["automated_retraining"]["epochs"] == 1

@@ -11,8 +11,8 @@ import torch
 from driftloop import bundle
 from driftloop.bundle import ModelDescription
 from driftloop.dataset import Description, write_dataset
-from driftloop.facts import write as write_facts
-from driftloop.inference.window import Window, WindowInfo, write_window
+from driftloop.inference.traffic import Traffic, TrafficInfo, write_traffic
+from driftloop.step_facts import write_facts
 from driftloop.store import open_store
 from driftloop.training import architectures
 from driftloop.training.weights import save_weights
@@ -110,7 +110,7 @@ def cover(rows: pd.DataFrame, *, size: int = 50, confirmed: bool = True) -> pd.D
 
 def write_production(world_dir: Path, store: str, rows: pd.DataFrame, images: np.ndarray, coverage: pd.DataFrame) -> tuple[Path, Path]:
     """The window and the drift evidence; their directories."""
-    info = WindowInfo(
+    info = TrafficInfo(
         sequence=1,
         store=store,
         champion_version="1",
@@ -122,7 +122,7 @@ def write_production(world_dir: Path, store: str, rows: pd.DataFrame, images: np
         fresh_rows=len(rows),
         other_version_rows=0,
     )
-    write_window(world_dir / "window", Window(rows, images, info))
+    write_traffic(world_dir / "window", Traffic(rows, images, info))
     (world_dir / "drift").mkdir(parents=True, exist_ok=True)
     coverage.to_parquet(world_dir / "drift" / "windows.parquet", index=False)
     return world_dir / "window", world_dir / "drift"

@@ -4,8 +4,9 @@ import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from components.baseline_training.step import run
-from driftloop import bundle, facts
+from driftloop import bundle
 from driftloop.errors import InputError, SettingError
+from driftloop.step_facts import read_facts
 from driftloop.training.weights import load_model
 from tests.unit.training.tiny import MetricsFile, RocFile, write_tiny_dataset
 
@@ -41,7 +42,7 @@ def test_the_bundle_is_sealed_and_carries_the_facts_so_far(trained: tuple[Path, 
     root = trained[0]
     bundle.verify(root / "baseline/model")
     description = bundle.read_model(root / "baseline/model")
-    found = facts.read(root / "baseline/model")
+    found = read_facts(root / "baseline/model")
     assert description.architecture == "plain_cnn"
     assert description.metrics["test_accuracy"].n == 48
     assert description.metrics["val_accuracy"].n == 32
@@ -54,7 +55,7 @@ def test_the_bundle_is_sealed_and_carries_the_facts_so_far(trained: tuple[Path, 
 
 def test_the_ui_gets_metrics_roc_and_confusion_matrix(trained: tuple[Path, MetricsFile, RocFile]) -> None:
     root, metrics, roc = trained
-    found = facts.read(root / "baseline/model")["baseline_training"]
+    found = read_facts(root / "baseline/model")["baseline_training"]
     assert metrics.values["accuracy"] == pytest.approx(found["accuracy"]["value"], abs=1e-6)
     assert metrics.values["accuracy_low"] <= metrics.values["accuracy"] <= metrics.values["accuracy_high"]
     assert roc.curve is not None
@@ -66,7 +67,7 @@ def test_the_model_card_says_what_was_measured_on_what(trained: tuple[Path, Metr
     root = trained[0]
     card = (root / "baseline/card.md").read_text()
     assert card == (root / "baseline/model" / bundle.CARD).read_text()
-    value = facts.read(root / "baseline/model")["baseline_training"]["accuracy"]["value"]
+    value = read_facts(root / "baseline/model")["baseline_training"]["accuracy"]["value"]
     assert f"| accuracy | {value:.3f} (95 % interval" in card
     for part in ("# Baseline", "squares", "class 1", "## Limits", "no decision about a person", "48 images"):
         assert part in card
@@ -95,7 +96,7 @@ def test_one_seed_gives_the_same_model_again(trained: tuple[Path, MetricsFile, R
 def test_the_baseline_takes_its_share_of_the_epochs(trained: tuple[Path, MetricsFile, RocFile]) -> None:
     root = trained[0]
     train(root, "share", epochs=3, baseline_share=0.34)
-    assert facts.read(root / "share/model")["baseline_training"]["epochs"] == 1
+    assert read_facts(root / "share/model")["baseline_training"]["epochs"] == 1
 
 
 def test_twelve_colour_classes_work_too(tmp_path: Path) -> None:

@@ -15,11 +15,11 @@ from minio import MinioAdmin
 from minio.credentials import StaticProvider
 from typer.testing import CliRunner
 
-from driftloop.cli.doctor import doctor
-from driftloop.cli.doctor_check import Check, State
-from driftloop.cli.doctor_cluster import check_cluster
-from driftloop.cli.doctor_machine import check_disk, check_machine, check_packages
-from driftloop.cli.doctor_store import check_store
+from driftloop.cli.doctor.check import Check, State
+from driftloop.cli.doctor.cluster import check_cluster
+from driftloop.cli.doctor.command import doctor
+from driftloop.cli.doctor.machine import check_disk, check_machine, check_packages
+from driftloop.cli.doctor.store import check_store
 from driftloop.store import Store, open_store
 from tests.minio_server import MinioServer
 from tests.unit.cli.careless_proxy import CarelessProxy

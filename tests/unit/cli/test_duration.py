@@ -4,7 +4,7 @@ from datetime import timedelta
 
 import pytest
 
-from driftloop.cli.duration import parse_duration, say_duration
+from driftloop.cli.arguments import parse_duration, say_duration
 from driftloop.errors import InputError
 
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from driftloop.cli.parameters import collect, defaults
+from driftloop.cli.arguments import collect, defaults
 from driftloop.errors import InputError, SettingError
 from pipelines import PIPELINES
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from driftloop.cli.cluster.connection import API
+from driftloop.backends.cluster.connection import API
 from tests.pipelines.command import Command
 from tests.unit.cli.answering import Answers, answering
 

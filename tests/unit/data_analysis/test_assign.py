@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from components.data_analysis.assign import assign_splits
+from components.data_analysis.splits import assign_splits
 from driftloop.errors import InputError
 from driftloop.settings import DataSettings
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from driftloop.dataset.groups import compile_pattern, group_of
+from driftloop.dataset.splitting import compile_pattern, group_of
 from driftloop.errors import SettingError
 
 

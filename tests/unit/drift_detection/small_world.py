@@ -14,10 +14,10 @@ import pandas as pd
 
 from driftloop.bundle import REFERENCE, ModelDescription, write_model
 from driftloop.evaluation.intervals import wilson
-from driftloop.inference.log_format import image_digest
+from driftloop.inference.image_statistics import image_statistics, statistic_names
+from driftloop.inference.log import image_digest
 from driftloop.inference.reference import Regime, write_reference
-from driftloop.inference.statistics import image_statistics, statistic_names
-from driftloop.inference.window import Window, WindowInfo, write_window
+from driftloop.inference.traffic import Traffic, TrafficInfo, write_traffic
 from driftloop.scenarios import parse
 from driftloop.watch_record import JudgedWindow, WatchRecord
 
@@ -128,7 +128,7 @@ class Production:
             quiet.serve(1)
         rows = pd.concat(self.tables, ignore_index=True) if self.tables else quiet.tables[0][:0]
         fresh = np.ones(len(rows), bool) if self.since is None else (rows["time"] > self.since).to_numpy()
-        info = WindowInfo(
+        info = TrafficInfo(
             sequence=len(self.records) + 1,
             store="store",
             champion_version=self.version,
@@ -141,7 +141,7 @@ class Production:
             other_version_rows=0,
         )
         images = np.concatenate(self.pictures) if self.pictures else np.zeros((0, SIDE, SIDE, 1), np.uint8)
-        write_window(directory, Window(rows.assign(fresh=fresh), images, info, list(self.records)))
+        write_traffic(directory, Traffic(rows.assign(fresh=fresh), images, info, list(self.records)))
         return directory
 
     def commit(self, drift: dict, *, decision: str | None = None) -> None:

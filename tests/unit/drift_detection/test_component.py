@@ -8,7 +8,7 @@ from components.drift_detection.component import drift_detection
 
 def test_signature_is_the_published_one() -> None:
     spec = drift_detection.component_spec
-    assert list(spec.inputs) == ["window", "champion", "alpha", "config"]
+    assert list(spec.inputs) == ["traffic", "champion", "alpha", "config"]
     assert set(spec.outputs) == {"Output", "evidence", "metrics", "report"}
     assert spec.outputs["Output"].type == "String"
 

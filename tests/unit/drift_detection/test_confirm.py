@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from components.drift_detection.confirm import confirmed, confirming, effective_alpha, newest_confirmed, permutations_for
-from components.drift_detection.level import level_of
+from components.drift_detection.windows import confirmed, confirming, effective_alpha, level_of, newest_confirmed, permutations_for
 from driftloop.errors import SettingError
 from driftloop.settings import DriftSettings
 

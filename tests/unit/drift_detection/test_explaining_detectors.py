@@ -7,9 +7,8 @@ import pytest
 from scipy import stats
 from statsmodels.stats.gof import chisquare_effectsize
 
-from components.drift_detection.bbsd import bbsd_test
-from components.drift_detection.class_prior import class_prior_test
-from components.drift_detection.psi import population_stability_index, psi_reading
+from components.drift_detection.explain import class_prior_test, population_stability_index, psi_reading
+from components.drift_detection.ks import bbsd_test
 from components.drift_detection.teaching import detect_embedding_drift, detect_pixel_drift
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from statsmodels.stats.multitest import multipletests
 
-from components.drift_detection.holm import holm
+from components.drift_detection.ks import holm
 
 
 @pytest.mark.parametrize("features", [1, 2, 6, 200])

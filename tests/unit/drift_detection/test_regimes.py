@@ -4,9 +4,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from components.drift_detection.judge import judge
-from components.drift_detection.regimes import Regimes, draw, fit_weights, gather, prepare, simplex_minimiser
-from components.drift_detection.samples import Sample, join
+from components.drift_detection.reference import Regimes, Sample, draw, fit_weights, gather, join, prepare, simplex_minimiser
+from components.drift_detection.window_test import judge
 
 
 def sample(count: int, rng: np.random.Generator, *, embedding: float = 0.0, statistics: float = 0.0) -> Sample:

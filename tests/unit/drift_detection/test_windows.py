@@ -6,10 +6,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from components.drift_detection.coverage import cover
-from components.drift_detection.history import read_history, unjudged, window_of
-from components.drift_detection.samples import first_of_each
-from components.drift_detection.windows import cut, effective_size
+from components.drift_detection.reference import first_of_each
+from components.drift_detection.windows import cover, cut, effective_size, read_history, unjudged, window_of
 from driftloop.watch_record import JudgedWindow, WatchRecord
 
 START = datetime(2025, 1, 1, tzinfo=UTC)

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from driftloop.evaluation.figures import confusion_and_roc
+from driftloop.evaluation.plots import confusion_and_roc
 from driftloop.evaluation.roc import area_under_roc, roc_curve
 
 

@@ -4,8 +4,7 @@ import os
 import signal
 from datetime import datetime
 
-from driftloop.housekeeping.plan import Policy, plan
-from driftloop.housekeeping.pruning import carry_out
+from driftloop.housekeeping.pruning import Policy, carry_out, plan
 from driftloop.store import open_store
 
 

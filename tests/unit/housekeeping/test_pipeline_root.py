@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from driftloop.errors import InputError
-from driftloop.housekeeping.pipeline_root import read_root, remove_artifacts
+from driftloop.housekeeping.run_artifacts import read_root, remove_artifacts
 from driftloop.store import Store
 
 WATCH, OTHER = "9ff6ac5a-9a85-49b5-b129-e0d72187ae3c", "a6238246-7170-4076-9112-5051ae01f530"

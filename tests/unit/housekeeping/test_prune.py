@@ -10,8 +10,7 @@ import pytest
 from driftloop import registry
 from driftloop.dataset import Description
 from driftloop.errors import IntegrityError, NotFound
-from driftloop.housekeeping.plan import Item, Policy, plan
-from driftloop.housekeeping.pruning import carry_out
+from driftloop.housekeeping.pruning import Item, Policy, carry_out, plan
 from driftloop.store import Store
 from tests.unit.housekeeping.killed_prune import prune_and_die
 from tests.unit.housekeeping.world import UNFINISHED, World

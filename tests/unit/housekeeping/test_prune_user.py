@@ -11,9 +11,8 @@ from minio import MinioAdmin
 from minio.credentials import StaticProvider
 
 from driftloop.errors import StoreError
-from driftloop.housekeeping.pipeline_root import read_root, remove_artifacts
-from driftloop.housekeeping.plan import Policy, plan
-from driftloop.housekeeping.pruning import carry_out
+from driftloop.housekeeping.pruning import Policy, carry_out, plan
+from driftloop.housekeeping.run_artifacts import read_root, remove_artifacts
 from driftloop.store import open_store
 from tests.minio_server import MinioServer
 from tests.unit.housekeeping.world import World

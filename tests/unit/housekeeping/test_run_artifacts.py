@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from driftloop.cli.run_folder import RunFolder
+from driftloop.backends.run_folder import RunFolder
 from driftloop.housekeeping.run_artifacts import finished_artifacts, named_by_runs, remove
 
 NOW = datetime.now(UTC)

@@ -12,9 +12,10 @@ import pyarrow.parquet as pq
 import pytest
 
 from driftloop.errors import InputError, IntegrityError, StoreError
-from driftloop.inference.log import SCHEMA, InferenceLogger, embeddings, probabilities, read_images, read_log, statistics
-from driftloop.inference.served import Predictions
-from driftloop.inference.statistics import image_statistics
+from driftloop.inference.image_statistics import image_statistics
+from driftloop.inference.log import SCHEMA, embeddings, probabilities, read_images, read_log, statistics
+from driftloop.inference.log_writer import InferenceLogger
+from driftloop.inference.served_model import Predictions
 from driftloop.store import ObjectInfo, Store, open_store
 from driftloop.store.local import LocalStore
 

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 from driftloop.errors import InputError, IntegrityError
+from driftloop.inference.image_statistics import image_statistics, statistic_names
 from driftloop.inference.reference import Regime, measure_regime, read_reference, thumbnails, write_reference
-from driftloop.inference.served import ServedModel
-from driftloop.inference.statistics import image_statistics, statistic_names
+from driftloop.inference.served_model import ServedModel
 from tests.unit.inference.graphs import SIDE, write_bundle
 
 

@@ -10,7 +10,7 @@ import pytest
 from driftloop import bundle
 from driftloop.errors import InputError, IntegrityError
 from driftloop.inference import provider
-from driftloop.inference.served import ServedModel, open_session
+from driftloop.inference.served_model import ServedModel, open_session
 from tests.unit.inference.graphs import SIDE, description, grey, save_graph, write_bundle
 
 

@@ -8,7 +8,7 @@ import pytest
 from scipy import ndimage
 
 from driftloop.errors import InputError
-from driftloop.inference.statistics import image_statistics, statistic_names
+from driftloop.inference.image_statistics import image_statistics, statistic_names
 
 
 def by_name(images: np.ndarray) -> dict[str, np.ndarray]:

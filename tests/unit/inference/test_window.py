@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from driftloop.errors import InputError
-from driftloop.inference.window import Window, WindowInfo, labels_of, read_window, write_window
+from driftloop.inference.traffic import Traffic, TrafficInfo, labels_of, read_traffic, write_traffic
 from driftloop.watch_record import JudgedWindow, WatchRecord
 
 
@@ -31,7 +31,7 @@ def record(sequence: int) -> WatchRecord:
     )
 
 
-def window(rows: int = 3) -> Window:
+def window(rows: int = 3) -> Traffic:
     frame = pd.DataFrame(
         {
             "request_id": [f"r{index}" for index in range(rows)],
@@ -44,7 +44,7 @@ def window(rows: int = 3) -> Window:
             "fresh": (np.arange(rows) > 0),
         }
     )
-    info = WindowInfo(
+    info = TrafficInfo(
         sequence=3,
         store="s3://bucket/model",
         champion_version="2",
@@ -56,13 +56,13 @@ def window(rows: int = 3) -> Window:
         fresh_rows=max(0, rows - 1),
         other_version_rows=4,
     )
-    return Window(frame, np.arange(max(0, rows - 1) * 16, dtype=np.uint8).reshape(-1, 4, 4, 1), info, [record(1), record(2)])
+    return Traffic(frame, np.arange(max(0, rows - 1) * 16, dtype=np.uint8).reshape(-1, 4, 4, 1), info, [record(1), record(2)])
 
 
 def test_a_window_is_read_as_it_was_written(tmp_path: Path):
     written = window()
-    write_window(tmp_path / "artifact", written)
-    read = read_window(tmp_path / "artifact")
+    write_traffic(tmp_path / "artifact", written)
+    read = read_traffic(tmp_path / "artifact")
     assert read.info == written.info
     assert read.records == written.records
     assert np.array_equal(read.images, written.images)
@@ -73,32 +73,32 @@ def test_a_window_is_read_as_it_was_written(tmp_path: Path):
 
 
 def test_fresh_and_labelled_rows(tmp_path: Path):
-    write_window(tmp_path, window())
-    read = read_window(tmp_path)
+    write_traffic(tmp_path, window())
+    read = read_traffic(tmp_path)
     assert list(read.fresh["request_id"]) == ["r1", "r2"]
     assert list(read.labelled["request_id"]) == ["r0", "r1"]
 
 
 def test_labels_as_class_numbers_with_minus_one_for_none_and_for_foreign_ones(tmp_path: Path):
-    write_window(tmp_path, window())
-    rows = read_window(tmp_path).rows
+    write_traffic(tmp_path, window())
+    rows = read_traffic(tmp_path).rows
     assert labels_of(rows, ["b", "a"]).tolist() == [1, 0, -1]
     assert labels_of(rows, ["b"]).tolist() == [-1, 0, -1]
 
 
 def test_an_empty_window_keeps_its_shape(tmp_path: Path):
-    write_window(tmp_path, window(0))
-    read = read_window(tmp_path)
+    write_traffic(tmp_path, window(0))
+    read = read_traffic(tmp_path)
     assert (len(read.rows), read.images.shape, len(read.fresh)) == (0, (0, 4, 4, 1), 0)
 
 
 def test_a_folder_that_holds_no_window_is_one_clear_line(tmp_path: Path):
     with pytest.raises(InputError, match="pass the `window` output"):
-        read_window(tmp_path)
+        read_traffic(tmp_path)
 
 
 def test_a_window_without_its_last_file_does_not_count(tmp_path: Path):
-    write_window(tmp_path, window())
-    (tmp_path / "window.json").unlink()
+    write_traffic(tmp_path, window())
+    (tmp_path / "traffic.json").unlink()
     with pytest.raises(InputError, match="not a window"):
-        read_window(tmp_path)
+        read_traffic(tmp_path)

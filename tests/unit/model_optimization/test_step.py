@@ -4,8 +4,9 @@ import pytest
 
 from components.baseline_training.step import run as train_baseline
 from components.model_optimization.step import run
-from driftloop import bundle, facts
+from driftloop import bundle
 from driftloop.errors import InputError
+from driftloop.step_facts import read_facts
 from tests.unit.training.tiny import MetricsFile, RocFile, write_tiny_dataset
 
 CONFIG = {"batch_size": 16, "min_steps": 4, "ablation_epochs": 1, "ablation_seconds": 100, "baseline_share": 1.0}
@@ -25,7 +26,7 @@ def optimise(root: Path, name: str, *, epochs: int = 2, **config: object) -> tup
         metrics=metrics,
         roc=roc,
     )
-    return facts.read(root / name / "model")["model_optimization"], metrics, roc
+    return read_facts(root / name / "model")["model_optimization"], metrics, roc
 
 
 @pytest.fixture(scope="module")
@@ -45,16 +46,16 @@ def optimised(root: Path) -> tuple[dict, MetricsFile, RocFile]:
 def test_the_bundle_is_sealed_and_keeps_the_facts_of_the_baseline(root: Path, optimised: tuple[dict, MetricsFile, RocFile]) -> None:
     bundle.verify(root / "first/model")
     description = bundle.read_model(root / "first/model")
-    carried = facts.read(root / "first/model")
+    carried = read_facts(root / "first/model")
     assert description.architecture == "residual"
-    assert carried["baseline_training"] == facts.read(root / "baseline")["baseline_training"]
+    assert carried["baseline_training"] == read_facts(root / "baseline")["baseline_training"]
     assert carried["data_analysis"] == {"source": "squares"}
     assert (root / "first/model" / bundle.CARD).exists()
 
 
 def test_the_comparison_is_on_the_same_test_images(root: Path, optimised: tuple[dict, MetricsFile, RocFile]) -> None:
     found, metrics, _ = optimised
-    baseline = facts.read(root / "baseline")["baseline_training"]["accuracy"]
+    baseline = read_facts(root / "baseline")["baseline_training"]["accuracy"]
     compared = found["compared_with_baseline"]
     assert compared["baseline"] == baseline
     assert compared["n"] == found["accuracy"]["n"] == 48

@@ -8,8 +8,8 @@ from components.model_promotion import step
 from components.model_promotion.step import run
 from driftloop import registry
 from driftloop.errors import Conflict, GateRefused, InputError, IntegrityError
-from driftloop.facts import write_json
-from driftloop.registry.refusals import refusals
+from driftloop.registry.versions import refusals
+from driftloop.step_facts import write_json
 from driftloop.store import Store, open_store
 from tests.unit.registry.bundles import write_candidate, write_dataset, write_evidence
 from tests.unit.registry.crashing_store import Crash, CrashingStore

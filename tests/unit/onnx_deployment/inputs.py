@@ -7,11 +7,12 @@ import numpy as np
 import pandas as pd
 import torch
 
-from driftloop import bundle, facts
+from driftloop import bundle
 from driftloop.dataset import Description, write_dataset, write_description
+from driftloop.step_facts import write_facts
 from driftloop.store import open_store
 from driftloop.training import architectures
-from driftloop.training.pixels import normalise, to_tensor
+from driftloop.training.batches import normalise, to_tensor
 from driftloop.training.weights import save_weights
 
 SIDE = 32
@@ -77,7 +78,7 @@ def write_inputs(
         parts[split] = (images, np.full(count, -1) if split.startswith("regime") else labels, samples(split, count))
     description = write_dataset(open_store(str(root / "store")), parts, classes=NAMES[:classes], source="stripes")
     write_description(root / "dataset", description)
-    facts.write(root / "dataset", "data_analysis", {"source": "stripes"})
+    write_facts(root / "dataset", "data_analysis", {"source": "stripes"})
     train(root / "model", parts["train"][:2], architecture, channels, classes, steps, description.manifest_hash)
     return Inputs(root / "dataset", root / "model", description)
 
@@ -100,7 +101,7 @@ def train(
     (directory / bundle.CARD).write_text(
         "# Model card\n\n## Intended use\n\nStripes.\n\n## Deployment\n\nof the parent\n\n## Limits\n\nMany.\n"
     )
-    facts.write(directory, "model_optimization", {"accuracy": None})
+    write_facts(directory, "model_optimization", {"accuracy": None})
     bundle.write_model(
         directory,
         bundle.ModelDescription(

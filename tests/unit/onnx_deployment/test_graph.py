@@ -10,9 +10,8 @@ import onnxruntime as ort
 import pytest
 import torch
 
-from components.onnx_deployment.bias_correction import correct_head
 from components.onnx_deployment.graph import ServingGraph, check_parity, export_onnx
-from components.onnx_deployment.quantisation import METHODS, mean_divergence, quantise
+from components.onnx_deployment.quantisation import METHODS, correct_head, mean_divergence, quantise
 from driftloop.errors import RunFailed
 from driftloop.training import architectures
 

@@ -8,13 +8,14 @@ import numpy as np
 import pytest
 
 from components.onnx_deployment.step import run
-from driftloop import bundle, facts
+from driftloop import bundle
 from driftloop.dataset import open_split
 from driftloop.errors import InputError, IntegrityError, SettingError
 from driftloop.evaluation.intervals import Proportion
+from driftloop.inference.image_statistics import image_statistics
 from driftloop.inference.reference import read_reference
-from driftloop.inference.served import ServedModel
-from driftloop.inference.statistics import image_statistics
+from driftloop.inference.served_model import ServedModel
+from driftloop.step_facts import read_facts
 from tests.unit.onnx_deployment.inputs import Inputs, MetricsFile, write_inputs
 
 QUICK = {"benchmark_seconds": 0.1, "calibration_images": 32.0}
@@ -28,7 +29,7 @@ class Deployed(NamedTuple):
 
     @property
     def facts(self) -> dict:
-        return facts.read(self.candidate)["onnx_deployment"]
+        return read_facts(self.candidate)["onnx_deployment"]
 
 
 def deploy(root: Path, inputs: Inputs, **config: object) -> Deployed:
@@ -99,7 +100,7 @@ def test_the_temperature_in_the_description_is_the_one_in_the_graph(grey: Deploy
 
 
 def test_facts_have_the_documented_keys_and_carry_those_of_the_steps_before(grey: Deployed) -> None:
-    everything = facts.read(grey.candidate)
+    everything = read_facts(grey.candidate)
     assert {"data_analysis", "model_optimization", "onnx_deployment"} <= set(everything)
     found = grey.facts
     for name in ("accuracy_fp32", "accuracy_int8"):

@@ -5,13 +5,7 @@ import pytest
 import torch
 from scipy.special import softmax
 
-from components.onnx_deployment.temperature import (
-    HIGHEST,
-    calibration_error,
-    fit_temperature,
-    negative_log_likelihood,
-    reliability,
-)
+from components.onnx_deployment.temperature import HIGHEST, calibration_error, fit_temperature, negative_log_likelihood, reliability
 from driftloop.errors import InputError
 
 

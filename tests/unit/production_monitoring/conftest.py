@@ -14,9 +14,9 @@ import pytest
 from components.production_monitoring.step import run
 from driftloop import watch_record
 from driftloop.inference.labels import write_labels
-from driftloop.inference.log import InferenceLogger
-from driftloop.inference.served import ServedModel
-from driftloop.inference.window import Window, read_window
+from driftloop.inference.log_writer import InferenceLogger
+from driftloop.inference.served_model import ServedModel
+from driftloop.inference.traffic import Traffic, read_traffic
 from driftloop.store import Store
 from driftloop.watch_record import WatchRecord
 from tests.unit.traffic_replay.world import CLASSES, build_world, squares
@@ -88,7 +88,7 @@ class Production:
         self.store.create(watch_record.key(sequence), record.model_dump_json().encode())
         self.store.put(watch_record.HEARTBEAT, b'{"sequence": 1}')
 
-    def watch(self, until: float | str = 1000.0, **config: Any) -> Window:
+    def watch(self, until: float | str = 1000.0, **config: Any) -> Traffic:
         """Run the step up to `until` minutes after START."""
         self.runs += 1
         end = until if isinstance(until, str) else (START + until * MINUTE).isoformat()
@@ -102,7 +102,7 @@ class Production:
             config=config,
             metrics=self.figures,
         )
-        return read_window(self.folder / "window")
+        return read_traffic(self.folder / "window")
 
     @property
     def folder(self) -> Path:

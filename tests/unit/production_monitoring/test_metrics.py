@@ -11,10 +11,8 @@ from sklearn.metrics import accuracy_score
 from statsmodels.stats.proportion import proportion_confint
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from components.production_monitoring.baseline import benchmark_p95
-from components.production_monitoring.csv_view import harmless, write_csv
-from components.production_monitoring.model_metrics import calibration_error, model_metrics
-from components.production_monitoring.service_metrics import service_metrics
+from components.production_monitoring.metrics import benchmark_p95, calibration_error, model_metrics, service_metrics
+from driftloop.deliverables import harmless, write_csv
 from tests.unit.production_monitoring.conftest import Production
 
 

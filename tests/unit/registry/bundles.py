@@ -5,12 +5,12 @@ from pathlib import Path
 
 import numpy as np
 
-from driftloop import bundle, facts
+from driftloop import bundle
 from driftloop.bundle import ModelDescription
 from driftloop.dataset.description import NAME as DATASET
 from driftloop.dataset.description import Description
 from driftloop.evaluation.intervals import wilson
-from driftloop.facts import write_json
+from driftloop.step_facts import write_facts, write_json
 
 MANIFEST = "d" * 64
 
@@ -34,7 +34,7 @@ def write_candidate(directory: Path, *, seed: int, parent: str | None = None) ->
         served=bundle.ONNX_INT8,
     )
     bundle.write_model(directory, model)
-    facts.write(directory, "onnx_deployment", {"served": bundle.ONNX_INT8})
+    write_facts(directory, "onnx_deployment", {"served": bundle.ONNX_INT8})
     for name in (bundle.WEIGHTS, bundle.ONNX_FP32, bundle.ONNX_INT8, bundle.REFERENCE):
         (directory / name).write_bytes(np.random.default_rng([seed, len(name)]).bytes(5000))
     (directory / "events").mkdir()
@@ -55,7 +55,7 @@ def write_evidence(directory: Path, candidate: Path, *, champion: str | None, de
         "test_uses": 1,
     }
     write_json(directory / "gate.json", gate)
-    facts.write(directory, "validation_gate", {"decision": decision})
+    write_facts(directory, "validation_gate", {"decision": decision})
     return directory
 
 

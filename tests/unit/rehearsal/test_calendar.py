@@ -2,7 +2,7 @@
 
 from datetime import UTC, datetime, timedelta
 
-from driftloop.rehearsal.calendar import Calendar
+from driftloop.rehearsal.timeline import Calendar
 
 TODAY = datetime(2026, 3, 10, 9, 30, tzinfo=UTC)
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import pandas as pd
 
 from driftloop.inference.labels import read_labels
-from driftloop.rehearsal.labelling import LabellingTeam
+from driftloop.rehearsal.production import LabellingTeam
 from driftloop.store import open_store
 
 TRUTH = {f"r{index}": "ill" if index % 2 else "well" for index in range(10)}

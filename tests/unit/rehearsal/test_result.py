@@ -2,9 +2,8 @@
 
 from typing import Any
 
-from driftloop.rehearsal.accepted import AcceptedDrifts
-from driftloop.rehearsal.result import Rehearsal, WindowRecord, conclude
-from driftloop.rehearsal.telling import tell
+from driftloop.rehearsal.report import tell
+from driftloop.rehearsal.result import AcceptedDrifts, Rehearsal, WindowRecord, conclude
 
 
 def record(number: int, **found: Any) -> WindowRecord:

@@ -7,9 +7,8 @@ import pytest
 from PIL import Image
 
 from driftloop.scenarios import UNSEEN, parse
-from driftloop.scenarios.blur import sigma_px
-from driftloop.scenarios.families import FAMILIES, PRIOR, TRANSFORMS
-from driftloop.scenarios.jpeg import quality
+from driftloop.scenarios.image_drifts import quality, sigma_px
+from driftloop.scenarios.scenario import FAMILIES, PRIOR, TRANSFORMS
 
 SIDE = 64
 

@@ -5,7 +5,7 @@ import pytest
 
 from driftloop.errors import InputError
 from driftloop.scenarios import parse
-from driftloop.scenarios.prior import apportion, shifted_shares
+from driftloop.scenarios.class_drifts import apportion, shifted_shares
 
 
 def total_variation(p: np.ndarray, q: np.ndarray) -> float:

@@ -3,7 +3,7 @@
 import pytest
 
 from driftloop.errors import InputError
-from driftloop.sources.layout import SourceFile, arrange
+from driftloop.sources.folder import SourceFile, arrange
 
 
 def names(*folders: str, count: int = 10, suffix: str = ".png") -> list[str]:

@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from driftloop.errors import InputError
-from driftloop.sources import check_source, opened, resolve, write_source, zipped
+from driftloop.sources import check_source, opened, resolve, write_source, zip_file
 from driftloop.sources.built_in import with_stream
 from driftloop.store import open_store
 from tests.unit.sources.folders import write_classes, write_images
@@ -137,11 +137,11 @@ def test_a_link_in_a_zip_is_refused(tmp_path: Path) -> None:
 
 def test_too_many_files_or_bytes_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     archive = write_zip(tmp_path / "many.zip", GOOD)
-    monkeypatch.setattr(zipped, "MOST_FILES", 19)
+    monkeypatch.setattr(zip_file, "MOST_FILES", 19)
     with pytest.raises(InputError, match="20 files, at most 19"):
         check_source(str(archive))
     monkeypatch.undo()
-    monkeypatch.setattr(zipped, "MOST_BYTES", 19)
+    monkeypatch.setattr(zip_file, "MOST_BYTES", 19)
     with pytest.raises(InputError, match="unpacks to more than"):
         check_source(str(archive))
 

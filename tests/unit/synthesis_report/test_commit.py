@@ -6,8 +6,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from components.synthesis_report.commit import commit
-from driftloop.inference.window import Window, WindowInfo
+from components.synthesis_report.step import commit
+from driftloop.inference.traffic import Traffic, TrafficInfo
 from driftloop.store import Store
 from driftloop.summary import Summary
 from driftloop.watch_record import HEARTBEAT, WatchRecord, key
@@ -15,8 +15,8 @@ from driftloop.watch_record import HEARTBEAT, WatchRecord, key
 DRIFT = {"verdict": "stable", "reason": "the window fits", "confirmed": False, "windows": []}
 
 
-def window(sequence: int = 1) -> Window:
-    info = WindowInfo(
+def window(sequence: int = 1) -> Traffic:
+    info = TrafficInfo(
         sequence=sequence,
         store="",
         champion_version="1",
@@ -28,7 +28,7 @@ def window(sequence: int = 1) -> Window:
         fresh_rows=0,
         other_version_rows=0,
     )
-    return Window(rows=pd.DataFrame(), images=np.zeros((0, 4, 4, 1), np.uint8), info=info, records=[])
+    return Traffic(rows=pd.DataFrame(), images=np.zeros((0, 4, 4, 1), np.uint8), info=info, records=[])
 
 
 def test_a_watch_is_recorded_with_what_it_covered_and_decided(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from sklearn.linear_model import LogisticRegression
 
-from driftloop.inference.statistics import image_statistics
+from driftloop.inference.image_statistics import image_statistics
 from driftloop.synthetic import HOME_SITE, KINDS, OTHER_SITE, UNSEEN, draw
 
 

@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from driftloop.dataset.groups import KNOWN, group_of
+from driftloop.dataset.splitting import KNOWN, group_of
 from driftloop.synthetic import SPLIT_SIZES, write_kaggle_layout
-from driftloop.synthetic.patients import schedule
+from driftloop.synthetic.kaggle_layout import schedule
 
 
 @pytest.fixture(scope="module")
@@ -53,9 +53,9 @@ def test_some_training_patients_have_several_images() -> None:
 
 def test_about_one_training_label_in_a_hundred_is_wrong(tmp_path: Path) -> None:
     sizes = {"train": 1000, "val": 8, "test": 300, "reference": 8, "stream": 8}
-    from driftloop.synthetic import kaggle
+    from driftloop.synthetic import kaggle_layout
 
-    shots = list(kaggle._plan("xray", tmp_path, sizes, 1))
+    shots = list(kaggle_layout._plan("xray", tmp_path, sizes, 1))
     wrong = Counter(shot.path.parts[-3] for shot in shots if shot.path.parent.name != ("NORMAL", "PNEUMONIA")[shot.label])
     assert set(wrong) == {"train"}
     assert 2 <= wrong["train"] <= 25

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from components.traffic_replay.plan import Plan, apart, make_plan, shrink
+from components.traffic_replay.replay_plan import Plan, apart, make_plan, shrink
 from driftloop.scenarios import parse
 
 

@@ -9,15 +9,15 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from components.traffic_replay.history import played_rows
 from components.traffic_replay.replay import UNSEEN_LABEL, Amounts, Replayed, replay
+from components.traffic_replay.replay_plan import played_rows
 from components.traffic_replay.step import run
 from components.traffic_replay.traffic import answer
 from driftloop.dataset import Description, open_split, write_description
 from driftloop.errors import InputError, NoChampion
 from driftloop.inference.labels import read_labels
 from driftloop.inference.log import read_images, read_log
-from driftloop.inference.served import ServedModel
+from driftloop.inference.served_model import ServedModel
 from driftloop.scenarios import parse
 from driftloop.settings import TrafficSettings
 from driftloop.store import Store, open_store

@@ -7,11 +7,12 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from driftloop import bundle, facts, registry
+from driftloop import bundle, registry
 from driftloop.dataset import Description, write_dataset
+from driftloop.inference.image_statistics import statistic_names
 from driftloop.inference.reference import CLEAN, measure_regime, write_reference
-from driftloop.inference.served import ServedModel
-from driftloop.inference.statistics import statistic_names
+from driftloop.inference.served_model import ServedModel
+from driftloop.step_facts import write_facts
 from driftloop.store import Store, open_store
 from tests.unit.inference.graphs import SIDE, description, save_graph
 
@@ -42,7 +43,7 @@ def put_to_work(store: Store, root: Path, dataset: Description, *, expected: str
     served = ServedModel(directory, model, bundle.ONNX_FP32)
     write_reference(directory / bundle.REFERENCE, [measure_regime(CLEAN, served, images, list(samples["group"]))], statistic_names(1))
     benchmark = [{"variant": bundle.ONNX_FP32, "batch": 1, "p95_ms": p95_ms}]
-    facts.write(directory, "onnx_deployment", {"benchmark": benchmark})
+    write_facts(directory, "onnx_deployment", {"benchmark": benchmark})
     bundle.seal(directory)
     evidence = root / f"evidence-{seed}"
     evidence.mkdir()

@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from driftloop.training.augmentation import Augmentation, mixup
-from driftloop.training.pixels import normalise, to_tensor
+from driftloop.training.batches import normalise, to_tensor
 from tests.unit.training.tiny import squares
 
 NOTHING = Augmentation(rotation=0, scale=0, shift=0, brightness=0, contrast=0, flip=False)

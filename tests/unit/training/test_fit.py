@@ -11,7 +11,7 @@ from driftloop.training import architectures
 from driftloop.training.augmentation import Augmentation
 from driftloop.training.checkpoint import Checkpoint
 from driftloop.training.epoch import validate
-from driftloop.training.fit import EpochRecord, History, fit
+from driftloop.training.loop import EpochRecord, History, fit
 from driftloop.training.recipe import Recipe
 from driftloop.training.seeding import set_seed
 from tests.unit.training.tiny import CPU, ordered, squares, training

@@ -6,8 +6,8 @@ import numpy as np
 import pandas as pd
 import torch
 
-from driftloop import facts
 from driftloop.dataset import Description, write_dataset, write_description
+from driftloop.step_facts import write_facts
 from driftloop.store import open_store
 from driftloop.training.batches import OrderedBatches, TrainingBatches
 
@@ -45,7 +45,7 @@ def write_tiny_dataset(root: Path, *, classes: int = 2, channels: int = 1, train
     names = [f"class {index}" for index in range(classes)]
     description = write_dataset(open_store(str(root / "store")), parts, classes=names, source="squares")
     write_description(root / "dataset", description)
-    facts.write(root / "dataset", "data_analysis", {"source": "squares"})
+    write_facts(root / "dataset", "data_analysis", {"source": "squares"})
     return description
 
 

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from components.validation_gate.compare import Answers
+from components.validation_gate.answers import Answers
 from components.validation_gate.decision import Evidence, decide
 from components.validation_gate.latency import Latency
 from driftloop.settings import GateSettings

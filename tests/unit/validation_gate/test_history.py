@@ -5,10 +5,9 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from components.validation_gate.history import GatedVersion, best_earlier, count_uses, gated_versions, split_identity, standing
+from components.validation_gate.opponents import GatedVersion, best_earlier, count_uses, gated_versions, split_identity, standing
 from driftloop.dataset.description import Description, Shard
-from driftloop.housekeeping.plan import Policy, plan
-from driftloop.housekeeping.pruning import carry_out
+from driftloop.housekeeping.pruning import Policy, carry_out, plan
 from driftloop.registry import Champion, Change
 from driftloop.store import Store
 from tests.unit.housekeeping.world import World

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from components.validation_gate.compare import Answers
+from components.validation_gate.answers import Answers
 from components.validation_gate.slices import find_slices, judge_slices, thirds
 
 

@@ -7,10 +7,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from driftloop import facts, registry
+from driftloop import registry
 from driftloop.bundle import SUMS, sha256_file
 from driftloop.dataset import read_description
 from driftloop.errors import InputError, IntegrityError, SettingError
+from driftloop.step_facts import read_facts
 from tests.unit.validation_gate.tiny import (
     CANDIDATE,
     CHAMPION,
@@ -93,14 +94,14 @@ def test_a_retrained_candidate_that_repairs_the_drift_is_promoted(world: World, 
     extended = world.dataset({"drifted_gate": drifted()}, "extended", read_description(dataset))
     window = world.window("1", [])
     candidate = candidate_of(world, extended)
-    assert world.judge(extended, candidate, champion=str(champion), window=window) == "promote"
+    assert world.judge(extended, candidate, champion=str(champion), traffic=window) == "promote"
     gate = gate_of(world)
     assert gate["champion_version"] == "1"
     assert criterion(gate, "drifted hold-out")["estimate"] == pytest.approx(0.1)
     assert gate["discordant"]["drifted"]["mcnemar_p"] < 0.001
     assert gate["accuracy"]["champion_drifted"]["n"] == 300
     assert gate["latency"]["rounds"] == 20
-    shared = facts.read(world.folder / "evidence")["validation_gate"]
+    shared = read_facts(world.folder / "evidence")["validation_gate"]
     assert shared["decision"] == "promote"
     assert shared["accuracy"] == gate["accuracy"]
     assert "promote: clean test +0.2 pt (> -2.0 pt), drifted hold-out +10.0 pt (> +0.0 pt)" in capsys.readouterr().out
@@ -129,7 +130,7 @@ def test_a_small_hold_out_is_inconclusive_and_says_how_many_labels_would_decide(
     dataset = world.dataset({"test": clean()}, "dataset")
     champion = served(world, dataset)
     extended = world.dataset({"drifted_gate": drifted(gained=6, lost=3, n=40)}, "extended", read_description(dataset))
-    assert world.judge(extended, candidate_of(world, extended), champion=str(champion), window=world.window("1", [])) == "inconclusive"
+    assert world.judge(extended, candidate_of(world, extended), champion=str(champion), traffic=world.window("1", [])) == "inconclusive"
     gate = gate_of(world)
     assert gate["labels_needed"] == {"drifted hold-out": 343}
     assert "343 would decide" in gate["reasons"][0]
@@ -214,7 +215,7 @@ def test_uses_of_the_test_split_are_counted_over_versions_and_refused_watches(wo
     dataset = world.dataset({"test": clean(), "drifted_gate": drifted()}, "dataset")
     champion = served(world, dataset)
     records = [record(1, "1", None), record(2, "1", "reject"), record(3, "1", "inconclusive"), record(4, "1", "inconclusive")]
-    given = {"champion": str(champion), "window": world.window("1", records)}
+    given = {"champion": str(champion), "traffic": world.window("1", records)}
     assert world.judge(dataset, candidate_of(world, dataset), **given) == "promote"
     gate = gate_of(world)
     assert gate["test_uses"] == 5
@@ -225,7 +226,7 @@ def test_a_test_split_that_was_used_ten_times_promotes_nothing(world: World) -> 
     dataset = world.dataset({"test": clean(), "drifted_gate": drifted()}, "dataset")
     champion = served(world, dataset)
     records = [record(number, "1", "reject") for number in range(1, 9)]
-    given = {"champion": str(champion), "window": world.window("1", records)}
+    given = {"champion": str(champion), "traffic": world.window("1", records)}
     assert world.judge(dataset, candidate_of(world, dataset), **given) == "inconclusive"
     gate = gate_of(world)
     assert gate["test_uses"] == 10
@@ -237,7 +238,7 @@ def test_a_refreshed_test_split_starts_counting_anew(world: World) -> None:
     champion = served(world, dataset)
     fresh = world.dataset({"test": clean(gained=7), "drifted_gate": drifted()}, "fresh")
     records = [record(number, "1", "reject") for number in range(1, 9)]
-    world.judge(fresh, candidate_of(world, fresh), champion=str(champion), window=world.window("1", records))
+    world.judge(fresh, candidate_of(world, fresh), champion=str(champion), traffic=world.window("1", records))
     assert gate_of(world)["test_uses"] == 1
 
 
@@ -257,7 +258,7 @@ def test_a_second_drift_is_judged_on_its_own_images(world: World) -> None:
     candidate_right, champion_right = answers(n, gained=30, lost=6, wrong=30)
     new = part(n, {CANDIDATE: candidate_right, CHAMPION: champion_right}, "second", seed=3)
     second = world.dataset({"drifted_gate": new}, "second", read_description(first))
-    assert world.judge(second, candidate_of(world, second), champion=str(champion), window=world.window("1", [])) == "promote"
+    assert world.judge(second, candidate_of(world, second), champion=str(champion), traffic=world.window("1", [])) == "promote"
     gate = gate_of(world)
     assert criterion(gate, "drifted hold-out")["n"] == 200
     assert [one["n"] for one in gate["slices"] if one["name"].startswith("drifted")] == [300]

@@ -15,8 +15,8 @@ from components.validation_gate.step import run
 from driftloop import registry
 from driftloop.bundle import ONNX_FP32, ModelDescription, seal, write_model
 from driftloop.dataset import Description, extend_dataset, write_dataset, write_description
-from driftloop.facts import write_json
-from driftloop.inference.window import IMAGE_INDEX, Window, WindowInfo, write_window
+from driftloop.inference.traffic import IMAGE_INDEX, Traffic, TrafficInfo, write_traffic
+from driftloop.step_facts import write_json
 from driftloop.store import Store, open_store
 from driftloop.watch_record import WatchRecord
 
@@ -149,7 +149,7 @@ class World:
 
     def window(self, champion_version: str, records: list[WatchRecord]) -> str:
         """A window without rows, with the records of earlier watches."""
-        info = WindowInfo(
+        info = TrafficInfo(
             sequence=len(records) + 1,
             store=self.store.uri,
             champion_version=champion_version,
@@ -163,7 +163,7 @@ class World:
         )
         directory = self.folder / f"window-{len(records)}"
         rows = pd.DataFrame({IMAGE_INDEX: pd.Series(dtype=int)})
-        write_window(directory, Window(rows, np.zeros((0, SIDE, SIDE, 1), np.uint8), info, records))
+        write_traffic(directory, Traffic(rows, np.zeros((0, SIDE, SIDE, 1), np.uint8), info, records))
         return str(directory)
 
 

@@ -1,0 +1,276 @@
+"""What is compared: the vectors of a window's requests or of a reference, one image a group.
+
+Accepted regimes: a champion may carry up to three references, and a window may fit any mixture of them.
+
+A hospital whose second scanner was learned sends images of both; each alone would look like drift against the other. So the
+mixture that fits a window best is drawn from the references, and the ordinary test asks whether even that is refuted.
+
+What is read before anything is judged: the champion with its accepted regimes, and the rows that can be judged.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from itertools import combinations
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from components.drift_detection.ks import SortedReference, sort_reference
+from components.drift_detection.mmd import around, location, mean_kernel, median_gamma
+from driftloop.bundle import REFERENCE, read_model
+from driftloop.errors import InputError
+from driftloop.evaluation.intervals import Proportion
+from driftloop.inference.reference import Regime, read_reference
+from driftloop.inference.traffic import Traffic
+
+
+@dataclass(frozen=True)
+class Sample:
+    """N images as vectors: embedding (N, D), statistics (N, F) and probabilities (N, K), all float32."""
+
+    embedding: np.ndarray
+    statistics: np.ndarray
+    probabilities: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.embedding)
+
+    def take(self, rows: np.ndarray) -> "Sample":
+        """The sample of these rows, in this order."""
+        return Sample(self.embedding[rows], self.statistics[rows], self.probabilities[rows])
+
+
+def join(samples: Sequence[Sample]) -> Sample:
+    """The samples, one below the other."""
+    return Sample(
+        embedding=np.concatenate([sample.embedding for sample in samples]),
+        statistics=np.concatenate([sample.statistics for sample in samples]),
+        probabilities=np.concatenate([sample.probabilities for sample in samples]),
+    )
+
+
+def regime_sample(regime: Regime) -> tuple[Sample, np.ndarray]:
+    """A regime with one image a group, and which of its rows (N,) those are.
+
+    Images of one patient resemble each other; counting them as independent makes false alarms.
+    """
+    rows = first_of_each(regime.groups)
+    sample = Sample(
+        embedding=regime.embedding[rows].astype(np.float32),
+        statistics=regime.statistics[rows].astype(np.float32),
+        probabilities=regime.probabilities[rows].astype(np.float32),
+    )
+    _require_finite(sample, f"reference {regime.name}", [f"row {row}" for row in rows])
+    return sample, rows
+
+
+def window_sample(rows: pd.DataFrame) -> Sample:
+    """The vectors of rows of the inference log.
+
+    Raises:
+        InputError: vectors of different lengths, or a number that is not finite; the message names the request.
+    """
+    ids = rows["request_id"].tolist()
+    sample = Sample(
+        embedding=_stack([np.frombuffer(data, dtype="<f2") for data in rows["embedding"]], ids, "embedding"),
+        statistics=_stack(rows["statistics"], ids, "statistics"),
+        probabilities=_stack(rows["probabilities"], ids, "probabilities"),
+    )
+    _require_finite(sample, "inference log", [f"request {name}" for name in ids])
+    return sample
+
+
+def first_of_each(groups: np.ndarray) -> np.ndarray:
+    """The first row of each group, ascending; a row without a group (an empty name) is a group of its own."""
+    _, first = np.unique(groups, return_index=True)
+    return np.unique(np.concatenate([first, np.flatnonzero(groups == "")]))
+
+
+def _stack(vectors: Iterable[Sequence[float] | np.ndarray], ids: Sequence[str], what: str) -> np.ndarray:
+    arrays = [np.asarray(vector, dtype=np.float32) for vector in vectors]
+    for name, array in zip(ids, arrays, strict=True):
+        if array.shape != arrays[0].shape:
+            raise InputError(
+                f"inference log: request {name}: {what} has {array.size} numbers where others of this version have {arrays[0].size}"
+            )
+    return np.stack(arrays)
+
+
+def _require_finite(sample: Sample, where: str, names: Sequence[str]) -> None:
+    for what, values in (("embedding", sample.embedding), ("statistics", sample.statistics), ("probabilities", sample.probabilities)):
+        broken = ~np.isfinite(values).all(axis=1)
+        if broken.any():
+            raise InputError(
+                f"{where}: {names[int(broken.argmax())]}: {what} holds a number that is not finite; the model must be repaired"
+            )
+
+
+#: More references than this would let almost any window fit some mixture.
+MOST = 3
+
+
+@dataclass(frozen=True)
+class View:
+    """One way to look at images when regimes are weighed: vectors relative to `centre` in units of `scale`, a kernel of width `gamma`.
+
+    `rows` are the regimes in these coordinates, `inner` (R, R) the mean kernels between and within them.
+    """
+
+    centre: np.ndarray
+    scale: np.ndarray
+    gamma: float
+    rows: list[np.ndarray]
+    inner: np.ndarray
+
+    def towards(self, vectors: np.ndarray) -> np.ndarray:
+        """The mean kernel of a window's vectors (M, D) with each regime: (R,)."""
+        placed = around(self.centre, vectors) / self.scale
+        return np.array([mean_kernel(placed, rows, self.gamma).mean() for rows in self.rows])
+
+
+@dataclass(frozen=True)
+class Regimes:
+    """The accepted regimes, ready for many windows: `ordered` are their statistics, sorted once."""
+
+    names: tuple[str, ...]
+    samples: tuple[Sample, ...]
+    ordered: tuple[SortedReference, ...]
+    embedding: View
+    statistics: View
+
+
+def prepare(names: Sequence[str], samples: Sequence[Sample], rng: np.random.Generator) -> Regimes:
+    """Compare the regimes with each other, once for all windows.
+
+    Raises:
+        ValueError: no regime or more than three, or one with fewer than 2 rows.
+    """
+    if not 1 <= len(samples) <= MOST or min(len(sample) for sample in samples) < 2:
+        raise ValueError(f"a champion carries 1 to {MOST} references of at least 2 rows, got {[len(sample) for sample in samples]}")
+    return Regimes(
+        names=tuple(names),
+        samples=tuple(samples),
+        ordered=tuple(sort_reference(sample.statistics) for sample in samples),
+        embedding=_view([sample.embedding for sample in samples], rng, by_column=False),
+        statistics=_view([sample.statistics for sample in samples], rng, by_column=True),
+    )
+
+
+def _view(sides: Sequence[np.ndarray], rng: np.random.Generator, *, by_column: bool) -> View:
+    """`by_column`: columns of different units are brought to a common scale, their interquartile range."""
+    pooled = np.concatenate(sides)
+    centre, scale = location(pooled), np.ones(pooled.shape[1], np.float32)
+    if by_column:
+        spread = np.subtract(*np.quantile(pooled.astype(np.float64), [0.75, 0.25], axis=0))
+        scale = np.where(spread > 0, spread, 1.0).astype(np.float32)
+    rows = [around(centre, side) / scale for side in sides]
+    gamma = median_gamma(np.concatenate(rows), rng)
+    inner = np.array([[mean_kernel(one, other, gamma).mean() for other in rows] for one in rows])
+    for index, side in enumerate(sides):
+        # Unbiased: a row's kernel with itself, 1, says nothing about its distribution.
+        inner[index, index] = (inner[index, index] * len(side) - 1) / (len(side) - 1)
+    return View(centre, scale, gamma, rows, inner)
+
+
+def fit_weights(regimes: Regimes, window: Sample) -> np.ndarray:
+    """The shares (R,) of the mixture of regimes with the least MMD^2 to the window; they sum to one.
+
+    The kernel is the sum of one on embeddings and one on image statistics: a champion that was trained not to mind a drift hardly
+    sees it in its embedding, while the statistics do, and the mixture must satisfy the tests on both.
+
+    MMD^2 is a quadratic w'Kw - 2 w'k + const; its minimiser over each face of the simplex has a closed form, and the best of the
+    at most seven faces is the minimiser. For two regimes this is the minimiser on [0, 1].
+    """
+    towards = regimes.embedding.towards(window.embedding) + regimes.statistics.towards(window.statistics)
+    return simplex_minimiser(regimes.embedding.inner + regimes.statistics.inner, towards)
+
+
+def simplex_minimiser(inner: np.ndarray, towards: np.ndarray) -> np.ndarray:
+    """The w >= 0 with sum(w) = 1 that minimises w'Kw - 2 w'k, for a symmetric K (R, R) and k (R,)."""
+    count = len(towards)
+    best, least = np.full(count, np.nan), np.inf
+    for face in (face for size in range(1, count + 1) for face in combinations(range(count), size)):
+        at = list(face)
+        # Stationary on the face: K w - k + mu = 0 and sum(w) = 1.
+        system = np.ones((len(at) + 1, len(at) + 1))
+        system[:-1, :-1], system[-1, -1] = inner[np.ix_(at, at)], 0.0
+        solution = np.linalg.lstsq(system, np.append(towards[at], 1.0), rcond=None)[0][:-1]
+        if (solution < 0).any():
+            continue
+        weights = np.zeros(count)
+        weights[at] = solution / solution.sum()
+        value = float(weights @ inner @ weights - 2 * weights @ towards)
+        if value < least:
+            best, least = weights, value
+    return best
+
+
+def draw(regimes: Regimes, weights: np.ndarray, rng: np.random.Generator) -> list[np.ndarray]:
+    """Rows of each regime in the proportions of `weights`, without replacement and as many as there are."""
+    sizes = np.array([len(sample) for sample in regimes.samples])
+    used = weights > 0
+    total = float(np.min(sizes[used] / weights[used]))
+    counts = np.minimum(np.round(total * weights).astype(int), sizes)
+    return [np.sort(rng.choice(size, count, replace=False)) for size, count in zip(sizes, counts, strict=True)]
+
+
+def gather(regimes: Regimes, drawn: Sequence[np.ndarray]) -> Sample:
+    """The drawn rows as one sample."""
+    return join([sample.take(rows) for sample, rows in zip(regimes.samples, drawn, strict=True)])
+
+
+#: Two windows of two images need this many.
+LEAST = 8
+
+
+@dataclass(frozen=True)
+class Accepted:
+    """What a champion was accepted for: its references as read, the same with one image a group, and its clean accuracy.
+
+    `kept` are, by regime, the rows that stand for their groups; `clean` is the accuracy of the served graph on the clean test split,
+    None where the bundle does not know it.
+    """
+
+    references: list[Regime]
+    kept: list[np.ndarray]
+    regimes: Regimes
+    clean: Proportion | None
+
+    def thumbnails(self, drawn: Sequence[np.ndarray]) -> list[tuple[str, np.ndarray]]:
+        """Name of the regime and thumbnail (h, w, C) of each drawn row, in the order of the gathered sample."""
+        return [
+            (reference.name, reference.thumbnails[kept[row]])
+            for reference, kept, rows in zip(self.references, self.kept, drawn, strict=True)
+            for row in rows
+        ]
+
+
+def read_champion(directory: str | Path, rng: np.random.Generator) -> Accepted:
+    """The champion in `directory`.
+
+    Raises:
+        InputError: no bundle, no reference, one too small to judge anything, or more references than a champion may carry.
+    """
+    model = read_model(directory)
+    references = read_reference(Path(directory, REFERENCE))
+    if len(references) > MOST:
+        raise InputError(f"{directory}: {len(references)} references; a champion carries at most {MOST}")
+    pairs = [regime_sample(reference) for reference in references]
+    if len(pairs[0][0]) < LEAST:
+        raise InputError(
+            f"{directory}: the drift reference holds {len(pairs[0][0])} images of distinct groups, at least {LEAST} are needed; "
+            "raise data_config.reference_share or give more images"
+        )
+    # A regime too small to compare anything with cannot be fitted; the others still stand.
+    used = [index for index, (sample, _) in enumerate(pairs) if len(sample) >= LEAST]
+    regimes = prepare([references[index].name for index in used], [pairs[index][0] for index in used], rng)
+    clean = model.metrics.get("served_accuracy") or model.metrics.get("test_accuracy")
+    return Accepted([references[index] for index in used], [pairs[index][1] for index in used], regimes, clean)
+
+
+def judgeable(watch: Traffic) -> pd.DataFrame:
+    """The rows that the champion answered, in time order: a window never mixes versions, and failed requests have no vectors."""
+    rows = watch.rows
+    mine = rows[(rows["model_version"] == watch.info.champion_version) & (rows["status"] == "ok")]
+    return mine.sort_values(["time", "request_id"], kind="stable").reset_index(drop=True)

@@ -1,0 +1,88 @@
+"""The window's figures: as facts, as KFP metrics, and in one line.
+
+The window's curves for TensorBoard, written without torch or TensorFlow.
+"""
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from tensorboard.summary import Writer
+
+from components.production_monitoring.alerts import Rule
+from components.production_monitoring.metrics import Block, ModelMetrics, ServiceMetrics
+from driftloop.inference.traffic import TrafficInfo
+from driftloop.runtime import MetricsLog
+
+
+def figures(info: TrafficInfo, service: ServiceMetrics, answers: ModelMetrics, rules: list[Rule]) -> dict[str, Any]:
+    """The step's facts: plain numbers, None where there is nothing to measure."""
+    accuracy = answers.accuracy.model_dump() if answers.accuracy else None
+    class_accuracy = {name: value.model_dump() for name, value in answers.class_accuracy.items()}
+    return {
+        "sequence": info.sequence,
+        "champion_version": info.champion_version,
+        "since": info.since,
+        "until": info.until,
+        "rows": info.fresh_rows,
+        "context_rows": info.rows - info.fresh_rows,
+        "other_version_rows": info.other_version_rows,
+        "error_share": service.error_share,
+        **asdict(service),
+        **asdict(answers),
+        "accuracy": accuracy,
+        "class_accuracy": class_accuracy,
+        "alerts": [rule.as_json() for rule in rules if rule.fired],
+    }
+
+
+def log_metrics(metrics: MetricsLog, info: TrafficInfo, service: ServiceMetrics, answers: ModelMetrics, rules: list[Rule]) -> None:
+    """The figures that KFP's interface compares between runs; what could not be measured is left out."""
+    values = {
+        "rows": info.fresh_rows,
+        "p50_ms": service.p50_ms,
+        "p95_ms": service.p95_ms,
+        "p99_ms": service.p99_ms,
+        "requests_per_second": service.per_second,
+        "error_share": service.error_share,
+        "mean_confidence": answers.mean_confidence,
+        "labelled": answers.labelled,
+        "accuracy": answers.accuracy.value if answers.accuracy else None,
+        "calibration_error": answers.calibration_error,
+        "alerts": sum(rule.fired for rule in rules),
+    }
+    for name, value in values.items():
+        if value is not None:
+            metrics.log_metric(name, float(value))
+
+
+def summary_line(info: TrafficInfo, service: ServiceMetrics, answers: ModelMetrics, rules: list[Rule]) -> str:
+    """The one line for the person who waits."""
+    fired = [rule.rule for rule in rules if rule.fired]
+    alerts = f"alerts: {', '.join(fired)}" if fired else "no alert"
+    if info.fresh_rows == 0:
+        return f"no request of version {info.champion_version} since the last watch, {alerts}"
+    accuracy = f"accuracy {answers.accuracy.value:.3f} of {answers.accuracy.n} labels, " if answers.accuracy else ""
+    return f"{info.fresh_rows:,} requests, p95 {service.p95_ms:.2f} ms, {accuracy}{alerts}"
+
+
+FOLDER = "events"
+
+
+def write_events(window: str | Path, points: list[Block], statistic_names: list[str]) -> None:
+    """Write scalar curves into `<window>/events`: one step a block, at the block's own time. Nothing without blocks."""
+    if not points:
+        return
+    writer = Writer(str(Path(window, FOLDER)))
+    for step, point in enumerate(points):
+        for tag, value in _scalars(point, statistic_names).items():
+            writer.add_scalar(tag, value, step, wall_time=point.time.timestamp())
+    writer.close()
+
+
+def _scalars(point: Block, statistic_names: list[str]) -> dict[str, float]:
+    scalars = {"service/p50_ms": point.p50_ms, "service/p95_ms": point.p95_ms, "model/mean_confidence": point.mean_confidence}
+    if point.accuracy is not None:
+        scalars["model/accuracy_of_labelled"] = point.accuracy
+    scalars |= {f"class_share/{name}": share for name, share in point.class_shares.items()}
+    return scalars | {f"statistics/{name}": float(value) for name, value in zip(statistic_names, point.statistics, strict=True)}

@@ -1,0 +1,206 @@
+"""What earlier replays have played: an image is never shown twice to a store's champions, and a replay that was cut off goes on.
+
+The request ids of a replay are `replay-<key>-<image>`: `key` names the replay, `image` is the beginning of the source image's
+sha256. A replay that ends leaves a receipt; the same replay started again before that is the same one and goes on where it stopped,
+afterwards it is a new one, with new images.
+
+The images that a replay plays: the dataset's stream split.
+
+The plan of a replay: which stream images are asked about, in which order, and which of them get labels.
+"""
+
+import hashlib
+import io
+import json
+from collections import deque
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import islice
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow.parquet as pq
+
+from driftloop.dataset import Description, Split, open_split
+from driftloop.errors import Conflict, InputError
+from driftloop.inference.log import PREFIX as LOGS
+from driftloop.scenarios import Scenario, parse
+from driftloop.store import Store
+
+RECEIPTS = f"{LOGS}replays/"
+
+
+MARK = "replay-"
+
+
+#: Hexadecimal digits of the source image's sha256 in a request id: enough that two images never share one.
+DIGITS = 32
+
+
+def replay_key(store: Store, description: dict[str, Any]) -> str:
+    """The key of the replay with this description that has not ended yet.
+
+    Args:
+        description: everything that fixes the replay, as JSON values.
+    """
+    number = 0
+    while True:
+        key = hashlib.sha256(json.dumps({**description, "number": number}, sort_keys=True).encode()).hexdigest()[:12]
+        if not store.exists(f"{RECEIPTS}{key}.json"):
+            return key
+        number += 1
+
+
+def leave_receipt(store: Store, key: str, description: dict[str, Any]) -> None:
+    """Say that the replay `key` has ended; nothing happens when that was said before."""
+    try:
+        store.create(f"{RECEIPTS}{key}.json", json.dumps(description, indent=1).encode())
+    except Conflict:
+        return
+
+
+def request_id(key: str, sha256: str) -> str:
+    """The id under which the replay `key` asks about the source image with this checksum."""
+    return f"{MARK}{key}-{image_id(sha256)}"
+
+
+def image_id(sha256: str) -> str:
+    """How request ids name a source image: the beginning of its checksum."""
+    return sha256[:DIGITS]
+
+
+def played_rows(store: Store) -> pd.DataFrame:
+    """Every row of every replay in the log: request_id, time, key and image (its `image_id`).
+
+    Reads two columns of each log file, one file at a time.
+    """
+    parts = [pd.DataFrame({"request_id": pd.Series(dtype=str), "time": pd.Series(dtype="datetime64[us, UTC]")})]
+    for entry in store.list(LOGS):
+        if entry.key.endswith(".parquet"):
+            rows = pq.read_table(io.BytesIO(store.read(entry.key)), columns=["request_id", "time"]).to_pandas()
+            parts.append(rows[rows["request_id"].str.startswith(MARK)])
+    rows = pd.concat([part for part in parts if len(part)] or parts, ignore_index=True)
+    names = rows["request_id"].str.removeprefix(MARK).str.split("-", n=1)
+    return rows.assign(key=names.str[0], image=names.str[1])
+
+
+def open_stream(description: Description) -> Split:
+    """The stream split of a dataset.
+
+    Raises:
+        InputError: it has none.
+    """
+    if not description.counts.get("stream"):
+        raise InputError("this dataset has no stream images to replay; raise data_config.stream_share or use a larger source")
+    return open_split(description, "stream")
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Rows of the stream split in the order of the requests; the first `clean` of them stay as they are.
+
+    `labelled` are positions in `rows`: the requests whose labels arrive.
+    """
+
+    rows: np.ndarray
+    clean: int
+    labelled: np.ndarray
+
+    @property
+    def drifted(self) -> int:
+        return len(self.rows) - self.clean
+
+    @property
+    def position(self) -> np.ndarray:
+        """Where each drifted request lies between the first (0) and the last (1): (drifted,)."""
+        return np.linspace(0, 1, self.drifted)
+
+
+def make_plan(
+    samples: pd.DataFrame,
+    played: set[str],
+    scenario: Scenario,
+    *,
+    clean: int,
+    drifted: int,
+    window_size: int,
+    labels: int,
+    max_label_share: float,
+    rng: np.random.Generator,
+) -> Plan:
+    """Draw a replay from the stream images that were not played before.
+
+    Where fewer images are left than asked for, clean and drifted traffic shrink in proportion, the clean one in whole windows. No
+    window holds two images of one group as long as there are others.
+
+    Args:
+        samples: of the stream split, with label, group and sha256.
+        played: `image_id` of the source images that other replays have used.
+        scenario: of the drifted part; without any drift all traffic is clean.
+        clean, drifted: wanted numbers of requests.
+        window_size: requests a window.
+        labels: wanted number of labels, drawn uniformly from the drifted requests (from all of them when nothing drifts).
+        max_label_share: at most this share of those requests is labelled, so that unlabelled ones remain.
+        rng: draws everything.
+    """
+    images = samples["sha256"].map(image_id)
+    free = np.flatnonzero(~images.isin(played).to_numpy() & ~images.duplicated().to_numpy())
+    if not scenario.drifts:
+        clean, drifted = clean + drifted, 0
+    clean, drifted = shrink(clean, drifted, len(free), window_size)
+    truth, groups = samples["label"].to_numpy(), samples["group"].to_numpy()
+    first = arranged(free, truth, groups, parse("none"), clean, window_size, rng)
+    second = arranged(np.setdiff1d(free, first), truth, groups, scenario, drifted, window_size, rng)
+    start, stop = (clean, clean + len(second)) if len(second) else (0, clean)
+    count = min(labels, int((stop - start) * max_label_share))
+    labelled = start + np.sort(rng.permutation(stop - start)[:count])
+    return Plan(np.concatenate([first, second]), len(first), labelled)
+
+
+def arranged(
+    free: np.ndarray, truth: np.ndarray, groups: np.ndarray, scenario: Scenario, n: int, window_size: int, rng: np.random.Generator
+) -> np.ndarray:
+    """`n` of the rows in `free` as the scenario selects them, arranged so that groups do not meet in a window."""
+    # A prior shift needs exactly the rows it asked for, and starts from the whole stream's shares, which earlier replays must not move;
+    # of a uniform draw the arrangement may pass over images whose group is in the window.
+    wanted = n if scenario.shifts_prior else len(free)
+    chosen = free[scenario.select(truth[free], wanted, rng, population=truth)]
+    return np.array(list(islice(apart(chosen, groups, window_size), n)), dtype=np.int64)
+
+
+def shrink(clean: int, drifted: int, available: int, window_size: int) -> tuple[int, int]:
+    """Clean and drifted requests when only `available` images are left: the same proportion, the clean ones in whole windows."""
+    if clean + drifted <= available:
+        return clean, drifted
+    if drifted == 0:
+        return available, 0
+    windows = round(available * clean / (clean + drifted) / window_size)
+    fewer = min(windows * window_size, clean, available)
+    return fewer, available - fewer
+
+
+def apart(rows: np.ndarray, groups: np.ndarray, window_size: int) -> Iterator[int]:
+    """`rows` in an order in which no window of `window_size` holds a group twice, as long as that can be had.
+
+    The order is kept otherwise: an image whose group is in the window already waits for the next one. (Sorting by group instead
+    would leave the patients with many images, who are often the ill ones, for the last windows.)
+    """
+    waiting: deque[int] = deque()
+    coming = deque(int(row) for row in rows)
+    while waiting or coming:
+        queue = deque([*waiting, *coming])
+        waiting, seen, size = deque(), set(), 0
+        while queue and size < window_size:
+            row = queue.popleft()
+            if groups[row] in seen:
+                waiting.append(row)
+                continue
+            seen.add(groups[row])
+            size += 1
+            yield row
+        # The window is not full and only repeated groups are left: it takes them after all.
+        while not queue and waiting and size < window_size:
+            size += 1
+            yield waiting.popleft()
+        coming = queue

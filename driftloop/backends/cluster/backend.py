@@ -1,0 +1,235 @@
+"""`--on cluster`: check, upload, start and follow a run in Kubeflow Pipelines, and bring its reports back."""
+
+import json
+import os
+import time
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from typing import Any, TypeVar
+
+from rich.console import Console
+
+from driftloop.backends.cluster import artifacts, preflight
+from driftloop.backends.cluster.artifacts import why_unreachable
+from driftloop.backends.cluster.connection import API, TESTED, ClusterConnection, ClusterError
+from driftloop.backends.cluster.display import ClusterDisplay, Progress
+from driftloop.backends.cluster.log import StepLog
+from driftloop.backends.cluster.schedules import DEFAULT_EXPERIMENT, find_experiment, start_run
+from driftloop.backends.cluster.uploads import PipelineVersion, check_name, prepare, upload_version
+from driftloop.backends.cluster.workflow import Node, progress_of, read_workflow, waiting_for_pods
+from driftloop.backends.local import Failure
+from driftloop.backends.pipeline_steps import steps_of
+from driftloop.backends.run_folder import RunFolder
+from driftloop.errors import InputError, NoChampion, StoreError
+from driftloop.registry import current
+from driftloop.scenarios import parse
+from driftloop.sources.built_in import check_built_in, is_built_in
+from driftloop.store import open_store
+
+DEFAULT_STORE = "s3://driftloop/default"
+POLL_S, LOOK_S = 2.0, 10.0
+#: KFP may be out of reach for this long - it restarts, or a port-forward does - before one gives up waiting for a run.
+PATIENCE_S = 300.0
+LAST_LINES = 15
+#: A run in one of these will not change any more.
+ENDED = ("SUCCEEDED", "FAILED", "CANCELED", "SKIPPED")
+Answer = TypeVar("Answer")
+
+
+def located(defaults: Mapping[str, Any], asked: Mapping[str, Any]) -> dict[str, Any]:
+    """All of a run's parameters, after checking that the steps of a cluster can reach what they name.
+
+    Args:
+        defaults: of the pipeline; its store is replaced by DEFAULT_STORE.
+        asked: what this run sets itself.
+
+    Raises:
+        InputError: a source or a store on this machine, or one that does not exist.
+    """
+    arguments = dict(defaults) | {"store": DEFAULT_STORE} | dict(asked)
+    if not arguments["store"].startswith("s3://"):
+        raise InputError(
+            f"--store {arguments['store']}: on a cluster the store is in MinIO or S3; write s3://bucket/prefix, or leave it out"
+        )
+    if "traffic_drift" in arguments:
+        parse(arguments["traffic_drift"])
+    source = arguments.get("data_source", "s3://")
+    if is_built_in(source):
+        arguments["data_source"] = check_built_in(source)
+    elif not source.startswith("s3://"):
+        raise InputError(f"--source {source}: a cluster does not see this machine's files; copy them to s3://bucket/folder, or give digits")
+    return arguments
+
+
+class ClusterBackend:
+    """Kubeflow Pipelines, ready to run a pipeline; nothing is uploaded before every check has passed.
+
+    Args:
+        name: of the pipeline.
+        pipeline: to compile.
+        tell: takes a line about what was found or was not checked.
+        experiment: that runs belong to; made where it is not there.
+
+    Raises:
+        InputError: KFP cannot be used as it is; one line.
+    """
+
+    def __init__(self, name: str, pipeline: Any, tell: Callable[[str], None], experiment: str | None = None) -> None:
+        self.connection = ClusterConnection.from_environment()
+        self._tell = tell
+        self._experiment = experiment or DEFAULT_EXPERIMENT
+        self._run_id = ""
+        self._last_lines: list[str] = []
+        self.upload = prepare(pipeline)
+        self.steps = steps_of(self.upload.text)
+        server = self.connection.server
+        if not server.tested:
+            what = f"is {server.version}" if server.version else "does not say its version"
+            tell(f"Kubeflow Pipelines at {self.connection.endpoint} {what}; driftloop is tested with {TESTED}")
+        check_name(self.connection, self.upload, name)
+
+    def check(self, arguments: Mapping[str, Any], *, watches: bool) -> None:
+        """Look for what this run needs, and say what could not be looked at.
+
+        Raises:
+            InputError: something is missing; a line each, with its cure.
+        """
+        findings = preflight.check(self.connection.namespace, self.upload.images, int(arguments["gpus"]), arguments["train_nodes"])
+        self._check_store_from_here(arguments["store"], watches, findings)
+        for line in findings.not_checked:
+            self._tell(f"not checked: {line}")
+        if findings.failures:
+            raise InputError("\ndriftloop: ".join(findings.failures))
+
+    def _check_store_from_here(self, store: str, watches: bool, findings: preflight.Findings) -> None:
+        """The store may be out of reach from here, or AWS_* may be another store's: then nothing is known."""
+        if not os.environ.get("AWS_ACCESS_KEY_ID"):
+            return
+        try:
+            opened = open_store(store)
+            opened.check()
+            champion = current(opened)
+        except (StoreError, NoChampion) as error:
+            findings.not_checked.append(f"the store from here: {error}")
+            return
+        if watches and champion is None:
+            findings.failures.append(
+                f"{store}: this store has no champion to watch; train one with `driftloop run training --on cluster --store {store}`"
+            )
+
+    def publish(self) -> PipelineVersion:
+        """The pipeline in KFP, uploaded if its content is new."""
+        version = upload_version(self.connection, self.upload)
+        self._tell(f"{self.upload.name} {version.name}{' uploaded' if version.fresh else ''}")
+        return version
+
+    def start(self, name: str, arguments: Mapping[str, Any]) -> None:
+        """Upload what is new and start a run."""
+        version = self.publish()
+        experiment_id = find_experiment(self.connection, self._experiment)
+        self._run_id = start_run(self.connection, name, experiment_id, version.reference, arguments)
+
+    @property
+    def address(self) -> str:
+        """The run's page in KFP's UI; "" before it has started."""
+        return self.connection.address(f"runs/details/{self._run_id}") if self._run_id else ""
+
+    def display(self, console: Console) -> ClusterDisplay:
+        """What shows the run."""
+        return ClusterDisplay(console, self.steps)
+
+    def execute(
+        self,
+        pipeline: str,
+        arguments: dict[str, Any],
+        folder: RunFolder,
+        show: Callable[[Mapping[str, Progress]], None],
+        echo: Callable[[str], None] | None,
+    ) -> Failure | None:
+        """As `local_backend.execute`. An interrupt ends the waiting, not the run."""
+        folder.parameters.write_text(json.dumps(arguments, indent=1))
+        if reason := why_unreachable(self.connection):
+            self._tell(f"reports will not be fetched: {reason}")
+        self.start(folder.id, arguments)
+        folder.path.joinpath("cluster_run.json").write_text(json.dumps({"run_id": self._run_id, "address": self.address}, indent=1) + "\n")
+        self._tell(self.address)
+        try:
+            with folder.log.open("w") as file:
+                log = StepLog(self.connection, self._run_id, file, echo)
+                run, progress = self._follow(log, show)
+            failure = self._failure(run, progress, log)
+        except (KeyboardInterrupt, SystemExit):
+            # With a token there is no command to show: it would stand in the list of processes.
+            command = f", or with: curl --request POST {self.connection.endpoint}{API}/runs/{self._run_id}:terminate"
+            self._tell(f"the run goes on in the cluster; stop it on its page{'' if self.connection.token else command}")
+            raise
+        self._fetch(folder, log)
+        return failure
+
+    def afterwards(self, console: Console, failed: bool) -> None:
+        """The end of what is printed: where the run is in the UI, and the last lines of a step that failed."""
+        for line in self._last_lines if failed else ():
+            console.print(f"  {line}", style="dim", markup=False, soft_wrap=True)
+        console.print(f"run        {self.address}", soft_wrap=True)
+
+    def _follow(self, log: StepLog, show: Callable[[Mapping[str, Progress]], None]) -> tuple[dict[str, Any], dict[str, Progress]]:
+        """Show the run until it ends; its last state."""
+        nodes: dict[str, Node] = {}
+        seen, looked = None, 0.0
+        while True:
+            run = self._answer(lambda: self.connection.call("GET", f"{API}/runs/{self._run_id}"))
+            state, tasks = run.get("state", ""), (run.get("run_details") or {}).get("task_details") or []
+            # The workflow is large: it is looked at when a task has changed, or may say why none does. KFP does not always store the two
+            # at once, and no tasks of a workflow that Argo has compressed: now and then it is looked at anyway.
+            states = sorted((task.get("display_name", ""), task.get("state", "")) for task in tasks)
+            due = time.monotonic() - looked > LOOK_S or state in ENDED
+            if states != seen or due or waiting_for_pods(self.steps, nodes):
+                nodes = self._answer(lambda: read_workflow(self.connection, self._run_id))
+                seen, looked = states, time.monotonic()
+            progress = self._progress(nodes, log, state)
+            log.read(nodes, progress)
+            progress = self._progress(nodes, log, state)
+            show(progress)
+            if state in ENDED:
+                return run, progress
+            time.sleep(POLL_S)
+
+    def _progress(self, nodes: Mapping[str, Node], log: StepLog, state: str) -> dict[str, Progress]:
+        return progress_of(self.steps, nodes, log.texts, datetime.now(UTC), ended=state in ENDED, succeeded=state == "SUCCEEDED")
+
+    def _answer(self, ask: Callable[[], Answer]) -> Answer:
+        """What KFP answers, however often it has to be asked: an API server or a port-forward may be out of reach for a while."""
+        deadline = time.monotonic() + PATIENCE_S
+        while True:
+            try:
+                return ask()
+            except ClusterError as error:
+                if not error.passing or time.monotonic() > deadline:
+                    raise ClusterError(f"{error}; the run may go on: {self.address}", error.status) from None
+                time.sleep(POLL_S)
+
+    def _failure(self, run: Mapping[str, Any], progress: Mapping[str, Progress], log: StepLog) -> Failure | None:
+        if run["state"] == "SUCCEEDED":
+            return None
+        if run["state"] == "CANCELED":
+            return Failure("the run was terminated in the cluster", ours=False)
+        failed = next((step.name for step in self.steps if progress.get(step.name, Progress()).state == "failed"), "")
+        said = log.failure(failed)
+        # A line of driftloop's own says it all; the traceback above it is for whoever opens the log.
+        self._last_lines = [] if said and said.ours else log.last_lines(failed, LAST_LINES)
+        if said:
+            return said
+        nodes = self._answer(lambda: read_workflow(self.connection, self._run_id))
+        message = next((nodes[name].message for name in (failed, f"{failed}-driver") if name in nodes and nodes[name].message), "")
+        return Failure(message or "it left neither a log nor a reason; see its page", ours=False)
+
+    def _fetch(self, folder: RunFolder, log: StepLog) -> None:
+        try:
+            missed = artifacts.fetch(self.connection, self._run_id, folder)
+        except ClusterError as error:
+            missed = [str(error)]
+        if missed:
+            more = f" (and {len(missed) - 1} more)" if len(missed) > 1 else ""
+            self._tell(f"not fetched: {missed[0]}{more}; see {self.address}")
+        if log.refused:
+            self._tell(f"the steps' logs were not shown: {log.refused}")

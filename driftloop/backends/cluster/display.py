@@ -1,0 +1,105 @@
+"""What a person sees while a run goes on a cluster: all its steps from the start, in the look of a local run."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Literal, Self
+
+from rich.console import Console
+from rich.live import Live
+from rich.markup import escape
+from rich.text import Text
+
+from driftloop.backends.display import WIDTH
+from driftloop.backends.pipeline_steps import Branch, Step, branches_of
+
+State = Literal["waiting", "running", "done", "cached", "failed", "not taken"]
+FINAL = ("done", "cached", "failed", "not taken")
+MARKS: dict[State, str] = {
+    "waiting": "[dim]·[/]",
+    "running": "[cyan]▸[/]",
+    "done": "[green]✓[/]",
+    "cached": "[green]✓[/]",
+    "failed": "[red]✗[/]",
+    "not taken": "[dim]–[/]",
+}
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far a step or a branch is; `text` is what it found, or what it is doing."""
+
+    state: State = "waiting"
+    seconds: float = 0.0
+    text: str = ""
+
+
+class ClusterDisplay:
+    """A line a step, all at once on a terminal, elsewhere as each ends. A branch is one line until it is taken.
+
+    Args:
+        console: where to print.
+        steps: of the pipeline, in their order.
+    """
+
+    def __init__(self, console: Console, steps: Sequence[Step]) -> None:
+        self.console = console
+        self.steps = steps
+        self.titles = {step.name: step.title for step in steps}
+        self.seconds: dict[str, float] = {}
+        self.failed = ""
+        self._progress: dict[str, Progress] = {}
+        self._printed: set[str] = set()
+        self._live = Live(console=console, auto_refresh=False, transient=True) if console.is_terminal else None
+
+    def __enter__(self) -> Self:
+        if self._live is not None:
+            self._live.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        if self._live is not None:
+            self._live.stop()
+            # The table goes; its last state stays, with lines as long as they are.
+            for row in self._rows():
+                self.console.print(self._line(row), soft_wrap=True)
+
+    def show(self, progress: Mapping[str, Progress]) -> None:
+        """Take in how far every step and branch is, by KFP's name of the task; those that are left out wait."""
+        self._progress = dict(progress)
+        for step in self.steps:
+            now = self._of(step.name)
+            if now.state in ("done", "cached", "failed"):
+                self.seconds[step.name] = round(now.seconds, 2)
+            if now.state == "failed":
+                self.failed = self.failed or step.name
+        rows = self._rows()
+        if self._live is not None:
+            self._live.update(Text("\n", no_wrap=True, overflow="ellipsis").join(self._line(row) for row in rows), refresh=True)
+            return
+        for row in rows:
+            if row.name not in self._printed and self._of(row.name).state in FINAL:
+                self._printed.add(row.name)
+                self.console.print(self._line(row), soft_wrap=True)
+
+    def _of(self, name: str) -> Progress:
+        return self._progress.get(name, Progress())
+
+    def _rows(self) -> list[Step | Branch]:
+        """The steps, with one row for a branch that is not taken, or not yet."""
+        rows: list[Step | Branch] = []
+        for step in self.steps:
+            closed = next((branch for branch in branches_of(step) if self._of(branch.name).state in ("waiting", "not taken")), None)
+            row = closed or step
+            if row not in rows:
+                rows.append(row)
+        return rows
+
+    def _line(self, row: Step | Branch) -> Text:
+        now = self._of(row.name)
+        title = escape(row.title.ljust(WIDTH))
+        if now.state in ("waiting", "not taken"):
+            text = "        not taken" if now.state == "not taken" else ""
+            return Text.from_markup(f"{MARKS[now.state]} [dim]{title}{text}[/]")
+        note = "cached  " if now.state == "cached" else ""
+        return Text.from_markup(f"{MARKS[now.state]} [bold]{title}[/] [dim]{now.seconds:5.1f} s  {note}[/]{escape(now.text)}")

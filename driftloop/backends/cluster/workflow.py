@@ -1,0 +1,146 @@
+"""How far a run on a cluster is, read from its workflow: the steps by their names in the pipeline, without drivers and inner nodes.
+
+In the workflow a step `x` is a node `x-driver`, which decides whether it runs, and then a node `x` with a pod `executor` in it; where
+failures are retried, each of them has its attempts below it, `x(0)`, `x(1)`. Only KFP's older API shows the workflow; the newer one
+tells neither a step's pod nor why it waits.
+"""
+
+import base64
+import gzip
+import json
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from driftloop.backends.cluster.connection import ClusterConnection
+from driftloop.backends.cluster.display import Progress, State
+from driftloop.backends.pipeline_steps import Step, branches_of
+
+ATTEMPT = re.compile(r"\(\d+\)")
+FAILED = ("Failed", "Error")
+
+
+@dataclass(frozen=True)
+class Node:
+    """A step, a driver or a branch in the workflow.
+
+    Args:
+        phase: Argo's: Pending, Running, Succeeded, Skipped, Failed, Error, Omitted.
+        pod: the pod of its last attempt, "" for none.
+        message: what Argo or Kubernetes has to say about it, such as why its pod does not start.
+        cached: for drivers: the step's outputs came from the cache.
+    """
+
+    phase: str
+    began: datetime | None
+    ended: datetime | None
+    pod: str = ""
+    message: str = ""
+    cached: bool = False
+
+
+def read_workflow(connection: ClusterConnection, run_id: str) -> dict[str, Node]:
+    """The nodes of a run's workflow by the names of steps, drivers and branches.
+
+    Raises:
+        ClusterError: KFP does not show it.
+    """
+    run = connection.call("GET", f"/apis/v1beta1/runs/{run_id}")
+    return nodes_of(json.loads((run.get("pipeline_runtime") or {}).get("workflow_manifest") or "{}"))
+
+
+def nodes_of(workflow: Mapping[str, Any]) -> dict[str, Node]:
+    """As `read_workflow`, from the workflow itself."""
+    name = workflow.get("metadata", {}).get("name", "")
+    parts: dict[str, list[dict[str, Any]]] = {}
+    for node in _nodes(workflow.get("status") or {}).values():
+        path = ATTEMPT.sub("", node["name"]).split(".")
+        parts.setdefault(path[-2] if path[-1] == "executor" and len(path) > 1 else path[-1], []).append(node)
+    return {title: _node(title, nodes, name) for title, nodes in parts.items()}
+
+
+def progress_of(
+    steps: Sequence[Step], nodes: Mapping[str, Node], texts: Mapping[str, str], now: datetime, *, ended: bool, succeeded: bool
+) -> dict[str, Progress]:
+    """The state of each step and branch that has begun or will not.
+
+    Args:
+        steps: of the pipeline.
+        nodes: of the workflow.
+        texts: what to show beside a step.
+        now: for steps that are running.
+        ended: whether the run will not change any more.
+        succeeded: whether it has ended well.
+    """
+    found = {}
+    for branch in {branch for step in steps for branch in branches_of(step)}:
+        node = nodes.get(branch.name)
+        if (node is None and succeeded) or (node is not None and node.phase == "Skipped"):
+            found[branch.name] = Progress("not taken")
+        elif node is not None and node.phase != "Omitted":
+            found[branch.name] = Progress("running")
+    for step in steps:
+        driver, node = nodes.get(f"{step.name}-driver"), nodes.get(step.name)
+        state = _state(driver, node, ended)
+        first, last = driver or node, node or driver
+        if state != "waiting" and first is not None and last is not None:
+            # A pod that has not started says why; one that runs says more in its log.
+            waits = last.message if state == "running" else ""
+            found[step.name] = Progress(state, _seconds(first.began, last.ended, now), texts.get(step.name) or waits)
+    return found
+
+
+def waiting_for_pods(steps: Iterable[Step], nodes: Mapping[str, Node]) -> bool:
+    """Whether a step has begun whose pod does not run yet."""
+    phases = [nodes[name].phase for step in steps for name in (step.name, f"{step.name}-driver") if name in nodes]
+    return "Pending" in phases or not phases
+
+
+def _nodes(status: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """The workflow's nodes by id; Argo compresses them where they take more than a megabyte, which a full loop's do."""
+    if compressed := status.get("compressedNodes"):
+        return json.loads(gzip.decompress(base64.b64decode(compressed)))
+    return status.get("nodes") or {}
+
+
+def _state(driver: Node | None, node: Node | None, ended: bool) -> State:
+    if any(one is not None and one.phase in FAILED for one in (driver, node)):
+        return "failed"
+    if node is not None and node.phase == "Succeeded":
+        return "cached" if driver is not None and driver.cached else "done"
+    begun = any(one is not None and one.phase in ("Pending", "Running", "Succeeded") for one in (driver, node))
+    return "running" if begun and not ended else "waiting"
+
+
+def _seconds(began: datetime | None, ended: datetime | None, now: datetime) -> float:
+    return 0.0 if began is None else max(0.0, ((ended or now) - began).total_seconds())
+
+
+def _node(title: str, nodes: list[dict[str, Any]], workflow: str) -> Node:
+    """One of all the nodes that belong to it: the outermost for its state, the last attempt's pod for the rest."""
+    outermost = min(nodes, key=lambda node: len(node["name"]))
+    pods = sorted((node for node in nodes if node.get("type") == "Pod"), key=lambda node: node.get("startedAt") or "")
+    messages = [node["message"] for node in [*reversed(pods), outermost] if node.get("message")]
+    outputs = [output for node in pods for output in (node.get("outputs") or {}).get("parameters") or []]
+    phase = outermost.get("phase", "")
+    if phase == "Running" and pods and pods[-1].get("phase") == "Pending":
+        phase = "Pending"
+    return Node(
+        phase,
+        _time(outermost.get("startedAt")),
+        _time(outermost.get("finishedAt")),
+        _pod_name(pods[-1], workflow) if pods else "",
+        " ".join(messages[0].split()) if messages else "",
+        any(output.get("name") == "cached-decision" and output.get("value") == "true" for output in outputs),
+    )
+
+
+def _pod_name(node: dict[str, Any], workflow: str) -> str:
+    """Argo names pods by workflow, template and the number that ends the node's id."""
+    return f"{workflow}-{node.get('templateName', '')}-{node['id'].rpartition('-')[2]}"
+
+
+def _time(text: str | None) -> datetime | None:
+    return datetime.fromisoformat(text) if text else None

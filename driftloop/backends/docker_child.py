@@ -1,0 +1,92 @@
+"""Run one pipeline with KFP's local Docker runner: the child process of `driftloop run --on docker`.
+
+Its containers are as hardened as the cluster's: a numeric user, no capabilities, a read-only root, and no network but the store's.
+"""
+
+import json
+import os
+import sys
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Self
+
+from kfp import local
+
+from driftloop.backends.local_child import tried_once
+from pipelines import PIPELINES
+
+#: What a step's container takes over from this process, where it is set: the store's address and keys, and the run's name.
+PASSED_ON = (
+    "AWS_ENDPOINT_URL",
+    "AWS_ACCESS_KEY_ID",
+    "AWS_SECRET_ACCESS_KEY",
+    "AWS_SESSION_TOKEN",
+    "AWS_REGION",
+    "AWS_DEFAULT_REGION",
+    "DRIFTLOOP_RUN_ID",
+    "OMP_NUM_THREADS",
+    "OMP_WAIT_POLICY",
+)
+#: The label that names a container's run, so that an interrupted run can take its containers along.
+RUN_LABEL = "driftloop.run"
+
+
+@dataclass(frozen=True)
+class Sandbox:
+    """What the containers of a run may use.
+
+    Args:
+        run_id: the run's name.
+        network: the network that the store is on.
+        source: the folder or zip of images, which they see read-only under the same path; "" for none.
+        gpus: the number of GPUs.
+        user: user and group, as numbers.
+    """
+
+    run_id: str
+    network: str
+    source: str
+    gpus: int
+    user: str
+
+    @classmethod
+    def from_json(cls, text: str) -> Self:
+        """The sandbox that `to_json` wrote."""
+        return cls(**json.loads(text))
+
+    def to_json(self) -> str:
+        """As one line, for the child's command line: no keys are in it."""
+        return json.dumps(asdict(self))
+
+
+def container_arguments(sandbox: Sandbox) -> dict[str, Any]:
+    """What KFP's runner passes on to `docker.containers.run`."""
+    import docker
+
+    arguments: dict[str, Any] = {
+        "user": sandbox.user,
+        "cap_drop": ["ALL"],
+        "security_opt": ["no-new-privileges:true"],
+        "read_only": True,
+        "tmpfs": {"/tmp": "rw,nosuid,nodev,mode=1777"},  # noqa: S108
+        "shm_size": "1g",
+        "network_mode": sandbox.network,
+        "environment": {name: os.environ[name] for name in PASSED_ON if name in os.environ},
+        "labels": {RUN_LABEL: sandbox.run_id},
+        "init": True,
+    }
+    if sandbox.source:
+        arguments["mounts"] = [docker.types.Mount(sandbox.source, sandbox.source, type="bind", read_only=True)]
+    if sandbox.gpus:
+        arguments["device_requests"] = [docker.types.DeviceRequest(count=sandbox.gpus, capabilities=[["gpu"]])]
+    return arguments
+
+
+def main(name: str, parameters: Path, artifacts: Path, sandbox: Sandbox) -> None:
+    """Run pipeline `name` with the arguments in the JSON file `parameters`; artifacts go below `artifacts`."""
+    local.init(local.DockerRunner(**container_arguments(sandbox)), pipeline_root=str(artifacts))
+    tried_once(PIPELINES[name])(**json.loads(parameters.read_text()))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], Path(sys.argv[2]), Path(sys.argv[3]), Sandbox.from_json(sys.argv[4]))

@@ -1,0 +1,96 @@
+"""A run's folder, `runs/<id>`: log, artifacts, summary, reports, deliverables; and `runs/latest`, which names the newest."""
+
+import os
+import shutil
+from datetime import UTC, datetime
+from pathlib import Path
+
+RUNS = Path("runs")
+
+#: What users of the course look for, and where a run's artifacts have it: name -> glob below the artifacts, the last match counting.
+DELIVERABLES = {
+    "data_report.html": "data-analysis/report",
+    "baseline_metrics.pt": "data-analysis/dataset/baseline_metrics.pt",
+    "best_model.pth": "baseline-training/model/model.pth",
+    "baseline_card.md": "baseline-training/card",
+    "baseline_curves.html": "baseline-training/curves",
+    "optimized_best.pth": "model-optimization/model/model.pth",
+    "optimization_report.html": "model-optimization/report",
+    "lr_finder.png": "model-optimization/model/plots/lr_finder.png",
+    "ablation.csv": "model-optimization/model/plots/ablation.csv",
+    "model.onnx": "onnx-deployment/candidate/model.onnx",
+    "model.int8.onnx": "onnx-deployment/candidate/model.int8.onnx",
+    "benchmark.json": "onnx-deployment/candidate/benchmark.json",
+    "reference.npz": "onnx-deployment/candidate/reference.npz",
+    "deployment_report.html": "onnx-deployment/report",
+    "production_logs.csv": "production-monitoring/traffic/production_logs.csv",
+    "alerts.json": "production-monitoring/traffic/alerts.json",
+    "dashboard.html": "production-monitoring/dashboard",
+    "drift_report.json": "drift-detection/evidence/drift_report.json",
+    "drift_report.html": "drift-detection/report",
+    "model_retrained.pth": "automated-retraining/model/model.pth",
+    "gate.json": "validation-gate*/evidence/gate.json",
+    "gate.md": "validation-gate*/summary",
+    "report.html": "synthesis-report*/html",
+    "report.pdf": "synthesis-report*/pdf",
+}
+
+
+class RunFolder:
+    """The paths of one run."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.id = path.name
+        self.log = path / "run.log"
+        self.artifacts = path / "artifacts"
+        self.summary = path / "summary.json"
+        self.parameters = path / "parameters.json"
+        self.store = path / "store"
+        self.deliverables = path / "deliverables"
+
+    @classmethod
+    def create(cls, pipeline: str, runs: Path = RUNS) -> "RunFolder":
+        """A new folder named by time and pipeline; two runs started in the same second get different ones."""
+        runs.mkdir(parents=True, exist_ok=True)
+        stamp = f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{pipeline}"
+        for attempt in range(1, 1000):
+            path = runs / (stamp if attempt == 1 else f"{stamp}-{attempt}")
+            try:
+                path.mkdir()
+            except FileExistsError:
+                continue
+            return cls(path)
+        raise FileExistsError(f"{runs / stamp}: 999 runs started in one second")
+
+    def point_latest(self) -> None:
+        """Make `runs/latest` name this run, in one step."""
+        link = self.path.parent / "latest"
+        fresh = link.with_name(f".latest.{os.getpid()}")
+        fresh.unlink(missing_ok=True)
+        fresh.symlink_to(self.path.name)
+        fresh.replace(link)
+
+    def link_store(self, store: Path) -> None:
+        """Name the local store this run worked on `store` here too, so that `runs/latest/store` goes on naming it."""
+        if store.resolve() != self.store.absolute():
+            self.store.symlink_to(os.path.relpath(store.resolve(), self.path.resolve()))
+
+    def find(self, pattern: str) -> Path | None:
+        """The newest artifact of this run that matches `pattern` below the pipeline's artifacts."""
+        found = sorted(self.artifacts.glob(f"*/{pattern}"), key=lambda path: path.stat().st_mtime)
+        return found[-1] if found else None
+
+    def collect_deliverables(self) -> list[str]:
+        """Copy what the run made to `deliverables/` under the names people know; the names that were there to copy."""
+        self.deliverables.mkdir(exist_ok=True)
+        copied = []
+        for name, pattern in DELIVERABLES.items():
+            source = self.find(pattern)
+            if source is not None and source.is_file():
+                shutil.copyfile(source, self.deliverables / name)
+                copied.append(name)
+        for report in ("report.html", "report.pdf"):
+            if report in copied:
+                shutil.copyfile(self.deliverables / report, self.path / report)
+        return copied

@@ -1,0 +1,127 @@
+"""The end of a run: its `summary.json`, whether it succeeded or not, and the table a person sees."""
+
+import json
+from typing import Any
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from driftloop.backends.run_folder import RunFolder
+from driftloop.step_facts import read_facts, write_json
+from driftloop.summary import Summary, Target, summarise
+
+#: The directories whose facts together say all that a run found, for runs that did not come to the report.
+FACT_DIRECTORIES = (
+    "data-analysis/dataset",
+    "baseline-training/model",
+    "model-optimization/model",
+    "onnx-deployment/candidate",
+    "production-monitoring/traffic",
+    "drift-detection/evidence",
+)
+ROWS = {
+    "baseline": "baseline",
+    "optimized": "optimised",
+    "onnx_fp32": "ONNX FP32",
+    "onnx_int8": "ONNX INT8",
+    "retrained": "retrained, clean images",
+    "champion_on_drifted": "champion, drifted images",
+    "retrained_on_drifted": "retrained, drifted images",
+}
+
+
+def build_summary(
+    folder: RunFolder, pipeline: str, arguments: dict[str, Any], seconds: float, steps: dict[str, float], error: str | None
+) -> Summary:
+    """Complete the report's summary, or make one of the facts that the steps left; written to `summary.json` either way."""
+    reported = folder.find("synthesis-report*/summary")
+    if reported is not None:
+        summary = Summary.model_validate_json(reported.read_bytes())
+    else:
+        summary = _from_facts(folder)
+    deliverables = folder.collect_deliverables()
+    update: dict[str, Any] = {
+        "pipeline": pipeline,
+        "run_id": folder.id,
+        "source": arguments.get("data_source", summary.source),
+        "seed": arguments["seed"],
+        "seconds": round(seconds, 1),
+        "steps": steps,
+        "error": error,
+    }
+    update["targets"] = _applicable(summary.targets, pipeline, arguments)
+    update["report"] = summary.report.model_copy(
+        update={kind: f"report.{kind}" if f"report.{kind}" in deliverables else None for kind in ("html", "pdf")}
+    )
+    summary = summary.model_copy(update=update)
+    write_json(folder.summary, summary.model_dump())
+    write_json(folder.deliverables / "summary.json", summary.model_dump())
+    return summary
+
+
+def _applicable(targets: dict[str, Target], pipeline: str, arguments: dict[str, Any]) -> dict[str, Target]:
+    """The targets as far as they are this run's: where no drift was replayed, finding none is no miss."""
+    if pipeline == "full-loop" and arguments["traffic_drift"] != "none":
+        return targets
+    return targets | {"drift_confirmed": targets["drift_confirmed"].model_copy(update={"met": None})}
+
+
+def _from_facts(folder: RunFolder) -> Summary:
+    everything: dict[str, Any] = {}
+    for pattern in FACT_DIRECTORIES:
+        directory = folder.find(pattern)
+        if directory is not None:
+            everything |= read_facts(directory)
+    evidence = folder.find("validation-gate*/evidence")
+    candidate = read_facts(evidence).get("validation_gate") if evidence else None
+    gate = json.loads((evidence / "gate.json").read_text()) if evidence and (evidence / "gate.json").exists() else {}
+    before = gate.get("champion_version")
+    return summarise(everything, candidate=candidate, before=before, after=_output(folder, "model-promotion*") or before)
+
+
+def _output(folder: RunFolder, step: str) -> str | None:
+    """The unnamed output of the newest task of that component, as the local runner leaves it."""
+    path = folder.find(f"{step}/executor_output.json")
+    return json.loads(path.read_text()).get("parameterValues", {}).get("Output") if path else None
+
+
+def print_summary(console: Console, summary: Summary, folder: RunFolder) -> None:
+    """The table of results, the verdict, the decision, the champion, the targets and where the report lies."""
+    table = Table(box=None, pad_edge=False, header_style="dim", padding=(0, 3, 0, 0))
+    for column in ("accuracy", "value", "95 % interval", "images"):
+        table.add_column(column, justify="left" if column == "accuracy" else "right")
+    for name, title in ROWS.items():
+        one = getattr(summary.accuracy, name)
+        if one is not None:
+            table.add_row(title, f"{one.value:.3f}", f"{one.low:.3f}-{one.high:.3f}", f"{one.n:,}")
+    console.print()
+    if table.row_count:
+        console.print(table)
+        console.print()
+    if summary.speedup.onnx_int8:
+        console.print(
+            f"speed-up   ONNX FP32 {summary.speedup.onnx_fp32:.1f}x, INT8 {summary.speedup.onnx_int8:.1f}x over PyTorch (batch 1, 1 thread)"
+        )
+    if summary.drift:
+        console.print(f"verdict    [bold]{summary.drift.verdict}[/]: {escape(summary.drift.reason)}", soft_wrap=True)
+    if summary.gate:
+        console.print(f"decision   [bold]{summary.gate.decision}[/]: {escape('; '.join(summary.gate.reasons))}", soft_wrap=True)
+    before, after = summary.champion.before, summary.champion.after
+    if after:
+        console.print(
+            f"champion   version {before} -> [bold]version {after}[/]" if before and before != after else f"champion   version {after}"
+        )
+    measured = {name: target for name, target in summary.targets.items() if target.met is not None}
+    if measured:
+        missed = [f"{name} ({target.goal}; measured {_figure(target)})" for name, target in measured.items() if not target.met]
+        met = len(measured) - len(missed)
+        console.print(
+            f"targets    {met} of {len(measured)} met" + (f"; [bold yellow]missed:[/] {escape(', '.join(missed))}" if missed else ""),
+            soft_wrap=True,
+        )
+    console.print(f"report     {folder.path / summary.report.html if summary.report.html else folder.summary}", soft_wrap=True)
+
+
+def _figure(target: Target) -> str:
+    return f"{target.measured:.3f}" if isinstance(target.measured, float) else str(target.measured)

@@ -1,0 +1,61 @@
+"""`driftloop doctor --on cluster`: Kubeflow Pipelines, and what runs need in Kubernetes; the checks that `run --on cluster` makes first."""
+
+from typing import TYPE_CHECKING
+
+from driftloop.cli.doctor.check import Check, State, not_checked, ok, refused
+from driftloop.errors import InputError
+
+if TYPE_CHECKING:
+    from driftloop.backends.cluster.connection import ClusterConnection
+
+
+def check_cluster(gpus: int) -> list[Check]:
+    """What `--on cluster` needs.
+
+    Args:
+        gpus: that a training step will ask for; 0 looks for none.
+    """
+    from driftloop.backends.cluster.connection import ClusterConnection
+    from driftloop.backends.cluster.uploads import content_tags, image_prefix
+
+    try:
+        connection = ClusterConnection.from_environment()
+        prefix, tags = image_prefix(), content_tags(["train", "watch"])
+    except InputError as error:
+        return [refused("cluster", error)]
+    images = [f"{prefix}driftloop-{name}:{tag}" for name, tag in tags.items()]
+    pipelines = _check_pipelines(connection)
+    reports = [_check_reports(connection)] if pipelines.state is State.ok else []
+    return [pipelines, *reports, *_check_kubernetes(connection.namespace, images, gpus)]
+
+
+def _check_pipelines(connection: "ClusterConnection") -> Check:
+    try:
+        server = connection.server
+    except InputError as error:
+        return refused("Kubeflow", error)
+    version = server.version or "of unknown version"
+    from driftloop.backends.cluster.connection import TESTED
+
+    tested = "" if server.tested else f"; driftloop is tested with {TESTED}"
+    users = f"several users, namespace {connection.namespace}" if server.multi_user else "single user"
+    return ok("Kubeflow", f"Pipelines {version} at {connection.endpoint}, {users}{tested}")
+
+
+def _check_reports(connection: "ClusterConnection") -> Check:
+    """Whether a run's reports can be brought back: KFP's metadata store says where they are."""
+    from driftloop.backends.cluster.artifacts import why_unreachable
+
+    reason = why_unreachable(connection)
+    return refused("reports", reason) if reason else ok("reports", "the metadata store answers, which knows where they are")
+
+
+def _check_kubernetes(namespace: str, images: list[str], gpus: int) -> list[Check]:
+    from driftloop.backends.cluster.preflight import check
+
+    found = check(namespace, images, gpus)
+    checks = [refused("Kubernetes", line) for line in found.failures] + [not_checked("Kubernetes", line) for line in found.not_checked]
+    if not checks:
+        looked = "secret, ConfigMap and images" + (f", a node with {gpus} GPU" if gpus else "")
+        checks.append(ok("Kubernetes", f"{looked} are there, namespace {namespace}"))
+    return checks if gpus else [*checks, not_checked("GPU node", "only with --gpus 1")]

@@ -1,0 +1,100 @@
+"""`driftloop doctor`: what a run would trip over, found before it does."""
+
+import json
+import os
+from collections.abc import Callable, Iterable
+from contextlib import nullcontext
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from driftloop.cli.arguments import DEFAULT_STORE
+from driftloop.cli.doctor.check import Check, State, not_checked
+from driftloop.cli.run import Backend
+from driftloop.errors import InputError
+
+#: The exit status that says "something failed": 2 is a mistake in the call.
+EXIT_FAILED = 1
+MARKS = {State.ok: "[green]✓[/]", State.failed: "[bold red]✗[/]", State.not_checked: "[dim]-[/]"}
+
+
+def doctor(
+    store: Annotated[str | None, typer.Option(help="The model's home: a folder or s3://bucket/prefix. Default: as for runs.")] = None,
+    on: Annotated[Backend, typer.Option(help="Where runs are to happen.")] = Backend.local,
+    gpus: Annotated[int, typer.Option(min=0, max=1, help="1 looks for a cluster's node with a GPU too.")] = 0,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
+) -> None:
+    """Check Python, packages, the store and, as asked, Docker or the cluster; each failure names its cure.
+
+    Exit status 0: nothing failed; 1: something did. Leaves nothing behind.
+    """
+    checks = []
+    console = Console(highlight=False)
+    with console.status("checking", spinner="dots") if not as_json and console.is_terminal else nullcontext():
+        for group in _groups(on, store, gpus):
+            checks += group()
+    if as_json:
+        typer.echo(json.dumps([{"name": c.name, "state": c.state.value, "text": c.text, "cure": c.cure or None} for c in checks], indent=1))
+    else:
+        _print(console, checks)
+    if any(check.state is State.failed for check in checks):
+        raise typer.Exit(EXIT_FAILED)
+
+
+def _groups(on: Backend, store: str | None, gpus: int) -> Iterable[Callable[[], list[Check]]]:
+    """The checks in their order, each loaded when it is its turn."""
+    from driftloop.cli.doctor.machine import check_machine
+
+    yield lambda: check_machine({Backend.local: "train", Backend.docker: "docker", Backend.cluster: ""}[on])
+    if on is Backend.docker:
+        from driftloop.cli.doctor.docker import check_docker
+
+        yield check_docker
+    if on is Backend.cluster:
+        from driftloop.cli.doctor.cluster import check_cluster
+
+        yield lambda: check_cluster(gpus)
+    yield lambda: _check_store(on, store)
+
+
+def _check_store(on: Backend, store: str | None) -> list[Check]:
+    from driftloop.cli.doctor.store import check_store
+
+    if store is None and on is not Backend.local and not os.environ.get("AWS_ACCESS_KEY_ID"):
+        return [not_checked("store", "AWS_* is not set, so nothing is known of it from here; set it, and name the store with --store")]
+    try:
+        return check_store(store or _usual_store(on))
+    except InputError as error:
+        return [not_checked("store", str(error))]
+
+
+def _usual_store(on: Backend) -> str:
+    """The store that a run takes when none is named."""
+    if on is Backend.docker:
+        from driftloop.backends.docker import latest_store
+
+        return latest_store()
+    if on is Backend.cluster:
+        from driftloop.backends.cluster import backend
+
+        return backend.DEFAULT_STORE
+    return DEFAULT_STORE
+
+
+def _print(console: Console, checks: list[Check]) -> None:
+    table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
+    table.add_column(no_wrap=True)
+    table.add_column(no_wrap=True)
+    table.add_column(overflow="fold")
+    for check in checks:
+        table.add_row(MARKS[check.state], escape(check.name), escape(check.text))
+        if check.cure:
+            table.add_row("", "", f"[yellow]→ {escape(check.cure)}[/]")
+    console.print(table)
+    failures = sum(check.state is State.failed for check in checks)
+    unchecked = sum(check.state is State.not_checked for check in checks)
+    words = [f"{failures} failed" if failures else "nothing failed", f"{unchecked} not checked" if unchecked else ""]
+    console.print(", ".join(filter(None, words)))

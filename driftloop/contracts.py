@@ -1,0 +1,66 @@
+"""Names and limits that two parts of driftloop share: each stands here once and is imported from here.
+
+Components may not know each other, so what one writes and another reads can be agreed upon nowhere else. The files of a model
+bundle are named by `driftloop.bundle`, the keys of a store by the module that owns them (`registry`, `watch_record`, `inference.log`).
+"""
+
+#: The steps, by the names of their components: under these their facts stand in `facts.json`.
+SOURCE_RESOLUTION, DATA_ANALYSIS = "source_resolution", "data_analysis"
+BASELINE_TRAINING, MODEL_OPTIMIZATION, ONNX_DEPLOYMENT = "baseline_training", "model_optimization", "onnx_deployment"
+TRAFFIC_REPLAY, PRODUCTION_MONITORING, DRIFT_DETECTION = "traffic_replay", "production_monitoring", "drift_detection"
+AUTOMATED_RETRAINING, VALIDATION_GATE, MODEL_PROMOTION = "automated_retraining", "validation_gate", "model_promotion"
+SYNTHESIS_REPORT = "synthesis_report"
+
+#: Splits of a dataset. `test` is for the gate and touched by nothing else; `stream` is what a replay plays.
+TRAIN, VAL, TEST, REFERENCE, STREAM = SPLITS = ("train", "val", "test", "reference", "stream")
+#: Splits that a retraining adds: drifted images to learn from, to stop by, and to be judged on.
+DRIFTED_TRAIN, DRIFTED_VAL, DRIFTED_GATE = DRIFTED_SPLITS = ("drifted_train", "drifted_val", "drifted_gate")
+#: A split whose images stand for an accepted drift: regime-1, regime-2, ...
+REGIME_PREFIX = "regime-"
+
+#: A regime is a kind of traffic that a champion was accepted for: the clean hold-out, and at most two drifts learned since.
+MOST_REGIMES = 3
+MOST_LEARNED_REGIMES = MOST_REGIMES - 1
+
+#: Files that one step writes and another reads, or that a run delivers under these names.
+FACTS = "facts.json"
+BENCHMARK = "benchmark.json"
+PRODUCTION_LOGS = "production_logs.csv"
+DRIFT_REPORT = "drift_report.json"
+LABEL_REQUESTS = "label_requests.csv"
+#: Which request lies in which window of the test: what a retraining learns from.
+WINDOW_ROWS = "windows.parquet"
+GATE_EVIDENCE = "gate.json"
+SUMMARY = "summary.json"
+
+#: Names of the gate's two main criteria.
+CLEAN_TEST, DRIFTED_HOLD_OUT = "clean test", "drifted hold-out"
+
+#: Image formats that are read, by Pillow's name, and the suffixes that their files carry. Training, serving and late labels take the same.
+IMAGE_FORMATS = {
+    "JPEG": (".jpeg", ".jpg"),
+    "PNG": (".png",),
+    "BMP": (".bmp",),
+    "TIFF": (".tif", ".tiff"),
+    "WEBP": (".webp",),
+}
+IMAGE_SUFFIXES = tuple(suffix for suffixes in IMAGE_FORMATS.values() for suffix in suffixes)
+
+#: Where a label comes from: a uniformly random list, a ranked one, or a user's own import. Only random ones may judge harm.
+RANDOM, RANKED, IMPORT = LABEL_ORIGINS = ("random", "ranked", "import")
+
+#: Drift is confirmed when so many of so many consecutive windows have alarmed.
+CONFIRMING_ALARMS, CONFIRMING_WINDOWS = 2, 3
+CONFIRMED_BY = f"{CONFIRMING_ALARMS} of {CONFIRMING_WINDOWS}"
+
+#: What the default run sets out to reach: `summary.json` holds the targets against what was measured.
+BASELINE_TARGET, OPTIMIZED_TARGET = 0.70, 0.80
+INT8_DROP_TARGET = 0.01
+RECOVERED_TARGET = 0.5
+CLEAN_LOSS_TARGET = 0.02
+
+#: Shared memory of a training step, in GiB, wherever it runs in a container: PyTorch's workers hand batches over in /dev/shm.
+SHARED_MEMORY_GIB = 1
+
+#: Ports of `make up` on the loopback address; docker/compose.yaml and the Makefile carry the same, which a test compares.
+MINIO_PORT, MINIO_CONSOLE_PORT, TENSORBOARD_PORT = 9000, 9001, 6006

@@ -1,0 +1,178 @@
+"""What happened in a window, in words.
+
+The history as one picture: true accuracy by window, and what happened when.
+
+The rehearsal as one page for people.
+"""
+
+from collections.abc import Sequence
+from itertools import groupby
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from driftloop.rehearsal.production import Job
+from driftloop.rehearsal.result import NONE, Rehearsal, WindowRecord, kind
+from driftloop.reporting.page import Page
+from driftloop.reporting.plot_style import INK, MUTED, PALETTE, axes
+
+HEADER = f"{'drift':<18} {'verdict':<12} {'decision':<12} {'model':<5} {'true acc.':>9}  events"
+
+
+def line(record: WindowRecord) -> str:
+    """A window as one line of a table, in the columns of `HEADER`."""
+    decision, model = record.decision or "–", f"v{record.version}"
+    events = "; ".join(record.events)
+    return f"{record.drift:<18} {record.verdict:<12} {decision:<12} {model:<5} {record.accuracy:>9.3f}  {events}".rstrip()
+
+
+def tell(record: WindowRecord, before: WindowRecord | None, *, handed_in: int, job: Job | None, failure: str | None) -> list[str]:
+    """The events of a window, in the order in which they happened.
+
+    Args:
+        record: of the window.
+        before: of the one before; None for the first.
+        handed_in: labels that the team handed in.
+        job: the list that it took.
+        failure: why a retraining ended without a decision.
+    """
+    last = before.drift if before else NONE
+    events = []
+    if kind(record.drift) != kind(last):
+        events.append("the drift is gone" if record.drift == NONE else f"{record.drift} sets in")
+    if handed_in:
+        events.append(f"{handed_in:,} labels arrive")
+    if record.accepted and record.drifted:
+        events.append("single alarm" if record.verdict == "stable" else "false alarm")
+    elif record.confirmed and not (before and before.confirmed):
+        events.append("drift confirmed")
+    if failure:
+        events.append(f"retraining failed: {failure}")
+    if record.decision:
+        events.append(f"retrained: version {record.promoted} from now on" if record.promoted else f"retrained: {record.decision}")
+    if job:
+        events.append(f"{len(job.requests):,} images go to be labelled, due in window {job.due}")
+    return events
+
+
+BLUE, ORANGE, GREEN, RED, VIOLET, _ = PALETTE
+
+
+def plot_history(windows: Sequence[WindowRecord]) -> Figure:
+    """True accuracy of each window above; drift, alarms, labels and retrainings marked in a band below."""
+    figure, (axis,) = axes(max(7.5, 0.2 * len(windows)), 4.0)
+    numbers = np.array([one.window for one in windows])
+    accuracy = np.array([one.accuracy for one in windows])
+    low, high = accuracy.min(), accuracy.max()
+    room = max(0.05, high - low)
+    axis.set_ylim(low - 0.55 * room, min(1.0, high) + 0.22 * room)
+    axis.set_xlim(0.4, numbers[-1] + 0.6)
+    _shade_drifts(axis, windows)
+    _draw_versions(axis, windows)
+    _mark(axis, windows, low - 0.2 * room, 0.11 * room)
+    axis.set_xlabel("window (one day each)")
+    axis.set_ylabel("true accuracy")
+    axis.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axis.legend(loc="upper center", bbox_to_anchor=(0.5, -0.16), ncols=4, handletextpad=0.3, columnspacing=1.2)
+    return figure
+
+
+def _shade_drifts(axis: Axes, windows: Sequence[WindowRecord]) -> None:
+    """A band behind the windows of each drift, with its name; a drift that changes from window to window is named by its kind."""
+    for name, group in groupby(windows, key=lambda one: kind(one.drift)):
+        members = list(group)
+        if name == NONE:
+            continue
+        first, last = members[0], members[-1]
+        name = first.drift if first.drift == last.drift else f"{first.drift} to {last.drift.rpartition(':')[2]}"
+        axis.axvspan(first.window - 0.5, last.window + 0.5, color=ORANGE, alpha=0.12, linewidth=0)
+        axis.axvline(first.window - 0.5, color=ORANGE, linewidth=1)
+        axis.annotate(
+            name, (first.window - 0.4, 0.985), xycoords=("data", "axes fraction"), fontsize=8, color=INK, va="top", annotation_clip=False
+        )
+
+
+def _draw_versions(axis: Axes, windows: Sequence[WindowRecord]) -> None:
+    """One line for all, in a colour for each version that served; a promotion is where the colour changes."""
+    colours = (BLUE, GREEN, VIOLET, RED)
+    axis.plot([one.window for one in windows], [one.accuracy for one in windows], color=MUTED, linewidth=0.8)
+    for index, (version, group) in enumerate(groupby(windows, key=lambda one: one.version)):
+        members = list(group)
+        where, height = [one.window for one in members], [one.accuracy for one in members]
+        axis.plot(where, height, "o-", color=colours[index % len(colours)], markersize=4.5, linewidth=1.6, label=f"version {version}")
+    for one in windows:
+        if one.promoted:
+            axis.axvline(one.window + 0.5, ymax=0.92, color=GREEN, linewidth=1, linestyle="--")
+
+
+def _mark(axis: Axes, windows: Sequence[WindowRecord], top: float, step: float) -> None:
+    """Rows of marks below the line: alarms, labels, decisions of the gate."""
+    marks = (
+        ("drifted, not confirmed", "^", "none", ORANGE, top, [one for one in windows if one.drifted and not one.confirmed]),
+        ("drift confirmed", "^", ORANGE, ORANGE, top, [one for one in windows if one.confirmed]),
+        ("labels arrive", "s", BLUE, BLUE, top - step, [one for one in windows if one.labels]),
+        ("retrained, promoted", "*", GREEN, GREEN, top - 2 * step, [one for one in windows if one.promoted]),
+        ("retrained, refused", "X", RED, RED, top - 2 * step, [one for one in windows if one.decision and not one.promoted]),
+    )
+    for name, marker, face, edge, height, chosen in marks:
+        if chosen:
+            at = [one.window for one in chosen]
+            size = 70 if marker == "*" else 26
+            axis.scatter(at, [height] * len(at), s=size, marker=marker, facecolors=face, edgecolors=edge, label=name, zorder=3)
+
+
+def build_page(result: Rehearsal) -> Page:
+    """Figures, picture and table; for a rehearsal with at least one window."""
+    page = Page(f"Rehearsal: {result.drift}", lead=lead(result))
+    if result.error:
+        page.notice(f"The rehearsal ended early: {result.error}", "bad")
+    for note in result.notes:
+        page.notice(note, "warning")
+    page.tiles(
+        {
+            "accuracy before": result.accuracy_before,
+            "in the drift, old champion": result.accuracy_in_drift,
+            "after the last promotion": result.accuracy_after,
+            "windows to confirmation": result.detection_delay,
+            "retrainings": result.retrainings,
+            "promotions": result.promotions,
+            "false alarms": result.false_alarms,
+            "labels": result.labels,
+        }
+    )
+    page.section("What happened", "True accuracy comes from the known classes of the images played; in production nobody knows it.")
+    page.figure(plot_history(result.windows), "True accuracy by window. Shaded: drift. Dashed: the next version serves from here on.")
+    page.section("Window by window")
+    page.table(table(result.windows))
+    return page
+
+
+def lead(result: Rehearsal) -> str:
+    """The result in two sentences."""
+    count = len(result.windows)
+    said = f"{count} windows of {result.windows[0].requests} images from {result.source}, seed {result.seed}, a day each."
+    if result.first_drift is None:
+        return f"{said} Nothing drifted; {result.false_alarms} false alarms."
+    if result.detection_delay is None:
+        return f"{said} The drift set in at window {result.first_drift} and was not confirmed."
+    found = f"The drift set in at window {result.first_drift} and was confirmed with its window {result.detection_delay}"
+    return f"{said} {found}; {result.retrainings} retrainings, {result.promotions} promotions, {result.false_alarms} false alarms."
+
+
+def table(windows: Sequence[WindowRecord]) -> list[dict[str, object]]:
+    """A row a window."""
+    return [
+        {
+            "window": one.window,
+            "drift": one.drift,
+            "p": one.p_value,
+            "verdict": one.verdict,
+            "decision": one.decision,
+            "version": f"v{one.version}",
+            "true accuracy": one.accuracy,
+            "events": "; ".join(one.events),
+        }
+        for one in windows
+    ]

@@ -1,0 +1,95 @@
+"""A zip of images, which may come from anywhere: nothing in it is trusted."""
+
+import shutil
+import stat
+import zipfile
+import zlib
+from pathlib import Path, PurePosixPath
+
+from driftloop.errors import InputError
+from driftloop.sources.folder import SourceFile, arrange
+
+MOST_FILES = 2_000_000
+MOST_BYTES = 200 << 30
+#: Images hardly compress; what unpacks to so many times its size is an attack or a mistake.
+MOST_RATIO = 200
+_BLOCK = 1 << 20
+
+
+def list_zip(path: Path) -> list[SourceFile]:
+    """The images in a zip.
+
+    Raises:
+        InputError: no zip, an unsafe one (paths that lead outside, links, too many files or bytes, encryption), or no layout we read.
+    """
+    with _opened(path) as archive:
+        members = archive.infolist()
+        _check(path, members)
+        return arrange((member.filename for member in members if not member.is_dir()), str(path))
+
+
+def extract_zip(path: Path, files: list[SourceFile], folder: Path) -> None:
+    """Unpack the images `files` into `folder`, and nothing else; what is counted is what comes out, not what the zip says.
+
+    Raises:
+        InputError: unsafe, damaged, or larger than the room on the disk.
+    """
+    with _opened(path) as archive:
+        _check(path, archive.infolist())
+        wanted = [archive.getinfo(file.path) for file in files]
+        needed, free = sum(member.file_size for member in wanted), shutil.disk_usage(folder).free
+        if needed > free:
+            raise InputError(
+                f"{path}: unpacks to {needed >> 20:,} MiB, and {folder} has room for {free >> 20:,}; set TMPDIR to a larger disk"
+            )
+        for member in wanted:
+            _extract(path, archive, member, folder / member.filename)
+
+
+def _opened(path: Path) -> zipfile.ZipFile:
+    try:
+        return zipfile.ZipFile(path)
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such file or folder") from None
+    except (zipfile.BadZipFile, OSError) as error:
+        raise InputError(f"{path}: not a readable zip file ({error})") from None
+
+
+def _check(path: Path, members: list[zipfile.ZipInfo]) -> None:
+    if len(members) > MOST_FILES:
+        raise InputError(f"{path}: unsafe zip: {len(members):,} files, at most {MOST_FILES:,} are read")
+    if sum(member.file_size for member in members) > MOST_BYTES:
+        raise InputError(f"{path}: unsafe zip: unpacks to more than {MOST_BYTES >> 30} GiB")
+    for member in members:
+        problem = _problem(member)
+        if problem:
+            raise InputError(f"{path}: unsafe zip: {member.filename!r} {problem}; pack it anew from a plain folder")
+
+
+def _problem(member: zipfile.ZipInfo) -> str:
+    name = member.filename
+    if name.startswith("/") or "\\" in name or ":" in name.split("/")[0] or ".." in PurePosixPath(name).parts:
+        return "leads outside of the folder"
+    if stat.S_ISLNK(member.external_attr >> 16):
+        return "is a symbolic link"
+    if member.flag_bits & 1:
+        return "is encrypted"
+    if member.file_size > _BLOCK and member.file_size > MOST_RATIO * max(1, member.compress_size):
+        return f"unpacks to more than {MOST_RATIO} times its size"
+    return ""
+
+
+def _extract(path: Path, archive: zipfile.ZipFile, member: zipfile.ZipInfo, target: Path) -> None:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    left = member.file_size
+    try:
+        with archive.open(member) as packed, open(target, "wb") as plain:
+            while block := packed.read(_BLOCK):
+                left -= len(block)
+                if left < 0:
+                    raise InputError(f"{path}: unsafe zip: {member.filename!r} is larger than it says")
+                plain.write(block)
+    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError) as error:
+        # A damaged member becomes a broken image, which the audit counts and lists.
+        target.write_bytes(b"")
+        print(f"{path}: {member.filename}: {error}")

@@ -1,0 +1,135 @@
+"""Who is on which image: most patients have one, some of the training split two or three.
+
+The synthetic sources as files: JPEG in the layout of Kaggle's chest X-ray set, patients in the file names.
+
+chest_xray/{train,val,test,reference,stream}/{NORMAL,PNEUMONIA}/*.jpeg
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from driftloop.processes import spread
+from driftloop.synthetic.drawing import CLASSES, draw
+from driftloop.synthetic.site import SITES
+
+
+@dataclass(frozen=True)
+class Visit:
+    """One image of a split: the patient's number, which is unique across splits, the image's number for this patient, the class."""
+
+    patient: int
+    image: int
+    label: int
+
+
+def schedule(count: int, first_patient: int, *, seed: int, several: bool) -> list[Visit]:
+    """`count` visits of patients numbered from `first_patient`, the classes taking turns by patient.
+
+    Args:
+        count: images.
+        first_patient: number of the first patient.
+        seed: of how many images each patient has.
+        several: whether a tenth of the patients has two images and a twentieth three.
+    """
+    rng = np.random.default_rng([seed, first_patient])
+    visits: list[Visit] = []
+    patient = first_patient
+    while len(visits) < count:
+        images = int(rng.choice((1, 2, 3), p=(0.85, 0.10, 0.05))) if several else 1
+        visits += [Visit(patient, image, patient % 2) for image in range(1, images + 1)]
+        patient += 1
+    return visits[:count]
+
+
+#: Raised whenever the same arguments give other files: part of the sources' content hash.
+GENERATOR_VERSION = 1
+
+
+SPLIT_SIZES = {"train": 1200, "val": 300, "test": 1500, "reference": 800, "stream": 2700}
+
+
+FOLDERS = {"xray": "chest_xray", "roof": "solar_roofs"}
+
+
+#: Share of wrong labels among the training images, as real training sets have them; the other splits are right.
+WRONG_LABELS = 0.01
+
+
+QUALITY = 90
+
+
+@dataclass(frozen=True)
+class Shot:
+    """One file to write."""
+
+    path: Path
+    index: int
+    subject: int
+    label: int
+
+
+def write_kaggle_layout(
+    kind: str,
+    folder: Path,
+    *,
+    seed: int,
+    scale: float = 1.0,
+    site: str = "home",
+    workers: int = 1,
+    sizes: dict[str, int] | None = None,
+    stream: int | None = None,
+) -> Path:
+    """Write a whole synthetic source below `folder`; the source's root.
+
+    Args:
+        kind: xray or roof.
+        folder: where the root (`chest_xray/` or `solar_roofs/`) is made.
+        seed: of the series.
+        scale: factor on the splits' sizes; every split keeps at least 8 images.
+        site: a name in `driftloop.synthetic.site.SITES`.
+        workers: processes.
+        sizes: images by split, instead of `SPLIT_SIZES`.
+        stream: images of the stream split, whatever `scale` and `sizes` say. It is written last, so the other splits stay as they are.
+    """
+    root = folder / FOLDERS[kind]
+    counts = {split: max(8, round(count * scale)) for split, count in (sizes or SPLIT_SIZES).items()}
+    if stream is not None:
+        counts["stream"] = stream
+    shots = list(_plan(kind, root, counts, seed))
+    for parent in sorted({shot.path.parent for shot in shots}):
+        parent.mkdir(parents=True, exist_ok=True)
+    for _ in spread(partial(_write, kind, seed, site), shots, workers=workers, chunk=64):
+        pass
+    return root
+
+
+def _plan(kind: str, root: Path, counts: dict[str, int], seed: int) -> Iterator[Shot]:
+    """Every file of every split, numbered through; no patient is in two splits."""
+    patient, index = 1, 0
+    for split, count in counts.items():
+        wrong = np.random.default_rng([seed, index, 3])
+        visits = schedule(count, patient, seed=seed, several=split == "train")
+        patient = visits[-1].patient + 1
+        for visit in visits:
+            filed = 1 - visit.label if split == "train" and wrong.random() < WRONG_LABELS else visit.label
+            yield Shot(root / split / CLASSES[kind][filed] / _name(kind, visit, index, filed), index, visit.patient, visit.label)
+            index += 1
+
+
+def _name(kind: str, visit: Visit, index: int, filed: int) -> str:
+    """File names as Kaggle's: IM-0115-0001.jpeg (normal) and person12_bacteria_47.jpeg."""
+    if kind == "roof":
+        return f"site{visit.patient}_{visit.image}.jpeg"
+    if filed == 0:
+        return f"IM-{visit.patient:04d}-{visit.image:04d}.jpeg"
+    return f"person{visit.patient}_{'bacteria' if visit.patient % 3 else 'virus'}_{index + 1}.jpeg"
+
+
+def _write(kind: str, seed: int, site: str, shot: Shot) -> None:
+    pixels = draw(kind, seed=seed, index=shot.index, label=shot.label, subject=shot.subject, site=SITES[site])
+    Image.fromarray(pixels).save(shot.path, "JPEG", quality=QUALITY)

@@ -1,0 +1,130 @@
+"""What is looked for in the cluster: against a server that answers as Kubernetes and a registry do."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from driftloop.backends.cluster.preflight import IMAGES_REPORTED, Findings, check, registry_of
+from tests.unit.cli.answering import Answers, answering
+
+WATCH = "driftloop-watch:918dd4b6689d"
+NAMESPACE = "/api/v1/namespaces/kubeflow"
+
+
+def kubeconfig(url: str) -> str:
+    named = {"clusters": [{"name": "c", "cluster": {"server": url}}], "users": [{"name": "u", "user": {"token": "t"}}]}
+    contexts = [{"name": "x", "context": {"cluster": "c", "user": "u"}}]
+    return json.dumps({"apiVersion": "v1", "kind": "Config", **named, "contexts": contexts, "current-context": "x"})
+
+
+def node(*images: str, gpus: int = 0) -> dict[str, Any]:
+    listed = [{"names": [f"docker.io/library/{image}"], "sizeBytes": 1} for image in images] + [{"sizeBytes": 1}]
+    return {"metadata": {"name": "n"}, "spec": {}, "status": {"allocatable": {"cpu": "2", "nvidia.com/gpu": str(gpus)}, "images": listed}}
+
+
+@pytest.fixture
+def cluster(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Answers]:
+    """A cluster that has everything."""
+    with answering() as answers:
+        answers.add("/api/v1/", {"kind": "APIResourceList", "groupVersion": "v1", "resources": []})
+        answers.add(f"{NAMESPACE}/secrets/driftloop-store", {"data": {"accesskey": "YQ==", "secretkey": "Yg=="}})
+        answers.add(f"{NAMESPACE}/configmaps/driftloop-store", {"data": {"endpoint": "http://minio:9000", "region": "us-east-1"}})
+        answers.add("/api/v1/nodes", {"kind": "NodeList", "items": [node(WATCH, gpus=1)]})
+        (tmp_path / "kubeconfig").write_text(kubeconfig(answers.url))
+        monkeypatch.setenv("KUBECONFIG", str(tmp_path / "kubeconfig"))
+        yield answers
+
+
+def test_a_cluster_that_has_everything_passes(cluster: Answers) -> None:
+    assert check("kubeflow", [WATCH], gpus=1) == Findings()
+
+
+def test_each_thing_that_is_missing_is_one_line_with_its_cure(cluster: Answers) -> None:
+    del cluster.by_path[f"{NAMESPACE}/secrets/driftloop-store"]
+    cluster.add(f"{NAMESPACE}/configmaps/driftloop-store", {"data": {"endpoint": "http://minio:9000"}})
+    cluster.add("/api/v1/nodes", {"items": [node("something-else:1")]})
+    findings = check("kubeflow", [WATCH], gpus=1)
+    secret, config, image, gpu = findings.failures
+    assert "no Secret driftloop-store in namespace kubeflow" in secret
+    assert "ConfigMap driftloop-store in namespace kubeflow lacks region" in config
+    assert f"image {WATCH} is on no node (they report a new one after a minute); load it with `make cluster-images`" in image
+    assert "gpus is 1, but no node offers one" in gpu
+    assert not findings.not_checked
+
+
+def test_what_one_may_not_look_at_is_told_as_not_checked(cluster: Answers) -> None:
+    cluster.add(f"{NAMESPACE}/secrets/driftloop-store", {"kind": "Status", "code": 403}, 403)
+    cluster.add("/api/v1/nodes", {"kind": "Status", "code": 403}, 403)
+    findings = check("kubeflow", [WATCH], gpus=1)
+    assert findings.failures == []
+    assert findings.not_checked == [
+        "Secret driftloop-store: Kubernetes does not allow it",
+        "images and GPUs of the nodes: Kubernetes does not allow it",
+    ]
+
+
+def test_a_node_that_reports_only_some_of_its_images_proves_nothing(cluster: Answers) -> None:
+    cluster.add("/api/v1/nodes", {"items": [node(*(f"image:{number}" for number in range(IMAGES_REPORTED)))]})
+    findings = check("kubeflow", [WATCH], gpus=0)
+    assert findings.failures == []
+    assert f"image {WATCH}" in findings.not_checked[0]
+
+
+def test_a_gpu_on_a_node_that_takes_no_pods_does_not_count(cluster: Answers) -> None:
+    cluster.add("/api/v1/nodes", {"items": [node(WATCH, gpus=4) | {"spec": {"unschedulable": True}}, node(gpus=1)]})
+    assert "the most that a node offers is 1" in check("kubeflow", [WATCH], gpus=2).failures[0]
+
+
+def test_a_gpu_counts_on_a_node_with_the_labels_that_training_asks_for(cluster: Answers) -> None:
+    old, new = ({"name": "n", "labels": {"gpu": kind, "zone": "a"}} for kind in ("old", "new"))
+    cluster.add("/api/v1/nodes", {"items": [node(WATCH, gpus=4) | {"metadata": old}, node(gpus=1) | {"metadata": new}]})
+    assert check("kubeflow", [WATCH], gpus=2, train_nodes={"gpu": "old"}) == Findings()
+    (few,) = check("kubeflow", [WATCH], gpus=2, train_nodes={"gpu": "new", "zone": "a"}).failures
+    assert "the most that a node with gpu=new, zone=a offers is 1" in few
+    (none,) = check("kubeflow", [WATCH], gpus=0, train_nodes={"gpu": "new", "zone": "b"}).failures
+    assert none == "train_nodes: no node with gpu=new, zone=b takes pods; see kubectl get nodes --show-labels"
+
+
+def test_without_a_kubeconfig_nothing_is_checked_and_that_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("KUBECONFIG", raising=False)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    findings = check("kubeflow", [WATCH], gpus=1)
+    assert findings.failures == []
+    assert "KUBECONFIG names no file" in findings.not_checked[0]
+
+
+def test_a_cluster_that_does_not_answer_is_not_checked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "kubeconfig").write_text(kubeconfig("http://127.0.0.1:9"))
+    monkeypatch.setenv("KUBECONFIG", str(tmp_path / "kubeconfig"))
+    findings = check("kubeflow", [WATCH], gpus=1)
+    assert findings.failures == []
+    assert len(findings.not_checked) == 1
+
+
+def test_an_image_with_a_registry_is_asked_for_there(cluster: Answers) -> None:
+    host = cluster.url.removeprefix("http://")
+    cluster.add("/v2/me/driftloop-watch/manifests/918dd4b6689d", b"")
+    assert check("kubeflow", [f"{host}/me/driftloop-watch:918dd4b6689d"], gpus=0) == Findings()
+    assert cluster.asked[0][0] == "HEAD"
+    absent = check("kubeflow", [f"{host}/me/driftloop-watch:000000000000"], gpus=0)
+    assert "is not in its registry; push it" in absent.failures[0]
+    cluster.add("/v2/me/driftloop-watch/manifests/918dd4b6689d", b"", 401)
+    private = check("kubeflow", [f"{host}/me/driftloop-watch:918dd4b6689d"], gpus=0)
+    assert private.failures == []
+    assert "its registry answers 401" in private.not_checked[0]
+
+
+@pytest.mark.parametrize(
+    ("image", "host"),
+    [
+        ("driftloop-watch:1", ""),
+        ("me/driftloop-watch:1", ""),
+        ("localhost:5001/driftloop-watch:1", "localhost:5001"),
+        ("ghcr.io/me/w:1", "ghcr.io"),
+    ],
+)
+def test_the_registry_is_told_from_a_folder(image: str, host: str) -> None:
+    assert registry_of(image) == host

@@ -1,0 +1,162 @@
+"""`driftloop run --on cluster` as a person sees it, against a server that answers as KFP 2.17 does: no cluster is needed for that."""
+
+import json
+import signal
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from driftloop.backends.cluster.connection import API
+from tests.pipelines.command import DRIFTLOOP, Command
+from tests.unit.cli.answering import Answers, answering
+
+TRAINING = ("run", "training", "--on", "cluster", "--source", "digits", "--gpus", "0")
+TOKEN = "secret-of-a-person"
+LOG = (
+    "[KFP Executor 2026-11-21 08:34:39,946 INFO]: Looking for component\n"
+    "I1121 08:34:27.581508      16 launcher_v2.go:206] publish success.\n"
+)
+
+
+def workflow(phase: str) -> dict[str, Any]:
+    """Of a run whose first step has ended in that phase."""
+    times = {"startedAt": "2026-11-21T08:33:53Z", "finishedAt": "2026-11-21T08:34:06Z"}
+    nodes = [
+        {"id": "w-1", "name": "w.root.source-resolution-driver", "type": "Pod", "phase": "Succeeded", "templateName": "driver", **times},
+        {"id": "w-2", "name": "w.root.source-resolution", "type": "DAG", "phase": phase, **times},
+        {"id": "w-3", "name": "w.root.source-resolution.executor", "type": "Pod", "phase": phase, "templateName": "impl", **times},
+    ]
+    return {"metadata": {"name": "w"}, "status": {"nodes": {node["id"]: node for node in nodes}}}
+
+
+def ends(kfp: Answers, state: str, phase: str, log: str) -> None:
+    """Let the run end so."""
+    kfp.add(f"{API}/runs/r1", {"run_id": "r1", "state": state, "run_details": {}})
+    kfp.add("/apis/v1beta1/runs/r1", {"pipeline_runtime": {"workflow_manifest": json.dumps(workflow(phase))}})
+    kfp.add("/k8s/pod/logs", (LOG + log).encode())
+
+
+@pytest.fixture
+def kfp(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Answers]:
+    with answering() as answers:
+        answers.add(f"{API}/healthz", {"tag_name": "2.17.0", "multi_user": False})
+        answers.add(f"{API}/experiments", {"experiments": [{"experiment_id": "e1", "display_name": "driftloop"}]})
+        answers.add(f"{API}/pipelines", {"pipelines": [{"pipeline_id": "p1", "display_name": "training"}]})
+        answers.add(f"{API}/pipelines/p1/versions", {})
+        answers.add(f"{API}/pipelines/upload_version", {"pipeline_version_id": "v1"})
+        answers.add(f"{API}/runs", {"run_id": "r1"})
+        for name, value in {"KFP_ENDPOINT": answers.url, "KFP_TOKEN": TOKEN, "HOME": str(tmp_path)}.items():
+            monkeypatch.setenv(name, value)
+        for name in ("KUBECONFIG", "AWS_ACCESS_KEY_ID", "DRIFTLOOP_IMAGE_PREFIX", "KFP_NAMESPACE"):
+            monkeypatch.delenv(name, raising=False)
+        yield answers
+
+
+@pytest.fixture
+def command(tmp_path: Path) -> Command:
+    return Command(tmp_path)
+
+
+def posted(kfp: Answers, path: str) -> list[bytes]:
+    return [sent for method, asked, sent, _ in kfp.asked if method == "POST" and asked.partition("?")[0] == f"{API}/{path}"]
+
+
+def test_a_run_that_succeeds_is_shown_to_its_end(kfp: Answers, command: Command) -> None:
+    ends(kfp, "SUCCEEDED", "Succeeded", "[driftloop figures] digits: content b6d015f5f9df\n")
+    shown = command(*TRAINING).stdout
+    assert "✓ source            13.0 s  digits: content b6d015f5f9df" in shown
+    assert f"not fetched: {kfp.url} does not lead to KFP's metadata store" in shown
+    assert shown.splitlines()[-1].split() == ["run", f"{kfp.url}/#/runs/details/r1"]
+    summary = command.summary()
+    assert (summary["error"], summary["steps"]) == (None, {"source-resolution": 13.0})
+    (run,) = posted(kfp, "runs")
+    sent = json.loads(run)
+    assert sent["pipeline_version_reference"] == {"pipeline_id": "p1", "pipeline_version_id": "v1"}
+    assert sent["runtime_config"]["parameters"]["store"] == "s3://driftloop/default"
+    assert TOKEN not in shown + (command.folder / "runs" / "latest" / "run.log").read_text()
+
+
+def test_a_step_that_stops_with_a_line_of_ours_shows_that_line_and_no_traceback(kfp: Answers, command: Command) -> None:
+    ends(kfp, "FAILED", "Failed", "Traceback (most recent call last):\ndriftloop.InputError: digits: no such thing [here]\n")
+    failed = command(*TRAINING, status=2)
+    assert failed.stderr.startswith("driftloop: source: digits: no such thing [here] (log: runs/")
+    assert "Traceback" not in failed.stdout + failed.stderr
+    assert "publish success" not in failed.stdout
+    assert f"{kfp.url}/#/runs/details/r1" in failed.stdout
+    assert command.summary()["error"] == "digits: no such thing [here]"
+
+
+def test_a_failure_that_is_not_the_users_shows_the_end_of_its_log_and_ends_with_another_status(kfp: Answers, command: Command) -> None:
+    ends(kfp, "FAILED", "Failed", "MemoryError\nValueError: inner\n")
+    failed = command(*TRAINING, status=1)
+    assert "source: ValueError: inner" in failed.stderr
+    assert "  MemoryError\n  ValueError: inner\n" in failed.stdout
+
+
+def test_a_run_that_somebody_terminates_is_told_as_that(kfp: Answers, command: Command) -> None:
+    ends(kfp, "CANCELED", "Failed", "")
+    assert "the run was terminated in the cluster" in command(*TRAINING, status=1).stderr
+
+
+def test_an_interrupt_leaves_the_run_running_and_says_how_to_stop_it(kfp: Answers, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("KFP_TOKEN")
+    ends(kfp, "RUNNING", "Running", "")
+    waiting = subprocess.Popen([DRIFTLOOP, *TRAINING], cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    deadline = time.monotonic() + 60
+    while not any(path == f"{API}/runs/r1" for _, path, _, _ in kfp.asked):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    waiting.send_signal(signal.SIGINT)
+    shown, _ = waiting.communicate(timeout=60)
+    assert waiting.returncode != 0
+    stop = f"the run goes on in the cluster; stop it on its page, or with: curl --request POST {kfp.url}{API}/runs/r1:terminate"
+    assert stop in shown
+    assert not any(path.endswith(":terminate") for _, path, _, _ in kfp.asked)
+    assert json.loads((tmp_path / "runs" / "latest" / "summary.json").read_text())["error"] == "interrupted"
+
+
+def test_without_waiting_only_the_address_is_told(kfp: Answers, command: Command) -> None:
+    shown = command(*TRAINING, "--no-wait", "--experiment", "mine").stdout
+    assert f"training started: {kfp.url}/#/runs/details/r1" in shown
+    assert not (command.folder / "runs").exists()
+
+
+def test_a_version_that_is_there_is_not_uploaded_again(kfp: Answers, command: Command) -> None:
+    command(*TRAINING, "--no-wait")
+    (upload,) = [asked for method, asked, _, _ in kfp.asked if "upload_version" in asked]
+    name = upload.partition("name=")[2].partition("&")[0]
+    kfp.add(f"{API}/pipelines/p1/versions", {"pipeline_versions": [{"display_name": name, "pipeline_version_id": "v7"}]})
+    assert "uploaded" not in command(*TRAINING, "--no-wait").stdout
+    assert len(posted(kfp, "pipelines/upload_version")) == 1
+    assert json.loads(posted(kfp, "runs")[-1])["pipeline_version_reference"]["pipeline_version_id"] == "v7"
+
+
+def test_another_pipeline_under_the_same_name_is_not_overwritten(kfp: Answers, command: Command) -> None:
+    spec = {"pipeline_spec": {"pipelineInfo": {"name": "of-somebody-else"}}}
+    kfp.add(
+        f"{API}/pipelines/p1/versions", {"pipeline_versions": [{"display_name": "1", "pipeline_version_id": "v1", "pipeline_spec": spec}]}
+    )
+    assert "the pipeline training there holds versions of of-somebody-else" in command(*TRAINING, status=2).stderr
+    assert not posted(kfp, "runs")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("--source", "."), "a cluster does not see this machine's files"),
+        (("--store", "runs/store"), "write s3://bucket/prefix"),
+        (("--source", "digit"), "a cluster does not see this machine's files"),
+    ],
+)
+def test_what_a_cluster_cannot_reach_is_refused_at_once(kfp: Answers, command: Command, arguments: tuple[str, ...], said: str) -> None:
+    assert said in command(*TRAINING, *arguments, status=2).stderr
+    assert not kfp.asked
+
+
+def test_its_options_are_for_clusters_only(command: Command) -> None:
+    assert "--no-wait is for runs on a cluster" in command("run", "training", "--no-wait", status=2).stderr
+    assert "--experiment is for runs on a cluster" in command("run", "training", "--experiment", "mine", status=2).stderr

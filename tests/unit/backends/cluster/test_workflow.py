@@ -1,0 +1,174 @@
+"""How far a run is, from workflows in the shape in which KFP 2.17 keeps them, with and without retries; and how that is shown."""
+
+import base64
+import gzip
+import json
+from datetime import UTC, datetime, timedelta
+from io import StringIO
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from driftloop.backends.cluster.display import ClusterDisplay, Progress
+from driftloop.backends.cluster.workflow import nodes_of, progress_of, waiting_for_pods
+from driftloop.backends.pipeline_steps import Branch, Step
+
+RETRAIN, REST = Branch("condition-1", "drifted: retrain"), Branch("condition-4", "no retraining")
+STEPS = [
+    Step("drift-detection", "6 drift verdict"),
+    Step("automated-retraining", "7 retraining", RETRAIN),
+    Step("synthesis-report-3", "8 report", REST),
+]
+BEGAN = datetime(2026, 11, 21, 8, 33, 46, tzinfo=UTC)
+
+
+def time(seconds: int | None) -> str | None:
+    return None if seconds is None else (BEGAN + timedelta(seconds=seconds)).isoformat().replace("+00:00", "Z")
+
+
+def node(path: str, kind: str, phase: str, began: int = 0, ended: int | None = None, **more: Any) -> dict[str, Any]:
+    name = f"watch-76srh{path}"
+    number = sum(name.encode()) + 1_000_000
+    times = {"startedAt": time(began), "finishedAt": time(ended)}
+    return {"id": f"watch-76srh-{number}", "name": name, "type": kind, "phase": phase, **times, **more}
+
+
+def workflow(*nodes: dict[str, Any]) -> dict[str, Any]:
+    return {"metadata": {"name": "watch-76srh"}, "status": {"nodes": {one["id"]: one for one in nodes}}}
+
+
+def step(
+    name: str, phase: str, began: int, ended: int | None, *, cached: str = "false", retried: bool = True, **pod: Any
+) -> list[dict[str, Any]]:
+    """The nodes of a step: its driver, itself, and its pod; where failures are retried, an attempt below each."""
+    outputs = {"parameters": [{"name": "pod-spec-patch", "value": "{}"}, {"name": "cached-decision", "value": cached}]}
+    first = "(0)" if retried else ""
+    template = "retry-system-container-impl" if retried else "system-container-impl"
+    nodes = [
+        node(
+            f"{first}.root{first}.{name}-driver{first}",
+            "Pod",
+            "Succeeded",
+            began,
+            began + 5,
+            templateName="system-container-driver",
+            outputs=outputs,
+        ),
+        node(f"{first}.root{first}.{name}{first}", "DAG", phase, began + 5, ended),
+    ]
+    if cached == "true":
+        return [*nodes, node(f"{first}.root{first}.{name}{first}.executor", "Skipped", "Skipped", began + 5, began + 5)]
+    executor = node(
+        f"{first}.root{first}.{name}{first}.executor{first}",
+        "Pod",
+        pod.pop("pod_phase", phase),
+        began + 5,
+        ended,
+        templateName=template,
+        **pod,
+    )
+    wrappers = [
+        node(f"{first}.root{first}.{name}-driver", "Retry", "Succeeded", began, began + 5),
+        node(f"{first}.root{first}.{name}", "Retry", phase, began + 5, ended),
+        node(f"{first}.root{first}.{name}{first}.executor", "Retry", phase, began + 5, ended),
+    ]
+    return [*nodes, executor, *(wrappers if retried else [])]
+
+
+def progress(*nodes: dict[str, Any], ended: bool = False, succeeded: bool = False) -> dict[str, Progress]:
+    found = nodes_of(workflow(*nodes))
+    return progress_of(STEPS, found, {}, BEGAN + timedelta(seconds=100), ended=ended, succeeded=succeeded)
+
+
+@pytest.mark.parametrize("retried", [True, False])
+def test_a_step_is_told_from_its_driver_and_its_attempts(retried: bool) -> None:
+    nodes = nodes_of(workflow(*step("drift-detection", "Succeeded", 10, 40, retried=retried)))
+    template = "retry-system-container-impl" if retried else "system-container-impl"
+    assert nodes["drift-detection"].pod.startswith(f"watch-76srh-{template}-")
+    assert progress(*step("drift-detection", "Succeeded", 10, 40, retried=retried))["drift-detection"] == Progress("done", 30.0)
+
+
+def test_nodes_that_argo_has_compressed_are_read_as_well() -> None:
+    plain = workflow(*step("drift-detection", "Succeeded", 10, 40))
+    packed = base64.b64encode(gzip.compress(json.dumps(plain["status"].pop("nodes")).encode())).decode()
+    compressed = {"metadata": plain["metadata"], "status": {"compressedNodes": packed}}
+    assert nodes_of(compressed) == nodes_of(workflow(*step("drift-detection", "Succeeded", 10, 40)))
+    assert "drift-detection" in nodes_of(compressed)
+
+
+def test_a_step_that_runs_counts_its_seconds() -> None:
+    assert progress(*step("drift-detection", "Running", 10, None))["drift-detection"] == Progress("running", 90.0)
+
+
+def test_a_pod_that_waits_says_why() -> None:
+    message = "Unschedulable: 0/1 nodes are available:\n1 Insufficient cpu."
+    nodes = step("drift-detection", "Running", 10, None, pod_phase="Pending", message=message)
+    assert progress(*nodes)["drift-detection"].text == "Unschedulable: 0/1 nodes are available: 1 Insufficient cpu."
+    assert waiting_for_pods(STEPS, nodes_of(workflow(*nodes)))
+    assert not waiting_for_pods(STEPS, nodes_of(workflow(*step("drift-detection", "Running", 10, None))))
+
+
+def test_a_cached_step_is_told_from_one_that_ran() -> None:
+    assert progress(*step("drift-detection", "Succeeded", 10, 16, cached="true", retried=False))["drift-detection"].state == "cached"
+
+
+def test_a_second_attempt_gives_the_pod_and_the_first_ones_message_is_kept() -> None:
+    nodes = step("drift-detection", "Running", 10, None)
+    again = node("(0).root(0).drift-detection(0).executor(1)", "Pod", "Running", 60, None, templateName="retry-system-container-impl")
+    found = nodes_of(workflow(*nodes, again))
+    assert found["drift-detection"].pod == f"watch-76srh-retry-system-container-impl-{again['id'].rpartition('-')[2]}"
+    assert found["drift-detection"].phase == "Running"
+
+
+def test_a_branch_is_taken_or_not() -> None:
+    skipped = node("(0).root(0).condition-1", "Skipped", "Skipped", 41, 41, message="when 'false != false' evaluated false")
+    taken = node("(0).root(0).condition-4", "Retry", "Running", 41)
+    found = progress(*step("drift-detection", "Succeeded", 10, 40), skipped, taken, *step("synthesis-report-3", "Running", 45, None))
+    assert found["condition-1"].state == "not taken"
+    assert found["condition-4"].state == "running"
+    assert "automated-retraining" not in found
+
+
+def test_what_a_failure_left_undone_waits_and_is_not_called_not_taken() -> None:
+    omitted = node("(0).root(0).condition-1", "Skipped", "Omitted", 41, 41, message="omitted: depends condition not met")
+    found = progress(*step("drift-detection", "Failed", 10, 40), omitted, ended=True)
+    assert found["drift-detection"].state == "failed"
+    assert "condition-1" not in found
+
+
+def test_a_step_whose_driver_fails_has_failed() -> None:
+    assert progress(node("(0).root(0).drift-detection-driver", "Retry", "Error", 10, 20), ended=True)["drift-detection"].state == "failed"
+
+
+def shown(*states: dict[str, Progress]) -> list[str]:
+    """What is printed where there is no terminal."""
+    console = Console(file=StringIO(), width=120, highlight=False)
+    with ClusterDisplay(console, STEPS) as display:
+        for one in states:
+            display.show(one)
+    return console.file.getvalue().splitlines()  # type: ignore[attr-defined]
+
+
+def test_each_step_is_printed_once_when_it_has_ended() -> None:
+    running = {"drift-detection": Progress("running", 3.0)}
+    ended = {
+        "drift-detection": Progress("done", 12.0, "stable [p 0.4]"),
+        "condition-1": Progress("not taken"),
+        "condition-4": Progress("running"),
+    }
+    report = ended | {"synthesis-report-3": Progress("cached", 2.0)}
+    assert shown(running, ended, ended, report) == [
+        "✓ 6 drift verdict   12.0 s  stable [p 0.4]",
+        "– drifted: retrain        not taken",
+        "✓ 8 report           2.0 s  cached  ",
+    ]
+
+
+def test_the_summary_gets_the_seconds_and_the_step_that_failed() -> None:
+    display = ClusterDisplay(Console(file=StringIO()), STEPS)
+    display.show(
+        {"drift-detection": Progress("done", 12.0), "condition-1": Progress("running"), "automated-retraining": Progress("failed", 7.25)}
+    )
+    assert display.seconds == {"drift-detection": 12.0, "automated-retraining": 7.25}
+    assert display.titles[display.failed] == "7 retraining"
