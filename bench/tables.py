@@ -15,6 +15,7 @@ from bench import (
     drift_level_power,
     drift_speed,
     drift_teaching,
+    full_loop_seeds,
     gate_error_rates,
     rehearsals,
     retraining_recovery,
@@ -241,6 +242,53 @@ def seeds_together(rows: list[dict[str, Any]]) -> str:
     )
 
 
+#: What is shown of a full loop: its field, its title with the run's own goals, and how it is written.
+MEASURES = (
+    ("baseline", "baseline (goal {baseline})", "{:.3f}"),
+    ("optimized", "optimised (goal {optimized})", "{:.3f}"),
+    ("served", "ONNX, as served (goal for what INT8 costs: {int8_drop})", "{:.3f}"),
+    ("int8_speedup", "INT8 over PyTorch, batch 1, one thread", "{:.1f}x"),
+    ("drop", "lost to the drift, on random labels", "{:.2f}"),
+    ("verdict", "verdict", "{}"),
+    ("decision", "decision", "{}"),
+    ("champion_on_drifted", "drifted hold-out: champion", "{:.3f}"),
+    ("retrained_on_drifted", "drifted hold-out: retrained", "{:.3f}"),
+    ("recovered", "share won back (goal {drift_recovered})", "{:.2f}"),
+    ("clean_difference", "clean images: retrained minus champion", "{:+.3f}"),
+    ("clean_lower_bound", "clean difference (goal: {clean_non_inferior})", "{:+.3f}"),
+    ("targets_met", "targets met", "{0[0]} of {0[1]}"),
+    ("seconds", "seconds", "{:.0f}"),
+)
+
+
+def full_loop(found: dict[str, Any]) -> str:
+    rows = found["rows"]
+    measures = (
+        (title.format(**found["goals"]), *(None if row[name] is None else form.format(row[name]) for row in rows))
+        for name, title, form in MEASURES
+    )
+    parts = (
+        found.get("note"),
+        "\n".join(f"- {row['case']}: `{row['command']}`" for row in rows),
+        table(("accuracy on clean test images, unless said otherwise", *(row["case"] for row in rows)), measures),
+        second_watches(found["second_watches"]),
+    )
+    return "\n\n".join(part for part in parts if part)
+
+
+def second_watches(found: list[dict[str, Any]]) -> str:
+    """What the promoted champions' next watch, over new images under the same drift, said."""
+    if not found:
+        return ""
+    cases = ", ".join(case for watch in found for case in watch["cases"])
+    verdicts = ", ".join(sorted({watch["verdict"] for watch in found}))
+    windows, drifted = (sum(watch[name] for watch in found) for name in ("windows", "drifted"))
+    return (
+        f"**The same drift again**: new images under it, replayed to the promoted champions of {cases} and watched. Verdicts: {verdicts}; "
+        f"{drifted} of {windows} windows alarmed, and two of three in a row are needed to confirm a drift."
+    )
+
+
 def needs(found: dict[str, Any]) -> str:
     rows = ((row["step"], f"{row['peak_mb']:,.0f}", f"{row['cpu_s']:.1f}", f"{row['disk_mb']:,.1f}") for row in found["rows"])
     return f"`driftloop run full-loop {' '.join(found['arguments'])}`\n\n" + table(
@@ -250,6 +298,7 @@ def needs(found: dict[str, Any]) -> str:
 
 Render = Callable[[dict[str, Any]], str]
 SECTIONS: dict[str, tuple[str, Any, Render]] = {
+    "full_loop_seeds": ("The full loop, by seed", full_loop_seeds, full_loop),
     "drift_level_power": ("Drift: level and power", drift_level_power, level_power),
     "drift_speed": ("Drift: speed", drift_speed, speed),
     "drift_beside_alibi": ("Drift: beside alibi-detect", drift_beside_alibi, beside_alibi),
