@@ -7,6 +7,7 @@ import argparse
 import json
 import sys
 from collections.abc import Callable, Iterable
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -217,12 +218,22 @@ def played(found: dict[str, Any]) -> str:
             *(row[name] for name in names),
             *(None if row[name] is None else f"{row[name]:.3f}" for name in accuracies),
             ", ".join(f"{window}: {decision}" for window, decision in row["decisions"]) or None,
+            ", ".join(stretches(row["verdicts"])) or None,
         )
         for row in found["rows"]
     )
     return seeds_together(found["rows"]) + table(
-        ("rehearsal", *(name.replace("_", " ") for name in (*names, *accuracies)), "decisions by window"), rows
+        ("rehearsal", *(name.replace("_", " ") for name in (*names, *accuracies)), "decisions by window", "verdicts other than stable"),
+        rows,
     )
+
+
+def stretches(verdicts: list[tuple[int, str, str]]) -> Iterable[str]:
+    """Neighbouring windows (number, drift, verdict) with the same verdict, as `21-24: needs_labels`."""
+    # Within a stretch the number of the window less its place in the list stays the same.
+    for (verdict, _), group in groupby(enumerate(verdicts), key=lambda place: (place[1][2], place[1][0] - place[0])):
+        windows = [window for _, (window, _, _) in group]
+        yield f"{windows[0]}{f'-{windows[-1]}' if len(windows) > 1 else ''}: {verdict}"
 
 
 def seeds_together(rows: list[dict[str, Any]]) -> str:
