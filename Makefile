@@ -1,8 +1,8 @@
 # driftloop's commands. `make run` and `make test` set up what they need; run again, they start at once.
 SUPPORTED := import ensurepip, sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))
-# The newest that really runs: pyenv puts names on PATH for versions that are not active.
-PYTHON ?= $(shell IFS=:; for name in python3.13 python3.12 python3.11 python3; do for folder in $$PATH; do \
-	"$$folder/$$name" -c '$(SUPPORTED)' 2>/dev/null && echo "$$folder/$$name" && exit; done; done)
+# An environment keeps its Python; a new one gets the newest that really runs: pyenv puts names on PATH for versions that are not active.
+PYTHON ?= $(shell try() { "$$1" -c '$(SUPPORTED)' 2>/dev/null && echo "$$1" && exit; }; try $(BIN)/python; IFS=:; \
+	for name in python3.13 python3.12 python3.11 python3; do for folder in $$PATH; do try "$$folder/$$name"; done; done)
 # Another version beside it: make test PYTHON=python3.11 VENV=.venv-3.11
 VENV := .venv
 BIN := $(VENV)/bin

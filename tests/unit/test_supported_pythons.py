@@ -24,10 +24,9 @@ def test_the_project_installs_on_these_and_on_no_other() -> None:
     assert [line.rsplit(" ", 1)[1] for line in project["classifiers"] if "Python ::" in line] == SUPPORTED
 
 
-def test_the_oldest_is_what_the_tools_and_the_locks_are_set_to() -> None:
-    tools = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]
-    assert tools["mypy"]["python_version"] == SUPPORTED[0]
-    assert tools["ruff"]["target-version"] == f"py{SUPPORTED[0].replace('.', '')}"
+def test_the_oldest_is_what_ruff_and_the_locks_are_set_to() -> None:
+    ruff = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["ruff"]
+    assert ruff["target-version"] == f"py{SUPPORTED[0].replace('.', '')}"
     assert f"--python-version {SUPPORTED[0]} " in (ROOT / "Makefile").read_text()
 
 
@@ -74,6 +73,13 @@ def test_make_without_a_supported_python_says_which_it_needs(tmp_path: Path, arg
     assert all(version in said[0] for version in SUPPORTED)
     assert "make setup PYTHON=" in said[0]
     assert not (tmp_path / "venv").exists()
+
+
+def test_an_environment_keeps_its_python_although_a_newer_is_there(tmp_path: Path) -> None:
+    for path in (tmp_path / "venv" / "bin" / "python", tmp_path / "python3.13"):
+        program(path, f'exec {sys.executable} "$@"')
+    done = make_setup("--dry-run", path=str(tmp_path), venv=tmp_path / "venv")
+    assert f'python="{tmp_path / "venv" / "bin" / "python"}"' in done.stdout
 
 
 def test_an_environment_of_another_version_than_the_one_asked_for_is_made_again(tmp_path: Path) -> None:
