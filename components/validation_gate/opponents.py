@@ -15,7 +15,8 @@ from driftloop.dataset import description as descriptions
 from driftloop.dataset.description import Description
 from driftloop.inference.traffic import read_traffic
 from driftloop.registry import Champion
-from driftloop.registry.versions import gate_evidence, refusals
+from driftloop.registry.gate_evidence import refusals
+from driftloop.registry.versions import evidence_by_version
 from driftloop.store import Store
 from driftloop.watch_record import WatchRecord
 
@@ -44,7 +45,7 @@ def gated_versions(store: Store) -> list[GatedVersion]:
     """The registered versions that a gate judged, oldest first, pruned ones included."""
     whole = {info.version for info in registry.versions(store)}
     found = []
-    for version, gate in gate_evidence(store).items():
+    for version, gate in evidence_by_version(store).items():
         accuracy = (gate.get("accuracy") or {}).get("candidate_clean")
         if accuracy and gate.get("test_split"):
             uses = int(gate["test_uses"])

@@ -8,7 +8,7 @@ from components.model_promotion import step
 from components.model_promotion.step import run
 from driftloop import registry
 from driftloop.errors import Conflict, GateRefused, InputError, IntegrityError
-from driftloop.registry.versions import refusals
+from driftloop.registry.gate_evidence import refusals
 from driftloop.step_facts import write_json
 from driftloop.store import Store, open_store
 from tests.unit.registry.bundles import write_candidate, write_dataset, write_evidence

@@ -155,8 +155,12 @@ def test_a_candidate_that_is_the_champion_is_not_promoted_again(world: World) ->
 @pytest.mark.parametrize(
     ("given", "written", "reason"),
     [
-        ({"classes": 3}, {"classes": [*CLASSES, "VIRUS"]}, "classes are NORMAL/PNEUMONIA/VIRUS, the champion's NORMAL/PNEUMONIA"),
-        ({"side": 6}, {"side": 6}, "the candidate takes images of 6 px, the champion 8 px"),
+        (
+            {"classes": 3},
+            {"classes": [*CLASSES, "VIRUS"]},
+            "knows NORMAL, PNEUMONIA, VIRUS, and the champion has NORMAL, PNEUMONIA",
+        ),
+        ({"side": 6}, {"side": 6}, "the candidate takes images of 6 px, and the champion's have 8 px"),
     ],
 )
 def test_another_schema_than_the_champions_is_rejected(world: World, given: dict, written: dict, reason: str) -> None:
