@@ -8,6 +8,7 @@ import os
 from pathlib import Path
 
 from driftloop import registry
+from driftloop.contracts import PROMOTE
 from driftloop.dataset.description import read_description
 from driftloop.errors import GateRefused, InputError
 from driftloop.registry.gate_evidence import GateEvidence, keep_refusal, read_evidence
@@ -26,7 +27,7 @@ def run(candidate_dir: str | Path, dataset_dir: str | Path, evidence_dir: str | 
     """
     home = open_store(store)
     evidence = read_evidence(evidence_dir)
-    if evidence.decision != "promote":
+    if evidence.decision != PROMOTE:
         keep_refusal(home, evidence_dir)
         return _keep_champion(home, evidence)
     _require_dataset(evidence, dataset_dir)

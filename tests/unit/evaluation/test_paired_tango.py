@@ -17,8 +17,8 @@ def score_statistic(gained: int, lost: int, n: int, delta: float) -> float:
         return -sum(count * math.log(max(share, 1e-300)) for count, share in cells if count)
 
     low, high = max(0.0, -delta), (1 - delta) / 2
-    found = optimize.minimize_scalar(negative_log_likelihood, bounds=(low, high), method="bounded", options={"xatol": 1e-13})
-    candidates = [low, high, float(found.x)]
+    minimum = optimize.minimize_scalar(negative_log_likelihood, bounds=(low, high), method="bounded", options={"xatol": 1e-13})
+    candidates = [low, high, float(minimum.x)]
     share_lost = min(candidates, key=negative_log_likelihood)
     return (gained - lost - n * delta) / math.sqrt(n * max(1e-300, 2 * share_lost + delta * (1 - delta)))
 

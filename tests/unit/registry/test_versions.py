@@ -77,7 +77,7 @@ def test_new_evidence_on_the_same_candidate_is_a_new_version(store: Store, tmp_p
 def test_racing_registrations_get_different_numbers_and_keep_their_files_apart(store: Store, tmp_path: Path) -> None:
     seeds = range(12)
     candidates = [write_candidate(tmp_path / f"candidate-{seed}", seed=seed) for seed in seeds]
-    evidence = [write_evidence(tmp_path / f"evidence-{seed}", one, champion=None) for seed, one in zip(seeds, candidates, strict=True)]
+    evidence = [write_evidence(tmp_path / f"evidence-{seed}", candidates[seed], champion=None) for seed in seeds]
     together = threading.Barrier(len(seeds))
 
     def register(seed: int) -> str:

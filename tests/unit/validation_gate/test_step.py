@@ -64,7 +64,7 @@ def gate_of(world: World, name: str = "evidence") -> dict[str, Any]:
 
 
 def criterion(gate: dict[str, Any], name: str) -> dict[str, Any]:
-    return next(one for one in gate["criteria"] if one["name"].startswith(name))
+    return next(entry for entry in gate["criteria"] if entry["name"].startswith(name))
 
 
 def test_a_first_candidate_that_has_learnt_something_is_promoted(world: World, capsys: pytest.CaptureFixture[str]) -> None:
@@ -265,7 +265,7 @@ def test_a_second_drift_is_judged_on_its_own_images(world: World) -> None:
     assert world.judge(second, candidate_of(world, second), champion=str(champion), traffic=world.window("1", [])) == "promote"
     gate = gate_of(world)
     assert criterion(gate, "drifted hold-out")["n"] == 200
-    assert [one["n"] for one in gate["slices"] if one["name"].startswith("drifted")] == [300]
+    assert [entry["n"] for entry in gate["slices"] if entry["name"].startswith("drifted")] == [300]
 
 
 def test_unlabelled_test_images_are_left_out(world: World) -> None:
