@@ -15,7 +15,7 @@ from torch import Tensor
 
 #: Frequencies (cycles per image, up to a sixteenth of the side) in which grain and blur hardly count: they show the gain.
 GAIN_BAND = 1 / 16
-#: A gain outside this range is taken for a mistake of the estimate.
+#: The gain is kept within this range.
 LEAST_GAIN, MOST_GAIN = 0.5, 2.0
 #: Images whose spectrum is measured at a time; rounds that tell grain from detail.
 _CHUNK, _ROUNDS = 256, 8

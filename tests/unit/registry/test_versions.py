@@ -149,6 +149,13 @@ def test_a_candidate_that_changed_after_it_was_sealed_is_refused(store: Store, t
     assert list(store.list()) == []
 
 
+def test_evidence_on_another_candidate_registers_nothing(store: Store, tmp_path: Path) -> None:
+    candidate, other = (write_candidate(tmp_path / f"candidate-{seed}", seed=seed) for seed in (1, 2))
+    with pytest.raises(InputError, match="the gate judged another candidate"):
+        registry.register(store, candidate, write_evidence(tmp_path / "evidence", other, champion=None))
+    assert list(store.list()) == []
+
+
 def test_evidence_without_a_gate_is_refused(store: Store, tmp_path: Path) -> None:
     candidate = write_candidate(tmp_path / "candidate", seed=1)
     with pytest.raises(InputError, match=r"no gate\.json; pass the `evidence` output"):
