@@ -15,7 +15,7 @@ STRONGEST_FIRST = ("test", "reference", "stream", "val", "train", "")
 
 
 @dataclass
-class Findings:
+class AuditFindings:
     """Counts of what the audit met, and in words what the reader must know."""
 
     conflicting: int = 0
@@ -46,12 +46,12 @@ class Audited:
     """
 
     frame: pd.DataFrame
-    findings: Findings
+    findings: AuditFindings
     broken: list[tuple[str, str]]
     notes: list[str]
 
 
-def audit(frame: pd.DataFrame, thumbnails: np.ndarray, *, group_pattern: str, smallest_val: int) -> tuple[pd.DataFrame, Findings]:
+def audit(frame: pd.DataFrame, thumbnails: np.ndarray, *, group_pattern: str, smallest_val: int) -> tuple[pd.DataFrame, AuditFindings]:
     """The rows that stay, with their `group` and the source's own split put right in `source_split`; and what was found.
 
     Args:
@@ -62,7 +62,7 @@ def audit(frame: pd.DataFrame, thumbnails: np.ndarray, *, group_pattern: str, sm
     Raises:
         SettingError: the pattern is no regular expression with a group.
     """
-    findings = Findings()
+    findings = AuditFindings()
     patterns = compile_pattern(group_pattern)
     names = [path.rpartition("/")[2] for path in frame["path"]]
     frame = frame.assign(group=[group_of(name, sha, patterns) for name, sha in zip(names, frame["sha256"], strict=True)])
@@ -73,7 +73,7 @@ def audit(frame: pd.DataFrame, thumbnails: np.ndarray, *, group_pattern: str, sm
     return _without_leaks(frame, findings), findings
 
 
-def _without_contradictions(frame: pd.DataFrame, findings: Findings) -> pd.DataFrame:
+def _without_contradictions(frame: pd.DataFrame, findings: AuditFindings) -> pd.DataFrame:
     """The same file under two classes: neither label can be believed."""
     labels = frame.groupby("sha256")["label"].transform("nunique")
     findings.conflicting = int((labels > 1).sum())
@@ -82,7 +82,7 @@ def _without_contradictions(frame: pd.DataFrame, findings: Findings) -> pd.DataF
     return frame[labels == 1]
 
 
-def _without_duplicates(frame: pd.DataFrame, findings: Findings) -> pd.DataFrame:
+def _without_duplicates(frame: pd.DataFrame, findings: AuditFindings) -> pd.DataFrame:
     """One of each file: the one in the strongest split, there the first by path."""
     ordered = frame.assign(rank=_rank(frame["source_split"])).sort_values(["rank", "path"], kind="stable")
     repeated = ordered.duplicated("sha256")
@@ -94,7 +94,7 @@ def _without_duplicates(frame: pd.DataFrame, findings: Findings) -> pd.DataFrame
     return frame.loc[ordered.index[~repeated].sort_values()]
 
 
-def _with_joined_groups(frame: pd.DataFrame, thumbnails: np.ndarray, findings: Findings) -> pd.DataFrame:
+def _with_joined_groups(frame: pd.DataFrame, thumbnails: np.ndarray, findings: AuditFindings) -> pd.DataFrame:
     """Near-duplicates join their groups into one, named by the first of their names."""
     clusters = near_duplicate_clusters(thumbnails[frame.index.to_numpy()])
     sizes = np.bincount(clusters)
@@ -112,7 +112,7 @@ def _with_joined_groups(frame: pd.DataFrame, thumbnails: np.ndarray, findings: F
     return frame.assign(group=first[groups])
 
 
-def _with_small_val_in_train(frame: pd.DataFrame, smallest_val: int, findings: Findings) -> pd.DataFrame:
+def _with_small_val_in_train(frame: pd.DataFrame, smallest_val: int, findings: AuditFindings) -> pd.DataFrame:
     val = frame["source_split"] == "val"
     count = int(val.sum())
     if 0 < count < smallest_val and (frame["source_split"] == "train").any():
@@ -124,7 +124,7 @@ def _with_small_val_in_train(frame: pd.DataFrame, smallest_val: int, findings: F
     return frame
 
 
-def _without_leaks(frame: pd.DataFrame, findings: Findings) -> pd.DataFrame:
+def _without_leaks(frame: pd.DataFrame, findings: AuditFindings) -> pd.DataFrame:
     """A group in several of the source's splits keeps its images in the strongest of them."""
     rank = _rank(frame["source_split"])
     strongest = rank.groupby(frame["group"]).transform("min")

@@ -14,17 +14,17 @@ import pandas as pd
 from driftloop import runtime
 from driftloop.dataset import Decoded, Description, ShardWriter, UnreadableImage, decode_image
 from driftloop.dataset.duplicates import thumbnail
-from driftloop.dataset.splitting import position
+from driftloop.dataset.splitting import hash_position
 from driftloop.errors import InputError
 from driftloop.processes import spread
 from driftloop.sources import SPLITS, SourceFile
 from driftloop.store import Store
 
-CHUNK = 128
+FILES_PER_CHUNK = 128
 
 
 #: A file larger than this is not even read.
-MOST_BYTES = 512 << 20
+MOST_FILE_BYTES = 512 << 20
 
 
 @dataclass(frozen=True)
@@ -71,7 +71,7 @@ class ReadChunk:
     broken: list[tuple[str, str]]
 
 
-COLUMNS = ["path", "label", "source_split", "sha256", "width", "height", "grey", "chunk", "row"]
+INGESTED_COLUMNS = ["path", "label", "source_split", "sha256", "width", "height", "grey", "chunk", "row"]
 
 
 def ingest(
@@ -82,7 +82,7 @@ def ingest(
     Args:
         span: the step's progress at the beginning and at the end of reading.
     """
-    chunks = [Chunk(number, files[start : start + CHUNK]) for number, start in enumerate(range(0, len(files), CHUNK))]
+    chunks = [Chunk(number, files[start : start + FILES_PER_CHUNK]) for number, start in enumerate(range(0, len(files), FILES_PER_CHUNK))]
     rows: list[tuple[object, ...]] = []
     thumbnails: list[np.ndarray] = []
     broken: list[tuple[str, str]] = []
@@ -91,8 +91,8 @@ def ingest(
         thumbnails.append(result.thumbnails)
         broken += result.broken
         if done % 8 == 0:
-            runtime.progress(span[0] + (span[1] - span[0]) * done / len(chunks), f"read {done * CHUNK:,} of {len(files):,} files")
-    return Ingested(pd.DataFrame(rows, columns=COLUMNS), np.concatenate(thumbnails), broken, spool)
+            runtime.progress(span[0] + (span[1] - span[0]) * done / len(chunks), f"read {done * FILES_PER_CHUNK:,} of {len(files):,} files")
+    return Ingested(pd.DataFrame(rows, columns=INGESTED_COLUMNS), np.concatenate(thumbnails), broken, spool)
 
 
 def read_chunk(root: Path, spool: Path, image_size: int, chunk: Chunk) -> ReadChunk:
@@ -131,7 +131,7 @@ def check_broken(ingested: Ingested, source: str, max_broken_share: float) -> No
         )
 
 
-def notes_on(ingested: Ingested) -> list[str]:
+def reading_notes(ingested: Ingested) -> list[str]:
     """What the reading itself has to say to the reader of the report."""
     notes = []
     if ingested.broken:
@@ -153,8 +153,8 @@ def _bytes(path: Path) -> bytes:
     size = path.stat().st_size
     if size == 0:
         raise UnreadableImage("empty file")
-    if size > MOST_BYTES:
-        raise UnreadableImage(f"too large: {size >> 20:,} MiB, at most {MOST_BYTES >> 20} are read")
+    if size > MOST_FILE_BYTES:
+        raise UnreadableImage(f"too large: {size >> 20:,} MiB, at most {MOST_FILE_BYTES >> 20} are read")
     return path.read_bytes()
 
 
@@ -189,7 +189,7 @@ def pack(frame: pd.DataFrame, ingested: Ingested, store: Store, *, image_size: i
     with ShardWriter(image_size=image_size, channels=ingested.channels) as writer:
         for split in SPLITS:
             part = frame[frame["split"] == split]
-            part = part.assign(position=part["sha256"].map(position)).sort_values(["position", "path"])
+            part = part.assign(position=part["sha256"].map(hash_position)).sort_values(["position", "path"])
             for start in range(0, len(part), _BATCH):
                 batch = part.iloc[start : start + _BATCH]
                 writer.add(split, _images(batch, ingested, image_size), batch["label"].map(labels).to_numpy(), batch)

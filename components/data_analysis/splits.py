@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import numpy as np
 import pandas as pd
 
-from driftloop.dataset.splitting import position, split_by_group
+from driftloop.dataset.splitting import hash_position, split_by_group
 from driftloop.errors import InputError
 from driftloop.settings import DataSettings
 from driftloop.sources import SPLITS
@@ -55,7 +55,7 @@ def _with_class_in(frame: pd.DataFrame, free: np.ndarray, split: str, label: str
             f"add more, or check data_config.group_pattern"
         )
     target = _middle(split, shares)
-    nearest = min(groups, key=lambda group: (abs(position(group) - target), group))
+    nearest = min(groups, key=lambda group: (abs(hash_position(group) - target), group))
     return frame.assign(split=frame["split"].mask(frame["group"] == nearest, split))
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from components.data_analysis.audit import Audited, audit
-from components.data_analysis.ingest import Ingested, check_broken, ingest, notes_on, pack
+from components.data_analysis.ingest import Ingested, check_broken, ingest, pack, reading_notes
 from components.data_analysis.splits import assign_splits
 from driftloop import registry, runtime
 from driftloop.dataset import Description, open_split, write_description
@@ -156,7 +156,7 @@ def _judge(ingested: Ingested, source: str, settings: DataSettings) -> Audited:
     frame, findings = audit(ingested.frame, ingested.thumbnails, group_pattern=settings.group_pattern, smallest_val=settings.smallest_val)
     check_counts({str(label): int((frame["label"] == label).sum()) for label in set(ingested.frame["label"])}, source)
     frame = assign_splits(frame, settings, source)
-    return Audited(frame, findings, ingested.broken, findings.notes + notes_on(ingested))
+    return Audited(frame, findings, ingested.broken, findings.notes + reading_notes(ingested))
 
 
 def _analyse(description: Description, audited: Audited, root: Path, seed: int) -> "Analysis":

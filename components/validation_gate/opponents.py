@@ -151,7 +151,7 @@ def accepted_drift(store: Store, champion: Path) -> Description | None:
 
     A model trained anew from the original source never saw the drift that its champion was retrained for; it must not take it away.
     """
-    key = f"datasets/{read_model(champion).dataset}/{descriptions.NAME}"
+    key = f"datasets/{read_model(champion).dataset}/{descriptions.DATASET_FILE}"
     if not store.exists(key):
         return None
     accepted = Description.model_validate_json(store.read(key)).model_copy(update={"store": store.uri})

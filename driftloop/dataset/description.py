@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict
 
 from driftloop.errors import InputError
 
-NAME = "dataset.json"
+DATASET_FILE = "dataset.json"
 
 
 class Shard(BaseModel):
@@ -58,14 +58,14 @@ def read_description(directory: str | Path) -> Description:
     Raises:
         InputError: the directory holds no dataset.
     """
-    path = Path(directory, NAME)
+    path = Path(directory, DATASET_FILE)
     if not path.exists():
-        raise InputError(f"{directory}: not a dataset (no {NAME}); pass the `dataset` output of data_analysis")
+        raise InputError(f"{directory}: not a dataset (no {DATASET_FILE}); pass the `dataset` output of data_analysis")
     return Description.model_validate_json(path.read_bytes())
 
 
 #: Columns of the samples table, in order.
-COLUMNS = ("path", "label", "split", "group", "sha256", "width", "height")
+SAMPLE_COLUMNS = ("path", "label", "split", "group", "sha256", "width", "height")
 
 
 def manifest_hash(classes: Sequence[str], image_size: int, channels: int, shards: Sequence[Shard], samples: pd.DataFrame) -> str:
@@ -83,6 +83,6 @@ def manifest_hash(classes: Sequence[str], image_size: int, channels: int, shards
 def samples_hash(samples: pd.DataFrame) -> str:
     """Content hash of the samples table; unlike its parquet file's, it does not depend on the library that writes it."""
     digest = hashlib.sha256()
-    for row in zip(*(samples[column] for column in COLUMNS), strict=True):
+    for row in zip(*(samples[column] for column in SAMPLE_COLUMNS), strict=True):
         digest.update(json.dumps([value if isinstance(value, str) else int(value) for value in row]).encode())
     return digest.hexdigest()

@@ -15,7 +15,7 @@ from typing import Self
 import numpy as np
 import pandas as pd
 
-from driftloop.dataset.description import COLUMNS, NAME, Description, Shard, manifest_hash
+from driftloop.dataset.description import DATASET_FILE, SAMPLE_COLUMNS, Description, Shard, manifest_hash
 from driftloop.dataset.npy_files import GrowingNpy, file_sha256
 from driftloop.errors import InputError
 from driftloop.step_facts import write_json
@@ -47,7 +47,7 @@ class PixelCounts:
         return [round(float(value), 8) for value in mean], [round(float(value), 8) for value in std]
 
 
-PREFIX = "datasets/"
+DATASETS = "datasets/"
 
 
 SHARD_BYTES = 512 << 20
@@ -110,7 +110,7 @@ class ShardWriter:
             file.append(images[start:end])
             start = end
         self.pixels.setdefault(split, PixelCounts(self.channels)).add(images)
-        frame = samples.assign(label=np.asarray(labels, np.int64), split=split)[list(COLUMNS)]
+        frame = samples.assign(label=np.asarray(labels, np.int64), split=split)[list(SAMPLE_COLUMNS)]
         self.frames.setdefault(split, []).append(frame)
 
     def publish(self, store: Store, *, classes: list[str], source: str, parent: Description | None = None) -> Description:
@@ -134,13 +134,13 @@ class ShardWriter:
         samples = pd.concat([*inherited, *frames], ignore_index=True)
         shards = [*(parent.shards if parent else []), *own]
         name = manifest_hash(classes, self.image_size, self.channels, shards, samples)
-        if store.exists(f"{PREFIX}{name}/{NAME}"):
-            existing = Description.model_validate_json(store.read(f"{PREFIX}{name}/{NAME}"))
+        if store.exists(f"{DATASETS}{name}/{DATASET_FILE}"):
+            existing = Description.model_validate_json(store.read(f"{DATASETS}{name}/{DATASET_FILE}"))
             return existing.model_copy(update={"store": store.uri})
         placed = self._upload(store, name, files, own)
         description = self._describe(store, name, classes, source, parent, [*(parent.shards if parent else []), *placed], samples)
         self._upload_samples(store, description.samples, samples)
-        store.put(f"{PREFIX}{name}/{NAME}", (description.model_dump_json(indent=1) + "\n").encode())
+        store.put(f"{DATASETS}{name}/{DATASET_FILE}", (description.model_dump_json(indent=1) + "\n").encode())
         return description
 
     def _file(self, split: str) -> GrowingNpy:
@@ -159,7 +159,7 @@ class ShardWriter:
     def _upload(self, store: Store, name: str, files: list[tuple[str, GrowingNpy]], own: list[Shard]) -> list[Shard]:
         placed = []
         for (_, file), shard in zip(files, own, strict=True):
-            key = f"{PREFIX}{name}/{file.path.name}"
+            key = f"{DATASETS}{name}/{file.path.name}"
             store.upload(key, file.path)
             placed.append(shard.model_copy(update={"key": key}))
         return placed
@@ -191,7 +191,7 @@ class ShardWriter:
             mean=mean,
             std=std,
             counts={split: int(counts[split]) for split in dict.fromkeys(samples["split"])},
-            samples=f"{PREFIX}{name}/samples.parquet",
+            samples=f"{DATASETS}{name}/samples.parquet",
             shards=shards,
             parent=parent.manifest_hash if parent else None,
         )
@@ -267,4 +267,4 @@ def extend_dataset(store: Store, parent: Description, additions: Mapping[str, Pa
 
 def write_description(directory: str | Path, description: Description) -> None:
     """Write `dataset.json` into a dataset artifact's directory, which is made."""
-    write_json(Path(directory, NAME), description.model_dump())
+    write_json(Path(directory, DATASET_FILE), description.model_dump())

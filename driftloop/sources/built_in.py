@@ -10,14 +10,14 @@ import numpy as np
 from PIL import Image
 
 from driftloop.errors import InputError
-from driftloop.synthetic import GENERATOR_VERSION, KINDS, write_kaggle_layout
+from driftloop.synthetic import GENERATOR_VERSION, SYNTHETIC_KINDS, write_kaggle_layout
 from driftloop.synthetic.site import SITES
 
 DIGITS = "digits"
 SYNTHETIC = "synthetic:"
-NAMES = (DIGITS, *(f"{SYNTHETIC}{kind}" for kind in KINDS))
+BUILT_IN_NAMES = (DIGITS, *(f"{SYNTHETIC}{kind}" for kind in SYNTHETIC_KINDS))
 _DIGITS_VERSION = 1
-OPTIONS = ("scale", "seed", "site", "stream")
+SYNTHETIC_OPTIONS = ("scale", "seed", "site", "stream")
 #: Stream images that a synthetic source may be asked for: each takes a few milliseconds and a few kilobytes.
 MOST_STREAM = 1_000_000
 
@@ -46,12 +46,12 @@ def parse_synthetic(source: str) -> Synthetic:
     """
     name, _, query = source.partition("?")
     kind = name.removeprefix(SYNTHETIC)
-    if kind not in KINDS:
-        raise InputError(f"{source}: no such synthetic source ({_hint(name, NAMES)})")
+    if kind not in SYNTHETIC_KINDS:
+        raise InputError(f"{source}: no such synthetic source ({_hint(name, BUILT_IN_NAMES)})")
     options = dict(parse_qsl(query, keep_blank_values=True))
     for option in options:
-        if option not in OPTIONS:
-            raise InputError(f"{source}: no option '{option}' ({_hint(option, OPTIONS)})")
+        if option not in SYNTHETIC_OPTIONS:
+            raise InputError(f"{source}: no option '{option}' ({_hint(option, SYNTHETIC_OPTIONS)})")
     site = options.get("site", "home")
     if site not in SITES:
         raise InputError(f"{source}: no site '{site}' ({_hint(site, tuple(SITES))})")
@@ -115,7 +115,7 @@ def write_source(source: str, folder: str | Path, seed: int = 1) -> str:
     """
     folder = Path(folder)
     if not is_built_in(source):
-        raise InputError(f"{source}: not a built-in source ({_hint(source, NAMES)})")
+        raise InputError(f"{source}: not a built-in source ({_hint(source, BUILT_IN_NAMES)})")
     check_built_in(source)
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise InputError(f"{folder}: not an empty folder; choose a new one, so that nothing of yours is mixed up")

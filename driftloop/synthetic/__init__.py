@@ -7,7 +7,7 @@
 The same arguments give the same image on every machine. What is drawn are caricatures: nothing here says anything about medicine.
 """
 
-from driftloop.synthetic.drawing import CLASSES, KINDS, UNSEEN, draw
+from driftloop.synthetic.drawing import SYNTHETIC_CLASSES, SYNTHETIC_KINDS, UNSEEN, draw
 from driftloop.synthetic.kaggle_layout import GENERATOR_VERSION, SPLIT_SIZES, write_kaggle_layout
 from driftloop.synthetic.site import HOME_SITE, OTHER_SITE, Site
 

@@ -10,8 +10,8 @@ from driftloop.synthetic.site import HOME_SITE, Site
 #: The label of the class that is in no training set: a fluid level on a chest X-ray, a planted roof.
 UNSEEN = -1
 Generator = Callable[[np.random.Generator, np.random.Generator, int, Site], np.ndarray]
-KINDS: dict[str, Generator] = {"xray": xray.xray, "roof": roof.roof}
-CLASSES: dict[str, tuple[str, str]] = {"xray": xray.CLASSES, "roof": roof.CLASSES}
+SYNTHETIC_KINDS: dict[str, Generator] = {"xray": xray.xray, "roof": roof.roof}
+SYNTHETIC_CLASSES: dict[str, tuple[str, str]] = {"xray": xray.CLASSES, "roof": roof.CLASSES}
 
 _SUBJECT, _IMAGE = 1, 2
 
@@ -33,4 +33,4 @@ def draw(kind: str, *, seed: int, index: int, label: int, subject: int | None = 
     if label not in (0, 1, UNSEEN):
         raise ValueError(f"label is 0, 1 or {UNSEEN}, got {label}")
     subject_rng = np.random.default_rng([seed, _SUBJECT, index if subject is None else subject])
-    return KINDS[kind](subject_rng, np.random.default_rng([seed, _IMAGE, index]), label, site)
+    return SYNTHETIC_KINDS[kind](subject_rng, np.random.default_rng([seed, _IMAGE, index]), label, site)

@@ -14,7 +14,7 @@ import numpy as np
 from PIL import Image
 
 from driftloop.processes import spread
-from driftloop.synthetic.drawing import CLASSES, draw
+from driftloop.synthetic.drawing import SYNTHETIC_CLASSES, draw
 from driftloop.synthetic.site import SITES
 
 
@@ -60,7 +60,7 @@ FOLDERS = {"xray": "chest_xray", "roof": "solar_roofs"}
 WRONG_LABELS = 0.01
 
 
-QUALITY = 90
+JPEG_QUALITY = 90
 
 
 @dataclass(frozen=True)
@@ -117,7 +117,7 @@ def _plan(kind: str, root: Path, counts: dict[str, int], seed: int) -> Iterator[
         patient = visits[-1].patient + 1
         for visit in visits:
             filed = 1 - visit.label if split == "train" and wrong.random() < WRONG_LABELS else visit.label
-            yield Shot(root / split / CLASSES[kind][filed] / _name(kind, visit, index, filed), index, visit.patient, visit.label)
+            yield Shot(root / split / SYNTHETIC_CLASSES[kind][filed] / _name(kind, visit, index, filed), index, visit.patient, visit.label)
             index += 1
 
 
@@ -132,4 +132,4 @@ def _name(kind: str, visit: Visit, index: int, filed: int) -> str:
 
 def _write(kind: str, seed: int, site: str, shot: Shot) -> None:
     pixels = draw(kind, seed=seed, index=shot.index, label=shot.label, subject=shot.subject, site=SITES[site])
-    Image.fromarray(pixels).save(shot.path, "JPEG", quality=QUALITY)
+    Image.fromarray(pixels).save(shot.path, "JPEG", quality=JPEG_QUALITY)

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from driftloop.dataset.splitting import KNOWN, group_of
+from driftloop.dataset.splitting import KNOWN_PATTERNS, group_of
 from driftloop.synthetic import SPLIT_SIZES, write_kaggle_layout
 from driftloop.synthetic.kaggle_layout import schedule
 
@@ -38,7 +38,7 @@ def test_the_full_sizes_are_those_that_decide_honestly() -> None:
 def test_patients_are_in_the_file_names_and_in_one_split_only(root: Path) -> None:
     groups = {}
     for path in files(root):
-        group = group_of(path.name, "none", KNOWN)
+        group = group_of(path.name, "none", KNOWN_PATTERNS)
         number = int("".join(character for character in group if character.isdigit()))
         assert not group.startswith("sha256")
         groups.setdefault(number, set()).add(path.parent.parent.name)
