@@ -55,8 +55,8 @@ def test_about_one_training_label_in_a_hundred_is_wrong(tmp_path: Path) -> None:
     sizes = {"train": 1000, "val": 8, "test": 300, "reference": 8, "stream": 8}
     from driftloop.synthetic import kaggle_layout
 
-    shots = list(kaggle_layout._plan("xray", tmp_path, sizes, 1))
-    wrong = Counter(shot.path.parts[-3] for shot in shots if shot.path.parent.name != ("NORMAL", "PNEUMONIA")[shot.label])
+    files = list(kaggle_layout._image_files("xray", tmp_path, sizes, 1))
+    wrong = Counter(file.path.parts[-3] for file in files if file.path.parent.name != ("NORMAL", "PNEUMONIA")[file.label])
     assert set(wrong) == {"train"}
     assert 2 <= wrong["train"] <= 25
 
