@@ -12,12 +12,13 @@ import numpy as np
 import pandas as pd
 
 from driftloop import runtime
+from driftloop.contracts import SPLITS
 from driftloop.dataset import Decoded, Description, ShardWriter, UnreadableImage, decode_image
 from driftloop.dataset.duplicates import thumbnail
 from driftloop.dataset.splitting import hash_position
 from driftloop.errors import InputError
 from driftloop.processes import spread
-from driftloop.sources import SPLITS, SourceFile
+from driftloop.sources import SourceFile
 from driftloop.store import Store
 
 FILES_PER_CHUNK = 128

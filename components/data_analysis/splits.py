@@ -5,10 +5,10 @@ from collections.abc import Mapping
 import numpy as np
 import pandas as pd
 
+from driftloop.contracts import SPLITS
 from driftloop.dataset.splitting import hash_position, split_by_group
 from driftloop.errors import InputError
 from driftloop.settings import DataSettings
-from driftloop.sources import SPLITS
 
 #: Without each class in these, nothing can be trained or judged.
 NEEDED = ("train", "val", "test")

@@ -12,10 +12,10 @@ import pandas as pd
 
 from components.data_analysis.audit import Audited
 from components.data_analysis.loader_benchmark import LoaderBenchmark, benchmark_loaders
+from driftloop.contracts import SPLITS
 from driftloop.dataset import Description, Split
 from driftloop.dataset.writing import PixelCounts
 from driftloop.inference.image_statistics import image_statistics, statistic_names
-from driftloop.sources import SPLITS
 
 _BATCH = 256
 

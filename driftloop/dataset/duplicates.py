@@ -10,6 +10,7 @@ from scipy.sparse.csgraph import connected_components
 THUMBNAIL_SIDE = 16
 #: Correlation of two thumbnails' deviations from the average image, from which on they count as the same picture.
 SAME_PICTURE_CORRELATION = 0.985
+#: Bands of the perceptual hash, and images compared at once.
 _BANDS = 4
 _BLOCK = 2048
 
@@ -63,12 +64,12 @@ def _buckets(band: np.ndarray) -> list[np.ndarray]:
 
 def _same_within(members: np.ndarray, directions: np.ndarray) -> np.ndarray:
     """Pairs (P, 2) among `members` that correlate; in blocks, so that memory stays bounded."""
-    found = []
+    pairs = []
     for start in range(0, len(members), _BLOCK):
         block = members[start : start + _BLOCK]
         for other in range(start, len(members), _BLOCK):
             partners = members[other : other + _BLOCK]
-            one, two = np.nonzero(directions[block] @ directions[partners].T > SAME_PICTURE_CORRELATION)
-            keep = block[one] < partners[two] if other == start else slice(None)
-            found.append(np.stack([block[one], partners[two]], axis=1)[keep])
-    return np.concatenate(found)
+            left, right = np.nonzero(directions[block] @ directions[partners].T > SAME_PICTURE_CORRELATION)
+            keep = block[left] < partners[right] if other == start else slice(None)
+            pairs.append(np.stack([block[left], partners[right]], axis=1)[keep])
+    return np.concatenate(pairs)

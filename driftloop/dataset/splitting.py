@@ -1,6 +1,6 @@
-"""Who is on an image, read from its file name.
+"""Splits by group: who is on an image is read from its file name, and a stable hash of that picks the split.
 
-Splits by group through a stable hash: one patient never sits on two sides, and adding images does not reshuffle.
+So one patient never sits on two sides, and adding images does not move the others.
 """
 
 import hashlib
@@ -28,14 +28,14 @@ def compile_pattern(pattern: str) -> tuple[re.Pattern[str], ...]:
     """The patterns to use: the user's own, or the known ones when it is empty.
 
     Raises:
-        SettingError: no regular expression, or one without a group.
+        SettingError: not a valid regular expression, or one without a group.
     """
     if not pattern:
         return KNOWN_PATTERNS
     try:
         compiled = re.compile(pattern)
     except re.error as error:
-        raise SettingError(f"data_config.group_pattern: {pattern!r} is no regular expression ({error})") from None
+        raise SettingError(f"data_config.group_pattern: {pattern!r} is not a valid regular expression ({error})") from None
     if compiled.groups < 1:
         raise SettingError(f"data_config.group_pattern: {pattern!r} needs a group in parentheses around the patient, as in '(person\\d+)_'")
     return (compiled,)

@@ -10,12 +10,13 @@ import numpy as np
 from PIL import Image
 
 from driftloop.errors import InputError
-from driftloop.synthetic import GENERATOR_VERSION, SYNTHETIC_KINDS, write_kaggle_layout
+from driftloop.synthetic import GENERATOR_VERSION, HOME_SITE, SYNTHETIC_KINDS, write_kaggle_layout
 from driftloop.synthetic.site import SITES
 
 DIGITS = "digits"
 SYNTHETIC = "synthetic:"
 BUILT_IN_NAMES = (DIGITS, *(f"{SYNTHETIC}{kind}" for kind in SYNTHETIC_KINDS))
+#: Part of the hash, as `GENERATOR_VERSION` is of the synthetic sources'.
 _DIGITS_VERSION = 1
 SYNTHETIC_OPTIONS = ("scale", "seed", "site", "stream")
 #: Stream images that a synthetic source may be asked for: each takes a few milliseconds and a few kilobytes.
@@ -24,14 +25,19 @@ MOST_STREAM = 1_000_000
 
 @dataclass(frozen=True)
 class Synthetic:
-    """`synthetic:<kind>?scale=0.05&seed=3&site=other&stream=8000`, read; `stream` is None where the usual number is meant."""
+    """`synthetic:<kind>?scale=0.05&seed=3&site=other&stream=8000`, read. Its representation is hashed, so the fields keep their names."""
 
     kind: str
+    """A name in `SYNTHETIC_KINDS`."""
     scale: float = 1.0
+    """Factor on the splits' sizes."""
     seed: int | None = None
-    site: str = "home"
-    # Not in the representation, which is hashed: sources that do not name it keep the hash they always had.
+    """Of the series; None takes the run's."""
+    site: str = HOME_SITE.name
+    """A name in `SITES`."""
+    # Not in the representation: sources that do not name it keep the hash they always had.
     stream: int | None = field(default=None, repr=False)
+    """Images of the stream split; None takes the usual number."""
 
 
 def is_built_in(source: str) -> bool:
@@ -52,7 +58,7 @@ def parse_synthetic(source: str) -> Synthetic:
     for option in options:
         if option not in SYNTHETIC_OPTIONS:
             raise InputError(f"{source}: no option '{option}' ({_hint(option, SYNTHETIC_OPTIONS)})")
-    site = options.get("site", "home")
+    site = options.get("site", HOME_SITE.name)
     if site not in SITES:
         raise InputError(f"{source}: no site '{site}' ({_hint(site, tuple(SITES))})")
     seed = int(_number(source, options["seed"], "seed", 0, 2**31)) if "seed" in options else None

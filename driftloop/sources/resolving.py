@@ -19,10 +19,11 @@ _S3 = "s3://"
 
 @dataclass(frozen=True)
 class Opened:
-    """A source as local files: `files` by path, each below `root`."""
+    """A source as local files."""
 
     root: Path
     files: list[SourceFile]
+    """By path, each below `root`."""
 
 
 def check_source(source: str) -> str:
@@ -97,7 +98,7 @@ def opened(source: str, *, seed: int, workers: int = 0) -> Iterator[Opened]:
 
 
 def _local(source: str) -> Path:
-    """The path of a local source, as it was typed, for messages; a name that is none but nearly a built-in one gets a hint."""
+    """The path of a local source, as it was typed, for messages; a name that is not a path but nearly a built-in source gets a hint."""
     path = Path(source.removeprefix("file://")).expanduser()
     if not path.exists():
         near = difflib.get_close_matches(source.partition("?")[0], BUILT_IN_NAMES, n=1, cutoff=0.7)

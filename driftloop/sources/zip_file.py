@@ -20,7 +20,8 @@ def list_zip(path: Path) -> list[SourceFile]:
     """The images in a zip.
 
     Raises:
-        InputError: no zip, an unsafe one (paths that lead outside, links, too many files or bytes, encryption), or no layout we read.
+        InputError: not a zip, not a layout that `arrange` reads, or an unsafe zip (paths that lead outside, links, too many files or
+            bytes, encryption).
     """
     with _opened(path) as archive:
         members = archive.infolist()

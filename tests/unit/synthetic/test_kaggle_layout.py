@@ -55,8 +55,8 @@ def test_about_one_training_label_in_a_hundred_is_wrong(tmp_path: Path) -> None:
     sizes = {"train": 1000, "val": 8, "test": 300, "reference": 8, "stream": 8}
     from driftloop.synthetic import kaggle_layout
 
-    files = list(kaggle_layout._image_files("xray", tmp_path, sizes, 1))
-    wrong = Counter(file.path.parts[-3] for file in files if file.path.parent.name != ("NORMAL", "PNEUMONIA")[file.label])
+    planned = list(kaggle_layout._image_files("xray", tmp_path, sizes, 1))
+    wrong = Counter(file.path.parts[-3] for file in planned if file.path.parent.name != ("NORMAL", "PNEUMONIA")[file.label])
     assert set(wrong) == {"train"}
     assert 2 <= wrong["train"] <= 25
 
@@ -64,7 +64,7 @@ def test_about_one_training_label_in_a_hundred_is_wrong(tmp_path: Path) -> None:
 def test_the_same_seed_writes_the_same_bytes_also_by_several_processes(root: Path, tmp_path: Path) -> None:
     again = write_kaggle_layout("xray", tmp_path, seed=1, scale=0.05, workers=2)
     assert [path.relative_to(again) for path in files(again)] == [path.relative_to(root) for path in files(root)]
-    assert all(one.read_bytes() == two.read_bytes() for one, two in zip(files(again), files(root), strict=True))
+    assert all(first.read_bytes() == second.read_bytes() for first, second in zip(files(again), files(root), strict=True))
 
 
 def test_another_seed_writes_other_images(root: Path, tmp_path: Path) -> None:
