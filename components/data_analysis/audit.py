@@ -7,26 +7,35 @@ import pandas as pd
 from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 
+from driftloop.contracts import REFERENCE, STREAM, TEST, TRAIN, VAL
 from driftloop.dataset.duplicates import near_duplicate_clusters
 from driftloop.dataset.splitting import compile_pattern, group_of
 
 #: Where an image that a source has in two splits stays: never lost to the side that judges, always to the side that learns.
-STRONGEST_FIRST = ("test", "reference", "stream", "val", "train", "")
+STRONGEST_FIRST = (TEST, REFERENCE, STREAM, VAL, TRAIN, "")
 
 
 @dataclass
 class AuditFindings:
-    """Counts of what the audit met, and in words what the reader must know."""
+    """Counts of what the audit met."""
 
     conflicting: int = 0
+    """Images that lie under more than one class."""
     duplicates_within: int = 0
+    """Copies of a file of the same split."""
     duplicates_across: int = 0
+    """Copies of a file of another split."""
     near_duplicate_clusters: int = 0
     near_duplicate_images: int = 0
+    """Images in those clusters."""
     leaking_groups: int = 0
+    """Patients or near-duplicates on both sides of the source's own splits."""
     leaking_images: int = 0
+    """Those of their images that were left out."""
     merged_val: int = 0
+    """Images of a val split that was too small and joined train."""
     notes: list[str] = field(default_factory=list)
+    """What the reader must know, in words."""
 
     @property
     def dropped(self) -> int:
@@ -36,23 +45,19 @@ class AuditFindings:
 
 @dataclass(frozen=True)
 class Audited:
-    """What an audited source has to offer, and what is to be said about it.
-
-    Args:
-        frame: by image that stays: the columns of ingestion, its `group` and its `split`.
-        findings: what was met on the way.
-        broken: path and reason by unreadable file.
-        notes: what the reader must know, in words.
-    """
+    """A source after the audit: what stays, and what the reader must know about it."""
 
     frame: pd.DataFrame
+    """By image that stays: the columns of ingestion, its `group` and its `split`."""
     findings: AuditFindings
     broken: list[tuple[str, str]]
+    """Path and reason by unreadable file."""
     notes: list[str]
+    """What the reader must know, in words."""
 
 
 def audit(frame: pd.DataFrame, thumbnails: np.ndarray, *, group_pattern: str, smallest_val: int) -> tuple[pd.DataFrame, AuditFindings]:
-    """The rows that stay, with their `group` and the source's own split put right in `source_split`; and what was found.
+    """The rows that stay, with their `group` and the source's own split put right in `source_split`; and the findings.
 
     Args:
         frame: as ingested; thumbnails: uint8 (N, 16, 16) by row.
@@ -60,7 +65,7 @@ def audit(frame: pd.DataFrame, thumbnails: np.ndarray, *, group_pattern: str, sm
         smallest_val: a val split with fewer images becomes part of train.
 
     Raises:
-        SettingError: the pattern is no regular expression with a group.
+        SettingError: the pattern is not a valid regular expression with a group.
     """
     findings = AuditFindings()
     patterns = compile_pattern(group_pattern)
@@ -113,14 +118,14 @@ def _with_joined_groups(frame: pd.DataFrame, thumbnails: np.ndarray, findings: A
 
 
 def _with_small_val_in_train(frame: pd.DataFrame, smallest_val: int, findings: AuditFindings) -> pd.DataFrame:
-    val = frame["source_split"] == "val"
+    val = frame["source_split"] == VAL
     count = int(val.sum())
-    if 0 < count < smallest_val and (frame["source_split"] == "train").any():
+    if 0 < count < smallest_val and (frame["source_split"] == TRAIN).any():
         findings.merged_val = count
         findings.notes.append(
             f"The source's val split has {count} images, too few to choose a model by: they joined train, and val was cut anew from it."
         )
-        return frame.assign(source_split=frame["source_split"].where(~val, "train"))
+        return frame.assign(source_split=frame["source_split"].where(~val, TRAIN))
     return frame
 
 
