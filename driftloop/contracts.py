@@ -48,6 +48,9 @@ IMAGE_FORMATS = {
 }
 IMAGE_SUFFIXES = tuple(suffix for suffixes in IMAGE_FORMATS.values() for suffix in suffixes)
 
+#: The label of an image that shows none of the model's classes: an unseen class in a drift, or what a synthetic source can draw of one.
+UNSEEN = -1
+
 #: Where a label comes from: a uniformly random list, a ranked one, or a user's own import. Only random ones may judge harm.
 RANDOM, RANKED, IMPORT = LABEL_ORIGINS = ("random", "ranked", "import")
 

@@ -22,14 +22,14 @@ _ROWS = 512
 
 @dataclass(frozen=True)
 class Split:
-    """One split: `images` uint8 (N, H, W, C), memory-mapped; `labels` int64 (N,), -1 for unlabelled; `samples`, N rows.
-
-    Changing the images changes this process's view only.
-    """
+    """One split of N images; changing them changes this process's view only."""
 
     images: np.ndarray
+    """uint8 (N, H, W, C), memory-mapped."""
     labels: np.ndarray
+    """int64 (N,), -1 for unlabelled."""
     samples: pd.DataFrame
+    """N rows of `SAMPLE_COLUMNS`."""
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -53,7 +53,7 @@ def open_split(dataset: str | Path | Description, split: str) -> Split:
 
     Args:
         dataset: a dataset artifact's directory, or its description.
-        split: train, val, test, reference, stream, or what a retraining added.
+        split: one of `contracts.SPLITS`, or what a retraining added.
 
     Raises:
         InputError: no dataset there, or no such split.
@@ -86,8 +86,8 @@ def read_samples(description: Description, store: Store | None = None) -> pd.Dat
         with tempfile.TemporaryDirectory(prefix="driftloop-samples-") as folder:
             store.download(description.samples, Path(folder, "samples.parquet"))
             samples = pd.read_parquet(Path(folder, "samples.parquet"))
-    found = manifest_hash(description.classes, description.image_size, description.channels, description.shards, samples)
-    if found != description.manifest_hash:
+    actual_hash = manifest_hash(description.classes, description.image_size, description.channels, description.shards, samples)
+    if actual_hash != description.manifest_hash:
         raise IntegrityError(f"{description.samples}: not what dataset {description.manifest_hash[:12]} was written with; restore it")
     return samples
 

@@ -22,9 +22,10 @@ from pydantic import ValidationError
 from driftloop import bundle, registry
 from driftloop.bundle import DESCRIPTION, ModelDescription
 from driftloop.contracts import GATE_EVIDENCE
+from driftloop.dataset.description import DATASET_FILE as DATASET
 from driftloop.dataset.description import NAME as DATASET
 from driftloop.dataset.description import Description
-from driftloop.dataset.writing import PREFIX as DATASETS
+from driftloop.dataset.writing import DATASETS
 from driftloop.errors import IntegrityError
 from driftloop.housekeeping.store_contents import CHECKPOINTS, Contents, Folder, read_contents
 from driftloop.registry import Champion, standing
