@@ -11,20 +11,20 @@ from typing import Protocol
 
 from driftloop import __version__
 
-FRACTION = "progress"
+PROGRESS_MARK = "progress"
 
 
-FIGURES = "figures"
+METRICS_MARK = "figures"
 
 
 def progress(fraction: float, text: str = "") -> None:
     """Say how much of the step is done: `fraction` in [0, 1]."""
-    print(f"[driftloop {FRACTION}] {fraction:.3f} {text}".rstrip(), flush=True)
+    print(f"[driftloop {PROGRESS_MARK}] {fraction:.3f} {text}".rstrip(), flush=True)
 
 
-def figures(text: str) -> None:
+def report_metrics(text: str) -> None:
     """Say the figures that matter at the end of a step, in one short line."""
-    print(f"[driftloop {FIGURES}] {text}", flush=True)
+    print(f"[driftloop {METRICS_MARK}] {text}", flush=True)
 
 
 class MetricsLog(Protocol):

@@ -11,16 +11,16 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from driftloop.evaluation.intervals import Proportion
 
-SCHEMA_VERSION = 1
+SUMMARY_SCHEMA_VERSION = 1
 
 
-class Record(BaseModel):
+class SummaryPart(BaseModel):
     """A part of the summary: closed, so that a misspelt field is an error where it is written."""
 
     model_config = ConfigDict(extra="forbid")
 
 
-class Accuracy(Record):
+class AccuracySummary(SummaryPart):
     """Shares of correctly classified images."""
 
     baseline: Proportion | None = Field(None, description="plain CNN, clean test split")
@@ -32,14 +32,14 @@ class Accuracy(Record):
     retrained_on_drifted: Proportion | None = Field(None, description="retrained candidate as served, drifted labelled hold-out")
 
 
-class Speedup(Record):
+class SpeedupSummary(SummaryPart):
     """Latency of PyTorch eager FP32 over that of the ONNX graph: batch 1, one thread, medians."""
 
     onnx_fp32: float | None = None
     onnx_int8: float | None = None
 
 
-class Drift(Record):
+class DriftSummary(SummaryPart):
     """What the drift watch decided, and why."""
 
     verdict: str = Field(description="stable, alert, needs_labels or retrain")
@@ -47,7 +47,7 @@ class Drift(Record):
     reason: str
 
 
-class Gate(Record):
+class GateSummary(SummaryPart):
     """What the validation gate decided, and why."""
 
     decision: str = Field(description="promote, reject or inconclusive")
@@ -55,14 +55,14 @@ class Gate(Record):
     evidence: list[dict[str, Any]] = Field(description="one entry per criterion: name, holds, estimate, low, high, bound, n")
 
 
-class Champion(Record):
+class ChampionSummary(SummaryPart):
     """The version that users got before and after the run."""
 
     before: str | None = None
     after: str | None = None
 
 
-class Target(Record):
+class TargetSummary(SummaryPart):
     """A figure the default run sets out to reach; `met` is null where the run's branch did not measure it."""
 
     goal: str
@@ -70,30 +70,30 @@ class Target(Record):
     met: bool | None
 
 
-class Report(Record):
+class ReportPaths(SummaryPart):
     """Paths of the reports, relative to the run's folder."""
 
     html: str | None = None
     pdf: str | None = None
 
 
-class Summary(Record):
+class Summary(SummaryPart):
     """The whole of `summary.json`."""
 
-    schema_version: int = SCHEMA_VERSION
+    schema_version: int = SUMMARY_SCHEMA_VERSION
     pipeline: str = ""
     run_id: str = ""
     source: str | None = None
     seed: int | None = None
     seconds: float | None = Field(None, description="wall time of the whole run")
     steps: dict[str, float] = Field(default_factory=dict, description="wall time by step, in seconds")
-    accuracy: Accuracy = Accuracy()
-    speedup: Speedup = Speedup()
-    drift: Drift | None = None
-    gate: Gate | None = None
-    champion: Champion = Champion()
-    targets: dict[str, Target] = {}
-    report: Report = Report()
+    accuracy: AccuracySummary = AccuracySummary()
+    speedup: SpeedupSummary = SpeedupSummary()
+    drift: DriftSummary | None = None
+    gate: GateSummary | None = None
+    champion: ChampionSummary = ChampionSummary()
+    targets: dict[str, TargetSummary] = {}
+    report: ReportPaths = ReportPaths()
     error: str | None = Field(None, description="the one line that says why the run failed")
 
 
@@ -115,7 +115,7 @@ def summarise(
     summary = Summary(
         source=data.get("source"),
         seed=data.get("seed"),
-        accuracy=Accuracy(
+        accuracy=AccuracySummary(
             baseline=baseline.get("accuracy"),
             optimized=optimized.get("accuracy"),
             onnx_fp32=deployed.get("accuracy_fp32"),
@@ -124,15 +124,17 @@ def summarise(
             champion_on_drifted=judged.get("champion_drifted"),
             retrained_on_drifted=judged.get("candidate_drifted"),
         ),
-        speedup=Speedup(**deployed.get("speedup", {})),
-        drift=Drift(**{name: drift[name] for name in Drift.model_fields}) if drift else None,
-        gate=Gate(decision=candidate["decision"], reasons=candidate["reasons"], evidence=candidate["criteria"]) if candidate else None,
-        champion=Champion(before=before, after=after),
+        speedup=SpeedupSummary(**deployed.get("speedup", {})),
+        drift=DriftSummary(**{name: drift[name] for name in DriftSummary.model_fields}) if drift else None,
+        gate=GateSummary(decision=candidate["decision"], reasons=candidate["reasons"], evidence=candidate["criteria"])
+        if candidate
+        else None,
+        champion=ChampionSummary(before=before, after=after),
     )
-    return summary.model_copy(update={"targets": targets(summary, facts, candidate)})
+    return summary.model_copy(update={"targets": target_summaries(summary, facts, candidate)})
 
 
-def targets(summary: Summary, facts: Mapping[str, Any], candidate: Mapping[str, Any] | None) -> dict[str, Target]:
+def target_summaries(summary: Summary, facts: Mapping[str, Any], candidate: Mapping[str, Any] | None) -> dict[str, TargetSummary]:
     """The default run's targets held against what was measured."""
     accuracy = summary.accuracy
     served = facts.get("onnx_deployment", {}).get("served", "")
@@ -145,35 +147,37 @@ def targets(summary: Summary, facts: Mapping[str, Any], candidate: Mapping[str, 
     return {
         "baseline": _above(accuracy.baseline, 0.70),
         "optimized": _above(accuracy.optimized, 0.80),
-        "optimized_over_baseline": Target(goal="> 0", measured=gain, met=None if gain is None else gain > 0),
-        "int8_drop": Target(
+        "optimized_over_baseline": TargetSummary(goal="> 0", measured=gain, met=None if gain is None else gain > 0),
+        "int8_drop": TargetSummary(
             goal="< 0.01, else FP32 is served",
             measured=int8_drop,
             met=None if int8_drop is None else int8_drop < 0.01 or not served.endswith("int8.onnx"),
         ),
-        "drift_confirmed": Target(
+        "drift_confirmed": TargetSummary(
             goal="drift confirmed",
             measured=summary.drift.verdict if summary.drift else None,
             met=facts["drift_detection"]["confirmed"] if summary.drift else None,
         ),
-        "drift_recovered": Target(
+        "drift_recovered": TargetSummary(
             goal=">= 0.5 of what drift took", measured=recovered, met=None if recovered is None else recovered >= 0.5
         ),
-        "clean_non_inferior": Target(
+        "clean_non_inferior": TargetSummary(
             goal="lower bound > -0.02", measured=clean["low"] if clean else None, met=clean["low"] > -0.02 if clean else None
         ),
     }
 
 
-def _above(measured: Proportion | None, goal: float) -> Target:
-    return Target(goal=f"> {goal:.2f}", measured=measured.value if measured else None, met=measured.value > goal if measured else None)
+def _above(measured: Proportion | None, goal: float) -> TargetSummary:
+    return TargetSummary(
+        goal=f"> {goal:.2f}", measured=measured.value if measured else None, met=measured.value > goal if measured else None
+    )
 
 
 def _difference(first: Proportion | None, second: Proportion | None) -> float | None:
     return first.value - second.value if first and second else None
 
 
-def _recovered(champion_clean: Mapping[str, float] | None, accuracy: Accuracy) -> float | None:
+def _recovered(champion_clean: Mapping[str, float] | None, accuracy: AccuracySummary) -> float | None:
     """The share of the accuracy lost to drift that the retrained model wins back; None where nothing was lost or compared."""
     if champion_clean is None or accuracy.champion_on_drifted is None or accuracy.retrained_on_drifted is None:
         return None

@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from driftloop.errors import Conflict, IntegrityError, NotFound
 from driftloop.store import Store
 
-PREFIX = "watch/"
+WATCH_PREFIX = "watch/"
 HEARTBEAT = "watch/heartbeat.json"
 
 
@@ -69,9 +69,9 @@ class Heartbeat(BaseModel):
     nonce: str = ""
 
 
-def key(sequence: int) -> str:
+def record_key(sequence: int) -> str:
     """The record's key; zero-padded, so that key order is sequence order."""
-    return f"{PREFIX}{sequence:08d}.json"
+    return f"{WATCH_PREFIX}{sequence:08d}.json"
 
 
 def read_records(store: Store, most: int) -> list[WatchRecord]:
@@ -80,11 +80,11 @@ def read_records(store: Store, most: int) -> list[WatchRecord]:
     Raises:
         IntegrityError: an object under `watch/` that is no record.
     """
-    keys = [entry.key for entry in store.list(PREFIX) if entry.key.endswith(".json") and entry.key != HEARTBEAT]
+    keys = [entry.key for entry in store.list(WATCH_PREFIX) if entry.key.endswith(".json") and entry.key != HEARTBEAT]
     return [_record(store, key) for key in keys[-most:]]
 
 
-def beat(store: Store, record: WatchRecord) -> None:
+def move_heartbeat(store: Store, record: WatchRecord) -> None:
     """Move the heartbeat on to `record`; one of the same or of a later watch stays, whoever comes late or twice."""
     data = Heartbeat(nonce=secrets.token_hex(16), **record.model_dump(include=_HEARTBEAT_FIELDS)).model_dump_json().encode()
     while True:

@@ -8,7 +8,7 @@ import pandas as pd
 from driftloop.dataset import UNLABELLED
 from driftloop.errors import InputError
 from driftloop.inference.labels import RANDOM
-from driftloop.inference.traffic import IMAGE_INDEX, LABEL, LABEL_ORIGIN, Traffic, labels_of
+from driftloop.inference.traffic import IMAGE_INDEX, LABEL, LABEL_ORIGIN, Traffic, label_indices
 
 #: In the evidence of drift_detection: request_id, window, drifted, confirmed.
 COVERAGE = "windows.parquet"
@@ -43,7 +43,7 @@ def confirmed_rows(window: Traffic, coverage: pd.DataFrame, classes: list[str]) 
     confirmed = coverage[coverage["confirmed"].astype(bool)].drop_duplicates("request_id")
     rows = window.rows.merge(confirmed[["request_id", "window"]], on="request_id", how="inner", sort=False)
     rows = rows[(rows[IMAGE_INDEX] >= 0) & (rows["status"] == "ok")].reset_index(drop=True)
-    labels = labels_of(rows, classes)
+    labels = label_indices(rows, classes)
     origins = rows[LABEL_ORIGIN].where(rows[LABEL_ORIGIN].notna() & (labels != UNLABELLED), "")
     rows = rows.assign(label=labels, origin=origins.astype(str), group=_groups(rows))[list(COLUMNS)]
     worth = np.select([rows["origin"] == RANDOM, rows["label"] != UNLABELLED], [0, 1], 2)

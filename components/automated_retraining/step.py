@@ -15,7 +15,7 @@ from driftloop import bundle
 from driftloop.bundle import read_model
 from driftloop.dataset import write_description
 from driftloop.inference.traffic import read_traffic
-from driftloop.runtime import MetricsLog, figures, progress
+from driftloop.runtime import MetricsLog, progress, report_metrics
 from driftloop.settings import RetrainSettings
 from driftloop.step_facts import write_facts
 from driftloop.store import open_store
@@ -88,7 +88,7 @@ def run(
     write_facts(dataset, STEP, found, champion, traffic, drift)
     checkpoint.clear()
     log_metrics(found, metrics)
-    figures(summary(found))
+    report_metrics(summary(found))
 
 
 def identity(champion: str | Path, seed: int, settings: RetrainSettings) -> dict[str, Any]:

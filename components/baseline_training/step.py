@@ -109,4 +109,6 @@ def run(
     outcome.write_judgement(judgement, task.description.classes, metrics, roc)
     if checkpoint:
         checkpoint.clear()
-    runtime.figures(f"accuracy {judgement.test.accuracy}, {len(history.epochs)} epochs, {found['parameters'] / 1e6:.1f} M parameters")
+    runtime.report_metrics(
+        f"accuracy {judgement.test.accuracy}, {len(history.epochs)} epochs, {found['parameters'] / 1e6:.1f} M parameters"
+    )

@@ -176,4 +176,4 @@ def _write(analysis: "Analysis", dataset_dir: str, report_path: str, source_hash
     write_facts(dataset_dir, "data_analysis", collect_facts(analysis, source_hash, time.monotonic() - began))
     total, faster = sum(analysis.description.counts.values()), analysis.loader.speedup
     shown = f"{total:,} images, {len(analysis.description.classes)} classes, {len(analysis.audited.broken)} broken"
-    runtime.figures(f"{shown}; loader {faster:.0f}x decoding files")
+    runtime.report_metrics(f"{shown}; loader {faster:.0f}x decoding files")

@@ -141,7 +141,7 @@ def run(
     metrics.log_metric("gain_over_baseline", round(difference.estimate, 6))
     if checkpoint:
         checkpoint.clear()
-    runtime.figures(
+    runtime.report_metrics(
         f"accuracy {judgement.test.accuracy}, {100 * difference.estimate:+.1f} points over the baseline, "
         f"learning rate {plan.recipe.learning_rate:.1e}, {plan.recipe.precision}"
     )

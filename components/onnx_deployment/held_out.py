@@ -15,7 +15,7 @@ import numpy as np
 from driftloop.bundle import ModelDescription
 from driftloop.dataset import Description, open_split
 from driftloop.errors import InputError
-from driftloop.inference.reference import CLEAN, Regime, measure_regime
+from driftloop.inference.reference import CLEAN_REGIME, Regime, measure_regime
 from driftloop.inference.served_model import ServedModel
 
 CALIBRATION = ("train", "drifted_train")
@@ -118,7 +118,7 @@ def measure_references(served: ServedModel, dataset: Description) -> list[Regime
     """The split `reference` first, then each `regime-*`, in order of their numbers."""
     later = sorted((name for name, count in dataset.counts.items() if name.startswith(REGIME_PREFIX) and count), key=_number)
     regimes = []
-    for name in (CLEAN, *later):
+    for name in (CLEAN_REGIME, *later):
         split = open_split(dataset, name)
         regimes.append(measure_regime(name, served, split.images, split.samples["group"].to_numpy(dtype=np.str_)))
     return regimes

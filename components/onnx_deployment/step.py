@@ -19,7 +19,7 @@ from driftloop.dataset import Description, read_description
 from driftloop.inference.image_statistics import statistic_names
 from driftloop.inference.reference import Regime, write_reference
 from driftloop.inference.served_model import ServedModel
-from driftloop.runtime import MetricsLog, figures, progress
+from driftloop.runtime import MetricsLog, progress, report_metrics
 from driftloop.settings import DeploySettings
 from driftloop.step_facts import write_facts, write_json
 from driftloop.training.device import pick_device
@@ -79,7 +79,7 @@ def run(
     report.write(found, report_path)
     log_metrics(findings, metrics)
     drop, speed = findings["int8_drop"]["value"], findings["speedup"]
-    figures(
+    report_metrics(
         f"{'INT8' if found.choice.served == bundle.ONNX_INT8 else 'FP32'} served · INT8 {speed['onnx_int8']:.1f}x, "
         f"FP32 {speed['onnx_fp32']:.1f}x PyTorch · accuracy {findings['accuracy_int8']['value']:.3f} ({-100 * drop:+.1f} points)"
     )

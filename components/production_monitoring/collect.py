@@ -16,26 +16,26 @@ import pandas as pd
 
 from driftloop.bundle import ModelDescription
 from driftloop.errors import InputError, NotFound
-from driftloop.inference.log import PREFIX, SCHEMA, partition, read_images, read_log
+from driftloop.inference.log import LOG_SCHEMA, LOGS_PREFIX, hour_folder, read_images, read_log
 from driftloop.inference.traffic import FRESH, IMAGE_INDEX, LABEL, LABEL_ORIGIN
 from driftloop.settings import MonitorSettings
 from driftloop.store import Store
 from driftloop.watch_record import WatchRecord
 
-HOUR, TICK = timedelta(hours=1), timedelta(microseconds=1)
+HOUR, LOG_TICK = timedelta(hours=1), timedelta(microseconds=1)
 
 
 def hours_with_rows(store: Store, since: datetime | None, until: datetime) -> list[datetime]:
     """The beginnings of the hours, in order, that have log files and reach into the span; nothing but names is read."""
-    first = partition(since) if since is not None else f"{PREFIX}dt="
-    last = partition(until)
+    first = hour_folder(since) if since is not None else f"{LOGS_PREFIX}dt="
+    last = hour_folder(until)
     hours: list[datetime] = []
-    for entry in store.list(PREFIX, after=first):
+    for entry in store.list(LOGS_PREFIX, after=first):
         folder = entry.key.rpartition("/")[0] + "/"
         if folder > last:
             break
-        if entry.key.endswith(".parquet") and (not hours or partition(hours[-1]) != folder):
-            hours.append(datetime.strptime(folder, f"{PREFIX}dt=%Y-%m-%d/hour=%H/").replace(tzinfo=UTC))
+        if entry.key.endswith(".parquet") and (not hours or hour_folder(hours[-1]) != folder):
+            hours.append(datetime.strptime(folder, f"{LOGS_PREFIX}dt=%Y-%m-%d/hour=%H/").replace(tzinfo=UTC))
     return hours
 
 
@@ -43,21 +43,21 @@ def rows_by_hour(store: Store, since: datetime | None, until: datetime, *, newes
     """The log's rows with `since` < time <= `until`, an hour at a time, each hour sorted by time."""
     hours = hours_with_rows(store, since, until)
     for hour in reversed(hours) if newest_first else hours:
-        after = hour - TICK if since is None else max(since, hour - TICK)
-        yield read_log(store, after=after, until=min(until, hour + HOUR - TICK))
+        after = hour - LOG_TICK if since is None else max(since, hour - LOG_TICK)
+        yield read_log(store, after=after, until=min(until, hour + HOUR - LOG_TICK))
 
 
-def joined(parts: list[pd.DataFrame]) -> pd.DataFrame:
+def joined_rows(parts: list[pd.DataFrame]) -> pd.DataFrame:
     """The parts as one table in time order, one row a request; without parts an empty table with the log's columns."""
     filled = [part for part in parts if len(part)]
     if not filled:
-        return SCHEMA.empty_table().to_pandas()
+        return LOG_SCHEMA.empty_table().to_pandas()
     rows = pd.concat(filled, ignore_index=True).sort_values(["time", "request_id"], ignore_index=True)
     return rows.drop_duplicates("request_id", keep="first", ignore_index=True)
 
 
 @dataclass(frozen=True)
-class Span:
+class WatchPeriod:
     """Rows with `since` < time <= `until` are this watch's; `since` is None for the first watch of a store."""
 
     sequence: int
@@ -65,7 +65,7 @@ class Span:
     until: datetime
 
 
-def next_span(records: list[WatchRecord], until: str, *, settle_seconds: float) -> Span:
+def next_period(records: list[WatchRecord], until: str, *, settle_seconds: float) -> WatchPeriod:
     """The span after the last of `records`.
 
     Args:
@@ -79,9 +79,9 @@ def next_span(records: list[WatchRecord], until: str, *, settle_seconds: float) 
     """
     end = parse_time(until) if until.strip() else datetime.now(UTC) - timedelta(seconds=settle_seconds)
     if not records:
-        return Span(1, None, end)
+        return WatchPeriod(1, None, end)
     since = parse_time(records[-1].until)
-    return Span(records[-1].sequence + 1, since, max(end, since))
+    return WatchPeriod(records[-1].sequence + 1, since, max(end, since))
 
 
 def parse_time(text: str) -> datetime:
@@ -101,7 +101,7 @@ OK = "ok"
 
 
 @dataclass(frozen=True)
-class Collected:
+class CollectedRows:
     """`everything`: all fresh rows, of every version and status. `judged`: the champion's answered requests, fresh ones and context,
     with label, label_origin and fresh. `until`: the end of what was read; earlier than asked for where `cut` is set."""
 
@@ -111,7 +111,7 @@ class Collected:
     cut: bool
 
 
-def collect(store: Store, span: Span, labels: pd.DataFrame, version: str, settings: MonitorSettings) -> Collected:
+def collect_rows(store: Store, span: WatchPeriod, labels: pd.DataFrame, version: str, settings: MonitorSettings) -> CollectedRows:
     """Read the rows of `span`, and the older ones of the same version within the look-back.
 
     Args:
@@ -120,15 +120,15 @@ def collect(store: Store, span: Span, labels: pd.DataFrame, version: str, settin
     """
     fresh, until, cut = read_fresh(store, span, settings.max_rows)
     older = read_context(store, span, set(labels["request_id"]), version, settings)
-    judged = joined([older.assign(**{FRESH: False}), answered(fresh, version).assign(**{FRESH: True})])
+    judged = joined_rows([older.assign(**{FRESH: False}), answered_by(fresh, version).assign(**{FRESH: True})])
     if not len(judged):
         judged[FRESH] = pd.Series(dtype=bool)
     judged[FRESH] = judged[FRESH].astype(bool)
     judged[IMAGE_INDEX] = -1
-    return Collected(with_labels(fresh, labels), with_labels(judged, labels), until, cut)
+    return CollectedRows(with_labels(fresh, labels), with_labels(judged, labels), until, cut)
 
 
-def read_fresh(store: Store, span: Span, most: int) -> tuple[pd.DataFrame, datetime, bool]:
+def read_fresh(store: Store, span: WatchPeriod, most: int) -> tuple[pd.DataFrame, datetime, bool]:
     """The rows of the span, the oldest `most` of them; the end of what was read; whether rows were left for the next watch.
 
     Rows of one instant stay together, because the next watch begins after the last instant of this one.
@@ -139,24 +139,24 @@ def read_fresh(store: Store, span: Span, most: int) -> tuple[pd.DataFrame, datet
         parts.append(rows)
         count += len(rows)
         if count > most:
-            together = joined(parts)
+            together = joined_rows(parts)
             if len(together) > most:
                 end = together["time"].iloc[most - 1]
                 return together[together["time"] <= end].reset_index(drop=True), end.to_pydatetime(), True
-    return joined(parts), span.until, False
+    return joined_rows(parts), span.until, False
 
 
-def read_context(store: Store, span: Span, labelled: set[str], version: str, settings: MonitorSettings) -> pd.DataFrame:
+def read_context(store: Store, span: WatchPeriod, labelled: set[str], version: str, settings: MonitorSettings) -> pd.DataFrame:
     """Older answered rows of this version: those with a label first, then the newest, `context_rows` at most."""
     most = settings.context_rows
     if span.since is None or most == 0:
-        return joined([])
+        return joined_rows([])
     begin = span.since - timedelta(days=settings.look_back_days)
     wanted, others = set(labelled), 0
     with_label: list[pd.DataFrame] = []
     without: list[pd.DataFrame] = []
     for rows in rows_by_hour(store, begin, span.since, newest_first=True):
-        own = answered(rows, version)
+        own = answered_by(rows, version)
         known = own["request_id"].isin(labelled)
         with_label.append(own[known])
         if others < most:
@@ -166,11 +166,11 @@ def read_context(store: Store, span: Span, labelled: set[str], version: str, set
         wanted -= set(rows["request_id"])
         if others >= most and not wanted:
             break
-    first = joined(with_label).tail(most)
-    return joined([first, joined(without).tail(most - len(first))] if len(first) < most else [first])
+    first = joined_rows(with_label).tail(most)
+    return joined_rows([first, joined_rows(without).tail(most - len(first))] if len(first) < most else [first])
 
 
-def answered(rows: pd.DataFrame, version: str) -> pd.DataFrame:
+def answered_by(rows: pd.DataFrame, version: str) -> pd.DataFrame:
     """The rows that this version answered; failed requests have no prediction to judge."""
     return rows[(rows["model_version"] == version) & (rows["status"] == OK)]
 
@@ -190,7 +190,7 @@ def pack_images(store: Store, rows: pd.DataFrame, model: ModelDescription, mib: 
         from the store (deleted by a retention rule): their rows stay, without an image.
     """
     shape = (model.image_size, model.image_size, model.channels)
-    chosen = choose(rows, int(mib * 2**20 // np.prod(shape)))
+    chosen = rows_to_pack(rows, int(mib * 2**20 // np.prod(shape)))
     images: dict[int, np.ndarray] = {}
     gone = 0
     files = rows.loc[chosen, "image"].str.rpartition("#")[0] if len(chosen) else pd.Series(dtype=object)
@@ -206,7 +206,7 @@ def pack_images(store: Store, rows: pd.DataFrame, model: ModelDescription, mib: 
     return rows.assign(**{IMAGE_INDEX: index}), packed, gone
 
 
-def choose(rows: pd.DataFrame, most: int) -> pd.Index:
+def rows_to_pack(rows: pd.DataFrame, most: int) -> pd.Index:
     """The index of the rows whose images are packed: `most` at most."""
     kept = rows[rows["image"].notna()]
     rank = pd.DataFrame({"labelled": kept[LABEL].notna(), "fresh": kept[FRESH], "time": kept["time"]})

@@ -9,20 +9,20 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from components.production_monitoring.alerts import Rule
-from components.production_monitoring.collect import Collected
-from components.production_monitoring.metrics import Baseline, Block, ModelMetrics, ServiceMetrics
+from components.production_monitoring.alerts import AlertRule
+from components.production_monitoring.collect import CollectedRows
+from components.production_monitoring.metrics import CurvePoint, ExpectedMetrics, ModelMetrics, ServiceMetrics
 from driftloop.inference.traffic import TrafficInfo
 from driftloop.reporting import Page
 from driftloop.reporting.plot_style import MUTED, PALETTE, axes
 
-BINS = 30
+VOLUME_BINS = 30
 
 
-TICKS = 5
+AXIS_TICKS = 5
 
 
-def latency_chart(points: list[Block], baseline: Baseline) -> Figure:
+def latency_chart(points: list[CurvePoint], baseline: ExpectedMetrics) -> Figure:
     """p50 and p95 latency over time, with the benchmark."""
     figure, (chart,) = axes(6.4, 2.8)
     order = _order(points)
@@ -41,7 +41,7 @@ def volume_chart(rows: pd.DataFrame) -> Figure:
     """Requests over time, answered and failed, of all versions."""
     figure, (chart,) = axes(6.4, 2.4)
     times = mdates.date2num(rows["time"].dt.tz_localize(None).to_numpy())
-    edges = np.linspace(times.min(), max(times.max(), times.min() + 1e-7), BINS + 1)
+    edges = np.linspace(times.min(), max(times.max(), times.min() + 1e-7), VOLUME_BINS + 1)
     failed = (rows["status"] != "ok").to_numpy()
     parts, colors = [times[~failed], times[failed]], [PALETTE[0], PALETTE[3]]
     chart.hist(parts, bins=list(edges), stacked=True, color=colors, label=["answered", "failed"])
@@ -52,7 +52,7 @@ def volume_chart(rows: pd.DataFrame) -> Figure:
     return figure
 
 
-def shares_chart(points: list[Block], baseline: Baseline) -> Figure:
+def shares_chart(points: list[CurvePoint], baseline: ExpectedMetrics) -> Figure:
     """The share of each predicted class over time; dashed: the reference's."""
     figure, (chart,) = axes(6.4, 2.8)
     order = _order(points)
@@ -68,7 +68,7 @@ def shares_chart(points: list[Block], baseline: Baseline) -> Figure:
     return figure
 
 
-def confidence_chart(points: list[Block], baseline: Baseline) -> Figure:
+def confidence_chart(points: list[CurvePoint], baseline: ExpectedMetrics) -> Figure:
     """Mean confidence and, where labels have come, accuracy over time; dashed: the reference's confidence."""
     figure, (chart,) = axes(6.4, 2.8)
     order = _order(points)
@@ -85,7 +85,7 @@ def confidence_chart(points: list[Block], baseline: Baseline) -> Figure:
     return figure
 
 
-def statistics_chart(points: list[Block], baseline: Baseline, names: list[str]) -> Figure:
+def statistics_chart(points: list[CurvePoint], baseline: ExpectedMetrics, names: list[str]) -> Figure:
     """Each image statistic over time, in standard deviations of the reference's images from the reference's mean."""
     figure, (chart,) = axes(6.4, 3.2)
     spread = np.where(baseline.reference.statistics_std > 0, baseline.reference.statistics_std, 1.0)
@@ -101,16 +101,16 @@ def statistics_chart(points: list[Block], baseline: Baseline, names: list[str]) 
     return figure
 
 
-def _order(points: list[Block]) -> np.ndarray:
+def _order(points: list[CurvePoint]) -> np.ndarray:
     """The number of each block's middle request: traffic comes in bursts, which a time axis would press into a line."""
     sizes = np.array([point.requests for point in points])
     return np.cumsum(sizes) - sizes / 2
 
 
-def _by_request(chart: Axes, points: list[Block]) -> None:
+def _by_request(chart: Axes, points: list[CurvePoint]) -> None:
     """Requests in their order along the axis, with the time of day under some of them."""
     order = _order(points)
-    shown = np.unique(np.linspace(0, len(points) - 1, TICKS).round().astype(int))
+    shown = np.unique(np.linspace(0, len(points) - 1, AXIS_TICKS).round().astype(int))
     labels = [f"{order[index]:,.0f}\n{points[index].time:%d %b %H:%M:%S}" for index in shown]
     chart.set_xticks(order[shown], labels)
     chart.set_xlabel("request, and its time in UTC")
@@ -125,12 +125,12 @@ def _over_time(chart: Axes) -> None:
 
 def build_dashboard(
     info: TrafficInfo,
-    collected: Collected,
+    collected: CollectedRows,
     service: ServiceMetrics,
     model: ModelMetrics,
-    baseline: Baseline,
-    rules: list[Rule],
-    points: list[Block],
+    baseline: ExpectedMetrics,
+    rules: list[AlertRule],
+    points: list[CurvePoint],
     notes: list[str],
 ) -> Page:
     """The page; an empty window gets one that says so."""
@@ -173,7 +173,7 @@ def _tiles(service: ServiceMetrics, model: ModelMetrics) -> dict[str, object]:
     return tiles
 
 
-def _alerts(page: Page, rules: list[Rule]) -> None:
+def _alerts(page: Page, rules: list[AlertRule]) -> None:
     page.section("Alerts")
     fired = [rule for rule in rules if rule.fired]
     for rule in fired:
@@ -183,7 +183,7 @@ def _alerts(page: Page, rules: list[Rule]) -> None:
     page.table([{"rule": rule.rule, "value": rule.value, "limit": rule.limit, "as measured": rule.message} for rule in rules])
 
 
-def _class_rows(model: ModelMetrics, baseline: Baseline) -> list[dict[str, object]]:
+def _class_rows(model: ModelMetrics, baseline: ExpectedMetrics) -> list[dict[str, object]]:
     return [
         {
             "class": name,

@@ -20,14 +20,14 @@ from components.production_monitoring.collect import OK
 from driftloop.bundle import REFERENCE, ModelDescription
 from driftloop.evaluation.intervals import Proportion, wilson
 from driftloop.inference.labels import RANDOM
-from driftloop.inference.log import statistics
+from driftloop.inference.log import logged_statistics
 from driftloop.inference.reference import Regime, read_reference
 from driftloop.inference.traffic import LABEL, LABEL_ORIGIN
 from driftloop.step_facts import read_facts
 
 
 @dataclass(frozen=True)
-class RegimeFigures:
+class RegimeMetrics:
     """One accepted regime as the champion sees it: class shares, mean confidence, mean and spread of each statistic (F,)."""
 
     name: str
@@ -38,26 +38,26 @@ class RegimeFigures:
 
 
 @dataclass(frozen=True)
-class Baseline:
+class ExpectedMetrics:
     """The champion's regimes, the clean reference first, and its benchmarked p95 latency at batch 1 in ms (None where unknown)."""
 
-    regimes: list[RegimeFigures]
+    regimes: list[RegimeMetrics]
     p95_ms: float | None
 
     @property
-    def reference(self) -> RegimeFigures:
+    def reference(self) -> RegimeMetrics:
         return self.regimes[0]
 
 
-def read_baseline(champion: str | Path, model: ModelDescription) -> Baseline:
+def read_expected_metrics(champion: str | Path, model: ModelDescription) -> ExpectedMetrics:
     """The baseline of the champion bundle in the directory `champion`."""
     regimes = [_figures(regime, model.classes) for regime in read_reference(Path(champion, REFERENCE))]
-    return Baseline(regimes, benchmark_p95(read_facts(champion), model.served))
+    return ExpectedMetrics(regimes, benchmark_p95(read_facts(champion), model.served))
 
 
-def _figures(regime: Regime, classes: list[str]) -> RegimeFigures:
+def _figures(regime: Regime, classes: list[str]) -> RegimeMetrics:
     predicted = regime.probabilities.argmax(axis=1)
-    return RegimeFigures(
+    return RegimeMetrics(
         name=regime.name,
         class_shares={name: float((predicted == index).mean()) for index, name in enumerate(classes)},
         mean_confidence=float(regime.probabilities.max(axis=1).mean(dtype=np.float64)),
@@ -111,7 +111,7 @@ def service_metrics(rows: pd.DataFrame) -> ServiceMetrics:
 
 
 #: Equal-width bins of the calibration error, as in Guo et al. (2017).
-BINS = 15
+CALIBRATION_BINS = 15
 
 
 @dataclass(frozen=True)
@@ -157,7 +157,7 @@ def class_shares(predicted: pd.Series, classes: list[str]) -> dict[str, float]:
     return {name: float((predicted == name).mean()) for name in classes}
 
 
-def calibration_error(confidence: np.ndarray, right: np.ndarray, bins: int = BINS) -> float:
+def calibration_error(confidence: np.ndarray, right: np.ndarray, bins: int = CALIBRATION_BINS) -> float:
     """Expected calibration error (Naeini et al. 2015): mean over equal-width bins of |accuracy - confidence|, weighted by size.
 
     Args:
@@ -170,11 +170,11 @@ def calibration_error(confidence: np.ndarray, right: np.ndarray, bins: int = BIN
     return float(np.abs(gap).sum() / len(confidence))
 
 
-MOST_BLOCKS, FEWEST_REQUESTS = 40, 20
+MOST_POINTS, FEWEST_REQUESTS_A_POINT = 40, 20
 
 
 @dataclass(frozen=True)
-class Block:
+class CurvePoint:
     """Consecutive answered requests: their middle time, latency percentiles in ms, class shares, confidence, statistics (F,)."""
 
     time: pd.Timestamp
@@ -187,18 +187,18 @@ class Block:
     statistics: np.ndarray
 
 
-def blocks(rows: pd.DataFrame, classes: list[str]) -> list[Block]:
+def curve_points(rows: pd.DataFrame, classes: list[str]) -> list[CurvePoint]:
     """Answered requests, in time order, as at most 40 blocks of at least 20 requests (one block where there are fewer)."""
     if not len(rows):
         return []
-    count = min(MOST_BLOCKS, max(1, len(rows) // FEWEST_REQUESTS))
+    count = min(MOST_POINTS, max(1, len(rows) // FEWEST_REQUESTS_A_POINT))
     return [_block(rows.iloc[part], classes) for part in np.array_split(np.arange(len(rows)), count)]
 
 
-def _block(rows: pd.DataFrame, classes: list[str]) -> Block:
+def _block(rows: pd.DataFrame, classes: list[str]) -> CurvePoint:
     known = rows[rows["label_origin"] == "random"]
     latency = rows["latency_ms"].to_numpy(dtype=float)
-    return Block(
+    return CurvePoint(
         time=rows["time"].iloc[len(rows) // 2],
         requests=len(rows),
         p50_ms=float(np.percentile(latency, 50)),
@@ -206,5 +206,5 @@ def _block(rows: pd.DataFrame, classes: list[str]) -> Block:
         class_shares={name: float((rows["predicted"] == name).mean()) for name in classes},
         mean_confidence=float(rows["confidence"].mean()),
         accuracy=float((known["predicted"] == known["label"]).mean()) if len(known) else None,
-        statistics=statistics(rows).mean(axis=0, dtype=np.float64),
+        statistics=logged_statistics(rows).mean(axis=0, dtype=np.float64),
     )

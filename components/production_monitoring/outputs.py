@@ -9,13 +9,13 @@ from typing import Any
 
 from tensorboard.summary import Writer
 
-from components.production_monitoring.alerts import Rule
-from components.production_monitoring.metrics import Block, ModelMetrics, ServiceMetrics
+from components.production_monitoring.alerts import AlertRule
+from components.production_monitoring.metrics import CurvePoint, ModelMetrics, ServiceMetrics
 from driftloop.inference.traffic import TrafficInfo
 from driftloop.runtime import MetricsLog
 
 
-def figures(info: TrafficInfo, service: ServiceMetrics, answers: ModelMetrics, rules: list[Rule]) -> dict[str, Any]:
+def traffic_facts(info: TrafficInfo, service: ServiceMetrics, answers: ModelMetrics, rules: list[AlertRule]) -> dict[str, Any]:
     """The step's facts: plain numbers, None where there is nothing to measure."""
     accuracy = answers.accuracy.model_dump() if answers.accuracy else None
     class_accuracy = {name: value.model_dump() for name, value in answers.class_accuracy.items()}
@@ -36,7 +36,9 @@ def figures(info: TrafficInfo, service: ServiceMetrics, answers: ModelMetrics, r
     }
 
 
-def log_metrics(metrics: MetricsLog, info: TrafficInfo, service: ServiceMetrics, answers: ModelMetrics, rules: list[Rule]) -> None:
+def log_traffic_metrics(
+    metrics: MetricsLog, info: TrafficInfo, service: ServiceMetrics, answers: ModelMetrics, rules: list[AlertRule]
+) -> None:
     """The figures that KFP's interface compares between runs; what could not be measured is left out."""
     values = {
         "rows": info.fresh_rows,
@@ -56,7 +58,7 @@ def log_metrics(metrics: MetricsLog, info: TrafficInfo, service: ServiceMetrics,
             metrics.log_metric(name, float(value))
 
 
-def summary_line(info: TrafficInfo, service: ServiceMetrics, answers: ModelMetrics, rules: list[Rule]) -> str:
+def metrics_line(info: TrafficInfo, service: ServiceMetrics, answers: ModelMetrics, rules: list[AlertRule]) -> str:
     """The one line for the person who waits."""
     fired = [rule.rule for rule in rules if rule.fired]
     alerts = f"alerts: {', '.join(fired)}" if fired else "no alert"
@@ -66,21 +68,21 @@ def summary_line(info: TrafficInfo, service: ServiceMetrics, answers: ModelMetri
     return f"{info.fresh_rows:,} requests, p95 {service.p95_ms:.2f} ms, {accuracy}{alerts}"
 
 
-FOLDER = "events"
+EVENTS_FOLDER = "events"
 
 
-def write_events(window: str | Path, points: list[Block], statistic_names: list[str]) -> None:
+def write_curve_events(window: str | Path, points: list[CurvePoint], statistic_names: list[str]) -> None:
     """Write scalar curves into `<window>/events`: one step a block, at the block's own time. Nothing without blocks."""
     if not points:
         return
-    writer = Writer(str(Path(window, FOLDER)))
+    writer = Writer(str(Path(window, EVENTS_FOLDER)))
     for step, point in enumerate(points):
         for tag, value in _scalars(point, statistic_names).items():
             writer.add_scalar(tag, value, step, wall_time=point.time.timestamp())
     writer.close()
 
 
-def _scalars(point: Block, statistic_names: list[str]) -> dict[str, float]:
+def _scalars(point: CurvePoint, statistic_names: list[str]) -> dict[str, float]:
     scalars = {"service/p50_ms": point.p50_ms, "service/p95_ms": point.p95_ms, "model/mean_confidence": point.mean_confidence}
     if point.accuracy is not None:
         scalars["model/accuracy_of_labelled"] = point.accuracy

@@ -3,11 +3,11 @@
 from pathlib import Path
 from typing import Any
 
-from components.production_monitoring.alerts import check_rules, write_alerts
-from components.production_monitoring.collect import Collected, Span, collect, next_span, pack_images
+from components.production_monitoring.alerts import check_alert_rules, write_alerts
+from components.production_monitoring.collect import CollectedRows, WatchPeriod, collect_rows, next_period, pack_images
 from components.production_monitoring.dashboard import build_dashboard
-from components.production_monitoring.metrics import blocks, model_metrics, read_baseline, service_metrics
-from components.production_monitoring.outputs import FOLDER, figures, log_metrics, summary_line, write_events
+from components.production_monitoring.metrics import curve_points, model_metrics, read_expected_metrics, service_metrics
+from components.production_monitoring.outputs import EVENTS_FOLDER, log_traffic_metrics, metrics_line, traffic_facts, write_curve_events
 from driftloop import registry, runtime
 from driftloop.bundle import ModelDescription, read_model
 from driftloop.deliverables import write_csv
@@ -37,31 +37,31 @@ def run(store: str, traffic: str, champion: str, dashboard: str, *, until: str, 
     home = open_store(store)
     version = fetch_champion(home, champion)
     model = read_model(champion)
-    baseline = read_baseline(champion, model)
+    baseline = read_expected_metrics(champion, model)
     records = read_records(home, settings.history_records)
-    span = next_span(records, until, settle_seconds=settings.settle_seconds)
+    span = next_period(records, until, settle_seconds=settings.settle_seconds)
 
-    collected = collect(home, span, read_labels(home), version, settings)
+    collected = collect_rows(home, span, read_labels(home), version, settings)
     runtime.progress(0.4, f"{len(collected.everything):,} requests read")
     rows, images, gone = pack_images(home, collected.judged, model, settings.image_mib)
-    info = describe(home, span, collected, version, model)
+    info = describe_traffic(home, span, collected, version, model)
     write_traffic(traffic, Traffic(rows, images, info, records))
     runtime.progress(0.6, f"{len(images):,} images packed")
 
     own = collected.everything[collected.everything["model_version"] == version]
     fresh = rows[rows["fresh"]]
     service, answers = service_metrics(own), model_metrics(fresh, model.classes)
-    rules = check_rules(service, answers, baseline, settings)
-    points = blocks(fresh, model.classes)
+    rules = check_alert_rules(service, answers, baseline, settings)
+    points = curve_points(fresh, model.classes)
     write_csv(Path(traffic, "production_logs.csv"), collected.everything, model.classes, info.statistic_names)
     write_alerts(traffic, rules)
-    write_events(traffic, points, info.statistic_names)
-    publish_events(Path(traffic, FOLDER), home.uri, "production-monitoring")
-    build_dashboard(info, collected, service, answers, baseline, rules, points, notes(collected, info, gone)).write(dashboard)
+    write_curve_events(traffic, points, info.statistic_names)
+    publish_events(Path(traffic, EVENTS_FOLDER), home.uri, "production-monitoring")
+    build_dashboard(info, collected, service, answers, baseline, rules, points, traffic_notes(collected, info, gone)).write(dashboard)
 
-    write_facts(traffic, STEP, figures(info, service, answers, rules))
-    log_metrics(metrics, info, service, answers, rules)
-    runtime.figures(summary_line(info, service, answers, rules))
+    write_facts(traffic, STEP, traffic_facts(info, service, answers, rules))
+    log_traffic_metrics(metrics, info, service, answers, rules)
+    runtime.report_metrics(metrics_line(info, service, answers, rules))
 
 
 def fetch_champion(store: Store, directory: str) -> str:
@@ -77,7 +77,7 @@ def fetch_champion(store: Store, directory: str) -> str:
     return champion.version
 
 
-def describe(store: Store, span: Span, collected: Collected, version: str, model: ModelDescription) -> TrafficInfo:
+def describe_traffic(store: Store, span: WatchPeriod, collected: CollectedRows, version: str, model: ModelDescription) -> TrafficInfo:
     """What the window is."""
     return TrafficInfo(
         sequence=span.sequence,
@@ -93,7 +93,7 @@ def describe(store: Store, span: Span, collected: Collected, version: str, model
     )
 
 
-def notes(collected: Collected, info: TrafficInfo, gone: int) -> list[str]:
+def traffic_notes(collected: CollectedRows, info: TrafficInfo, gone: int) -> list[str]:
     """What a reader must know about this window before its figures."""
     said = []
     if info.fresh_rows == 0:

@@ -12,7 +12,7 @@ from typing import Any
 from driftloop.summary import Summary
 
 
-def lessons(summary: Summary, facts: dict[str, Any], candidate: dict[str, Any] | None) -> list[str]:
+def lesson_texts(summary: Summary, facts: dict[str, Any], candidate: dict[str, Any] | None) -> list[str]:
     """What this run teaches, in the order of the themes."""
     parts = [_optimisation(summary), _ablation(facts), _quantisation(facts), _drift(facts), _retraining(summary, candidate)]
     return [part for part in parts if part]
@@ -74,7 +74,7 @@ def _retraining(summary: Summary, candidate: dict[str, Any] | None) -> str:
     )
 
 
-def maturity(summary: Summary) -> list[dict[str, object]]:
+def maturity_rows(summary: Summary) -> list[dict[str, object]]:
     """The levels, each with whether this run shows it and what it takes."""
     watched, judged = summary.drift is not None, summary.gate is not None
     return [
@@ -98,7 +98,7 @@ def maturity(summary: Summary) -> list[dict[str, object]]:
     ]
 
 
-def practices(summary: Summary, facts: dict[str, Any]) -> list[dict[str, object]]:
+def practice_rows(summary: Summary, facts: dict[str, Any]) -> list[dict[str, object]]:
     """One row per practice: what it guards against, and this run's evidence (a dash where its branch has none)."""
     data, drift = facts.get("data_analysis", {}), facts.get("drift_detection", {})
     counts = data.get("counts", {})
@@ -144,17 +144,17 @@ def practices(summary: Summary, facts: dict[str, Any]) -> list[dict[str, object]
     ]
 
 
-ADVICE = {
+VARIANT_ADVICE = {
     "pytorch": "to train further and to look inside; not to serve",
     "onnx_fp32": "to serve where every tenth of a point counts, or where INT8 lost too much",
     "onnx_int8": "to serve on CPUs: the smallest and fastest, if the gate's bound on its loss holds",
 }
 
 
-NAMES = {"pytorch": "PyTorch FP32 (eager)", "onnx_fp32": "ONNX FP32", "onnx_int8": "ONNX INT8"}
+VARIANT_NAMES = {"pytorch": "PyTorch FP32 (eager)", "onnx_fp32": "ONNX FP32", "onnx_int8": "ONNX INT8"}
 
 
-def variants(facts: dict[str, Any]) -> list[dict[str, object]]:
+def variant_rows(facts: dict[str, Any]) -> list[dict[str, object]]:
     """One row per variant: accuracy on the clean test split, speed against PyTorch, and when to take it."""
     deployed, optimized = facts.get("onnx_deployment", {}), facts.get("model_optimization", {})
     accuracies = {
@@ -165,10 +165,10 @@ def variants(facts: dict[str, Any]) -> list[dict[str, object]]:
     served = {"model.onnx": "onnx_fp32", "model.int8.onnx": "onnx_int8"}.get(deployed.get("served", ""))
     return [
         {
-            "variant": NAMES[name] + (" (served)" if name == served else ""),
+            "variant": VARIANT_NAMES[name] + (" (served)" if name == served else ""),
             "accuracy": accuracy["value"] if accuracy else None,
             "speed": 1.0 if name == "pytorch" else deployed.get("speedup", {}).get(name),
-            "take it": ADVICE[name],
+            "take it": VARIANT_ADVICE[name],
         }
         for name, accuracy in accuracies.items()
     ]

@@ -3,18 +3,18 @@
 from pathlib import Path
 from typing import Any
 
-from components.synthesis_report.lessons import lessons, maturity, practices, variants
+from components.synthesis_report.lessons import lesson_texts, maturity_rows, practice_rows, variant_rows
 from driftloop.reporting import PALETTE, Page, axes
 from driftloop.reporting.pdf import write_pdf
-from driftloop.summary import Accuracy, Summary
+from driftloop.summary import AccuracySummary, Summary
 
-STORIES = {
+OUTCOME_STORIES = {
     "promoted": "Production drifted, the model was retrained, and the gate let it through: version {after} replaced version {before}.",
     "kept": "Production drifted and a candidate was trained, but the gate did not let it through: version {before} goes on serving.",
     "watched": "Production was watched; nothing was retrained, and version {before} goes on serving.",
 }
-TONES = {"promoted": "good", "kept": "warning", "watched": "neutral"}
-ACCURACIES = {
+OUTCOME_TONES = {"promoted": "good", "kept": "warning", "watched": "neutral"}
+ACCURACY_ROWS = {
     "baseline": ("baseline (plain CNN)", "clean test"),
     "optimized": ("optimised", "clean test"),
     "onnx_fp32": ("ONNX FP32", "clean test"),
@@ -25,22 +25,24 @@ ACCURACIES = {
 }
 
 
-def write_report(summary: Summary, facts: dict[str, Any], candidate: dict[str, Any] | None, outcome: str, html: Path, pdf: Path) -> None:
+def write_synthesis_report(
+    summary: Summary, facts: dict[str, Any], candidate: dict[str, Any] | None, outcome: str, html: Path, pdf: Path
+) -> None:
     """Write the report as HTML and as PDF."""
-    page = Page("driftloop synthesis report", STORIES[outcome].format(before=summary.champion.before, after=summary.champion.after))
+    page = Page("driftloop synthesis report", OUTCOME_STORIES[outcome].format(before=summary.champion.before, after=summary.champion.after))
     _head(page, summary, outcome)
     _accuracy(page, summary.accuracy)
     _watch(page, summary, facts)
     _targets(page, summary)
     page.section("When to use which model", "Measured in this run: batch 1, one thread, on the machine that ran it.")
-    page.table(variants(facts))
+    page.table(variant_rows(facts))
     page.section("Lessons of this run")
-    for lesson in lessons(summary, facts, candidate):
+    for lesson in lesson_texts(summary, facts, candidate):
         page.text(lesson)
     page.section("Best practices, and where this run shows them")
-    page.table(practices(summary, facts))
+    page.table(practice_rows(summary, facts))
     page.section("MLOps maturity", "Levels as in Google Cloud's 'MLOps: Continuous delivery and automation pipelines'.")
-    page.table(maturity(summary))
+    page.table(maturity_rows(summary))
     page.write(html)
     write_pdf(page, pdf)
 
@@ -57,14 +59,21 @@ def _head(page: Page, summary: Summary, outcome: str) -> None:
     if summary.drift:
         page.notice(f"Drift: {summary.drift.reason}", "neutral" if summary.drift.verdict == "stable" else "warning")
     if summary.gate:
-        page.notice(f"Gate: {'; '.join(summary.gate.reasons)}", TONES[outcome])  # type: ignore[arg-type]
+        page.notice(f"Gate: {'; '.join(summary.gate.reasons)}", OUTCOME_TONES[outcome])  # type: ignore[arg-type]
 
 
-def _accuracy(page: Page, accuracy: Accuracy) -> None:
-    measured = {name: one for name in ACCURACIES if (one := getattr(accuracy, name)) is not None}
+def _accuracy(page: Page, accuracy: AccuracySummary) -> None:
+    measured = {name: one for name in ACCURACY_ROWS if (one := getattr(accuracy, name)) is not None}
     page.section("Accuracy", "Shares of correctly classified images with 95 % Wilson intervals. The clean test split chose nothing.")
     rows = [
-        {"model": ACCURACIES[name][0], "images": ACCURACIES[name][1], "accuracy": one.value, "low": one.low, "high": one.high, "n": one.n}
+        {
+            "model": ACCURACY_ROWS[name][0],
+            "images": ACCURACY_ROWS[name][1],
+            "accuracy": one.value,
+            "low": one.low,
+            "high": one.high,
+            "n": one.n,
+        }
         for name, one in measured.items()
     ]
     page.table(rows)
@@ -72,9 +81,11 @@ def _accuracy(page: Page, accuracy: Accuracy) -> None:
         return
     figure, (axis,) = axes(6.2, 0.42 * len(measured) + 0.8)
     for index, (name, one) in enumerate(measured.items()):
-        colour = PALETTE[3] if ACCURACIES[name][1].startswith("drifted") else PALETTE[0]
+        colour = PALETTE[3] if ACCURACY_ROWS[name][1].startswith("drifted") else PALETTE[0]
         axis.errorbar(one.value, -index, xerr=[[one.value - one.low], [one.high - one.value]], fmt="o", color=colour, capsize=3)
-    axis.set_yticks([-index for index in range(len(measured))], [f"{ACCURACIES[name][0]}, {ACCURACIES[name][1]}" for name in measured])
+    axis.set_yticks(
+        [-index for index in range(len(measured))], [f"{ACCURACY_ROWS[name][0]}, {ACCURACY_ROWS[name][1]}" for name in measured]
+    )
     axis.set_xlabel("accuracy")
     page.figure(figure, "Accuracy with 95 % intervals: blue on clean images, red on drifted ones.")
 

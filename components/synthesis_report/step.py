@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from components.synthesis_report.report import write_report
+from components.synthesis_report.report import write_synthesis_report
 from driftloop import runtime
 from driftloop.bundle import read_model
 from driftloop.errors import Conflict, InputError
@@ -17,10 +17,10 @@ from driftloop.inference.traffic import Traffic, read_traffic
 from driftloop.step_facts import read_facts, write_json
 from driftloop.store import Store, open_store
 from driftloop.summary import Summary, summarise
-from driftloop.watch_record import WatchRecord, beat, key
+from driftloop.watch_record import WatchRecord, move_heartbeat, record_key
 
 
-def commit(store: Store, window: Traffic, drift: dict[str, Any], summary: Summary, outcome: str) -> WatchRecord:
+def commit_watch_record(store: Store, window: Traffic, drift: dict[str, Any], summary: Summary, outcome: str) -> WatchRecord:
     """Record what this watch covered and decided, and move the heartbeat on.
 
     A watch that runs twice at once finds its number taken: the first record stands, and this one says so and ends without harm. The
@@ -29,13 +29,13 @@ def commit(store: Store, window: Traffic, drift: dict[str, Any], summary: Summar
     """
     record = _record(window, drift, summary, outcome)
     try:
-        store.create(key(record.sequence), record.model_dump_json(indent=1).encode())
+        store.create(record_key(record.sequence), record.model_dump_json(indent=1).encode())
     except Conflict:
-        standing = WatchRecord.model_validate_json(store.read(key(record.sequence)))
+        standing = WatchRecord.model_validate_json(store.read(record_key(record.sequence)))
         whose = "this run" if standing.run_id == record.run_id else f"run {standing.run_id}; this one is a duplicate"
         print(f"watch {record.sequence}: already recorded by {whose}")
         record = standing
-    beat(store, record)
+    move_heartbeat(store, record)
     return record
 
 
@@ -96,9 +96,11 @@ def run(
     result = result.model_copy(update={"seed": read_model(model).seed})
 
     write_json(summary, result.model_dump())
-    write_report(result, everything, candidate, outcome, Path(html), Path(pdf))
+    write_synthesis_report(result, everything, candidate, outcome, Path(html), Path(pdf))
     if watched is not None:
-        commit(open_store(store), watched, everything.get("drift_detection", {}), result, outcome)
+        commit_watch_record(open_store(store), watched, everything.get("drift_detection", {}), result, outcome)
     verdict = result.drift.verdict if result.drift else "no watch"
-    runtime.figures(f"{verdict}; " + (f"{result.gate.decision}; " if result.gate else "") + f"champion version {result.champion.after}")
+    runtime.report_metrics(
+        f"{verdict}; " + (f"{result.gate.decision}; " if result.gate else "") + f"champion version {result.champion.after}"
+    )
     return result

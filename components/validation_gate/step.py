@@ -66,7 +66,7 @@ def run(
     shared = ("decision", "reasons", "criteria", "accuracy", "labels_needed", "test_uses", "champion_version", "margin")
     write_facts(evidence, STEP, {name: gate[name] for name in shared}, candidate)
     write_summary(summary, gate, decision)
-    runtime.figures(headline(decision.decision, decision.criteria))
+    runtime.report_metrics(headline(decision.decision, decision.criteria))
     return decision.decision
 
 

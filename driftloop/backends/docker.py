@@ -24,7 +24,7 @@ from driftloop.backends.local import Failure
 from driftloop.backends.log_events import Event
 from driftloop.backends.run_folder import RUNS, RunFolder
 from driftloop.errors import InputError, StoreError
-from driftloop.store.s3_connection import endpoint
+from driftloop.store.s3_connection import s3_endpoint
 
 BUILD = Path(__file__).parents[2] / "docker" / "build.sh"
 MINIO_IMAGE = f"driftloop-minio:{__version__}"
@@ -73,7 +73,7 @@ class DockerBackend:
             self._prepare_image(image)
         if not any(os.environ.get(name) for name in NAMES_A_SERVER):
             self._use_own_minio()
-        self._network, self._endpoint = self._way_to(endpoint())
+        self._network, self._endpoint = self._way_to(s3_endpoint())
 
     def new_store(self, folder: RunFolder) -> str:
         """The store of a run for which none was named."""

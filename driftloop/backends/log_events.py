@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal, TextIO
 
-from driftloop.runtime import FIGURES, FRACTION
+from driftloop.runtime import METRICS_MARK, PROGRESS_MARK
 
 COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 
@@ -20,10 +20,10 @@ STARTED = re.compile(r"Executing task '([^']+)'")
 ENDED = re.compile(r"Task '([^']+)' finished with status (SUCCESS|FAILURE)")
 
 
-PROGRESS = re.compile(rf"\[driftloop {FRACTION}\] ([0-9.]+) ?(.*)")
+PROGRESS = re.compile(rf"\[driftloop {PROGRESS_MARK}\] ([0-9.]+) ?(.*)")
 
 
-SHOWN = re.compile(rf"\[driftloop {FIGURES}\] (.*)")
+SHOWN = re.compile(rf"\[driftloop {METRICS_MARK}\] (.*)")
 
 
 OUR_ERROR = re.compile(r"^driftloop\.\w+: (.*)")

@@ -25,7 +25,7 @@ from driftloop.dataset.description import NAME as DATASET
 from driftloop.dataset.description import Description
 from driftloop.dataset.writing import PREFIX as DATASETS
 from driftloop.errors import IntegrityError
-from driftloop.housekeeping.store_contents import CHECKPOINTS, Contents, Folder, read_contents
+from driftloop.housekeeping.store_contents import CHECKPOINTS_FOLDER, StoreContents, StoredFolder, read_store_contents
 from driftloop.registry import Champion, standing
 from driftloop.registry.versions import CLAIM, GATE
 from driftloop.registry.versions import PREFIX as VERSIONS
@@ -48,12 +48,12 @@ def recently_named(champion: Champion, records: Iterable[WatchRecord], cutoff: d
     return {name for name in names if name}
 
 
-def last_standing(champion: Champion, most: int) -> set[str]:
+def champions_to_keep(champion: Champion, most: int) -> set[str]:
     """The champion and the `most` versions before it to which rollbacks return, one by one."""
     return set(standing(champion.history)[-1 - most :]) | {champion.version}
 
 
-def model_of(store: Store, version: str) -> ModelDescription:
+def read_model_description(store: Store, version: str) -> ModelDescription:
     """A version's description.
 
     Raises:
@@ -66,7 +66,7 @@ def model_of(store: Store, version: str) -> ModelDescription:
         raise _unreadable(store, key) from None
 
 
-def with_parents(store: Store, versions: Iterable[str], complete: set[str]) -> set[str]:
+def with_fine_tuning_parents(store: Store, versions: Iterable[str], complete: set[str]) -> set[str]:
     """The versions and all that they were fine-tuned from, as far as those are complete."""
     found: set[str] = set()
     waiting = [version for version in versions if version in complete]
@@ -74,12 +74,12 @@ def with_parents(store: Store, versions: Iterable[str], complete: set[str]) -> s
         version = waiting.pop()
         if version not in found:
             found.add(version)
-            parent = model_of(store, version).parent
+            parent = read_model_description(store, version).parent
             waiting += [parent] if parent in complete else []
     return found
 
 
-def with_shards(store: Store, hashes: Iterable[str], complete: set[str]) -> set[str]:
+def with_shared_shards(store: Store, hashes: Iterable[str], complete: set[str]) -> set[str]:
     """The datasets and all whose shards or tables they point at: a retraining's dataset copies nothing of the one it grew out of."""
     found: set[str] = set()
     waiting = list(hashes)
@@ -110,14 +110,14 @@ def _unreadable(store: Store, key: str) -> IntegrityError:
 
 
 #: What stays of a version for good: its number is never given out again, and its lineage and the gate's evidence can still be read.
-REMAINS = frozenset({CLAIM, DESCRIPTION, GATE})
+KEPT_OF_A_VERSION = frozenset({CLAIM, DESCRIPTION, GATE})
 
 
 ALL_RECORDS = 1_000_000
 
 
 @dataclass(frozen=True)
-class Policy:
+class PrunePolicy:
     """What may go.
 
     Written or named at or after `cutoff` stays. `keep_versions` of the versions before the champion stay, to be rolled back to; None:
@@ -130,7 +130,7 @@ class Policy:
 
 
 @dataclass(frozen=True)
-class Item:
+class PruneItem:
     """One thing that could go: its objects in the order in which they go. `mark` is the first, which makes the thing valid."""
 
     kind: str
@@ -145,24 +145,26 @@ class Item:
         return sum(entry.size for entry in self.objects)
 
 
-def plan(store: Store, policy: Policy) -> list[Item]:
+def plan_prune(store: Store, policy: PrunePolicy) -> list[PruneItem]:
     """All that could go now: versions first, since datasets are needed by versions.
 
     Raises:
         IntegrityError: something that stays cannot be read, so what it needs is not known.
     """
-    contents = read_contents(store)
+    contents = read_store_contents(store)
     champion = registry.current(store)
     kept = kept_versions(store, contents, champion, policy)
     items = [_version(contents.versions[name], champion) for name in sorted(contents.versions.keys() - kept, key=int)]
     needed = needed_datasets(store, contents, kept, policy)
     items += [_dataset_item(contents.datasets[name]) for name in sorted(contents.datasets.keys() - needed)]
     items += _checkpoints((contents.datasets[name] for name in sorted(contents.datasets.keys() & needed)), policy.cutoff)
-    items += [Item("probe", entry.key, "left by a killed `driftloop doctor`", (entry,)) for entry in _old(contents.probes, policy.cutoff)]
+    items += [
+        PruneItem("probe", entry.key, "left by a killed `driftloop doctor`", (entry,)) for entry in _old(contents.probes, policy.cutoff)
+    ]
     return [item for item in items if item.objects]
 
 
-def kept_versions(store: Store, contents: Contents, champion: Champion | None, policy: Policy) -> set[str]:
+def kept_versions(store: Store, contents: StoreContents, champion: Champion | None, policy: PrunePolicy) -> set[str]:
     """The versions that stay whole. Without a pointer all do: it may be lost, or not yet restored."""
     if champion is None:
         return set(contents.versions)
@@ -170,52 +172,54 @@ def kept_versions(store: Store, contents: Contents, champion: Champion | None, p
     records = read_records(store, ALL_RECORDS)
     kept = young | recently_named(champion, records, policy.cutoff) | {champion.version}
     if policy.keep_versions is not None:
-        return kept | last_standing(champion, policy.keep_versions)
+        return kept | champions_to_keep(champion, policy.keep_versions)
     kept |= named_versions(champion, records)
-    return kept | with_parents(store, kept, contents.complete_versions)
+    return kept | with_fine_tuning_parents(store, kept, contents.complete_versions)
 
 
-def needed_datasets(store: Store, contents: Contents, versions: set[str], policy: Policy) -> set[str]:
+def needed_datasets(store: Store, contents: StoreContents, versions: set[str], policy: PrunePolicy) -> set[str]:
     """The datasets that stay: young ones, those of the versions that stay, those in use, and all that these point at."""
     if policy.in_use is None:
         named = contents.complete_datasets
     else:
-        named = {model_of(store, version).dataset for version in _with_a_model(contents, versions, policy)} | policy.in_use
+        named = {read_model_description(store, version).dataset for version in _with_a_model(contents, versions, policy)} | policy.in_use
     young = {name for name, folder in contents.datasets.items() if folder.touched >= policy.cutoff}
-    return with_shards(store, named | young, contents.complete_datasets)
+    return with_shared_shards(store, named | young, contents.complete_datasets)
 
 
-def _with_a_model(contents: Contents, versions: set[str], policy: Policy) -> list[str]:
+def _with_a_model(contents: StoreContents, versions: set[str], policy: PrunePolicy) -> list[str]:
     """The versions that are complete, or are just being written and say already what they are."""
     folders = [contents.versions[version] for version in versions & contents.versions.keys()]
     described = [folder for folder in folders if any(entry.key == folder.prefix + DESCRIPTION for entry in folder.objects)]
     return [folder.name for folder in folders if folder.complete or (folder in described and folder.touched >= policy.cutoff)]
 
 
-def _version(folder: Folder, champion: Champion | None) -> Item:
-    gone = tuple(entry for entry in folder.objects if entry.key.removeprefix(folder.prefix) not in REMAINS)
+def _version(folder: StoredFolder, champion: Champion | None) -> PruneItem:
+    gone = tuple(entry for entry in folder.objects if entry.key.removeprefix(folder.prefix) not in KEPT_OF_A_VERSION)
     served = champion is not None and any(folder.name == change.version for change in champion.history)
     why = ("served before the versions that are kept" if served else "never promoted") if folder.complete else "was never completed"
     return _item("version", folder, gone, f"{folder.prefix}SHA256SUMS", why)
 
 
-def _dataset_item(folder: Folder) -> Item:
+def _dataset_item(folder: StoredFolder) -> PruneItem:
     why = "no version and no run names it" if folder.complete else "was never completed"
     return _item("dataset", folder, folder.objects, f"{folder.prefix}dataset.json", why)
 
 
-def _item(kind: str, folder: Folder, objects: tuple[ObjectInfo, ...], mark: str, why: str) -> Item:
+def _item(kind: str, folder: StoredFolder, objects: tuple[ObjectInfo, ...], mark: str, why: str) -> PruneItem:
     """The mark goes first: a prune that is killed leaves a thing that is incomplete, which nobody reads and the next prune takes."""
     ordered = tuple(sorted(objects, key=lambda entry: (entry.key != mark, entry.key)))
-    return Item(kind, folder.name, why, ordered, mark if folder.complete else None)
+    return PruneItem(kind, folder.name, why, ordered, mark if folder.complete else None)
 
 
-def _checkpoints(folders: Iterable[Folder], cutoff: datetime) -> list[Item]:
+def _checkpoints(folders: Iterable[StoredFolder], cutoff: datetime) -> list[PruneItem]:
     """What trainings that never ended left to be resumed from, beside datasets that stay."""
     found = []
     for folder in folders:
-        old = tuple(entry for entry in _old(folder.objects, cutoff) if entry.key.startswith(f"{folder.prefix.rstrip('/')}{CHECKPOINTS}"))
-        found.append(Item("checkpoint", folder.name, "its training was never resumed", old))
+        old = tuple(
+            entry for entry in _old(folder.objects, cutoff) if entry.key.startswith(f"{folder.prefix.rstrip('/')}{CHECKPOINTS_FOLDER}")
+        )
+        found.append(PruneItem("checkpoint", folder.name, "its training was never resumed", old))
     return found
 
 
@@ -224,10 +228,10 @@ def _old(entries: Iterable[ObjectInfo], cutoff: datetime) -> list[ObjectInfo]:
 
 
 #: The pointer's nonce and the complete versions.
-State = tuple[str | None, frozenset[str]]
+StoreState = tuple[str | None, frozenset[str]]
 
 
-def carry_out(store: Store, items: Iterable[Item], policy: Policy) -> Iterator[tuple[Item, str]]:
+def carry_out_prune(store: Store, items: Iterable[PruneItem], policy: PrunePolicy) -> Iterator[tuple[PruneItem, str]]:
     """Delete item by item; each with the reason for which it was spared after all ("" where it is gone).
 
     Args:
@@ -235,21 +239,21 @@ def carry_out(store: Store, items: Iterable[Item], policy: Policy) -> Iterator[t
         items: what `plan` returned.
         policy: what it was made with.
     """
-    seen: State | None = None
+    seen: StoreState | None = None
     planned: set[tuple[str, str]] = set()
     for item in items:
         now = _state(store)
         if seen is None or now[0] != seen[0] or now[1] - seen[1]:
-            seen, planned = now, {(one.kind, one.name) for one in plan(store, policy)}
+            seen, planned = now, {(one.kind, one.name) for one in plan_prune(store, policy)}
         yield item, _remove(store, item) if (item.kind, item.name) in planned else "somebody needs it by now"
 
 
-def _state(store: Store) -> State:
+def _state(store: Store) -> StoreState:
     champion = registry.current(store)
-    return champion.nonce if champion else None, frozenset(read_contents(store).complete_versions)
+    return champion.nonce if champion else None, frozenset(read_store_contents(store).complete_versions)
 
 
-def _remove(store: Store, item: Item) -> str:
+def _remove(store: Store, item: PruneItem) -> str:
     """Delete an item's objects in their order; why it was spared, or ""."""
     for entry in item.objects:
         if not _unchanged(store, entry):

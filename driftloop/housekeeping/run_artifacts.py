@@ -16,7 +16,7 @@ from pathlib import Path
 
 from driftloop.dataset.description import NAME as DATASET
 from driftloop.errors import InputError
-from driftloop.housekeeping.pruning import Item
+from driftloop.housekeeping.pruning import PruneItem
 from driftloop.store import ObjectInfo, Store
 
 ARTIFACTS, SUMMARY, LATEST = "artifacts", "summary.json", "latest"
@@ -36,7 +36,7 @@ class RunArtifacts:
         return self.path.parent.name
 
 
-def finished_artifacts(runs: Path, cutoff: datetime) -> list[RunArtifacts]:
+def finished_run_artifacts(runs: Path, cutoff: datetime) -> list[RunArtifacts]:
     """The artifacts of the runs that ended before `cutoff`, but the latest: reports, summary, deliverables and store lie beside them.
 
     A run writes its summary when it ends, however it ends. One without a summary may still be running.
@@ -54,12 +54,12 @@ def finished_artifacts(runs: Path, cutoff: datetime) -> list[RunArtifacts]:
     return found
 
 
-def remove(artifacts: RunArtifacts) -> None:
+def remove_run_artifacts(artifacts: RunArtifacts) -> None:
     """Delete them; what a kill leaves of them goes next time."""
     shutil.rmtree(artifacts.path)
 
 
-def named_by_runs(runs: Path, going: list[RunArtifacts]) -> set[str]:
+def datasets_named_by_runs(runs: Path, going: list[RunArtifacts]) -> set[str]:
     """The datasets that the artifacts of local runs name, without those of the artifacts that go."""
     gone = {artifacts.path for artifacts in going}
     folders = [folder / ARTIFACTS for folder in runs.iterdir() if not folder.is_symlink()] if runs.is_dir() else []
@@ -79,7 +79,7 @@ def dataset_hash(data: bytes) -> str:
 WATCH_RUN = re.compile(r"(?:.*/)?drift-watch/([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})/")
 
 
-def read_root(root: Store, cutoff: datetime) -> tuple[set[str], list[Item]]:
+def read_pipeline_root(root: Store, cutoff: datetime) -> tuple[set[str], list[PruneItem]]:
     """The datasets that artifacts name, and the artifacts of watches that were last written to before `cutoff`.
 
     Raises:
@@ -99,12 +99,13 @@ def read_root(root: Store, cutoff: datetime) -> tuple[set[str], list[Item]]:
             watches[run[1]].append(entry)
     old = {run: objects for run, objects in watches.items() if max(entry.modified for entry in objects) < cutoff}
     items = [
-        Item("artifacts", run, f"a watch of {objects[0].modified:%Y-%m-%d} in Kubeflow", tuple(objects)) for run, objects in old.items()
+        PruneItem("artifacts", run, f"a watch of {objects[0].modified:%Y-%m-%d} in Kubeflow", tuple(objects))
+        for run, objects in old.items()
     ]
     return named - {""}, items
 
 
-def remove_artifacts(root: Store, item: Item) -> None:
+def remove_watch_artifacts(root: Store, item: PruneItem) -> None:
     """Delete the artifacts of a watch; what a kill leaves of them goes next time."""
     for entry in item.objects:
         root.delete(entry.key)

@@ -14,21 +14,21 @@ from driftloop.dataset.description import NAME as DATASET
 from driftloop.dataset.writing import PREFIX as DATASETS
 from driftloop.registry.versions import PREFIX as VERSIONS
 from driftloop.store import ObjectInfo, Store
-from driftloop.watch_record import HEARTBEAT, PREFIX
+from driftloop.watch_record import HEARTBEAT, WATCH_PREFIX
 
 #: Only what is named as driftloop names it can go; versions/refused/, say, is no version.
 VERSION, DATASET_HASH = re.compile("[1-9][0-9]*"), re.compile("[0-9a-f]{64}")
 
 
 #: What `driftloop doctor` leaves when it is killed.
-PROBES = "doctor/"
+PROBES_PREFIX = "doctor/"
 
 
-CHECKPOINTS = "/checkpoints/"
+CHECKPOINTS_FOLDER = "/checkpoints/"
 
 
 @dataclass(frozen=True)
-class Folder:
+class StoredFolder:
     """The objects below `prefix`, which ends in "/"; `complete`: the one that is written last is there."""
 
     prefix: str
@@ -47,11 +47,11 @@ class Folder:
 
 
 @dataclass(frozen=True)
-class Contents:
+class StoreContents:
     """Versions and datasets by name, and what lies below `doctor/`."""
 
-    versions: dict[str, Folder]
-    datasets: dict[str, Folder]
+    versions: dict[str, StoredFolder]
+    datasets: dict[str, StoredFolder]
     probes: list[ObjectInfo]
 
     @property
@@ -65,24 +65,24 @@ class Contents:
         return {name for name, folder in self.datasets.items() if folder.complete}
 
 
-def read_contents(store: Store) -> Contents:
+def read_store_contents(store: Store) -> StoreContents:
     """List what may be pruned; nothing is read. Datasets first: a version that appears meanwhile is seen with what it needs."""
     datasets = _folders(store.list(DATASETS), DATASET_HASH, last=DATASET)
-    return Contents(_folders(store.list(VERSIONS), VERSION, last=SUMS), datasets, list(store.list(PROBES)))
+    return StoreContents(_folders(store.list(VERSIONS), VERSION, last=SUMS), datasets, list(store.list(PROBES_PREFIX)))
 
 
-def _folders(entries: Iterable[ObjectInfo], named: re.Pattern[str], *, last: str) -> dict[str, Folder]:
+def _folders(entries: Iterable[ObjectInfo], named: re.Pattern[str], *, last: str) -> dict[str, StoredFolder]:
     objects: dict[str, list[ObjectInfo]] = defaultdict(list)
     for entry in entries:
         area, name, rest = (*entry.key.split("/", 2), "")[:3]
         if rest and named.fullmatch(name):
             objects[f"{area}/{name}/"].append(entry)
-    folders = [Folder(prefix, tuple(own), any(entry.key == prefix + last for entry in own)) for prefix, own in objects.items()]
+    folders = [StoredFolder(prefix, tuple(own), any(entry.key == prefix + last for entry in own)) for prefix, own in objects.items()]
     return {folder.name: folder for folder in folders}
 
 
 @dataclass(frozen=True)
-class Usage:
+class StoreUsage:
     """Bytes by area (datasets, versions, logs, ...). `growth`: of these what was written between the last two watch records, by area;
     None with fewer than two. What was written over in between counts with its present size."""
 
@@ -96,15 +96,15 @@ class Usage:
         return sum(self.areas.values())
 
 
-def usage(listing: Iterable[ObjectInfo]) -> Usage:
+def store_usage(listing: Iterable[ObjectInfo]) -> StoreUsage:
     """The usage of a store whose whole listing is given. Times are the store's own, so no two clocks are compared."""
     entries = list(listing)
-    records = [entry for entry in entries if entry.key.startswith(PREFIX) and entry.key != HEARTBEAT]
+    records = [entry for entry in entries if entry.key.startswith(WATCH_PREFIX) and entry.key != HEARTBEAT]
     growth = None
     if len(records) > 1:
         before, last = (record.modified for record in sorted(records, key=lambda entry: entry.key)[-2:])
         growth = _by_area(entry for entry in entries if before < entry.modified <= last)
-    return Usage(_by_area(entries), len(entries), growth)
+    return StoreUsage(_by_area(entries), len(entries), growth)
 
 
 def _by_area(entries: Iterable[ObjectInfo]) -> dict[str, int]:

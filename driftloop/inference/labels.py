@@ -11,12 +11,12 @@ from driftloop.errors import InputError, IntegrityError
 from driftloop.inference.log import file_id
 from driftloop.store.interface import Store
 
-PREFIX = "labels/"
+LABELS_PREFIX = "labels/"
 RANDOM, RANKED, IMPORT = "random", "ranked", "import"
 #: How a request came to be labelled: drawn uniformly (fit for judging harm), picked for its shift (training only), or unknown.
-ORIGINS = (RANDOM, RANKED, IMPORT)
+LABEL_ORIGINS = (RANDOM, RANKED, IMPORT)
 
-SCHEMA = pa.schema(
+LABEL_SCHEMA = pa.schema(
     [("request_id", pa.string()), ("label", pa.string()), ("origin", pa.string()), ("labelled_at", pa.timestamp("us", tz="UTC"))]
 )
 
@@ -38,13 +38,13 @@ def write_labels(store: Store, frame: pd.DataFrame) -> str:
         empty = columns[name].isna() | (columns[name].astype(str).str.strip() == "")
         if empty.any():
             raise InputError(f"labels: row {int(empty.to_numpy().argmax()) + 1} has no {name}")
-    unknown = sorted(set(columns["origin"]) - set(ORIGINS))
+    unknown = sorted(set(columns["origin"]) - set(LABEL_ORIGINS))
     if unknown:
-        raise InputError(f"labels: origin {unknown[0]!r} is not known; use one of {', '.join(ORIGINS)}")
+        raise InputError(f"labels: origin {unknown[0]!r} is not known; use one of {', '.join(LABEL_ORIGINS)}")
     stamped = columns.astype(str).assign(labelled_at=datetime.now(UTC))
     stream = io.BytesIO()
-    pq.write_table(pa.Table.from_pandas(stamped, schema=SCHEMA, preserve_index=False), stream, compression="zstd")
-    key = f"{PREFIX}{file_id()}.parquet"
+    pq.write_table(pa.Table.from_pandas(stamped, schema=LABEL_SCHEMA, preserve_index=False), stream, compression="zstd")
+    key = f"{LABELS_PREFIX}{file_id()}.parquet"
     store.create(key, stream.getvalue())
     return key
 
@@ -58,8 +58,8 @@ def read_labels(store: Store) -> pd.DataFrame:
     Raises:
         IntegrityError: a file that is no label file of ours.
     """
-    tables = [_read_table(store, entry.key) for entry in store.list(PREFIX) if entry.key.endswith(".parquet")]
-    rows = (pa.concat_tables(tables) if tables else SCHEMA.empty_table()).to_pandas()
+    tables = [_read_table(store, entry.key) for entry in store.list(LABELS_PREFIX) if entry.key.endswith(".parquet")]
+    rows = (pa.concat_tables(tables) if tables else LABEL_SCHEMA.empty_table()).to_pandas()
     drawn = set(rows.loc[rows["origin"] == RANDOM, "request_id"])
     # File names sort by time, and a stable sort keeps the order within a file.
     rows = rows.sort_values("labelled_at", kind="stable").drop_duplicates("request_id", keep="last").reset_index(drop=True)
@@ -69,6 +69,6 @@ def read_labels(store: Store) -> pd.DataFrame:
 
 def _read_table(store: Store, key: str) -> pa.Table:
     try:
-        return pq.read_table(io.BytesIO(store.read(key))).select(SCHEMA.names).cast(SCHEMA)
+        return pq.read_table(io.BytesIO(store.read(key))).select(LABEL_SCHEMA.names).cast(LABEL_SCHEMA)
     except (pa.ArrowException, KeyError) as broken:
         raise IntegrityError(f"{store.uri}: {key} is not a label file ({str(broken).splitlines()[0]})") from None

@@ -25,13 +25,13 @@ import pyarrow.parquet as pq
 from driftloop.errors import InputError, IntegrityError
 from driftloop.store.interface import Store
 
-PREFIX = "logs/"
+LOGS_PREFIX = "logs/"
 
 
-IMAGES = ".images.npy"
+IMAGES_SUFFIX = ".images.npy"
 
 
-SCHEMA = pa.schema(
+LOG_SCHEMA = pa.schema(
     [
         ("request_id", pa.string()),
         ("time", pa.timestamp("us", tz="UTC")),
@@ -50,9 +50,9 @@ SCHEMA = pa.schema(
 )
 
 
-def partition(time: datetime) -> str:
+def hour_folder(time: datetime) -> str:
     """The folder of the rows of that hour: `logs/dt=YYYY-MM-DD/hour=HH/`."""
-    return time.astimezone(UTC).strftime(f"{PREFIX}dt=%Y-%m-%d/hour=%H/")
+    return time.astimezone(UTC).strftime(f"{LOGS_PREFIX}dt=%Y-%m-%d/hour=%H/")
 
 
 def file_id() -> str:
@@ -77,7 +77,7 @@ def in_utc(time: datetime) -> datetime:
     return time.astimezone(UTC)
 
 
-def npy(array: np.ndarray) -> bytes:
+def npy_bytes(array: np.ndarray) -> bytes:
     """An array as the bytes of a .npy file."""
     stream = io.BytesIO()
     np.save(stream, array, allow_pickle=False)
@@ -85,7 +85,7 @@ def npy(array: np.ndarray) -> bytes:
 
 
 #: Files fetched at a time: a busy hour is many small objects, each a round trip.
-READERS = 8
+FILES_AT_ONCE = 8
 
 
 def read_log(store: Store, *, after: datetime | None, until: datetime) -> pd.DataFrame:
@@ -101,12 +101,12 @@ def read_log(store: Store, *, after: datetime | None, until: datetime) -> pd.Dat
         IntegrityError: a file that is no log file of ours.
     """
     keys = list(_keys(store, after, until))
-    with ThreadPoolExecutor(READERS) as pool:
+    with ThreadPoolExecutor(FILES_AT_ONCE) as pool:
         tables = list(pool.map(lambda key: _read_table(store, key), keys))
-    table = pa.concat_tables(tables) if tables else SCHEMA.empty_table()
-    inside = pc.less_equal(table["time"], pa.scalar(until.astimezone(UTC), SCHEMA.field("time").type))
+    table = pa.concat_tables(tables) if tables else LOG_SCHEMA.empty_table()
+    inside = pc.less_equal(table["time"], pa.scalar(until.astimezone(UTC), LOG_SCHEMA.field("time").type))
     if after is not None:
-        inside = pc.and_(inside, pc.greater(table["time"], pa.scalar(after.astimezone(UTC), SCHEMA.field("time").type)))
+        inside = pc.and_(inside, pc.greater(table["time"], pa.scalar(after.astimezone(UTC), LOG_SCHEMA.field("time").type)))
     rows = table.filter(inside).to_pandas()
     # Files come in key order, so the first of two equal ids is the one written first.
     rows = rows.drop_duplicates("request_id", keep="first")
@@ -127,7 +127,7 @@ def read_images(store: Store, rows: pd.DataFrame) -> np.ndarray:
         raise InputError(f"request {missing}: its image was not kept; select rows whose `image` is set")
     places = [str(place).rsplit("#", 1) for place in rows["image"]]
     keys = sorted({key for key, _ in places})
-    with ThreadPoolExecutor(READERS) as pool:
+    with ThreadPoolExecutor(FILES_AT_ONCE) as pool:
         files = dict(zip(keys, pool.map(lambda key: _read_array(store, key), keys), strict=True))
     images = np.stack([files[key][int(position)] for key, position in places])
     for image, digest, place in zip(images, rows["image_sha256"], rows["image"], strict=True):
@@ -136,17 +136,17 @@ def read_images(store: Store, rows: pd.DataFrame) -> np.ndarray:
     return images
 
 
-def embeddings(rows: pd.DataFrame) -> np.ndarray:
+def logged_embeddings(rows: pd.DataFrame) -> np.ndarray:
     """The embeddings of log rows with status "ok", float16 (n, D)."""
     return np.stack([np.frombuffer(value, "<f2") for value in rows["embedding"]]) if len(rows) else np.zeros((0, 0), np.float16)
 
 
-def probabilities(rows: pd.DataFrame) -> np.ndarray:
+def logged_probabilities(rows: pd.DataFrame) -> np.ndarray:
     """The probabilities of log rows with status "ok", float32 (n, K)."""
     return _stacked(rows["probabilities"])
 
 
-def statistics(rows: pd.DataFrame) -> np.ndarray:
+def logged_statistics(rows: pd.DataFrame) -> np.ndarray:
     """The image statistics of log rows, float32 (n, F)."""
     return _stacked(rows["statistics"])
 
@@ -157,9 +157,9 @@ def _stacked(column: pd.Series) -> np.ndarray:
 
 def _keys(store: Store, after: datetime | None, until: datetime) -> Iterator[str]:
     """The log files of the hours from `after` to `until`, in key order, which is the order of the hours."""
-    first = partition(after) if after is not None else ""
-    last = partition(until)
-    for entry in store.list(PREFIX, after=first):
+    first = hour_folder(after) if after is not None else ""
+    last = hour_folder(until)
+    for entry in store.list(LOGS_PREFIX, after=first):
         if entry.key > last and not entry.key.startswith(last):
             return
         if entry.key.endswith(".parquet"):
@@ -169,7 +169,7 @@ def _keys(store: Store, after: datetime | None, until: datetime) -> Iterator[str
 def _read_table(store: Store, key: str) -> pa.Table:
     try:
         table = pq.read_table(io.BytesIO(store.read(key)))
-        return table.select(SCHEMA.names).cast(SCHEMA)
+        return table.select(LOG_SCHEMA.names).cast(LOG_SCHEMA)
     except (pa.ArrowException, KeyError) as broken:
         raise IntegrityError(f"{store.uri}: {key} is not an inference log file ({str(broken).splitlines()[0]})") from None
 

@@ -14,8 +14,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from driftloop.inference.image_statistics import image_statistics
-from driftloop.inference.log import IMAGES, SCHEMA, file_id, image_digest, image_is_sampled, in_utc, npy, partition
-from driftloop.inference.served_model import Predictions
+from driftloop.inference.log import IMAGES_SUFFIX, LOG_SCHEMA, file_id, hour_folder, image_digest, image_is_sampled, in_utc, npy_bytes
+from driftloop.inference.served_model import ServedPredictions
 from driftloop.store.interface import Store
 
 #: Sampled images held back at most, in bytes, before they are flushed whatever the number of rows.
@@ -54,7 +54,7 @@ class InferenceLogger:
     def log(
         self,
         images: np.ndarray,
-        predictions: Predictions | None,
+        predictions: ServedPredictions | None,
         latency_ms: float | Sequence[float] | np.ndarray,
         *,
         groups: Sequence[str | None] | None = None,
@@ -98,7 +98,7 @@ class InferenceLogger:
             rows, self._rows, self._image_bytes = self._rows, [], 0
         hours: dict[str, list[dict[str, Any]]] = defaultdict(list)
         for row in rows:
-            hours[partition(row["time"])].append(row)
+            hours[hour_folder(row["time"])].append(row)
         try:
             for hour in sorted(hours):
                 self._write(hour, hours[hour])
@@ -124,7 +124,7 @@ class InferenceLogger:
     def _build(
         self,
         images: np.ndarray,
-        predictions: Predictions | None,
+        predictions: ServedPredictions | None,
         latency_ms: float | Sequence[float] | np.ndarray,
         groups: Sequence[str | None] | None,
         ids: list[str],
@@ -158,7 +158,7 @@ class InferenceLogger:
             rows.append(row | self._prediction(predictions, index))
         return rows
 
-    def _prediction(self, predictions: Predictions | None, index: int) -> dict[str, Any]:
+    def _prediction(self, predictions: ServedPredictions | None, index: int) -> dict[str, Any]:
         if predictions is None:
             return {"predicted": None, "confidence": None, "probabilities": None, "embedding": None}
         probabilities = predictions.probabilities[index]
@@ -174,10 +174,10 @@ class InferenceLogger:
         name = hour + file_id()
         pictured = [row for row in rows if row["pixels"] is not None]
         for position, row in enumerate(pictured):
-            row["image"] = f"{name}{IMAGES}#{position}"
+            row["image"] = f"{name}{IMAGES_SUFFIX}#{position}"
         if pictured:
-            self.store.create(name + IMAGES, npy(np.stack([row["pixels"] for row in pictured])))
-        table = pa.Table.from_pylist([{field: row.get(field) for field in SCHEMA.names} for row in rows], schema=SCHEMA)
+            self.store.create(name + IMAGES_SUFFIX, npy_bytes(np.stack([row["pixels"] for row in pictured])))
+        table = pa.Table.from_pylist([{field: row.get(field) for field in LOG_SCHEMA.names} for row in rows], schema=LOG_SCHEMA)
         stream = io.BytesIO()
         pq.write_table(table, stream, compression="zstd")
         self.store.create(name + ".parquet", stream.getvalue())

@@ -12,9 +12,9 @@ from driftloop.inference.image_statistics import image_statistics, statistic_nam
 from driftloop.inference.served_model import ServedModel
 
 #: The first regime of every model: the clean hold-out.
-CLEAN = "reference"
+CLEAN_REGIME = "reference"
 THUMBNAIL_SIDE = 64
-FIELDS = ("embedding", "statistics", "probabilities", "groups", "thumbnails")
+REGIME_ARRAYS = ("embedding", "statistics", "probabilities", "groups", "thumbnails")
 
 
 @dataclass(frozen=True)
@@ -55,14 +55,14 @@ def write_reference(path: str | Path, regimes: Sequence[Regime], names: Sequence
     Raises:
         ValueError: no regimes, the first not called "reference", a name twice, or arrays of different lengths.
     """
-    if not regimes or regimes[0].name != CLEAN or len({regime.name for regime in regimes}) != len(regimes):
-        raise ValueError(f"write_reference: distinct regimes, the first called {CLEAN!r}; got {[regime.name for regime in regimes]}")
+    if not regimes or regimes[0].name != CLEAN_REGIME or len({regime.name for regime in regimes}) != len(regimes):
+        raise ValueError(f"write_reference: distinct regimes, the first called {CLEAN_REGIME!r}; got {[regime.name for regime in regimes]}")
     arrays = {"regimes": np.array([regime.name for regime in regimes]), "statistic_names": np.array(list(names))}
     for regime in regimes:
-        lengths = {field: len(getattr(regime, field)) for field in FIELDS}
+        lengths = {field: len(getattr(regime, field)) for field in REGIME_ARRAYS}
         if len(set(lengths.values())) != 1 or regime.statistics.shape[1] != len(names):
             raise ValueError(f"write_reference: {regime.name}: lengths {lengths}, {regime.statistics.shape[1]} of {len(names)} statistics")
-        arrays |= {f"{regime.name}.{field}": getattr(regime, field) for field in FIELDS}
+        arrays |= {f"{regime.name}.{field}": getattr(regime, field) for field in REGIME_ARRAYS}
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}.partial.npz")
@@ -81,7 +81,7 @@ def read_reference(path: str | Path) -> list[Regime]:
         raise InputError(f"{path}: no drift reference; onnx_deployment writes it")
     try:
         with np.load(path, allow_pickle=False) as arrays:
-            regimes = [Regime(str(name), **{field: arrays[f"{name}.{field}"] for field in FIELDS}) for name in arrays["regimes"]]
+            regimes = [Regime(str(name), **{field: arrays[f"{name}.{field}"] for field in REGIME_ARRAYS}) for name in arrays["regimes"]]
             names = tuple(str(name) for name in arrays["statistic_names"])
     except (ValueError, KeyError, OSError, EOFError) as broken:
         raise IntegrityError(f"{path}: not a drift reference ({str(broken).splitlines()[0]})") from None

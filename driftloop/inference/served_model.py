@@ -18,7 +18,7 @@ FLOAT16_MAX = float(np.finfo(np.float16).max)
 
 
 @dataclass(frozen=True)
-class Predictions:
+class ServedPredictions:
     """What the graph says of N images: `probabilities` (N, K) float32, calibrated; `embedding` (N, D) float16."""
 
     probabilities: np.ndarray
@@ -27,8 +27,8 @@ class Predictions:
     def __len__(self) -> int:
         return len(self.probabilities)
 
-    def __getitem__(self, rows: slice | np.ndarray) -> "Predictions":
-        return Predictions(self.probabilities[rows], self.embedding[rows])
+    def __getitem__(self, rows: slice | np.ndarray) -> "ServedPredictions":
+        return ServedPredictions(self.probabilities[rows], self.embedding[rows])
 
     @property
     def labels(self) -> np.ndarray:
@@ -82,7 +82,7 @@ class ServedModel:
             raise InputError(f"{directory}: this model was not exported yet; run onnx_deployment on it first")
         return cls(directory, description, variant, threads)
 
-    def predict(self, images: np.ndarray, batch_size: int = 64) -> Predictions:
+    def predict(self, images: np.ndarray, batch_size: int = 64) -> ServedPredictions:
         """Classify uint8 images (N, side, side, channels), `batch_size` at a time; N may be 0.
 
         Raises:
@@ -91,8 +91,10 @@ class ServedModel:
         self.check(images)
         batches = [self._run(images[start : start + batch_size]) for start in range(0, len(images), batch_size)]
         if not batches:
-            return Predictions(np.zeros((0, len(self.description.classes)), np.float32), np.zeros((0, self.embedding_size), np.float16))
-        return Predictions(np.concatenate([b.probabilities for b in batches]), np.concatenate([b.embedding for b in batches]))
+            return ServedPredictions(
+                np.zeros((0, len(self.description.classes)), np.float32), np.zeros((0, self.embedding_size), np.float16)
+            )
+        return ServedPredictions(np.concatenate([b.probabilities for b in batches]), np.concatenate([b.embedding for b in batches]))
 
     def check(self, images: np.ndarray) -> None:
         """Raise the InputError that says why `images` cannot be classified by this model."""
@@ -103,10 +105,10 @@ class ServedModel:
         if images.dtype != np.uint8 or images.ndim != 4 or images.shape[1:] != (side, side, channels):
             raise InputError(f"{expected}, got {images.dtype} {images.shape}; decode and resize the images first")
 
-    def _run(self, batch: np.ndarray) -> Predictions:
+    def _run(self, batch: np.ndarray) -> ServedPredictions:
         probabilities, embedding = self.session.run([PROBABILITIES, EMBEDDING], {INPUT: np.ascontiguousarray(batch)})
         clipped = np.clip(embedding, -FLOAT16_MAX, FLOAT16_MAX).astype(np.float16)
-        return Predictions(np.asarray(probabilities, np.float32), clipped)
+        return ServedPredictions(np.asarray(probabilities, np.float32), clipped)
 
 
 def open_session(path: str | Path, *, threads: int, provider: str = "") -> ort.InferenceSession:

@@ -14,7 +14,7 @@ from driftloop.errors import InputError
 from driftloop.step_facts import write_json
 from driftloop.watch_record import WatchRecord
 
-ROWS, IMAGES, INFO, RECORDS = "rows.parquet", "images.npy", "traffic.json", "records.json"
+ROWS_FILE, IMAGES_FILE, INFO_FILE, RECORDS_FILE = "rows.parquet", "images.npy", "traffic.json", "records.json"
 #: What the window adds to the columns of the log.
 IMAGE_INDEX, LABEL, LABEL_ORIGIN, FRESH = "image_index", "label", "label_origin", "fresh"
 ADDED = (IMAGE_INDEX, LABEL, LABEL_ORIGIN, FRESH)
@@ -71,10 +71,10 @@ def write_traffic(path: str | Path, window: Traffic) -> None:
     """Write `window` into the directory `path`, which is made; traffic.json comes last and says that the rest is whole."""
     directory = Path(path)
     directory.mkdir(parents=True, exist_ok=True)
-    window.rows.to_parquet(directory / ROWS, index=False)
-    np.save(directory / IMAGES, window.images, allow_pickle=False)
-    write_json(directory / RECORDS, [record.model_dump() for record in window.records])
-    write_json(directory / INFO, window.info.model_dump())
+    window.rows.to_parquet(directory / ROWS_FILE, index=False)
+    np.save(directory / IMAGES_FILE, window.images, allow_pickle=False)
+    write_json(directory / RECORDS_FILE, [record.model_dump() for record in window.records])
+    write_json(directory / INFO_FILE, window.info.model_dump())
 
 
 def read_traffic(path: str | Path) -> Traffic:
@@ -84,17 +84,17 @@ def read_traffic(path: str | Path) -> Traffic:
         InputError: the directory holds no window.
     """
     directory = Path(path)
-    if not (directory / INFO).exists():
-        raise InputError(f"{directory}: not the traffic of a watch (no {INFO}); pass the `traffic` output of production_monitoring")
+    if not (directory / INFO_FILE).exists():
+        raise InputError(f"{directory}: not the traffic of a watch (no {INFO_FILE}); pass the `traffic` output of production_monitoring")
     return Traffic(
-        rows=pd.read_parquet(directory / ROWS),
-        images=np.load(directory / IMAGES, mmap_mode="r", allow_pickle=False),
-        info=TrafficInfo.model_validate_json((directory / INFO).read_bytes()),
-        records=_records.validate_json((directory / RECORDS).read_bytes()),
+        rows=pd.read_parquet(directory / ROWS_FILE),
+        images=np.load(directory / IMAGES_FILE, mmap_mode="r", allow_pickle=False),
+        info=TrafficInfo.model_validate_json((directory / INFO_FILE).read_bytes()),
+        records=_records.validate_json((directory / RECORDS_FILE).read_bytes()),
     )
 
 
-def labels_of(rows: pd.DataFrame, classes: list[str]) -> np.ndarray:
+def label_indices(rows: pd.DataFrame, classes: list[str]) -> np.ndarray:
     """True classes as indices into `classes`, int64 (N,): -1 where there is no label, or one that is none of the classes."""
     index = {name: number for number, name in enumerate(classes)}
     return np.array([index.get(name, -1) for name in rows[LABEL]], dtype=np.int64)

@@ -64,7 +64,7 @@ class Store(Protocol):
         """Raise the one clear line that says why this store cannot be used; write nothing."""
 
 
-def checked(key: str) -> str:
+def checked_key(key: str) -> str:
     """`key` itself, once it is known to be a plain relative path.
 
     Names that begin with a dot are refused as well: a local store keeps its lock and its unfinished files under such names.

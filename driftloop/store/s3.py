@@ -21,9 +21,9 @@ import urllib3
 from minio.error import S3Error, ServerError
 
 from driftloop.errors import Conflict, NotFound, StoreError
-from driftloop.store.interface import ObjectInfo, cannot_follow, checked
-from driftloop.store.s3_connection import connect, endpoint
-from driftloop.store.s3_faults import CLIENT_FAULTS, PATIENCE_S, NoBucket, explained, persist
+from driftloop.store.interface import ObjectInfo, cannot_follow, checked_key
+from driftloop.store.s3_connection import connect_s3, s3_endpoint
+from driftloop.store.s3_faults import CLIENT_FAULTS, S3_PATIENCE_S, NoBucket, explained_fault, retried
 
 #: Above this size uploads go in parts, three at a time.
 PART_BYTES = 16 << 20
@@ -44,16 +44,16 @@ class S3Store:
     without that right reads who must create it.
     """
 
-    def __init__(self, bucket: str, prefix: str = "", *, patience_s: float = PATIENCE_S) -> None:
+    def __init__(self, bucket: str, prefix: str = "", *, patience_s: float = S3_PATIENCE_S) -> None:
         prefix = prefix.strip("/")
         self.uri = f"s3://{bucket}/{prefix}".rstrip("/")
         if not BUCKET_NAME.fullmatch(bucket) or ".." in bucket:
             raise StoreError(f"s3://{bucket}: not a bucket's name (3 to 63 of a-z, 0-9, '-', '.'); write s3://bucket/prefix")
         self._bucket = bucket
-        self._prefix = f"{checked(prefix)}/" if prefix else ""
+        self._prefix = f"{checked_key(prefix)}/" if prefix else ""
         self._patience_s = patience_s
-        self._server = endpoint()
-        self._client, self._connections = connect(self.uri)
+        self._server = s3_endpoint()
+        self._client, self._connections = connect_s3(self.uri)
 
     def read(self, key: str) -> bytes:
         """See `Store.read`."""
@@ -137,7 +137,7 @@ class S3Store:
         self._page("", "", CHECK_PATIENCE_S)
 
     def _name(self, key: str) -> str:
-        return self._prefix + checked(key)
+        return self._prefix + checked_key(key)
 
     @contextlib.contextmanager
     def _response(self, key: str) -> Iterator[urllib3.BaseHTTPResponse]:
@@ -231,6 +231,6 @@ class S3Store:
                 return attempt(retried)
             except CLIENT_FAULTS as fault:
                 what = f"{self.uri}/{key}" if key else self.uri
-                raise explained(fault, what=what, server=self._server, bucket=self._bucket) from None
+                raise explained_fault(fault, what=what, server=self._server, bucket=self._bucket) from None
 
-        return persist(explaining, patience_s=self._patience_s if patience_s is None else patience_s)
+        return retried(explaining, patience_s=self._patience_s if patience_s is None else patience_s)

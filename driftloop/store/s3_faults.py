@@ -16,7 +16,7 @@ from urllib3.exceptions import TimeoutError as HttpTimeout
 from driftloop.errors import NotFound, StoreError
 
 #: Covers a server's restart (about 20 s for MinIO in a cluster) twice.
-PATIENCE_S = 45.0
+S3_PATIENCE_S = 45.0
 
 
 FIRST_PAUSE_S = 0.2
@@ -36,7 +36,7 @@ class TransientFault(Exception):
     """A fault that may pass; its message is the line that a person reads if it does not."""
 
 
-def persist(attempt: Callable[[bool], Answer], *, patience_s: float = PATIENCE_S) -> Answer:
+def retried(attempt: Callable[[bool], Answer], *, patience_s: float = S3_PATIENCE_S) -> Answer:
     """Call `attempt` until it gives an answer, with exponentially growing, jittered pauses between the tries.
 
     `attempt` is told whether a try before this one ended in a fault, and so may have taken effect without our knowing.
@@ -82,7 +82,7 @@ class NoBucket(NotFound):
     """The bucket does not exist (yet)."""
 
 
-def explained(fault: Exception, *, what: str, server: str, bucket: str) -> Exception:
+def explained_fault(fault: Exception, *, what: str, server: str, bucket: str) -> Exception:
     """The error to raise for `fault`: a `TransientFault` for one that may pass, else a `StoreError` (`NotFound`, `NoBucket`).
 
     Args:

@@ -11,7 +11,7 @@ import pytest
 
 from driftloop import registry
 from driftloop.store import Store, open_store
-from driftloop.watch_record import beat, read_records
+from driftloop.watch_record import move_heartbeat, read_records
 from tests.minio_client import find_client
 from tests.minio_server import MinioServer
 from tests.unit.housekeeping.world import World
@@ -79,7 +79,7 @@ def world(servers: Servers) -> World:
     world = World(servers.store(servers.one), servers.folder)
     world.promote(world.register(world.dataset(10).manifest_hash))
     world.register(world.dataset(30).manifest_hash, parent="1")
-    beat(world.store, world.watched(1, "1"))
+    move_heartbeat(world.store, world.watched(1, "1"))
     return world
 
 
@@ -107,7 +107,7 @@ def test_a_second_backup_brings_what_is_new(servers: Servers, world: World) -> N
     servers.copy(servers.one, servers.other)
     servers.store(servers.one)
     world.promote("2")
-    beat(world.store, world.watched(2, "2"))
+    move_heartbeat(world.store, world.watched(2, "2"))
     after = contents(world.store)
     servers.copy(servers.one, servers.other)
     copied = servers.store(servers.other)

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from driftloop.errors import InputError
-from driftloop.inference.traffic import Traffic, TrafficInfo, labels_of, read_traffic, write_traffic
+from driftloop.inference.traffic import Traffic, TrafficInfo, label_indices, read_traffic, write_traffic
 from driftloop.watch_record import JudgedWindow, WatchRecord
 
 
@@ -82,8 +82,8 @@ def test_fresh_and_labelled_rows(tmp_path: Path):
 def test_labels_as_class_numbers_with_minus_one_for_none_and_for_foreign_ones(tmp_path: Path):
     write_traffic(tmp_path, window())
     rows = read_traffic(tmp_path).rows
-    assert labels_of(rows, ["b", "a"]).tolist() == [1, 0, -1]
-    assert labels_of(rows, ["b"]).tolist() == [-1, 0, -1]
+    assert label_indices(rows, ["b", "a"]).tolist() == [1, 0, -1]
+    assert label_indices(rows, ["b"]).tolist() == [-1, 0, -1]
 
 
 def test_an_empty_window_keeps_its_shape(tmp_path: Path):

@@ -85,7 +85,7 @@ class Production:
             outcome="watched",
             promoted_version=None,
         )
-        self.store.create(watch_record.key(sequence), record.model_dump_json().encode())
+        self.store.create(watch_record.record_key(sequence), record.model_dump_json().encode())
         self.store.put(watch_record.HEARTBEAT, b'{"sequence": 1}')
 
     def watch(self, until: float | str = 1000.0, **config: Any) -> Traffic:
