@@ -5,9 +5,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from driftloop.contracts import RANDOM
 from driftloop.dataset import UNLABELLED
 from driftloop.errors import InputError
-from driftloop.inference.labels import RANDOM
 from driftloop.inference.traffic import IMAGE_INDEX, LABEL, LABEL_ORIGIN, Traffic, label_indices
 
 #: In the evidence of drift_detection: request_id, window, drifted, confirmed.

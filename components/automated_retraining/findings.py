@@ -9,7 +9,7 @@ from components.automated_retraining.drifted_images import Drifted
 from components.automated_retraining.fine_tuning import Course, Epoch
 from components.automated_retraining.grown_dataset import Grown, regimes
 from components.automated_retraining.roles import LABELLED, REGIME
-from driftloop.inference.labels import RANDOM
+from driftloop.contracts import RANDOM
 from driftloop.runtime import MetricsLog
 
 #: A regime should have this many times the rows of the windows that will be compared with it.

@@ -7,8 +7,8 @@ mean the same hold-out.
 import numpy as np
 import pandas as pd
 
+from driftloop.contracts import RANDOM
 from driftloop.dataset import UNLABELLED, split_by_group
-from driftloop.inference.labels import RANDOM
 from driftloop.settings import RetrainSettings
 
 TRAIN, VAL, GATE = "drifted_train", "drifted_val", "drifted_gate"

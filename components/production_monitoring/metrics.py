@@ -18,8 +18,8 @@ import pandas as pd
 
 from components.production_monitoring.collect import OK
 from driftloop.bundle import REFERENCE, ModelDescription
+from driftloop.contracts import RANDOM
 from driftloop.evaluation.intervals import Proportion, wilson
-from driftloop.inference.labels import RANDOM
 from driftloop.inference.log import logged_statistics
 from driftloop.inference.reference import Regime, read_reference
 from driftloop.inference.traffic import LABEL, LABEL_ORIGIN

@@ -7,14 +7,12 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from driftloop.contracts import LABEL_ORIGINS, RANDOM
 from driftloop.errors import InputError, IntegrityError
 from driftloop.inference.log import file_id
 from driftloop.store.interface import Store
 
 LABELS_PREFIX = "labels/"
-RANDOM, RANKED, IMPORT = "random", "ranked", "import"
-#: How a request came to be labelled: drawn uniformly (fit for judging harm), picked for its shift (training only), or unknown.
-LABEL_ORIGINS = (RANDOM, RANKED, IMPORT)
 
 LABEL_SCHEMA = pa.schema(
     [("request_id", pa.string()), ("label", pa.string()), ("origin", pa.string()), ("labelled_at", pa.timestamp("us", tz="UTC"))]

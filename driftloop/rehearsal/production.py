@@ -15,9 +15,10 @@ import pandas as pd
 from components.drift_detection.evidence import REQUESTS
 from components.drift_detection.windows import effective_size
 from components.traffic_replay.replay import Amounts, Replayed, replay
+from driftloop.contracts import RANDOM
 from driftloop.dataset import Description, Split, open_split
 from driftloop.errors import InputError
-from driftloop.inference.labels import RANDOM, write_labels
+from driftloop.inference.labels import write_labels
 from driftloop.inference.reference import CLEAN_REGIME
 from driftloop.rehearsal.timeline import first_drift
 from driftloop.scenarios import Scenario
