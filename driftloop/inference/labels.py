@@ -13,17 +13,17 @@ from driftloop.inference.log import file_id
 from driftloop.store.interface import Store
 
 LABELS_PREFIX = "labels/"
-
 LABEL_SCHEMA = pa.schema(
     [("request_id", pa.string()), ("label", pa.string()), ("origin", pa.string()), ("labelled_at", pa.timestamp("us", tz="UTC"))]
 )
 
 
 def write_labels(store: Store, frame: pd.DataFrame) -> str:
-    """Write labels; the key of their file.
+    """Write labels; returns the key of their file.
 
     Args:
-        frame: request_id, label (class name) and origin ("random", "ranked" or "import"). A request named twice: its last row counts.
+        frame: request_id, label (class name) and origin (one of `contracts.LABEL_ORIGINS`). Of a request that is named
+            twice, the last row counts.
 
     Raises:
         InputError: a column is missing, a value is empty, or an origin is unknown.
@@ -50,11 +50,11 @@ def write_labels(store: Store, frame: pd.DataFrame) -> str:
 def read_labels(store: Store) -> pd.DataFrame:
     """Every labelled request once: request_id, label, origin, labelled_at; the newest label wins.
 
-    A request that was ever drawn at random stays "random" whatever its label's later corrections: dropping corrected requests
+    A request that was ever drawn at random stays "random" whatever corrections its label has later: dropping corrected requests
     from the random sample would bias it towards the easy ones.
 
     Raises:
-        IntegrityError: a file that is no label file of ours.
+        IntegrityError: a file is not one of our label files.
     """
     tables = [_read_table(store, entry.key) for entry in store.list(LABELS_PREFIX) if entry.key.endswith(".parquet")]
     rows = (pa.concat_tables(tables) if tables else LABEL_SCHEMA.empty_table()).to_pandas()

@@ -1,4 +1,4 @@
-"""`reference.npz`: the accepted regimes a model carries, as vectors: what a window of its log is compared with."""
+"""`reference.npz`: the accepted regimes that a model carries, as vectors; windows of its log are compared with them."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -7,30 +7,33 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from driftloop import contracts
 from driftloop.errors import InputError, IntegrityError
 from driftloop.inference.image_statistics import image_statistics, statistic_names
 from driftloop.inference.served_model import ServedModel
 
-#: The first regime of every model: the clean hold-out.
-CLEAN_REGIME = "reference"
+#: The first regime of every model, the clean hold-out, is named after its split.
+CLEAN_REGIME = contracts.REFERENCE
 THUMBNAIL_SIDE = 64
 REGIME_ARRAYS = ("embedding", "statistics", "probabilities", "groups", "thumbnails")
 
 
 @dataclass(frozen=True)
 class Regime:
-    """N images a model accepts, in the number types of the log.
-
-    embedding float16 (N, D), statistics float32 (N, F), probabilities float32 (N, K), groups str (N,) and thumbnails uint8
-    (N, h, w, C) with sides of at most 64.
-    """
+    """N images of one kind of traffic that a model was accepted for, in the number types of the log."""
 
     name: str
+    """`CLEAN_REGIME`, or the name of a drift learned since."""
     embedding: np.ndarray
+    """float16 (N, D)."""
     statistics: np.ndarray
+    """float32 (N, F), columns as in `statistic_names`."""
     probabilities: np.ndarray
+    """float32 (N, K), calibrated."""
     groups: np.ndarray
+    """str (N,): images of one group are one independent case."""
     thumbnails: np.ndarray
+    """uint8 (N, h, w, C), sides of at most 64."""
 
     def __len__(self) -> int:
         return len(self.embedding)

@@ -13,7 +13,7 @@ import pytest
 
 from driftloop.errors import InputError, IntegrityError, StoreError
 from driftloop.inference.image_statistics import image_statistics
-from driftloop.inference.log import LOG_SCHEMA, logged_embeddings, logged_probabilities, logged_statistics, read_images, read_log
+from driftloop.inference.log import EMBEDDING_DTYPE, LOG_SCHEMA, logged_statistics, read_images, read_log
 from driftloop.inference.log_writer import InferenceLogger
 from driftloop.inference.served_model import ServedPredictions
 from driftloop.store import ObjectInfo, Store, open_store
@@ -54,19 +54,19 @@ def test_what_is_logged_is_read_back_exactly(store: Store) -> None:
     rows = read_log(store, after=None, until=LATE)
     assert list(rows.columns) == LOG_SCHEMA.names
     assert list(rows["request_id"]) == ids
-    np.testing.assert_array_equal(logged_embeddings(rows), said.embedding)
-    np.testing.assert_array_equal(logged_probabilities(rows), said.probabilities)
+    np.testing.assert_array_equal(np.stack([np.frombuffer(data, EMBEDDING_DTYPE) for data in rows["embedding"]]), said.embedding)
+    np.testing.assert_array_equal(np.stack(rows["probabilities"]), said.probabilities)
     np.testing.assert_array_equal(logged_statistics(rows), image_statistics(seen))
     np.testing.assert_array_equal(read_images(store, rows), seen)
     assert list(rows["predicted"]) == [("NORMAL", "PNEUMONIA")[label] for label in said.labels]
-    np.testing.assert_array_equal(rows["confidence"], said.confidence)
+    np.testing.assert_array_equal(rows["confidence"], said.probabilities.max(axis=1))
     assert rows["group"].isna().tolist() == [False, True, False, False, False]
     assert list(rows["latency_ms"]) == [1, 2, 3, 4, 5]
     assert set(rows["status"]) == {"ok"}
     assert list(rows["time"]) == [pd.Timestamp(time) for time in minutes(5)]
 
 
-def test_rows_lie_by_hour_and_a_span_excludes_its_start_and_includes_its_end(store: Store) -> None:
+def test_rows_lie_by_hour_and_a_stretch_of_time_excludes_its_start_and_includes_its_end(store: Store) -> None:
     times = [NOON, NOON + timedelta(hours=1), NOON + timedelta(hours=2), NOON + timedelta(days=1)]
     with logger(store) as log:
         ids = log.log(images(4), predictions(4), 1.0, times=times)
