@@ -1,6 +1,7 @@
-"""A store's versions and datasets as its listing shows them: which objects each has, how old they are, whether it is complete.
+"""A store as its listing shows it; nothing is read.
 
-What takes the room in a store, and what a watch adds to it: one pass over the listing, nothing is read.
+`read_store_contents` lists versions and datasets: which objects each has, how old they are, whether it is complete. `store_usage` says
+what takes the room, and what a watch adds to it.
 """
 
 import re
@@ -16,24 +17,24 @@ from driftloop.registry.versions import PREFIX as VERSIONS
 from driftloop.store import ObjectInfo, Store
 from driftloop.watch_record import HEARTBEAT, WATCH_PREFIX
 
-#: Only what is named as driftloop names it can go; versions/refused/, say, is no version.
-VERSION, DATASET_HASH = re.compile("[1-9][0-9]*"), re.compile("[0-9a-f]{64}")
-
-
+#: Only what is named as driftloop names it can go; `versions/refused/`, for example, is not a version.
+VERSION_NUMBER, DATASET_HASH = re.compile("[1-9][0-9]*"), re.compile("[0-9a-f]{64}")
 #: What `driftloop doctor` leaves when it is killed.
 PROBES_PREFIX = "doctor/"
-
-
+#: Below a dataset: what its trainings can be resumed from.
 CHECKPOINTS_FOLDER = "/checkpoints/"
 
 
 @dataclass(frozen=True)
 class StoredFolder:
-    """The objects below `prefix`, which ends in "/"; `complete`: the one that is written last is there."""
+    """A version or a dataset in the store."""
 
     prefix: str
+    """Under which its objects lie; ends in "/"."""
     objects: tuple[ObjectInfo, ...]
+    """In key order."""
     complete: bool
+    """Whether the object that is written last is there."""
 
     @property
     def name(self) -> str:
@@ -48,15 +49,18 @@ class StoredFolder:
 
 @dataclass(frozen=True)
 class StoreContents:
-    """Versions and datasets by name, and what lies below `doctor/`."""
+    """What of a store may be pruned."""
 
     versions: dict[str, StoredFolder]
+    """By number."""
     datasets: dict[str, StoredFolder]
+    """By hash."""
     probes: list[ObjectInfo]
+    """What lies below `doctor/`."""
 
     @property
     def complete_versions(self) -> set[str]:
-        """The versions that carry their mark: the others are read by nobody."""
+        """The versions that carry their mark: nothing reads the others."""
         return {name for name, folder in self.versions.items() if folder.complete}
 
     @property
@@ -68,27 +72,31 @@ class StoreContents:
 def read_store_contents(store: Store) -> StoreContents:
     """List what may be pruned; nothing is read. Datasets first: a version that appears meanwhile is seen with what it needs."""
     datasets = _folders(store.list(DATASETS), DATASET_HASH, last=DATASET)
-    return StoreContents(_folders(store.list(VERSIONS), VERSION, last=SUMS), datasets, list(store.list(PROBES_PREFIX)))
+    return StoreContents(_folders(store.list(VERSIONS), VERSION_NUMBER, last=SUMS), datasets, list(store.list(PROBES_PREFIX)))
 
 
-def _folders(entries: Iterable[ObjectInfo], named: re.Pattern[str], *, last: str) -> dict[str, StoredFolder]:
+def _folders(entries: Iterable[ObjectInfo], name_pattern: re.Pattern[str], *, last: str) -> dict[str, StoredFolder]:
     objects: dict[str, list[ObjectInfo]] = defaultdict(list)
     for entry in entries:
         area, name, rest = (*entry.key.split("/", 2), "")[:3]
-        if rest and named.fullmatch(name):
+        if rest and name_pattern.fullmatch(name):
             objects[f"{area}/{name}/"].append(entry)
-    folders = [StoredFolder(prefix, tuple(own), any(entry.key == prefix + last for entry in own)) for prefix, own in objects.items()]
+    folders = [
+        StoredFolder(prefix, tuple(entries), any(entry.key == prefix + last for entry in entries)) for prefix, entries in objects.items()
+    ]
     return {folder.name: folder for folder in folders}
 
 
 @dataclass(frozen=True)
 class StoreUsage:
-    """Bytes by area (datasets, versions, logs, ...). `growth`: of these what was written between the last two watch records, by area;
-    None with fewer than two. What was written over in between counts with its present size."""
+    """What takes the room in a store."""
 
     areas: dict[str, int]
+    """Bytes by area: datasets, versions, logs, ..."""
     objects: int
+    """Number of objects."""
     growth: dict[str, int] | None
+    """Bytes by area that were written between the last two watch records, at their present size; None with fewer than two records."""
 
     @property
     def total(self) -> int:

@@ -32,9 +32,9 @@ def prune(store: Store, policy: PrunePolicy) -> dict[str, str]:
 
 
 def test_what_nothing_names_goes_and_the_rest_stays_whole(world: World) -> None:
-    found = plan_prune(world.store, everything_is_old())
-    assert named(found) == [("version", "3"), ("version", "4"), ("dataset", "#"), ("dataset", "#"), ("probe", "doctor/0123/probe")]
-    assert [item.why for item in found[:3]] == ["never promoted", "was never completed", "no version and no run names it"]
+    items = plan_prune(world.store, everything_is_old())
+    assert named(items) == [("version", "3"), ("version", "4"), ("dataset", "#"), ("dataset", "#"), ("probe", "doctor/0123/probe")]
+    assert [item.why for item in items[:3]] == ["never promoted", "was never completed", "no version and no run names it"]
     assert set(prune(world.store, everything_is_old()).values()) == {""}
     world.check()
     assert [info.version for info in registry.versions(world.store)] == ["1", "2"]
