@@ -234,7 +234,7 @@ def carry_out_prune(store: Store, items: Iterable[PruneItem], policy: PrunePolic
 
     Args:
         store: whose plan `items` are.
-        items: what `plan` returned.
+        items: what `plan_prune` returned.
         policy: what it was made with.
     """
     seen: tuple[str | None, frozenset[str]] | None = None
@@ -242,7 +242,7 @@ def carry_out_prune(store: Store, items: Iterable[PruneItem], policy: PrunePolic
     for item in items:
         now = _pointer_and_versions(store)
         if seen is None or now[0] != seen[0] or now[1] - seen[1]:
-            seen, planned = now, {(planned_item.kind, planned_item.name) for planned_item in plan_prune(store, policy)}
+            seen, planned = now, {(current.kind, current.name) for current in plan_prune(store, policy)}
         yield item, _delete_item(store, item) if (item.kind, item.name) in planned else "somebody needs it by now"
 
 

@@ -45,9 +45,9 @@ class Page:
         """A highlighted line: what the reader must not miss."""
         self.blocks.append({"kind": "notice", "text": text, "tone": tone})
 
-    def tiles(self, figures: Mapping[str, object]) -> None:
-        """Big figures side by side: name -> value."""
-        self.blocks.append({"kind": "tiles", "tiles": {name: readable_cell(value) for name, value in figures.items()}})
+    def tiles(self, values: Mapping[str, object]) -> None:
+        """Big numbers side by side: name -> value."""
+        self.blocks.append({"kind": "tiles", "tiles": {name: readable_cell(value) for name, value in values.items()}})
 
     def table(self, rows: Sequence[Mapping[str, object]], caption: str = "") -> None:
         """A table; the columns are the keys of the first row. Columns of numbers are set right."""

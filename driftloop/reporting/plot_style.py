@@ -1,4 +1,4 @@
-"""One look for every figure: no pyplot state, no display, one palette."""
+"""One look for every plot: no pyplot state, no display, one palette."""
 
 from matplotlib import rcParams
 from matplotlib.axes import Axes
@@ -27,8 +27,6 @@ PLOT_STYLE = {
     "legend.frameon": False,
     "font.family": "DejaVu Sans",
 }
-
-
 # For the whole process: legends and ticks read the style when they are drawn, long after a context would have ended.
 rcParams.update(PLOT_STYLE)  # type: ignore[arg-type]
 

@@ -15,7 +15,6 @@ from collections.abc import Callable, Iterator
 from datetime import timedelta
 from io import BytesIO
 from pathlib import Path
-from typing import TypeVar
 
 import urllib3
 from minio.error import S3Error, ServerError
@@ -23,7 +22,7 @@ from minio.error import S3Error, ServerError
 from driftloop.errors import Conflict, NotFound, StoreError
 from driftloop.store.interface import ObjectInfo, cannot_follow, checked_key
 from driftloop.store.s3_connection import connect_s3, s3_endpoint
-from driftloop.store.s3_faults import CLIENT_FAULTS, S3_PATIENCE_S, NoBucket, explained_fault, retried
+from driftloop.store.s3_faults import CLIENT_FAULTS, S3_PATIENCE_S, Answer, NoBucket, explained_fault, retried
 
 #: Above this size uploads go in parts, three at a time.
 PART_BYTES = 16 << 20
@@ -34,11 +33,10 @@ CHECK_PATIENCE_S = 3.0
 SIGNATURE_LIFETIME = timedelta(minutes=10)
 
 BUCKET_NAME = re.compile("[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
-Answer = TypeVar("Answer")
 
 
 class S3Store:
-    """See `Store`. Nothing is contacted before the first use.
+    """See `Store`. No server is contacted before the first use.
 
     A bucket that does not exist reads like an empty store, and the first write creates it where the credentials allow that; a person
     without that right reads who must create it.
@@ -66,7 +64,7 @@ class S3Store:
             with self._response(key) as response:
                 return response.read(), response.headers["etag"].strip('"')
 
-        return self._persist(attempt, key)
+        return self._retried(attempt, key)
 
     def create(self, key: str, data: bytes) -> str:
         """See `Store.create`."""
@@ -101,7 +99,7 @@ class S3Store:
                     stream.write(chunk)
 
         try:
-            self._persist(attempt, key)
+            self._retried(attempt, key)
             partial.replace(target)
         finally:
             partial.unlink(missing_ok=True)
@@ -109,7 +107,7 @@ class S3Store:
     def exists(self, key: str) -> bool:
         """See `Store.exists`."""
         try:
-            self._persist(lambda _: self._client.stat_object(self._bucket, self._name(key)), key)
+            self._retried(lambda _: self._client.stat_object(self._bucket, self._name(key)), key)
         except NotFound:
             return False
         return True
@@ -130,10 +128,10 @@ class S3Store:
     def delete(self, key: str) -> None:
         """See `Store.delete`."""
         with contextlib.suppress(NoBucket):
-            self._persist(lambda _: self._client.remove_object(self._bucket, self._name(key)), key)
+            self._retried(lambda _: self._client.remove_object(self._bucket, self._name(key)), key)
 
     def check(self) -> None:
-        """See `Store.check`. A bucket that is missing is no reason: the first write creates it."""
+        """See `Store.check`. A missing bucket is not an obstacle: the first write creates it."""
         self._page("", "", CHECK_PATIENCE_S)
 
     def _name(self, key: str) -> str:
@@ -154,13 +152,14 @@ class S3Store:
     def _page(self, prefix: str, after: str, patience_s: float) -> tuple[ObjectInfo, ...]:
         def attempt(_: bool) -> tuple[ObjectInfo, ...]:
             start = self._prefix + after if after else None
-            found = self._client.list_objects(self._bucket, self._prefix + prefix, recursive=True, start_after=start)
+            listed = self._client.list_objects(self._bucket, self._prefix + prefix, recursive=True, start_after=start)
             return tuple(
-                ObjectInfo(o.object_name.removeprefix(self._prefix), o.size, o.last_modified) for o in itertools.islice(found, LIST_PAGE)
+                ObjectInfo(entry.object_name.removeprefix(self._prefix), entry.size, entry.last_modified)
+                for entry in itertools.islice(listed, LIST_PAGE)
             )
 
         try:
-            return self._persist(attempt, patience_s=patience_s)
+            return self._retried(attempt, patience_s=patience_s)
         except NoBucket:
             return ()
 
@@ -203,12 +202,12 @@ class S3Store:
             raise
 
     def _write(self, attempt: Callable[[bool], Answer], key: str) -> Answer:
-        """Like `_persist`, and creates the bucket when it turns out to be missing."""
+        """Like `_retried`, and creates the bucket when it turns out to be missing."""
         try:
-            return self._persist(attempt, key)
+            return self._retried(attempt, key)
         except NoBucket as missing:
             self._create_bucket(missing)
-            return self._persist(attempt, key)
+            return self._retried(attempt, key)
 
     def _create_bucket(self, missing: NoBucket) -> None:
         def attempt(_: bool) -> None:
@@ -221,10 +220,10 @@ class S3Store:
                 if fault.code not in ("BucketAlreadyOwnedByYou", "BucketAlreadyExists"):
                     raise
 
-        self._persist(attempt)
+        self._retried(attempt)
 
-    def _persist(self, attempt: Callable[[bool], Answer], key: str = "", patience_s: float | None = None) -> Answer:
-        """`persist`, with the client's errors explained."""
+    def _retried(self, attempt: Callable[[bool], Answer], key: str = "", patience_s: float | None = None) -> Answer:
+        """`retried`, with the client's errors explained."""
 
         def explaining(retried: bool) -> Answer:
             try:

@@ -20,7 +20,7 @@ def s3_endpoint() -> str:
     """The server's URL, without credentials that somebody may have put into it: `AWS_ENDPOINT_URL_S3`, `AWS_ENDPOINT_URL`, else AWS.
 
     Raises:
-        StoreError: the variable holds no URL of a host.
+        StoreError: the variable does not hold the URL of a host.
     """
     for variable in ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL"):
         if url := os.environ.get(variable, "").strip():
@@ -32,12 +32,12 @@ def s3_endpoint() -> str:
 
 
 def connect_s3(uri: str) -> tuple[Minio, urllib3.PoolManager]:
-    """A client and its connections, which contact nobody yet; neither repeats a request by itself.
+    """A client and its connections, which contact no server yet; neither repeats a request by itself.
 
     What may be repeated, and what an answer that was lost may mean, is decided request by request (`driftloop.store.s3`).
 
     Raises:
-        StoreError: no credentials in the environment, or an endpoint that is no URL.
+        StoreError: no credentials in the environment, or an endpoint that is not a URL.
     """
     for variable in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
         if not os.environ.get(variable):
