@@ -23,7 +23,7 @@ from driftloop.step_facts import read_facts
 #: Equal-width bins of the calibration error, as in Guo et al. (2017).
 CALIBRATION_BINS = 15
 #: Curves have at most so many points, of at least so many requests each.
-MOST_POINTS, FEWEST_REQUESTS_A_POINT = 40, 20
+MOST_CURVE_POINTS, FEWEST_REQUESTS_A_POINT = 40, 20
 
 
 @dataclass(frozen=True)
@@ -213,7 +213,7 @@ def curve_points(rows: pd.DataFrame, classes: list[str]) -> list[CurvePoint]:
     """Answered requests, in time order, cut into at most 40 points of at least 20 requests (one point where there are fewer)."""
     if not len(rows):
         return []
-    count = min(MOST_POINTS, max(1, len(rows) // FEWEST_REQUESTS_A_POINT))
+    count = min(MOST_CURVE_POINTS, max(1, len(rows) // FEWEST_REQUESTS_A_POINT))
     return [_curve_point(rows.iloc[part], classes) for part in np.array_split(np.arange(len(rows)), count)]
 
 

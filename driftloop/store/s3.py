@@ -22,7 +22,7 @@ from minio.error import S3Error, ServerError
 from driftloop.errors import Conflict, NotFound, StoreError
 from driftloop.store.interface import ObjectInfo, cannot_follow, checked_key
 from driftloop.store.s3_connection import connect_s3, s3_endpoint
-from driftloop.store.s3_faults import CLIENT_FAULTS, S3_PATIENCE_S, Answer, NoBucket, explained_fault, retried
+from driftloop.store.s3_faults import CLIENT_FAULTS, S3_PATIENCE_S, Answer, NoBucket, explained_fault, retry
 
 #: Above this size uploads go in parts, three at a time.
 PART_BYTES = 16 << 20
@@ -64,7 +64,7 @@ class S3Store:
             with self._response(key) as response:
                 return response.read(), response.headers["etag"].strip('"')
 
-        return self._retried(attempt, key)
+        return self._retry(attempt, key)
 
     def create(self, key: str, data: bytes) -> str:
         """See `Store.create`."""
@@ -99,7 +99,7 @@ class S3Store:
                     stream.write(chunk)
 
         try:
-            self._retried(attempt, key)
+            self._retry(attempt, key)
             partial.replace(target)
         finally:
             partial.unlink(missing_ok=True)
@@ -107,7 +107,7 @@ class S3Store:
     def exists(self, key: str) -> bool:
         """See `Store.exists`."""
         try:
-            self._retried(lambda _: self._client.stat_object(self._bucket, self._name(key)), key)
+            self._retry(lambda _: self._client.stat_object(self._bucket, self._name(key)), key)
         except NotFound:
             return False
         return True
@@ -128,7 +128,7 @@ class S3Store:
     def delete(self, key: str) -> None:
         """See `Store.delete`."""
         with contextlib.suppress(NoBucket):
-            self._retried(lambda _: self._client.remove_object(self._bucket, self._name(key)), key)
+            self._retry(lambda _: self._client.remove_object(self._bucket, self._name(key)), key)
 
     def check(self) -> None:
         """See `Store.check`. A missing bucket is not an obstacle: the first write creates it."""
@@ -159,7 +159,7 @@ class S3Store:
             )
 
         try:
-            return self._retried(attempt, patience_s=patience_s)
+            return self._retry(attempt, patience_s=patience_s)
         except NoBucket:
             return ()
 
@@ -202,12 +202,12 @@ class S3Store:
             raise
 
     def _write(self, attempt: Callable[[bool], Answer], key: str) -> Answer:
-        """Like `_retried`, and creates the bucket when it turns out to be missing."""
+        """Like `_retry`, and creates the bucket when it turns out to be missing."""
         try:
-            return self._retried(attempt, key)
+            return self._retry(attempt, key)
         except NoBucket as missing:
             self._create_bucket(missing)
-            return self._retried(attempt, key)
+            return self._retry(attempt, key)
 
     def _create_bucket(self, missing: NoBucket) -> None:
         def attempt(_: bool) -> None:
@@ -220,10 +220,10 @@ class S3Store:
                 if fault.code not in ("BucketAlreadyOwnedByYou", "BucketAlreadyExists"):
                     raise
 
-        self._retried(attempt)
+        self._retry(attempt)
 
-    def _retried(self, attempt: Callable[[bool], Answer], key: str = "", patience_s: float | None = None) -> Answer:
-        """`retried`, with the client's errors explained."""
+    def _retry(self, attempt: Callable[[bool], Answer], key: str = "", patience_s: float | None = None) -> Answer:
+        """`retry`, with the client's errors explained."""
 
         def explaining(retried: bool) -> Answer:
             try:
@@ -232,4 +232,4 @@ class S3Store:
                 what = f"{self.uri}/{key}" if key else self.uri
                 raise explained_fault(fault, what=what, server=self._server, bucket=self._bucket) from None
 
-        return retried(explaining, patience_s=self._patience_s if patience_s is None else patience_s)
+        return retry(explaining, patience_s=self._patience_s if patience_s is None else patience_s)

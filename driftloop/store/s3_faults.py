@@ -38,7 +38,7 @@ class TransientFault(Exception):
     """A fault that may pass; its message is the line that a person reads if it does not."""
 
 
-def retried(attempt: Callable[[bool], Answer], *, patience_s: float = S3_PATIENCE_S) -> Answer:
+def retry(attempt: Callable[[bool], Answer], *, patience_s: float = S3_PATIENCE_S) -> Answer:
     """Call `attempt` until it gives an answer, with exponentially growing, jittered pauses between the tries.
 
     `attempt` is called with whether an earlier try ended in a fault, since that one may have taken effect all the same.

@@ -239,13 +239,13 @@ def test_arguments_of_other_lengths_are_refused(store: Store) -> None:
         logger(store).log(images(2, channels=3), predictions(2), 1.0)
 
 
-def test_listing_reads_only_the_hours_of_the_span(store: Store) -> None:
-    asked: list[str] = []
+def test_listing_reads_only_the_hours_asked_for(store: Store) -> None:
+    listed_keys: list[str] = []
 
     class Watching(LocalStore):
         def list(self, prefix: str = "", after: str = "") -> Iterator[ObjectInfo]:
             for entry in super().list(prefix, after):
-                asked.append(entry.key)
+                listed_keys.append(entry.key)
                 yield entry
 
     watched = Watching(store.uri)
@@ -254,4 +254,4 @@ def test_listing_reads_only_the_hours_of_the_span(store: Store) -> None:
             log.log(images(1), predictions(1), 1.0, times=[NOON + timedelta(days=day)])
     rows = read_log(watched, after=NOON + timedelta(days=3), until=NOON + timedelta(days=5))
     assert len(rows) == 2
-    assert len(asked) <= 4
+    assert len(listed_keys) <= 4
