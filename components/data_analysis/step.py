@@ -129,4 +129,4 @@ def _write(analysis: "Analysis", dataset_dir: str, report_path: str, source_hash
     write_facts(dataset_dir, DATA_ANALYSIS, collect_facts(analysis, source_hash, time.monotonic() - began))
     total, speedup = sum(analysis.description.counts.values()), analysis.loader.speedup
     content = f"{total:,} images, {len(analysis.description.classes)} classes, {len(analysis.audited.broken)} broken"
-    runtime.figures(f"{content}; loader {speedup:.0f}x decoding files")
+    runtime.report_metrics(f"{content}; loader {speedup:.0f}x decoding files")

@@ -21,10 +21,10 @@ from driftloop import __version__
 from driftloop.backends import local
 from driftloop.backends.docker_child import RUN_LABEL, Sandbox
 from driftloop.backends.local import Failure
-from driftloop.backends.log_events import Event
+from driftloop.backends.log_events import LogEvent
 from driftloop.backends.run_folder import RUNS, RunFolder
 from driftloop.errors import InputError, StoreError
-from driftloop.store.s3_connection import endpoint
+from driftloop.store.s3_connection import s3_endpoint
 
 BUILD = Path(__file__).parents[2] / "docker" / "build.sh"
 MINIO_IMAGE = f"driftloop-minio:{__version__}"
@@ -73,7 +73,7 @@ class DockerBackend:
             self._prepare_image(image)
         if not any(os.environ.get(name) for name in NAMES_A_SERVER):
             self._use_own_minio()
-        self._network, self._endpoint = self._way_to(endpoint())
+        self._network, self._endpoint = self._way_to(s3_endpoint())
 
     def new_store(self, folder: RunFolder) -> str:
         """The store of a run for which none was named."""
@@ -84,7 +84,7 @@ class DockerBackend:
         pipeline: str,
         arguments: dict[str, Any],
         folder: RunFolder,
-        show: Callable[[Event], None],
+        show: Callable[[LogEvent], None],
         echo: Callable[[str], None] | None,
     ) -> Failure | None:
         """As `local_backend.execute`; a step that succeeded without leaving its outputs counts as failed, too."""
@@ -94,11 +94,11 @@ class DockerBackend:
         module = ["driftloop.backends.docker_child", pipeline, str(folder.parameters), str(folder.artifacts), sandbox.to_json()]
         silent: list[str] = []
 
-        def check(event: Event) -> None:
+        def check(event: LogEvent) -> None:
             # KFP's runner takes a container that is gone before its status was read for a success.
             if event.kind == "succeeded" and self._left_nothing(event.step, folder):
                 silent.append(event.step)
-                event = Event("failed", step=event.step)
+                event = LogEvent("failed", step=event.step)
             show(event)
 
         try:

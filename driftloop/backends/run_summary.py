@@ -9,7 +9,7 @@ from rich.table import Table
 
 from driftloop.backends.run_folder import RunFolder
 from driftloop.step_facts import read_facts, write_json
-from driftloop.summary import Summary, Target, summarise
+from driftloop.summary import Summary, TargetSummary, summarise
 
 #: The directories whose facts together say all that a run found, for runs that did not come to the report.
 FACT_DIRECTORIES = (
@@ -60,7 +60,7 @@ def build_summary(
     return summary
 
 
-def _applicable(targets: dict[str, Target], pipeline: str, arguments: dict[str, Any]) -> dict[str, Target]:
+def _applicable(targets: dict[str, TargetSummary], pipeline: str, arguments: dict[str, Any]) -> dict[str, TargetSummary]:
     """The targets as far as they are this run's: where no drift was replayed, finding none is no miss."""
     if pipeline == "full-loop" and arguments["traffic_drift"] != "none":
         return targets
@@ -123,5 +123,5 @@ def print_summary(console: Console, summary: Summary, folder: RunFolder) -> None
     console.print(f"report     {folder.path / summary.report.html if summary.report.html else folder.summary}", soft_wrap=True)
 
 
-def _figure(target: Target) -> str:
+def _figure(target: TargetSummary) -> str:
     return f"{target.measured:.3f}" if isinstance(target.measured, float) else str(target.measured)

@@ -12,7 +12,7 @@ from rich.table import Table
 
 from driftloop import registry
 from driftloop.cli.arguments import DEFAULT_STORE, open_existing, parse_duration, say_duration
-from driftloop.housekeeping.store_contents import Usage, usage
+from driftloop.housekeeping.store_contents import StoreUsage, store_usage
 from driftloop.housekeeping.watch_age import RECENT_RECORDS, WatchAge, watch_age
 from driftloop.registry import Champion
 from driftloop.store import Store
@@ -32,7 +32,7 @@ class Status:
     last: WatchRecord | None
     age: WatchAge
     label_files: int | None
-    usage: Usage | None
+    usage: StoreUsage | None
 
 
 def status(
@@ -69,7 +69,7 @@ def read_status(store: Store, now: datetime, *, every: timedelta | None, with_us
     waiting = datetime.fromisoformat(champion.promoted_at) if champion else None
     age = watch_age(records, now, every=every, waiting_since=waiting)
     last = records[-1] if records else None
-    return Status(store.uri, champion, last, age, _label_files(store, last), usage(store.list()) if with_usage else None)
+    return Status(store.uri, champion, last, age, _label_files(store, last), store_usage(store.list()) if with_usage else None)
 
 
 def as_dict(found: Status) -> dict[str, Any]:

@@ -105,7 +105,7 @@ def _play(plan: Plan, artifacts: Path, steps: Steps, history: History) -> None:
     for number, scenario in enumerate(timeline, 1):
         with steps(f"window {number}"):
             record = day.pass_by(number, scenario, artifacts / f"window-{number:03d}")
-            runtime.figures(line(record))
+            runtime.report_metrics(line(record))
         if record.requests < size:
             history.notes.append(f"The stream had no more images of the classes wanted: window {number} was the last.")
             return

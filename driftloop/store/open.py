@@ -1,4 +1,4 @@
-"""From a store's URI to the store."""
+"""Opening the store that a URI names."""
 
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
