@@ -1,6 +1,5 @@
 """The gate, step by step: find the opponents, let all models answer the same images, decide, write the evidence down."""
 
-import math
 import tempfile
 from dataclasses import asdict
 from pathlib import Path
@@ -14,9 +13,8 @@ from components.validation_gate.summary import write_summary
 from driftloop import runtime
 from driftloop.bundle import SUMS, read_model, sha256_file, verify
 from driftloop.dataset.description import Description, read_description
-from driftloop.errors import SettingError
 from driftloop.evaluation.paired import mcnemar_exact
-from driftloop.settings import GateSettings
+from driftloop.settings import GateSettings, check_parameter
 from driftloop.step_facts import write_facts, write_json
 from driftloop.store import open_store
 
@@ -45,7 +43,7 @@ def run(
         IntegrityError: bytes that do not match their checksum.
     """
     settings = GateSettings.complete(config)
-    margin = checked_margin(margin)
+    margin = check_parameter("gate_margin", margin)
     description = read_description(dataset)
     read_model(candidate)
     verify(candidate)
@@ -68,17 +66,6 @@ def run(
     write_summary(summary, gate, decision)
     runtime.figures(headline(decision.decision, decision.criteria))
     return decision.decision
-
-
-def checked_margin(margin: float) -> float:
-    """The margin, a share of all images.
-
-    Raises:
-        SettingError: not between 0 and 0.5; two points are 0.02.
-    """
-    if not (math.isfinite(margin) and 0 < margin <= 0.5):
-        raise SettingError(f"gate_margin: {margin} must lie above 0 and at most at 0.5 (a share of accuracy: 0.02 for two points)")
-    return float(margin)
 
 
 def proportions(material: Evidence) -> dict[str, Any]:
