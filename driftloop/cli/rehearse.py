@@ -16,6 +16,7 @@ from driftloop.backends.log_events import Event, LogStream
 from driftloop.backends.run_folder import RunFolder
 from driftloop.cli.arguments import collect, defaults
 from driftloop.errors import InputError
+from driftloop.settings import PARAMETERS
 from pipelines import PIPELINES
 
 if TYPE_CHECKING:
@@ -35,9 +36,9 @@ def rehearse(
     phase: Annotated[int | None, typer.Option(help="Windows that each drift of a list lasts. Default: equal parts.")] = None,
     label_delay: Annotated[int, typer.Option(help="Windows until the labels that a watch asks for arrive.")] = 4,
     labels_per_window: Annotated[int, typer.Option(help="Uniformly random labels that arrive with every window besides.")] = 0,
-    source: Annotated[str | None, typer.Option(help="Images: a folder, a zip, digits, synthetic:xray or synthetic:roof.")] = None,
-    seed: Annotated[int | None, typer.Option(help="Seed of everything random.")] = None,
-    gpus: Annotated[str | None, typer.Option(help="GPUs for training; 0 trains on the CPU.")] = None,
+    source: Annotated[str | None, typer.Option(help=PARAMETERS["data_source"].description)] = None,
+    seed: Annotated[int | None, typer.Option(help=PARAMETERS["seed"].description)] = None,
+    gpus: Annotated[str | None, typer.Option(help=PARAMETERS["gpus"].description)] = None,
     assignments: Annotated[
         list[str] | None,
         typer.Option("--set", help="Any parameter or setting: drift_config.cooldown_days=7, retrain_config.epochs=8. Repeatable."),
