@@ -20,8 +20,7 @@ from datetime import datetime, timedelta
 import numpy as np
 import pandas as pd
 
-from driftloop.errors import SettingError
-from driftloop.settings import DriftSettings
+from driftloop.settings import DriftSettings, check_parameter
 from driftloop.watch_record import RecordedWindow, WatchRecord
 
 
@@ -295,10 +294,9 @@ def level_of(alpha: float, settings: DriftSettings, *, windows: int) -> TestLeve
         windows: judged in the last 90 days, this watch's included; where they are more than the setting expects, they count.
 
     Raises:
-        SettingError: alpha is not between 0 and 1.
+        SettingError: alpha is outside the range of `drift_alpha`.
     """
-    if not 0 < alpha < 1:
-        raise SettingError(f"drift_alpha: {alpha!r} should be between 0 and 1, 0.05 for example (level of one window's drift test)")
+    alpha = check_parameter("drift_alpha", alpha)
     per_90_days = max(settings.windows_per_90_days, float(windows))
     effective = effective_alpha(alpha, budget=settings.false_alarms_per_90_days, windows=per_90_days)
     permutations = permutations_for(effective, at_least=settings.permutations)
