@@ -21,7 +21,7 @@ from driftloop import __version__
 from driftloop.backends import local
 from driftloop.backends.docker_child import RUN_LABEL, Sandbox
 from driftloop.backends.local import Failure
-from driftloop.backends.log_events import Event
+from driftloop.backends.log_events import LogEvent
 from driftloop.backends.run_folder import RUNS, RunFolder
 from driftloop.errors import InputError, StoreError
 from driftloop.store.s3_connection import endpoint
@@ -84,7 +84,7 @@ class DockerBackend:
         pipeline: str,
         arguments: dict[str, Any],
         folder: RunFolder,
-        show: Callable[[Event], None],
+        show: Callable[[LogEvent], None],
         echo: Callable[[str], None] | None,
     ) -> Failure | None:
         """As `local_backend.execute`; a step that succeeded without leaving its outputs counts as failed, too."""
@@ -94,11 +94,11 @@ class DockerBackend:
         module = ["driftloop.backends.docker_child", pipeline, str(folder.parameters), str(folder.artifacts), sandbox.to_json()]
         silent: list[str] = []
 
-        def check(event: Event) -> None:
+        def check(event: LogEvent) -> None:
             # KFP's runner takes a container that is gone before its status was read for a success.
             if event.kind == "succeeded" and self._left_nothing(event.step, folder):
                 silent.append(event.step)
-                event = Event("failed", step=event.step)
+                event = LogEvent("failed", step=event.step)
             show(event)
 
         try:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from driftloop.backends.log_events import Event, read_event
+from driftloop.backends.log_events import LogEvent, read_event
 from driftloop.backends.run_folder import RunFolder
 
 
@@ -26,7 +26,7 @@ class Failure:
 
 
 def execute(
-    pipeline: str, arguments: dict[str, Any], folder: RunFolder, show: Callable[[Event], None], echo: Callable[[str], None] | None
+    pipeline: str, arguments: dict[str, Any], folder: RunFolder, show: Callable[[LogEvent], None], echo: Callable[[str], None] | None
 ) -> Failure | None:
     """Run a pipeline to its end.
 
@@ -43,7 +43,7 @@ def execute(
 
 
 def follow(
-    module: list[str], environment: dict[str, str], folder: RunFolder, show: Callable[[Event], None], echo: Callable[[str], None] | None
+    module: list[str], environment: dict[str, str], folder: RunFolder, show: Callable[[LogEvent], None], echo: Callable[[str], None] | None
 ) -> Failure | None:
     """Run a Python module to its end, and keep and read its log.
 

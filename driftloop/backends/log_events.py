@@ -33,7 +33,7 @@ OTHER_ERROR = re.compile(r"^(?:[\w.]+\.)?(\w*(?:Error|Exception|Killed|Interrupt
 
 
 @dataclass(frozen=True)
-class Event:
+class LogEvent:
     """One thing that a log line says: `step` for starts and ends, `fraction` for progress, `text` for the rest."""
 
     kind: Literal["started", "succeeded", "failed", "progress", "figures", "our_error", "other_error"]
@@ -42,28 +42,28 @@ class Event:
     fraction: float = 0.0
 
 
-def read_event(line: str) -> Event | None:
+def read_event(line: str) -> LogEvent | None:
     """What a line of the log says, or None where it is just log."""
     line = COLOUR.sub("", line).strip()
     if match := STARTED.search(line):
-        return Event("started", step=match[1])
+        return LogEvent("started", step=match[1])
     if match := ENDED.search(line):
-        return Event("succeeded" if match[2] == "SUCCESS" else "failed", step=match[1])
+        return LogEvent("succeeded" if match[2] == "SUCCESS" else "failed", step=match[1])
     if match := PROGRESS.match(line):
-        return Event("progress", fraction=min(1.0, float(match[1])), text=match[2])
+        return LogEvent("progress", fraction=min(1.0, float(match[1])), text=match[2])
     if match := SHOWN.match(line):
-        return Event("figures", text=match[1])
+        return LogEvent("figures", text=match[1])
     if match := OUR_ERROR.match(line):
-        return Event("our_error", text=match[1])
+        return LogEvent("our_error", text=match[1])
     if match := OTHER_ERROR.match(line):
-        return Event("other_error", text=f"{match[1]}: {match[2]}".rstrip(": "))
+        return LogEvent("other_error", text=f"{match[1]}: {match[2]}".rstrip(": "))
     return None
 
 
 class LogStream(io.TextIOBase):
     """Takes what is printed; every whole line goes to `log`, and its event, if it is one, to `show`."""
 
-    def __init__(self, log: TextIO, show: Callable[[Event], None]) -> None:
+    def __init__(self, log: TextIO, show: Callable[[LogEvent], None]) -> None:
         self._log, self._show, self._line = log, show, ""
 
     def writable(self) -> bool:

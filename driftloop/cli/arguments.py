@@ -63,7 +63,7 @@ def open_existing(uri: str) -> Store:
     return home
 
 
-def defaults(pipeline: Any) -> dict[str, Any]:
+def default_arguments(pipeline: Any) -> dict[str, Any]:
     """The parameters of a compiled pipeline and their defaults, in the order of its signature."""
     inputs = pipeline.component_spec.inputs or {}
     return {name: spec.default for name, spec in inputs.items()}
@@ -81,7 +81,7 @@ def collect(pipeline: Any, configs: Sequence[Path], options: dict[str, Any], ass
         SettingError: anything unknown, of the wrong type or out of range.
         InputError: a file that cannot be read.
     """
-    known = defaults(pipeline)
+    known = default_arguments(pipeline)
     asked: dict[str, Any] = {}
     for path in configs:
         _merge(asked, _read_yaml(path))

@@ -11,10 +11,10 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
-from driftloop.backends.display import WIDTH, StepDisplay
-from driftloop.backends.log_events import Event, LogStream
+from driftloop.backends.log_events import LogEvent, LogStream
 from driftloop.backends.run_folder import RunFolder
-from driftloop.cli.arguments import collect, defaults
+from driftloop.backends.step_display import WIDTH, StepDisplay
+from driftloop.cli.arguments import collect, default_arguments
 from driftloop.errors import InputError
 from pipelines import PIPELINES
 
@@ -77,14 +77,14 @@ def rehearse(
         def step(name: str) -> Iterator[None]:
             if name == "window 1":
                 _print_header(console)
-            display.show(Event("started", step=name))
+            display.show(LogEvent("started", step=name))
             try:
                 with redirect_stdout(stream), redirect_stderr(stream):
                     yield
             except BaseException:
-                display.show(Event("failed", step=name))
+                display.show(LogEvent("failed", step=name))
                 raise
-            display.show(Event("succeeded", step=name))
+            display.show(LogEvent("succeeded", step=name))
 
         result = play(plan, folder.artifacts, step, lambda found: _write(found, folder))
     if as_json:
@@ -105,7 +105,7 @@ def _arguments(config: list[Path], options: dict[str, Any], assignments: list[st
     asked = collect(pipeline, config, options, assignments)
     if "store" in asked:
         raise InputError("store: a rehearsal always has a store of its own, so that it cannot touch a real one; leave it out")
-    arguments = defaults(pipeline) | asked
+    arguments = default_arguments(pipeline) | asked
     return arguments | {"data_source": check_source(arguments["data_source"])}
 
 

@@ -14,19 +14,19 @@ from rich.console import Console
 from rich.markup import escape
 
 from driftloop.backends import local
-from driftloop.backends.display import StepDisplay
+from driftloop.backends.compiled_pipeline import step_titles
 from driftloop.backends.local import Failure
-from driftloop.backends.pipeline_steps import step_titles
 from driftloop.backends.run_folder import RUNS, RunFolder
 from driftloop.backends.run_summary import build_summary, print_summary
-from driftloop.cli.arguments import collect, defaults
+from driftloop.backends.step_display import StepDisplay
+from driftloop.cli.arguments import collect, default_arguments
 from driftloop.errors import InputError, RunFailed
 from driftloop.registry import current
 from driftloop.store import open_store
 from pipelines import PIPELINES
 
 
-class Pipeline(StrEnum):
+class PipelineName(StrEnum):
     """What can be run."""
 
     training = "training"
@@ -34,7 +34,7 @@ class Pipeline(StrEnum):
     full_loop = "full-loop"
 
 
-class Backend(StrEnum):
+class BackendName(StrEnum):
     """Where a pipeline can be run."""
 
     local = "local"
@@ -43,7 +43,7 @@ class Backend(StrEnum):
 
 
 def run(
-    pipeline: Annotated[Pipeline, typer.Argument(help="Which pipeline.")],
+    pipeline: Annotated[PipelineName, typer.Argument(help="Which pipeline.")],
     source: Annotated[str | None, typer.Option(help="Images: a folder, a zip, digits, synthetic:xray or synthetic:roof.")] = None,
     drift: Annotated[str | None, typer.Option(help="Drift of the replayed traffic: none, or such as blur+noise:0.6.")] = None,
     store: Annotated[
@@ -56,8 +56,8 @@ def run(
     seed: Annotated[int | None, typer.Option(help="Seed of everything random.")] = None,
     gpus: Annotated[str | None, typer.Option(help="GPUs for training; 0 trains on the CPU. Default in Docker: 0; on a cluster: 1.")] = None,
     on: Annotated[
-        Backend, typer.Option(help="Where to run: in processes of this machine, in containers, or on the Kubeflow of KFP_ENDPOINT.")
-    ] = Backend.local,
+        BackendName, typer.Option(help="Where to run: in processes of this machine, in containers, or on the Kubeflow of KFP_ENDPOINT.")
+    ] = BackendName.local,
     wait: Annotated[bool, typer.Option("--wait/--no-wait", help="On a cluster: follow the run to its end, or only start it.")] = True,
     experiment: Annotated[
         str | None, typer.Option(help="On a cluster: the experiment that the run belongs to. Default: driftloop.", show_default=False)
@@ -72,17 +72,17 @@ def run(
     """Run a pipeline and leave its summary, reports and files in runs/<id>."""
     chosen = PIPELINES[pipeline.value]
     options = {"data_source": source, "traffic_drift": drift, "store": store, "seed": seed, "gpus": gpus}
-    asked = collect(chosen, config or [], _known_to(pipeline.value, options, defaults(chosen)), assignments or [])
-    watches = pipeline is Pipeline.drift_watch
+    asked = collect(chosen, config or [], _known_to(pipeline.value, options, default_arguments(chosen)), assignments or [])
+    watches = pipeline is PipelineName.drift_watch
     console = Console(highlight=False)
-    if on is Backend.cluster:
+    if on is BackendName.cluster:
         _on_cluster(pipeline, chosen, asked, console, experiment, wait=wait, verbose=verbose)
         return
     if experiment is not None or not wait:
         raise InputError(f"{'--experiment' if wait else '--no-wait'} is for runs on a cluster; add --on cluster")
-    arguments = _located(defaults(chosen) | asked)
+    arguments = _located(default_arguments(chosen) | asked)
     docker = None
-    if on is Backend.docker:
+    if on is BackendName.docker:
         from driftloop.backends.docker import DockerBackend, latest_store  # loads KFP, for which other commands need not wait
 
         store = asked.get("store") or (latest_store() if watches else None)
@@ -104,16 +104,16 @@ def run(
 
 
 def _on_cluster(
-    pipeline: Pipeline, chosen: Any, asked: dict[str, Any], console: Console, experiment: str | None, *, wait: bool, verbose: bool
+    pipeline: PipelineName, chosen: Any, asked: dict[str, Any], console: Console, experiment: str | None, *, wait: bool, verbose: bool
 ) -> None:
     """Check what the cluster lacks, then start the run, and follow it to its end where that is wanted."""
     from driftloop.backends.cluster import backend
 
-    arguments = backend.located(defaults(chosen), asked)
+    arguments = backend.located(default_arguments(chosen), asked)
     cluster = backend.ClusterBackend(
         pipeline.value, chosen, lambda line: console.print(f"[dim]{escape(line)}[/]", soft_wrap=True), experiment
     )
-    cluster.check(arguments, watches=pipeline is Pipeline.drift_watch)
+    cluster.check(arguments, watches=pipeline is PipelineName.drift_watch)
     if not wait:
         cluster.start(f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{pipeline.value}", arguments)
         console.print(f"[bold]{pipeline.value}[/] started: {cluster.address}", soft_wrap=True)
@@ -182,7 +182,7 @@ def _known_to(pipeline: str, options: dict[str, Any], known: dict[str, Any]) -> 
 
 
 def _owners(name: str) -> str:
-    return " and ".join(pipeline for pipeline, one in PIPELINES.items() if name in defaults(one))
+    return " and ".join(pipeline for pipeline, one in PIPELINES.items() if name in default_arguments(one))
 
 
 def _located(arguments: dict[str, Any]) -> dict[str, Any]:

@@ -10,8 +10,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from driftloop.cli.arguments import collect, defaults
-from driftloop.cli.run import Pipeline
+from driftloop.cli.arguments import collect, default_arguments
+from driftloop.cli.run import PipelineName
 from driftloop.errors import InputError
 from pipelines import PIPELINES
 
@@ -36,7 +36,7 @@ def create(
     name: Name,
     every: EveryOption = None,
     cron: CronOption = None,
-    pipeline: Annotated[Pipeline, typer.Option(help="What to repeat.")] = Pipeline.drift_watch,
+    pipeline: Annotated[PipelineName, typer.Option(help="What to repeat.")] = PipelineName.drift_watch,
     store: StoreOption = None,
     gpus: GpusOption = None,
     assignments: SetOption = None,
@@ -50,13 +50,13 @@ def create(
     trigger = Trigger.parse(every, cron)
     asked = collect(PIPELINES[pipeline.value], config or [], {"store": store, "gpus": gpus}, assignments or [])
     cluster, arguments = _checked(pipeline.value, asked)
-    if any(one.name == name for one in schedules.schedules(cluster.connection)):
+    if any(one.name == name for one in schedules.list_schedules(cluster.connection)):
         raise InputError(
             f"{name}: there is a schedule of that name; change it with `driftloop schedule update {name}`, or take another name"
         )
     version = cluster.publish()
     experiment_id = find_experiment(cluster.connection, experiment or DEFAULT_EXPERIMENT)
-    made = schedules.create(cluster.connection, name, version, trigger, arguments, experiment_id)
+    made = schedules.create_schedule(cluster.connection, name, version, trigger, arguments, experiment_id)
     _print(f"{name}: {pipeline.value} {trigger}, version {version.name}: {_page(cluster.connection, made)}")
 
 
@@ -65,11 +65,11 @@ def list_schedules(as_json: JsonOption = False) -> None:
     """Every schedule of the namespace, and how its last run went."""
     from driftloop.backends.cluster import schedules
     from driftloop.backends.cluster.connection import ClusterConnection
-    from driftloop.backends.cluster.uploads import names_of
+    from driftloop.backends.cluster.uploads import version_names
 
     connection = ClusterConnection.from_environment()
-    found = schedules.schedules(connection)
-    names = names_of(connection, [one.reference for one in found])
+    found = schedules.list_schedules(connection)
+    names = version_names(connection, [one.reference for one in found])
     runs = schedules.last_runs(connection) if found else {}
     rows = [_row(one, names.get(one.reference.get("pipeline_version_id", ""), ("", "deleted")), runs.get(one.id, {})) for one in found]
     if as_json:
@@ -92,7 +92,7 @@ def run_now(name: Name) -> None:
     from driftloop.backends.cluster import schedules
 
     connection, found = _named(name)
-    run_id = schedules.run_now(connection, found, f"{name}-now-{datetime.now(UTC):%Y%m%d-%H%M%S}")
+    run_id = schedules.run_schedule_now(connection, found, f"{name}-now-{datetime.now(UTC):%Y%m%d-%H%M%S}")
     _print(f"{name}: started {connection.address(f'runs/details/{run_id}')}")
 
 
@@ -121,26 +121,26 @@ def update(
     """Take this driftloop's version of the pipeline, and what is given here; the rest stays as it is."""
     from driftloop.backends.cluster import schedules
     from driftloop.backends.cluster.schedules import Trigger
-    from driftloop.backends.cluster.uploads import names_of
+    from driftloop.backends.cluster.uploads import version_names
 
     trigger = Trigger.parse(every, cron) if every or cron else None
     connection, old = _named(name)
-    pipeline = names_of(connection, [old.reference]).get(old.reference.get("pipeline_version_id", ""), ("", ""))[0]
+    pipeline = version_names(connection, [old.reference]).get(old.reference.get("pipeline_version_id", ""), ("", ""))[0]
     if pipeline not in PIPELINES:
         raise InputError(
             f"{name}: repeats {pipeline or 'a pipeline that is gone'}, which is none of driftloop's; delete it and create it anew"
         )
     asked = collect(PIPELINES[pipeline], config or [], {"store": store, "gpus": gpus}, assignments or [])
-    known = defaults(PIPELINES[pipeline])
+    known = default_arguments(PIPELINES[pipeline])
     kept = {parameter: value for parameter, value in old.parameters.items() if parameter in known}
     cluster, arguments = _checked(pipeline, collect(PIPELINES[pipeline], [], _merged(kept, asked), []))
     version = cluster.publish()
     trigger = trigger or old.trigger
     # The new one first: a tick that fires twice finds its watch record taken, a tick that is missed is made up by the next watch.
-    made = schedules.create(connection, name, version, trigger, arguments, old.experiment_id, enabled=old.enabled)
-    for one in schedules.schedules(connection):
+    made = schedules.create_schedule(connection, name, version, trigger, arguments, old.experiment_id, enabled=old.enabled)
+    for one in schedules.list_schedules(connection):
         if one.name == name and one.id != made:
-            schedules.delete(connection, one)
+            schedules.delete_schedule(connection, one)
     _print(f"{name}: {pipeline} {trigger}, version {version.name}: {_page(connection, made)}")
 
 
@@ -150,9 +150,9 @@ def delete(name: Name) -> None:
     from driftloop.backends.cluster import schedules
 
     connection, found = _named(name)
-    for one in schedules.schedules(connection):
+    for one in schedules.list_schedules(connection):
         if one.name == found.name:
-            schedules.delete(connection, one)
+            schedules.delete_schedule(connection, one)
     _print(f"{name}: deleted")
 
 
@@ -160,9 +160,9 @@ def _checked(pipeline: str, asked: dict[str, Any]) -> tuple[Any, dict[str, Any]]
     """The cluster, ready for that pipeline, and all of its parameters; what a run checks is checked here, too."""
     from driftloop.backends.cluster import backend
 
-    arguments = backend.located(defaults(PIPELINES[pipeline]), asked)
+    arguments = backend.located(default_arguments(PIPELINES[pipeline]), asked)
     cluster = backend.ClusterBackend(pipeline, PIPELINES[pipeline], lambda line: _print(f"[dim]{escape(line)}[/]", markup=True))
-    cluster.check(arguments, watches=pipeline == Pipeline.drift_watch)
+    cluster.check(arguments, watches=pipeline == PipelineName.drift_watch)
     return cluster, arguments
 
 
@@ -179,14 +179,14 @@ def _named(name: str) -> tuple[Any, Any]:
     from driftloop.backends.cluster.connection import ClusterConnection
 
     connection = ClusterConnection.from_environment()
-    return connection, schedules.named(connection, name)
+    return connection, schedules.find_schedule(connection, name)
 
 
 def _enable(name: str, *, on: bool) -> None:
     from driftloop.backends.cluster import schedules
 
     connection, found = _named(name)
-    schedules.enable(connection, found, on=on)
+    schedules.enable_schedule(connection, found, on=on)
     _print(f"{name}: {'resumed' if on else 'paused'}")
 
 

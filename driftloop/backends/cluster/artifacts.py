@@ -187,7 +187,7 @@ WANTED = (
 )
 
 
-def fetch(connection: ClusterConnection, run_id: str, folder: RunFolder) -> list[str]:
+def fetch_results(connection: ClusterConnection, run_id: str, folder: RunFolder) -> list[str]:
     """Download what WANTED names of a run's artifacts to below `folder.artifacts`, and note each step's scalar outputs.
 
     Returns:
@@ -201,7 +201,7 @@ def fetch(connection: ClusterConnection, run_id: str, folder: RunFolder) -> list
         target = folder.artifacts / run_id / task.task
         if task.parameters:
             write_json(target / "executor_output.json", {"parameterValues": task.parameters})
-        for uri, path in wanted(task, target):
+        for uri, path in files_to_fetch(task, target):
             try:
                 download(connection, uri, path)
             except (ClusterError, StoreError) as error:
@@ -209,7 +209,7 @@ def fetch(connection: ClusterConnection, run_id: str, folder: RunFolder) -> list
     return missed
 
 
-def wanted(task: Execution, target: Path) -> list[tuple[str, Path]]:
+def files_to_fetch(task: Execution, target: Path) -> list[tuple[str, Path]]:
     """The URIs of a task's files that are worth fetching, and the paths below `target` where they belong."""
     found: dict[Path, str] = {}
     for pattern in WANTED:

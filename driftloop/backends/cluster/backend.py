@@ -12,13 +12,13 @@ from rich.console import Console
 from driftloop.backends.cluster import artifacts, preflight
 from driftloop.backends.cluster.artifacts import why_unreachable
 from driftloop.backends.cluster.connection import API, TESTED, ClusterConnection, ClusterError
-from driftloop.backends.cluster.display import ClusterDisplay, Progress
-from driftloop.backends.cluster.log import StepLog
+from driftloop.backends.cluster.live_table import LiveTable, StepProgress
+from driftloop.backends.cluster.pod_logs import PodLogs
 from driftloop.backends.cluster.schedules import DEFAULT_EXPERIMENT, find_experiment, start_run
-from driftloop.backends.cluster.uploads import PipelineVersion, check_name, prepare, upload_version
-from driftloop.backends.cluster.workflow import Node, progress_of, read_workflow, waiting_for_pods
+from driftloop.backends.cluster.uploads import PipelineVersion, check_pipeline_name, compile_upload, upload_version
+from driftloop.backends.cluster.workflow import WorkflowNode, progress_of, read_workflow, waiting_for_pods
+from driftloop.backends.compiled_pipeline import steps_of
 from driftloop.backends.local import Failure
-from driftloop.backends.pipeline_steps import steps_of
 from driftloop.backends.run_folder import RunFolder
 from driftloop.errors import InputError, NoChampion, StoreError
 from driftloop.registry import current
@@ -80,13 +80,13 @@ class ClusterBackend:
         self._experiment = experiment or DEFAULT_EXPERIMENT
         self._run_id = ""
         self._last_lines: list[str] = []
-        self.upload = prepare(pipeline)
+        self.upload = compile_upload(pipeline)
         self.steps = steps_of(self.upload.text)
         server = self.connection.server
         if not server.tested:
             what = f"is {server.version}" if server.version else "does not say its version"
             tell(f"Kubeflow Pipelines at {self.connection.endpoint} {what}; driftloop is tested with {TESTED}")
-        check_name(self.connection, self.upload, name)
+        check_pipeline_name(self.connection, self.upload, name)
 
     def check(self, arguments: Mapping[str, Any], *, watches: bool) -> None:
         """Look for what this run needs, and say what could not be looked at.
@@ -94,14 +94,16 @@ class ClusterBackend:
         Raises:
             InputError: something is missing; a line each, with its cure.
         """
-        findings = preflight.check(self.connection.namespace, self.upload.images, int(arguments["gpus"]), arguments["train_nodes"])
+        findings = preflight.inspect_cluster(
+            self.connection.namespace, self.upload.images, int(arguments["gpus"]), arguments["train_nodes"]
+        )
         self._check_store_from_here(arguments["store"], watches, findings)
         for line in findings.not_checked:
             self._tell(f"not checked: {line}")
         if findings.failures:
             raise InputError("\ndriftloop: ".join(findings.failures))
 
-    def _check_store_from_here(self, store: str, watches: bool, findings: preflight.Findings) -> None:
+    def _check_store_from_here(self, store: str, watches: bool, findings: preflight.PreflightFindings) -> None:
         """The store may be out of reach from here, or AWS_* may be another store's: then nothing is known."""
         if not os.environ.get("AWS_ACCESS_KEY_ID"):
             return
@@ -134,16 +136,16 @@ class ClusterBackend:
         """The run's page in KFP's UI; "" before it has started."""
         return self.connection.address(f"runs/details/{self._run_id}") if self._run_id else ""
 
-    def display(self, console: Console) -> ClusterDisplay:
+    def display(self, console: Console) -> LiveTable:
         """What shows the run."""
-        return ClusterDisplay(console, self.steps)
+        return LiveTable(console, self.steps)
 
     def execute(
         self,
         pipeline: str,
         arguments: dict[str, Any],
         folder: RunFolder,
-        show: Callable[[Mapping[str, Progress]], None],
+        show: Callable[[Mapping[str, StepProgress]], None],
         echo: Callable[[str], None] | None,
     ) -> Failure | None:
         """As `local_backend.execute`. An interrupt ends the waiting, not the run."""
@@ -155,7 +157,7 @@ class ClusterBackend:
         self._tell(self.address)
         try:
             with folder.log.open("w") as file:
-                log = StepLog(self.connection, self._run_id, file, echo)
+                log = PodLogs(self.connection, self._run_id, file, echo)
                 run, progress = self._follow(log, show)
             failure = self._failure(run, progress, log)
         except (KeyboardInterrupt, SystemExit):
@@ -172,9 +174,9 @@ class ClusterBackend:
             console.print(f"  {line}", style="dim", markup=False, soft_wrap=True)
         console.print(f"run        {self.address}", soft_wrap=True)
 
-    def _follow(self, log: StepLog, show: Callable[[Mapping[str, Progress]], None]) -> tuple[dict[str, Any], dict[str, Progress]]:
+    def _follow(self, log: PodLogs, show: Callable[[Mapping[str, StepProgress]], None]) -> tuple[dict[str, Any], dict[str, StepProgress]]:
         """Show the run until it ends; its last state."""
-        nodes: dict[str, Node] = {}
+        nodes: dict[str, WorkflowNode] = {}
         seen, looked = None, 0.0
         while True:
             run = self._answer(lambda: self.connection.call("GET", f"{API}/runs/{self._run_id}"))
@@ -194,7 +196,7 @@ class ClusterBackend:
                 return run, progress
             time.sleep(POLL_S)
 
-    def _progress(self, nodes: Mapping[str, Node], log: StepLog, state: str) -> dict[str, Progress]:
+    def _progress(self, nodes: Mapping[str, WorkflowNode], log: PodLogs, state: str) -> dict[str, StepProgress]:
         return progress_of(self.steps, nodes, log.texts, datetime.now(UTC), ended=state in ENDED, succeeded=state == "SUCCEEDED")
 
     def _answer(self, ask: Callable[[], Answer]) -> Answer:
@@ -208,12 +210,12 @@ class ClusterBackend:
                     raise ClusterError(f"{error}; the run may go on: {self.address}", error.status) from None
                 time.sleep(POLL_S)
 
-    def _failure(self, run: Mapping[str, Any], progress: Mapping[str, Progress], log: StepLog) -> Failure | None:
+    def _failure(self, run: Mapping[str, Any], progress: Mapping[str, StepProgress], log: PodLogs) -> Failure | None:
         if run["state"] == "SUCCEEDED":
             return None
         if run["state"] == "CANCELED":
             return Failure("the run was terminated in the cluster", ours=False)
-        failed = next((step.name for step in self.steps if progress.get(step.name, Progress()).state == "failed"), "")
+        failed = next((step.name for step in self.steps if progress.get(step.name, StepProgress()).state == "failed"), "")
         said = log.failure(failed)
         # A line of driftloop's own says it all; the traceback above it is for whoever opens the log.
         self._last_lines = [] if said and said.ours else log.last_lines(failed, LAST_LINES)
@@ -223,9 +225,9 @@ class ClusterBackend:
         message = next((nodes[name].message for name in (failed, f"{failed}-driver") if name in nodes and nodes[name].message), "")
         return Failure(message or "it left neither a log nor a reason; see its page", ours=False)
 
-    def _fetch(self, folder: RunFolder, log: StepLog) -> None:
+    def _fetch(self, folder: RunFolder, log: PodLogs) -> None:
         try:
-            missed = artifacts.fetch(self.connection, self._run_id, folder)
+            missed = artifacts.fetch_results(self.connection, self._run_id, folder)
         except ClusterError as error:
             missed = [str(error)]
         if missed:

@@ -12,7 +12,7 @@ from datetime import timedelta
 from typing import Any, Self
 
 from driftloop.backends.cluster.connection import API, ClusterConnection
-from driftloop.backends.cluster.uploads import PipelineVersion, equals
+from driftloop.backends.cluster.uploads import PipelineVersion, equals_filter
 from driftloop.cli.arguments import parse_duration, say_duration
 from driftloop.errors import InputError
 
@@ -125,7 +125,7 @@ def start_run(
 
 def find_experiment(connection: ClusterConnection, name: str) -> str:
     """The id of the experiment of that name, which is made if it is not there."""
-    query = {"filter": equals("display_name", name), "page_size": 10} | connection.scope
+    query = {"filter": equals_filter("display_name", name), "page_size": 10} | connection.scope
     found = connection.call("GET", f"{API}/experiments", query).get("experiments", [])
     usable = [one for one in found if one.get("storage_state") != "ARCHIVED"]
     if usable:
@@ -170,20 +170,20 @@ class Schedule:
         )
 
 
-def schedules(connection: ClusterConnection) -> list[Schedule]:
+def list_schedules(connection: ClusterConnection) -> list[Schedule]:
     """All of the namespace, by name."""
     query = {"page_size": PAGE} | connection.scope
     found = [Schedule.from_api(one) for one in connection.listed(f"{API}/recurringruns", "recurringRuns", query)]
     return sorted(found, key=lambda one: (one.name, one.created_at))
 
 
-def named(connection: ClusterConnection, name: str) -> Schedule:
+def find_schedule(connection: ClusterConnection, name: str) -> Schedule:
     """The schedule of that name; the newest, where an interrupted update has left two.
 
     Raises:
         InputError: there is none.
     """
-    there = schedules(connection)
+    there = list_schedules(connection)
     found = [one for one in there if one.name == name]
     if not found:
         known = ", ".join(sorted({one.name for one in there})) or "none; make one with `driftloop schedule create`"
@@ -191,7 +191,7 @@ def named(connection: ClusterConnection, name: str) -> Schedule:
     return found[-1]
 
 
-def create(
+def create_schedule(
     connection: ClusterConnection,
     name: str,
     version: PipelineVersion,
@@ -215,17 +215,17 @@ def create(
     return connection.call("POST", f"{API}/recurringruns", body=body)["recurring_run_id"]
 
 
-def run_now(connection: ClusterConnection, schedule: Schedule, name: str) -> str:
+def run_schedule_now(connection: ClusterConnection, schedule: Schedule, name: str) -> str:
     """Start a run as the schedule would, beside its own; the run's id."""
     return start_run(connection, name, schedule.experiment_id, schedule.reference, schedule.parameters)
 
 
-def enable(connection: ClusterConnection, schedule: Schedule, *, on: bool) -> None:
+def enable_schedule(connection: ClusterConnection, schedule: Schedule, *, on: bool) -> None:
     """Resume or pause."""
     connection.call("POST", f"{API}/recurringruns/{schedule.id}:{'enable' if on else 'disable'}")
 
 
-def delete(connection: ClusterConnection, schedule: Schedule) -> None:
+def delete_schedule(connection: ClusterConnection, schedule: Schedule) -> None:
     """Remove the schedule; runs that it has started stay."""
     connection.call("DELETE", f"{API}/recurringruns/{schedule.id}")
 

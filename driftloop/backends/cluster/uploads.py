@@ -47,7 +47,7 @@ class Upload:
         return next(yaml.safe_load_all(self.text))["pipelineInfo"].get("description", "")
 
 
-def prepare(pipeline: Any) -> Upload:
+def compile_upload(pipeline: Any) -> Upload:
     """Compile a pipeline for a cluster.
 
     Raises:
@@ -103,7 +103,7 @@ class PipelineVersion:
         return {"pipeline_id": self.pipeline_id, "pipeline_version_id": self.version_id}
 
 
-def check_name(connection: ClusterConnection, upload: Upload, asked: str) -> None:
+def check_pipeline_name(connection: ClusterConnection, upload: Upload, asked: str) -> None:
     """Make sure that what is uploaded as `asked` is that pipeline, and that KFP's of that name is ours: its server compares neither.
 
     Raises:
@@ -145,7 +145,7 @@ def upload_version(connection: ClusterConnection, upload: Upload) -> PipelineVer
     raise ClusterError(f"{connection.endpoint}: version {upload.version} of {upload.name} was neither found nor uploaded")
 
 
-def names_of(connection: ClusterConnection, references: list[dict[str, str]]) -> dict[str, tuple[str, str]]:
+def version_names(connection: ClusterConnection, references: list[dict[str, str]]) -> dict[str, tuple[str, str]]:
     """Pipeline version id -> the names of the pipeline and of the version; those that are gone are left out."""
     names: dict[str, tuple[str, str]] = {}
     for reference in references:
@@ -163,13 +163,13 @@ def names_of(connection: ClusterConnection, references: list[dict[str, str]]) ->
     return names
 
 
-def equals(key: str, value: str) -> str:
+def equals_filter(key: str, value: str) -> str:
     """A filter of KFP's lists."""
     return json.dumps({"predicates": [{"operation": "EQUALS", "key": key, "string_value": value}]})
 
 
 def _find(connection: ClusterConnection, name: str) -> str:
-    found = connection.call("GET", f"{API}/pipelines", {"filter": equals("display_name", name), "page_size": 2} | connection.scope)
+    found = connection.call("GET", f"{API}/pipelines", {"filter": equals_filter("display_name", name), "page_size": 2} | connection.scope)
     pipelines = found.get("pipelines", [])
     return pipelines[0]["pipeline_id"] if pipelines else ""
 

@@ -15,15 +15,15 @@ from datetime import datetime
 from typing import Any
 
 from driftloop.backends.cluster.connection import ClusterConnection
-from driftloop.backends.cluster.display import Progress, State
-from driftloop.backends.pipeline_steps import Step, branches_of
+from driftloop.backends.cluster.live_table import StepProgress, StepState
+from driftloop.backends.compiled_pipeline import Step, branches_of
 
 ATTEMPT = re.compile(r"\(\d+\)")
 FAILED = ("Failed", "Error")
 
 
 @dataclass(frozen=True)
-class Node:
+class WorkflowNode:
     """A step, a driver or a branch in the workflow.
 
     Args:
@@ -41,7 +41,7 @@ class Node:
     cached: bool = False
 
 
-def read_workflow(connection: ClusterConnection, run_id: str) -> dict[str, Node]:
+def read_workflow(connection: ClusterConnection, run_id: str) -> dict[str, WorkflowNode]:
     """The nodes of a run's workflow by the names of steps, drivers and branches.
 
     Raises:
@@ -51,7 +51,7 @@ def read_workflow(connection: ClusterConnection, run_id: str) -> dict[str, Node]
     return nodes_of(json.loads((run.get("pipeline_runtime") or {}).get("workflow_manifest") or "{}"))
 
 
-def nodes_of(workflow: Mapping[str, Any]) -> dict[str, Node]:
+def nodes_of(workflow: Mapping[str, Any]) -> dict[str, WorkflowNode]:
     """As `read_workflow`, from the workflow itself."""
     name = workflow.get("metadata", {}).get("name", "")
     parts: dict[str, list[dict[str, Any]]] = {}
@@ -62,8 +62,8 @@ def nodes_of(workflow: Mapping[str, Any]) -> dict[str, Node]:
 
 
 def progress_of(
-    steps: Sequence[Step], nodes: Mapping[str, Node], texts: Mapping[str, str], now: datetime, *, ended: bool, succeeded: bool
-) -> dict[str, Progress]:
+    steps: Sequence[Step], nodes: Mapping[str, WorkflowNode], texts: Mapping[str, str], now: datetime, *, ended: bool, succeeded: bool
+) -> dict[str, StepProgress]:
     """The state of each step and branch that has begun or will not.
 
     Args:
@@ -78,9 +78,9 @@ def progress_of(
     for branch in {branch for step in steps for branch in branches_of(step)}:
         node = nodes.get(branch.name)
         if (node is None and succeeded) or (node is not None and node.phase == "Skipped"):
-            found[branch.name] = Progress("not taken")
+            found[branch.name] = StepProgress("not taken")
         elif node is not None and node.phase != "Omitted":
-            found[branch.name] = Progress("running")
+            found[branch.name] = StepProgress("running")
     for step in steps:
         driver, node = nodes.get(f"{step.name}-driver"), nodes.get(step.name)
         state = _state(driver, node, ended)
@@ -88,11 +88,11 @@ def progress_of(
         if state != "waiting" and first is not None and last is not None:
             # A pod that has not started says why; one that runs says more in its log.
             waits = last.message if state == "running" else ""
-            found[step.name] = Progress(state, _seconds(first.began, last.ended, now), texts.get(step.name) or waits)
+            found[step.name] = StepProgress(state, _seconds(first.began, last.ended, now), texts.get(step.name) or waits)
     return found
 
 
-def waiting_for_pods(steps: Iterable[Step], nodes: Mapping[str, Node]) -> bool:
+def waiting_for_pods(steps: Iterable[Step], nodes: Mapping[str, WorkflowNode]) -> bool:
     """Whether a step has begun whose pod does not run yet."""
     phases = [nodes[name].phase for step in steps for name in (step.name, f"{step.name}-driver") if name in nodes]
     return "Pending" in phases or not phases
@@ -105,7 +105,7 @@ def _nodes(status: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     return status.get("nodes") or {}
 
 
-def _state(driver: Node | None, node: Node | None, ended: bool) -> State:
+def _state(driver: WorkflowNode | None, node: WorkflowNode | None, ended: bool) -> StepState:
     if any(one is not None and one.phase in FAILED for one in (driver, node)):
         return "failed"
     if node is not None and node.phase == "Succeeded":
@@ -118,7 +118,7 @@ def _seconds(began: datetime | None, ended: datetime | None, now: datetime) -> f
     return 0.0 if began is None else max(0.0, ((ended or now) - began).total_seconds())
 
 
-def _node(title: str, nodes: list[dict[str, Any]], workflow: str) -> Node:
+def _node(title: str, nodes: list[dict[str, Any]], workflow: str) -> WorkflowNode:
     """One of all the nodes that belong to it: the outermost for its state, the last attempt's pod for the rest."""
     outermost = min(nodes, key=lambda node: len(node["name"]))
     pods = sorted((node for node in nodes if node.get("type") == "Pod"), key=lambda node: node.get("startedAt") or "")
@@ -127,7 +127,7 @@ def _node(title: str, nodes: list[dict[str, Any]], workflow: str) -> Node:
     phase = outermost.get("phase", "")
     if phase == "Running" and pods and pods[-1].get("phase") == "Pending":
         phase = "Pending"
-    return Node(
+    return WorkflowNode(
         phase,
         _time(outermost.get("startedAt")),
         _time(outermost.get("finishedAt")),

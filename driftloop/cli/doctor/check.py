@@ -6,7 +6,7 @@ from enum import StrEnum
 from driftloop.errors import DriftloopError
 
 
-class State(StrEnum):
+class CheckState(StrEnum):
     """`not_checked`: it could not be looked at, or looking makes no sense yet; no failure."""
 
     ok = "ok"
@@ -19,27 +19,27 @@ class Check:
     """One line; `cure` says how to mend a failure."""
 
     name: str
-    state: State
+    state: CheckState
     text: str
     cure: str = ""
 
 
 def ok(name: str, text: str) -> Check:
     """A check that passed."""
-    return Check(name, State.ok, text)
+    return Check(name, CheckState.ok, text)
 
 
 def not_checked(name: str, text: str) -> Check:
     """A check that was not made, and why."""
-    return Check(name, State.not_checked, text)
+    return Check(name, CheckState.not_checked, text)
 
 
 def failed(name: str, text: str, cure: str) -> Check:
     """A check that failed, and how to mend it."""
-    return Check(name, State.failed, text, cure)
+    return Check(name, CheckState.failed, text, cure)
 
 
 def refused(name: str, error: DriftloopError | str) -> Check:
     """A failure as driftloop's own errors tell it: what is wrong, a semicolon, and the cure."""
     text, _, cure = str(error).rpartition("; ")
-    return Check(name, State.failed, text or cure, cure if text else "")
+    return Check(name, CheckState.failed, text or cure, cure if text else "")

@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from driftloop.cli.doctor.check import Check, State, not_checked, ok, refused
+from driftloop.cli.doctor.check import Check, CheckState, not_checked, ok, refused
 from driftloop.errors import InputError
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ def check_cluster(gpus: int) -> list[Check]:
         return [refused("cluster", error)]
     images = [f"{prefix}driftloop-{name}:{tag}" for name, tag in tags.items()]
     pipelines = _check_pipelines(connection)
-    reports = [_check_reports(connection)] if pipelines.state is State.ok else []
+    reports = [_check_reports(connection)] if pipelines.state is CheckState.ok else []
     return [pipelines, *reports, *_check_kubernetes(connection.namespace, images, gpus)]
 
 
@@ -51,9 +51,9 @@ def _check_reports(connection: "ClusterConnection") -> Check:
 
 
 def _check_kubernetes(namespace: str, images: list[str], gpus: int) -> list[Check]:
-    from driftloop.backends.cluster.preflight import check
+    from driftloop.backends.cluster.preflight import inspect_cluster
 
-    found = check(namespace, images, gpus)
+    found = inspect_cluster(namespace, images, gpus)
     checks = [refused("Kubernetes", line) for line in found.failures] + [not_checked("Kubernetes", line) for line in found.not_checked]
     if not checks:
         looked = "secret, ConfigMap and images" + (f", a node with {gpus} GPU" if gpus else "")

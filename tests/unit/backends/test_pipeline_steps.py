@@ -1,6 +1,6 @@
 """The steps of the compiled pipelines, by the names that people see."""
 
-from driftloop.backends.pipeline_steps import branches_of, steps_of
+from driftloop.backends.compiled_pipeline import branches_of, steps_of
 from driftloop.cli.compile import compiled
 from pipelines import PIPELINES
 

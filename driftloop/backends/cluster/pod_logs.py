@@ -5,8 +5,8 @@ from collections.abc import Callable, Mapping
 from typing import TextIO
 
 from driftloop.backends.cluster.connection import SIGNED_OUT, ClusterConnection, ClusterError
-from driftloop.backends.cluster.display import Progress
-from driftloop.backends.cluster.workflow import Node
+from driftloop.backends.cluster.live_table import StepProgress
+from driftloop.backends.cluster.workflow import WorkflowNode
 from driftloop.backends.local import Failure
 from driftloop.backends.log_events import COLOUR, read_event
 
@@ -23,7 +23,7 @@ LONGEST_REASON = 300
 PRINTED_ERROR = re.compile(r"^driftloop: (.*)")
 
 
-class StepLog:
+class PodLogs:
     """Reads the pods' logs as a run goes.
 
     Args:
@@ -40,7 +40,7 @@ class StepLog:
         #: Why no log was shown to this token; "" where one was, or none was refused.
         self.refused = ""
 
-    def read(self, nodes: Mapping[str, Node], progress: Mapping[str, Progress]) -> None:
+    def read(self, nodes: Mapping[str, WorkflowNode], progress: Mapping[str, StepProgress]) -> None:
         """Look at the steps that are running, and keep the logs of those that have ended since."""
         for name, now in progress.items():
             # A step that never began has failed in its driver, whose log then is the only one.
