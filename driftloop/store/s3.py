@@ -9,9 +9,10 @@ import base64
 import contextlib
 import hashlib
 import itertools
+import os
 import re
 import secrets
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from datetime import timedelta
 from io import BytesIO
 from pathlib import Path
@@ -44,7 +45,9 @@ class S3Store:
     without that right reads who must create it.
     """
 
-    def __init__(self, bucket: str, prefix: str = "", *, patience_s: float = PATIENCE_S) -> None:
+    def __init__(
+        self, bucket: str, prefix: str = "", *, patience_s: float = PATIENCE_S, environment: Mapping[str, str] = os.environ
+    ) -> None:
         prefix = prefix.strip("/")
         self.uri = f"s3://{bucket}/{prefix}".rstrip("/")
         if not BUCKET_NAME.fullmatch(bucket) or ".." in bucket:
@@ -52,8 +55,8 @@ class S3Store:
         self._bucket = bucket
         self._prefix = f"{checked(prefix)}/" if prefix else ""
         self._patience_s = patience_s
-        self._server = endpoint()
-        self._client, self._connections = connect(self.uri)
+        self._server = endpoint(environment)
+        self._client, self._connections = connect(self.uri, environment)
 
     def read(self, key: str) -> bytes:
         """See `Store.read`."""

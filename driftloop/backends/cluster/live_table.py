@@ -27,11 +27,14 @@ MARKS: dict[StepState, str] = {
 
 @dataclass(frozen=True)
 class StepProgress:
-    """How far a step or a branch is; `text` is what it found, or what it is doing."""
+    """How far a step or a branch is."""
 
     state: StepState = "waiting"
+    """A branch is `running` once it is taken."""
     seconds: float = 0.0
+    """Since its beginning, or until its end."""
     text: str = ""
+    """What it found, or what it is doing."""
 
 
 class LiveTable:

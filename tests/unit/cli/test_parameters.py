@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from driftloop.cli.arguments import collect, default_arguments
+from driftloop.backends.compiled_pipeline import default_arguments
+from driftloop.cli.arguments import collect
 from driftloop.errors import InputError, SettingError
 from pipelines import PIPELINES
 
