@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from driftloop.backends.base import RunRequest
 from driftloop.backends.compiled_pipeline import default_arguments
 from driftloop.cli.arguments import collect
 from driftloop.cli.run import PipelineName
