@@ -33,6 +33,8 @@ WINDOW_ROWS = "windows.parquet"
 GATE_EVIDENCE = "gate.json"
 SUMMARY = "summary.json"
 
+#: What the gate decides about a candidate.
+PROMOTE, REJECT, INCONCLUSIVE = "promote", "reject", "inconclusive"
 #: Names of the gate's two main criteria.
 CLEAN_TEST, DRIFTED_HOLD_OUT = "clean test", "drifted hold-out"
 
@@ -45,6 +47,9 @@ IMAGE_FORMATS = {
     "WEBP": (".webp",),
 }
 IMAGE_SUFFIXES = tuple(suffix for suffixes in IMAGE_FORMATS.values() for suffix in suffixes)
+
+#: The label of an image that shows none of the model's classes: an unseen class in a drift, or what a synthetic source can draw of one.
+UNSEEN = -1
 
 #: Where a label comes from: a uniformly random list, a ranked one, or a user's own import. Only random ones may judge harm.
 RANDOM, RANKED, IMPORT = LABEL_ORIGINS = ("random", "ranked", "import")

@@ -56,12 +56,12 @@ def champion_dataset(store: Store) -> "Description":
     Raises:
         NoChampion: the store names none.
     """
-    from driftloop.dataset.description import NAME, Description
+    from driftloop.dataset.description import DATASET_FILE, Description
 
     champion = registry.current(store)
     if champion is None:
         raise NoChampion(f"{store.uri}: no champion to send traffic to; train one with `driftloop run training --store {store.uri}`")
     model = registry.description(store, champion.version)
-    description = Description.model_validate_json(store.read(f"datasets/{model.dataset}/{NAME}"))
+    description = Description.model_validate_json(store.read(f"datasets/{model.dataset}/{DATASET_FILE}"))
     # A store may have been moved since the dataset was written.
     return description.model_copy(update={"store": store.uri})

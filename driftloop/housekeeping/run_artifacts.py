@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from driftloop.dataset.description import NAME as DATASET
+from driftloop.dataset.description import DATASET_FILE as DATASET
 from driftloop.errors import InputError
 from driftloop.housekeeping.pruning import Item
 from driftloop.store import ObjectInfo, Store

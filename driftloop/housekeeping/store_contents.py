@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from driftloop.bundle import SUMS
-from driftloop.dataset.description import NAME as DATASET
-from driftloop.dataset.writing import PREFIX as DATASETS
+from driftloop.dataset.description import DATASET_FILE as DATASET
+from driftloop.dataset.writing import DATASETS
 from driftloop.registry.versions import PREFIX as VERSIONS
 from driftloop.store import ObjectInfo, Store
 from driftloop.watch_record import HEARTBEAT, PREFIX
