@@ -1,6 +1,7 @@
-"""Reading a local run's log as it grows: which step runs, how far it is, what it found, why it failed.
+"""What lines of a log say: which step runs, how far it is, what it found, why it failed.
 
-Standard output of steps that run in this process: kept in the log, and read for events as it comes.
+The lines are KFP's local runner's and those that steps print (`driftloop.runtime`). They come from a child process or from a pod, or,
+where the steps run in this process, from its own standard output.
 """
 
 import io
@@ -12,34 +13,27 @@ from typing import Literal, TextIO
 from driftloop.runtime import METRICS_MARK, PROGRESS_MARK
 
 COLOUR = re.compile(r"\x1b\[[0-9;]*m")
-
-
 STARTED = re.compile(r"Executing task '([^']+)'")
-
-
 ENDED = re.compile(r"Task '([^']+)' finished with status (SUCCESS|FAILURE)")
-
-
 PROGRESS = re.compile(rf"\[driftloop {PROGRESS_MARK}\] ([0-9.]+) ?(.*)")
-
-
 SHOWN = re.compile(rf"\[driftloop {METRICS_MARK}\] (.*)")
-
-
+#: The last line of the traceback of an error of driftloop's own, and of any other.
 OUR_ERROR = re.compile(r"^driftloop\.\w+: (.*)")
-
-
 OTHER_ERROR = re.compile(r"^(?:[\w.]+\.)?(\w*(?:Error|Exception|Killed|Interrupt)): ?(.*)")
 
 
 @dataclass(frozen=True)
 class LogEvent:
-    """One thing that a log line says: `step` for starts and ends, `fraction` for progress, `text` for the rest."""
+    """What a line of a log says."""
 
     kind: Literal["started", "succeeded", "failed", "progress", "figures", "our_error", "other_error"]
+    """What happened."""
     step: str = ""
+    """The component's name, for starts and ends."""
     text: str = ""
+    """What is being done, the figures, or the error."""
     fraction: float = 0.0
+    """How much of the step is done, in [0, 1]."""
 
 
 def read_event(line: str) -> LogEvent | None:

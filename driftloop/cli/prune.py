@@ -1,7 +1,4 @@
-"""What `driftloop prune` shows: a store's plan and the artifacts of local runs, line by line, while it is carried out or before.
-
-`driftloop prune`: delete what nothing names any more; shows what would go until it is told to.
-"""
+"""`driftloop prune`: show, or delete, what nothing in a store names any more and the artifacts of finished local runs."""
 
 import json
 from collections.abc import Iterator
@@ -15,7 +12,9 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from driftloop.cli.arguments import DEFAULT_STORE, open_existing, parse_duration
+from driftloop.backends.run_folder import RUNS
+from driftloop.cli.arguments import DEFAULT_STORE, open_existing
+from driftloop.durations import parse_duration
 from driftloop.housekeeping.pruning import PruneItem, PrunePolicy, carry_out_prune, plan_prune
 from driftloop.housekeeping.run_artifacts import (
     RunArtifacts,
@@ -27,22 +26,30 @@ from driftloop.housekeeping.run_artifacts import (
 )
 from driftloop.store import Store, open_store
 
+#: What --pipeline-root takes where no cluster uses the store.
 NO_CLUSTER = "none"
+#: No run takes a day: what is older was not written by a run that is still going on.
+LEAST_AGE = timedelta(days=1)
 
 
 @dataclass(frozen=True)
 class Line:
-    """One thing that goes, as it is shown. `spared` says why it stayed after all."""
+    """Something that goes, as it is shown."""
 
     kind: str
+    """A kind of the housekeeping's, or `artifacts` of a run."""
     name: str
+    """Of its kind."""
     size: int
+    """In bytes."""
     why: str
+    """Why it may go."""
     spared: str = ""
+    """Why it stayed after all."""
 
 
 class Pruning:
-    """One prune: what could go from a store and from the local runs.
+    """What could go from a store and from the local runs.
 
     Args:
         home: the store.
@@ -78,7 +85,7 @@ class Pruning:
     def shown(self) -> Iterator[Line]:
         """What would go."""
         yield from (_line(item) for item in (*self._items, *(item for _, item in self._watches)))
-        yield from (_run_line(one) for one in self._artifacts)
+        yield from (_run_line(artifacts) for artifacts in self._artifacts)
 
     def carried_out(self) -> Iterator[Line]:
         """Delete, and say what went."""
@@ -87,9 +94,9 @@ class Pruning:
         for root, item in self._watches:
             remove_watch_artifacts(root, item)
             yield _line(item)
-        for one in self._artifacts:
-            remove_run_artifacts(one)
-            yield _run_line(one)
+        for artifacts in self._artifacts:
+            remove_run_artifacts(artifacts)
+            yield _run_line(artifacts)
 
 
 def _line(item: PruneItem, spared: str = "") -> Line:
@@ -98,10 +105,6 @@ def _line(item: PruneItem, spared: str = "") -> Line:
 
 def _run_line(artifacts: RunArtifacts) -> Line:
     return Line("artifacts", artifacts.run, artifacts.size, f"the run ended {artifacts.finished:%Y-%m-%d}; reports and deliverables stay")
-
-
-#: No run takes a day: what is older was not written by one that is still going on.
-LEAST_AGE = timedelta(days=1)
 
 
 def prune(
@@ -118,14 +121,13 @@ def prune(
             help="Kubeflow's pipeline root, such as s3://mlpipeline: datasets that its cache may hand out stay. `none`: no cluster."
         ),
     ] = None,
-    runs: Annotated[Path, typer.Option(help="The folder of local runs, whose artifacts are pruned too.")] = Path("runs"),
+    runs: Annotated[Path, typer.Option(help="The folder of local runs, whose artifacts are pruned too.")] = RUNS,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
 ) -> None:
     """Show, or with --apply delete, the versions, datasets and run artifacts that nothing needs any more.
 
     The champion, what serves as its past, logs, labels and watch records always stay.
     """
-
     cutoff = datetime.now(UTC) - parse_duration(older_than, option="--older-than", least=LEAST_AGE)
     home = open_existing(store)
     pruning = Pruning(home, cutoff, keep_versions, pipeline_root, runs)
@@ -137,7 +139,7 @@ def prune(
         _print(lines, note, applied=apply)
 
 
-def _as_dict(home: Store, lines: "list[Line]", note: str | None, *, applied: bool) -> dict[str, Any]:
+def _as_dict(home: Store, lines: list[Line], note: str | None, *, applied: bool) -> dict[str, Any]:
     gone = [line for line in lines if not line.spared]
     return {
         "store": home.uri,
@@ -150,7 +152,7 @@ def _as_dict(home: Store, lines: "list[Line]", note: str | None, *, applied: boo
     }
 
 
-def _print(lines: "list[Line]", note: str | None, *, applied: bool) -> None:
+def _print(lines: list[Line], note: str | None, *, applied: bool) -> None:
     console = Console(highlight=False, soft_wrap=True)
     if lines:
         table = Table(box=None, pad_edge=False, header_style="dim", padding=(0, 3, 0, 0))

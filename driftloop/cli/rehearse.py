@@ -11,12 +11,12 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
-from driftloop.backends.display import WIDTH, StepDisplay
+from driftloop.backends.compiled_pipeline import default_arguments
 from driftloop.backends.log_events import LogEvent, LogStream
 from driftloop.backends.run_folder import RunFolder
-from driftloop.cli.arguments import collect, default_arguments
+from driftloop.backends.step_display import WIDTH, StepDisplay
+from driftloop.cli.arguments import collect
 from driftloop.errors import InputError
-from driftloop.settings import PARAMETERS
 from pipelines import PIPELINES
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 def rehearse(
-    windows: Annotated[int, typer.Option(help="Windows of traffic to play, one a simulated day.")] = 40,
+    windows: Annotated[int, typer.Option(help="Windows of traffic to play, each a simulated day.")] = 40,
     drift_at: Annotated[int | None, typer.Option(help="Number of the first drifted window. Default: the middle.")] = None,
     drift: Annotated[
         str | None,
@@ -36,9 +36,9 @@ def rehearse(
     phase: Annotated[int | None, typer.Option(help="Windows that each drift of a list lasts. Default: equal parts.")] = None,
     label_delay: Annotated[int, typer.Option(help="Windows until the labels that a watch asks for arrive.")] = 4,
     labels_per_window: Annotated[int, typer.Option(help="Uniformly random labels that arrive with every window besides.")] = 0,
-    source: Annotated[str | None, typer.Option(help=PARAMETERS["data_source"].description)] = None,
-    seed: Annotated[int | None, typer.Option(help=PARAMETERS["seed"].description)] = None,
-    gpus: Annotated[str | None, typer.Option(help=PARAMETERS["gpus"].description)] = None,
+    source: Annotated[str | None, typer.Option(help="Images: a folder, a zip, digits, synthetic:xray or synthetic:roof.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Seed of everything random.")] = None,
+    gpus: Annotated[str | None, typer.Option(help="GPUs for training; 0 trains on the CPU.")] = None,
     assignments: Annotated[
         list[str] | None,
         typer.Option("--set", help="Any parameter or setting: drift_config.cooldown_days=7, retrain_config.epochs=8. Repeatable."),
@@ -62,12 +62,12 @@ def rehearse(
     drift = arguments["traffic_drift"]
     timeline = plan_timeline(drift, windows=windows, drift_at=drift_at, phase=phase)
     # Everything that trains is loaded only now: a mistake is told at once.
-    from driftloop.rehearsal.rehearsing import RehearsalPlan
+    from driftloop.rehearsal.rehearsing import Plan
     from driftloop.rehearsal.rehearsing import rehearse as play
 
     folder = RunFolder.create("rehearsal")
     os.environ["DRIFTLOOP_RUN_ID"] = folder.id
-    plan = RehearsalPlan(drift, timeline, arguments | {"store": str(folder.store.absolute())}, label_delay, labels_per_window)
+    plan = Plan(drift, timeline, arguments | {"store": str(folder.store.absolute())}, label_delay, labels_per_window)
     # A file of its own: the output of the steps is turned away from standard output while they run.
     console = Console(file=sys.stderr if as_json else sys.stdout, highlight=False, soft_wrap=True)
     console.print(f"[bold]rehearsal[/] in {folder.path}")
@@ -87,7 +87,7 @@ def rehearse(
                 raise
             display.show(LogEvent("succeeded", step=name))
 
-        result = play(plan, folder.artifacts, step, lambda found: _write(found, folder))
+        result = play(plan, folder.artifacts, step, lambda rehearsal: _write(rehearsal, folder))
     if as_json:
         typer.echo(result.model_dump_json(indent=1))
     else:
@@ -103,10 +103,10 @@ def _arguments(config: list[Path], options: dict[str, Any], assignments: list[st
     from driftloop.sources import check_source
 
     pipeline = PIPELINES["full-loop"]
-    asked = collect(pipeline, config, options, assignments)
-    if "store" in asked:
+    parameters = collect(pipeline, config, options, assignments)
+    if "store" in parameters:
         raise InputError("store: a rehearsal always has a store of its own, so that it cannot touch a real one; leave it out")
-    arguments = default_arguments(pipeline) | asked
+    arguments = default_arguments(pipeline) | parameters
     return arguments | {"data_source": check_source(arguments["data_source"])}
 
 

@@ -1,7 +1,7 @@
 """What a run needs in the cluster itself: the secret and the ConfigMap, the images, a node with a GPU.
 
-Asked of Kubernetes where KUBECONFIG, or the usual ~/.kube/config, names a cluster. What one may not look at, or what no answer
-proves, is told as not checked.
+Asked of Kubernetes where KUBECONFIG, or the usual ~/.kube/config, names a cluster. What may not be looked at, or what no
+answer proves, is reported as not checked.
 """
 
 import os
@@ -28,10 +28,12 @@ LOCAL = re.compile(r"^(docker\.io/library/|docker\.io/|localhost/)")
 
 @dataclass
 class PreflightFindings:
-    """What checks found: failures, each a line with its cure, and what could not be looked at."""
+    """What the checks found."""
 
     failures: list[str] = field(default_factory=list)
+    """Each a line with its cure."""
     not_checked: list[str] = field(default_factory=list)
+    """What could not be looked at, and why."""
 
 
 def inspect_cluster(namespace: str, images: Iterable[str], gpus: int, train_nodes: Mapping[str, str] | None = None) -> PreflightFindings:
@@ -90,13 +92,13 @@ def _check_store_access(core: Any, namespace: str, findings: PreflightFindings) 
         ("Secret", STORE_SECRET, core.read_namespaced_secret, SECRET_KEYS),
         ("ConfigMap", STORE_CONFIG, core.read_namespaced_config_map, CONFIG_KEYS),
     ):
-        found = _asked(lambda read=read, name=name: read(name, namespace, _request_timeout=TIMEOUT_S), f"{kind} {name}", findings)
-        if found == "absent":
+        answer = _read(lambda read=read, name=name: read(name, namespace, _request_timeout=TIMEOUT_S), f"{kind} {name}", findings)
+        if answer == "absent":
             findings.failures.append(
                 f"there is no {kind} {name} in namespace {namespace}: steps wait for it; make it (k8s/README.md), or set KFP_NAMESPACE"
             )
-        elif found is not None:
-            missing = [key for key in keys if not (found.data or {}).get(key)]
+        elif answer is not None:
+            missing = [key for key in keys if not (answer.data or {}).get(key)]
             if missing:
                 findings.failures.append(
                     f"{kind} {name} in namespace {namespace} lacks {' and '.join(missing)}; make it again as k8s/README.md says"
@@ -104,8 +106,8 @@ def _check_store_access(core: Any, namespace: str, findings: PreflightFindings) 
 
 
 def _nodes(core: Any, findings: PreflightFindings) -> list[Any] | None:
-    found = _asked(lambda: core.list_node(_request_timeout=TIMEOUT_S), "images and GPUs of the nodes", findings)
-    return None if found is None or found == "absent" else found.items
+    answer = _read(lambda: core.list_node(_request_timeout=TIMEOUT_S), "images and GPUs of the nodes", findings)
+    return None if answer is None or answer == "absent" else answer.items
 
 
 def _check_on_nodes(nodes: list[Any], images: list[str], findings: PreflightFindings) -> None:
@@ -156,8 +158,8 @@ def _check_in_registry(image: str, findings: PreflightFindings) -> None:
         findings.not_checked.append(f"image {image}: its registry is not reached from here ({_why(error)})")
 
 
-def _asked(read: Any, what: str, findings: PreflightFindings) -> Any:
-    """The answer, "absent" for a 404, or None for one that could not be had, which is noted."""
+def _read(read: Any, what: str, findings: PreflightFindings) -> Any:
+    """The answer, "absent" for a 404, or None where there was none, which is noted."""
     from kubernetes.client import ApiException
     from urllib3.exceptions import HTTPError
 

@@ -2,7 +2,7 @@
 
 In the workflow a step `x` is a node `x-driver`, which decides whether it runs, and then a node `x` with a pod `executor` in it; where
 failures are retried, each of them has its attempts below it, `x(0)`, `x(1)`. Only KFP's older API shows the workflow; the newer one
-tells neither a step's pod nor why it waits.
+shows neither a step's pod nor why it waits.
 """
 
 import base64
@@ -15,8 +15,8 @@ from datetime import datetime
 from typing import Any
 
 from driftloop.backends.cluster.connection import ClusterConnection
-from driftloop.backends.cluster.display import StepProgress, StepState
-from driftloop.backends.pipeline_steps import Step, branches_of
+from driftloop.backends.cluster.live_table import StepProgress, StepState
+from driftloop.backends.compiled_pipeline import Step, branches_of
 
 ATTEMPT = re.compile(r"\(\d+\)")
 FAILED = ("Failed", "Error")
@@ -24,21 +24,20 @@ FAILED = ("Failed", "Error")
 
 @dataclass(frozen=True)
 class WorkflowNode:
-    """A step, a driver or a branch in the workflow.
-
-    Args:
-        phase: Argo's: Pending, Running, Succeeded, Skipped, Failed, Error, Omitted.
-        pod: the pod of its last attempt, "" for none.
-        message: what Argo or Kubernetes has to say about it, such as why its pod does not start.
-        cached: for drivers: the step's outputs came from the cache.
-    """
+    """A step, a driver or a branch in the workflow."""
 
     phase: str
+    """Argo's: Pending, Running, Succeeded, Skipped, Failed, Error, Omitted."""
     began: datetime | None
+    """None where it has not."""
     ended: datetime | None
+    """None where it has not."""
     pod: str = ""
+    """The pod of its last attempt, "" for none."""
     message: str = ""
+    """What Argo or Kubernetes reports of it, such as why its pod does not start."""
     cached: bool = False
+    """For drivers: whether the step's outputs came from the cache."""
 
 
 def read_workflow(connection: ClusterConnection, run_id: str) -> dict[str, WorkflowNode]:
@@ -74,13 +73,13 @@ def progress_of(
         ended: whether the run will not change any more.
         succeeded: whether it has ended well.
     """
-    found = {}
+    progress = {}
     for branch in {branch for step in steps for branch in branches_of(step)}:
         node = nodes.get(branch.name)
         if (node is None and succeeded) or (node is not None and node.phase == "Skipped"):
-            found[branch.name] = StepProgress("not taken")
+            progress[branch.name] = StepProgress("not taken")
         elif node is not None and node.phase != "Omitted":
-            found[branch.name] = StepProgress("running")
+            progress[branch.name] = StepProgress("running")
     for step in steps:
         driver, node = nodes.get(f"{step.name}-driver"), nodes.get(step.name)
         state = _state(driver, node, ended)
@@ -88,8 +87,8 @@ def progress_of(
         if state != "waiting" and first is not None and last is not None:
             # A pod that has not started says why; one that runs says more in its log.
             waits = last.message if state == "running" else ""
-            found[step.name] = StepProgress(state, _seconds(first.began, last.ended, now), texts.get(step.name) or waits)
-    return found
+            progress[step.name] = StepProgress(state, _seconds(first.began, last.ended, now), texts.get(step.name) or waits)
+    return progress
 
 
 def waiting_for_pods(steps: Iterable[Step], nodes: Mapping[str, WorkflowNode]) -> bool:
@@ -106,11 +105,12 @@ def _nodes(status: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
 
 
 def _state(driver: WorkflowNode | None, node: WorkflowNode | None, ended: bool) -> StepState:
-    if any(one is not None and one.phase in FAILED for one in (driver, node)):
+    phases = [part.phase for part in (driver, node) if part is not None]
+    if any(phase in FAILED for phase in phases):
         return "failed"
     if node is not None and node.phase == "Succeeded":
         return "cached" if driver is not None and driver.cached else "done"
-    begun = any(one is not None and one.phase in ("Pending", "Running", "Succeeded") for one in (driver, node))
+    begun = any(phase in ("Pending", "Running", "Succeeded") for phase in phases)
     return "running" if begun and not ended else "waiting"
 
 
@@ -119,7 +119,7 @@ def _seconds(began: datetime | None, ended: datetime | None, now: datetime) -> f
 
 
 def _node(title: str, nodes: list[dict[str, Any]], workflow: str) -> WorkflowNode:
-    """One of all the nodes that belong to it: the outermost for its state, the last attempt's pod for the rest."""
+    """A single node for all that belong to it: the outermost for its state, the last attempt's pod for the rest."""
     outermost = min(nodes, key=lambda node: len(node["name"]))
     pods = sorted((node for node in nodes if node.get("type") == "Pod"), key=lambda node: node.get("startedAt") or "")
     messages = [node["message"] for node in [*reversed(pods), outermost] if node.get("message")]

@@ -1,4 +1,4 @@
-"""What one check of `driftloop doctor` found: a line, and for a failure its cure."""
+"""What a check of `driftloop doctor` found: a line, and for a failure its cure."""
 
 from dataclasses import dataclass
 from enum import StrEnum
@@ -16,12 +16,16 @@ class CheckState(StrEnum):
 
 @dataclass(frozen=True)
 class Check:
-    """One line; `cure` says how to mend a failure."""
+    """What a check found."""
 
     name: str
+    """Of what was looked at."""
     state: CheckState
+    """Whether it is as it should be."""
     text: str
+    """What was found, or why nothing was looked at."""
     cure: str = ""
+    """How to mend a failure."""
 
 
 def ok(name: str, text: str) -> Check:

@@ -30,13 +30,13 @@ def check_cluster(gpus: int) -> list[Check]:
 
 
 def _check_pipelines(connection: "ClusterConnection") -> Check:
+    from driftloop.backends.cluster.connection import TESTED
+
     try:
         server = connection.server
     except InputError as error:
         return refused("Kubeflow", error)
     version = server.version or "of unknown version"
-    from driftloop.backends.cluster.connection import TESTED
-
     tested = "" if server.tested else f"; driftloop is tested with {TESTED}"
     users = f"several users, namespace {connection.namespace}" if server.multi_user else "single user"
     return ok("Kubeflow", f"Pipelines {version} at {connection.endpoint}, {users}{tested}")
@@ -53,8 +53,10 @@ def _check_reports(connection: "ClusterConnection") -> Check:
 def _check_kubernetes(namespace: str, images: list[str], gpus: int) -> list[Check]:
     from driftloop.backends.cluster.preflight import inspect_cluster
 
-    found = inspect_cluster(namespace, images, gpus)
-    checks = [refused("Kubernetes", line) for line in found.failures] + [not_checked("Kubernetes", line) for line in found.not_checked]
+    findings = inspect_cluster(namespace, images, gpus)
+    checks = [refused("Kubernetes", line) for line in findings.failures] + [
+        not_checked("Kubernetes", line) for line in findings.not_checked
+    ]
     if not checks:
         looked = "secret, ConfigMap and images" + (f", a node with {gpus} GPU" if gpus else "")
         checks.append(ok("Kubernetes", f"{looked} are there, namespace {namespace}"))

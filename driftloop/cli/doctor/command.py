@@ -11,9 +11,9 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from driftloop.backends.base import BackendName
 from driftloop.cli.arguments import DEFAULT_STORE
 from driftloop.cli.doctor.check import Check, CheckState, not_checked
-from driftloop.cli.run import BackendName
 from driftloop.errors import InputError
 
 #: The exit status that says "something failed": 2 is a mistake in the call.
@@ -37,7 +37,7 @@ def doctor(
         for group in _groups(on, store, gpus):
             checks += group()
     if as_json:
-        typer.echo(json.dumps([{"name": c.name, "state": c.state.value, "text": c.text, "cure": c.cure or None} for c in checks], indent=1))
+        typer.echo(json.dumps([_as_dict(check) for check in checks], indent=1))
     else:
         _print(console, checks)
     if any(check.state is CheckState.failed for check in checks):
@@ -78,10 +78,14 @@ def _usual_store(on: BackendName) -> str:
 
         return latest_store()
     if on is BackendName.cluster:
-        from driftloop.backends.cluster import backend
+        from driftloop.backends.cluster.backend import DEFAULT_STORE as CLUSTER_STORE
 
-        return backend.DEFAULT_STORE
+        return CLUSTER_STORE
     return DEFAULT_STORE
+
+
+def _as_dict(check: Check) -> dict[str, str | None]:
+    return {"name": check.name, "state": check.state.value, "text": check.text, "cure": check.cure or None}
 
 
 def _print(console: Console, checks: list[Check]) -> None:

@@ -5,11 +5,11 @@ from io import StringIO
 
 import pytest
 
+from driftloop.backends.base import Failure
 from driftloop.backends.cluster.connection import ClusterConnection
-from driftloop.backends.cluster.display import StepProgress
-from driftloop.backends.cluster.log import PodLogs
+from driftloop.backends.cluster.live_table import StepProgress
+from driftloop.backends.cluster.pod_logs import PodLogs
 from driftloop.backends.cluster.workflow import WorkflowNode
-from driftloop.backends.local import Failure
 from tests.unit.cli.answering import Answers, answering
 
 POD = "watch-76srh-retry-system-container-impl-1"

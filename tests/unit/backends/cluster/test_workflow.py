@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from driftloop.backends.cluster.display import LiveTable, StepProgress
+from driftloop.backends.cluster.live_table import LiveTable, StepProgress
 from driftloop.backends.cluster.workflow import nodes_of, progress_of, waiting_for_pods
-from driftloop.backends.pipeline_steps import Branch, Step
+from driftloop.backends.compiled_pipeline import Branch, Step
 
 RETRAIN, REST = Branch("condition-1", "drifted: retrain"), Branch("condition-4", "no retraining")
 STEPS = [

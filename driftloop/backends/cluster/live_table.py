@@ -10,8 +10,8 @@ from rich.live import Live
 from rich.markup import escape
 from rich.text import Text
 
-from driftloop.backends.display import WIDTH
-from driftloop.backends.pipeline_steps import Branch, Step, branches_of
+from driftloop.backends.compiled_pipeline import Branch, Step, branches_of
+from driftloop.backends.step_display import WIDTH
 
 StepState = Literal["waiting", "running", "done", "cached", "failed", "not taken"]
 FINAL = ("done", "cached", "failed", "not taken")
@@ -27,11 +27,14 @@ MARKS: dict[StepState, str] = {
 
 @dataclass(frozen=True)
 class StepProgress:
-    """How far a step or a branch is; `text` is what it found, or what it is doing."""
+    """How far a step or a branch is."""
 
     state: StepState = "waiting"
+    """A branch is `running` once it is taken."""
     seconds: float = 0.0
+    """Since its beginning, or until its end."""
     text: str = ""
+    """What it found, or what it is doing."""
 
 
 class LiveTable:
