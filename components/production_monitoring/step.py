@@ -10,7 +10,7 @@ from components.production_monitoring.metrics import blocks, model_metrics, read
 from components.production_monitoring.outputs import FOLDER, figures, log_metrics, summary_line, write_events
 from driftloop import registry, runtime
 from driftloop.bundle import ModelDescription, read_model
-from driftloop.deliverables import write_csv
+from driftloop.deliverables import write_production_logs
 from driftloop.errors import NoChampion
 from driftloop.inference.image_statistics import statistic_names
 from driftloop.inference.labels import read_labels
@@ -53,7 +53,7 @@ def run(store: str, traffic: str, champion: str, dashboard: str, *, until: str, 
     service, answers = service_metrics(own), model_metrics(fresh, model.classes)
     rules = check_rules(service, answers, baseline, settings)
     points = blocks(fresh, model.classes)
-    write_csv(Path(traffic, "production_logs.csv"), collected.everything, model.classes, info.statistic_names)
+    write_production_logs(Path(traffic, "production_logs.csv"), collected.everything, model.classes, info.statistic_names)
     write_alerts(traffic, rules)
     write_events(traffic, points, info.statistic_names)
     publish_events(Path(traffic, FOLDER), home.uri, "production-monitoring")
