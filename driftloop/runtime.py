@@ -4,12 +4,19 @@ On a cluster the same lines read as they are in the pod's log.
 
 What a step needs of KFP's artifact objects, so that steps do not import kfp.
 
+How many threads a step may use.
+
 The two container images, named by the release: components carry these names, `submit` pins them by content.
 """
 
+import math
+import os
+from pathlib import Path
 from typing import Protocol
 
 from driftloop import __version__
+
+CGROUP_QUOTA = Path("/sys/fs/cgroup/cpu.max")
 
 FRACTION = "progress"
 
@@ -25,6 +32,25 @@ def progress(fraction: float, text: str = "") -> None:
 def figures(text: str) -> None:
     """Say the figures that matter at the end of a step, in one short line."""
     print(f"[driftloop {FIGURES}] {text}", flush=True)
+
+
+def available_threads(quota: Path = CGROUP_QUOTA) -> int:
+    """How many threads this process can keep busy: the smallest of its CPU affinity, its container's CPU quota and OMP_NUM_THREADS.
+
+    PyTorch and onnxruntime alone would count the host's cores, and 64 threads in a pod with 2 CPUs are slower than 2.
+
+    Args:
+        quota: the file in which the container's control group (version 2) states its quota: microseconds, or "max", and the period.
+    """
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    if quota.exists():
+        limit, period = quota.read_text().split()[:2]
+        if limit != "max":
+            cores = min(cores, math.ceil(int(limit) / int(period)))
+    wished = os.environ.get("OMP_NUM_THREADS", "")
+    if wished.isdecimal() and int(wished) > 0:
+        cores = min(cores, int(wished))
+    return max(1, cores)
 
 
 class MetricsLog(Protocol):
