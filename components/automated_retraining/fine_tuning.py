@@ -107,7 +107,7 @@ def fine_tune(
     """
 
     def look(network: nn.Module, done: TrainingPass) -> Epoch:
-        return validation.judge(network, done.epoch, done.learned.loss, done.began)
+        return validation.judge(network, done.epoch, done.result.loss, done.began)
 
     before, wanted = validation.judge(model, 0, 0.0, time.perf_counter()), mean_probabilities(model, validation.clean)
     judge = EpochSelection(Epoch, look, lambda epoch: -epoch.score)

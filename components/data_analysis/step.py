@@ -14,7 +14,9 @@ from components.data_analysis.audit import Audited, audit
 from components.data_analysis.ingest import Ingested, check_broken, ingest, notes_on, pack
 from components.data_analysis.splits import assign_splits
 from driftloop import registry, runtime
+from driftloop.contracts import TRAIN
 from driftloop.dataset import Description, open_split, write_description
+from driftloop.deliverables import write_baseline_metrics
 from driftloop.errors import InputError, SettingError
 from driftloop.settings import DataSettings
 from driftloop.sources import Opened, opened
@@ -168,10 +170,18 @@ def _analyse(description: Description, audited: Audited, root: Path, seed: int) 
 
 def _write(analysis: "Analysis", dataset_dir: str, report_path: str, source_hash: str, began: float) -> None:
     """Everything about the dataset but its images."""
-    from components.data_analysis.baseline_metrics import write_baseline_metrics
     from components.data_analysis.report import build_report
 
-    write_baseline_metrics(dataset_dir, analysis.description, analysis.statistics, analysis.counts["train"])
+    description, statistics = analysis.description, analysis.statistics
+    write_baseline_metrics(
+        dataset_dir,
+        mean=description.mean,
+        std=description.std,
+        class_counts=[analysis.counts[TRAIN][name] for name in description.classes],
+        histogram=statistics.histogram,
+        mean_images=statistics.mean_images,
+        statistics=statistics.statistics,
+    )
     build_report(analysis).write(report_path)
     write_facts(dataset_dir, "data_analysis", collect_facts(analysis, source_hash, time.monotonic() - began))
     total, faster = sum(analysis.description.counts.values()), analysis.loader.speedup

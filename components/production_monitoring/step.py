@@ -53,7 +53,7 @@ def run(store: str, traffic: str, champion: str, dashboard: str, *, until: str, 
     service, answers = service_metrics(own), model_metrics(fresh, model.classes)
     rules = check_rules(service, answers, baseline, settings)
     points = blocks(fresh, model.classes)
-    write_production_logs(Path(traffic, "production_logs.csv"), collected.everything, model.classes, info.statistic_names)
+    write_production_logs(traffic, collected.everything, model.classes, info.statistic_names)
     write_alerts(traffic, rules)
     write_events(traffic, points, info.statistic_names)
     publish_events(Path(traffic, FOLDER), home.uri, "production-monitoring")

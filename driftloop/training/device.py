@@ -1,4 +1,4 @@
-"""Where to compute: the GPU that was asked for, or the CPU with as many threads as it may use."""
+"""Where to compute, and in which number type."""
 
 import torch
 
