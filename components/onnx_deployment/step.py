@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 from components.onnx_deployment import benchmark, held_out, report, variant
-from components.onnx_deployment.graph import ServingGraph, check_parity, compute_logits, export_onnx
 from components.onnx_deployment.held_out import measure_references
 from components.onnx_deployment.quantisation import Quantisation, quantise
 from components.onnx_deployment.temperature import TemperatureFit, fit_temperature
@@ -23,6 +22,7 @@ from driftloop.runtime import MetricsLog, figures, progress
 from driftloop.settings import DeploySettings
 from driftloop.step_facts import write_facts, write_json
 from driftloop.training.device import pick_device
+from driftloop.training.onnx_export import ServingGraph, check_parity, export_onnx
 from driftloop.training.weights import load_model
 
 STEP = "onnx_deployment"
@@ -93,7 +93,7 @@ def deploy(dataset: Description, source: Path, candidate: Path, settings: Deploy
     fp32, int8 = candidate / bundle.ONNX_FP32, candidate / bundle.ONNX_INT8
 
     validation = held_out.open_cases(dataset, held_out.TEMPERATURE_SPLITS)
-    calibration = fit_temperature(compute_logits(network, model, validation), held_out.case_labels(validation))
+    calibration = fit_temperature(held_out.compute_logits(network, model, validation), held_out.case_labels(validation))
     graph = ServingGraph(network, mean=model.mean, std=model.std, temperature=calibration.temperature)
     progress(0.05, "exporting")
     export_onnx(graph, fp32, image_size=model.image_size, channels=model.channels)
