@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
@@ -15,9 +15,12 @@ from rich.table import Table
 from driftloop.backends.run_folder import RUNS
 from driftloop.cli.arguments import DEFAULT_STORE, open_existing
 from driftloop.durations import parse_duration
-from driftloop.housekeeping.pruning import Item, Policy, carry_out, plan
-from driftloop.housekeeping.run_artifacts import RunArtifacts, finished_artifacts, named_by_runs, read_root, remove, remove_artifacts
 from driftloop.store import Store, open_store
+
+# The housekeeping is loaded by `Pruning` only: it brings pandas along, for which other commands need not wait.
+if TYPE_CHECKING:
+    from driftloop.housekeeping.pruning import Item
+    from driftloop.housekeeping.run_artifacts import RunArtifacts
 
 #: What --pipeline-root takes where no cluster uses the store.
 NO_CLUSTER = "none"
@@ -56,6 +59,9 @@ class Pruning:
     """
 
     def __init__(self, home: Store, cutoff: datetime, keep_versions: int | None, pipeline_root: str | None, runs: Path) -> None:
+        from driftloop.housekeeping.pruning import Policy, plan
+        from driftloop.housekeeping.run_artifacts import finished_artifacts, named_by_runs, read_root
+
         self._home = home
         self._artifacts = finished_artifacts(runs, cutoff)
         named = named_by_runs(runs, self._artifacts)
@@ -82,6 +88,9 @@ class Pruning:
 
     def carried_out(self) -> Iterator[Line]:
         """Delete, and say what went."""
+        from driftloop.housekeeping.pruning import carry_out
+        from driftloop.housekeeping.run_artifacts import remove, remove_artifacts
+
         for item, spared in carry_out(self._home, self._items, self._policy):
             yield _line(item, spared)
         for root, item in self._watches:
@@ -92,11 +101,11 @@ class Pruning:
             yield _run_line(artifacts)
 
 
-def _line(item: Item, spared: str = "") -> Line:
+def _line(item: "Item", spared: str = "") -> Line:
     return Line(item.kind, item.name, item.size, item.why, spared)
 
 
-def _run_line(artifacts: RunArtifacts) -> Line:
+def _run_line(artifacts: "RunArtifacts") -> Line:
     return Line("artifacts", artifacts.run, artifacts.size, f"the run ended {artifacts.finished:%Y-%m-%d}; reports and deliverables stay")
 
 
