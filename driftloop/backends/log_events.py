@@ -10,13 +10,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal, TextIO
 
-from driftloop.runtime import FIGURES, FRACTION
+from driftloop.runtime import METRICS_MARK, PROGRESS_MARK
 
 COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 STARTED = re.compile(r"Executing task '([^']+)'")
 ENDED = re.compile(r"Task '([^']+)' finished with status (SUCCESS|FAILURE)")
-PROGRESS = re.compile(rf"\[driftloop {FRACTION}\] ([0-9.]+) ?(.*)")
-SHOWN = re.compile(rf"\[driftloop {FIGURES}\] (.*)")
+PROGRESS = re.compile(rf"\[driftloop {PROGRESS_MARK}\] ([0-9.]+) ?(.*)")
+SHOWN = re.compile(rf"\[driftloop {METRICS_MARK}\] (.*)")
 #: The last line of the traceback of an error of driftloop's own, and of any other.
 OUR_ERROR = re.compile(r"^driftloop\.\w+: (.*)")
 OTHER_ERROR = re.compile(r"^(?:[\w.]+\.)?(\w*(?:Error|Exception|Killed|Interrupt)): ?(.*)")

@@ -11,7 +11,7 @@ from rich.table import Table
 from driftloop.backends.run_folder import RunFolder
 from driftloop.contracts import GATE_EVIDENCE, SUMMARY, VALIDATION_GATE
 from driftloop.step_facts import read_facts, write_json
-from driftloop.summary import Summary, Target, summarise
+from driftloop.summary import Summary, TargetSummary, summarise
 
 #: The directories whose facts together hold all that a run found, for runs that did not come to the report.
 FACT_DIRECTORIES = (
@@ -62,7 +62,7 @@ def build_summary(
     return summary
 
 
-def _applicable(targets: dict[str, Target], pipeline: str, arguments: Mapping[str, Any]) -> dict[str, Target]:
+def _applicable(targets: dict[str, TargetSummary], pipeline: str, arguments: Mapping[str, Any]) -> dict[str, TargetSummary]:
     """The targets as far as they are this run's: where no drift was replayed, finding none is no miss."""
     if pipeline == "full-loop" and arguments["traffic_drift"] != "none":
         return targets
@@ -125,5 +125,5 @@ def print_summary(console: Console, summary: Summary, folder: RunFolder) -> None
     console.print(f"report     {folder.path / summary.report.html if summary.report.html else folder.summary}", soft_wrap=True)
 
 
-def _figure(target: Target) -> str:
+def _figure(target: TargetSummary) -> str:
     return f"{target.measured:.3f}" if isinstance(target.measured, float) else str(target.measured)

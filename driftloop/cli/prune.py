@@ -19,7 +19,7 @@ from driftloop.store import Store, open_store
 
 # The housekeeping is loaded by `Pruning` only: it brings pandas along, for which other commands need not wait.
 if TYPE_CHECKING:
-    from driftloop.housekeeping.pruning import Item
+    from driftloop.housekeeping.pruning import PruneItem
     from driftloop.housekeeping.run_artifacts import RunArtifacts
 
 #: What --pipeline-root takes where no cluster uses the store.
@@ -59,22 +59,22 @@ class Pruning:
     """
 
     def __init__(self, home: Store, cutoff: datetime, keep_versions: int | None, pipeline_root: str | None, runs: Path) -> None:
-        from driftloop.housekeeping.pruning import Policy, plan
-        from driftloop.housekeeping.run_artifacts import finished_artifacts, named_by_runs, read_root
+        from driftloop.housekeeping.pruning import PrunePolicy, plan_prune
+        from driftloop.housekeeping.run_artifacts import datasets_named_by_runs, finished_run_artifacts, read_pipeline_root
 
         self._home = home
-        self._artifacts = finished_artifacts(runs, cutoff)
-        named = named_by_runs(runs, self._artifacts)
-        self._watches: list[tuple[Store, Item]] = []
+        self._artifacts = finished_run_artifacts(runs, cutoff)
+        named = datasets_named_by_runs(runs, self._artifacts)
+        self._watches: list[tuple[Store, PruneItem]] = []
         if pipeline_root is not None and pipeline_root != NO_CLUSTER:
             root = open_store(pipeline_root)
             root.check()
-            cached, watches = read_root(root, cutoff)
+            cached, watches = read_pipeline_root(root, cutoff)
             named |= cached
             self._watches = [(root, item) for item in watches]
         known = pipeline_root is not None or "://" not in home.uri
-        self._policy = Policy(cutoff, keep_versions, frozenset(named) if known else None)
-        self._items = plan(home, self._policy)
+        self._policy = PrunePolicy(cutoff, keep_versions, frozenset(named) if known else None)
+        self._items = plan_prune(home, self._policy)
 
     @property
     def datasets_known(self) -> bool:
@@ -88,20 +88,20 @@ class Pruning:
 
     def carried_out(self) -> Iterator[Line]:
         """Delete, and say what went."""
-        from driftloop.housekeeping.pruning import carry_out
-        from driftloop.housekeeping.run_artifacts import remove, remove_artifacts
+        from driftloop.housekeeping.pruning import carry_out_prune
+        from driftloop.housekeeping.run_artifacts import remove_run_artifacts, remove_watch_artifacts
 
-        for item, spared in carry_out(self._home, self._items, self._policy):
+        for item, spared in carry_out_prune(self._home, self._items, self._policy):
             yield _line(item, spared)
         for root, item in self._watches:
-            remove_artifacts(root, item)
+            remove_watch_artifacts(root, item)
             yield _line(item)
         for artifacts in self._artifacts:
-            remove(artifacts)
+            remove_run_artifacts(artifacts)
             yield _run_line(artifacts)
 
 
-def _line(item: "Item", spared: str = "") -> Line:
+def _line(item: "PruneItem", spared: str = "") -> Line:
     return Line(item.kind, item.name, item.size, item.why, spared)
 
 

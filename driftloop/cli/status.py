@@ -19,7 +19,7 @@ from driftloop.store import Store
 from driftloop.watch_record import WatchRecord, read_records
 
 if TYPE_CHECKING:
-    from driftloop.housekeeping.store_contents import Usage
+    from driftloop.housekeeping.store_contents import StoreUsage
 
 #: The exit status that says "late", for a cron job or a probe: 2 is a mistake in the call or a store that cannot be read.
 EXIT_LATE = 1
@@ -40,7 +40,7 @@ class Status:
     """How old that is, and how old it may be."""
     label_files: int | None
     """How many label files were imported since the last watch asked for labels; None where it did not."""
-    usage: "Usage | None"
+    usage: "StoreUsage | None"
     """What the store holds; None where nobody asked."""
 
 
@@ -81,10 +81,10 @@ def read_status(store: Store, now: datetime, *, every: timedelta | None, with_us
     return Status(store.uri, champion, last, age, _label_files(store, last), _usage(store) if with_usage else None)
 
 
-def _usage(store: Store) -> "Usage":
-    from driftloop.housekeeping.store_contents import usage  # loads pandas, for which the other commands need not wait
+def _usage(store: Store) -> "StoreUsage":
+    from driftloop.housekeeping.store_contents import store_usage  # loads pandas, for which the other commands need not wait
 
-    return usage(store.list())
+    return store_usage(store.list())
 
 
 def as_dict(state: Status) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""From a store's URI to the store."""
+"""Opening the store that a URI names."""
 
 import os
 from collections.abc import Mapping

@@ -1,7 +1,5 @@
 """The S3 client as the standard AWS_* variables describe it: endpoint, region, credentials, time-outs."""
 
-import os
-from collections.abc import Mapping
 from urllib.parse import urlsplit
 
 import certifi
@@ -12,18 +10,18 @@ from urllib3.util import Timeout
 from driftloop.errors import StoreError
 
 AWS_ENDPOINT = "https://s3.amazonaws.com"
-CONNECT_TIMEOUT_S = 5.0
-READ_TIMEOUT_S = 60.0
+S3_CONNECT_TIMEOUT_S = 5.0
+S3_READ_TIMEOUT_S = 60.0
 
 
-def endpoint(environment: Mapping[str, str] = os.environ) -> str:
+def s3_endpoint() -> str:
     """The server's URL, without credentials that somebody may have put into it: `AWS_ENDPOINT_URL_S3`, `AWS_ENDPOINT_URL`, else AWS.
 
     Args:
         environment: where the variables are looked up.
 
     Raises:
-        StoreError: the variable holds no URL of a host.
+        StoreError: the variable does not hold the URL of a host.
     """
     for variable in ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL"):
         if url := environment.get(variable, "").strip():
@@ -34,8 +32,8 @@ def endpoint(environment: Mapping[str, str] = os.environ) -> str:
     return AWS_ENDPOINT
 
 
-def connect(uri: str, environment: Mapping[str, str] = os.environ) -> tuple[Minio, urllib3.PoolManager]:
-    """A client and its connections, which contact nobody yet; neither repeats a request by itself.
+def connect_s3(uri: str) -> tuple[Minio, urllib3.PoolManager]:
+    """A client and its connections, which contact no server yet; neither repeats a request by itself.
 
     What may be repeated, and what an answer that was lost may mean, is decided request by request (`driftloop.store.s3`).
 
@@ -44,15 +42,15 @@ def connect(uri: str, environment: Mapping[str, str] = os.environ) -> tuple[Mini
         environment: where the AWS_* variables are looked up.
 
     Raises:
-        StoreError: no credentials in the environment, or an endpoint that is no URL.
+        StoreError: no credentials in the environment, or an endpoint that is not a URL.
     """
     for variable in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
         if not environment.get(variable):
             raise StoreError(f"{uri}: {variable} is not set; export the store's AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY")
-    server = urlsplit(endpoint(environment))
+    server = urlsplit(s3_endpoint())
     connections = urllib3.PoolManager(
         maxsize=16,
-        timeout=Timeout(connect=CONNECT_TIMEOUT_S, read=READ_TIMEOUT_S),
+        timeout=Timeout(connect=S3_CONNECT_TIMEOUT_S, read=S3_READ_TIMEOUT_S),
         retries=False,
         cert_reqs="CERT_REQUIRED",
         ca_certs=environment.get("AWS_CA_BUNDLE") or environment.get("SSL_CERT_FILE") or certifi.where(),

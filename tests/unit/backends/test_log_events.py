@@ -3,7 +3,7 @@
 import pytest
 
 from driftloop.backends.log_events import LogEvent, read_event
-from driftloop.runtime import figures, progress
+from driftloop.runtime import progress, report_metrics
 
 
 def test_steps_start_and_end() -> None:
@@ -15,7 +15,7 @@ def test_steps_start_and_end() -> None:
 
 def test_what_steps_print_comes_back(capsys: pytest.CaptureFixture[str]) -> None:
     progress(0.25, "epoch 3/12")
-    figures("accuracy 0.91 (0.89-0.92)")
+    report_metrics("accuracy 0.91 (0.89-0.92)")
     lines = capsys.readouterr().out.splitlines()
     assert read_event(f"    {lines[0]}") == LogEvent("progress", fraction=0.25, text="epoch 3/12")
     assert read_event(lines[1]) == LogEvent("figures", text="accuracy 0.91 (0.89-0.92)")
