@@ -9,9 +9,9 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from components.automated_retraining.confirmed_rows import confirmed_rows, rows_per_window, unknown_classes
+from driftloop.inference.confirmed_rows import confirmed_rows, rows_per_window, unknown_classes
 from components.automated_retraining.grown_dataset import known_samples
-from components.automated_retraining.roles import GATE, LABELLED, TRAIN, VAL, assign_sides
+from driftloop.dataset.roles import GATE, LABELLED, TRAIN, VAL, assign_sides
 from driftloop.dataset import Description
 from driftloop.errors import InputError
 from driftloop.inference.traffic import Traffic

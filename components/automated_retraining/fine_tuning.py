@@ -20,7 +20,7 @@ from torch import nn
 from components.automated_retraining.mix import Mix
 from components.automated_retraining.operating_point import keep, mean_probabilities
 from components.automated_retraining.restyle import Restyle, fit_restyle
-from components.automated_retraining.roles import TRAIN, VAL
+from driftloop.dataset.roles import TRAIN, VAL
 from driftloop.bundle import ModelDescription
 from driftloop.dataset import Description, Split, open_split
 from driftloop.settings import RetrainSettings

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from components.automated_retraining.checkpoint import StoreCheckpoint
-from components.automated_retraining.confirmed_rows import read_coverage
+from driftloop.inference.confirmed_rows import read_coverage
 from components.automated_retraining.drifted_images import gather
 from components.automated_retraining.findings import findings, log_metrics, say, summary
 from components.automated_retraining.fine_tuning import Sources, build_mix, build_recipe, build_validation, described, fine_tune

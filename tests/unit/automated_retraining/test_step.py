@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 import torch
 
-from components.automated_retraining.roles import GATE, TRAIN, VAL
+from driftloop.dataset.roles import GATE, TRAIN, VAL
 from components.automated_retraining.step import run
 from driftloop import bundle
 from driftloop.dataset import read_description
