@@ -10,7 +10,16 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
-from bench import drift_beside_alibi, drift_level_power, drift_speed, drift_teaching, gate_error_rates, rehearsals, retraining_recovery, step_needs
+from bench import (
+    drift_beside_alibi,
+    drift_level_power,
+    drift_speed,
+    drift_teaching,
+    gate_error_rates,
+    rehearsals,
+    retraining_recovery,
+    step_needs,
+)
 
 HERE = Path(__file__).parent
 RESULTS, PAGE = HERE / "results", HERE / "README.md"

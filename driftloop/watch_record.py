@@ -15,7 +15,7 @@ PREFIX = "watch/"
 HEARTBEAT = "watch/heartbeat.json"
 
 
-class JudgedWindow(BaseModel):
+class RecordedWindow(BaseModel):
     """One window of a watch: its rows in time, its p-values, and whether it fits no accepted regime."""
 
     model_config = ConfigDict(frozen=True)
@@ -46,7 +46,7 @@ class WatchRecord(BaseModel):
     finished: str
     champion_version: str
     rows: int
-    windows: list[JudgedWindow]
+    windows: list[RecordedWindow]
     confirmed: bool
     labels: int = 0
     verdict: str

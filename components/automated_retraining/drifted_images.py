@@ -9,11 +9,11 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from driftloop.inference.confirmed_rows import confirmed_rows, rows_per_window, unknown_classes
 from components.automated_retraining.grown_dataset import known_samples
-from driftloop.dataset.roles import GATE, LABELLED, TRAIN, VAL, assign_sides
 from driftloop.dataset import Description
+from driftloop.dataset.roles import GATE, LABELLED, TRAIN, VAL, assign_sides
 from driftloop.errors import InputError
+from driftloop.inference.confirmed_rows import confirmed_rows, rows_per_window, unknown_classes
 from driftloop.inference.traffic import Traffic
 from driftloop.settings import RetrainSettings
 from driftloop.store import Store

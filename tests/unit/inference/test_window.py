@@ -8,11 +8,11 @@ import pytest
 
 from driftloop.errors import InputError
 from driftloop.inference.traffic import Traffic, TrafficInfo, labels_of, read_traffic, write_traffic
-from driftloop.watch_record import JudgedWindow, WatchRecord
+from driftloop.watch_record import RecordedWindow, WatchRecord
 
 
 def record(sequence: int) -> WatchRecord:
-    judged = JudgedWindow(first="a", last="b", rows=200, p_statistics=0.01, p_embedding=0.2, drifted=True, accuracy=None)
+    judged = RecordedWindow(first="a", last="b", rows=200, p_statistics=0.01, p_embedding=0.2, drifted=True, accuracy=None)
     return WatchRecord(
         sequence=sequence,
         run_id="run",

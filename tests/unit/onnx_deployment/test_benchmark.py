@@ -7,7 +7,15 @@ import pytest
 import torch
 from torch import nn
 
-from components.onnx_deployment.benchmark import benchmark_model, benchmark_onnx, compare_latencies, latency, speedups, time_in_turns, torch_threads
+from components.onnx_deployment.benchmark import (
+    benchmark_model,
+    benchmark_onnx,
+    compare_latencies,
+    latency,
+    speedups,
+    time_in_turns,
+    torch_threads,
+)
 from tests.unit.inference.graphs import SIDE, save_graph
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (5, SIDE, SIDE, 1), dtype=np.uint8)

@@ -12,7 +12,19 @@ from driftloop.bundle import SUMS, sha256_file
 from driftloop.dataset import read_description
 from driftloop.errors import InputError, IntegrityError, SettingError
 from driftloop.step_facts import read_facts
-from tests.unit.validation_gate.tiny import CANDIDATE, CHAMPION, CLASSES, EARLIER, World, answers, graph, new_world, part, record, write_bundle
+from tests.unit.validation_gate.tiny import (
+    CANDIDATE,
+    CHAMPION,
+    CLASSES,
+    EARLIER,
+    World,
+    answers,
+    graph,
+    new_world,
+    part,
+    record,
+    write_bundle,
+)
 
 Part = tuple[Any, Any, Any]
 
