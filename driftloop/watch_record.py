@@ -5,8 +5,9 @@ records lies the heartbeat: when the last watch finished, in one small object, f
 """
 
 import secrets
+from typing import Any
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
 from driftloop.errors import Conflict, IntegrityError, NotFound
 from driftloop.store import Store
@@ -16,44 +17,76 @@ HEARTBEAT = "watch/heartbeat.json"
 
 
 class RecordedWindow(BaseModel):
-    """One window of a watch: its rows in time, its p-values, and whether it fits no accepted regime."""
+    """One window of a watch.
 
-    model_config = ConfigDict(frozen=True)
-
-    first: str
-    last: str
-    rows: int
-    p_statistics: float
-    p_embedding: float
-    drifted: bool
-    accuracy: float | None = None
-
-
-class WatchRecord(BaseModel):
-    """What a watch covered, what it decided, and what became of it. Times are ISO 8601 in UTC.
-
-    `verdict`: stable, alert, needs_labels or retrain. `decision`: promote, reject, inconclusive, or None where nothing was retrained.
-    `outcome`: watched, kept or promoted. `confirmed` says that drift was confirmed by 2 of 3 windows. `labels` counts the uniformly
-    random labels of the champion's confirmed windows that the watch had.
+    Records of earlier releases hold the p-values of two detectors in fields of their own, which are still written for whoever reads
+    them there.
     """
 
     model_config = ConfigDict(frozen=True)
 
-    sequence: int
-    run_id: str
-    since: str
-    until: str
-    finished: str
-    champion_version: str
+    first: str
+    """Time of its first request."""
+    last: str
+    """Time of its last request."""
     rows: int
+    """Requests."""
+    p_values: dict[str, float] = {}
+    """By detector."""
+    p_statistics: float | None = None
+    """`p_values["statistics"]`."""
+    p_embedding: float | None = None
+    """`p_values["embedding"]`."""
+    drifted: bool
+    """Whether it fits no accepted regime."""
+    accuracy: float | None = None
+    """On random labels; None where it has none."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _with_both_forms(cls, content: Any) -> Any:
+        if not isinstance(content, dict):
+            return content
+        fields = {name: content.get(f"p_{name}") for name in ("statistics", "embedding")}
+        p_values = {name: value for name, value in fields.items() if value is not None} | content.get("p_values", {})
+        return content | {"p_values": p_values} | {f"p_{name}": p_values.get(name) for name in fields}
+
+
+class WatchRecord(BaseModel):
+    """What a watch covered, what it decided, and what became of it. Times are ISO 8601 in UTC."""
+
+    model_config = ConfigDict(frozen=True)
+
+    sequence: int
+    """Counts the store's watches from 1."""
+    run_id: str
+    """The run that it was part of."""
+    since: str
+    """End of the watch before; empty in a first one."""
+    until: str
+    """End of what it covered."""
+    finished: str
+    """When the record was written."""
+    champion_version: str
+    """The version that was watched."""
+    rows: int
+    """Fresh requests of that version."""
     windows: list[RecordedWindow]
+    """Tested in this watch, oldest first."""
     confirmed: bool
+    """Whether enough of consecutive windows drifted, `contracts.CONFIRMED_BY`."""
     labels: int = 0
+    """Uniformly random labels of the newest confirmed drift that the watch had."""
     verdict: str
+    """stable, alert, needs_labels or retrain."""
     reason: str
+    """Why, in a sentence."""
     decision: str | None
+    """promote, reject or inconclusive; None where nothing was retrained."""
     outcome: str
+    """watched, kept or promoted."""
     promoted_version: str | None
+    """The version that replaced the champion, if any."""
 
 
 class Heartbeat(BaseModel):

@@ -47,10 +47,10 @@ def require_enough(counts: Mapping[str, int], settings: RetrainSettings, *, unkn
     total = sum(counts.values())
     besides = f"; {sum(unknown.values())} more are labelled {', '.join(sorted(unknown))}, which this model does not know" if unknown else ""
     there = ", ".join(f"{counts[side]} for {PURPOSE[side]}" for side in LABELLED)
-    if total < settings.minimum_labels:
-        missing = settings.minimum_labels - total
+    if total < settings.needed_labels:
+        missing = settings.needed_labels - total
         raise InputError(
-            f"retraining: {total} labelled images of the confirmed drift ({there}){besides}, {settings.minimum_labels} are needed: "
+            f"retraining: {total} labelled images of the confirmed drift ({there}){besides}, {settings.needed_labels} are needed: "
             f"{missing} more; {CURE}"
         )
     for side, least in LEAST.items():
