@@ -9,11 +9,11 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+from components.automated_retraining.confirmed_rows import confirmed_rows, rows_per_window, unknown_classes
 from components.automated_retraining.grown_dataset import known_samples
+from components.automated_retraining.roles import GATE, LABELLED, TRAIN, VAL, assign_sides
 from driftloop.dataset import Description
-from driftloop.dataset.roles import GATE, LABELLED, TRAIN, VAL, assign_sides
 from driftloop.errors import InputError
-from driftloop.inference.confirmed_rows import confirmed_rows, rows_per_window, unknown_classes
 from driftloop.inference.traffic import Traffic
 from driftloop.settings import RetrainSettings
 from driftloop.store import Store
@@ -47,10 +47,10 @@ def require_enough(counts: Mapping[str, int], settings: RetrainSettings, *, unkn
     total = sum(counts.values())
     besides = f"; {sum(unknown.values())} more are labelled {', '.join(sorted(unknown))}, which this model does not know" if unknown else ""
     there = ", ".join(f"{counts[side]} for {PURPOSE[side]}" for side in LABELLED)
-    if total < settings.needed_labels:
-        missing = settings.needed_labels - total
+    if total < settings.minimum_labels:
+        missing = settings.minimum_labels - total
         raise InputError(
-            f"retraining: {total} labelled images of the confirmed drift ({there}){besides}, {settings.needed_labels} are needed: "
+            f"retraining: {total} labelled images of the confirmed drift ({there}){besides}, {settings.minimum_labels} are needed: "
             f"{missing} more; {CURE}"
         )
     for side, least in LEAST.items():

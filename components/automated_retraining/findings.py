@@ -8,7 +8,7 @@ import numpy as np
 from components.automated_retraining.drifted_images import Drifted
 from components.automated_retraining.fine_tuning import Course, Epoch
 from components.automated_retraining.grown_dataset import Grown, regimes
-from driftloop.dataset.roles import LABELLED, REGIME
+from components.automated_retraining.roles import LABELLED, REGIME
 from driftloop.inference.labels import RANDOM
 from driftloop.runtime import MetricsLog
 

@@ -20,9 +20,9 @@ from torch import nn
 from components.automated_retraining.mix import Mix
 from components.automated_retraining.operating_point import keep, mean_probabilities
 from components.automated_retraining.restyle import Restyle, fit_restyle
+from components.automated_retraining.roles import TRAIN, VAL
 from driftloop.bundle import ModelDescription
 from driftloop.dataset import Description, Split, open_split
-from driftloop.dataset.roles import TRAIN, VAL
 from driftloop.settings import RetrainSettings
 from driftloop.training.augmentation import Augmentation
 from driftloop.training.batches import OrderedBatches, Pixels

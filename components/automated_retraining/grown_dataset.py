@@ -14,10 +14,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from components.automated_retraining.roles import LABELLED, LEFT_OUT, REGIME, REGIME_PREFIX
 from driftloop.dataset import Description, extend_dataset
 from driftloop.dataset.description import NAME, manifest_hash
 from driftloop.dataset.reading import read_samples
-from driftloop.dataset.roles import LABELLED, LEFT_OUT, REGIME, REGIME_PREFIX
 from driftloop.errors import InputError, NotFound
 from driftloop.store import Store
 

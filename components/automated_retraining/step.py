@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from components.automated_retraining.checkpoint import StoreCheckpoint
+from components.automated_retraining.confirmed_rows import read_coverage
 from components.automated_retraining.drifted_images import gather
 from components.automated_retraining.findings import findings, log_metrics, say, summary
 from components.automated_retraining.fine_tuning import Sources, build_mix, build_recipe, build_validation, described, fine_tune
@@ -13,7 +14,6 @@ from components.automated_retraining.retrained_bundle import describe_model, wit
 from driftloop import bundle
 from driftloop.bundle import read_model
 from driftloop.dataset import write_description
-from driftloop.inference.confirmed_rows import read_coverage
 from driftloop.inference.traffic import read_traffic
 from driftloop.runtime import MetricsLog, figures, progress
 from driftloop.settings import RetrainSettings

@@ -6,8 +6,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from components.automated_retraining.confirmed_rows import confirmed_rows, read_coverage, rows_per_window, unknown_classes
 from driftloop.errors import InputError
-from driftloop.inference.confirmed_rows import confirmed_rows, read_coverage, rows_per_window, unknown_classes
 from driftloop.inference.traffic import Traffic, read_traffic
 from tests.unit.automated_retraining.world import CLASSES, cover, production, write_production
 

@@ -5,10 +5,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from components.automated_retraining.confirmed_rows import confirmed_rows
 from components.automated_retraining.grown_dataset import Grown, grow, known_samples, open_parent, provenance, regimes
+from components.automated_retraining.roles import LABELLED, REGIME, assign_sides
 from driftloop.dataset import Description, open_split
-from driftloop.dataset.roles import LABELLED, REGIME, assign_sides
-from driftloop.inference.confirmed_rows import confirmed_rows
 from driftloop.inference.traffic import read_traffic
 from driftloop.settings import RetrainSettings
 from driftloop.store import Store, open_store

@@ -4,8 +4,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from components.automated_retraining.roles import GATE, LEFT_OUT, REGIME, TRAIN, VAL, assign_sides
 from driftloop.dataset import split_by_group
-from driftloop.dataset.roles import GATE, LEFT_OUT, REGIME, TRAIN, VAL, assign_sides
 from driftloop.settings import RetrainSettings
 
 SETTINGS = RetrainSettings()

@@ -10,10 +10,10 @@ import pandas as pd
 import pytest
 import torch
 
+from components.automated_retraining.roles import GATE, TRAIN, VAL
 from components.automated_retraining.step import run
 from driftloop import bundle
 from driftloop.dataset import read_description
-from driftloop.dataset.roles import GATE, TRAIN, VAL
 from driftloop.errors import InputError, SettingError
 from driftloop.step_facts import read_facts
 from driftloop.store import open_store
