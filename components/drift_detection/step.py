@@ -29,7 +29,7 @@ def run(
         champion: bundle of the model that served those rows, with its drift reference.
         evidence: directory to write drift_report.json, windows.parquet, label_requests.csv and facts.json into.
         report: HTML file to write.
-        alpha: level of one window's test before the budget lowers it, in (0, 1).
+        alpha: level of one window's test before the budget lowers it, in the range of `drift_alpha`.
         config: overrides of DriftSettings.
         metrics: takes the figures for the pipeline's UI.
 

@@ -14,8 +14,7 @@ import numpy as np
 import pandas as pd
 
 from driftloop.contracts import CONFIRMING_ALARMS, CONFIRMING_WINDOWS
-from driftloop.errors import SettingError
-from driftloop.settings import DriftSettings
+from driftloop.settings import DriftSettings, check_parameter
 from driftloop.watch_record import RecordedWindow, WatchRecord
 
 #: How far back decisions count.
@@ -186,7 +185,7 @@ def effective_alpha(alpha: float, *, budget: float, windows: float) -> float:
 
 
 def permutations_for(alpha: float, *, at_least: int) -> int:
-    """B >= max(at_least, 40 / alpha), rounded up so that B + 1 is a multiple of 1,000: p-values near a detector's part of alpha are then resolved."""
+    """B >= max(at_least, 40 / alpha), so that a detector's part of alpha is resolved; B + 1 is a multiple of 1,000."""
     return math.ceil((max(at_least, 40 / alpha) + 1) / 1000 - 1e-9) * 1000 - 1
 
 
@@ -300,10 +299,9 @@ def level_of(alpha: float, settings: DriftSettings, *, windows: int) -> AlarmLev
         windows: tested in the last 90 days, this watch's included; where they are more than the setting expects, they count.
 
     Raises:
-        SettingError: alpha is not between 0 and 1.
+        SettingError: alpha is outside the range of `drift_alpha`.
     """
-    if not 0 < alpha < 1:
-        raise SettingError(f"drift_alpha: {alpha!r} should be between 0 and 1, 0.05 for example (level of a window's drift test)")
+    alpha = check_parameter("drift_alpha", alpha)
     per_90_days = max(settings.windows_per_90_days, float(windows))
     effective = effective_alpha(alpha, budget=settings.false_alarms_per_90_days, windows=per_90_days)
     permutations = permutations_for(effective, at_least=settings.permutations)

@@ -7,10 +7,12 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from components.onnx_deployment import benchmark, held_out, report, variant
+from components.onnx_deployment import benchmark, held_out, variant
 from components.onnx_deployment.graph import ServingGraph, check_parity, compute_logits, export_onnx
 from components.onnx_deployment.held_out import measure_references
 from components.onnx_deployment.quantisation import Quantisation, quantise
+from components.onnx_deployment.report import with_deployment
+from components.onnx_deployment.report import write as write_report
 from components.onnx_deployment.temperature import Calibration, fit_temperature
 from components.onnx_deployment.variant import Choice, Outcomes, choose_variant
 from driftloop import bundle
@@ -51,7 +53,7 @@ def run(
     dataset: str | Path,
     model: str | Path,
     candidate: str | Path,
-    report_path: str | Path,
+    report: str | Path,
     *,
     config: dict[str, Any],
     metrics: MetricsLog,
@@ -61,7 +63,7 @@ def run(
     Args:
         dataset, model: directories of the dataset artifact and of the trained bundle.
         candidate: directory of the bundle to write.
-        report_path: HTML file to write.
+        report: HTML file to write.
         config: overrides of `DeploySettings`.
         metrics: gets the figures that KFP's UI compares between runs.
 
@@ -76,7 +78,7 @@ def run(
     found = deploy(read_description(dataset), Path(model), Path(candidate), settings)
     findings = described(found, seconds=time.perf_counter() - started)
     write_candidate(found, Path(candidate), findings, dataset, model)
-    report.write(found, report_path)
+    write_report(found, report)
     log_metrics(findings, metrics)
     drop, speed = findings["int8_drop"]["value"], findings["speedup"]
     figures(
@@ -169,7 +171,7 @@ def write_candidate(found: Deployment, candidate: Path, findings: dict[str, Any]
     shutil.copyfile(Path(source, bundle.WEIGHTS), candidate / bundle.WEIGHTS)
     write_reference(candidate / bundle.REFERENCE, found.regimes, statistic_names(model.channels))
     write_json(candidate / BENCHMARK, {"rows": found.rows, "speedup": findings["speedup"], "sizes_mb": found.sizes_mb})
-    (candidate / bundle.CARD).write_text(report.with_deployment(Path(source, bundle.CARD), model, findings), encoding="utf-8")
+    (candidate / bundle.CARD).write_text(with_deployment(Path(source, bundle.CARD), model, findings), encoding="utf-8")
     bundle.write_model(candidate, model)
     write_facts(candidate, STEP, findings, dataset, source)
     bundle.seal(candidate)

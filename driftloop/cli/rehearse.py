@@ -61,12 +61,12 @@ def rehearse(
     drift = arguments["traffic_drift"]
     timeline = plan_timeline(drift, windows=windows, drift_at=drift_at, phase=phase)
     # Everything that trains is loaded only now: a mistake is told at once.
-    from driftloop.rehearsal.rehearsing import Plan
+    from driftloop.rehearsal.rehearsing import RehearsalPlan
     from driftloop.rehearsal.rehearsing import rehearse as play
 
     folder = RunFolder.create("rehearsal")
     os.environ["DRIFTLOOP_RUN_ID"] = folder.id
-    plan = Plan(drift, timeline, arguments | {"store": str(folder.store.absolute())}, label_delay, labels_per_window)
+    plan = RehearsalPlan(drift, timeline, arguments | {"store": str(folder.store.absolute())}, label_delay, labels_per_window)
     # A file of its own: the output of the steps is turned away from standard output while they run.
     console = Console(file=sys.stderr if as_json else sys.stdout, highlight=False, soft_wrap=True)
     console.print(f"[bold]rehearsal[/] in {folder.path}")

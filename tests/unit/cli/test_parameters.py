@@ -36,9 +36,10 @@ def test_every_pipeline_default_passes_its_own_checks() -> None:
         ("data_config=5", r"data_config: 5 is not a group of settings"),
         ("seed", r"--set seed: expected name=value"),
         ("drift_alpha=.nan", r"drift_alpha: nan is outside"),
-        ("train_nodes=a100", r"train_nodes: 'a100' are no labels; give train_nodes\.<label>=<value>"),
-        ("train_nodes.gpu=a b", r"train_nodes: gpu=a b is no label of a node"),
-        ("train_nodes.a/b/c=d", r"train_nodes: a/b/c=d is no label of a node"),
+        ("seed=.inf", r"seed: inf is not a whole number"),
+        ("train_nodes=a100", r"train_nodes: 'a100' is not a group of labels; give train_nodes\.<label>=<value>"),
+        ("train_nodes.gpu=a b", r"train_nodes: gpu=a b is not a valid label of a node"),
+        ("train_nodes.a/b/c=d", r"train_nodes: a/b/c=d is not a valid label of a node"),
     ],
 )
 def test_a_bad_assignment_gets_one_line_that_says_how_to_mend_it(assignment: str, message: str) -> None:

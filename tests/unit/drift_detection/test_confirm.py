@@ -40,8 +40,8 @@ def test_a_busy_log_lowers_the_level_by_its_own_count_of_windows() -> None:
     assert level_of(0.001, settings, windows=10).alpha == 0.001
 
 
-@pytest.mark.parametrize("alpha", [0, 1, 1.5, float("nan")])
-def test_a_level_outside_zero_to_one_is_refused(alpha: float) -> None:
+@pytest.mark.parametrize("alpha", [0, 9e-5, 0.21, 1, 1.5, float("nan")])
+def test_a_level_outside_the_range_of_the_parameter_is_refused(alpha: float) -> None:
     with pytest.raises(SettingError, match="drift_alpha"):
         level_of(alpha, DriftSettings(), windows=1)
 

@@ -66,7 +66,7 @@ def test_embeddings_beyond_float16_are_clipped_not_infinite(tmp_path: Path) -> N
     ],
 )
 def test_anything_but_uint8_images_of_the_right_size_is_refused(tmp_path: Path, images: np.ndarray) -> None:
-    with pytest.raises(InputError, match=r"expected uint8 images \(N, 16, 16, 1\), got"):
+    with pytest.raises(InputError, match=r"expected uint8 images \(N, 32, 32, 1\), got"):
         ServedModel.open(write_bundle(tmp_path)).predict(images)
 
 

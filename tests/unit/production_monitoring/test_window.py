@@ -9,6 +9,7 @@ from driftloop import bundle
 from driftloop.errors import InputError, IntegrityError, NoChampion, SettingError
 from driftloop.inference.log import read_images
 from driftloop.store import open_store
+from tests.unit.inference.graphs import SIDE
 from tests.unit.production_monitoring.conftest import MINUTE, START, Production
 
 
@@ -63,7 +64,7 @@ def test_an_end_before_the_last_record_gives_an_empty_window_not_an_older_mark(p
 def test_an_empty_window_works_and_says_so(production: Production):
     window = production.watch()
     assert (window.info.rows, len(window.rows), len(window.images)) == (0, 0, 0)
-    assert window.images.shape[1:] == (16, 16, 1)
+    assert window.images.shape[1:] == (SIDE, SIDE, 1)
     assert "The window is empty" in (production.folder / "dashboard.html").read_text()
     assert production.json("alerts.json")["fired"] == ["no traffic"]
     facts = production.json("facts.json")["production_monitoring"]
@@ -160,7 +161,7 @@ def test_when_images_do_not_all_fit_those_of_labelled_rows_are_packed_first(prod
     production.label(ids[:7], ["dark"] * 7)
     window = production.watch(image_mib=1)
     packed = window.rows[window.rows["image_index"] >= 0]
-    assert len(packed) == len(window.images) == 2**20 // 256
+    assert len(packed) == len(window.images) == 2**20 // window.images[0].nbytes
     assert set(ids[:7]) <= set(packed["request_id"])
     assert set(ids[-100:]) <= set(packed["request_id"])
     assert packed["image_index"].is_monotonic_increasing
