@@ -83,7 +83,9 @@ class ClassPriorResult:
 
     @property
     def reading(self) -> str:
-        return ("negligible", "small", "medium", "large")[int(np.searchsorted([SMALL_W, MEDIUM_W, LARGE_W], self.effect_size, side="right"))]
+        return ("negligible", "small", "medium", "large")[
+            int(np.searchsorted([SMALL_W, MEDIUM_W, LARGE_W], self.effect_size, side="right"))
+        ]
 
 
 def class_prior_test(reference: np.ndarray, window: np.ndarray) -> ClassPriorResult:

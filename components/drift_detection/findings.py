@@ -92,9 +92,7 @@ def in_plain_words(findings: WatchFindings) -> str:
 
 def _how(findings: WatchFindings) -> str:
     moved = findings.explained.explanation.moved if findings.explained else []
-    words = [
-        RISE_AND_FALL.get(shift.name, (f"higher in {shift.name}", f"lower in {shift.name}"))[shift.shift < 0] for shift in moved[:2]
-    ]
+    words = [RISE_AND_FALL.get(shift.name, (f"higher in {shift.name}", f"lower in {shift.name}"))[shift.shift < 0] for shift in moved[:2]]
     return f" (they are {' and '.join(words)})" if words else ""
 
 

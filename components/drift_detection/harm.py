@@ -11,8 +11,8 @@ import pandas as pd
 from scipy import optimize, stats
 
 from components.drift_detection.reference import first_of_each
-from driftloop.evaluation.intervals import Proportion
 from driftloop.contracts import RANDOM
+from driftloop.evaluation.intervals import Proportion
 
 
 @dataclass(frozen=True)

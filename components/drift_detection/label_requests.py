@@ -33,7 +33,8 @@ def label_requests(rows: pd.DataFrame, scores: np.ndarray, *, random: int, ranke
     """Both lists, one below the other, with `COLUMNS`.
 
     The random order is a hash of seed and request id: watching again asks for the same images, and a longer list continues a
-    shorter list. An image labelled as "ranked" stays in the random list where it was drawn, because leaving out the most shifted would bias it.
+    shorter list. An image labelled as "ranked" stays in the random list where it was drawn, because leaving out the most shifted would
+    bias it.
 
     Args:
         rows: requests of the drifted windows: request_id, time, predicted, confidence, image, label, label_origin.

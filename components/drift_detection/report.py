@@ -85,13 +85,13 @@ def _window_row(findings: WatchFindings, index: int) -> dict[str, object]:
         "tested": test.rows,
     }
     row |= {f"p {detector.name}": test.p_values[detector.name] for detector in detectors.DETECTORS}
-    row |= {
-        detector.effect_title: f"{test.results[detector.name].effect:.4f}".replace("-", "\u2212")
-        for detector in detectors.DETECTORS
-        if detector.effect
-    }
+    row |= {detector.effect_title: _signed(test.results[detector.name].effect) for detector in detectors.DETECTORS if detector.effect}
     row |= {"n/(n+m)": test.share, "drifted": window.drifted, "accuracy": window.accuracy}
     return row | {"best fit": _mixture(findings, test.weights)} if len(findings.regimes) > 1 else row
+
+
+def _signed(effect: float | None) -> str | None:
+    return None if effect is None else f"{effect:.4f}".replace("-", "\u2212")
 
 
 def _mixture(findings: WatchFindings, weights: np.ndarray) -> str:
@@ -105,7 +105,9 @@ def _what_moved(page: Page, explained: ExplainedWindow) -> None:
     page.section(f"What moved in window {explained.number}")
     moved = explanation.moved
     page.text(
-        f"Statistics that alarm by themselves: {', '.join(shift.name for shift in moved)}." if moved else "No image statistic alarms by itself."
+        f"Statistics that alarm by themselves: {', '.join(shift.name for shift in moved)}."
+        if moved
+        else "No image statistic alarms by itself."
     )
     page.figure(shift_plot(explanation.statistics), "Shift of each image statistic.")
     page.table(
@@ -178,7 +180,9 @@ def _harm(page: Page, findings: WatchFindings) -> None:
         value, low, high = (f"{100 * share:.1f}" for share in (findings.drop.value, findings.drop.low, findings.drop.high))
         page.text(f"Drop: {value} points; with 95 % confidence at least {low}, and with 95 % confidence at most {high}.")
     if findings.label_free is not None:
-        page.notice(f"Estimate without labels (average thresholded confidence): accuracy {findings.label_free.accuracy:.3f}. {LABEL_FREE_CAVEAT}")
+        page.notice(
+            f"Estimate without labels (average thresholded confidence): accuracy {findings.label_free.accuracy:.3f}. {LABEL_FREE_CAVEAT}"
+        )
     counts = findings.requests["origin"].value_counts()
     if len(counts):
         page.text(

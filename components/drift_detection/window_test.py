@@ -15,7 +15,7 @@ from components.drift_detection import detectors
 from components.drift_detection.detectors import DetectorResult, level_of_each
 from components.drift_detection.harm import correct_answers
 from components.drift_detection.reference import AcceptedTraffic, Regimes, Sample, draw_rows, drawn_sample, fit_weights, window_sample
-from components.drift_detection.windows import CutWindow, AlarmLevel
+from components.drift_detection.windows import AlarmLevel, CutWindow
 from driftloop.errors import InputError
 from driftloop.runtime import progress
 from driftloop.watch_record import RecordedWindow

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from components.synthesis_report.lessons import lessons, maturity, practices, variants
+from driftloop.contracts import CONFIRMED_BY
 from driftloop.reporting import PALETTE, Page, axes
 from driftloop.reporting.pdf import write_pdf
 from driftloop.summary import Accuracy, Summary
@@ -80,21 +81,22 @@ def _accuracy(page: Page, accuracy: Accuracy) -> None:
 
 
 def _watch(page: Page, summary: Summary, facts: dict[str, Any]) -> None:
-    windows = facts.get("drift_detection", {}).get("windows", [])
+    drift = facts.get("drift_detection", {})
+    windows = drift.get("windows", [])
     if not windows:
         return
     page.section(
-        "The watch, window by window", "A window drifts when either p-value is small enough; drift is confirmed by two of three windows."
+        "The watch, window by window",
+        f"A window drifts when one of its p-values is small enough; drift is confirmed by {CONFIRMED_BY} windows.",
     )
     rows = [
         {
             "window": index + 1,
-            "rows": one["rows"],
-            "p (image statistics)": one["p_statistics"],
-            "p (embedding)": one["p_embedding"],
-            "drifted": one["drifted"],
+            "rows": window["rows"],
+            **{f"p ({title})": window["p_values"][name] for name, title in drift["detectors"].items()},
+            "drifted": window["drifted"],
         }
-        for index, one in enumerate(windows)
+        for index, window in enumerate(windows)
     ]
     page.table(rows)
 
