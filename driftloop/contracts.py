@@ -48,12 +48,18 @@ IMAGE_FORMATS = {
 }
 IMAGE_SUFFIXES = tuple(suffix for suffixes in IMAGE_FORMATS.values() for suffix in suffixes)
 
+#: The label of an image that shows none of the model's classes: an unseen class in a drift, or what a synthetic source can draw of one.
+UNSEEN = -1
+
 #: Where a label comes from: a uniformly random list, a ranked one, or a user's own import. Only random ones may judge harm.
 RANDOM, RANKED, IMPORT = LABEL_ORIGINS = ("random", "ranked", "import")
 
 #: Drift is confirmed when so many of so many consecutive windows have alarmed.
 CONFIRMING_ALARMS, CONFIRMING_WINDOWS = 2, 3
 CONFIRMED_BY = f"{CONFIRMING_ALARMS} of {CONFIRMING_WINDOWS}"
+
+#: What became of a watch: nothing was retrained, the champion was kept against a candidate, or the candidate was promoted.
+WATCHED, KEPT, PROMOTED = OUTCOMES = ("watched", "kept", "promoted")
 
 #: What the default run sets out to reach: `summary.json` holds the targets against what was measured.
 BASELINE_TARGET, OPTIMIZED_TARGET = 0.70, 0.80

@@ -14,6 +14,7 @@ from driftloop.errors import RunFailed
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
+#: More processes than this gain little, and each takes memory.
 MOST_WORKERS = 8
 
 
@@ -32,7 +33,7 @@ def spread(work: Callable[[Item], Result], items: Sequence[Item], *, workers: in
         chunk: items handed over at a time.
 
     Raises:
-        RunFailed: a process died, which mostly means that memory ran out.
+        RunFailed: a process died, which usually means that memory ran out.
     """
     workers = min(workers or default_workers(), -(-len(items) // chunk))
     if workers <= 1:
@@ -51,10 +52,10 @@ def spread(work: Callable[[Item], Result], items: Sequence[Item], *, workers: in
 
 def _in_order(pool: ProcessPoolExecutor, work: Callable[[Item], Result], chunks: Sequence[Sequence[Item]], ahead: int) -> Iterator[Result]:
     waiting = iter(chunks)
-    under_way: deque[Future[list[Result]]] = deque(pool.submit(_work_through, work, one) for one in islice(waiting, ahead))
+    under_way: deque[Future[list[Result]]] = deque(pool.submit(_work_through, work, chunk) for chunk in islice(waiting, ahead))
     while under_way:
         yield from under_way.popleft().result()
-        under_way.extend(pool.submit(_work_through, work, one) for one in islice(waiting, 1))
+        under_way.extend(pool.submit(_work_through, work, chunk) for chunk in islice(waiting, 1))
 
 
 def _work_through(work: Callable[[Item], Result], items: Sequence[Item]) -> list[Result]:

@@ -15,7 +15,7 @@ import pandas as pd
 
 from driftloop.contracts import DRIFTED_SPLITS, MOST_LEARNED_REGIMES, REGIME_PREFIX
 from driftloop.dataset import Description, extend_dataset
-from driftloop.dataset.description import NAME, manifest_hash
+from driftloop.dataset.description import DATASET_FILE, manifest_hash
 from driftloop.dataset.reading import read_samples, stored_description
 from driftloop.dataset.roles import LEFT_OUT, REGIME
 from driftloop.errors import InputError, NotFound
@@ -95,12 +95,12 @@ def without_splits(store: Store, dataset: Description, splits: Collection[str]) 
             "parent": dataset.manifest_hash,
         }
     )
-    if not store.exists(f"datasets/{name}/{NAME}"):
+    if not store.exists(f"datasets/{name}/{DATASET_FILE}"):
         with tempfile.TemporaryDirectory(prefix="driftloop-view-") as folder:
             path = Path(folder, "samples.parquet")
             samples.to_parquet(path, index=False)
             store.upload(view.samples, path)
-        store.put(f"datasets/{name}/{NAME}", (view.model_dump_json(indent=1) + "\n").encode())
+        store.put(f"datasets/{name}/{DATASET_FILE}", (view.model_dump_json(indent=1) + "\n").encode())
     return view
 
 

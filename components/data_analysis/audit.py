@@ -7,26 +7,35 @@ import pandas as pd
 from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 
+from driftloop.contracts import REFERENCE, STREAM, TEST, TRAIN, VAL
 from driftloop.dataset.duplicates import near_duplicate_clusters
 from driftloop.dataset.splitting import compile_pattern, group_of
 
 #: Where an image that a source has in two splits stays: never lost to the side that judges, always to the side that learns.
-STRONGEST_FIRST = ("test", "reference", "stream", "val", "train", "")
+STRONGEST_FIRST = (TEST, REFERENCE, STREAM, VAL, TRAIN, "")
 
 
 @dataclass
-class Findings:
-    """Counts of what the audit met, and in words what the reader must know."""
+class AuditFindings:
+    """Counts of what the audit met."""
 
     conflicting: int = 0
+    """Images that lie under more than one class."""
     duplicates_within: int = 0
+    """Copies of a file of the same split."""
     duplicates_across: int = 0
+    """Copies of a file of another split."""
     near_duplicate_clusters: int = 0
     near_duplicate_images: int = 0
+    """Images in those clusters."""
     leaking_groups: int = 0
+    """Patients or near-duplicates on both sides of the source's own splits."""
     leaking_images: int = 0
+    """Those of their images that were left out."""
     merged_val: int = 0
+    """Images of a val split that was too small and joined train."""
     notes: list[str] = field(default_factory=list)
+    """What the reader must know, in words."""
 
     @property
     def dropped(self) -> int:
@@ -36,23 +45,19 @@ class Findings:
 
 @dataclass(frozen=True)
 class Audited:
-    """What an audited source has to offer, and what is to be said about it.
-
-    Args:
-        frame: by image that stays: the columns of ingestion, its `group` and its `split`.
-        findings: what was met on the way.
-        broken: path and reason by unreadable file.
-        notes: what the reader must know, in words.
-    """
+    """A source after the audit: what stays, and what the reader must know about it."""
 
     frame: pd.DataFrame
-    findings: Findings
+    """By image that stays: the columns of ingestion, its `group` and its `split`."""
+    findings: AuditFindings
     broken: list[tuple[str, str]]
+    """Path and reason by unreadable file."""
     notes: list[str]
+    """What the reader must know, in words."""
 
 
-def audit(frame: pd.DataFrame, thumbnails: np.ndarray, *, group_pattern: str, smallest_val: int) -> tuple[pd.DataFrame, Findings]:
-    """The rows that stay, with their `group` and the source's own split put right in `source_split`; and what was found.
+def audit(frame: pd.DataFrame, thumbnails: np.ndarray, *, group_pattern: str, smallest_val: int) -> tuple[pd.DataFrame, AuditFindings]:
+    """The rows that stay, with their `group` and the source's own split put right in `source_split`; and the findings.
 
     Args:
         frame: as ingested; thumbnails: uint8 (N, 16, 16) by row.
@@ -60,9 +65,9 @@ def audit(frame: pd.DataFrame, thumbnails: np.ndarray, *, group_pattern: str, sm
         smallest_val: a val split with fewer images becomes part of train.
 
     Raises:
-        SettingError: the pattern is no regular expression with a group.
+        SettingError: the pattern is not a valid regular expression with a group.
     """
-    findings = Findings()
+    findings = AuditFindings()
     patterns = compile_pattern(group_pattern)
     names = [path.rpartition("/")[2] for path in frame["path"]]
     frame = frame.assign(group=[group_of(name, sha, patterns) for name, sha in zip(names, frame["sha256"], strict=True)])
@@ -73,7 +78,7 @@ def audit(frame: pd.DataFrame, thumbnails: np.ndarray, *, group_pattern: str, sm
     return _without_leaks(frame, findings), findings
 
 
-def _without_contradictions(frame: pd.DataFrame, findings: Findings) -> pd.DataFrame:
+def _without_contradictions(frame: pd.DataFrame, findings: AuditFindings) -> pd.DataFrame:
     """The same file under two classes: neither label can be believed."""
     labels = frame.groupby("sha256")["label"].transform("nunique")
     findings.conflicting = int((labels > 1).sum())
@@ -82,7 +87,7 @@ def _without_contradictions(frame: pd.DataFrame, findings: Findings) -> pd.DataF
     return frame[labels == 1]
 
 
-def _without_duplicates(frame: pd.DataFrame, findings: Findings) -> pd.DataFrame:
+def _without_duplicates(frame: pd.DataFrame, findings: AuditFindings) -> pd.DataFrame:
     """One of each file: the one in the strongest split, there the first by path."""
     ordered = frame.assign(rank=_rank(frame["source_split"])).sort_values(["rank", "path"], kind="stable")
     repeated = ordered.duplicated("sha256")
@@ -94,7 +99,7 @@ def _without_duplicates(frame: pd.DataFrame, findings: Findings) -> pd.DataFrame
     return frame.loc[ordered.index[~repeated].sort_values()]
 
 
-def _with_joined_groups(frame: pd.DataFrame, thumbnails: np.ndarray, findings: Findings) -> pd.DataFrame:
+def _with_joined_groups(frame: pd.DataFrame, thumbnails: np.ndarray, findings: AuditFindings) -> pd.DataFrame:
     """Near-duplicates join their groups into one, named by the first of their names."""
     clusters = near_duplicate_clusters(thumbnails[frame.index.to_numpy()])
     sizes = np.bincount(clusters)
@@ -112,19 +117,19 @@ def _with_joined_groups(frame: pd.DataFrame, thumbnails: np.ndarray, findings: F
     return frame.assign(group=first[groups])
 
 
-def _with_small_val_in_train(frame: pd.DataFrame, smallest_val: int, findings: Findings) -> pd.DataFrame:
-    val = frame["source_split"] == "val"
+def _with_small_val_in_train(frame: pd.DataFrame, smallest_val: int, findings: AuditFindings) -> pd.DataFrame:
+    val = frame["source_split"] == VAL
     count = int(val.sum())
-    if 0 < count < smallest_val and (frame["source_split"] == "train").any():
+    if 0 < count < smallest_val and (frame["source_split"] == TRAIN).any():
         findings.merged_val = count
         findings.notes.append(
             f"The source's val split has {count} images, too few to choose a model by: they joined train, and val was cut anew from it."
         )
-        return frame.assign(source_split=frame["source_split"].where(~val, "train"))
+        return frame.assign(source_split=frame["source_split"].where(~val, TRAIN))
     return frame
 
 
-def _without_leaks(frame: pd.DataFrame, findings: Findings) -> pd.DataFrame:
+def _without_leaks(frame: pd.DataFrame, findings: AuditFindings) -> pd.DataFrame:
     """A group in several of the source's splits keeps its images in the strongest of them."""
     rank = _rank(frame["source_split"])
     strongest = rank.groupby(frame["group"]).transform("min")

@@ -1,6 +1,7 @@
-"""Every file is read once, by several processes: hashed, decoded, resized, and left on disk until its split is known.
+"""From image files to the store: every file is read once, by several processes, and packed when its split is known.
 
-From the spool to the store, split by split, without holding more than a batch.
+Reading hashes, decodes and resizes a file and leaves the pixels in a spool on disk; packing takes them from there, split by split,
+without holding more than a batch.
 """
 
 import hashlib
@@ -12,36 +13,36 @@ import numpy as np
 import pandas as pd
 
 from driftloop import runtime
+from driftloop.contracts import SPLITS
 from driftloop.dataset import Decoded, Description, ShardWriter, UnreadableImage, decode_image
 from driftloop.dataset.duplicates import thumbnail
-from driftloop.dataset.splitting import position
+from driftloop.dataset.splitting import hash_position
 from driftloop.errors import InputError
 from driftloop.processes import spread
-from driftloop.sources import SPLITS, SourceFile
+from driftloop.sources import SourceFile
 from driftloop.store import Store
 
-CHUNK = 128
-
-
+#: Files that one process reads together.
+FILES_PER_CHUNK = 128
 #: A file larger than this is not even read.
-MOST_BYTES = 512 << 20
+MOST_FILE_BYTES = 512 << 20
+#: Images packed at once.
+PACKED_AT_ONCE = 256
+INGESTED_COLUMNS = ["path", "label", "source_split", "sha256", "width", "height", "grey", "chunk", "row"]
 
 
 @dataclass(frozen=True)
 class Ingested:
-    """What was read.
-
-    Args:
-        frame: by readable image: path, label (class name), source_split, sha256, width, height, grey, and its place: chunk, row.
-        thumbnails: uint8 (N, 16, 16), by row of `frame`.
-        broken: path and reason by unreadable file.
-        spool: folder of the chunks' pixels.
-    """
+    """What was read; the pixels of the N readable images lie in the spool."""
 
     frame: pd.DataFrame
+    """By readable image: path, label (class name), source_split, sha256, width, height, grey, and its place: chunk, row."""
     thumbnails: np.ndarray
+    """uint8 (N, 16, 16), by row of `frame`."""
     broken: list[tuple[str, str]]
+    """Path and reason by unreadable file."""
     spool: Path
+    """Folder of the chunks' pixels."""
 
     @property
     def channels(self) -> int:
@@ -64,25 +65,25 @@ class Chunk:
 
 @dataclass(frozen=True)
 class ReadChunk:
-    """Rows of the frame, thumbnails (n, 16, 16) and broken files of one chunk; the pixels are on disk."""
+    """What was read of one chunk; the pixels are on disk."""
 
     rows: list[tuple[object, ...]]
+    """Of the frame, by readable image: `INGESTED_COLUMNS`."""
     thumbnails: np.ndarray
+    """uint8 (n, 16, 16)."""
     broken: list[tuple[str, str]]
-
-
-COLUMNS = ["path", "label", "source_split", "sha256", "width", "height", "grey", "chunk", "row"]
+    """Path and reason by unreadable file."""
 
 
 def ingest(
-    root: Path, files: list[SourceFile], spool: Path, *, image_size: int, workers: int, span: tuple[float, float] = (0.0, 1.0)
+    root: Path, files: list[SourceFile], spool: Path, *, image_size: int, workers: int, progress: tuple[float, float] = (0.0, 1.0)
 ) -> Ingested:
     """Read all `files` below `root` into `spool`; memory holds the table and 256 bytes an image, not the images.
 
     Args:
-        span: the step's progress at the beginning and at the end of reading.
+        progress: the step's at the beginning and at the end of reading.
     """
-    chunks = [Chunk(number, files[start : start + CHUNK]) for number, start in enumerate(range(0, len(files), CHUNK))]
+    chunks = [Chunk(number, files[start : start + FILES_PER_CHUNK]) for number, start in enumerate(range(0, len(files), FILES_PER_CHUNK))]
     rows: list[tuple[object, ...]] = []
     thumbnails: list[np.ndarray] = []
     broken: list[tuple[str, str]] = []
@@ -91,8 +92,9 @@ def ingest(
         thumbnails.append(result.thumbnails)
         broken += result.broken
         if done % 8 == 0:
-            runtime.progress(span[0] + (span[1] - span[0]) * done / len(chunks), f"read {done * CHUNK:,} of {len(files):,} files")
-    return Ingested(pd.DataFrame(rows, columns=COLUMNS), np.concatenate(thumbnails), broken, spool)
+            fraction = progress[0] + (progress[1] - progress[0]) * done / len(chunks)
+            runtime.progress(fraction, f"read {done * FILES_PER_CHUNK:,} of {len(files):,} files")
+    return Ingested(pd.DataFrame(rows, columns=INGESTED_COLUMNS), np.concatenate(thumbnails), broken, spool)
 
 
 def read_chunk(root: Path, spool: Path, image_size: int, chunk: Chunk) -> ReadChunk:
@@ -131,8 +133,8 @@ def check_broken(ingested: Ingested, source: str, max_broken_share: float) -> No
         )
 
 
-def notes_on(ingested: Ingested) -> list[str]:
-    """What the reading itself has to say to the reader of the report."""
+def reading_notes(ingested: Ingested) -> list[str]:
+    """What the reader of the report must know about the reading itself."""
     notes = []
     if ingested.broken:
         notes.append(f"{len(ingested.broken)} files could not be read and were left out; they are listed below.")
@@ -145,7 +147,26 @@ def notes_on(ingested: Ingested) -> list[str]:
     return notes
 
 
+def pack(frame: pd.DataFrame, ingested: Ingested, store: Store, *, image_size: int, source: str) -> Description:
+    """Publish the frame's images as a dataset.
+
+    Within a split the order is by hash: whoever reads a split from the front gets all classes mixed, and the same images first
+    when others are added.
+    """
+    classes = sorted(set(frame["label"]))
+    labels = {name: number for number, name in enumerate(classes)}
+    with ShardWriter(image_size=image_size, channels=ingested.channels) as writer:
+        for split in SPLITS:
+            part = frame[frame["split"] == split]
+            part = part.assign(position=part["sha256"].map(hash_position)).sort_values(["position", "path"])
+            for start in range(0, len(part), PACKED_AT_ONCE):
+                batch = part.iloc[start : start + PACKED_AT_ONCE]
+                writer.add(split, _images(batch, ingested, image_size), batch["label"].map(labels).to_numpy(), batch)
+        return writer.publish(store, classes=classes, source=source)
+
+
 def spool_file(spool: Path, chunk: int) -> Path:
+    """Where the pixels of a chunk lie."""
     return spool / f"chunk-{chunk:06d}.npy"
 
 
@@ -153,8 +174,8 @@ def _bytes(path: Path) -> bytes:
     size = path.stat().st_size
     if size == 0:
         raise UnreadableImage("empty file")
-    if size > MOST_BYTES:
-        raise UnreadableImage(f"too large: {size >> 20:,} MiB, at most {MOST_BYTES >> 20} are read")
+    if size > MOST_FILE_BYTES:
+        raise UnreadableImage(f"too large: {size >> 20:,} MiB, at most {MOST_FILE_BYTES >> 20} are read")
     return path.read_bytes()
 
 
@@ -173,27 +194,6 @@ def _stack(images: list[np.ndarray]) -> np.ndarray:
 def _printable(path: str) -> str:
     """File names need not be UTF-8; tables and reports must be."""
     return path.encode("utf-8", "backslashreplace").decode()
-
-
-_BATCH = 256
-
-
-def pack(frame: pd.DataFrame, ingested: Ingested, store: Store, *, image_size: int, source: str) -> Description:
-    """Publish the frame's images as a dataset.
-
-    Within a split the order is by hash: whoever reads a split from the front gets all classes mixed, and the same images first
-    when others are added.
-    """
-    classes = sorted(set(frame["label"]))
-    labels = {name: number for number, name in enumerate(classes)}
-    with ShardWriter(image_size=image_size, channels=ingested.channels) as writer:
-        for split in SPLITS:
-            part = frame[frame["split"] == split]
-            part = part.assign(position=part["sha256"].map(position)).sort_values(["position", "path"])
-            for start in range(0, len(part), _BATCH):
-                batch = part.iloc[start : start + _BATCH]
-                writer.add(split, _images(batch, ingested, image_size), batch["label"].map(labels).to_numpy(), batch)
-        return writer.publish(store, classes=classes, source=source)
 
 
 def _images(batch: pd.DataFrame, ingested: Ingested, side: int) -> np.ndarray:

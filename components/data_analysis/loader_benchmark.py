@@ -12,17 +12,20 @@ from PIL import Image
 from driftloop.dataset import Split
 from driftloop.training.batches import normalise, to_tensor
 
-BATCH = 64
-ROUNDS = 3
+TIMED_BATCH = 64
+TIMED_ROUNDS = 3
 
 
 @dataclass(frozen=True)
 class LoaderSpeed:
-    """Median images a second of `ROUNDS` rounds in one process, with the slowest and the fastest round."""
+    """Images a second of one way to the batches, in one process."""
 
     images_per_second: float
+    """The median of `TIMED_ROUNDS` rounds."""
     slowest: float
+    """Of the slowest round."""
     fastest: float
+    """Of the fastest round."""
 
 
 @dataclass(frozen=True)
@@ -30,8 +33,11 @@ class LoaderBenchmark:
     """Both ways to the same batches: float32 tensors (64, C, side, side), normalised."""
 
     packed: LoaderSpeed
+    """From packed bytes, memory-mapped."""
     files: LoaderSpeed
+    """By decoding the files."""
     images: int
+    """How many were loaded in each round."""
 
     @property
     def speedup(self) -> float:
@@ -52,7 +58,7 @@ def benchmark_loaders(
     rows = np.random.default_rng(seed).permutation(len(train))[:images]
     side, channels = train.images.shape[1], train.images.shape[3]
     paths = [root / path for path in train.samples["path"].iloc[rows]]
-    batches = [slice(start, start + BATCH) for start in range(0, len(rows), BATCH)]
+    batches = [slice(start, start + TIMED_BATCH) for start in range(0, len(rows), TIMED_BATCH)]
     centre, spread = torch.tensor(list(mean)), torch.tensor(list(std))
 
     def packed() -> None:
@@ -82,8 +88,8 @@ def _load(path: Path, side: int, channels: int) -> np.ndarray:
 def _timed(work: Callable[[], None], images: int) -> LoaderSpeed:
     work()
     speeds = []
-    for _ in range(ROUNDS):
+    for _ in range(TIMED_ROUNDS):
         began = time.perf_counter()
         work()
         speeds.append(images / (time.perf_counter() - began))
-    return LoaderSpeed(sorted(speeds)[ROUNDS // 2], min(speeds), max(speeds))
+    return LoaderSpeed(sorted(speeds)[TIMED_ROUNDS // 2], min(speeds), max(speeds))

@@ -1,9 +1,4 @@
-"""The figures of the data report.
-
-What augmentation makes of an image: the views that training will see.
-
-The data report: what came in, what was wrong with it, what went where, and what it looks like.
-"""
+"""The data report: what came in, what was wrong with it, what went where, what it looks like, and what training will see of it."""
 
 from collections.abc import Iterator, Mapping
 
@@ -13,94 +8,27 @@ import torch
 from matplotlib.figure import Figure
 
 from components.data_analysis.statistics import Analysis, ClassStatistics
+from driftloop.contracts import FACTS, REFERENCE, STREAM, TEST, TRAIN, VAL
 from driftloop.dataset import Split
 from driftloop.reporting import Page
 from driftloop.reporting.plot_style import MUTED, PALETTE, axes
 from driftloop.training.augmentation import Augmentation
 from driftloop.training.batches import to_tensor
 
-_MOST_CLASSES = 6
-
-
-def balance(counts: dict[str, dict[str, int]], classes: list[str]) -> Figure:
-    """Images by split, stacked by class."""
-    figure, (axis,) = axes(7.4, 0.5 + 0.42 * len(counts))
-    splits = list(counts)[::-1]
-    left = np.zeros(len(splits))
-    for number, name in enumerate(classes):
-        widths = np.array([counts[split][name] for split in splits])
-        colour = PALETTE[number % len(PALETTE)]
-        axis.barh(splits, widths, left=left, label=name, color=colour, alpha=1 - 0.5 * (number >= len(PALETTE)), height=0.66)
-        left += widths
-    for row, total in enumerate(left):
-        axis.annotate(f"{int(total):,}", (total, row), xytext=(4, 0), textcoords="offset points", va="center", fontsize=8, color=MUTED)
-    axis.margins(x=0.1)
-    axis.grid(visible=False, axis="y")
-    axis.set_xlabel("images")
-    axis.legend(loc="center left", bbox_to_anchor=(1.01, 0.5), ncols=1 + len(classes) // 8)
-    return figure
-
-
-def distributions(statistics: ClassStatistics, frame: pd.DataFrame, classes: list[str]) -> Figure:
-    """Brightness and contrast of training images by class, as densities; and the sizes of the source's files."""
-    figure, (brightness, contrast, size) = axes(9.6, 2.7, columns=3)
-    for axis, name in ((brightness, "brightness"), (contrast, "contrast")):
-        values = statistics.column(name)
-        edges = np.linspace(values.min(), max(values.max(), values.min() + 1), 31).tolist()
-        for number, label in enumerate(classes[:_MOST_CLASSES]):
-            of_class = values[statistics.labels == number]
-            axis.hist(of_class, edges, density=True, histtype="stepfilled", alpha=0.2, color=PALETTE[number])
-            axis.hist(of_class, edges, density=True, histtype="step", linewidth=1.4, color=PALETTE[number], label=label)
-        axis.set_xlabel(f"{name} of an image, grey levels")
-        axis.set_yticks([])
-    contrast.legend()
-    counted = frame.groupby(["width", "height"]).size()
-    width, height = (counted.index.get_level_values(level).to_numpy() for level in (0, 1))
-    size.scatter(width, height, s=np.clip(300 * counted.to_numpy() / len(frame), 5, 120), color=PALETTE[0], alpha=0.4, linewidths=0)
-    size.set_xlabel("width of a file, pixels")
-    size.set_ylabel("height, pixels")
-    return figure
-
-
-def mean_images(statistics: ClassStatistics, classes: list[str]) -> tuple[list[np.ndarray], list[str]]:
-    """The mean image of each class; of two classes also their difference, stretched, with grey for none."""
-    images = [np.clip(image + 0.5, 0, 255).astype(np.uint8) for image in statistics.mean_images]
-    captions = list(classes)
-    if len(classes) == 2:
-        difference = (statistics.mean_images[1] - statistics.mean_images[0]).mean(-1)
-        largest = max(float(np.abs(difference).max()), 1e-6)
-        images.append((127.5 + 127.5 * difference / largest).astype(np.uint8))
-        captions.append(f"{classes[1]} minus {classes[0]} (±{largest:.0f} levels)")
-    return images, captions
-
-
-VIEWS = 6
-
-
-MOST_CLASSES = 4
-
-
-def previews(train: Split, classes: list[str], *, seed: int) -> Iterator[tuple[list[np.ndarray], list[str]]]:
-    """For each of the first classes a training image followed by `VIEWS` views of it, and their captions."""
-    augmentation = Augmentation()
-    generator = torch.Generator().manual_seed(seed)
-    for label, name in list(enumerate(classes))[:MOST_CLASSES]:
-        row = int(np.flatnonzero(train.labels == label)[0])
-        original = train.images[row : row + 1]
-        views = augmentation(to_tensor(np.repeat(original, VIEWS, axis=0)), generator).permute(0, 2, 3, 1).numpy()
-        yield [original[0], *views], [name, *(f"view {number}" for number in range(1, VIEWS + 1))]
-
-
-_LISTED = 20
-
-
+#: What each split is used for.
 PURPOSES = {
-    "train": "learning",
-    "val": "choice of the model, calibration",
-    "test": "the gate; touched by nothing else",
-    "reference": "what production is compared with",
-    "stream": "replayed as traffic in demos",
+    TRAIN: "learning",
+    VAL: "choice of the model, calibration",
+    TEST: "the gate; touched by nothing else",
+    REFERENCE: "what production is compared with",
+    STREAM: "replayed as traffic in demos",
 }
+#: Classes that a figure can tell apart, that get a gallery of their own, and whose augmentation is shown.
+PLOTTED_CLASSES, GALLERY_CLASSES, AUGMENTED_CLASSES = 6, 10, 4
+#: Images in a gallery of a class, and augmented views of an image.
+GALLERY_IMAGES, VIEWS = 8, 6
+#: Broken files that the page lists.
+LISTED_FILES = 20
 
 
 def build_report(analysis: Analysis) -> Page:
@@ -158,9 +86,9 @@ def _splits(page: Page, analysis: Analysis) -> None:
 
 def _looks(page: Page, analysis: Analysis) -> None:
     page.section("What it looks like")
-    for label, name in list(enumerate(analysis.description.classes))[:10]:
+    for label, name in list(enumerate(analysis.description.classes))[:GALLERY_CLASSES]:
         rows = np.flatnonzero(analysis.train.labels == label)
-        chosen = np.random.default_rng([analysis.seed, label]).permutation(rows)[:8]
+        chosen = np.random.default_rng([analysis.seed, label]).permutation(rows)[:GALLERY_IMAGES]
         page.gallery([analysis.train.images[row] for row in chosen], [""] * len(chosen), f"{name}: random training images")
     images, captions = mean_images(analysis.statistics, analysis.description.classes)
     page.gallery(images, captions, "Mean training image by class: where classes differ on average", side=128)
@@ -192,10 +120,10 @@ def _checks(page: Page, analysis: Analysis) -> None:
         ]
     )
     if analysis.audited.broken:
-        shown = analysis.audited.broken[:_LISTED]
+        shown = analysis.audited.broken[:LISTED_FILES]
         caption = (
-            f"Broken files ({len(shown)} of {len(analysis.audited.broken)}; facts.json lists more)"
-            if len(analysis.audited.broken) > _LISTED
+            f"Broken files ({len(shown)} of {len(analysis.audited.broken)}; {FACTS} lists more)"
+            if len(analysis.audited.broken) > LISTED_FILES
             else "Broken files"
         )
         page.table([{"file": path, "reason": reason} for path, reason in shown], caption)
@@ -218,3 +146,66 @@ def _training(page: Page, analysis: Analysis) -> None:
         ],
         f"Getting normalised batches of 64, measured in this run: {loader.images} training images, one thread, files cached in memory",
     )
+
+
+def balance(counts: dict[str, dict[str, int]], classes: list[str]) -> Figure:
+    """Images by split, stacked by class."""
+    figure, (axis,) = axes(7.4, 0.5 + 0.42 * len(counts))
+    splits = list(counts)[::-1]
+    left = np.zeros(len(splits))
+    for number, name in enumerate(classes):
+        widths = np.array([counts[split][name] for split in splits])
+        colour = PALETTE[number % len(PALETTE)]
+        axis.barh(splits, widths, left=left, label=name, color=colour, alpha=1 - 0.5 * (number >= len(PALETTE)), height=0.66)
+        left += widths
+    for row, total in enumerate(left):
+        axis.annotate(f"{int(total):,}", (total, row), xytext=(4, 0), textcoords="offset points", va="center", fontsize=8, color=MUTED)
+    axis.margins(x=0.1)
+    axis.grid(visible=False, axis="y")
+    axis.set_xlabel("images")
+    axis.legend(loc="center left", bbox_to_anchor=(1.01, 0.5), ncols=1 + len(classes) // 8)
+    return figure
+
+
+def distributions(statistics: ClassStatistics, frame: pd.DataFrame, classes: list[str]) -> Figure:
+    """Brightness and contrast of training images by class, as densities; and the sizes of the source's files."""
+    figure, (brightness, contrast, size) = axes(9.6, 2.7, columns=3)
+    for axis, name in ((brightness, "brightness"), (contrast, "contrast")):
+        values = statistics.column(name)
+        edges = np.linspace(values.min(), max(values.max(), values.min() + 1), 31).tolist()
+        for number, label in enumerate(classes[:PLOTTED_CLASSES]):
+            of_class = values[statistics.labels == number]
+            axis.hist(of_class, edges, density=True, histtype="stepfilled", alpha=0.2, color=PALETTE[number])
+            axis.hist(of_class, edges, density=True, histtype="step", linewidth=1.4, color=PALETTE[number], label=label)
+        axis.set_xlabel(f"{name} of an image, grey levels")
+        axis.set_yticks([])
+    contrast.legend()
+    counted = frame.groupby(["width", "height"]).size()
+    width, height = (counted.index.get_level_values(level).to_numpy() for level in (0, 1))
+    size.scatter(width, height, s=np.clip(300 * counted.to_numpy() / len(frame), 5, 120), color=PALETTE[0], alpha=0.4, linewidths=0)
+    size.set_xlabel("width of a file, pixels")
+    size.set_ylabel("height, pixels")
+    return figure
+
+
+def mean_images(statistics: ClassStatistics, classes: list[str]) -> tuple[list[np.ndarray], list[str]]:
+    """The mean image of each class; of two classes also their difference, stretched, with grey for none."""
+    images = [np.clip(image + 0.5, 0, 255).astype(np.uint8) for image in statistics.mean_images]
+    captions = list(classes)
+    if len(classes) == 2:
+        difference = (statistics.mean_images[1] - statistics.mean_images[0]).mean(-1)
+        largest = max(float(np.abs(difference).max()), 1e-6)
+        images.append((127.5 + 127.5 * difference / largest).astype(np.uint8))
+        captions.append(f"{classes[1]} minus {classes[0]} (±{largest:.0f} levels)")
+    return images, captions
+
+
+def previews(train: Split, classes: list[str], *, seed: int) -> Iterator[tuple[list[np.ndarray], list[str]]]:
+    """For each of the first classes a training image followed by `VIEWS` views of it, and their captions."""
+    augmentation = Augmentation()
+    generator = torch.Generator().manual_seed(seed)
+    for label, name in list(enumerate(classes))[:AUGMENTED_CLASSES]:
+        row = int(np.flatnonzero(train.labels == label)[0])
+        original = train.images[row : row + 1]
+        views = augmentation(to_tensor(np.repeat(original, VIEWS, axis=0)), generator).permute(0, 2, 3, 1).numpy()
+        yield [original[0], *views], [name, *(f"view {number}" for number in range(1, VIEWS + 1))]

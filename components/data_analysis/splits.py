@@ -5,13 +5,13 @@ from collections.abc import Mapping
 import numpy as np
 import pandas as pd
 
-from driftloop.dataset.splitting import position, split_by_group
+from driftloop.contracts import SPLITS, TEST, TRAIN, VAL
+from driftloop.dataset.splitting import hash_position, split_by_group
 from driftloop.errors import InputError
 from driftloop.settings import DataSettings
-from driftloop.sources import SPLITS
 
 #: Without each class in these, nothing can be trained or judged.
-NEEDED = ("train", "val", "test")
+NEEDED = (TRAIN, VAL, TEST)
 
 
 def assign_splits(frame: pd.DataFrame, settings: DataSettings, source: str) -> pd.DataFrame:
@@ -27,13 +27,13 @@ def assign_splits(frame: pd.DataFrame, settings: DataSettings, source: str) -> p
     Raises:
         InputError: a class has too few groups to be in train, val and test, or the source's own split lacks a class.
     """
-    own = set(frame["source_split"]) - {"", "train"}
+    own = set(frame["source_split"]) - {"", TRAIN}
     shares = {split: float(getattr(settings, f"{split}_share")) for split in SPLITS if split not in own}
-    free = frame["source_split"].isin(["", "train"]).to_numpy()
+    free = frame["source_split"].isin(["", TRAIN]).to_numpy()
     split = frame["source_split"].to_numpy(object).copy()
     split[free] = split_by_group(frame.loc[free, "group"].tolist(), shares)
     frame = frame.assign(split=split)
-    for name in (name for name in shares if name != "train" and shares[name] > 0):
+    for name in (name for name in shares if name != TRAIN and shares[name] > 0):
         for label in sorted(set(frame["label"])):
             frame = _with_class_in(frame, free, name, label, shares, source)
     _check_own(frame, source)
@@ -45,7 +45,7 @@ def _with_class_in(frame: pd.DataFrame, free: np.ndarray, split: str, label: str
     of_class = (frame["label"] == label).to_numpy()
     if (of_class & (frame["split"] == split)).any():
         return frame
-    groups = sorted(set(frame.loc[of_class & free & (frame["split"] == "train").to_numpy(), "group"]))
+    groups = sorted(set(frame.loc[of_class & free & (frame["split"] == TRAIN).to_numpy(), "group"]))
     if len(groups) < 2:
         if split not in NEEDED:
             return frame
@@ -55,7 +55,7 @@ def _with_class_in(frame: pd.DataFrame, free: np.ndarray, split: str, label: str
             f"add more, or check data_config.group_pattern"
         )
     target = _middle(split, shares)
-    nearest = min(groups, key=lambda group: (abs(position(group) - target), group))
+    nearest = min(groups, key=lambda group: (abs(hash_position(group) - target), group))
     return frame.assign(split=frame["split"].mask(frame["group"] == nearest, split))
 
 

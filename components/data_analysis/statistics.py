@@ -1,45 +1,126 @@
-"""What the images look like: brightness and contrast by class, mean images, sizes, class balance.
+"""Everything that is known about a dataset once it is packed: what the report shows and the facts repeat.
 
-Everything that is known about a dataset once it is packed: what the report shows and the facts repeat.
+How many images each split and class has, and what the training images look like: brightness and contrast by class, mean images.
 """
 
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from components.data_analysis.audit import Audited
 from components.data_analysis.loader_benchmark import LoaderBenchmark, benchmark_loaders
+from driftloop.contracts import SPLITS
 from driftloop.dataset import Description, Split
 from driftloop.dataset.writing import PixelCounts
 from driftloop.inference.image_statistics import image_statistics, statistic_names
-from driftloop.sources import SPLITS
 
+#: Images measured at once.
 _BATCH = 256
+#: Broken files that the facts list; all of them are counted.
+_LISTED = 100
 
 
 @dataclass(frozen=True)
 class ClassStatistics:
-    """Of the training images, by class.
-
-    Args:
-        statistics: (N, F) float32, columns `names`: what the drift tests will compare in production.
-        labels: (N,).
-        mean_images: (K, H, W, C) float64, grey levels 0-255; zeros for a class without images.
-        histogram: (C, 256) int64, counts of grey levels.
-    """
+    """Of the N training images, by class."""
 
     names: tuple[str, ...]
+    """Of the F statistics of an image, which the drift tests will compare in production."""
     statistics: np.ndarray
+    """(N, F) float32."""
     labels: np.ndarray
+    """(N,)."""
     mean_images: np.ndarray
+    """(K, H, W, C) float64, grey levels 0-255; zeros for a class without images."""
     histogram: np.ndarray
+    """(C, 256) int64, counts of grey levels."""
 
     def column(self, name: str) -> np.ndarray:
         """One statistic of every training image, (N,)."""
         return self.statistics[:, self.names.index(name)]
+
+
+@dataclass(frozen=True)
+class Analysis:
+    """What the report and the facts are made of."""
+
+    description: Description
+    audited: Audited
+    counts: dict[str, dict[str, int]]
+    """Images by split and class."""
+    train: Split
+    """The packed training split."""
+    statistics: ClassStatistics
+    loader: LoaderBenchmark
+    seed: int
+    """Of the images that are timed and shown."""
+
+
+def analyse(description: Description, train: Split, audited: Audited, *, root: Path, seed: int) -> Analysis:
+    """Count and measure.
+
+    Args:
+        train: the packed training split.
+        root: of the source's files, for the loader benchmark.
+        seed: of the images that are timed and shown.
+    """
+    by_class = class_counts(audited.frame, description.classes)
+    return Analysis(
+        description=description,
+        audited=audited,
+        counts={split: by_class[split] for split in SPLITS if split in by_class},
+        train=train,
+        statistics=describe_training(train, len(description.classes)),
+        loader=benchmark_loaders(train, root, description.mean, description.std, seed=seed),
+        seed=seed,
+    )
+
+
+def collect_facts(analysis: Analysis, source_hash: str, seconds: float) -> dict[str, Any]:
+    """The facts of this step as JSON takes them; of broken files at most `_LISTED` are listed, all are counted."""
+    description, audited, findings, loader = analysis.description, analysis.audited, analysis.audited.findings, analysis.loader
+    return {
+        "source": description.source,
+        "source_hash": source_hash,
+        "manifest_hash": description.manifest_hash,
+        "classes": description.classes,
+        "counts": description.counts,
+        "class_counts": analysis.counts,
+        "image_size": description.image_size,
+        "channels": description.channels,
+        "mean": description.mean,
+        "std": description.std,
+        "statistics": list(analysis.statistics.names),
+        "groups": int(audited.frame["group"].nunique()),
+        "broken_count": len(audited.broken),
+        "broken": [{"path": path, "reason": reason} for path, reason in audited.broken[:_LISTED]],
+        "conflicting_labels": findings.conflicting,
+        "duplicates_within": findings.duplicates_within,
+        "duplicates_across": findings.duplicates_across,
+        "near_duplicates": findings.near_duplicate_images,
+        "near_duplicate_clusters": findings.near_duplicate_clusters,
+        "leaking_groups": findings.leaking_groups,
+        "leaking_images": findings.leaking_images,
+        "merged_val": findings.merged_val,
+        "loader": {
+            "images_per_second": loader.packed.images_per_second,
+            "files_images_per_second": loader.files.images_per_second,
+            "speedup": loader.speedup,
+            "images": loader.images,
+        },
+        "notes": audited.notes,
+        "seconds": round(seconds, 2),
+    }
+
+
+def class_counts(frame: pd.DataFrame, classes: list[str]) -> dict[str, dict[str, int]]:
+    """Images by split and class name, zeros included."""
+    table = frame.groupby(["split", "label"]).size().unstack(fill_value=0).reindex(columns=classes, fill_value=0)
+    return {str(split): {name: int(row[name]) for name in classes} for split, row in table.iterrows()}
 
 
 def describe_training(train: Split, classes: int) -> ClassStatistics:
@@ -62,45 +143,6 @@ def describe_training(train: Split, classes: int) -> ClassStatistics:
     )
 
 
-def class_counts(frame: pd.DataFrame, classes: list[str]) -> dict[str, dict[str, int]]:
-    """Images by split and class name, zeros included."""
-    table = frame.groupby(["split", "label"]).size().unstack(fill_value=0).reindex(columns=classes, fill_value=0)
-    return {str(split): {name: int(row[name]) for name in classes} for split, row in table.iterrows()}
-
-
 def _batches(split: Split) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     for start in range(0, len(split), _BATCH):
         yield split.images[start : start + _BATCH], split.labels[start : start + _BATCH]
-
-
-@dataclass(frozen=True)
-class Analysis:
-    """The dataset, the audit of its source, images by split and class, and what was measured."""
-
-    description: Description
-    audited: Audited
-    counts: dict[str, dict[str, int]]
-    train: Split
-    statistics: ClassStatistics
-    loader: LoaderBenchmark
-    seed: int
-
-
-def analyse(description: Description, train: Split, audited: Audited, *, root: Path, seed: int) -> Analysis:
-    """Count and measure.
-
-    Args:
-        train: the packed training split.
-        root: of the source's files, for the loader benchmark.
-        seed: of the images that are timed and shown.
-    """
-    by_class = class_counts(audited.frame, description.classes)
-    return Analysis(
-        description=description,
-        audited=audited,
-        counts={split: by_class[split] for split in SPLITS if split in by_class},
-        train=train,
-        statistics=describe_training(train, len(description.classes)),
-        loader=benchmark_loaders(train, root, description.mean, description.std, seed=seed),
-        seed=seed,
-    )

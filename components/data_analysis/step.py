@@ -1,8 +1,6 @@
-"""Whether a store is this source's home: said before an hour of training, not by the gate after it.
+"""The step `data_analysis`: from labelled image files to a packed, audited dataset and a report on it (theme 1).
 
-What the later steps, the summary and the model cards are told about the data.
-
-Theme 1: from labelled image files to a packed, audited dataset and a report on it.
+Whether the store's champion could be followed by a model of this source is said here, before an hour of training, not by the gate after it.
 """
 
 import tempfile
@@ -11,10 +9,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from components.data_analysis.audit import Audited, audit
-from components.data_analysis.ingest import Ingested, check_broken, ingest, notes_on, pack
+from components.data_analysis.ingest import Ingested, check_broken, ingest, pack, reading_notes
 from components.data_analysis.splits import assign_splits
 from driftloop import registry, runtime
 from driftloop.bundle import schema_problems
+from driftloop.contracts import DATA_ANALYSIS, TRAIN
 from driftloop.dataset import Description, open_split, write_description
 from driftloop.errors import InputError
 from driftloop.settings import DataSettings, check_parameter
@@ -49,46 +48,6 @@ def check_champion(store: Store, classes: list[str], image_size: int) -> None:
         raise InputError(f"{store.uri}: {'; '.join(problems)}; give another --store{cure}")
 
 
-_LISTED = 100
-
-
-def collect_facts(analysis: "Analysis", source_hash: str, seconds: float) -> dict[str, Any]:
-    """The facts of this step as JSON takes them; of broken files at most a hundred are listed, all are counted."""
-    description, audited, findings, loader = analysis.description, analysis.audited, analysis.audited.findings, analysis.loader
-    return {
-        "source": description.source,
-        "source_hash": source_hash,
-        "manifest_hash": description.manifest_hash,
-        "classes": description.classes,
-        "counts": description.counts,
-        "class_counts": analysis.counts,
-        "image_size": description.image_size,
-        "channels": description.channels,
-        "mean": description.mean,
-        "std": description.std,
-        "statistics": list(analysis.statistics.names),
-        "groups": int(audited.frame["group"].nunique()),
-        "broken_count": len(audited.broken),
-        "broken": [{"path": path, "reason": reason} for path, reason in audited.broken[:_LISTED]],
-        "conflicting_labels": findings.conflicting,
-        "duplicates_within": findings.duplicates_within,
-        "duplicates_across": findings.duplicates_across,
-        "near_duplicates": findings.near_duplicate_images,
-        "near_duplicate_clusters": findings.near_duplicate_clusters,
-        "leaking_groups": findings.leaking_groups,
-        "leaking_images": findings.leaking_images,
-        "merged_val": findings.merged_val,
-        "loader": {
-            "images_per_second": loader.packed.images_per_second,
-            "files_images_per_second": loader.files.images_per_second,
-            "speedup": loader.speedup,
-            "images": loader.images,
-        },
-        "notes": audited.notes,
-        "seconds": round(seconds, 2),
-    }
-
-
 def run(
     source: str,
     source_hash: str,
@@ -119,7 +78,7 @@ def run(
         check_champion(home, sorted({file.label for file in folder.files}), image_size)
         with tempfile.TemporaryDirectory(prefix="driftloop-spool-") as spool:
             ingested = _read(folder, Path(spool), source, image_size, settings)
-            audited = _judge(ingested, source, settings)
+            audited = _audit(ingested, source, settings)
             runtime.progress(0.75, "packing")
             description = pack(audited.frame, ingested, home, image_size=image_size, source=source)
         write_description(dataset, description)
@@ -131,34 +90,35 @@ def run(
 def _read(folder: Opened, spool: Path, source: str, image_size: int, settings: DataSettings) -> Ingested:
     """Every file, once."""
     runtime.progress(0.25, f"reading {len(folder.files):,} files")
-    ingested = ingest(folder.root, folder.files, spool, image_size=image_size, workers=settings.workers, span=(0.25, 0.7))
+    ingested = ingest(folder.root, folder.files, spool, image_size=image_size, workers=settings.workers, progress=(0.25, 0.7))
     check_broken(ingested, source, settings.max_broken_share)
     return ingested
 
 
-def _judge(ingested: Ingested, source: str, settings: DataSettings) -> Audited:
+def _audit(ingested: Ingested, source: str, settings: DataSettings) -> Audited:
     """Which images stay, and where each of them goes."""
     frame, findings = audit(ingested.frame, ingested.thumbnails, group_pattern=settings.group_pattern, smallest_val=settings.smallest_val)
     check_counts({str(label): int((frame["label"] == label).sum()) for label in set(ingested.frame["label"])}, source)
     frame = assign_splits(frame, settings, source)
-    return Audited(frame, findings, ingested.broken, findings.notes + notes_on(ingested))
+    return Audited(frame, findings, ingested.broken, findings.notes + reading_notes(ingested))
 
 
 def _analyse(description: Description, audited: Audited, root: Path, seed: int) -> "Analysis":
     # Imported only here: it loads torch, whose threads must not be copied into the processes that read the images.
     from components.data_analysis.statistics import analyse
 
-    return analyse(description, open_split(description, "train"), audited, root=root, seed=seed)
+    return analyse(description, open_split(description, TRAIN), audited, root=root, seed=seed)
 
 
 def _write(analysis: "Analysis", dataset_dir: str, report_path: str, source_hash: str, began: float) -> None:
     """Everything about the dataset but its images."""
     from components.data_analysis.baseline_metrics import write_baseline_metrics
     from components.data_analysis.report import build_report
+    from components.data_analysis.statistics import collect_facts
 
-    write_baseline_metrics(dataset_dir, analysis.description, analysis.statistics, analysis.counts["train"])
+    write_baseline_metrics(dataset_dir, analysis.description, analysis.statistics, analysis.counts[TRAIN])
     build_report(analysis).write(report_path)
-    write_facts(dataset_dir, "data_analysis", collect_facts(analysis, source_hash, time.monotonic() - began))
-    total, faster = sum(analysis.description.counts.values()), analysis.loader.speedup
-    shown = f"{total:,} images, {len(analysis.description.classes)} classes, {len(analysis.audited.broken)} broken"
-    runtime.figures(f"{shown}; loader {faster:.0f}x decoding files")
+    write_facts(dataset_dir, DATA_ANALYSIS, collect_facts(analysis, source_hash, time.monotonic() - began))
+    total, speedup = sum(analysis.description.counts.values()), analysis.loader.speedup
+    content = f"{total:,} images, {len(analysis.description.classes)} classes, {len(analysis.audited.broken)} broken"
+    runtime.report_metrics(f"{content}; loader {speedup:.0f}x decoding files")

@@ -16,7 +16,7 @@ from components.drift_detection.report import build_report
 from components.drift_detection.window_test import estimate_without_labels, tested_windows
 from components.drift_detection.windows import cover_rows, cut_windows, drift_is_confirmed, effective_size, level_of, read_history, untested
 from driftloop.inference.traffic import read_traffic
-from driftloop.runtime import MetricsLog, figures
+from driftloop.runtime import MetricsLog, report_metrics
 from driftloop.settings import DriftSettings, RetrainSettings
 
 
@@ -119,4 +119,4 @@ def _log_figures(findings: WatchFindings, metrics: MetricsLog) -> None:
         text += f", accuracy down {100 * findings.drop.value:.1f} points on {findings.drop.n} labels"
     for name, value in named.items():
         metrics.log_metric(name, value)
-    figures(text)
+    report_metrics(text)

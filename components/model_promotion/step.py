@@ -12,7 +12,7 @@ from driftloop.contracts import PROMOTE
 from driftloop.dataset.description import read_description
 from driftloop.errors import GateRefused, InputError
 from driftloop.registry.gate_evidence import GateEvidence, keep_refusal, read_evidence
-from driftloop.runtime import figures
+from driftloop.runtime import report_metrics
 from driftloop.store import Store, open_store
 
 
@@ -33,7 +33,7 @@ def run(candidate: str | Path, dataset: str | Path, evidence: str | Path, *, sto
     _require_dataset(judged, dataset)
     version = registry.register(home, candidate, evidence, run=os.environ.get("DRIFTLOOP_RUN_ID", ""))
     champion = registry.promote(home, version, expected=judged.champion_version, reason=_reason(judged))
-    figures(f"version {champion.version} serves" + (f", before it {champion.previous}" if champion.previous else ""))
+    report_metrics(f"version {champion.version} serves" + (f", before it {champion.previous}" if champion.previous else ""))
     return champion.version
 
 
@@ -50,7 +50,7 @@ def _keep_champion(home: Store, evidence: GateEvidence) -> str:
     champion = registry.current(home)
     if champion is None:
         raise GateRefused(f"{home.uri}: the gate says {evidence.decision} ({_reason(evidence)}), and there is no champion to go on with")
-    figures(f"version {champion.version} goes on serving; the gate said {evidence.decision}")
+    report_metrics(f"version {champion.version} goes on serving; the gate said {evidence.decision}")
     return champion.version
 
 

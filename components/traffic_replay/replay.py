@@ -11,10 +11,11 @@ import pandas as pd
 from components.traffic_replay.replay_plan import leave_receipt, make_plan, played_rows, replay_key, request_id
 from components.traffic_replay.traffic import TICK, PlayedTraffic, now, play
 from driftloop import registry
+from driftloop.contracts import RANDOM
 from driftloop.dataset import Split
 from driftloop.dataset.description import Description
 from driftloop.errors import InputError, NoChampion
-from driftloop.inference.labels import RANDOM, write_labels
+from driftloop.inference.labels import write_labels
 from driftloop.inference.log_writer import InferenceLogger
 from driftloop.inference.served_model import ServedModel
 from driftloop.scenarios import UNSEEN, Scenario

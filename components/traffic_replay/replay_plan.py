@@ -24,7 +24,7 @@ import pyarrow.parquet as pq
 
 from driftloop.dataset import Description, Split, open_split
 from driftloop.errors import Conflict, InputError
-from driftloop.inference.log import PREFIX as LOGS
+from driftloop.inference.log import LOGS_PREFIX as LOGS
 from driftloop.scenarios import Scenario, parse
 from driftloop.store import Store
 
@@ -97,7 +97,7 @@ def open_stream(description: Description) -> Split:
 
 
 @dataclass(frozen=True)
-class Plan:
+class ReplayPlan:
     """Rows of the stream split in the order of the requests; the first `clean` of them stay as they are.
 
     `labelled` are positions in `rows`: the requests whose labels arrive.
@@ -128,7 +128,7 @@ def make_plan(
     labels: int,
     max_label_share: float,
     rng: np.random.Generator,
-) -> Plan:
+) -> ReplayPlan:
     """Draw a replay from the stream images that were not played before.
 
     Where fewer images are left than asked for, clean and drifted traffic shrink in proportion, the clean one in whole windows. No
@@ -155,7 +155,7 @@ def make_plan(
     start, stop = (clean, clean + len(second)) if len(second) else (0, clean)
     count = min(labels, int((stop - start) * max_label_share))
     labelled = start + np.sort(rng.permutation(stop - start)[:count])
-    return Plan(np.concatenate([first, second]), len(first), labelled)
+    return ReplayPlan(np.concatenate([first, second]), len(first), labelled)
 
 
 def arranged(

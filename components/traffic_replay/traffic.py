@@ -8,15 +8,15 @@ from datetime import UTC, datetime, timedelta
 import numpy as np
 import pandas as pd
 
-from components.traffic_replay.replay_plan import Plan
+from components.traffic_replay.replay_plan import ReplayPlan
 from driftloop import runtime
 from driftloop.dataset import Split
 from driftloop.inference.log_writer import InferenceLogger
-from driftloop.inference.served_model import Predictions, ServedModel
+from driftloop.inference.served_model import ServedModel, ServedPredictions
 from driftloop.scenarios import Scenario
 
 #: Requests read, drifted and logged together; memory does not grow with the length of the replay.
-CHUNK = 100
+REQUESTS_PER_CHUNK = 100
 #: The log's resolution in time.
 TICK = timedelta(microseconds=1)
 
@@ -31,7 +31,7 @@ class PlayedTraffic:
     """What is asked: the planned rows of `stream` with their request `ids`; `draws` seed what the scenario does to them."""
 
     stream: Split
-    plan: Plan
+    plan: ReplayPlan
     ids: list[str]
     scenario: Scenario
     draws: list[int]
@@ -39,8 +39,8 @@ class PlayedTraffic:
     def chunks(self) -> Iterator[slice]:
         """Spans of the plan, none of them both clean and drifted."""
         for start, stop in ((0, self.plan.clean), (self.plan.clean, len(self.plan.rows))):
-            for at in range(start, stop, CHUNK):
-                yield slice(at, min(at + CHUNK, stop))
+            for at in range(start, stop, REQUESTS_PER_CHUNK):
+                yield slice(at, min(at + REQUESTS_PER_CHUNK, stop))
 
     def requests(self, chunk: slice) -> tuple[np.ndarray, np.ndarray]:
         """The images of a chunk as the model gets to see them, uint8 (n, H, W, C), and their true classes (n,)."""
@@ -107,7 +107,7 @@ def play(
 
 def answer(
     model: ServedModel, images: np.ndarray, last: datetime, batch_size: int, clock: Callable[[], datetime] = now
-) -> tuple[Predictions, list[datetime], list[float]]:
+) -> tuple[ServedPredictions, list[datetime], list[float]]:
     """Predictions, times that increase from after `last`, and latencies in ms, each that of the request's batch."""
     parts, times, latencies = [], [], []
     for start in range(0, len(images), batch_size):
@@ -120,7 +120,7 @@ def answer(
             times.append(last)
             latencies.append(elapsed_ms)
     probabilities = np.concatenate([part.probabilities for part in parts])
-    return Predictions(probabilities, np.concatenate([part.embedding for part in parts])), times, latencies
+    return ServedPredictions(probabilities, np.concatenate([part.embedding for part in parts])), times, latencies
 
 
 def _warm_up(model: ServedModel) -> None:

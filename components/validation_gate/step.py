@@ -64,7 +64,7 @@ def run(
     write_json(Path(evidence, GATE_EVIDENCE), gate)
     write_facts(evidence, VALIDATION_GATE, {name: gate[name] for name in SHARED}, candidate)
     write_summary(summary, gate, decision)
-    runtime.figures(headline(decision.decision, decision.criteria))
+    runtime.report_metrics(headline(decision.decision, decision.criteria))
     return decision.decision
 
 

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image, ImageOps
 
-#: What may be opened at all; Pillow's other readers (PostScript, for one) start foreign programs or are rarely looked after.
-FORMATS = ("JPEG", "PNG", "BMP", "TIFF", "WEBP")
+from driftloop.contracts import IMAGE_FORMATS
+
 #: Images with more pixels than this are refused: a few kilobytes can unpack to gigabytes.
 MOST_PIXELS = 80_000_000
 #: Colour channels of a grey image stored as RGB may differ by this much, from JPEG's rounding.
@@ -17,16 +17,19 @@ _DEEP_MODES = ("I", "I;16", "I;16B", "I;16L", "F")
 
 
 class UnreadableImage(ValueError):
-    """A file that is no image we can take; the message says why."""
+    """A file that is not an image of a format we read; the message says why."""
 
 
 @dataclass(frozen=True)
 class Decoded:
-    """`pixels` uint8 (side, side) where the image is grey, else (side, side, 3); the file's own `width` and `height` in pixels."""
+    """A decoded image and the size of its file's picture."""
 
     pixels: np.ndarray
+    """uint8 (side, side) where the image is grey, else (side, side, 3)."""
     width: int
+    """Of the file's picture, turned upright, in pixels."""
     height: int
+    """Likewise."""
 
 
 def decode_image(data: bytes, side: int) -> Decoded:
@@ -36,12 +39,13 @@ def decode_image(data: bytes, side: int) -> Decoded:
     they are needed. Of several frames the first counts.
 
     Raises:
-        UnreadableImage: damaged, too large, or no image of a format we read.
+        UnreadableImage: damaged, too large, or not an image of a format we read.
     """
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            image = Image.open(io.BytesIO(data), formats=FORMATS)
+            # Nothing else is opened: some of Pillow's other readers (PostScript's) start foreign programs or are rarely looked after.
+            image = Image.open(io.BytesIO(data), formats=tuple(IMAGE_FORMATS))
             width, height = image.size
             if width * height > MOST_PIXELS:
                 raise UnreadableImage(f"too large: {width} x {height} pixels, at most {MOST_PIXELS:,} are read")

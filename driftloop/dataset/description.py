@@ -1,6 +1,6 @@
 """`dataset.json`: what a packed dataset is and where its shards lie.
 
-What a dataset's hash covers: every pixel, every label, every split; not where the shards lie or when they were written.
+A dataset is named by a hash of every pixel, every label and every split; not of where the shards lie or when they were written.
 """
 
 import hashlib
@@ -13,7 +13,9 @@ from pydantic import BaseModel, ConfigDict
 
 from driftloop.errors import InputError
 
-NAME = "dataset.json"
+DATASET_FILE = "dataset.json"
+#: Columns of the samples table, in order.
+SAMPLE_COLUMNS = ("path", "label", "split", "group", "sha256", "width", "height")
 
 
 class Shard(BaseModel):
@@ -22,34 +24,45 @@ class Shard(BaseModel):
     model_config = ConfigDict(frozen=True)
 
     key: str
+    """In the store."""
     split: str
     rows: int
     sha256: str
+    """Of the file's bytes."""
 
 
 class Description(BaseModel):
     """Everything about a dataset but its images: the JSON form of `dataset.json`.
 
-    `samples` is the store key of a parquet file with one row per image in shard order: path, label (int), split, group, sha256
-    (of the source file), width, height. Splits: train, val, test, reference and stream; a retraining dataset adds drifted_train,
-    drifted_val and drifted_gate (labelled production images) and regime-1, regime-2 (unlabelled ones, label -1: the accepted
-    regimes a champion carries beside its reference).
+    The splits are those of `contracts.SPLITS`. A retraining dataset adds `contracts.DRIFTED_SPLITS` (labelled production images) and
+    regime-1, regime-2 (unlabelled ones, label -1: the accepted regimes that a champion carries beside its reference).
     """
 
     model_config = ConfigDict(frozen=True)
 
     manifest_hash: str
+    """The dataset's name: a hash of its content."""
     store: str
+    """URI of the store that holds the shards."""
     source: str
+    """What the images came from."""
     classes: list[str]
+    """Names by label."""
     image_size: int
+    """Side of the square images, in pixels."""
     channels: int
+    """1 for grey, 3 for colour."""
     mean: list[float]
+    """By channel, of the training images, on the scale 0-1."""
     std: list[float]
+    """Likewise."""
     counts: dict[str, int]
+    """Images by split."""
     samples: str
+    """Store key of a parquet file with one row per image in shard order: `SAMPLE_COLUMNS`, label as int, sha256 of the source file."""
     shards: list[Shard]
     parent: str | None = None
+    """The hash of the dataset that this one grew out of."""
 
 
 def read_description(directory: str | Path) -> Description:
@@ -58,14 +71,10 @@ def read_description(directory: str | Path) -> Description:
     Raises:
         InputError: the directory holds no dataset.
     """
-    path = Path(directory, NAME)
+    path = Path(directory, DATASET_FILE)
     if not path.exists():
-        raise InputError(f"{directory}: not a dataset (no {NAME}); pass the `dataset` output of data_analysis")
+        raise InputError(f"{directory}: not a dataset (no {DATASET_FILE}); pass the `dataset` output of data_analysis")
     return Description.model_validate_json(path.read_bytes())
-
-
-#: Columns of the samples table, in order.
-COLUMNS = ("path", "label", "split", "group", "sha256", "width", "height")
 
 
 def manifest_hash(classes: Sequence[str], image_size: int, channels: int, shards: Sequence[Shard], samples: pd.DataFrame) -> str:
@@ -83,6 +92,6 @@ def manifest_hash(classes: Sequence[str], image_size: int, channels: int, shards
 def samples_hash(samples: pd.DataFrame) -> str:
     """Content hash of the samples table; unlike its parquet file's, it does not depend on the library that writes it."""
     digest = hashlib.sha256()
-    for row in zip(*(samples[column] for column in COLUMNS), strict=True):
+    for row in zip(*(samples[column] for column in SAMPLE_COLUMNS), strict=True):
         digest.update(json.dumps([value if isinstance(value, str) else int(value) for value in row]).encode())
     return digest.hexdigest()

@@ -7,9 +7,10 @@ from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 
 #: Side of the thumbnails that images are compared by.
-SIDE = 16
+THUMBNAIL_SIDE = 16
 #: Correlation of two thumbnails' deviations from the average image, from which on they count as the same picture.
-SAME = 0.985
+SAME_PICTURE_CORRELATION = 0.985
+#: Bands of the perceptual hash, and images compared at once.
 _BANDS = 4
 _BLOCK = 2048
 
@@ -17,7 +18,7 @@ _BLOCK = 2048
 def thumbnail(pixels: np.ndarray) -> np.ndarray:
     """Grey uint8 (16, 16) of an image uint8 (H, W) or (H, W, 3)."""
     image = Image.fromarray(pixels)
-    return np.asarray(image.convert("L").resize((SIDE, SIDE), Image.Resampling.BOX))
+    return np.asarray(image.convert("L").resize((THUMBNAIL_SIDE, THUMBNAIL_SIDE), Image.Resampling.BOX))
 
 
 def near_duplicate_clusters(thumbnails: np.ndarray) -> np.ndarray:
@@ -31,7 +32,7 @@ def near_duplicate_clusters(thumbnails: np.ndarray) -> np.ndarray:
         thumbnails: uint8 (N, 16, 16).
     """
     count = len(thumbnails)
-    flat = thumbnails.reshape(count, SIDE * SIDE).astype(np.float32)
+    flat = thumbnails.reshape(count, THUMBNAIL_SIDE * THUMBNAIL_SIDE).astype(np.float32)
     deviation = flat.std(1)
     alive = np.flatnonzero(deviation > 1)
     if len(alive) < 2:
@@ -48,7 +49,7 @@ def near_duplicate_clusters(thumbnails: np.ndarray) -> np.ndarray:
 
 def _bands(unusual: np.ndarray) -> np.ndarray:
     """Four 16-bit numbers by image, (4, N): signs of the lowest 8 x 8 cosine coefficients around their medians."""
-    coefficients = dctn(unusual.reshape(-1, SIDE, SIDE), axes=(1, 2))[:, :8, :8].reshape(len(unusual), 64)
+    coefficients = dctn(unusual.reshape(-1, THUMBNAIL_SIDE, THUMBNAIL_SIDE), axes=(1, 2))[:, :8, :8].reshape(len(unusual), 64)
     bits = coefficients > np.median(coefficients, axis=0)
     # Neighbouring frequencies go to different bands, so that no band holds only the fine ones.
     return np.stack([bits[:, band::_BANDS] @ (1 << np.arange(16)) for band in range(_BANDS)])
@@ -63,12 +64,12 @@ def _buckets(band: np.ndarray) -> list[np.ndarray]:
 
 def _same_within(members: np.ndarray, directions: np.ndarray) -> np.ndarray:
     """Pairs (P, 2) among `members` that correlate; in blocks, so that memory stays bounded."""
-    found = []
+    pairs = []
     for start in range(0, len(members), _BLOCK):
         block = members[start : start + _BLOCK]
         for other in range(start, len(members), _BLOCK):
             partners = members[other : other + _BLOCK]
-            one, two = np.nonzero(directions[block] @ directions[partners].T > SAME)
-            keep = block[one] < partners[two] if other == start else slice(None)
-            found.append(np.stack([block[one], partners[two]], axis=1)[keep])
-    return np.concatenate(found)
+            left, right = np.nonzero(directions[block] @ directions[partners].T > SAME_PICTURE_CORRELATION)
+            keep = block[left] < partners[right] if other == start else slice(None)
+            pairs.append(np.stack([block[left], partners[right]], axis=1)[keep])
+    return np.concatenate(pairs)

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from driftloop.dataset.description import NAME, Description, Shard, manifest_hash, read_description
+from driftloop.dataset.description import DATASET_FILE, Description, Shard, manifest_hash, read_description
 from driftloop.dataset.npy_files import GrowingNpy, file_sha256, map_images
 from driftloop.errors import InputError, IntegrityError, NotFound
 from driftloop.store import Store, open_store
@@ -22,14 +22,14 @@ _ROWS = 512
 
 @dataclass(frozen=True)
 class Split:
-    """One split: `images` uint8 (N, H, W, C), memory-mapped; `labels` int64 (N,), -1 for unlabelled; `samples`, N rows.
-
-    Changing the images changes this process's view only.
-    """
+    """One split of N images; changing them changes this process's view only."""
 
     images: np.ndarray
+    """uint8 (N, H, W, C), memory-mapped."""
     labels: np.ndarray
+    """int64 (N,), -1 for unlabelled."""
     samples: pd.DataFrame
+    """N rows of `SAMPLE_COLUMNS`."""
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -41,7 +41,7 @@ def stored_description(store: Store, manifest_hash: str) -> Description:
     Raises:
         NotFound: the store does not have that dataset.
     """
-    description = Description.model_validate_json(store.read(f"datasets/{manifest_hash}/{NAME}"))
+    description = Description.model_validate_json(store.read(f"datasets/{manifest_hash}/{DATASET_FILE}"))
     return description.model_copy(update={"store": store.uri})
 
 
@@ -53,7 +53,7 @@ def open_split(dataset: str | Path | Description, split: str) -> Split:
 
     Args:
         dataset: a dataset artifact's directory, or its description.
-        split: train, val, test, reference, stream, or what a retraining added.
+        split: one of `contracts.SPLITS`, or what a retraining added.
 
     Raises:
         InputError: no dataset there, or no such split.
@@ -86,8 +86,8 @@ def read_samples(description: Description, store: Store | None = None) -> pd.Dat
         with tempfile.TemporaryDirectory(prefix="driftloop-samples-") as folder:
             store.download(description.samples, Path(folder, "samples.parquet"))
             samples = pd.read_parquet(Path(folder, "samples.parquet"))
-    found = manifest_hash(description.classes, description.image_size, description.channels, description.shards, samples)
-    if found != description.manifest_hash:
+    actual_hash = manifest_hash(description.classes, description.image_size, description.channels, description.shards, samples)
+    if actual_hash != description.manifest_hash:
         raise IntegrityError(f"{description.samples}: not what dataset {description.manifest_hash[:12]} was written with; restore it")
     return samples
 

@@ -1,6 +1,6 @@
-"""Who is on an image, read from its file name.
+"""Splits by group: who is on an image is read from its file name, and a stable hash of that picks the split.
 
-Splits by group through a stable hash: one patient never sits on two sides, and adding images does not reshuffle.
+So one patient never sits on two sides, and adding images does not move the others.
 """
 
 import hashlib
@@ -12,7 +12,7 @@ import numpy as np
 from driftloop.errors import SettingError
 
 #: Patterns of well-known layouts, tried in order; the first group of the match names the patient or site.
-KNOWN = (
+KNOWN_PATTERNS = (
     # Kaggle's chest X-rays. Bacterial and viral images of one number are taken as one patient: too large a group leaks nothing.
     re.compile(r"^(person\d+)_(?:bacteria|virus)_\d+"),
     re.compile(r"^((?:[A-Z]+\d*-)?IM-\d+)-\d+"),
@@ -28,14 +28,14 @@ def compile_pattern(pattern: str) -> tuple[re.Pattern[str], ...]:
     """The patterns to use: the user's own, or the known ones when it is empty.
 
     Raises:
-        SettingError: no regular expression, or one without a group.
+        SettingError: not a valid regular expression, or one without a group.
     """
     if not pattern:
-        return KNOWN
+        return KNOWN_PATTERNS
     try:
         compiled = re.compile(pattern)
     except re.error as error:
-        raise SettingError(f"data_config.group_pattern: {pattern!r} is no regular expression ({error})") from None
+        raise SettingError(f"data_config.group_pattern: {pattern!r} is not a valid regular expression ({error})") from None
     if compiled.groups < 1:
         raise SettingError(f"data_config.group_pattern: {pattern!r} needs a group in parentheses around the patient, as in '(person\\d+)_'")
     return (compiled,)
@@ -50,7 +50,7 @@ def group_of(name: str, sha256: str, patterns: tuple[re.Pattern[str], ...]) -> s
     return f"sha256:{sha256[:16]}"
 
 
-def position(group: str) -> float:
+def hash_position(group: str) -> float:
     """Where a group falls in [0, 1): by its name alone, the same on every machine, whatever the seed and the other groups."""
     return int.from_bytes(hashlib.sha256(group.encode()).digest()[:8], "big") / 2**64
 
@@ -69,7 +69,7 @@ def split_by_group(groups: Sequence[str], shares: Mapping[str, float]) -> np.nda
     if (sizes < 0).any() or sizes.sum() == 0:
         raise ValueError(f"shares must not be negative, nor all 0: {dict(shares)}")
     edges = np.cumsum(sizes) / sizes.sum()
-    where = {group: names[min(int(np.searchsorted(edges, position(group), side="right")), _last(sizes))] for group in set(groups)}
+    where = {group: names[min(int(np.searchsorted(edges, hash_position(group), side="right")), _last(sizes))] for group in set(groups)}
     return np.array([where[group] for group in groups], dtype=object)
 
 

@@ -1,8 +1,7 @@
-"""Exact mean and deviation of any number of images, by counting grey levels.
+"""Writing a dataset of any size: images go to shard files as they come, then to the store under the hash of the whole.
 
-Writing a dataset of any size: images go to shard files as they come, then to the store under the hash of the whole.
-
-Datasets from arrays, and datasets that grow out of others.
+Mean and deviation of the training images are exact: grey levels are counted. Also here: datasets from arrays, and datasets that grow
+out of others.
 """
 
 import shutil
@@ -15,42 +14,75 @@ from typing import Self
 import numpy as np
 import pandas as pd
 
-from driftloop.dataset.description import COLUMNS, NAME, Description, Shard, manifest_hash
+from driftloop.contracts import TRAIN
+from driftloop.dataset.description import DATASET_FILE, SAMPLE_COLUMNS, Description, Shard, manifest_hash
 from driftloop.dataset.npy_files import GrowingNpy, file_sha256
 from driftloop.errors import InputError
 from driftloop.step_facts import write_json
 from driftloop.store import Store
 
-_STEP = 64
-
-
-class PixelCounts:
-    """How often each grey level occurs in each channel: (channels, 256) integers, the same whatever the order of the images."""
-
-    def __init__(self, channels: int) -> None:
-        self.counts = np.zeros((channels, 256), np.int64)
-
-    def add(self, images: np.ndarray) -> None:
-        """Count uint8 images (N, H, W, C)."""
-        for start in range(0, len(images), _STEP):
-            part = images[start : start + _STEP]
-            for channel in range(len(self.counts)):
-                self.counts[channel] += np.bincount(part[..., channel].ravel(), minlength=256)
-
-    def mean_and_std(self) -> tuple[list[float], list[float]]:
-        """By channel, on the scale 0-1. A constant channel gets the deviation of one grey level, so that dividing by it is harmless."""
-        levels = np.arange(256) / 255
-        total = np.maximum(self.counts.sum(1), 1)
-        mean = (self.counts * levels).sum(1) / total
-        variance = (self.counts * (levels[None] - mean[:, None]) ** 2).sum(1) / total
-        std = np.maximum(np.sqrt(variance), 1 / 255)
-        return [round(float(value), 8) for value in mean], [round(float(value), 8) for value in std]
-
-
-PREFIX = "datasets/"
-
-
+#: Where datasets lie in a store: `datasets/<hash>/`.
+DATASETS = "datasets/"
+#: The label of an image whose class nobody has said.
+UNLABELLED = -1
+#: A shard is closed when it has grown this large.
 SHARD_BYTES = 512 << 20
+#: Images counted at once.
+_COUNTED_AT_ONCE = 64
+
+#: Images uint8 (N, side, side, C), labels int (N,), samples with path, group, sha256, width and height.
+Part = tuple[np.ndarray, np.ndarray, pd.DataFrame]
+
+
+def write_dataset(
+    store: Store, parts: Mapping[str, Part], *, classes: list[str], source: str, shard_bytes: int = SHARD_BYTES
+) -> Description:
+    """Publish a dataset whose splits are at hand as arrays.
+
+    Args:
+        store: where `datasets/<hash>/` is made.
+        parts: by split: images, labels, samples.
+        classes: names by label.
+        source: what the images came from.
+        shard_bytes: size at which a shard is closed.
+    """
+    first = next(iter(parts.values()))[0]
+    with ShardWriter(image_size=first.shape[1], channels=first.shape[3], shard_bytes=shard_bytes) as writer:
+        for split, (images, labels, samples) in parts.items():
+            writer.add(split, images, labels, samples)
+        return writer.publish(store, classes=classes, source=source)
+
+
+def extend_dataset(store: Store, parent: Description, additions: Mapping[str, Part], *, source: str = "") -> Description:
+    """A new dataset with everything in `parent` and the `additions`: nothing is copied, the parent's shards are pointed at.
+
+    Mean and std stay the parent's, since the model that is fine-tuned from it was trained under them. Doing it twice does it once.
+
+    Args:
+        store: the parent's home.
+        parent: what it grows out of.
+        additions: by split (an old one grows, a new one begins): images, labels (-1 for unlabelled), samples.
+        source: where the additions came from; default: the parent's source.
+
+    Raises:
+        InputError: the parent lies in another store, or the images' size or channels differ.
+    """
+    if not store.exists(parent.samples):
+        raise InputError(f"{store.uri}: dataset {parent.manifest_hash[:12]} is not in this store; extend it in its own, {parent.store}")
+    with ShardWriter(image_size=parent.image_size, channels=parent.channels) as writer:
+        for split, (images, labels, samples) in additions.items():
+            if images.shape[1:] != (parent.image_size, parent.image_size, parent.channels):
+                expected = (parent.image_size, parent.image_size, parent.channels)
+                raise InputError(f"{split}: images of shape {images.shape[1:]} cannot join a dataset of {expected}")
+            writer.add(split, images, labels, samples)
+        if not writer.files:
+            return parent
+        return writer.publish(store, classes=parent.classes, source=source or parent.source, parent=parent)
+
+
+def write_description(directory: str | Path, description: Description) -> None:
+    """Write `dataset.json` into a dataset artifact's directory, which is made."""
+    write_json(Path(directory, DATASET_FILE), description.model_dump())
 
 
 class ShardWriter:
@@ -110,7 +142,7 @@ class ShardWriter:
             file.append(images[start:end])
             start = end
         self.pixels.setdefault(split, PixelCounts(self.channels)).add(images)
-        frame = samples.assign(label=np.asarray(labels, np.int64), split=split)[list(COLUMNS)]
+        frame = samples.assign(label=np.asarray(labels, np.int64), split=split)[list(SAMPLE_COLUMNS)]
         self.frames.setdefault(split, []).append(frame)
 
     def publish(self, store: Store, *, classes: list[str], source: str, parent: Description | None = None) -> Description:
@@ -134,13 +166,13 @@ class ShardWriter:
         samples = pd.concat([*inherited, *frames], ignore_index=True)
         shards = [*(parent.shards if parent else []), *own]
         name = manifest_hash(classes, self.image_size, self.channels, shards, samples)
-        if store.exists(f"{PREFIX}{name}/{NAME}"):
-            existing = Description.model_validate_json(store.read(f"{PREFIX}{name}/{NAME}"))
+        if store.exists(f"{DATASETS}{name}/{DATASET_FILE}"):
+            existing = Description.model_validate_json(store.read(f"{DATASETS}{name}/{DATASET_FILE}"))
             return existing.model_copy(update={"store": store.uri})
         placed = self._upload(store, name, files, own)
         description = self._describe(store, name, classes, source, parent, [*(parent.shards if parent else []), *placed], samples)
         self._upload_samples(store, description.samples, samples)
-        store.put(f"{PREFIX}{name}/{NAME}", (description.model_dump_json(indent=1) + "\n").encode())
+        store.put(f"{DATASETS}{name}/{DATASET_FILE}", (description.model_dump_json(indent=1) + "\n").encode())
         return description
 
     def _file(self, split: str) -> GrowingNpy:
@@ -159,7 +191,7 @@ class ShardWriter:
     def _upload(self, store: Store, name: str, files: list[tuple[str, GrowingNpy]], own: list[Shard]) -> list[Shard]:
         placed = []
         for (_, file), shard in zip(files, own, strict=True):
-            key = f"{PREFIX}{name}/{file.path.name}"
+            key = f"{DATASETS}{name}/{file.path.name}"
             store.upload(key, file.path)
             placed.append(shard.model_copy(update={"key": key}))
         return placed
@@ -191,7 +223,7 @@ class ShardWriter:
             mean=mean,
             std=std,
             counts={split: int(counts[split]) for split in dict.fromkeys(samples["split"])},
-            samples=f"{PREFIX}{name}/samples.parquet",
+            samples=f"{DATASETS}{name}/samples.parquet",
             shards=shards,
             parent=parent.manifest_hash if parent else None,
         )
@@ -199,72 +231,36 @@ class ShardWriter:
     def _mean_and_std(self) -> tuple[list[float], list[float]]:
         """Of the training split; of everything where there is none."""
         total = PixelCounts(self.channels)
-        for split, counted in self.pixels.items():
-            if split == "train" or "train" not in self.pixels:
-                total.counts += counted.counts
+        for split, pixels in self.pixels.items():
+            if split == TRAIN or TRAIN not in self.pixels:
+                total.counts += pixels.counts
         return total.mean_and_std()
+
+
+class PixelCounts:
+    """How often each grey level occurs in each channel: (channels, 256) integers, the same whatever the order of the images."""
+
+    def __init__(self, channels: int) -> None:
+        self.counts = np.zeros((channels, 256), np.int64)
+
+    def add(self, images: np.ndarray) -> None:
+        """Count uint8 images (N, H, W, C)."""
+        for start in range(0, len(images), _COUNTED_AT_ONCE):
+            part = images[start : start + _COUNTED_AT_ONCE]
+            for channel in range(len(self.counts)):
+                self.counts[channel] += np.bincount(part[..., channel].ravel(), minlength=256)
+
+    def mean_and_std(self) -> tuple[list[float], list[float]]:
+        """By channel, on the scale 0-1. A constant channel gets the deviation of one grey level, so that dividing by it is harmless."""
+        levels = np.arange(256) / 255
+        total = np.maximum(self.counts.sum(1), 1)
+        mean = (self.counts * levels).sum(1) / total
+        variance = (self.counts * (levels[None] - mean[:, None]) ** 2).sum(1) / total
+        std = np.maximum(np.sqrt(variance), 1 / 255)
+        return [round(float(value), 8) for value in mean], [round(float(value), 8) for value in std]
 
 
 def _samples_of(store: Store, description: Description, folder: Path) -> pd.DataFrame:
     path = folder / "parent.parquet"
     store.download(description.samples, path)
     return pd.read_parquet(path)
-
-
-#: The label of an image whose class nobody has said.
-UNLABELLED = -1
-
-
-#: Images uint8 (N, side, side, C), labels int (N,), samples with path, group, sha256, width and height.
-Part = tuple[np.ndarray, np.ndarray, pd.DataFrame]
-
-
-def write_dataset(
-    store: Store, parts: Mapping[str, Part], *, classes: list[str], source: str, shard_bytes: int = SHARD_BYTES
-) -> Description:
-    """Publish a dataset whose splits are at hand as arrays.
-
-    Args:
-        store: where `datasets/<hash>/` is made.
-        parts: by split: images, labels, samples.
-        classes: names by label.
-        source: what the images came from.
-        shard_bytes: size at which a shard is closed.
-    """
-    first = next(iter(parts.values()))[0]
-    with ShardWriter(image_size=first.shape[1], channels=first.shape[3], shard_bytes=shard_bytes) as writer:
-        for split, (images, labels, samples) in parts.items():
-            writer.add(split, images, labels, samples)
-        return writer.publish(store, classes=classes, source=source)
-
-
-def extend_dataset(store: Store, parent: Description, additions: Mapping[str, Part], *, source: str = "") -> Description:
-    """A new dataset with everything in `parent` and the `additions`: nothing is copied, the parent's shards are pointed at.
-
-    Mean and std stay the parent's, since the model that is fine-tuned from it was trained under them. Doing it twice does it once.
-
-    Args:
-        store: the parent's home.
-        parent: what it grows out of.
-        additions: by split (an old one grows, a new one begins): images, labels (-1 for unlabelled), samples.
-        source: where the additions came from; default: the parent's source.
-
-    Raises:
-        InputError: the parent lies in another store, or the images' size or channels differ.
-    """
-    if not store.exists(parent.samples):
-        raise InputError(f"{store.uri}: dataset {parent.manifest_hash[:12]} is not in this store; extend it in its own, {parent.store}")
-    with ShardWriter(image_size=parent.image_size, channels=parent.channels) as writer:
-        for split, (images, labels, samples) in additions.items():
-            if images.shape[1:] != (parent.image_size, parent.image_size, parent.channels):
-                expected = (parent.image_size, parent.image_size, parent.channels)
-                raise InputError(f"{split}: images of shape {images.shape[1:]} cannot join a dataset of {expected}")
-            writer.add(split, images, labels, samples)
-        if not writer.files:
-            return parent
-        return writer.publish(store, classes=parent.classes, source=source or parent.source, parent=parent)
-
-
-def write_description(directory: str | Path, description: Description) -> None:
-    """Write `dataset.json` into a dataset artifact's directory, which is made."""
-    write_json(Path(directory, NAME), description.model_dump())

@@ -5,7 +5,7 @@ import pandas as pd
 
 from driftloop.contracts import RANDOM
 from driftloop.dataset import UNLABELLED
-from driftloop.inference.traffic import IMAGE_INDEX, LABEL_ORIGIN, Traffic, labels_of
+from driftloop.inference.traffic import IMAGE_INDEX, LABEL_ORIGIN, Traffic, label_indices
 
 #: Of a row to learn from.
 COLUMNS = ("request_id", "time", "model_version", "window", "group", "image_sha256", "image_index", "label", "origin")
@@ -27,7 +27,7 @@ def confirmed_rows(traffic: Traffic, coverage: pd.DataFrame, classes: list[str])
     confirmed = coverage[coverage["confirmed"].astype(bool)].drop_duplicates("request_id")
     rows = traffic.rows.merge(confirmed[["request_id", "window"]], on="request_id", how="inner", sort=False)
     rows = rows[(rows[IMAGE_INDEX] >= 0) & (rows["status"] == "ok")].reset_index(drop=True)
-    labels = labels_of(rows, classes)
+    labels = label_indices(rows, classes)
     origins = rows[LABEL_ORIGIN].where(rows[LABEL_ORIGIN].notna() & (labels != UNLABELLED), "")
     rows = rows.assign(label=labels, origin=origins.astype(str), group=_groups(rows))[list(COLUMNS)]
     worth = np.select([rows["origin"] == RANDOM, rows["label"] != UNLABELLED], [0, 1], 2)

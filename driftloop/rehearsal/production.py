@@ -18,7 +18,7 @@ from driftloop.contracts import LABEL_REQUESTS, RANDOM
 from driftloop.dataset import Description, Split, open_split
 from driftloop.errors import InputError
 from driftloop.inference.labels import write_labels
-from driftloop.inference.reference import CLEAN
+from driftloop.inference.reference import CLEAN_REGIME
 from driftloop.rehearsal.timeline import first_drift
 from driftloop.scenarios import Scenario
 from driftloop.settings import DriftSettings, TrafficSettings
@@ -66,7 +66,7 @@ class Production:
 
 def window_size(description: Description, settings: DriftSettings) -> int:
     """Images that the drift test will judge together, so that a day is one window whatever the size of the reference."""
-    groups = open_split(description, CLEAN).samples["group"].nunique()
+    groups = open_split(description, CLEAN_REGIME).samples["group"].nunique()
     return effective_size(settings.window_size, groups)
 
 

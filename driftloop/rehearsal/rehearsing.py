@@ -107,7 +107,7 @@ def _play(plan: RehearsalPlan, artifacts: Path, announce: Announce, history: Reh
     for number, scenario in enumerate(timeline, 1):
         with announce(f"window {number}"):
             record = player.play(number, scenario, artifacts / f"window-{number:03d}")
-            runtime.figures(table_line(record))
+            runtime.report_metrics(table_line(record))
         if record.requests < size:
             history.notes.append(f"The stream had no more images of the classes wanted: window {number} was the last.")
             return

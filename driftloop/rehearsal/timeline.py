@@ -6,14 +6,12 @@ that a real watch of the same store goes on from them.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import numpy as np
 
 from driftloop.errors import InputError
 from driftloop.scenarios import Scenario, parse
-from driftloop.scenarios.scenario import COURSES, PRIOR
 
 
 class Calendar:
@@ -54,7 +52,7 @@ def plan_timeline(drift: str, *, windows: int, drift_at: int | None = None, phas
     lengths = _lengths(len(drifts), windows - start + 1, phase, start, windows)
     played = [parse("none")] * (start - 1)
     for scenario, length in zip(drifts, lengths, strict=True):
-        played += _course(scenario, length)
+        played += scenario.in_steps(length)
     return played
 
 
@@ -65,7 +63,7 @@ def first_drift(timeline: Sequence[Scenario]) -> int | None:
 
 def images_needed(timeline: Sequence[Scenario], size: int) -> int:
     """Stream images of two balanced classes that are enough for windows of `size`: a prior shift asks for more of one class."""
-    shifts = [2 * scenario.severity if PRIOR in scenario.families else 0.0 for scenario in timeline]
+    shifts = [2 * scenario.severity if scenario.shifts_prior else 0.0 for scenario in timeline]
     return int(np.ceil(sum(size * (1 + shift) for shift in shifts)))
 
 
@@ -77,13 +75,3 @@ def _lengths(count: int, left: int, phase: int | None, start: int, windows: int)
         needed = start - 1 + each * count
         raise InputError(f"--phase {each}: {count} drifts from window {start} on need {needed} windows, --windows is {windows}")
     return [each] * (count - 1) + [left - each * (count - 1)]
-
-
-def _course(scenario: Scenario, length: int) -> list[Scenario]:
-    """A drift that changes over time as one severity a window: that of the window's middle."""
-    if scenario.course == "constant":
-        return [scenario] * length
-    middles = (np.arange(length) + 0.5) / length
-    severities = scenario.severity * COURSES[scenario.course](middles)
-    steps = [replace(scenario, severity=round(float(severity), 3), course="constant") for severity in severities]
-    return [step if step.drifts else parse("none") for step in steps]

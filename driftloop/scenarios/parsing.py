@@ -4,22 +4,23 @@ import difflib
 import math
 
 from driftloop.errors import InputError
-from driftloop.scenarios.scenario import COURSES, FAMILIES, PRIOR, Scenario
+from driftloop.scenarios.scenario import CONSTANT, DRIFT_KINDS, SEVERITY_OVER_TIME, Scenario
 
-#: What a name without a severity means, and a course without a family.
+#: What a kind without a severity means, and `gradual` or `recurring` without a kind.
 DEFAULT_SEVERITY = 0.6
-DEFAULT_FAMILIES = ("blur", "noise")
-CHANGING = tuple(course for course in COURSES if course != "constant")
+DEFAULT_KINDS = ("blur", "noise")
+#: The prefixes that make a drift change over time.
+CHANGING = tuple(name for name in SEVERITY_OVER_TIME if name != CONSTANT)
 EXAMPLE = "for example blur+noise:0.6, prior:0.2, gradual:brightness:0.5 or none"
 
 
 def parse(text: str) -> Scenario:
-    """Read `[course:][family[+family...]][:severity]`.
+    """Read `[gradual:|recurring:][kind[+kind...]][:severity]`.
 
-    The severity is 0.6 where none is given; the courses `gradual` and `recurring` alone mean blur+noise. `-` may stand for `_`.
+    The severity is 0.6 where none is given; `gradual` and `recurring` alone mean blur+noise. `-` may stand for `_`.
 
     Raises:
-        InputError: an unknown name (with the nearest known one), a severity that is no number in [0, 1], or a combination that
+        InputError: an unknown name (with the nearest known one), a severity that is not a number in [0, 1], or a combination that
             has no meaning.
     """
     parts = [part.strip() for part in text.strip().lower().split(":")]
@@ -29,32 +30,33 @@ def parse(text: str) -> Scenario:
         return Scenario((), 0.0)
     if parts[0] == "none":
         raise InputError(f"drift {text!r}: none takes no severity; write none")
-    course = parts.pop(0) if parts[0] in CHANGING else "constant"
-    families: tuple[str, ...] = DEFAULT_FAMILIES if course != "constant" else ()
+    over_time = parts.pop(0) if parts[0] in CHANGING else CONSTANT
+    kinds: tuple[str, ...] = DEFAULT_KINDS if over_time != CONSTANT else ()
     if parts and parts[0] and not _is_number(parts[0]):
-        families = _families(text, parts.pop(0))
-    if not families:
+        kinds = _kinds(text, parts.pop(0))
+    if not kinds:
         raise InputError(f"drift {text!r}: no scenario named ({EXAMPLE})")
     severity = _severity(text, parts.pop(0)) if parts else DEFAULT_SEVERITY
     if parts:
         raise InputError(f"drift {text!r}: nothing may follow the severity ({EXAMPLE})")
-    if course != "constant" and PRIOR in families:
-        raise InputError(f"drift {text!r}: a prior shift has no course over time; write {PRIOR}:{severity:g}")
-    return Scenario(families, severity, course)
+    shifting = [kind for kind in kinds if DRIFT_KINDS[kind].shares]
+    if over_time != CONSTANT and shifting:
+        raise InputError(f"drift {text!r}: {shifting[0]} cannot change over time; write {shifting[0]}:{severity:g}")
+    return Scenario(kinds, severity, over_time)
 
 
-def _families(text: str, part: str) -> tuple[str, ...]:
-    families = tuple(name.strip().replace("-", "_") for name in part.split("+"))
-    for name in families:
-        if name not in FAMILIES:
+def _kinds(text: str, part: str) -> tuple[str, ...]:
+    kinds = tuple(name.strip().replace("-", "_") for name in part.split("+"))
+    for name in kinds:
+        if name not in DRIFT_KINDS:
             raise InputError(f"drift {text!r}: no scenario {name!r} ({_hint(name)})")
-    if len(set(families)) < len(families):
+    if len(set(kinds)) < len(kinds):
         raise InputError(f"drift {text!r}: a scenario is named twice; each may occur once")
-    return families
+    return kinds
 
 
 def _hint(name: str) -> str:
-    known = (*FAMILIES, *CHANGING, "none")
+    known = (*DRIFT_KINDS, *CHANGING, "none")
     near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
     return f"did you mean {near[0]}?" if near else f"known: {', '.join(known)}"
 

@@ -10,28 +10,34 @@ import numpy as np
 from PIL import Image
 
 from driftloop.errors import InputError
-from driftloop.synthetic import GENERATOR_VERSION, KINDS, write_kaggle_layout
+from driftloop.synthetic import GENERATOR_VERSION, HOME_SITE, SYNTHETIC_KINDS, write_kaggle_layout
 from driftloop.synthetic.site import SITES
 
 DIGITS = "digits"
 SYNTHETIC = "synthetic:"
-NAMES = (DIGITS, *(f"{SYNTHETIC}{kind}" for kind in KINDS))
+BUILT_IN_NAMES = (DIGITS, *(f"{SYNTHETIC}{kind}" for kind in SYNTHETIC_KINDS))
+#: Part of the hash, as `GENERATOR_VERSION` is of the synthetic sources'.
 _DIGITS_VERSION = 1
-OPTIONS = ("scale", "seed", "site", "stream")
+SYNTHETIC_OPTIONS = ("scale", "seed", "site", "stream")
 #: Stream images that a synthetic source may be asked for: each takes a few milliseconds and a few kilobytes.
 MOST_STREAM = 1_000_000
 
 
 @dataclass(frozen=True)
 class Synthetic:
-    """`synthetic:<kind>?scale=0.05&seed=3&site=other&stream=8000`, read; `stream` is None where the usual number is meant."""
+    """`synthetic:<kind>?scale=0.05&seed=3&site=other&stream=8000`, read. Its representation is hashed, so the fields keep their names."""
 
     kind: str
+    """A name in `SYNTHETIC_KINDS`."""
     scale: float = 1.0
+    """Factor on the splits' sizes."""
     seed: int | None = None
-    site: str = "home"
-    # Not in the representation, which is hashed: sources that do not name it keep the hash they always had.
+    """Of the series; None takes the run's."""
+    site: str = HOME_SITE.name
+    """A name in `SITES`."""
+    # Not in the representation: sources that do not name it keep the hash they always had.
     stream: int | None = field(default=None, repr=False)
+    """Images of the stream split; None takes the usual number."""
 
 
 def is_built_in(source: str) -> bool:
@@ -46,13 +52,13 @@ def parse_synthetic(source: str) -> Synthetic:
     """
     name, _, query = source.partition("?")
     kind = name.removeprefix(SYNTHETIC)
-    if kind not in KINDS:
-        raise InputError(f"{source}: no such synthetic source ({_hint(name, NAMES)})")
+    if kind not in SYNTHETIC_KINDS:
+        raise InputError(f"{source}: no such synthetic source ({_hint(name, BUILT_IN_NAMES)})")
     options = dict(parse_qsl(query, keep_blank_values=True))
     for option in options:
-        if option not in OPTIONS:
-            raise InputError(f"{source}: no option '{option}' ({_hint(option, OPTIONS)})")
-    site = options.get("site", "home")
+        if option not in SYNTHETIC_OPTIONS:
+            raise InputError(f"{source}: no option '{option}' ({_hint(option, SYNTHETIC_OPTIONS)})")
+    site = options.get("site", HOME_SITE.name)
     if site not in SITES:
         raise InputError(f"{source}: no site '{site}' ({_hint(site, tuple(SITES))})")
     seed = int(_number(source, options["seed"], "seed", 0, 2**31)) if "seed" in options else None
@@ -115,7 +121,7 @@ def write_source(source: str, folder: str | Path, seed: int = 1) -> str:
     """
     folder = Path(folder)
     if not is_built_in(source):
-        raise InputError(f"{source}: not a built-in source ({_hint(source, NAMES)})")
+        raise InputError(f"{source}: not a built-in source ({_hint(source, BUILT_IN_NAMES)})")
     check_built_in(source)
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise InputError(f"{folder}: not an empty folder; choose a new one, so that nothing of yours is mixed up")

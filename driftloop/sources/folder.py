@@ -1,6 +1,6 @@
-"""Which of a source's files are images of which class and split: by their names alone, so that a zip need not be unpacked to know.
+"""A folder of images: which of its files are images of which class and split.
 
-A folder of images.
+That is read from the names alone, so that a zip need not be unpacked, nor an S3 folder fetched, to know it.
 """
 
 import hashlib
@@ -11,38 +11,34 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
+from driftloop.contracts import IMAGE_SUFFIXES, SPLITS, TEST, TRAIN, VAL
 from driftloop.dataset.npy_files import file_sha256
 from driftloop.errors import InputError
 
-SUFFIXES = (".jpeg", ".jpg", ".png", ".bmp", ".tif", ".tiff", ".webp")
-
-
-SPLITS = ("train", "val", "test", "reference", "stream")
-
-
-_SPLIT_NAMES = {"training": "train", "valid": "val", "validation": "val", "testing": "test"} | {split: split for split in SPLITS}
-
-
 #: Five splits are cut, and each needs two images of every class.
-MIN_CLASS_IMAGES = 10
-
-
-_DEEPEST_WRAPPER = 4
+MIN_CLASS_IMAGES = 2 * len(SPLITS)
+#: Folders that hold a split, by the names that people give them.
+_SPLIT_FOLDERS = {"training": TRAIN, "valid": VAL, "validation": VAL, "testing": TEST} | {split: split for split in SPLITS}
+#: The layout is looked for in so many levels of folders.
+_WRAPPING_LEVELS = 4
 
 
 @dataclass(frozen=True)
 class SourceFile:
-    """An image file: its path below the source's root, its class, and the split that the source puts it in ("" for none)."""
+    """An image file."""
 
     path: str
+    """Below the source's root."""
     label: str
+    """Its class's name."""
     split: str
+    """The split that the source puts it in, "" for none."""
 
 
 def arrange(paths: Iterable[str], source: str) -> list[SourceFile]:
     """The images among `paths`, by path.
 
-    Taken are `<split>/<class>/...` (train, val, test, reference, stream; also valid, validation, training, testing, in any case) and
+    Taken are `<split>/<class>/...` (`contracts.SPLITS`; also valid, validation, training, testing, in any case) and
     `<class>/...`, also inside wrapping folders such as a zip's. Hidden files, `__MACOSX` and folders beside the splits are passed over.
 
     Args:
@@ -60,15 +56,15 @@ def arrange(paths: Iterable[str], source: str) -> list[SourceFile]:
 
 def _is_image(path: str) -> bool:
     parts = PurePosixPath(path).parts
-    return path.lower().endswith(SUFFIXES) and not any(part.startswith(".") or part == "__MACOSX" for part in parts)
+    return path.lower().endswith(IMAGE_SUFFIXES) and not any(part.startswith(".") or part == "__MACOSX" for part in parts)
 
 
 def _unwrap(images: list[PurePosixPath], source: str) -> list[SourceFile]:
     """Read the layout at the first level that has one."""
-    for depth in range(_DEEPEST_WRAPPER):
-        split = [path for path in images if len(path.parts) >= depth + 3 and path.parts[depth].lower() in _SPLIT_NAMES]
+    for depth in range(_WRAPPING_LEVELS):
+        split = [path for path in images if len(path.parts) >= depth + 3 and path.parts[depth].lower() in _SPLIT_FOLDERS]
         if split:
-            return [SourceFile(str(path), path.parts[depth + 1], _SPLIT_NAMES[path.parts[depth].lower()]) for path in split]
+            return [SourceFile(str(path), path.parts[depth + 1], _SPLIT_FOLDERS[path.parts[depth].lower()]) for path in split]
         labelled = [path for path in images if len(path.parts) >= depth + 2]
         folders = {path.parts[depth] for path in labelled}
         wrapped = len(folders) == 1 and all(len(path.parts) >= depth + 3 for path in labelled)
@@ -82,12 +78,12 @@ def _check(files: list[SourceFile], source: str) -> None:
     if len(counts) == 1:
         raise InputError(f"{source}: only one class folder with images ('{next(iter(counts))}'); a classifier needs at least two")
     splits = {file.split for file in files}
-    if not splits & {"", "train"}:
-        raise InputError(f"{source}: has {' and '.join(sorted(splits))} but no train folder with images; nothing can be trained on it")
-    learnable = {file.label for file in files if file.split in ("", "train")}
+    if not splits & {"", TRAIN}:
+        raise InputError(f"{source}: has {' and '.join(sorted(splits))} but no {TRAIN} folder with images; nothing can be trained on it")
+    learnable = {file.label for file in files if file.split in ("", TRAIN)}
     for label in sorted(set(counts) - learnable):
         where = next(file.split for file in files if file.label == label)
-        raise InputError(f"{source}: class '{label}' is in {where}/ but not in train/; add training images or remove it")
+        raise InputError(f"{source}: class '{label}' is in {where}/ but not in {TRAIN}/; add training images or remove it")
     check_counts(counts, source)
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from driftloop.dataset.npy_files import file_sha256
 from driftloop.errors import InputError
 from driftloop.sources import s3
-from driftloop.sources.built_in import NAMES, check_built_in, hash_built_in, is_built_in, write_built_in
+from driftloop.sources.built_in import BUILT_IN_NAMES, check_built_in, hash_built_in, is_built_in, write_built_in
 from driftloop.sources.folder import SourceFile, hash_folder, list_folder
 from driftloop.sources.zip_file import extract_zip, list_zip
 
@@ -19,10 +19,11 @@ _S3 = "s3://"
 
 @dataclass(frozen=True)
 class Opened:
-    """A source as local files: `files` by path, each below `root`."""
+    """A source as local files."""
 
     root: Path
     files: list[SourceFile]
+    """By path, each below `root`."""
 
 
 def check_source(source: str) -> str:
@@ -34,7 +35,7 @@ def check_source(source: str) -> str:
     """
     source = source.strip()
     if not source:
-        raise InputError(f"the source is empty; give a folder, a zip, s3://bucket/folder, or one of {', '.join(NAMES)}")
+        raise InputError(f"the source is empty; give a folder, a zip, s3://bucket/folder, or one of {', '.join(BUILT_IN_NAMES)}")
     if is_built_in(source):
         return check_built_in(source)
     if source.startswith(_S3):
@@ -97,10 +98,10 @@ def opened(source: str, *, seed: int, workers: int = 0) -> Iterator[Opened]:
 
 
 def _local(source: str) -> Path:
-    """The path of a local source, as it was typed, for messages; a name that is none but nearly a built-in one gets a hint."""
+    """The path of a local source, as it was typed, for messages; a name that is not a path but nearly a built-in source gets a hint."""
     path = Path(source.removeprefix("file://")).expanduser()
     if not path.exists():
-        near = difflib.get_close_matches(source.partition("?")[0], NAMES, n=1, cutoff=0.7)
+        near = difflib.get_close_matches(source.partition("?")[0], BUILT_IN_NAMES, n=1, cutoff=0.7)
         raise InputError(f"{source}: no such file or folder" + (f" (did you mean {near[0]}?)" if near else ""))
     return path
 

@@ -1,4 +1,4 @@
-"""A folder or a zip in S3."""
+"""A folder or a zip in S3: listed, hashed by its listing, fetched."""
 
 import hashlib
 from concurrent.futures import ThreadPoolExecutor
@@ -8,6 +8,7 @@ from driftloop.errors import InputError
 from driftloop.sources.folder import SourceFile, arrange
 from driftloop.store import ObjectInfo, Store, open_store
 
+#: Files fetched at once.
 _CONNECTIONS = 16
 
 
@@ -19,7 +20,7 @@ def list_remote(uri: str) -> list[SourceFile]:
     """The images below `uri`, from its listing.
 
     Raises:
-        InputError: nothing there, or no layout that `arrange` reads.
+        InputError: nothing there, or not a layout that `arrange` reads.
         StoreError: S3 cannot be reached.
     """
     return arrange((info.key for info in _listing(uri)), uri)
@@ -57,12 +58,12 @@ def fetch_zip(uri: str, target: Path) -> Path:
 def _listing(uri: str) -> list[ObjectInfo]:
     if is_zip(uri):
         store, name = _store_and_name(uri)
-        found = [info for info in store.list(name) if info.key == name]
+        objects = [info for info in store.list(name) if info.key == name]
     else:
-        found = [info for info in open_store(uri).list() if ".." not in PurePosixPath(info.key).parts and not info.key.endswith("/")]
-    if not found:
+        objects = [info for info in open_store(uri).list() if ".." not in PurePosixPath(info.key).parts and not info.key.endswith("/")]
+    if not objects:
         raise InputError(f"{uri}: no such file or folder in this bucket")
-    return found
+    return objects
 
 
 def _store_and_name(uri: str) -> tuple[Store, str]:

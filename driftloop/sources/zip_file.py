@@ -9,10 +9,10 @@ from pathlib import Path, PurePosixPath
 from driftloop.errors import InputError
 from driftloop.sources.folder import SourceFile, arrange
 
-MOST_FILES = 2_000_000
-MOST_BYTES = 200 << 30
+MOST_ZIP_FILES = 2_000_000
+MOST_ZIP_BYTES = 200 << 30
 #: Images hardly compress; what unpacks to so many times its size is an attack or a mistake.
-MOST_RATIO = 200
+MOST_ZIP_RATIO = 200
 _BLOCK = 1 << 20
 
 
@@ -20,7 +20,8 @@ def list_zip(path: Path) -> list[SourceFile]:
     """The images in a zip.
 
     Raises:
-        InputError: no zip, an unsafe one (paths that lead outside, links, too many files or bytes, encryption), or no layout we read.
+        InputError: not a zip, not a layout that `arrange` reads, or an unsafe zip (paths that lead outside, links, too many files or
+            bytes, encryption).
     """
     with _opened(path) as archive:
         members = archive.infolist()
@@ -56,10 +57,10 @@ def _opened(path: Path) -> zipfile.ZipFile:
 
 
 def _check(path: Path, members: list[zipfile.ZipInfo]) -> None:
-    if len(members) > MOST_FILES:
-        raise InputError(f"{path}: unsafe zip: {len(members):,} files, at most {MOST_FILES:,} are read")
-    if sum(member.file_size for member in members) > MOST_BYTES:
-        raise InputError(f"{path}: unsafe zip: unpacks to more than {MOST_BYTES >> 30} GiB")
+    if len(members) > MOST_ZIP_FILES:
+        raise InputError(f"{path}: unsafe zip: {len(members):,} files, at most {MOST_ZIP_FILES:,} are read")
+    if sum(member.file_size for member in members) > MOST_ZIP_BYTES:
+        raise InputError(f"{path}: unsafe zip: unpacks to more than {MOST_ZIP_BYTES >> 30} GiB")
     for member in members:
         problem = _problem(member)
         if problem:
@@ -74,8 +75,8 @@ def _problem(member: zipfile.ZipInfo) -> str:
         return "is a symbolic link"
     if member.flag_bits & 1:
         return "is encrypted"
-    if member.file_size > _BLOCK and member.file_size > MOST_RATIO * max(1, member.compress_size):
-        return f"unpacks to more than {MOST_RATIO} times its size"
+    if member.file_size > _BLOCK and member.file_size > MOST_ZIP_RATIO * max(1, member.compress_size):
+        return f"unpacks to more than {MOST_ZIP_RATIO} times its size"
     return ""
 
 

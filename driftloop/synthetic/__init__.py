@@ -7,17 +7,17 @@
 The same arguments give the same image on every machine. What is drawn are caricatures: nothing here says anything about medicine.
 """
 
-from driftloop.synthetic.drawing import CLASSES, KINDS, UNSEEN, draw
+from driftloop.contracts import UNSEEN
+from driftloop.synthetic.drawing import SYNTHETIC_KINDS, draw
 from driftloop.synthetic.kaggle_layout import GENERATOR_VERSION, SPLIT_SIZES, write_kaggle_layout
 from driftloop.synthetic.site import HOME_SITE, OTHER_SITE, Site
 
 __all__ = [
-    "CLASSES",
     "GENERATOR_VERSION",
     "HOME_SITE",
-    "KINDS",
     "OTHER_SITE",
     "SPLIT_SIZES",
+    "SYNTHETIC_KINDS",
     "UNSEEN",
     "Site",
     "draw",

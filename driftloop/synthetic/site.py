@@ -8,26 +8,23 @@ from PIL import Image
 
 @dataclass(frozen=True)
 class Site:
-    """How a site's device renders a scene whose brightness lies in [0, 1].
-
-    Args:
-        gain: range of the exposure's factor.
-        offset: range of the fog that is added.
-        gamma: range of the tone curve's exponent.
-        noise: range of the noise's standard deviation at full brightness.
-        view: share of the scene's side that is seen; below 1 the device crops closer.
-        sharpness: share of the native resolution that the device resolves, in (0, 1].
-        cast: factors of red, green and blue; a grey device uses the first.
-    """
+    """How a site's device renders a scene whose brightness lies in [0, 1]."""
 
     name: str
     gain: tuple[float, float] = (0.85, 1.25)
+    """Range of the exposure's factor."""
     offset: tuple[float, float] = (-0.02, 0.06)
+    """Range of the fog that is added."""
     gamma: tuple[float, float] = (0.75, 1.3)
+    """Range of the tone curve's exponent."""
     noise: tuple[float, float] = (0.010, 0.030)
+    """Range of the noise's standard deviation at full brightness."""
     view: float = 1.0
+    """Share of the scene's side that is seen; below 1 the device crops closer."""
     sharpness: float = 1.0
+    """Share of the native resolution that the device resolves, in (0, 1]."""
     cast: tuple[float, float, float] = (1.0, 1.0, 1.0)
+    """Factors of red, green and blue; a grey device has no use for them."""
 
 
 HOME_SITE = Site("home")

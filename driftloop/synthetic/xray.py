@@ -1,14 +1,23 @@
-"""A chest as a radiograph shows it: what of it belongs to the patient, drawn once per patient.
+"""Chest-X-ray-like images: NORMAL, PNEUMONIA, and a fluid level (EFFUSION) as the class that nobody trained on.
 
-Chest-X-ray-like images: NORMAL, PNEUMONIA, and a fluid level (EFFUSION) as the class that nobody trained on.
+A patient's anatomy is drawn once; each radiograph adds pose, vessels, findings, exposure and noise. Coordinates x and y run from -1 to 1
+over the image, y downwards.
 """
 
 from dataclasses import dataclass
 
 import numpy as np
 
+from driftloop.contracts import UNSEEN
 from driftloop.synthetic.shapes import bump, cloud, ellipse, inside
 from driftloop.synthetic.site import Site, expose
+
+XRAY_CLASSES = ("NORMAL", "PNEUMONIA")
+#: The opacities' contrast, in shares of the full range: the task's difficulty. Chosen so that at 64 px and 1,200 images a plain CNN
+#: is clearly worse than a good recipe, and neither is perfect.
+OPACITY = (0.08, 0.28)
+#: Share of focal pneumonias; the others are diffuse.
+FOCAL = 0.65
 
 
 @dataclass(frozen=True)
@@ -16,18 +25,50 @@ class Patient:
     """What stays the same on all radiographs of one patient; lengths in half image sides."""
 
     size: float
+    """Factor on the whole anatomy."""
     lungs: tuple[tuple[float, float, float, float], tuple[float, float, float, float]]
+    """Of the left and the right lung: centre x and y, radius across and along."""
     lung_air: float
+    """How much darker than the body the lungs are."""
     heart: tuple[float, float]
+    """Centre x and radius across."""
     hila: tuple[tuple[float, float], tuple[float, float]]
+    """Of the vessels' roots on the left and on the right: brightness and centre y."""
     ribs: tuple[float, float, float, float]
+    """Rate, phase, bend and brightness of the stripes."""
     collarbones: tuple[float, float]
+    """Vertical offsets, left and right."""
     soft_tissue: float
+    """Brightness of tissue over the bases, 0 for none."""
     nodules: tuple[tuple[float, float, float, float], ...]
+    """Of each: centre x and y, radius, brightness."""
     aspect: float
+    """Width of the image by its height."""
 
 
-def meet(rng: np.random.Generator) -> Patient:
+def xray(patient_rng: np.random.Generator, rng: np.random.Generator, label: int, site: Site) -> np.ndarray:
+    """One radiograph, uint8 (H, W), about 150-200 pixels wide.
+
+    Args:
+        patient_rng: what the patient's anatomy is drawn from.
+        rng: what this radiograph is drawn from: pose, finding, exposure, noise.
+        label: 0 NORMAL, 1 PNEUMONIA, UNSEEN (an effusion).
+        site: the scanner.
+    """
+    patient = draw_patient(patient_rng)
+    x, y = _pose(rng, patient.aspect, patient.size)
+    lung = lung_field(patient, x, y)
+    scene = healthy_chest(patient, x, y, lung)
+    _add_vessels(scene, lung, rng)
+    _add_tube(scene, x, y, rng)
+    if label == 1:
+        _add_pneumonia(scene, x, y, lung, rng)
+    elif label == UNSEEN:
+        _add_effusion(scene, x, y, rng)
+    return expose(scene, site, rng)
+
+
+def draw_patient(rng: np.random.Generator) -> Patient:
     """A patient drawn at random."""
     sides = (-1, 1)
     lungs = [
@@ -64,10 +105,10 @@ def lung_field(patient: Patient, x: np.ndarray, y: np.ndarray) -> np.ndarray:
 def healthy_chest(patient: Patient, x: np.ndarray, y: np.ndarray, lung: np.ndarray) -> np.ndarray:
     """The radiograph's brightness (H, W), about 0 to 1, without exposure or noise."""
     scene = _body(x, y) - lung * np.float32(patient.lung_air)
-    _add_middle(scene, patient, x, y)
+    _add_mediastinum(scene, patient, x, y)
     scene += _ribs(patient, x, y) * (lung * np.float32(0.8) + np.float32(0.2))
     _add_collarbones(scene, patient, x, y)
-    _add_benign(scene, patient, x, y)
+    _add_benign_findings(scene, patient, x, y)
     return scene
 
 
@@ -79,7 +120,7 @@ def _body(x: np.ndarray, y: np.ndarray) -> np.ndarray:
     return body + np.float32(0.04) * np.tanh((y - np.float32(0.6)) * np.float32(6)) * body
 
 
-def _add_middle(scene: np.ndarray, patient: Patient, x: np.ndarray, y: np.ndarray) -> None:
+def _add_mediastinum(scene: np.ndarray, patient: Patient, x: np.ndarray, y: np.ndarray) -> None:
     """Heart, spine and the vessels' roots."""
     at, radius = patient.heart
     scene += np.float32(0.22) * inside(ellipse(x, y, (at, 0.28), (radius, 0.36), 0.4), 1 / 6)
@@ -106,47 +147,13 @@ def _add_collarbones(scene: np.ndarray, patient: Patient, x: np.ndarray, y: np.n
         scene[top:bottom] += np.float32(0.08) * np.exp(-np.square(line * np.float32(18))) * (x * side > np.float32(0.1))
 
 
-def _add_benign(scene: np.ndarray, patient: Patient, x: np.ndarray, y: np.ndarray) -> None:
+def _add_benign_findings(scene: np.ndarray, patient: Patient, x: np.ndarray, y: np.ndarray) -> None:
     """Findings of both classes: soft tissue over the bases, small nodules."""
     if patient.soft_tissue:
         for side in (-1, 1):
             scene += np.float32(patient.soft_tissue) * inside(ellipse(x, y, (side * 0.45, 0.45), (0.35, 0.28)), 1 / 5)
     for cx, cy, radius, amount in patient.nodules:
         scene += np.float32(amount) * bump(ellipse(x, y, (cx, cy), (radius, radius)))
-
-
-CLASSES = ("NORMAL", "PNEUMONIA")
-
-
-#: The opacities' contrast, in shares of the full range: the task's difficulty. Chosen so that at 64 px and 1,200 images a plain CNN
-#: is clearly worse than a good recipe, and neither is perfect.
-OPACITY = (0.08, 0.28)
-
-
-#: Share of focal pneumonias; the others are diffuse.
-FOCAL = 0.65
-
-
-def xray(patient_rng: np.random.Generator, rng: np.random.Generator, label: int, site: Site) -> np.ndarray:
-    """One radiograph, uint8 (H, W), about 150-200 pixels wide.
-
-    Args:
-        patient_rng: what the patient's anatomy is drawn from.
-        rng: what this radiograph is drawn from: pose, finding, exposure, noise.
-        label: 0 NORMAL, 1 PNEUMONIA, -1 EFFUSION.
-        site: the scanner.
-    """
-    patient = meet(patient_rng)
-    x, y = _pose(rng, patient.aspect, patient.size)
-    lung = lung_field(patient, x, y)
-    scene = healthy_chest(patient, x, y, lung)
-    _add_vessels(scene, lung, rng)
-    _add_tube(scene, x, y, rng)
-    if label == 1:
-        _add_pneumonia(scene, x, y, lung, rng)
-    elif label == -1:
-        _add_effusion(scene, x, y, rng)
-    return expose(scene, site, rng)
 
 
 def _pose(rng: np.random.Generator, aspect: float, size: float) -> tuple[np.ndarray, np.ndarray]:

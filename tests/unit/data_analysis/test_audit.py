@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 
-from components.data_analysis.audit import Findings, audit
+from components.data_analysis.audit import AuditFindings, audit
 
 
 def table(*rows: tuple[str, str, str, str]) -> tuple[pd.DataFrame, np.ndarray]:
@@ -25,7 +25,7 @@ def thumbnail(content: str) -> np.ndarray:
     return np.clip(image * 0.9 + 5 if content.endswith(" changed") else image, 0, 255).astype(np.uint8)
 
 
-def run(*rows: tuple[str, str, str, str], smallest_val: int = 0) -> tuple[pd.DataFrame, Findings]:
+def run(*rows: tuple[str, str, str, str], smallest_val: int = 0) -> tuple[pd.DataFrame, AuditFindings]:
     frame, thumbnails = table(*rows)
     kept, findings = audit(frame, thumbnails, group_pattern="", smallest_val=smallest_val)
     return kept[~kept["path"].str.contains("other")], findings
@@ -34,7 +34,7 @@ def run(*rows: tuple[str, str, str, str], smallest_val: int = 0) -> tuple[pd.Dat
 def test_a_clean_source_loses_nothing() -> None:
     kept, findings = run(("train/cat/a.png", "cat", "train", "a"), ("test/dog/b.png", "dog", "test", "b"))
     assert len(kept) == 2
-    assert findings == Findings()
+    assert findings == AuditFindings()
     assert findings.dropped == 0
 
 

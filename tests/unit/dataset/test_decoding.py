@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from driftloop.contracts import IMAGE_FORMATS
 from driftloop.dataset import UnreadableImage, decode_image, decoding
 
 
@@ -100,9 +101,14 @@ def test_large_jpegs_are_read_at_a_smaller_scale_with_the_same_result() -> None:
     assert np.abs(from_jpeg - from_png).max() <= 4
 
 
-@pytest.mark.parametrize("kind", ["JPEG", "PNG", "BMP", "TIFF", "WEBP"])
+@pytest.mark.parametrize("kind", IMAGE_FORMATS)
 def test_every_format_is_read(kind: str) -> None:
     assert decode_image(encoded(Image.fromarray(gradient()), kind), 16).pixels.std() > 50
+
+
+def test_a_format_more_is_a_line_in_the_contracts(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(IMAGE_FORMATS, "GIF", (".gif",))
+    assert decode_image(encoded(Image.fromarray(gradient()), "GIF"), 16).pixels.std() > 50
 
 
 @pytest.mark.parametrize(
@@ -133,7 +139,7 @@ def test_a_decompression_bomb_is_refused_before_it_unpacks(monkeypatch: pytest.M
 
 def test_random_damage_never_raises_anything_else() -> None:
     rng = np.random.default_rng(0)
-    for kind in ("JPEG", "PNG", "TIFF", "BMP", "WEBP"):
+    for kind in IMAGE_FORMATS:
         data = encoded(Image.fromarray(gradient()), kind)
         for _ in range(40):
             damaged = bytearray(data)

@@ -38,8 +38,8 @@ def brightened(image: Image.Image) -> Image.Image:
 def test_changed_copies_are_found(radiographs: list[Image.Image], change: object) -> None:
     copies = [change(image) for image in radiographs[:60]]  # type: ignore[operator]
     clusters = near_duplicate_clusters(thumbnails(radiographs + copies))
-    found = np.mean([clusters[number] == clusters[300 + number] for number in range(60)])
-    assert found >= 0.95
+    share_found = np.mean([clusters[number] == clusters[300 + number] for number in range(60)])
+    assert share_found >= 0.95
 
 
 def test_different_radiographs_are_not_taken_for_copies(radiographs: list[Image.Image]) -> None:

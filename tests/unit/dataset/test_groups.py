@@ -34,7 +34,7 @@ def test_a_users_own_pattern_replaces_the_known_ones() -> None:
     assert group_of("person12_bacteria_47.jpeg", "0" * 64, patterns).startswith("sha256:")
 
 
-@pytest.mark.parametrize(("pattern", "message"), [("(", "no regular expression"), ("person", "needs a group")])
+@pytest.mark.parametrize(("pattern", "message"), [("(", "not a valid regular expression"), ("person", "needs a group")])
 def test_a_useless_pattern_is_one_clear_line(pattern: str, message: str) -> None:
     with pytest.raises(SettingError, match=message):
         compile_pattern(pattern)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from driftloop.dataset import split_by_group
-from driftloop.dataset.splitting import position
+from driftloop.dataset.splitting import hash_position
 
 SHARES = {"train": 0.5, "val": 0.1, "test": 0.15, "reference": 0.1, "stream": 0.15}
 GROUPS = [f"patient{number}" for number in range(5000)]
@@ -35,8 +35,8 @@ def test_shares_are_relative_and_zero_gets_nothing() -> None:
 
 
 def test_positions_are_the_same_on_every_machine_and_even() -> None:
-    assert position("patient1") == pytest.approx(0.827510, abs=1e-6)
-    assert np.histogram([position(group) for group in GROUPS], 10, (0, 1))[0].min() > 420
+    assert hash_position("patient1") == pytest.approx(0.827510, abs=1e-6)
+    assert np.histogram([hash_position(group) for group in GROUPS], 10, (0, 1))[0].min() > 420
 
 
 @pytest.mark.parametrize("shares", [{"train": 0.0}, {"train": 1.0, "val": -0.1}])

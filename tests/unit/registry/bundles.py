@@ -7,7 +7,7 @@ import numpy as np
 
 from driftloop import bundle
 from driftloop.bundle import ModelDescription
-from driftloop.dataset.description import NAME as DATASET
+from driftloop.dataset.description import DATASET_FILE as DATASET
 from driftloop.dataset.description import Description
 from driftloop.evaluation.intervals import wilson
 from driftloop.step_facts import write_facts, write_json

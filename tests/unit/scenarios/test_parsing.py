@@ -8,7 +8,7 @@ from driftloop.scenarios import Scenario, parse
 
 
 @pytest.mark.parametrize(
-    ("text", "families", "severity", "course"),
+    ("text", "kinds", "severity", "over_time"),
     [
         ("none", (), 0.0, "constant"),
         ("blur+noise:0.6", ("blur", "noise"), 0.6, "constant"),
@@ -22,8 +22,8 @@ from driftloop.scenarios import Scenario, parse
         ("recurring:contrast:0.7", ("contrast",), 0.7, "recurring"),
     ],
 )
-def test_texts_and_what_they_mean(text: str, families: tuple[str, ...], severity: float, course: str):
-    assert parse(text) == Scenario(families, severity, course)
+def test_texts_and_what_they_mean(text: str, kinds: tuple[str, ...], severity: float, over_time: str):
+    assert parse(text) == Scenario(kinds, severity, over_time)
 
 
 @pytest.mark.parametrize("text", ["none", "blur+noise:0.6", "prior:0.25", "gradual:rotation:0.125", "recurring:blur+noise:1"])
@@ -47,7 +47,7 @@ def test_a_scenario_prints_as_what_it_is_read_from(text: str):
         ("none:0.5", "none takes no severity"),
         ("0.5", "no scenario named"),
         ("blur+blur:0.5", "named twice"),
-        ("gradual:prior:0.2", "a prior shift has no course"),
+        ("gradual:prior:0.2", "prior cannot change over time"),
     ],
 )
 def test_mistakes_get_one_line_that_says_what_and_how_to_mend_it(text: str, message: str):
@@ -85,7 +85,7 @@ def test_as_many_positions_as_images_are_needed():
         parse("gradual").severities(3, np.zeros(2))
 
 
-def test_several_families_are_applied_from_left_to_right():
+def test_several_kinds_are_applied_from_left_to_right():
     images = np.random.default_rng(0).integers(0, 256, (4, 32, 32, 1), dtype=np.uint8)
-    one_by_one = parse("contrast:0.6").apply(parse("brightness:0.6").apply(images, np.random.default_rng(0)), np.random.default_rng(0))
-    assert np.array_equal(parse("brightness+contrast:0.6").apply(images, np.random.default_rng(0)), one_by_one)
+    separately = parse("contrast:0.6").apply(parse("brightness:0.6").apply(images, np.random.default_rng(0)), np.random.default_rng(0))
+    assert np.array_equal(parse("brightness+contrast:0.6").apply(images, np.random.default_rng(0)), separately)

@@ -2,6 +2,7 @@
 
 import pytest
 
+from driftloop.contracts import IMAGE_SUFFIXES
 from driftloop.errors import InputError
 from driftloop.sources.folder import SourceFile, arrange
 
@@ -36,7 +37,7 @@ def test_kaggles_zip_with_its_wrapper_its_copy_and_its_litter() -> None:
 
 
 def test_all_suffixes_in_any_case_and_nothing_else() -> None:
-    suffixes = (".jpeg", ".jpg", ".PNG", ".bmp", ".tif", ".TIFF", ".webp")
+    suffixes = (*IMAGE_SUFFIXES, ".PNG", ".TIFF")
     paths = [f"{label}/{number}{suffix}" for label in "ab" for suffix in suffixes for number in range(2)]
     assert len(arrange([*paths, "a/notes.txt", "a/.hidden.png", "b/model.onnx"], "data")) == len(paths)
 

@@ -71,18 +71,18 @@ def test_a_zip_is_read_like_the_folder_in_it(folder: Path, tmp_path: Path) -> No
     archive = zip_of(folder, tmp_path / "pets.zip")
     assert check_source(str(archive)) == str(archive)
     assert len(resolve(str(archive))) == 64
-    with opened(str(archive), seed=1) as found:
-        assert {file.label for file in found.files} == {"cat", "dog"}
-        assert len(found.files) == 24
-        with Image.open(found.root / found.files[0].path) as image:
+    with opened(str(archive), seed=1) as local:
+        assert {file.label for file in local.files} == {"cat", "dog"}
+        assert len(local.files) == 24
+        with Image.open(local.root / local.files[0].path) as image:
             assert image.size == (24, 24)
-        root = found.root
+        root = local.root
     assert not root.exists()
 
 
 def test_a_folder_is_read_in_place(folder: Path) -> None:
-    with opened(str(folder), seed=1) as found:
-        assert found.root == folder
+    with opened(str(folder), seed=1) as local:
+        assert local.root == folder
     assert folder.exists()
 
 
@@ -92,8 +92,8 @@ def test_links_to_files_and_class_folders_are_followed_but_not_in_circles(folder
     (linked / "cat").symlink_to(folder / "cat")
     (linked / "dog").symlink_to(folder / "dog")
     (folder / "cat" / "loop").symlink_to(folder)
-    with opened(str(linked), seed=1) as found:
-        assert {file.label for file in found.files} >= {"cat", "dog"}
+    with opened(str(linked), seed=1) as local:
+        assert {file.label for file in local.files} >= {"cat", "dog"}
     assert len(resolve(str(folder))) == 64
 
 
@@ -137,11 +137,11 @@ def test_a_link_in_a_zip_is_refused(tmp_path: Path) -> None:
 
 def test_too_many_files_or_bytes_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     archive = write_zip(tmp_path / "many.zip", GOOD)
-    monkeypatch.setattr(zip_file, "MOST_FILES", 19)
+    monkeypatch.setattr(zip_file, "MOST_ZIP_FILES", 19)
     with pytest.raises(InputError, match="20 files, at most 19"):
         check_source(str(archive))
     monkeypatch.undo()
-    monkeypatch.setattr(zip_file, "MOST_BYTES", 19)
+    monkeypatch.setattr(zip_file, "MOST_ZIP_BYTES", 19)
     with pytest.raises(InputError, match="unpacks to more than"):
         check_source(str(archive))
 
@@ -157,8 +157,8 @@ def test_a_damaged_member_becomes_an_empty_file_for_the_audit(folder: Path, tmp_
     data = bytearray(archive.read_bytes())
     data[data.find(b"IHDR") + 4] ^= 255
     archive.write_bytes(bytes(data))
-    with opened(str(archive), seed=1) as found:
-        sizes = [(found.root / file.path).stat().st_size for file in found.files]
+    with opened(str(archive), seed=1) as local:
+        sizes = [(local.root / file.path).stat().st_size for file in local.files]
     assert sizes.count(0) == 1
 
 
@@ -202,8 +202,8 @@ def test_a_longer_stream_is_another_source_and_a_stream_that_is_named_stays(tmp_
 
 def test_a_synthetic_source_takes_the_runs_seed_unless_it_names_one() -> None:
     def first(source: str, seed: int) -> bytes:
-        with opened(source, seed=seed, workers=1) as found:
-            return (found.root / found.files[0].path).read_bytes()
+        with opened(source, seed=seed, workers=1) as local:
+            return (local.root / local.files[0].path).read_bytes()
 
     assert first("synthetic:xray?scale=0.01", 1) != first("synthetic:xray?scale=0.01", 2)
     assert first("synthetic:xray?scale=0.01&seed=5", 1) == first("synthetic:xray?scale=0.01&seed=5", 2)
@@ -230,15 +230,15 @@ def test_a_folder_and_a_zip_in_s3(folder: Path, tmp_path: Path, s3_uri: str) -> 
         store.upload(path.relative_to(folder).as_posix(), path)
     before = resolve(f"{s3_uri}/images")
     assert check_source(f"{s3_uri}/images") == f"{s3_uri}/images"
-    with opened(f"{s3_uri}/images", seed=1) as found:
-        assert len(found.files) == 24
-        assert (found.root / "cat/image000.png").read_bytes() == (folder / "cat/image000.png").read_bytes()
+    with opened(f"{s3_uri}/images", seed=1) as local:
+        assert len(local.files) == 24
+        assert (local.root / "cat/image000.png").read_bytes() == (folder / "cat/image000.png").read_bytes()
     store.upload("cat/image000.png", folder / "cat/image001.png")
     assert resolve(f"{s3_uri}/images") != before
     open_store(s3_uri).upload("pets.zip", zip_of(folder, tmp_path / "pets.zip"))
     assert len(resolve(f"{s3_uri}/pets.zip")) == 64
-    with opened(f"{s3_uri}/pets.zip", seed=1) as found:
-        assert len(found.files) == 24
+    with opened(f"{s3_uri}/pets.zip", seed=1) as local:
+        assert len(local.files) == 24
     with pytest.raises(InputError, match="no such file or folder in this bucket"):
         resolve(f"{s3_uri}/nothing")
 
@@ -261,5 +261,5 @@ def test_images_of_every_suffix_are_listed(tmp_path: Path) -> None:
     for suffix in (".jpeg", ".bmp", ".tiff", ".webp"):
         for label in ("cat", "dog"):
             write_images(tmp_path / label, 3, suffix=suffix, name=suffix[1:])
-    with opened(str(tmp_path), seed=1) as found:
-        assert len(found.files) == 24
+    with opened(str(tmp_path), seed=1) as local:
+        assert len(local.files) == 24

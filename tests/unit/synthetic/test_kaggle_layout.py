@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from driftloop.dataset.splitting import KNOWN, group_of
+from driftloop.dataset.splitting import KNOWN_PATTERNS, group_of
 from driftloop.synthetic import SPLIT_SIZES, write_kaggle_layout
 from driftloop.synthetic.kaggle_layout import schedule
 
@@ -38,7 +38,7 @@ def test_the_full_sizes_are_those_that_decide_honestly() -> None:
 def test_patients_are_in_the_file_names_and_in_one_split_only(root: Path) -> None:
     groups = {}
     for path in files(root):
-        group = group_of(path.name, "none", KNOWN)
+        group = group_of(path.name, "none", KNOWN_PATTERNS)
         number = int("".join(character for character in group if character.isdigit()))
         assert not group.startswith("sha256")
         groups.setdefault(number, set()).add(path.parent.parent.name)
@@ -55,8 +55,8 @@ def test_about_one_training_label_in_a_hundred_is_wrong(tmp_path: Path) -> None:
     sizes = {"train": 1000, "val": 8, "test": 300, "reference": 8, "stream": 8}
     from driftloop.synthetic import kaggle_layout
 
-    shots = list(kaggle_layout._plan("xray", tmp_path, sizes, 1))
-    wrong = Counter(shot.path.parts[-3] for shot in shots if shot.path.parent.name != ("NORMAL", "PNEUMONIA")[shot.label])
+    planned = list(kaggle_layout._image_files("xray", tmp_path, sizes, 1))
+    wrong = Counter(file.path.parts[-3] for file in planned if file.path.parent.name != ("NORMAL", "PNEUMONIA")[file.label])
     assert set(wrong) == {"train"}
     assert 2 <= wrong["train"] <= 25
 
@@ -64,7 +64,7 @@ def test_about_one_training_label_in_a_hundred_is_wrong(tmp_path: Path) -> None:
 def test_the_same_seed_writes_the_same_bytes_also_by_several_processes(root: Path, tmp_path: Path) -> None:
     again = write_kaggle_layout("xray", tmp_path, seed=1, scale=0.05, workers=2)
     assert [path.relative_to(again) for path in files(again)] == [path.relative_to(root) for path in files(root)]
-    assert all(one.read_bytes() == two.read_bytes() for one, two in zip(files(again), files(root), strict=True))
+    assert all(first.read_bytes() == second.read_bytes() for first, second in zip(files(again), files(root), strict=True))
 
 
 def test_another_seed_writes_other_images(root: Path, tmp_path: Path) -> None:

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from components.traffic_replay.replay_plan import Plan, apart, make_plan, shrink
+from components.traffic_replay.replay_plan import ReplayPlan, apart, make_plan, shrink
 from driftloop.scenarios import parse
 
 
@@ -14,7 +14,7 @@ def samples(n: int, *, groups: int | None = None, positives: float = 0.5) -> pd.
     return pd.DataFrame({"label": label, "group": group, "sha256": [f"{index:032x}" for index in range(n)]})
 
 
-def plan(table: pd.DataFrame, drift: str = "blur:0.5", *, played: set[str] | None = None, seed: int = 0, **wanted: int) -> Plan:
+def plan(table: pd.DataFrame, drift: str = "blur:0.5", *, played: set[str] | None = None, seed: int = 0, **wanted: int) -> ReplayPlan:
     asked = {"clean": 40, "drifted": 160, "window_size": 20, "labels": 50} | wanted
     return make_plan(table, played or set(), parse(drift), max_label_share=0.45, rng=np.random.default_rng(seed), **asked)
 
