@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 from driftloop.cli.prune import prune
 from driftloop.errors import InputError
 from driftloop.store import open_store
-from tests.unit.housekeeping.world import World
+from tests.factories.store_history import StoreHistory
 
 APP = typer.Typer()
 APP.command()(prune)
@@ -23,9 +23,9 @@ APP.command()(prune)
 def old(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     """A local store, ten days old, with a version that was never promoted and a dataset that only it names."""
     monkeypatch.chdir(tmp_path)
-    world = World(open_store(str(tmp_path / "store")), tmp_path)
-    world.promote(world.register(world.dataset(10).manifest_hash))
-    world.register(world.dataset(30).manifest_hash, parent="1")
+    history = StoreHistory(open_store(str(tmp_path / "store")), tmp_path)
+    history.promote(history.register(history.dataset(10).manifest_hash))
+    history.register(history.dataset(30).manifest_hash, parent="1")
     ten_days_ago = (datetime.now(UTC) - timedelta(days=10)).timestamp()
     for path in (tmp_path / "store").rglob("*"):
         os.utime(path, (ten_days_ago, ten_days_ago))

@@ -14,18 +14,18 @@ from driftloop.cli.status import status
 from driftloop.errors import InputError
 from driftloop.inference.labels import write_labels
 from driftloop.store import Store
-from tests.unit.housekeeping.world import World
+from tests.factories.store_history import StoreHistory
 
 APP = typer.Typer()
 APP.command()(status)
 
 
 @pytest.fixture
-def world(store: Store, tmp_path: Path) -> World:
+def history(store: Store, tmp_path: Path) -> StoreHistory:
     """A store with a champion and no watch."""
-    world = World(store, tmp_path)
-    world.promote(world.register(world.dataset(10).manifest_hash))
-    return world
+    history = StoreHistory(store, tmp_path)
+    history.promote(history.register(history.dataset(10).manifest_hash))
+    return history
 
 
 def say(*arguments: str) -> tuple[int, str]:
@@ -44,61 +44,61 @@ def ago(**span: float) -> str:
     return (datetime.now(UTC) - timedelta(**span)).isoformat()
 
 
-def test_it_tells_the_champion_the_last_watch_and_its_age(world: World) -> None:
-    world.watched(1, "1", ago(hours=5), verdict="retrain", decision="reject")
-    code, text = say("--store", world.store.uri, "--every", "6h")
+def test_it_tells_the_champion_the_last_watch_and_its_age(history: StoreHistory) -> None:
+    history.watched(1, "1", ago(hours=5), verdict="retrain", decision="reject")
+    code, text = say("--store", history.store.uri, "--every", "6h")
     assert code == 0
     assert "version 1 since" in text
     assert "better" in text
     assert "1, 5 h ago" in text
     assert "retrain; reject" in text
     assert "on time" in text
-    code, found = told("--store", world.store.uri, "--every", "6h")
+    code, found = told("--store", history.store.uri, "--every", "6h")
     assert (found["champion"]["version"], found["last_watch"]["sequence"], found["late"]) == ("1", 1, False)
     assert found["age_seconds"] == pytest.approx(5 * 3600, abs=60)
 
 
 @pytest.mark.parametrize(("age", "late"), [(11.9, False), (12.1, True)])
-def test_a_watch_older_than_twice_its_interval_is_late_and_the_exit_status_says_so(world: World, age: float, late: bool) -> None:
-    world.watched(1, "1", ago(hours=age))
-    code, found = told("--store", world.store.uri, "--every", "6h")
+def test_a_watch_older_than_twice_its_interval_is_late_and_the_exit_status_says_so(history: StoreHistory, age: float, late: bool) -> None:
+    history.watched(1, "1", ago(hours=age))
+    code, found = told("--store", history.store.uri, "--every", "6h")
     assert (code, found["late"]) == (int(late), late)
 
 
-def test_the_interval_is_the_median_gap_of_the_last_watches(world: World) -> None:
+def test_the_interval_is_the_median_gap_of_the_last_watches(history: StoreHistory) -> None:
     for sequence, age in enumerate((40, 19, 13, 7, 1), start=1):
-        world.watched(sequence, "1", ago(hours=age))
-    code, found = told("--store", world.store.uri)
+        history.watched(sequence, "1", ago(hours=age))
+    code, found = told("--store", history.store.uri)
     assert (code, found["late"], found["interval_from"]) == (0, False, "median of the last 5 watches")
     assert found["interval_seconds"] == pytest.approx(6 * 3600, abs=60)
 
 
-def test_with_one_watch_the_interval_is_unknown_and_it_says_so(world: World) -> None:
-    world.watched(1, "1", ago(days=30))
-    code, text = say("--store", world.store.uri)
+def test_with_one_watch_the_interval_is_unknown_and_it_says_so(history: StoreHistory) -> None:
+    history.watched(1, "1", ago(days=30))
+    code, text = say("--store", history.store.uri)
     assert code == 0
     assert "not known (fewer than two watches; say --every)" in text
     assert "not known whether late" in text
 
 
-def test_watches_by_hand_right_after_each_other_are_no_schedule(world: World) -> None:
+def test_watches_by_hand_right_after_each_other_are_no_schedule(history: StoreHistory) -> None:
     for sequence, age in enumerate((12, 11, 10), start=1):
-        world.watched(sequence, "1", ago(minutes=age))
-    assert told("--store", world.store.uri)[1]["late"] is None
+        history.watched(sequence, "1", ago(minutes=age))
+    assert told("--store", history.store.uri)[1]["late"] is None
 
 
-def test_a_store_without_watches_says_so(world: World) -> None:
-    code, text = say("--store", world.store.uri)
+def test_a_store_without_watches_says_so(history: StoreHistory) -> None:
+    code, text = say("--store", history.store.uri)
     assert code == 0
     assert "never watched" in text
-    assert told("--store", world.store.uri)[1]["last_watch"] is None
+    assert told("--store", history.store.uri)[1]["last_watch"] is None
 
 
-def test_a_champion_that_was_never_watched_is_late_too(world: World) -> None:
-    pointer = json.loads(world.store.read("champion.json"))
-    world.store.put("champion.json", json.dumps(pointer | {"promoted_at": ago(days=2)}).encode())
-    assert told("--store", world.store.uri, "--every", "1h")[0] == 1
-    assert told("--store", world.store.uri, "--every", "2d")[0] == 0
+def test_a_champion_that_was_never_watched_is_late_too(history: StoreHistory) -> None:
+    pointer = json.loads(history.store.read("champion.json"))
+    history.store.put("champion.json", json.dumps(pointer | {"promoted_at": ago(days=2)}).encode())
+    assert told("--store", history.store.uri, "--every", "1h")[0] == 1
+    assert told("--store", history.store.uri, "--every", "2d")[0] == 0
 
 
 def test_an_empty_store_has_neither(store: Store, tmp_path: Path) -> None:
@@ -108,32 +108,32 @@ def test_an_empty_store_has_neither(store: Store, tmp_path: Path) -> None:
     assert "none; train one" in text
 
 
-def test_labels_that_a_watch_wants_are_told_with_what_came_since(world: World) -> None:
-    write_labels(world.store, pd.DataFrame({"request_id": ["a"], "label": ["NORMAL"], "origin": ["random"]}))
-    world.watched(1, "1", datetime.now(UTC).isoformat(), verdict="needs_labels")
-    assert told("--store", world.store.uri)[1]["label_files_since"] == 0
-    assert "none came since" in say("--store", world.store.uri)[1]
-    write_labels(world.store, pd.DataFrame({"request_id": ["b"], "label": ["NORMAL"], "origin": ["random"]}))
-    found = told("--store", world.store.uri)[1]
+def test_labels_that_a_watch_wants_are_told_with_what_came_since(history: StoreHistory) -> None:
+    write_labels(history.store, pd.DataFrame({"request_id": ["a"], "label": ["NORMAL"], "origin": ["random"]}))
+    history.watched(1, "1", datetime.now(UTC).isoformat(), verdict="needs_labels")
+    assert told("--store", history.store.uri)[1]["label_files_since"] == 0
+    assert "none came since" in say("--store", history.store.uri)[1]
+    write_labels(history.store, pd.DataFrame({"request_id": ["b"], "label": ["NORMAL"], "origin": ["random"]}))
+    found = told("--store", history.store.uri)[1]
     assert (found["labels_wanted"], found["label_files_since"]) == (True, 1)
 
 
-def test_size_says_what_a_watch_adds(world: World) -> None:
-    world.watched(1, "1", ago(hours=2))
-    world.store.put("logs/dt=2026-01-01/hour=00/a.parquet", b"x" * 1000)
-    world.watched(2, "1", ago(hours=1))
-    world.store.put("logs/dt=2026-01-01/hour=00/b.parquet", b"x" * 50_000)
-    found = told("--store", world.store.uri, "--size")[1]["usage"]
-    record = len(world.store.read("watch/00000002.json"))
+def test_size_says_what_a_watch_adds(history: StoreHistory) -> None:
+    history.watched(1, "1", ago(hours=2))
+    history.store.put("logs/dt=2026-01-01/hour=00/a.parquet", b"x" * 1000)
+    history.watched(2, "1", ago(hours=1))
+    history.store.put("logs/dt=2026-01-01/hour=00/b.parquet", b"x" * 50_000)
+    found = told("--store", history.store.uri, "--size")[1]["usage"]
+    record = len(history.store.read("watch/00000002.json"))
     assert found["growth"] == {"logs": 1000, "watch": record}
-    assert found["total"] == sum(entry.size for entry in world.store.list()) == sum(found["areas"].values())
-    assert "between the last two watches" in say("--store", world.store.uri, "--size")[1]
+    assert found["total"] == sum(entry.size for entry in history.store.list()) == sum(found["areas"].values())
+    assert "between the last two watches" in say("--store", history.store.uri, "--size")[1]
 
 
 @pytest.mark.parametrize("every", ["6", "h", "-1h", "0m", "6 weeks", "1.5h"])
-def test_an_interval_that_is_none_is_one_line(world: World, every: str) -> None:
+def test_an_interval_that_is_none_is_one_line(history: StoreHistory, every: str) -> None:
     with pytest.raises(InputError, match=f"--every: .*{every.split()[0]}"):
-        say("--store", world.store.uri, "--every", every)
+        say("--store", history.store.uri, "--every", every)
 
 
 def test_a_store_that_is_not_there_is_one_line(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ import pytest
 from components.source_resolution.step import run
 from driftloop.errors import InputError
 from driftloop.sources import resolve
-from tests.unit.sources.folders import write_classes
+from tests.factories.image_folders import write_classes
 
 
 def test_it_returns_the_content_hash(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

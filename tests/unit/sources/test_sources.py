@@ -14,7 +14,7 @@ from driftloop.errors import InputError
 from driftloop.sources import check_source, opened, resolve, write_source, zip_file
 from driftloop.sources.built_in import with_stream
 from driftloop.store import open_store
-from tests.unit.sources.folders import write_classes, write_images
+from tests.factories.image_folders import write_classes, write_images
 
 
 @pytest.fixture
