@@ -6,11 +6,11 @@ from pathlib import Path
 import numpy as np
 
 from driftloop import bundle
-from driftloop.bundle import ModelDescription
 from driftloop.dataset.description import DATASET_FILE as DATASET
 from driftloop.dataset.description import Description
 from driftloop.evaluation.intervals import wilson
 from driftloop.step_facts import write_facts, write_json
+from tests.factories.records import CLASSES, model_description
 
 MANIFEST = "d" * 64
 
@@ -18,13 +18,8 @@ MANIFEST = "d" * 64
 def write_candidate(directory: Path, *, seed: int, parent: str | None = None) -> Path:
     """A sealed bundle whose weights and accuracy follow from `seed`."""
     directory.mkdir(parents=True)
-    model = ModelDescription(
-        architecture="residual",
-        classes=["NORMAL", "PNEUMONIA"],
+    model = model_description(
         image_size=64,
-        channels=1,
-        mean=[0.5],
-        std=[0.2],
         dataset=MANIFEST,
         seed=seed,
         training={"epochs": 3, "label_smoothing": 0.05},
@@ -67,7 +62,7 @@ def write_dataset_artifact(directory: Path, store: str) -> Path:
         manifest_hash=MANIFEST,
         store=store,
         source="synthetic:xray",
-        classes=["NORMAL", "PNEUMONIA"],
+        classes=CLASSES,
         image_size=64,
         channels=1,
         mean=[0.5],

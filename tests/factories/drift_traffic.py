@@ -1,4 +1,4 @@
-"""A small production on disk: textured images, a fixed network, a champion with its references, and windows of its log.
+"""A small production on disk: textured images, a fixed network, a champion with its references, and the traffic of its log.
 
 The network is fixed (random features of the pixels and a threshold on a patch), so everything takes milliseconds; files, vectors
 and tests are the real ones.
@@ -12,16 +12,16 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from driftloop.bundle import REFERENCE, ModelDescription, write_model
+from driftloop.bundle import REFERENCE, write_model
 from driftloop.evaluation.intervals import wilson
 from driftloop.inference.image_statistics import image_statistics, statistic_names
 from driftloop.inference.log import image_digest
 from driftloop.inference.reference import Regime, write_reference
-from driftloop.inference.traffic import Traffic, TrafficInfo, write_traffic
+from driftloop.inference.traffic import Traffic, write_traffic
 from driftloop.scenarios import parse
 from driftloop.watch_record import RecordedWindow, WatchRecord
+from tests.factories.records import CLASSES, model_description, traffic_info, watch_record
 
-CLASSES = ["NORMAL", "PNEUMONIA"]
 SIDE = 16
 START = datetime(2025, 3, 1, tzinfo=UTC)
 _WEIGHTS = np.random.default_rng(99).normal(size=(SIDE * SIDE, 12)) / SIDE
@@ -58,18 +58,12 @@ def write_champion_with_references(directory: Path, regimes: Sequence[Regime], *
     directory.mkdir(parents=True, exist_ok=True)
     write_model(
         directory,
-        ModelDescription(
+        model_description(
             architecture="fixed",
-            classes=CLASSES,
             image_size=SIDE,
-            channels=1,
             mean=[0.4],
             std=[0.1],
-            dataset="0" * 64,
-            seed=0,
-            training={},
             metrics={"served_accuracy": wilson(correct, n)},
-            libraries={},
             served="model.onnx",
         ),
     )
@@ -79,7 +73,7 @@ def write_champion_with_references(directory: Path, regimes: Sequence[Regime], *
 
 @dataclass
 class GrowingLog:
-    """A log that grows: `serve` answers images, `watch` writes the window of what came since the last record."""
+    """A log that grows: `serve` answers images, `watch` writes the traffic that came since the last record."""
 
     rng: np.random.Generator
     version: str = "1"
@@ -95,7 +89,7 @@ class GrowingLog:
         probabilities, embedding = answer(images)
         times = [self.now + timedelta(minutes=minute + 1) for minute in range(count)]
         self.now = times[-1]
-        first = sum(len(one) for one in self.pictures)
+        first = sum(len(batch) for batch in self.pictures)
         named = np.where(self.rng.random(count) < flip, 1 - probabilities.argmax(axis=1), truth)
         self.tables.append(
             pd.DataFrame(
@@ -122,23 +116,20 @@ class GrowingLog:
         self.pictures.append(images)
 
     def watch(self, directory: Path) -> Path:
-        """The window artifact of a watch at this moment."""
+        """The traffic artifact of a watch at this moment."""
         if not self.tables:
             quiet = GrowingLog(self.rng)
             quiet.serve(1)
         rows = pd.concat(self.tables, ignore_index=True) if self.tables else quiet.tables[0][:0]
         fresh = np.ones(len(rows), bool) if self.since is None else (rows["time"] > self.since).to_numpy()
-        info = TrafficInfo(
+        info = traffic_info(
             sequence=len(self.records) + 1,
-            store="store",
             champion_version=self.version,
             since="" if self.since is None else self.since.isoformat(),
             until=self.now.isoformat(),
-            classes=CLASSES,
             statistic_names=list(statistic_names(1)),
             rows=len(rows),
             fresh_rows=int(fresh.sum()),
-            other_version_rows=0,
         )
         images = np.concatenate(self.pictures) if self.pictures else np.zeros((0, SIDE, SIDE, 1), np.uint8)
         write_traffic(directory, Traffic(rows.assign(fresh=fresh), images, info, list(self.records)))
@@ -147,21 +138,17 @@ class GrowingLog:
     def commit(self, drift: dict, *, decision: str | None = None) -> None:
         """What the report does at the end of a watch: leave its record."""
         self.records.append(
-            WatchRecord(
-                sequence=len(self.records) + 1,
-                run_id="run",
+            watch_record(
+                len(self.records) + 1,
+                self.now.isoformat(),
                 since="" if self.since is None else self.since.isoformat(),
-                until=self.now.isoformat(),
-                finished=self.now.isoformat(),
                 champion_version=self.version,
-                rows=0,
                 windows=[RecordedWindow(**window) for window in drift["windows"]],
                 confirmed=drift["confirmed"],
                 verdict=drift["verdict"],
                 reason=drift["reason"],
                 decision=decision,
                 outcome="kept" if decision else "watched",
-                promoted_version=None,
             )
         )
         self.since = self.now

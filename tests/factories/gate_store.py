@@ -1,4 +1,4 @@
-"""A small world for the gate: a real local store, datasets of 8-pixel images, and ONNX graphs that read their answer from one pixel.
+"""Real inputs of the gate, small: a local store, datasets of 8-pixel images, and ONNX graphs that read their answer from one pixel.
 
 Each model looks at its own pixel, so that a test says image by image who is right; everything between is the real thing.
 """
@@ -13,15 +13,16 @@ from onnx import TensorProto, helper, numpy_helper
 
 from components.validation_gate.step import run
 from driftloop import registry
-from driftloop.bundle import ONNX_FP32, ModelDescription, seal, write_model
+from driftloop.bundle import ONNX_FP32, seal, write_model
 from driftloop.dataset import Description, extend_dataset, write_dataset, write_description
-from driftloop.inference.traffic import IMAGE_INDEX, Traffic, TrafficInfo, write_traffic
+from driftloop.inference.traffic import IMAGE_INDEX, Traffic, write_traffic
 from driftloop.step_facts import write_json
 from driftloop.store import Store, open_store
 from driftloop.watch_record import WatchRecord
+from tests.factories.datasets import sample_table
+from tests.factories.records import CLASSES, model_description, traffic_info
 
 SIDE = 8
-CLASSES = ["NORMAL", "PNEUMONIA"]
 #: Which pixel of the first row each model reads.
 CANDIDATE, CHAMPION, EARLIER = 0, 1, 2
 
@@ -41,16 +42,10 @@ def answers(n: int, *, gained: int, lost: int, wrong: int = 0) -> tuple[np.ndarr
     return (kinds == 0) | (kinds == 1), (kinds == 0) | (kinds == 2)
 
 
-def samples_of(n: int, prefix: str) -> pd.DataFrame:
-    """One patient an image."""
-    names = [f"{prefix}-{index}" for index in range(n)]
-    return pd.DataFrame({"path": names, "group": names, "sha256": names, "width": 160, "height": 150})
-
-
 def split_with_answers(n: int, right: dict[int, np.ndarray], name: str, seed: int = 0) -> tuple[np.ndarray, np.ndarray, pd.DataFrame]:
     """A split's images, labels (classes in turn) and samples."""
     labels = np.arange(n) % 2
-    return images_with_answers(labels, right, seed), labels, samples_of(n, name)
+    return images_with_answers(labels, right, seed), labels, sample_table(name, n, width=160, height=150)
 
 
 def pixel_graph(
@@ -103,18 +98,13 @@ def write_pixel_bundle(
     """A sealed bundle that serves `model`."""
     directory.mkdir(parents=True)
     onnx.save(model, directory / ONNX_FP32)
-    description = ModelDescription(
+    description = model_description(
         architecture="plain_cnn",
         classes=classes or CLASSES,
         image_size=side,
-        channels=1,
-        mean=[0.5],
-        std=[0.2],
         dataset=dataset,
         seed=1,
         training={"directory": directory.name},
-        metrics={},
-        libraries={},
         served=ONNX_FP32,
     )
     write_model(directory, description)
@@ -152,43 +142,14 @@ class GateStore:
         return version
 
     def traffic(self, champion_version: str, records: list[WatchRecord]) -> str:
-        """A window without rows, with the records of earlier watches."""
-        info = TrafficInfo(
-            sequence=len(records) + 1,
-            store=self.store.uri,
-            champion_version=champion_version,
-            since="",
-            until="2030-01-02T00:00:00+00:00",
-            classes=CLASSES,
-            statistic_names=[],
-            rows=0,
-            fresh_rows=0,
-            other_version_rows=0,
+        """Traffic without rows, with the records of earlier watches."""
+        info = traffic_info(
+            sequence=len(records) + 1, store=self.store.uri, champion_version=champion_version, until="2030-01-02T00:00:00+00:00"
         )
-        directory = self.folder / f"window-{len(records)}"
+        directory = self.folder / f"traffic-{len(records)}"
         rows = pd.DataFrame({IMAGE_INDEX: pd.Series(dtype=int)})
         write_traffic(directory, Traffic(rows, np.zeros((0, SIDE, SIDE, 1), np.uint8), info, records))
         return str(directory)
-
-
-def gate_watch_record(sequence: int, champion_version: str, decision: str | None) -> WatchRecord:
-    """A watch that ended with `decision`."""
-    return WatchRecord(
-        sequence=sequence,
-        run_id=f"run-{sequence}",
-        since="",
-        until="2030-01-01T00:00:00+00:00",
-        finished="2030-01-01T00:00:00+00:00",
-        champion_version=champion_version,
-        rows=200,
-        windows=[],
-        confirmed=decision is not None,
-        verdict="retrain" if decision else "stable",
-        reason="test",
-        decision=decision,
-        outcome="kept" if decision else "watched",
-        promoted_version=None,
-    )
 
 
 def new_gate_store(folder: Path) -> GateStore:

@@ -7,6 +7,7 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from driftloop import bundle
+from tests.factories.records import model_description
 
 #: The least that `data_image_size` allows.
 SIDE = 32
@@ -27,18 +28,12 @@ def write_brightness_bundle(
 def brightness_description(
     classes: tuple[str, ...] = ("NORMAL", "PNEUMONIA"), channels: int = 1, served: str = bundle.ONNX_FP32
 ) -> bundle.ModelDescription:
-    return bundle.ModelDescription(
+    return model_description(
         architecture="plain_cnn",
         classes=list(classes),
-        image_size=SIDE,
         channels=channels,
         mean=[0.5] * channels,
         std=[0.25] * channels,
-        dataset="0" * 8,
-        seed=0,
-        training={},
-        metrics={},
-        libraries={},
         served=served,
     )
 

@@ -1,4 +1,4 @@
-"""A tiny store with a dataset, a champion, the traffic of a watch with drifted requests and the evidence that names the confirmed ones."""
+"""What a retraining reads, tiny: a dataset in a store, a champion, traffic with drifted requests, and the evidence of confirmed windows."""
 
 import hashlib
 from dataclasses import dataclass
@@ -9,29 +9,18 @@ import pandas as pd
 import torch
 
 from driftloop import bundle
-from driftloop.bundle import ModelDescription
 from driftloop.contracts import WINDOW_ROWS
 from driftloop.dataset import Description, write_dataset
-from driftloop.inference.traffic import Traffic, TrafficInfo, write_traffic
+from driftloop.inference.traffic import Traffic, write_traffic
 from driftloop.step_facts import write_facts
 from driftloop.store import open_store
 from driftloop.training import architectures
 from driftloop.training.weights import save_weights
+from tests.factories.datasets import SIDE, sample_table
+from tests.factories.records import CLASSES, model_description, traffic_info
 
-CLASSES = ["NORMAL", "PNEUMONIA"]
-SIDE = 32
 #: Two epochs on tiny batches: enough to see that everything is connected.
 QUICK = {"epochs": 2, "batch_size": 20, "needed_labels": 60}
-
-
-class MetricsFile:
-    """The figures that a step hands to KFP's UI."""
-
-    def __init__(self) -> None:
-        self.metrics: dict[str, float] = {}
-
-    def log_metric(self, metric: str, value: float) -> None:
-        self.metrics[metric] = value
 
 
 @dataclass(frozen=True)
@@ -54,9 +43,7 @@ def bright_squares(labels: np.ndarray, rng: np.random.Generator, *, level: int =
 
 def bright_squares_split(split: str, count: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, pd.DataFrame]:
     labels = np.arange(count) % 2
-    names = [f"{split}-{number}" for number in range(count)]
-    samples = pd.DataFrame({"path": names, "group": names, "sha256": names, "width": SIDE, "height": SIDE})
-    return bright_squares(labels, rng), labels, samples
+    return bright_squares(labels, rng), labels, sample_table(split, count)
 
 
 def write_trained_champion(directory: Path, dataset: Description) -> None:
@@ -65,19 +52,7 @@ def write_trained_champion(directory: Path, dataset: Description) -> None:
     save_weights(architectures.build_network("residual", channels=1, classes=2), directory)
     bundle.write_model(
         directory,
-        ModelDescription(
-            architecture="residual",
-            classes=CLASSES,
-            image_size=SIDE,
-            channels=1,
-            mean=dataset.mean,
-            std=dataset.std,
-            dataset=dataset.manifest_hash,
-            seed=0,
-            training={},
-            metrics={},
-            libraries={},
-        ),
+        model_description(mean=dataset.mean, std=dataset.std, dataset=dataset.manifest_hash),
     )
     write_facts(directory, "model_optimization", {"epochs": 3})
     bundle.seal(directory)
@@ -112,25 +87,14 @@ def confirmed_windows(rows: pd.DataFrame, *, size: int = 50, confirmed: bool = T
 
 
 def write_traffic_and_evidence(
-    world_dir: Path, store: str, rows: pd.DataFrame, images: np.ndarray, coverage: pd.DataFrame
+    folder: Path, store: str, rows: pd.DataFrame, images: np.ndarray, coverage: pd.DataFrame
 ) -> tuple[Path, Path]:
     """The traffic and the drift evidence; their directories."""
-    info = TrafficInfo(
-        sequence=1,
-        store=store,
-        champion_version="1",
-        since="",
-        until="2025-01-02T00:00:00+00:00",
-        classes=CLASSES,
-        statistic_names=[],
-        rows=len(rows),
-        fresh_rows=len(rows),
-        other_version_rows=0,
-    )
-    write_traffic(world_dir / "traffic", Traffic(rows, images, info))
-    (world_dir / "drift").mkdir(parents=True, exist_ok=True)
-    coverage.to_parquet(world_dir / "drift" / WINDOW_ROWS, index=False)
-    return world_dir / "traffic", world_dir / "drift"
+    info = traffic_info(store=store, rows=len(rows), fresh_rows=len(rows))
+    write_traffic(folder / "traffic", Traffic(rows, images, info))
+    (folder / "drift").mkdir(parents=True, exist_ok=True)
+    coverage.to_parquet(folder / "drift" / WINDOW_ROWS, index=False)
+    return folder / "traffic", folder / "drift"
 
 
 def write_retraining_inputs(folder: Path, *, labelled: int = 120, unlabelled: int = 80, origin: str = "random") -> RetrainingInputs:

@@ -1,7 +1,5 @@
 """A small production: a store with a dataset of textured squares and a registered, serving model, all of them real."""
 
-import hashlib
-import json
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +12,8 @@ from driftloop.inference.reference import CLEAN_REGIME, measure_regime, write_re
 from driftloop.inference.served_model import ServedModel
 from driftloop.step_facts import write_facts
 from driftloop.store import Store, open_store
+from tests.factories.candidates import write_gate_evidence
+from tests.factories.datasets import image_digests, sample_table
 from tests.factories.onnx_graphs import SIDE, brightness_description, save_brightness_graph
 
 CLASSES = ("bright", "dark")
@@ -49,36 +49,17 @@ def register_and_promote(
     benchmark = [{"variant": bundle.ONNX_FP32, "batch": 1, "p95_ms": p95_ms}]
     write_facts(directory, "onnx_deployment", {"benchmark": benchmark})
     bundle.seal(directory)
-    evidence = root / f"evidence-{seed}"
-    evidence.mkdir()
-    gate = {
-        "decision": "promote",
-        "reasons": [],
-        "criteria": [],
-        "champion_version": expected,
-        "candidate": bundle.sha256_file(directory / bundle.SUMS),
-        "dataset": dataset.manifest_hash,
-    }
-    (evidence / "gate.json").write_text(json.dumps(gate))
+    evidence = write_gate_evidence(root / f"evidence-{seed}", directory, champion=expected, dataset=dataset.manifest_hash)
     version = registry.register(store, directory, evidence)
     registry.promote(store, version, expected=expected, reason="test")
     return version
 
 
 def textured_squares(n: int, *, seed: int, images_per_group: int = 1) -> tuple[np.ndarray, np.ndarray, pd.DataFrame]:
-    """n textured squares, bright (0) and dark (1) in turn: images uint8 (n, 16, 16, 1), labels, samples."""
+    """n textured squares, bright (0) and dark (1) in turn: images uint8 (n, SIDE, SIDE, 1), labels, samples."""
     rng = np.random.default_rng(seed)
     labels = np.arange(n) % 2
     levels = np.where(labels == 0, 170, 80)[:, None, None, None] + rng.normal(0, 12, (n, 1, 1, 1))
     images = np.clip(levels + rng.normal(0, 20, (n, SIDE, SIDE, 1)), 0, 255).astype(np.uint8)
-    digests = [hashlib.sha256(image.tobytes()).hexdigest() for image in images]
-    samples = pd.DataFrame(
-        {
-            "path": [f"{seed}/{index}.png" for index in range(n)],
-            "group": [f"{seed}-{index // images_per_group}" for index in range(n)],
-            "sha256": digests,
-            "width": SIDE,
-            "height": SIDE,
-        }
-    )
-    return images, labels, samples
+    groups = [f"{seed}-{index // images_per_group}" for index in range(n)]
+    return images, labels, sample_table(seed, n, groups=groups, digests=image_digests(images))

@@ -3,26 +3,17 @@
 import json
 from pathlib import Path
 
-import numpy as np
-import pandas as pd
-
 from driftloop import bundle, registry
 from driftloop.dataset import Description, extend_dataset, open_split
 from driftloop.dataset.writing import write_dataset
 from driftloop.store import Store
 from driftloop.watch_record import WatchRecord, record_key
 from tests.factories.candidates import write_candidate, write_gate_evidence
+from tests.factories.datasets import random_split
+from tests.factories.records import CLASSES, watch_record
 
-CLASSES = ["NORMAL", "PNEUMONIA"]
 #: A dataset of which only a shard was written.
 UNFINISHED = "f" * 64
-
-
-def noise_split(seed: int, rows: int = 4) -> tuple[np.ndarray, np.ndarray, pd.DataFrame]:
-    """Images, labels and samples of one split."""
-    names = [f"{seed}-{row}" for row in range(rows)]
-    samples = pd.DataFrame({"path": names, "group": names, "sha256": names, "width": 8, "height": 8})
-    return np.random.default_rng(seed).integers(0, 255, (rows, 8, 8, 1), np.uint8), np.arange(rows) % 2, samples
 
 
 class StoreHistory:
@@ -33,10 +24,12 @@ class StoreHistory:
         self.count = 0
 
     def dataset(self, seed: int) -> Description:
-        return write_dataset(self.store, {"train": noise_split(seed), "test": noise_split(seed + 1)}, classes=CLASSES, source="test")
+        return write_dataset(
+            self.store, {"train": random_split(4, seed=seed), "test": random_split(4, seed=seed + 1)}, classes=CLASSES, source="test"
+        )
 
     def grown(self, parent: Description, seed: int) -> Description:
-        return extend_dataset(self.store, parent, {"drifted_train": noise_split(seed)})
+        return extend_dataset(self.store, parent, {"drifted_train": random_split(4, seed=seed)})
 
     def register(self, dataset: str, *, parent: str | None = None) -> str:
         """A complete version, not promoted."""
@@ -55,7 +48,7 @@ class StoreHistory:
 
     def watched(self, sequence: int, champion: str, finished: str = "2026-01-01T00:00:00+00:00", **changed: object) -> WatchRecord:
         """Commit the record of a watch."""
-        record = watch_record(sequence, champion, finished, **changed)
+        record = watch_record(sequence, finished, champion_version=champion, **changed)
         self.store.create(record_key(sequence), record.model_dump_json().encode())
         return record
 
@@ -72,24 +65,3 @@ class StoreHistory:
                 description = Description(**json.loads(self.store.read(info.key)))
                 for split in description.counts:
                     open_split(description, split)
-
-
-def watch_record(sequence: int, champion: str = "1", finished: str = "2026-01-01T00:00:00+00:00", **changed: object) -> WatchRecord:
-    """The record of a quiet watch, with what is `changed`."""
-    record = WatchRecord(
-        sequence=sequence,
-        run_id=f"watch-{sequence}",
-        since="",
-        until=finished,
-        finished=finished,
-        champion_version=champion,
-        rows=0,
-        windows=[],
-        confirmed=False,
-        verdict="stable",
-        reason="the window fits",
-        decision=None,
-        outcome="watched",
-        promoted_version=None,
-    )
-    return record.model_copy(update=changed)

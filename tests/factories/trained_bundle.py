@@ -1,10 +1,9 @@
-"""Small real inputs for theme 4: a dataset in a local store, and a network trained on it for a few seconds."""
+"""Small real inputs of the ONNX step: a dataset in a local store, and a network trained on it for a few seconds."""
 
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 import torch
 
 from driftloop import bundle
@@ -14,20 +13,11 @@ from driftloop.store import open_store
 from driftloop.training import architectures
 from driftloop.training.batches import normalise, to_tensor
 from driftloop.training.weights import save_weights
+from tests.factories.datasets import SIDE, sample_table
+from tests.factories.records import model_description
 
-SIDE = 32
 MEAN, STD = 0.5, 0.25
 NAMES = [f"class {index}" for index in range(12)]
-
-
-class MetricsFile:
-    """Collects metrics as KFP's artifact does."""
-
-    def __init__(self) -> None:
-        self.values: dict[str, float] = {}
-
-    def log_metric(self, metric: str, value: float) -> None:
-        self.values[metric] = value
 
 
 @dataclass(frozen=True)
@@ -49,18 +39,6 @@ def draw_stripes(count: int, *, channels: int, classes: int, seed: int) -> tuple
     return np.clip(128 + 40 * wave + noise, 0, 255).astype(np.uint8), labels.astype(np.int64)
 
 
-def stripes_samples(split: str, count: int) -> pd.DataFrame:
-    return pd.DataFrame(
-        {
-            "path": [f"{split}/{index}.png" for index in range(count)],
-            "group": [f"{split} patient {index}" for index in range(count)],
-            "sha256": [f"{index:064x}" for index in range(count)],
-            "width": SIDE,
-            "height": SIDE,
-        }
-    )
-
-
 def write_deployment_inputs(
     root: Path,
     counts: dict[str, int],
@@ -75,7 +53,7 @@ def write_deployment_inputs(
     parts = {}
     for number, (split, count) in enumerate(counts.items()):
         images, labels = draw_stripes(count, channels=channels, classes=classes, seed=100 * seed + number)
-        parts[split] = (images, np.full(count, -1) if split.startswith("regime") else labels, stripes_samples(split, count))
+        parts[split] = (images, np.full(count, -1) if split.startswith("regime") else labels, sample_table(split, count))
     description = write_dataset(open_store(str(root / "store")), parts, classes=NAMES[:classes], source="stripes")
     write_description(root / "dataset", description)
     write_facts(root / "dataset", "data_analysis", {"source": "stripes"})
@@ -104,17 +82,14 @@ def train(
     write_facts(directory, "model_optimization", {"accuracy": None})
     bundle.write_model(
         directory,
-        bundle.ModelDescription(
+        model_description(
             architecture=architecture,
             classes=NAMES[:classes],
-            image_size=SIDE,
             channels=channels,
             mean=[MEAN] * channels,
             std=[STD] * channels,
             dataset=dataset,
-            seed=0,
             training={"steps": steps},
-            metrics={},
             libraries={"numpy": np.__version__},
         ),
     )

@@ -10,7 +10,8 @@ from components.automated_retraining.drifted_images import read_coverage, rows_p
 from driftloop.errors import InputError
 from driftloop.inference.confirmed_rows import confirmed_rows
 from driftloop.inference.traffic import Traffic, read_traffic
-from tests.factories.retraining import CLASSES, confirmed_windows, labelled_requests, write_traffic_and_evidence
+from tests.factories.records import CLASSES
+from tests.factories.retraining import confirmed_windows, labelled_requests, write_traffic_and_evidence
 
 
 def traffic_of(folder: Path, rows: pd.DataFrame, images: np.ndarray) -> Traffic:

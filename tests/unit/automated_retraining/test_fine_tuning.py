@@ -7,24 +7,13 @@ from components.automated_retraining.fine_tuning import build_recipe, champion_v
 from driftloop.bundle import ModelDescription
 from driftloop.settings import RetrainSettings
 from driftloop.training.augmentation import Augmentation
+from tests.factories.records import model_description
 
 CPU = torch.device("cpu")
 
 
 def champion(**training: object) -> ModelDescription:
-    return ModelDescription(
-        architecture="residual",
-        classes=["a", "b"],
-        image_size=32,
-        channels=1,
-        mean=[0.5],
-        std=[0.2],
-        dataset="d",
-        seed=0,
-        training=training,
-        metrics={},
-        libraries={},
-    )
+    return model_description(training=training)
 
 
 @pytest.mark.parametrize(("trained", "expected"), [(3e-3, 1.5e-3), (1e-3, 5e-4), (1e-2, 2e-3)])

@@ -13,8 +13,8 @@ from driftloop.inference.confirmed_rows import confirmed_rows
 from driftloop.inference.traffic import read_traffic
 from driftloop.settings import RetrainSettings
 from driftloop.store import Store, open_store
+from tests.factories.records import CLASSES
 from tests.factories.retraining import (
-    CLASSES,
     RetrainingInputs,
     confirmed_windows,
     labelled_requests,

@@ -18,13 +18,14 @@ from driftloop.errors import InputError, SettingError
 from driftloop.step_facts import read_facts
 from driftloop.store import open_store
 from driftloop.training.weights import load_model
-from tests.factories.retraining import QUICK, MetricsFile, RetrainingInputs, write_retraining_inputs
+from tests.factories.metrics import MetricsFile
+from tests.factories.retraining import QUICK, RetrainingInputs, write_retraining_inputs
 
 ROOT = Path(__file__).parents[3]
 
 
 def retrain(inputs: RetrainingInputs, out: Path, **config: Any) -> MetricsFile:
-    log = MetricsFile()
+    metrics = MetricsFile()
     run(
         inputs.traffic,
         inputs.champion,
@@ -35,9 +36,9 @@ def retrain(inputs: RetrainingInputs, out: Path, **config: Any) -> MetricsFile:
         seed=5,
         store=inputs.store,
         config={**QUICK, **config},
-        metrics=log,
+        metrics=metrics,
     )
-    return log
+    return metrics
 
 
 def weights(directory: Path) -> dict[str, torch.Tensor]:
@@ -54,7 +55,7 @@ def checkpoints(inputs: RetrainingInputs) -> list[str]:
 
 def test_it_leaves_a_grown_dataset_and_a_sealed_bundle_of_the_champions_child(tmp_path: Path) -> None:
     inputs = write_retraining_inputs(tmp_path)
-    log = retrain(inputs, tmp_path)
+    metrics = retrain(inputs, tmp_path)
     dataset, model = read_description(tmp_path / "dataset"), bundle.read_model(tmp_path / "model")
     bundle.verify(tmp_path / "model")
     assert dataset.parent == inputs.parent.manifest_hash
@@ -65,7 +66,7 @@ def test_it_leaves_a_grown_dataset_and_a_sealed_bundle_of_the_champions_child(tm
     assert model.served == ""
     assert not same(weights(tmp_path / "model"), weights(inputs.champion))
     assert "## Retraining" in (tmp_path / "model" / bundle.CARD).read_text()
-    assert log.metrics["images_drifted_train"] == dataset.counts[DRIFTED_TRAIN]
+    assert metrics.values["images_drifted_train"] == dataset.counts[DRIFTED_TRAIN]
     assert checkpoints(inputs) == []
 
 
@@ -130,7 +131,8 @@ KILLED = """
 import os, signal, sys
 from pathlib import Path
 from components.automated_retraining import step
-from tests.factories.retraining import QUICK, MetricsFile
+from tests.factories.metrics import MetricsFile
+from tests.factories.retraining import QUICK
 line = step.epoch_line
 def die(epoch):
     if epoch.epoch == 2:

@@ -8,7 +8,8 @@ from driftloop import bundle
 from driftloop.errors import InputError, SettingError
 from driftloop.step_facts import read_facts
 from driftloop.training.weights import load_model
-from tests.factories.training_data import MetricsFile, RocFile, write_squares_dataset
+from tests.factories.datasets import write_squares_dataset
+from tests.factories.metrics import MetricsFile, RocFile
 
 CONFIG = {"batch_size": 16, "baseline_share": 1.0}
 

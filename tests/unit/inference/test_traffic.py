@@ -7,28 +7,14 @@ import pandas as pd
 import pytest
 
 from driftloop.errors import InputError
-from driftloop.inference.traffic import Traffic, TrafficInfo, label_indices, read_traffic, write_traffic
+from driftloop.inference.traffic import Traffic, label_indices, read_traffic, write_traffic
 from driftloop.watch_record import RecordedWindow, WatchRecord
+from tests.factories.records import traffic_info, watch_record
 
 
 def record(sequence: int) -> WatchRecord:
     judged = RecordedWindow(first="a", last="b", rows=200, p_statistics=0.01, p_embedding=0.2, drifted=True, accuracy=None)
-    return WatchRecord(
-        sequence=sequence,
-        run_id="run",
-        since="",
-        until="2025-03-01T10:00:00+00:00",
-        finished="2025-03-01T11:00:00+00:00",
-        champion_version="1",
-        rows=200,
-        windows=[judged],
-        confirmed=False,
-        verdict="stable",
-        reason="one window of three",
-        decision=None,
-        outcome="watched",
-        promoted_version=None,
-    )
+    return watch_record(sequence, rows=200, windows=[judged], reason="one window of three")
 
 
 def traffic(rows: int = 3) -> Traffic:
@@ -44,12 +30,10 @@ def traffic(rows: int = 3) -> Traffic:
             "fresh": (np.arange(rows) > 0),
         }
     )
-    info = TrafficInfo(
+    info = traffic_info(
         sequence=3,
         store="s3://bucket/model",
         champion_version="2",
-        since="",
-        until="2025-03-01T12:00:00+00:00",
         classes=["a", "b"],
         statistic_names=["brightness"],
         rows=rows,

@@ -10,7 +10,8 @@ from components.model_optimization.training_plan import full_plan
 from driftloop.evaluation.paired import PairedDifference
 from driftloop.settings import TrainSettings
 from driftloop.training.task import Task
-from tests.factories.training_data import CPU, write_squares_dataset
+from tests.factories.datasets import write_squares_dataset
+from tests.factories.training_batches import CPU
 
 SETTINGS = TrainSettings(batch_size=16, min_steps=2, precision="bfloat16")
 

@@ -7,7 +7,8 @@ from components.model_optimization.step import run
 from driftloop import bundle
 from driftloop.errors import InputError
 from driftloop.step_facts import read_facts
-from tests.factories.training_data import MetricsFile, RocFile, write_squares_dataset
+from tests.factories.datasets import write_squares_dataset
+from tests.factories.metrics import MetricsFile, RocFile
 
 CONFIG = {"batch_size": 16, "min_steps": 4, "ablation_epochs": 1, "ablation_seconds": 100, "baseline_share": 1.0}
 

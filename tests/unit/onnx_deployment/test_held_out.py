@@ -10,7 +10,8 @@ from driftloop.bundle import read_model
 from driftloop.dataset import Description, write_dataset
 from driftloop.errors import InputError
 from driftloop.store import open_store
-from tests.factories.trained_bundle import SIDE, stripes_samples, write_deployment_inputs
+from tests.factories.datasets import SIDE, sample_table
+from tests.factories.trained_bundle import write_deployment_inputs
 
 
 @pytest.fixture
@@ -20,7 +21,7 @@ def dataset(tmp_path: Path) -> Description:
         {"train": 40, "drifted_train": 8, "val": 10, "drifted_val": 4, "test": 6, "reference": 9}.items()
     ):
         labels = np.arange(count) % 2
-        parts[split] = (np.full((count, SIDE, SIDE, 1), level, np.uint8), labels, stripes_samples(split, count))
+        parts[split] = (np.full((count, SIDE, SIDE, 1), level, np.uint8), labels, sample_table(split, count))
     parts["val"][1][:3] = -1
     return write_dataset(open_store(str(tmp_path)), parts, classes=["a", "b"], source="flat")
 

@@ -16,7 +16,8 @@ from driftloop.inference.image_statistics import image_statistics
 from driftloop.inference.reference import read_reference
 from driftloop.inference.served_model import ServedModel
 from driftloop.step_facts import read_facts
-from tests.factories.trained_bundle import DeploymentInputs, MetricsFile, write_deployment_inputs
+from tests.factories.metrics import MetricsFile
+from tests.factories.trained_bundle import DeploymentInputs, write_deployment_inputs
 
 QUICK = {"benchmark_seconds": 0.1, "calibration_images": 32.0}
 

@@ -12,24 +12,18 @@ import pandas as pd
 import pytest
 
 from components.production_monitoring.step import run
-from driftloop import watch_record
 from driftloop.inference.labels import write_labels
 from driftloop.inference.log_writer import InferenceLogger
 from driftloop.inference.served_model import ServedModel
 from driftloop.inference.traffic import Traffic, read_traffic
 from driftloop.store import Store
-from driftloop.watch_record import WatchRecord
+from driftloop.watch_record import HEARTBEAT, record_key
+from tests.factories.metrics import MetricsFile
+from tests.factories.records import watch_record
 from tests.factories.serving_store import CLASSES, build_serving_store, textured_squares
 
 START = datetime.fromisoformat("2025-03-01T10:00:00+00:00")
 MINUTE = timedelta(minutes=1)
-
-
-class LoggedMetrics(dict[str, float]):
-    """Takes what the step logs as KFP metrics."""
-
-    def log_metric(self, metric: str, value: float) -> None:
-        self[metric] = value
 
 
 @dataclass
@@ -39,7 +33,7 @@ class Production:
     root: Path
     store: Store
     runs: int = 0
-    metrics: LoggedMetrics = field(default_factory=LoggedMetrics)
+    metrics: MetricsFile = field(default_factory=MetricsFile)
 
     def requests(
         self,
@@ -69,30 +63,15 @@ class Production:
 
     def commit(self, sequence: int, until: float) -> None:
         """Record a watch that ended `until` minutes after START."""
-        record = WatchRecord(
-            sequence=sequence,
-            run_id="test",
-            since="",
-            until=(START + until * MINUTE).isoformat(),
-            finished="2025-03-01T12:00:00+00:00",
-            champion_version="1",
-            rows=0,
-            windows=[],
-            confirmed=False,
-            verdict="stable",
-            reason="",
-            decision=None,
-            outcome="watched",
-            promoted_version=None,
-        )
-        self.store.create(watch_record.record_key(sequence), record.model_dump_json().encode())
-        self.store.put(watch_record.HEARTBEAT, b'{"sequence": 1}')
+        record = watch_record(sequence, until=(START + until * MINUTE).isoformat())
+        self.store.create(record_key(sequence), record.model_dump_json().encode())
+        self.store.put(HEARTBEAT, b'{"sequence": 1}')
 
     def watch(self, until: float | str = 1000.0, **config: Any) -> Traffic:
         """Run the step up to `until` minutes after START."""
         self.runs += 1
         end = until if isinstance(until, str) else (START + until * MINUTE).isoformat()
-        self.metrics = LoggedMetrics()
+        self.metrics = MetricsFile()
         run(
             self.store.uri,
             str(self.folder / "traffic"),

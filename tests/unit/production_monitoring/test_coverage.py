@@ -9,6 +9,7 @@ from driftloop import bundle
 from driftloop.errors import InputError, IntegrityError, NoChampion, SettingError
 from driftloop.inference.log import read_images
 from driftloop.store import open_store
+from tests.factories.onnx_graphs import SIDE
 from tests.unit.production_monitoring.conftest import MINUTE, START, Production
 
 
@@ -63,7 +64,7 @@ def test_an_end_before_the_last_record_gives_an_empty_watch_not_an_older_mark(pr
 def test_an_empty_watch_works_and_says_so(production: Production):
     traffic = production.watch()
     assert (traffic.info.rows, len(traffic.rows), len(traffic.images)) == (0, 0, 0)
-    assert traffic.images.shape[1:] == (16, 16, 1)
+    assert traffic.images.shape[1:] == (SIDE, SIDE, 1)
     assert "The watch is empty" in (production.folder / "dashboard.html").read_text()
     assert production.json("alerts.json")["fired"] == ["no traffic"]
     facts = production.json("facts.json")["production_monitoring"]
@@ -83,7 +84,7 @@ def test_failed_requests_count_as_errors_and_are_not_judged(production: Producti
     production.requests(10, at=5, status="timeout")
     traffic = production.watch()
     assert traffic.info.rows == 90
-    assert production.metrics["error_share"] == pytest.approx(0.1)
+    assert production.metrics.values["error_share"] == pytest.approx(0.1)
 
 
 def test_labels_are_joined_and_the_newest_one_counts(production: Production):

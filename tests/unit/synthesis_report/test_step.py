@@ -7,26 +7,18 @@ import pandas as pd
 import pytest
 
 from components.synthesis_report.step import commit_watch_record
-from driftloop.inference.traffic import Traffic, TrafficInfo
+from driftloop.inference.traffic import Traffic
 from driftloop.store import Store
 from driftloop.summary import Summary
 from driftloop.watch_record import HEARTBEAT, WatchRecord, record_key
+from tests.factories.records import traffic_info
 
 DRIFT = {"verdict": "stable", "reason": "the window fits", "confirmed": False, "windows": []}
 
 
 def traffic(sequence: int = 1) -> Traffic:
-    info = TrafficInfo(
-        sequence=sequence,
-        store="",
-        champion_version="1",
-        since="2026-01-01T00:00:00+00:00",
-        until="2026-01-02T00:00:00+00:00",
-        classes=["a", "b"],
-        statistic_names=["brightness"],
-        rows=0,
-        fresh_rows=0,
-        other_version_rows=0,
+    info = traffic_info(
+        sequence=sequence, store="", since="2026-01-01T00:00:00+00:00", until="2026-01-02T00:00:00+00:00", classes=["a", "b"]
     )
     return Traffic(rows=pd.DataFrame(), images=np.zeros((0, 4, 4, 1), np.uint8), info=info, records=[])
 

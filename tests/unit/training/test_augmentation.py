@@ -3,7 +3,7 @@ import torch
 
 from driftloop.training.augmentation import Augmentation, mixup
 from driftloop.training.batches import normalise, to_tensor
-from tests.factories.training_data import squares_on_noise
+from tests.factories.datasets import squares_on_noise
 
 NOTHING = Augmentation(rotation=0, scale=0, shift=0, brightness=0, contrast=0, flip=False)
 

@@ -4,7 +4,8 @@ import torch
 
 from driftloop.training.augmentation import Augmentation
 from driftloop.training.batches import class_weights
-from tests.factories.training_data import CPU, ordered_batches, squares_on_noise, training_batches
+from tests.factories.datasets import squares_on_noise
+from tests.factories.training_batches import CPU, ordered_batches, training_batches
 
 
 def test_ordered_batches_hold_every_image_once_and_in_order() -> None:

@@ -8,7 +8,8 @@ from torch.amp.grad_scaler import GradScaler
 from driftloop.training import architectures
 from driftloop.training.epoch import predict, train_epoch, train_epoch_amp, validate
 from driftloop.training.seeding import set_seed
-from tests.factories.training_data import ordered_batches, squares_on_noise, training_batches
+from tests.factories.datasets import squares_on_noise
+from tests.factories.training_batches import ordered_batches, training_batches
 
 
 @pytest.fixture

@@ -14,7 +14,8 @@ from driftloop.training.epoch import validate
 from driftloop.training.loop import EpochRecord, TrainingHistory, fit
 from driftloop.training.recipe import Recipe
 from driftloop.training.seeding import set_seed
-from tests.factories.training_data import CPU, ordered_batches, squares_on_noise, training_batches
+from tests.factories.datasets import squares_on_noise
+from tests.factories.training_batches import CPU, ordered_batches, training_batches
 
 ROOT = Path(__file__).parents[3]
 ONE_CYCLE = Recipe(3, 3e-3, weight_decay=0.05, one_cycle=True, precision="bfloat16", label_smoothing=0.05, class_weights=(1.0, 1.0))

@@ -9,7 +9,8 @@ from driftloop.training import architectures
 from driftloop.training.lr_finder import BOUNDS, find_learning_rate, plot, suggest
 from driftloop.training.recipe import Recipe
 from driftloop.training.seeding import set_seed
-from tests.factories.training_data import squares_on_noise, training_batches
+from tests.factories.datasets import squares_on_noise
+from tests.factories.training_batches import training_batches
 
 
 def range_test(**options: object):  # type: ignore[no-untyped-def]

@@ -5,10 +5,10 @@ import pytest
 import torch
 
 from driftloop import bundle
-from driftloop.bundle import ModelDescription
 from driftloop.errors import InputError, IntegrityError
 from driftloop.training import architectures
 from driftloop.training.weights import load_model, save_weights
+from tests.factories.records import model_description
 
 
 def write(directory: Path, architecture: str = architectures.RESIDUAL, classes: int = 2) -> architectures.Classifier:
@@ -16,19 +16,7 @@ def write(directory: Path, architecture: str = architectures.RESIDUAL, classes: 
     save_weights(model, directory)
     bundle.write_model(
         directory,
-        ModelDescription(
-            architecture=architecture,
-            classes=[f"class {index}" for index in range(classes)],
-            image_size=32,
-            channels=1,
-            mean=[0.5],
-            std=[0.2],
-            dataset="0" * 64,
-            seed=1,
-            training={},
-            metrics={},
-            libraries={},
-        ),
+        model_description(architecture=architecture, classes=[f"class {index}" for index in range(classes)], seed=1),
     )
     bundle.seal(directory)
     return model

@@ -11,7 +11,7 @@ from driftloop.dataset.description import Description, Shard
 from driftloop.housekeeping.pruning import PrunePolicy, carry_out_prune, plan_prune
 from driftloop.registry import Champion, Change
 from driftloop.store import Store
-from tests.factories.gate_store import gate_watch_record
+from tests.factories.records import decided_watch
 from tests.factories.store_history import StoreHistory
 
 
@@ -82,11 +82,11 @@ def test_a_champion_that_was_judged_on_another_split_is_no_excuse() -> None:
 
 def test_uses_are_versions_and_refused_watches_on_this_split() -> None:
     records = [
-        gate_watch_record(1, "1", "reject"),
-        gate_watch_record(2, "1", None),
-        gate_watch_record(3, "3", "reject"),
-        gate_watch_record(4, "2", "inconclusive"),
-        gate_watch_record(5, "2", "promote"),
+        decided_watch(1, "1", "reject"),
+        decided_watch(2, "1", None),
+        decided_watch(3, "3", "reject"),
+        decided_watch(4, "2", "inconclusive"),
+        decided_watch(5, "2", "promote"),
     ]
     assert count_uses(GATED, [], records, "split") == 5
     assert count_uses(GATED, [], [], "split") == 4  # the newest version remembers an earlier refusal

@@ -15,16 +15,15 @@ from driftloop.step_facts import read_facts
 from tests.factories.gate_store import (
     CANDIDATE,
     CHAMPION,
-    CLASSES,
     EARLIER,
     GateStore,
     answers,
-    gate_watch_record,
     new_gate_store,
     pixel_graph,
     split_with_answers,
     write_pixel_bundle,
 )
+from tests.factories.records import CLASSES, decided_watch
 
 Part = tuple[Any, Any, Any]
 
@@ -222,10 +221,10 @@ def test_uses_of_the_test_split_are_counted_over_versions_and_refused_watches(ga
     dataset = gate_store.dataset({"test": clean(), "drifted_gate": drifted()}, "dataset")
     champion = served(gate_store, dataset)
     records = [
-        gate_watch_record(1, "1", None),
-        gate_watch_record(2, "1", "reject"),
-        gate_watch_record(3, "1", "inconclusive"),
-        gate_watch_record(4, "1", "inconclusive"),
+        decided_watch(1, "1", None),
+        decided_watch(2, "1", "reject"),
+        decided_watch(3, "1", "inconclusive"),
+        decided_watch(4, "1", "inconclusive"),
     ]
     given = {"champion": str(champion), "traffic": gate_store.traffic("1", records)}
     assert gate_store.judge(dataset, candidate_of(gate_store, dataset), **given) == "promote"
@@ -237,7 +236,7 @@ def test_uses_of_the_test_split_are_counted_over_versions_and_refused_watches(ga
 def test_a_test_split_that_was_used_ten_times_promotes_nothing(gate_store: GateStore) -> None:
     dataset = gate_store.dataset({"test": clean(), "drifted_gate": drifted()}, "dataset")
     champion = served(gate_store, dataset)
-    records = [gate_watch_record(number, "1", "reject") for number in range(1, 9)]
+    records = [decided_watch(number, "1", "reject") for number in range(1, 9)]
     given = {"champion": str(champion), "traffic": gate_store.traffic("1", records)}
     assert gate_store.judge(dataset, candidate_of(gate_store, dataset), **given) == "inconclusive"
     gate = gate_of(gate_store)
@@ -249,7 +248,7 @@ def test_a_refreshed_test_split_starts_counting_anew(gate_store: GateStore) -> N
     dataset = gate_store.dataset({"test": clean()}, "dataset")
     champion = served(gate_store, dataset)
     fresh = gate_store.dataset({"test": clean(gained=7), "drifted_gate": drifted()}, "fresh")
-    records = [gate_watch_record(number, "1", "reject") for number in range(1, 9)]
+    records = [decided_watch(number, "1", "reject") for number in range(1, 9)]
     gate_store.judge(fresh, candidate_of(gate_store, fresh), champion=str(champion), traffic=gate_store.traffic("1", records))
     assert gate_of(gate_store)["test_uses"] == 1
 

@@ -6,7 +6,7 @@ from datetime import datetime
 
 from driftloop.store import Store, open_store
 from driftloop.watch_record import HEARTBEAT, move_heartbeat
-from tests.factories.store_history import watch_record
+from tests.factories.records import watch_record
 
 
 def sequence(store: Store) -> int:
