@@ -1,9 +1,11 @@
-"""Which drift is played when."""
+"""Which drift is played when, and the simulated days of a rehearsal."""
+
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
 from driftloop.errors import InputError
-from driftloop.rehearsal.timeline import first_drift, images_needed, plan_timeline
+from driftloop.rehearsal.timeline import Calendar, first_drift, images_needed, plan_timeline
 
 
 def played(drift: str, **numbers: int) -> list[str]:
@@ -58,3 +60,18 @@ def test_a_prior_shift_needs_more_images_of_one_class():
 def test_what_does_not_fit_together_is_refused(drift: str, numbers: dict[str, int], message: str):
     with pytest.raises(InputError, match=message):
         plan_timeline(drift, **numbers)
+
+
+TODAY = datetime(2026, 3, 10, 9, 30, tzinfo=UTC)
+
+
+def test_the_last_day_is_yesterday_and_the_days_follow_each_other():
+    calendar = Calendar(3, TODAY)
+    assert [calendar.noon(day).isoformat() for day in (1, 2, 3)] == [f"2026-03-0{day}T12:00:00+00:00" for day in (7, 8, 9)]
+
+
+def test_a_clock_starts_at_noon_of_its_day_and_goes_on():
+    calendar = Calendar(3, TODAY)
+    clock = calendar.clock(2)
+    first, second = clock(), clock()
+    assert calendar.noon(2) <= first <= second < calendar.noon(2) + timedelta(hours=1)

@@ -1,0 +1,328 @@
+"""Paired comparisons against references and for their level.
+
+McNemar and Holm against statsmodels, scipy and the closed testing principle; Tango's interval against a brute-force inversion of its
+score test, in textbook corners, and by exact enumeration; the design effect against a simulation of what clustering does to a mean;
+the paired Brier score against scikit-learn and scipy.
+"""
+
+import math
+from itertools import combinations
+
+import numpy as np
+import pytest
+from scipy import optimize, stats
+from sklearn.metrics import brier_score_loss
+from statsmodels.stats.contingency_tables import mcnemar
+from statsmodels.stats.multitest import multipletests
+
+from driftloop.evaluation.paired import (
+    brier_increase,
+    brier_scores,
+    compare,
+    design_effect,
+    holm,
+    labels_needed,
+    mcnemar_exact,
+    mcnemar_worse,
+    tango_interval,
+    tango_lower_bound,
+    tango_upper_bound,
+)
+
+
+@pytest.mark.parametrize(("gained", "lost"), [(0, 5), (5, 0), (3, 9), (10, 10), (1, 0), (121, 59)])
+def test_mcnemar_equals_statsmodels(gained: int, lost: int) -> None:
+    assert mcnemar_exact(gained, lost) == pytest.approx(mcnemar([[40, gained], [lost, 30]], exact=True).pvalue)
+
+
+@pytest.mark.parametrize(("gained", "lost"), [(0, 5), (5, 0), (3, 9), (10, 10)])
+def test_one_sided_mcnemar_is_the_binomial_test(gained: int, lost: int) -> None:
+    assert mcnemar_worse(gained, lost) == pytest.approx(stats.binomtest(lost, gained + lost, alternative="greater").pvalue)
+
+
+def test_models_that_agree_on_all_images_cannot_differ() -> None:
+    assert mcnemar_exact(0, 0) == mcnemar_worse(0, 0) == 1.0
+
+
+def test_negative_counts_are_refused() -> None:
+    with pytest.raises(ValueError, match="counts"):
+        mcnemar_exact(-1, 2)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_holm_equals_statsmodels(seed: int) -> None:
+    p_values = np.random.default_rng(seed).random(9) ** 3
+    np.testing.assert_allclose(holm(p_values), multipletests(p_values, method="holm")[1])
+
+
+def test_holm_keeps_ties_and_takes_none_or_one() -> None:
+    np.testing.assert_allclose(holm([0.02, 0.02, 0.9]), [0.06, 0.06, 0.9])
+    assert holm([]).shape == (0,)
+    assert holm([0.03]) == [0.03]
+
+
+@pytest.mark.parametrize("p_values", [[0.1, np.nan], [1.2], [[0.1]]])
+def test_holm_refuses_what_is_no_list_of_p_values(p_values: list[float]) -> None:
+    with pytest.raises(ValueError, match="holm"):
+        holm(p_values)
+
+
+def test_the_family_of_one_sided_tests_errs_at_most_as_often_as_alpha() -> None:
+    rng = np.random.default_rng(3)
+    families = rng.multinomial(80, [0.05, 0.05, 0.9], size=(3000, 6))
+    alarms = np.mean([holm([mcnemar_worse(gained, lost) for gained, lost, _ in family]).min() < 0.05 for family in families])
+    assert alarms <= 0.05
+
+
+@pytest.mark.parametrize("features", [1, 2, 6, 200])
+def test_adjusted_p_values_are_statsmodels(features: int) -> None:
+    p_values = np.random.default_rng(features).uniform(size=features) ** 2
+    np.testing.assert_allclose(holm(p_values), multipletests(p_values, method="holm")[1], rtol=1e-12)
+
+
+def test_it_is_the_closed_test_of_bonferroni() -> None:
+    p_values = np.array([0.01, 0.04, 0.03, 0.3])
+    features = range(len(p_values))
+    closed = [
+        max(
+            min(1.0, size * min(p_values[list(family)]))
+            for size in range(1, len(p_values) + 1)
+            for family in combinations(features, size)
+            if feature in family
+        )
+        for feature in features
+    ]
+    np.testing.assert_allclose(holm(p_values), closed)
+
+
+def test_ties_and_ones_stay_within_one() -> None:
+    assert holm(np.array([0.5, 0.5, 1.0])).tolist() == [1, 1, 1]
+
+
+def score_statistic(gained: int, lost: int, n: int, delta: float) -> float:
+    """The score statistic, with the nuisance parameter found by maximising the likelihood numerically."""
+
+    def negative_log_likelihood(share_lost: float) -> float:
+        cells = [(gained, share_lost + delta), (lost, share_lost), (n - gained - lost, 1 - 2 * share_lost - delta)]
+        return -sum(count * math.log(max(share, 1e-300)) for count, share in cells if count)
+
+    low, high = max(0.0, -delta), (1 - delta) / 2
+    minimum = optimize.minimize_scalar(negative_log_likelihood, bounds=(low, high), method="bounded", options={"xatol": 1e-13})
+    candidates = [low, high, float(minimum.x)]
+    share_lost = min(candidates, key=negative_log_likelihood)
+    return (gained - lost - n * delta) / math.sqrt(n * max(1e-300, 2 * share_lost + delta * (1 - delta)))
+
+
+@pytest.mark.parametrize(
+    ("gained", "lost", "n"), [(25, 11, 112), (3, 9, 50), (0, 5, 30), (7, 0, 40), (1, 1, 10), (40, 41, 1500), (2, 1, 3)]
+)
+@pytest.mark.parametrize("confidence", [0.90, 0.99])
+def test_each_end_is_where_the_score_test_stops_refuting(gained: int, lost: int, n: int, confidence: float) -> None:
+    low, high = tango_interval(gained, lost, n, confidence)
+    z = stats.norm.ppf((1 + confidence) / 2)
+    assert score_statistic(gained, lost, n, low) == pytest.approx(z, abs=1e-4)
+    assert score_statistic(gained, lost, n, high) == pytest.approx(-z, abs=1e-4)
+
+
+@pytest.mark.parametrize(("gained", "lost", "n"), [(12, 5, 60), (0, 3, 25), (30, 2, 44)])
+def test_the_interval_is_what_a_grid_search_over_differences_keeps(gained: int, lost: int, n: int) -> None:
+    grid = np.linspace(-0.999, 0.999, 1999)
+    kept = [delta for delta in grid if abs(score_statistic(gained, lost, n, delta)) <= stats.norm.ppf(0.975)]
+    assert tango_interval(gained, lost, n) == pytest.approx((kept[0], kept[-1]), abs=0.0011)
+
+
+def test_no_discordant_pair_gives_a_symmetric_interval_of_known_width() -> None:
+    z2 = stats.norm.ppf(0.975) ** 2
+    assert tango_interval(0, 0, 50) == pytest.approx((-z2 / (50 + z2), z2 / (50 + z2)))
+
+
+def test_all_pairs_discordant_one_way_reach_the_end_of_the_scale() -> None:
+    low, high = tango_interval(50, 0, 50)
+    assert high == 1.0
+    assert 0.8 < low < 0.9
+    assert tango_interval(0, 50, 50) == (-1.0, -low)
+
+
+@pytest.mark.parametrize(
+    ("gained", "lost", "n"), [(1, 0, 1), (0, 1, 1), (0, 0, 1), (1, 1, 2), (10**6, 10**6 - 10, 10**7), (0.4, 1.7, 20.5)]
+)
+def test_extreme_counts_give_ordered_bounds_around_the_estimate(gained: float, lost: float, n: float) -> None:
+    low, high = tango_interval(gained, lost, n)
+    assert -1 <= low <= (gained - lost) / n <= high <= 1
+
+
+def test_swapping_the_models_mirrors_the_interval() -> None:
+    low, high = tango_interval(9, 4, 80)
+    assert tango_interval(4, 9, 80) == pytest.approx((-high, -low))
+
+
+def test_one_sided_bounds_are_the_ends_of_the_wider_two_sided_interval() -> None:
+    assert (tango_lower_bound(9, 4, 80, confidence=0.95), tango_upper_bound(9, 4, 80, confidence=0.95)) == tango_interval(9, 4, 80, 0.90)
+
+
+@pytest.mark.parametrize(("gained", "lost", "n"), [(-1, 0, 5), (3, 3, 5), (0, 0, 0), (math.nan, 0, 5)])
+def test_impossible_counts_are_refused(gained: float, lost: float, n: float) -> None:
+    with pytest.raises(ValueError, match="tango"):
+        tango_interval(gained, lost, n)
+
+
+def test_a_confidence_outside_the_unit_interval_is_refused() -> None:
+    with pytest.raises(ValueError, match="confidence"):
+        tango_interval(1, 1, 10, 1.0)
+
+
+def tail_probability(n: int, share_gained: float, share_lost: float, delta: float) -> float:
+    """Exact probability that the one-sided 95 % lower bound lies above the true difference, summed over all tables."""
+    total = 0.0
+    for gained in range(n + 1):
+        outer = stats.binom.pmf(gained, n, share_gained)
+        if outer < 1e-9:
+            continue
+        lost = np.arange(n - gained + 1)
+        inner = stats.binom.pmf(lost, n - gained, share_lost / (1 - share_gained))
+        total += outer * sum(p for count, p in zip(lost, inner, strict=True) if p > 1e-9 and tango_lower_bound(gained, count, n) > delta)
+    return total
+
+
+@pytest.mark.parametrize(("n", "discordant"), [(50, 0.06), (50, 0.2), (100, 0.05)])
+def test_the_one_sided_level_is_near_five_percent_at_a_two_point_margin(n: int, discordant: float) -> None:
+    share_gained, share_lost = (discordant - 0.02) / 2, (discordant + 0.02) / 2
+    assert tail_probability(n, share_gained, share_lost, -0.02) <= 0.06
+
+
+def test_the_two_sided_interval_covers_the_truth_about_as_often_as_it_says() -> None:
+    rng = np.random.default_rng(5)
+    tables = rng.multinomial(200, [0.06, 0.04, 0.90], size=4000)
+    covered = [low <= 0.02 <= high for low, high in (tango_interval(gained, lost, 200) for gained, lost, _ in tables)]
+    assert 0.94 <= np.mean(covered) <= 0.965
+
+
+def test_compare_counts_the_discordant_images() -> None:
+    first, second = np.array([1, 1, 0, 1, 0], bool), np.array([1, 0, 1, 0, 0], bool)
+    difference = compare(first, second)
+    assert (difference.gained, difference.lost, difference.n, difference.effective_n) == (2, 1, 5, 5)
+    assert difference.estimate == pytest.approx(0.2)
+    assert (difference.low, difference.high) == tango_interval(2, 1, 5, 0.90)
+    assert difference.discordance == pytest.approx(0.6)
+
+
+def test_compare_refuses_arrays_of_different_length() -> None:
+    with pytest.raises(ValueError, match="one length"):
+        compare(np.ones(3, bool), np.ones(4, bool))
+
+
+def test_ten_images_of_each_patient_count_as_one() -> None:
+    rng = np.random.default_rng(0)
+    first, second = rng.random(60) < 0.9, rng.random(60) < 0.9
+    groups = np.repeat(np.arange(60), 10)
+    repeated = compare(np.repeat(first, 10), np.repeat(second, 10), groups=groups)
+    once = compare(first, second)
+    assert repeated.effective_n == pytest.approx(60, rel=0.03)
+    assert (repeated.low, repeated.high) == pytest.approx((once.low, once.high), abs=0.005)
+
+
+def test_labels_needed_is_the_normal_approximation() -> None:
+    assert labels_needed(0.05, 0.02, 0.0) == 1070
+    assert labels_needed(0.05, 0.02, -0.01) == 4280
+    assert labels_needed(0.2, 0.0, 0.08) == 268
+    assert labels_needed(0.05, 0.02, -0.02) is None
+
+
+def test_the_labels_needed_do_decide_nine_times_in_ten() -> None:
+    n = labels_needed(0.06, 0.02, 0.0)
+    assert n is not None
+    tables = np.random.default_rng(1).multinomial(n, [0.03, 0.03, 0.94], size=2000)
+    decided = np.mean([tango_lower_bound(gained, lost, n) > -0.02 for gained, lost, _ in tables])
+    assert 0.87 <= decided <= 0.93
+
+
+def test_one_image_a_group_changes_nothing() -> None:
+    assert design_effect(np.random.default_rng(0).standard_normal(50), np.arange(50)) == 1.0
+
+
+def test_copies_of_each_image_divide_the_information_by_their_number() -> None:
+    values = np.random.default_rng(1).standard_normal(300)
+    assert design_effect(np.repeat(values, 4), np.repeat(np.arange(300), 4)) == pytest.approx(4, rel=0.02)
+
+
+def test_unrelated_images_of_a_group_have_an_effect_near_one() -> None:
+    rng = np.random.default_rng(2)
+    effects = [design_effect(rng.standard_normal(400), np.repeat(np.arange(100), 4)) for _ in range(50)]
+    assert np.mean(effects) < 1.15
+
+
+def test_few_groups_are_sites_and_not_a_sample() -> None:
+    assert design_effect(np.repeat([1.0, -1.0], 50), np.repeat(["north", "south"], 50)) == 1.0
+
+
+def test_equal_differences_have_no_variance_to_inflate() -> None:
+    assert design_effect(np.zeros(80), np.repeat(np.arange(40), 2)) == 1.0
+
+
+def test_lengths_that_differ_are_refused() -> None:
+    with pytest.raises(ValueError, match="design_effect"):
+        design_effect(np.zeros(3), np.zeros(4))
+
+
+def test_the_adjusted_variance_is_the_one_a_simulation_shows() -> None:
+    rng = np.random.default_rng(3)
+    groups = np.repeat(np.arange(120), 3)
+    draws = rng.standard_normal((500, 120)).repeat(3, axis=1) + rng.standard_normal((500, 360))
+    expected = draws.mean(axis=1).var() / (draws.var() / 360)
+    assert np.mean([design_effect(draw, groups) for draw in draws]) == pytest.approx(expected, rel=0.12)
+
+
+def test_two_classes_give_the_familiar_score() -> None:
+    rng = np.random.default_rng(0)
+    p, labels = rng.random(200), rng.integers(0, 2, 200)
+    scores = brier_scores(np.column_stack([1 - p, p]), labels)
+    assert scores.mean() == pytest.approx(brier_score_loss(labels, p))
+
+
+def test_several_classes_equal_the_halved_sum() -> None:
+    rng = np.random.default_rng(1)
+    probabilities, labels = rng.dirichlet(np.ones(4), 100), rng.integers(0, 4, 100)
+    np.testing.assert_allclose(brier_scores(probabilities, labels), ((probabilities - np.eye(4)[labels]) ** 2).sum(axis=1) / 2)
+
+
+def test_certain_answers_score_zero_or_one() -> None:
+    np.testing.assert_allclose(brier_scores(np.eye(3), np.array([0, 1, 0])), [0, 0, 1])
+
+
+@pytest.mark.parametrize(
+    ("probabilities", "labels"), [(np.ones((3, 2)), np.zeros(2, int)), (np.full((2, 2), np.nan), np.zeros(2, int)), (np.eye(2), [0, 2])]
+)
+def test_input_that_does_not_fit_is_refused(probabilities: np.ndarray, labels: np.ndarray) -> None:
+    with pytest.raises(ValueError, match="brier_scores"):
+        brier_scores(probabilities, np.asarray(labels))
+
+
+def test_the_bounds_are_those_of_a_paired_t_test() -> None:
+    rng = np.random.default_rng(2)
+    first, second = rng.random(60), rng.random(60)
+    increase = brier_increase(first, second)
+    interval = stats.ttest_rel(first, second).confidence_interval(0.90)
+    assert (increase.low, increase.high) == pytest.approx((interval.low, interval.high))
+
+
+def test_identical_scores_show_no_increase() -> None:
+    increase = brier_increase(np.full(10, 0.2), np.full(10, 0.2))
+    assert (increase.estimate, increase.low, increase.high) == (0, 0, 0)
+
+
+def test_repeated_images_do_not_narrow_the_bounds() -> None:
+    rng = np.random.default_rng(4)
+    first, second = rng.random(80), rng.random(80)
+    once = brier_increase(first, second)
+    repeated = brier_increase(np.repeat(first, 5), np.repeat(second, 5), groups=np.repeat(np.arange(80), 5))
+    assert repeated.high == pytest.approx(once.high, rel=0.02)
+
+
+def test_the_upper_bound_falls_below_a_true_increase_about_one_time_in_twenty() -> None:
+    """Skewed differences, as few flipped images make them: a little more than one in twenty is what Student's t gives there."""
+    rng = np.random.default_rng(6)
+    flipped = rng.random((2000, 500)) < 0.05
+    differences = np.where(flipped, 0.4, -0.01) + 0.05 * rng.standard_normal((2000, 500))
+    truth = 0.05 * 0.4 - 0.95 * 0.01
+    below = np.mean([brier_increase(row, np.zeros(500)).high < truth for row in differences])
+    assert below <= 0.075
