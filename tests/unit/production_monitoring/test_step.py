@@ -161,7 +161,7 @@ def test_when_images_do_not_all_fit_those_of_labelled_rows_are_packed_first(prod
     production.label(ids[:7], ["dark"] * 7)
     traffic = production.watch(image_mib=1)
     packed = traffic.rows[traffic.rows["image_index"] >= 0]
-    assert len(packed) == len(traffic.images) == 2**20 // 256
+    assert len(packed) == len(traffic.images) == 2**20 // SIDE**2
     assert set(ids[:7]) <= set(packed["request_id"])
     assert set(ids[-100:]) <= set(packed["request_id"])
     assert packed["image_index"].is_monotonic_increasing
