@@ -53,7 +53,7 @@ def regime(name: str, count: int, rng: np.random.Generator, drift: str = "none")
     return Regime(name, embedding, image_statistics(images), probabilities, groups, images)
 
 
-def write_champion(directory: Path, regimes: Sequence[Regime], *, correct: int = 930, n: int = 1000) -> Path:
+def write_champion(directory: Path, regimes: Sequence[Regime], *, correct: int = 930, n: int = 1000, dataset: str = "0" * 64) -> Path:
     """A bundle with what drift detection reads of it: description, clean accuracy and references."""
     directory.mkdir(parents=True, exist_ok=True)
     write_model(
@@ -65,7 +65,7 @@ def write_champion(directory: Path, regimes: Sequence[Regime], *, correct: int =
             channels=1,
             mean=[0.4],
             std=[0.1],
-            dataset="0" * 64,
+            dataset=dataset,
             seed=0,
             training={},
             metrics={"served_accuracy": wilson(correct, n)},
@@ -83,6 +83,7 @@ class Production:
 
     rng: np.random.Generator
     version: str = "1"
+    store: str = "store"
     now: datetime = START
     tables: list[pd.DataFrame] = field(default_factory=list)
     pictures: list[np.ndarray] = field(default_factory=list)
@@ -95,7 +96,7 @@ class Production:
         probabilities, embedding = answer(images)
         times = [self.now + timedelta(minutes=minute + 1) for minute in range(count)]
         self.now = times[-1]
-        first = sum(len(one) for one in self.pictures)
+        first = sum(map(len, self.pictures))
         named = np.where(self.rng.random(count) < flip, 1 - probabilities.argmax(axis=1), truth)
         self.tables.append(
             pd.DataFrame(
@@ -130,7 +131,7 @@ class Production:
         fresh = np.ones(len(rows), bool) if self.since is None else (rows["time"] > self.since).to_numpy()
         info = TrafficInfo(
             sequence=len(self.records) + 1,
-            store="store",
+            store=self.store,
             champion_version=self.version,
             since="" if self.since is None else self.since.isoformat(),
             until=self.now.isoformat(),
