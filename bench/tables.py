@@ -90,7 +90,8 @@ def level_power(result: dict[str, Any]) -> str:
     powers = ((drift, n, *(f"{cells[name]['rate']:.2f}" for name in names)) for (drift, n), cells in power.items())
     return "\n\n".join(
         (
-            f"Network: {result['network']}. Reference {result['reference']}, alpha {result['alpha']}, {result['permutations']} permutations.",
+            f"Network: {result['network']}. Reference {result['reference']}, alpha {result['alpha']}, "
+            f"{result['permutations']} permutations.",
             "`decision` is the deciding test: `statistics` or `embedding`, each at alpha/2. The others decide nothing.",
             f"**Level**: alarms on clean windows of n images, the reference drawn anew in each of {trials['level']:,} trials.",
             table(("n", *names), levels),
