@@ -1,5 +1,9 @@
 # driftloop's commands. `make run` and `make test` set up what they need; run again, they start at once.
-PYTHON ?= $(firstword $(foreach name,python3.11 python3,$(shell command -v $(name) 2>/dev/null)))
+SUPPORTED := import ensurepip, sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))
+# An environment keeps its Python; a new one gets the newest that really runs: pyenv puts names on PATH for versions that are not active.
+PYTHON ?= $(shell try() { "$$1" -c '$(SUPPORTED)' 2>/dev/null && echo "$$1" && exit; }; try $(BIN)/python; IFS=:; \
+	for name in python3.13 python3.12 python3.11 python3; do for folder in $$PATH; do try "$$folder/$$name"; done; done)
+# Another version beside it: make test PYTHON=python3.11 VENV=.venv-3.11
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
@@ -13,11 +17,22 @@ COMPOSE = DRIFTLOOP_VERSION=$$(sed -n 's/^version = "\(.*\)"$$/\1/p' pyproject.t
 help: ## Show this list.
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
 
-setup: $(READY) ## Make .venv with the driftloop command, from the pinned and hashed requirements.
+setup: $(READY) ## Make .venv with the driftloop command, from the pinned and hashed requirements; PYTHON=... names the Python.
+
+VERSION := import sys; print(sys.version_info[:2])
+# An environment of another version than the PYTHON that was asked for is made again.
+ifneq ($(filter command environment,$(origin PYTHON)),)
+ifneq ($(shell $(PYTHON) -c '$(VERSION)' 2>&1 || :),$(shell $(BIN)/python -c '$(VERSION)' 2>&1 || :))
+.PHONY: $(READY)
+endif
+endif
 
 $(READY): requirements/dev.txt requirements/uv.txt pyproject.toml
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' || { echo "driftloop needs Python 3.11; name it with: make PYTHON=/path/to/python3.11 $(MAKECMDGOALS)" >&2; exit 2; }
-	$(PYTHON) -m venv $(VENV)
+	@python="$(PYTHON)"; "$$python" -c '$(SUPPORTED)' 2>/dev/null || { \
+	echo "$${python:-nothing on PATH} is not a Python 3.11, 3.12 or 3.13 with its module venv (Debian, Ubuntu: apt install python3-venv);" \
+	"name one with: make $(MAKECMDGOALS) PYTHON=/path/to/python3" >&2; exit 2; }; \
+	[ ! -e $(VENV)/pyvenv.cfg ] || [ "$$($(BIN)/python -c '$(VERSION)' 2>&1)" = "$$("$$python" -c '$(VERSION)')" ] || clear=--clear; \
+	set -x; "$$python" -m venv $$clear $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/uv.txt
 	$(BIN)/uv pip sync --quiet --compile-bytecode --require-hashes --python $(BIN)/python requirements/dev.txt
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --editable .

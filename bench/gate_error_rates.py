@@ -21,7 +21,8 @@ import numpy as np
 
 from bench import gate_exact_levels as exact_levels
 from bench.gate_simulation import answers, first_margins, next_margins, pair
-from components.validation_gate.decision import Evidence, decide
+from components.validation_gate.decision import GateInputs, decide
+from driftloop.contracts import INCONCLUSIVE, PROMOTE, REJECT
 from driftloop.evaluation.intervals import wilson
 from driftloop.settings import GateSettings
 
@@ -50,15 +51,15 @@ def rates(scenario: tuple[str, str, int, float, float, int, float, float], repea
     """The decisions on `repeats` simulated candidates of one kind."""
     name, kind, n, clean, psi, drifted_n, drifted, margin = scenario
     rng = np.random.default_rng(seed)
-    counts = dict.fromkeys(("promote", "reject", "inconclusive"), 0)
+    counts = dict.fromkeys((PROMOTE, REJECT, INCONCLUSIVE), 0)
     for _ in range(repeats):
-        evidence = Evidence(
+        inputs = GateInputs(
             pair(rng, n, accuracy=ACCURACY, difference=clean, psi=psi),
             CLASSES,
             drifted=pair(rng, drifted_n, accuracy=DRIFTED_ACCURACY, difference=drifted, psi=DRIFTED_PSI),
         )
-        counts[decide(evidence, margin=margin, settings=SETTINGS).decision] += 1
-    promoted = wilson(counts["promote"], repeats)
+        counts[decide(inputs, margin=margin, settings=SETTINGS).decision] += 1
+    promoted = wilson(counts[PROMOTE], repeats)
     truth = {"clean_n": n, "clean_difference": clean, "clean_psi": psi, "drifted_n": drifted_n, "drifted_difference": drifted}
     shares = {name: count / repeats for name, count in counts.items()}
     return {"scenario": name, "kind": kind, **truth, "margin": margin, **shares, "promote_interval": [promoted.low, promoted.high]}
@@ -80,10 +81,10 @@ def creep(
         for _ in range(retrainings):
             change = float(np.clip(rng.normal(mean, 0.0075), -0.04, 0.04))
             candidate = next_margins(rng, champion, accuracy, change, CLEAN_PSI)
-            best = max(served[:-1], key=lambda one: (one > 0).mean(), default=None)
+            best = max(served[:-1], key=lambda margins: (margins > 0).mean(), default=None)
             better = guarded and best is not None and (best > 0).mean() > (champion > 0).mean()
-            evidence = Evidence(answers(labels, candidate, champion), CLASSES, best_earlier=best > 0 if better else None)
-            if decide(evidence, margin=margin, settings=SETTINGS).decision == "promote":
+            inputs = GateInputs(answers(labels, candidate, champion), CLASSES, best_earlier=best > 0 if better else None)
+            if decide(inputs, margin=margin, settings=SETTINGS).decision == PROMOTE:
                 champion, accuracy = candidate, accuracy + change
                 served.append(champion)
                 promotions[history] += 1
@@ -122,17 +123,17 @@ def main() -> int:
     for row in rows:
         print(f"{row['scenario']:58} {row['promote']:8.3f} {row['reject']:7.3f} {row['inconclusive']:9.3f}")
     levels = exact_levels.table()
-    print(f"largest exact level of the bound: {max(one['level'] for one in levels):.4f}")
+    print(f"largest exact level of the bound: {max(row['level'] for row in levels):.4f}")
     drifts = [creep(chosen.histories, chosen.seed, guarded=guarded, mean=mean) for mean in CREEP_MEANS for guarded in (False, True)]
-    for one in drifts:
-        rule = "with" if one["no_creep_rule"] else "without"
+    for row in drifts:
+        rule = "with" if row["no_creep_rule"] else "without"
         print(
-            f"ten retrainings of mean change {100 * one['mean_change']:+.2f} pt {rule} the no-creep rule lose more than the margin in "
-            f"{one['lost_more_than_margin']:.3f} of histories"
+            f"ten retrainings of mean change {100 * row['mean_change']:+.2f} pt {rule} the no-creep rule lose more than the margin in "
+            f"{row['lost_more_than_margin']:.3f} of histories"
         )
     # An excess counts when sampling error does not explain it: the interval of a rate that is exactly 5 % reaches above it.
     level = all(row["promote_interval"][0] <= 0.05 for row in rows if row["kind"] == "level")
-    power = next(row for row in rows if row["scenario"] == "clean +0, drifted +8, n = 1500/300")["promote"]
+    power = next(row for row in rows if row["scenario"] == "clean +0, drifted +8, n = 1500/300")[PROMOTE]
     goals = {"no_level_interval_above_5_percent": level, "power_at_least_85_percent": power >= 0.85}
     report = {
         **environment(),

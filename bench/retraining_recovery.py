@@ -21,7 +21,7 @@ from torch import nn
 
 from bench.gate_error_rates import environment
 from bench.retraining_cases import CPU, Case, make_case, ordered
-from components.automated_retraining.fine_tuning import Sources, build_mix, build_recipe, build_validation, fine_tune
+from components.automated_retraining.fine_tuning import FineTuningData, build_mix, build_recipe, build_validation, fine_tune
 from driftloop.evaluation.paired import brier_increase, brier_scores, compare
 from driftloop.settings import RetrainSettings
 from driftloop.training.device import pick_device
@@ -74,13 +74,13 @@ def measure(case: Case, recipe: str, seed: int) -> dict[str, Any]:
     champion, candidate = case.network(), case.network()
     if recipe == "frozen_norm":
         candidate.__class__ = frozen(type(candidate))
-    sources = Sources(case.dataset, case.dataset.mean, case.dataset.std, CPU)
-    mix = build_mix(sources, settings, case.champion, seed=seed)
+    data = FineTuningData(case.dataset, case.dataset.mean, case.dataset.std, CPU)
+    mix = build_mix(data, settings, case.champion, seed=seed)
     began = time.perf_counter()
-    course = fine_tune(
+    fine_tuned = fine_tune(
         candidate,
         mix,
-        build_validation(sources),
+        build_validation(data),
         build_recipe(settings, case.champion, CPU),
         seed=seed,
         patience=settings.patience,
@@ -108,8 +108,8 @@ def measure(case: Case, recipe: str, seed: int) -> dict[str, Any]:
         "gate_drifted_low": float(lows["drifted"]),
         "gate_brier_high": float(brier),
         "would_pass": bool(brier < BRIER and all(lows[name] > bound for name, bound in GATE.items())),
-        "best_epoch": course.best_epoch,
-        "epochs": len(course.epochs),
+        "best_epoch": fine_tuned.best_epoch,
+        "epochs": len(fine_tuned.epochs),
         "seconds": round(seconds, 1),
     }
 

@@ -7,6 +7,7 @@ import argparse
 import json
 import sys
 from collections.abc import Callable, Iterable
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from bench import (
     drift_level_power,
     drift_speed,
     drift_teaching,
+    full_loop_seeds,
     gate_error_rates,
     rehearsals,
     retraining_recovery,
@@ -216,12 +218,22 @@ def played(found: dict[str, Any]) -> str:
             *(row[name] for name in names),
             *(None if row[name] is None else f"{row[name]:.3f}" for name in accuracies),
             ", ".join(f"{window}: {decision}" for window, decision in row["decisions"]) or None,
+            ", ".join(stretches(row["verdicts"])) or None,
         )
         for row in found["rows"]
     )
     return seeds_together(found["rows"]) + table(
-        ("rehearsal", *(name.replace("_", " ") for name in (*names, *accuracies)), "decisions by window"), rows
+        ("rehearsal", *(name.replace("_", " ") for name in (*names, *accuracies)), "decisions by window", "verdicts other than stable"),
+        rows,
     )
+
+
+def stretches(verdicts: list[tuple[int, str, str]]) -> Iterable[str]:
+    """Neighbouring windows (number, drift, verdict) with the same verdict, as `21-24: needs_labels`."""
+    # Within a stretch the number of the window less its place in the list stays the same.
+    for (verdict, _), group in groupby(enumerate(verdicts), key=lambda place: (place[1][2], place[1][0] - place[0])):
+        windows = [window for _, (window, _, _) in group]
+        yield f"{windows[0]}{f'-{windows[-1]}' if len(windows) > 1 else ''}: {verdict}"
 
 
 def seeds_together(rows: list[dict[str, Any]]) -> str:
@@ -241,6 +253,53 @@ def seeds_together(rows: list[dict[str, Any]]) -> str:
     )
 
 
+#: What is shown of a full loop: its field, its title with the run's own goals, and how it is written.
+MEASURES = (
+    ("baseline", "baseline (goal {baseline})", "{:.3f}"),
+    ("optimized", "optimised (goal {optimized})", "{:.3f}"),
+    ("served", "ONNX, as served (goal for what INT8 costs: {int8_drop})", "{:.3f}"),
+    ("int8_speedup", "INT8 over PyTorch, batch 1, one thread", "{:.1f}x"),
+    ("drop", "lost to the drift, on random labels", "{:.2f}"),
+    ("verdict", "verdict", "{}"),
+    ("decision", "decision", "{}"),
+    ("champion_on_drifted", "drifted hold-out: champion", "{:.3f}"),
+    ("retrained_on_drifted", "drifted hold-out: retrained", "{:.3f}"),
+    ("recovered", "share won back (goal {drift_recovered})", "{:.2f}"),
+    ("clean_difference", "clean images: retrained minus champion", "{:+.3f}"),
+    ("clean_lower_bound", "clean difference (goal: {clean_non_inferior})", "{:+.3f}"),
+    ("targets_met", "targets met", "{0[0]} of {0[1]}"),
+    ("seconds", "seconds", "{:.0f}"),
+)
+
+
+def full_loop(found: dict[str, Any]) -> str:
+    rows = found["rows"]
+    measures = (
+        (title.format(**found["goals"]), *(None if row[name] is None else form.format(row[name]) for row in rows))
+        for name, title, form in MEASURES
+    )
+    parts = (
+        found.get("note"),
+        "\n".join(f"- {row['case']}: `{row['command']}`" for row in rows),
+        table(("accuracy on clean test images, unless said otherwise", *(row["case"] for row in rows)), measures),
+        second_watches(found["second_watches"]),
+    )
+    return "\n\n".join(part for part in parts if part)
+
+
+def second_watches(found: list[dict[str, Any]]) -> str:
+    """What the promoted champions' next watch, over new images under the same drift, said."""
+    if not found:
+        return ""
+    cases = ", ".join(case for watch in found for case in watch["cases"])
+    verdicts = ", ".join(sorted({watch["verdict"] for watch in found}))
+    windows, drifted = (sum(watch[name] for watch in found) for name in ("windows", "drifted"))
+    return (
+        f"**The same drift again**: new images under it, replayed to the promoted champions of {cases} and watched. Verdicts: {verdicts}; "
+        f"{drifted} of {windows} windows alarmed, and two of three in a row are needed to confirm a drift."
+    )
+
+
 def needs(found: dict[str, Any]) -> str:
     rows = ((row["step"], f"{row['peak_mb']:,.0f}", f"{row['cpu_s']:.1f}", f"{row['disk_mb']:,.1f}") for row in found["rows"])
     return f"`driftloop run full-loop {' '.join(found['arguments'])}`\n\n" + table(
@@ -250,6 +309,7 @@ def needs(found: dict[str, Any]) -> str:
 
 Render = Callable[[dict[str, Any]], str]
 SECTIONS: dict[str, tuple[str, Any, Render]] = {
+    "full_loop_seeds": ("The full loop, by seed", full_loop_seeds, full_loop),
     "drift_level_power": ("Drift: level and power", drift_level_power, level_power),
     "drift_speed": ("Drift: speed", drift_speed, speed),
     "drift_beside_alibi": ("Drift: beside alibi-detect", drift_beside_alibi, beside_alibi),

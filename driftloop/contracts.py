@@ -33,6 +33,8 @@ WINDOW_ROWS = "windows.parquet"
 GATE_EVIDENCE = "gate.json"
 SUMMARY = "summary.json"
 
+#: What the gate decides about a candidate.
+PROMOTE, REJECT, INCONCLUSIVE = "promote", "reject", "inconclusive"
 #: Names of the gate's two main criteria.
 CLEAN_TEST, DRIFTED_HOLD_OUT = "clean test", "drifted hold-out"
 

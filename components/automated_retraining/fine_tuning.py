@@ -5,7 +5,7 @@ images alone. Weights are averaged because at this rate the balance between the 
 and on drifted images alike, and sixty drifted images are too few to tell a good epoch from a lucky one (all three choices are compared
 in bench/retraining_recovery.py).
 
-From the grown dataset and the settings to what fine-tuning takes: the mix, the validation splits, the optimiser's recipe.
+`build_mix`, `build_validation` and `build_recipe` make of the grown dataset and the settings what `fine_tune` takes.
 """
 
 import time
@@ -18,10 +18,10 @@ import torch
 from torch import nn
 
 from components.automated_retraining.mix import Mix
-from components.automated_retraining.operating_point import keep, mean_probabilities
+from components.automated_retraining.operating_point import keep_operating_point, mean_probabilities
 from components.automated_retraining.restyle import Restyle, fit_restyle
-from components.automated_retraining.roles import TRAIN, VAL
 from driftloop.bundle import ModelDescription
+from driftloop.contracts import DRIFTED_TRAIN, DRIFTED_VAL, TRAIN, VAL
 from driftloop.dataset import Description, Split, open_split
 from driftloop.settings import RetrainSettings
 from driftloop.training.augmentation import Augmentation
@@ -31,18 +31,33 @@ from driftloop.training.epoch import validate
 from driftloop.training.loop import Checkpoint, Judge, Pass, train
 from driftloop.training.recipe import Recipe
 
+#: Old images that the change of style is measured against; a mean spectrum needs no more.
+STYLE_IMAGES = 2000
+#: The largest rate that was tried: recovery grew with the rate up to it.
+HIGHEST_RATE = 2e-3
+#: In `model.json`, under `training`: the rate that the first model of a line was trained with.
+FIRST_RATE = "first_learning_rate"
+PRECISIONS = {torch.bfloat16: "bfloat16", torch.float16: "float16"}
+
 
 @dataclass(frozen=True)
-class Epoch:
-    """One epoch: training loss, and loss and accuracy on both validation splits; losses are per image."""
+class FineTuningEpoch:
+    """One epoch; losses are per image."""
 
     epoch: int
+    """its number; 0 is the champion before the first"""
     loss: float
+    """of the training"""
     clean_loss: float
+    """on the champion's validation split"""
     clean_accuracy: float
+    """on the champion's validation split"""
     drifted_loss: float
+    """on the drifted validation split"""
     drifted_accuracy: float
+    """on the drifted validation split"""
     seconds: float
+    """training and validation"""
 
     @property
     def score(self) -> float:
@@ -51,33 +66,60 @@ class Epoch:
 
 
 @dataclass(frozen=True)
-class Course:
-    """A whole fine-tuning: the champion before it (as epoch 0), all epochs, the one that was kept, what came of it in the end.
+class FineTuningResult:
+    """A whole fine-tuning."""
 
-    `after` is the kept epoch at the champion's operating point, and `offsets` (K,) what was added to the logits for that; where that
-    was not asked for they are the kept epoch and empty.
-    """
-
-    before: Epoch
-    epochs: list[Epoch]
+    before: FineTuningEpoch
+    """the champion before it, as epoch 0"""
+    epochs: list[FineTuningEpoch]
+    """all epochs"""
     best_epoch: int
-    after: Epoch
+    """number of the one that was kept"""
+    after: FineTuningEpoch
+    """the kept epoch at the champion's operating point; as it was, where that was not asked for"""
     offsets: list[float]
+    """what was added to the logits for that, (K,); empty where it was not asked for"""
     resumed_after: int = 0
+    """epoch after which a killed run was resumed; 0 for none"""
 
 
 @dataclass(frozen=True)
 class Validation:
-    """The two splits that stop the training: the champion's own, and the drifted one."""
+    """The two splits that stop the training."""
 
     clean: OrderedBatches
+    """the champion's own"""
     drifted: OrderedBatches
+    """the drifted one"""
 
-    def judge(self, model: nn.Module, epoch: int, loss: float, began: float) -> Epoch:
+    def measure(self, model: nn.Module, epoch: int, loss: float, began: float) -> FineTuningEpoch:
         """The epoch's record; `loss` is that of the training, `began` when the epoch did."""
         clean, drifted = validate(model, self.clean), validate(model, self.drifted)
         seconds = round(time.perf_counter() - began, 3)
-        return Epoch(epoch, loss, clean.loss, clean.accuracy, drifted.loss, drifted.accuracy, seconds)
+        return FineTuningEpoch(epoch, loss, clean.loss, clean.accuracy, drifted.loss, drifted.accuracy, seconds)
+
+
+@dataclass(frozen=True)
+class FineTuningData:
+    """The grown dataset as the champion sees it, on the device to train on."""
+
+    dataset: Description
+    """the grown dataset"""
+    mean: Sequence[float]
+    """of each channel, from the champion"""
+    std: Sequence[float]
+    """of each channel, from the champion"""
+    device: torch.device
+    """to train on"""
+
+    def pixels(self, split: Split) -> Pixels:
+        """The images of a split, to be drawn from."""
+        return Pixels(split.images, split.labels, self.mean, self.std, self.device)
+
+    def ordered(self, name: str) -> OrderedBatches:
+        """The batches of a split, in its order."""
+        split = open_split(self.dataset, name)
+        return OrderedBatches(split.images, split.labels, mean=self.mean, std=self.std, device=self.device)
 
 
 def fine_tune(
@@ -90,8 +132,8 @@ def fine_tune(
     patience: int,
     keep_balance: bool = True,
     checkpoint: Checkpoint | None = None,
-    on_epoch: Callable[[Epoch], None] | None = None,
-) -> Course:
+    on_epoch: Callable[[FineTuningEpoch], None] | None = None,
+) -> FineTuningResult:
     """Fine-tune `model` and leave it with the weights of its best epoch, at the champion's operating point.
 
     Args:
@@ -106,71 +148,39 @@ def fine_tune(
         on_epoch: called after each epoch.
     """
 
-    def look(network: nn.Module, done: Pass) -> Epoch:
-        return validation.judge(network, done.epoch, done.learned.loss, done.began)
+    def measure(network: nn.Module, done: Pass) -> FineTuningEpoch:
+        return validation.measure(network, done.epoch, done.learned.loss, done.began)
 
-    before, wanted = validation.judge(model, 0, 0.0, time.perf_counter()), mean_probabilities(model, validation.clean)
-    judge = Judge(Epoch, look, lambda epoch: -epoch.score)
+    before, wanted = validation.measure(model, 0, 0.0, time.perf_counter()), mean_probabilities(model, validation.clean)
+    judge = Judge(FineTuningEpoch, measure, lambda epoch: -epoch.score)
     trained = train(model, mix, judge, recipe, seed=seed, patience=patience, checkpoint=checkpoint, on_epoch=on_epoch)
     after, offsets = trained.records[trained.best_epoch - 1], []
     if keep_balance:
-        offsets = keep(model, wanted, validation.clean).tolist()
-        after = validation.judge(model, after.epoch, after.loss, time.perf_counter())
-    return Course(before, trained.records, trained.best_epoch, after, offsets, trained.resumed_after)
+        offsets = keep_operating_point(model, wanted, validation.clean).tolist()
+        after = validation.measure(model, after.epoch, after.loss, time.perf_counter())
+    return FineTuningResult(before, trained.records, trained.best_epoch, after, offsets, trained.resumed_after)
 
 
-#: Old images that the change of style is measured against; a mean spectrum needs no more.
-STYLE_IMAGES = 2000
-
-
-#: The largest rate that was tried: recovery grew with the rate up to it.
-HIGHEST_RATE = 2e-3
-
-
-#: In `model.json`, under `training`.
-FIRST_RATE = "first_learning_rate"
-
-
-PRECISIONS = {torch.bfloat16: "bfloat16", torch.float16: "float16"}
-
-
-@dataclass(frozen=True)
-class Sources:
-    """The grown dataset, the mean and std that the champion was trained under, and the device to train on."""
-
-    dataset: Description
-    mean: Sequence[float]
-    std: Sequence[float]
-    device: torch.device
-
-    def pixels(self, split: Split) -> Pixels:
-        return Pixels(split.images, split.labels, self.mean, self.std, self.device)
-
-    def ordered(self, name: str) -> OrderedBatches:
-        split = open_split(self.dataset, name)
-        return OrderedBatches(split.images, split.labels, mean=self.mean, std=self.std, device=self.device)
-
-
-def build_mix(sources: Sources, settings: RetrainSettings, champion: ModelDescription, *, seed: int) -> Mix:
+def build_mix(data: FineTuningData, settings: RetrainSettings, champion: ModelDescription, *, seed: int) -> Mix:
     """Old and drifted training images, in the views that the champion was trained with; the change of style is measured between the two."""
-    old, drifted = open_split(sources.dataset, "train"), open_split(sources.dataset, TRAIN)
+    old, drifted = open_split(data.dataset, TRAIN), open_split(data.dataset, DRIFTED_TRAIN)
     return Mix(
-        old=sources.pixels(old),
-        drifted=sources.pixels(drifted),
+        old=data.pixels(old),
+        drifted=data.pixels(drifted),
         batch_size=settings.batch_size,
         share=settings.drifted_share,
-        augmentation=views(champion) if settings.augment else None,
+        augmentation=champion_views(champion) if settings.augment else None,
         restyle=change_of_style(old.images, drifted.images, seed) if settings.restyle_share > 0 else None,
         restyle_share=settings.restyle_share,
     )
 
 
-def views(champion: ModelDescription) -> Augmentation | None:
-    """The random views that the champion was trained with; the default ones where it does not say."""
-    told = champion.training.get("augmentation")
-    if told is None:
+def champion_views(champion: ModelDescription) -> Augmentation | None:
+    """The random views that the champion was trained with; the default ones where its description does not say."""
+    augmentation = champion.training.get("augmentation")
+    if augmentation is None:
         return Augmentation()
-    return Augmentation(**told) if told else None
+    return Augmentation(**augmentation) if augmentation else None
 
 
 def change_of_style(old: np.ndarray, drifted: np.ndarray, seed: int) -> Restyle:
@@ -179,33 +189,9 @@ def change_of_style(old: np.ndarray, drifted: np.ndarray, seed: int) -> Restyle:
     return fit_restyle(old[chosen], drifted)
 
 
-def build_validation(sources: Sources) -> Validation:
+def build_validation(data: FineTuningData) -> Validation:
     """The champion's validation split and the drifted one."""
-    return Validation(clean=sources.ordered("val"), drifted=sources.ordered(VAL))
-
-
-def described(settings: RetrainSettings, recipe: Recipe, mix: Mix, champion: ModelDescription) -> dict[str, Any]:
-    """The training configuration for `model.json`: what a later retraining reads from it is part of it."""
-    told = settings.model_dump() | {
-        "learning_rate": recipe.learning_rate,
-        FIRST_RATE: first_rate(champion),
-        "precision": recipe.precision,
-        "augmentation": asdict(mix.augmentation) if mix.augmentation else {},
-    }
-    return told | {name: champion.training[name] for name in ("parameters",) if name in champion.training}
-
-
-def fine_tuning_rate(settings: RetrainSettings, champion: ModelDescription) -> float:
-    """The highest rate: the settings', else half the rate of the first training in the champion's line, at most `HIGHEST_RATE`."""
-    return settings.learning_rate or min(HIGHEST_RATE, first_rate(champion) / 2)
-
-
-def first_rate(champion: ModelDescription) -> float:
-    """The rate that the champion, or the first of its forebears, was trained with from scratch; a usual one where that is not known.
-
-    Not the champion's own: it would halve with every retraining.
-    """
-    return float(champion.training.get(FIRST_RATE) or champion.training.get("learning_rate") or 2 * HIGHEST_RATE)
+    return Validation(clean=data.ordered(VAL), drifted=data.ordered(DRIFTED_VAL))
 
 
 def build_recipe(settings: RetrainSettings, champion: ModelDescription, device: torch.device) -> Recipe:
@@ -220,3 +206,27 @@ def build_recipe(settings: RetrainSettings, champion: ModelDescription, device: 
         label_smoothing=settings.label_smoothing,
         average=settings.weight_average,
     )
+
+
+def fine_tuning_rate(settings: RetrainSettings, champion: ModelDescription) -> float:
+    """The highest rate: the settings', else half the rate of the first training in the champion's line, at most `HIGHEST_RATE`."""
+    return settings.learning_rate or min(HIGHEST_RATE, first_rate(champion) / 2)
+
+
+def first_rate(champion: ModelDescription) -> float:
+    """The rate that the champion, or the first model of its line, was trained with from scratch; a usual one where that is not known.
+
+    Not the champion's own: it would halve with every retraining.
+    """
+    return float(champion.training.get(FIRST_RATE) or champion.training.get("learning_rate") or 2 * HIGHEST_RATE)
+
+
+def describe_training(settings: RetrainSettings, recipe: Recipe, mix: Mix, champion: ModelDescription) -> dict[str, Any]:
+    """The training configuration for `model.json`: what a later retraining reads from it is part of it."""
+    configuration = settings.model_dump() | {
+        "learning_rate": recipe.learning_rate,
+        FIRST_RATE: first_rate(champion),
+        "precision": recipe.precision,
+        "augmentation": asdict(mix.augmentation) if mix.augmentation else {},
+    }
+    return configuration | {name: champion.training[name] for name in ("parameters",) if name in champion.training}

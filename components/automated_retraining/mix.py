@@ -18,26 +18,24 @@ from driftloop.training.seeding import derive
 
 @dataclass(frozen=True)
 class Mix:
-    """Batches of old and drifted images; an epoch is one pass's worth of old images, determined by its seed alone.
-
-    Args:
-        old, drifted: what the champion learned from, and the drifted images that train.
-        batch_size: images in a batch, at least 2.
-        share: of drifted images in a batch.
-        augmentation: random views of both, or None.
-        restyle: makes old images look drifted, or None.
-        restyle_share: of the old images of a batch that are restyled.
-        min_steps: batches in an epoch at least.
-    """
+    """Batches of old and drifted images; an epoch is one pass's worth of old images, determined by its seed alone."""
 
     old: Pixels
+    """what the champion learned from"""
     drifted: Pixels
+    """the drifted images that train"""
     batch_size: int
+    """images in a batch, at least 2"""
     share: float
+    """of drifted images in a batch"""
     augmentation: Augmentation | None = None
+    """random views of both, or None"""
     restyle: Restyle | None = None
+    """makes old images look drifted, or None"""
     restyle_share: float = 0.0
+    """of the old images of a batch that are restyled"""
     min_steps: int = 10
+    """batches in an epoch at least"""
 
     @property
     def steps(self) -> int:
@@ -97,7 +95,7 @@ def replayed(labels: np.ndarray, count: int, rng: np.random.Generator) -> np.nda
     classes = np.unique(labels)
     wanted = rng.permutation(np.arange(count) % len(classes))
     rows = np.empty(count, dtype=np.int64)
-    for number, name in enumerate(classes):
+    for number, label in enumerate(classes):
         places = np.flatnonzero(wanted == number)
-        rows[places] = cycled(np.flatnonzero(labels == name), len(places), rng)
+        rows[places] = cycled(np.flatnonzero(labels == label), len(places), rng)
     return rows

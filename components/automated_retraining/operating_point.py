@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from driftloop.training.batches import OrderedBatches
 from driftloop.training.epoch import predict
 
+#: The fixed point is sought for so many rounds at most, or until no class is further from its mean than this.
 _ROUNDS, _CLOSE = 200, 1e-6
 
 
@@ -29,15 +30,15 @@ def offsets_for(probabilities: Tensor, wanted: Tensor) -> Tensor:
     logits = probabilities.double().clamp_min(1e-12).log()
     offsets = torch.zeros_like(wanted)
     for _ in range(_ROUNDS):
-        there = (logits + offsets).softmax(1).mean(0)
-        if (there - wanted).abs().max() < _CLOSE:
+        reached = (logits + offsets).softmax(1).mean(0)
+        if (reached - wanted).abs().max() < _CLOSE:
             break
         # A class that gets too little is raised by its ratio: a fixed point that rises to the maximum of a concave likelihood.
-        offsets = offsets + (wanted / there.clamp_min(1e-12)).log()
+        offsets = offsets + (wanted / reached.clamp_min(1e-12)).log()
     return offsets - offsets.mean()
 
 
-def keep(network: nn.Module, wanted: Tensor, images: OrderedBatches) -> Tensor:
+def keep_operating_point(network: nn.Module, wanted: Tensor, images: OrderedBatches) -> Tensor:
     """Shift the network's outputs to the wanted mean probabilities on `images`; the offsets (K,).
 
     Args:

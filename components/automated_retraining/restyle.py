@@ -15,23 +15,22 @@ from torch import Tensor
 
 #: Frequencies (cycles per image, up to a sixteenth of the side) in which grain and blur hardly count: they show the gain.
 GAIN_BAND = 1 / 16
+#: The gain is kept within this range.
 LEAST_GAIN, MOST_GAIN = 0.5, 2.0
+#: Images whose spectrum is measured at a time; rounds that tell grain from detail.
 _CHUNK, _ROUNDS = 256, 8
 
 
 @dataclass(frozen=True)
 class Restyle:
-    """One change of style.
-
-    Args:
-        shift: (C, 1, 1), grey levels added to the mean.
-        filter: (C, H, W // 2 + 1), factor on the amplitude of each frequency.
-        grain: the same shape, amplitude of the noise that is added, in units of white noise with a standard deviation of 1.
-    """
+    """One change of style."""
 
     shift: Tensor
+    """grey levels added to the mean, (C, 1, 1)"""
     filter: Tensor
+    """factor on the amplitude of each frequency, (C, H, W // 2 + 1)"""
     grain: Tensor
+    """amplitude of the noise that is added, in units of white noise with a standard deviation of 1; the filter's shape"""
 
     def __call__(self, images: Tensor, generator: torch.Generator) -> Tensor:
         """`images` (N, C, H, W) float, grey levels 0-255, in the new style; random numbers come from a CPU `generator`."""

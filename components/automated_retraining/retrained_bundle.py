@@ -4,18 +4,20 @@ import re
 from pathlib import Path
 from typing import Any
 
-from components.automated_retraining.fine_tuning import Course, Epoch
+from components.automated_retraining.fine_tuning import FineTuningEpoch, FineTuningResult
 from driftloop import bundle
 from driftloop.bundle import ModelDescription
+from driftloop.contracts import DRIFTED_VAL, VAL
 from driftloop.dataset import Description
 from driftloop.evaluation.intervals import Proportion, wilson
 from driftloop.training.outcome import library_versions
 
+#: Of the section of the model card.
 HEADING = "## Retraining"
 
 
-def describe_model(
-    champion: ModelDescription, dataset: Description, course: Course, *, parent: str, seed: int, training: dict[str, Any]
+def describe_retrained(
+    champion: ModelDescription, dataset: Description, result: FineTuningResult, *, parent: str, seed: int, training: dict[str, Any]
 ) -> ModelDescription:
     """`model.json` of the retrained model: the champion's, with its own dataset, metrics, seed and parent; not exported yet.
 
@@ -24,7 +26,7 @@ def describe_model(
     Args:
         champion: what it was fine-tuned from; input size, mean and std stay as they are.
         dataset: what it was fine-tuned on.
-        course: of the fine-tuning.
+        result: of the fine-tuning.
         parent: version of the champion.
         seed: of the fine-tuning.
         training: the configuration.
@@ -34,10 +36,10 @@ def describe_model(
         update={
             "dataset": dataset.manifest_hash,
             "seed": seed,
-            "training": training | {"best_epoch": course.best_epoch},
+            "training": training | {"best_epoch": result.best_epoch},
             "metrics": {
-                "val_accuracy": _share(course.after.clean_accuracy, counts["val"]),
-                "drifted_val_accuracy": _share(course.after.drifted_accuracy, counts["drifted_val"]),
+                "val_accuracy": _share(result.after.clean_accuracy, counts[VAL]),
+                "drifted_val_accuracy": _share(result.after.drifted_accuracy, counts[DRIFTED_VAL]),
             },
             "libraries": library_versions(),
             "parent": parent,
@@ -47,7 +49,7 @@ def describe_model(
     )
 
 
-def with_retraining(champion: str | Path, model: ModelDescription, course: Course) -> str:
+def retrained_card(champion: str | Path, model: ModelDescription, result: FineTuningResult) -> str:
     """The card of the champion's bundle with a Retraining section in place of any older one."""
     path = Path(champion, bundle.CARD)
     card = path.read_text(encoding="utf-8") if path.exists() else f"# Model card\n\n`{model.architecture}`.\n"
@@ -55,18 +57,18 @@ def with_retraining(champion: str | Path, model: ModelDescription, course: Cours
     lines = [
         HEADING,
         "",
-        f"Fine-tuned from version {model.parent} on dataset `{model.dataset[:12]}`, epoch {course.best_epoch} of {len(course.epochs)}; "
+        f"Fine-tuned from version {model.parent} on dataset `{model.dataset[:12]}`, epoch {result.best_epoch} of {len(result.epochs)}; "
         "everything above this section is about the model it started from.",
         "",
         "| | clean validation | drifted validation |",
         "|---|---|---|",
-        _line("before", course.before),
-        _line("after", course.after),
+        _line("before", result.before),
+        _line("after", result.after),
     ]
     return f"{kept}\n\n" + "\n".join(lines) + "\n"
 
 
-def _line(name: str, epoch: Epoch) -> str:
+def _line(name: str, epoch: FineTuningEpoch) -> str:
     return f"| {name} | {epoch.clean_accuracy:.3f} | {epoch.drifted_accuracy:.3f} |"
 
 

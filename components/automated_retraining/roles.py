@@ -1,33 +1,49 @@
-"""Which drifted image trains, which stops the training, which is kept for the gate, and which stand for what is accepted from now on.
+"""What each drifted image is for: it trains, stops the training, is kept for the gate, or stands for what is accepted from now on.
 
-By group, through a fixed hash: a patient is on one side only, more labels later move nobody, and retraining, gate and reference all
-mean the same hold-out.
+Decided by group, through a fixed hash: a patient has one role only, more labels later change nobody's, and retraining, gate and
+reference all mean the same hold-out.
 """
 
 import numpy as np
 import pandas as pd
 
+from driftloop.contracts import (
+    DRIFTED_GATE,
+    DRIFTED_SPLITS,
+    DRIFTED_TRAIN,
+    DRIFTED_VAL,
+    RANDOM,
+    REFERENCE,
+    REGIME_PREFIX,
+    TEST,
+    TRAIN,
+    VAL,
+)
 from driftloop.dataset import UNLABELLED, split_by_group
-from driftloop.inference.labels import RANDOM
 from driftloop.settings import RetrainSettings
 
-TRAIN, VAL, GATE = "drifted_train", "drifted_val", "drifted_gate"
-LABELLED = (TRAIN, VAL, GATE)
+#: Role of an unlabelled image. A labelled one has the name of its split as its role, one of `DRIFTED_SPLITS`.
 REGIME = "regime"
-REGIME_PREFIX = f"{REGIME}-"
+#: Role of an image that is not used.
 LEFT_OUT = ""
 #: Where a patient that the dataset knows already must go: trained on stays trained on, held out stays held out. The stream is
 #: production itself, so its patients are free.
-FOLLOWS = {"train": TRAIN, "val": VAL, "test": GATE, "reference": GATE, TRAIN: TRAIN, VAL: VAL, GATE: GATE}
-#: The source's own splits were cut by the same hash: without a salt all patients of the stream would fall on one side here.
+ROLE_OF_SPLIT = {
+    TRAIN: DRIFTED_TRAIN,
+    VAL: DRIFTED_VAL,
+    TEST: DRIFTED_GATE,
+    REFERENCE: DRIFTED_GATE,
+    **{split: split for split in DRIFTED_SPLITS},
+}
+#: The source's own splits were cut by the same hash: without a salt all patients of the stream would get one role here.
 SALT = "drifted/"
 
 
-def assign_sides(rows: pd.DataFrame, known: pd.DataFrame, settings: RetrainSettings) -> np.ndarray:
-    """The side of each row, (N,) of names: one of `LABELLED`, `REGIME` for an unlabelled one, or `LEFT_OUT`.
+def assign_roles(rows: pd.DataFrame, known: pd.DataFrame, settings: RetrainSettings) -> np.ndarray:
+    """The role of each row, (N,) of names: one of `DRIFTED_SPLITS`, `REGIME` for an unlabelled one, or `LEFT_OUT`.
 
     Only uniformly random labels may judge, so others (ranked, imported) train or, where their patient is held out, do nothing.
-    An unlabelled row whose patient is trained on, or stops the training, is no witness of what the model accepts unseen.
+    An unlabelled row whose patient is trained on, or stops the training, does not show what the model accepts unseen.
 
     Args:
         rows: request_id, group, label, origin.
@@ -37,35 +53,35 @@ def assign_sides(rows: pd.DataFrame, known: pd.DataFrame, settings: RetrainSetti
     groups = rows["group"].tolist()
     labelled = (rows["label"] != UNLABELLED).to_numpy(dtype=bool)
     random = labelled & (rows["origin"] == RANDOM).to_numpy(dtype=bool)
-    followed = followed_sides(known)
-    side_of = hashed_sides(groups, settings) | followed
-    judging = {group for group, drawn in zip(groups, random, strict=True) if drawn} | followed.keys()
+    given = known_roles(known)
+    role_of = hashed_roles(groups, settings) | given
+    judging = {group for group, drawn in zip(groups, random, strict=True) if drawn} | given.keys()
 
-    sides = np.full(len(rows), LEFT_OUT, dtype=object)
+    roles = np.full(len(rows), LEFT_OUT, dtype=object)
     for row in np.flatnonzero(labelled):
-        side = side_of[groups[row]]
-        if random[row] or side == TRAIN:
-            sides[row] = side
+        role = role_of[groups[row]]
+        if random[row] or role == DRIFTED_TRAIN:
+            roles[row] = role
         elif groups[row] not in judging:
-            sides[row] = TRAIN
-    seen = {group for group, side in (*followed.items(), *zip(groups, sides, strict=True)) if side in (TRAIN, VAL)}
-    sides[[not has and group not in seen for has, group in zip(labelled, groups, strict=True)]] = REGIME
-    sides[rows["request_id"].isin(known["path"]).to_numpy(dtype=bool)] = LEFT_OUT
-    return sides
+            roles[row] = DRIFTED_TRAIN
+    seen = {group for group, role in (*given.items(), *zip(groups, roles, strict=True)) if role in (DRIFTED_TRAIN, DRIFTED_VAL)}
+    roles[[not has_label and group not in seen for has_label, group in zip(labelled, groups, strict=True)]] = REGIME
+    roles[rows["request_id"].isin(known["path"]).to_numpy(dtype=bool)] = LEFT_OUT
+    return roles
 
 
-def hashed_sides(groups: list[str], settings: RetrainSettings) -> dict[str, str]:
-    """The side of each group by its name alone, in the proportions of the settings."""
-    shares = {TRAIN: settings.train_parts, VAL: settings.val_parts, GATE: settings.gate_parts}
+def hashed_roles(groups: list[str], settings: RetrainSettings) -> dict[str, str]:
+    """The role of each group by its name alone, in the proportions of the settings."""
+    shares = {DRIFTED_TRAIN: settings.train_parts, DRIFTED_VAL: settings.val_parts, DRIFTED_GATE: settings.gate_parts}
     names = sorted(set(groups))
     return dict(zip(names, split_by_group([SALT + name for name in names], shares), strict=True))
 
 
-def followed_sides(known: pd.DataFrame) -> dict[str, str]:
-    """The side of each group that the dataset knows; one that was ever trained on is trained on, whatever else it was."""
-    sides: dict[str, str] = {}
+def known_roles(known: pd.DataFrame) -> dict[str, str]:
+    """The role of each group that the dataset knows; one that was ever trained on is trained on, whatever else it was."""
+    roles: dict[str, str] = {}
     for split, group in known[["split", "group"]].drop_duplicates().itertuples(index=False):
-        side = GATE if split.startswith(REGIME_PREFIX) else FOLLOWS.get(split, LEFT_OUT)
-        if side and (group not in sides or LABELLED.index(side) < LABELLED.index(sides[group])):
-            sides[group] = side
-    return sides
+        role = DRIFTED_GATE if split.startswith(REGIME_PREFIX) else ROLE_OF_SPLIT.get(split, LEFT_OUT)
+        if role and (group not in roles or DRIFTED_SPLITS.index(role) < DRIFTED_SPLITS.index(roles[group])):
+            roles[group] = role
+    return roles

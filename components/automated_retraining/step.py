@@ -1,18 +1,24 @@
-"""Theme 7, retraining, step by step: rows, sides, dataset, fine-tuning, bundle."""
+"""Theme 7, retraining, step by step: drifted images and their roles, dataset, fine-tuning, bundle."""
 
 import time
 from pathlib import Path
 from typing import Any
 
 from components.automated_retraining.checkpoint import StoreCheckpoint
-from components.automated_retraining.confirmed_rows import read_coverage
-from components.automated_retraining.drifted_images import gather
-from components.automated_retraining.findings import findings, log_metrics, say, summary
-from components.automated_retraining.fine_tuning import Sources, build_mix, build_recipe, build_validation, described, fine_tune
-from components.automated_retraining.grown_dataset import grow, open_parent, provenance, write_provenance
-from components.automated_retraining.retrained_bundle import describe_model, with_retraining
-from driftloop import bundle
-from driftloop.bundle import read_model
+from components.automated_retraining.drifted_images import collect_drifted_images, read_coverage
+from components.automated_retraining.fine_tuning import (
+    FineTuningData,
+    build_mix,
+    build_recipe,
+    build_validation,
+    describe_training,
+    fine_tune,
+)
+from components.automated_retraining.grown_dataset import grow, open_parent, provenance_table, write_provenance
+from components.automated_retraining.retrained_bundle import describe_retrained, retrained_card
+from components.automated_retraining.retraining_facts import epoch_line, log_metrics, retraining_facts, summary_line
+from driftloop.bundle import digest_of, read_model
+from driftloop.contracts import AUTOMATED_RETRAINING
 from driftloop.dataset import write_description
 from driftloop.inference.traffic import read_traffic
 from driftloop.runtime import MetricsLog, figures, progress
@@ -23,8 +29,6 @@ from driftloop.training.device import pick_device
 from driftloop.training.outcome import device_name, write_bundle
 from driftloop.training.seeding import set_seed
 from driftloop.training.weights import load_model
-
-STEP = "automated_retraining"
 
 
 def run(
@@ -54,43 +58,45 @@ def run(
         metrics: takes the figures for the pipeline's UI.
 
     Raises:
-        InputError: no window, evidence or bundle, the champion's dataset is not in the store, or too few labels.
+        InputError: no traffic, evidence or bundle, the champion's dataset is not in the store, or too few labels.
     """
     began = time.perf_counter()
     settings = RetrainSettings.complete(config)
     set_seed(seed)
-    home, watch, old = open_store(store), read_traffic(traffic), read_model(champion)
-    drifted = gather(home, watch, read_coverage(drift), open_parent(home, old.dataset), settings)
-    grown = grow(home, drifted.parent, drifted.rows, drifted.sides, watch.images)
+    home, watched, old = open_store(store), read_traffic(traffic), read_model(champion)
+    drifted = collect_drifted_images(home, watched, read_coverage(drift), open_parent(home, old.dataset), settings)
+    grown = grow(home, drifted.parent, drifted.rows, drifted.roles, watched.images)
     write_description(dataset, grown.dataset)
-    write_provenance(home, grown.dataset, provenance(drifted.rows, drifted.sides, old.classes, grown.regime), dataset)
+    write_provenance(home, grown.dataset, provenance_table(drifted.rows, drifted.roles, old.classes, grown.regime), dataset)
 
     network, device = load_model(champion), pick_device(gpus)
-    sources = Sources(grown.dataset, old.mean, old.std, device)
-    mix, recipe = build_mix(sources, settings, old, seed=seed), build_recipe(settings, old, device)
-    checkpoint = StoreCheckpoint(home, grown.dataset, identity(champion, seed, settings))
-    course = fine_tune(
+    data = FineTuningData(grown.dataset, old.mean, old.std, device)
+    mix, recipe = build_mix(data, settings, old, seed=seed), build_recipe(settings, old, device)
+    checkpoint = StoreCheckpoint(home, grown.dataset, training_identity(champion, seed, settings))
+    result = fine_tune(
         network.to(device),
         mix,
-        build_validation(sources),
+        build_validation(data),
         recipe,
         seed=seed,
         patience=settings.patience,
         keep_balance=settings.keep_balance,
         checkpoint=checkpoint,
-        on_epoch=lambda epoch: progress(epoch.epoch / settings.epochs, say(epoch)),
+        on_epoch=lambda epoch: progress(epoch.epoch / settings.epochs, epoch_line(epoch)),
     )
 
-    training = described(settings, recipe, mix, old)
-    found = findings(grown, drifted, course, training=training, device=device_name(device), seconds=time.perf_counter() - began)
-    about = describe_model(old, grown.dataset, course, parent=watch.info.champion_version, seed=seed, training=training)
-    write_bundle(model, network, about, with_retraining(champion, about, course), STEP, found, champion, traffic, drift)
-    write_facts(dataset, STEP, found, champion, traffic, drift)
+    training = describe_training(settings, recipe, mix, old)
+    seconds = time.perf_counter() - began
+    facts = retraining_facts(grown, drifted, result, training=training, device=device_name(device), seconds=seconds)
+    about = describe_retrained(old, grown.dataset, result, parent=watched.info.champion_version, seed=seed, training=training)
+    card = retrained_card(champion, about, result)
+    write_bundle(model, network, about, card, AUTOMATED_RETRAINING, facts, champion, traffic, drift)
+    write_facts(dataset, AUTOMATED_RETRAINING, facts, champion, traffic, drift)
     checkpoint.clear()
-    log_metrics(found, metrics)
-    figures(summary(found))
+    log_metrics(facts, metrics)
+    figures(summary_line(facts))
 
 
-def identity(champion: str | Path, seed: int, settings: RetrainSettings) -> dict[str, Any]:
+def training_identity(champion: str | Path, seed: int, settings: RetrainSettings) -> dict[str, Any]:
     """What, beside the dataset, determines the fine-tuning: only the same one is resumed."""
-    return {"champion": bundle.sha256_file(Path(champion, bundle.SUMS)), "seed": seed, "settings": settings.model_dump()}
+    return {"champion": digest_of(champion), "seed": seed, "settings": settings.model_dump()}

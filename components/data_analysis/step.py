@@ -12,6 +12,7 @@ from components.data_analysis.audit import Audited, audit
 from components.data_analysis.ingest import Ingested, check_broken, ingest, pack, reading_notes
 from components.data_analysis.splits import assign_splits
 from driftloop import registry, runtime
+from driftloop.bundle import schema_problems
 from driftloop.contracts import DATA_ANALYSIS, TRAIN
 from driftloop.dataset import Description, open_split, write_description
 from driftloop.errors import InputError, SettingError
@@ -23,8 +24,6 @@ from driftloop.store import Store, open_store
 
 if TYPE_CHECKING:
     from components.data_analysis.statistics import Analysis
-
-MOST_NAMED = 6
 
 
 def check_champion(store: Store, classes: list[str], image_size: int) -> None:
@@ -42,17 +41,11 @@ def check_champion(store: Store, classes: list[str], image_size: int) -> None:
     if champion is None:
         return
     model = registry.description(store, champion.version)
-    serving = f"{store.uri}: version {champion.version}, which serves there,"
-    if list(model.classes) != classes:
-        raise InputError(f"{serving} knows {named(model.classes)}, and this source has {named(classes)}; give another --store")
-    if model.image_size != image_size:
-        cure = f"give another --store, or data_image_size={model.image_size}"
-        raise InputError(f"{serving} takes images of {model.image_size} px, not of {image_size}; {cure}")
-
-
-def named(classes: list[str]) -> str:
-    """The classes' names; of many, the first."""
-    return ", ".join(classes) if len(classes) <= MOST_NAMED else f"{', '.join(classes[:MOST_NAMED])}, ... ({len(classes)})"
+    serving = f"version {champion.version}, which serves there,"
+    problems = schema_problems(model, classes=classes, image_size=image_size, owner=serving, other="this source")
+    if problems:
+        cure = f", or data_image_size={model.image_size}" if list(model.classes) == classes else ""
+        raise InputError(f"{store.uri}: {'; '.join(problems)}; give another --store{cure}")
 
 
 SMALLEST, LARGEST = 16, 1024

@@ -216,7 +216,7 @@ def sort_reference(reference: np.ndarray) -> SortedReference:
 def ks_test(reference: SortedReference | np.ndarray, window: np.ndarray) -> KSResult:
     """Two-sample Kolmogorov-Smirnov test of each feature, with Holm's correction.
 
-    Equal to `scipy.stats.ks_2samp(reference[:, f], window[:, f])`: exact p-values up to 10,000 rows a side, Smirnov's asymptotic
+    Equal to `scipy.stats.ks_2samp(reference[:, f], window[:, f])` in float64: exact p-values up to 10,000 rows a side, Smirnov's asymptotic
     ones beyond.
 
     Args:

@@ -4,34 +4,40 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from driftloop.bundle import ModelDescription
-from driftloop.dataset.description import Description
 from driftloop.evaluation.intervals import Proportion, wilson
 from driftloop.evaluation.paired import PairedDifference, compare
+
+#: Probabilities that miss a sum of 1 by more than this are broken.
+SUM_TOLERANCE = 0.01
 
 
 @dataclass(frozen=True)
 class Answers:
-    """One split's labels and what candidate and champion say of its N images.
-
-    labels: int (N,). candidate, champion: probabilities (N, K); the champion's are None where there is none. groups: (N,) patient or
-    site of each image, or None. slices: name -> bool (N,), parts of the split that may veto.
-    """
+    """The labels of a split's N images and what candidate and champion say of them."""
 
     labels: np.ndarray
+    """true classes, int (N,)"""
     candidate: np.ndarray
+    """probabilities (N, K)"""
     champion: np.ndarray | None = None
+    """probabilities (N, K); None where there is no champion"""
     groups: np.ndarray | None = None
+    """patient or site of each image, (N,); None where that is not known"""
     slices: dict[str, np.ndarray] = field(default_factory=dict)
+    """parts of the split that may veto, by name: bool (N,)"""
 
     @property
     def candidate_right(self) -> np.ndarray:
-        """bool (N,)."""
+        """Images that the candidate has right, bool (N,)."""
         return self.candidate.argmax(axis=1) == self.labels
 
     @property
     def champion_right(self) -> np.ndarray:
-        """bool (N,)."""
+        """Images that the champion has right, bool (N,).
+
+        Raises:
+            ValueError: there is no champion.
+        """
         if self.champion is None:
             raise ValueError("there is no champion to compare with")
         return self.champion.argmax(axis=1) == self.labels
@@ -47,24 +53,14 @@ class Answers:
         return compare(self.candidate_right[chosen], right[chosen], groups=groups)
 
 
+def no_answers(classes: int) -> Answers:
+    """For models that cannot be run on the same images."""
+    return Answers(np.zeros(0, np.int64), np.zeros((0, classes)))
+
+
 def accuracy(right: np.ndarray) -> Proportion:
     """A model's accuracy with its two-sided 95 % interval."""
     return wilson(int(right.sum()), len(right))
-
-
-def schema_problems(candidate: ModelDescription, dataset: Description, champion: ModelDescription | None) -> list[str]:
-    """Why these models cannot be compared on this dataset, one sentence each; empty when they can."""
-    problems = []
-    for owner, other in (("the dataset", dataset), ("the champion", champion)):
-        if other is None:
-            continue
-        if candidate.classes != other.classes:
-            problems.append(f"the candidate's classes are {_names(candidate.classes)}, {owner}'s {_names(other.classes)}")
-        if candidate.image_size != other.image_size:
-            problems.append(f"the candidate takes images of {candidate.image_size} px, {owner} {other.image_size} px")
-        if candidate.channels != other.channels:
-            problems.append(f"the candidate takes {candidate.channels} channels, {owner} {other.channels}")
-    return problems
 
 
 def output_problems(probabilities: np.ndarray) -> list[str]:
@@ -73,8 +69,4 @@ def output_problems(probabilities: np.ndarray) -> list[str]:
         broken = int((~np.isfinite(probabilities)).any(axis=1).sum())
         return [f"the candidate gives probabilities that are not finite on {broken} of {len(probabilities)} images"]
     worst = float(np.abs(probabilities.sum(axis=1) - 1).max(initial=0))
-    return [f"the candidate's probabilities sum to 1 only within {worst:.2g}"] if worst > 0.01 else []
-
-
-def _names(classes: list[str]) -> str:
-    return "/".join(classes) if len(classes) <= 6 else f"{'/'.join(classes[:6])}/... ({len(classes)})"
+    return [f"the candidate's probabilities sum to 1 only within {worst:.2g}"] if worst > SUM_TOLERANCE else []

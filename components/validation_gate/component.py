@@ -27,7 +27,7 @@ def validation_gate(
         evidence: gate.json with every criterion, bound and reason.
         summary: the decision for people.
         champion: the bundle that serves now; without it, the one that the dataset's home store names, if any.
-        traffic: the production window that the retraining answers to, with the records of earlier watches.
+        traffic: what the watch read that the retraining answers to, with the records of earlier watches.
     """
     from components.validation_gate.step import run
 

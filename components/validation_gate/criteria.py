@@ -5,6 +5,7 @@ does, and is open otherwise: then `labels` says how many labelled images would d
 """
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,32 +14,53 @@ from components.validation_gate.latency import Latency
 from driftloop.evaluation.intervals import wilson
 from driftloop.evaluation.paired import LEVEL_AND_POWER, BrierIncrease, PairedDifference, labels_needed
 
+#: How a value is shown, by the unit of its criterion.
+FORMATS: dict[str, Callable[[float], str]] = {
+    "points": lambda value: f"{100 * value:+.1f} pt",
+    "share": lambda value: f"{100 * value:.1f} %",
+    "brier": lambda value: f"{value:+.4f}",
+    "ratio": lambda value: f"{value:.2f}",
+    "count": lambda value: f"{value:.0f}",
+}
+
 
 @dataclass(frozen=True)
 class Criterion:
-    """One requirement: `estimate` with its bounds against the limit `bound`; shares and differences are in [-1, 1], not percent.
-
-    `unit` says how to show the numbers: "points" (differences of accuracy), "share", "brier", "ratio", "count" or "" (a plain fact).
-    `labels` counts all labelled images of that kind that would be needed, those at hand included; None where no number helps or nothing
-    is open.
-    """
+    """One requirement; shares and differences are in [-1, 1], not percent."""
 
     name: str
+    """as reasons and tables call it"""
     holds: bool
+    """whether it is shown"""
     refuted: bool
+    """whether the contrary is shown"""
     estimate: float | None = None
+    """what was measured"""
     low: float | None = None
+    """one-sided lower 95 % bound"""
     high: float | None = None
+    """one-sided upper 95 % bound"""
     bound: float | None = None
+    """limit that the estimate is held against"""
     n: int = 0
+    """images or rounds behind the estimate"""
     unit: str = ""
+    """how to show the numbers: points (differences of accuracy), share, brier, ratio, count, or empty for a plain fact"""
     labels: int | None = None
+    """labelled images of that kind that would decide it, those at hand included; None where no number helps or nothing is open"""
     note: str = ""
+    """what else a reader should know"""
 
     @property
     def open(self) -> bool:
         """Neither shown nor refuted."""
         return not self.holds and not self.refuted
+
+    def show(self, value: float | None) -> str:
+        """A value in the criterion's unit, as people read it; a dash for none."""
+        if value is None:
+            return "–"
+        return FORMATS[self.unit](value) if self.unit in FORMATS else f"{value:g}"
 
 
 def difference_above(name: str, difference: PairedDifference, limit: float, *, hopeless_below: float | None = None) -> Criterion:

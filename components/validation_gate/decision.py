@@ -1,224 +1,145 @@
-"""Why a candidate was promoted, rejected or left undecided: one short line a reason, in words and points.
-
-The decision: arrays and a few numbers in, `promote`, `reject` or `inconclusive` with its reasons out. No files, no models.
+"""The decision: arrays and a few numbers in; `promote`, `reject` or `inconclusive` with its reasons out. No files, no models.
 
 - `promote` when all criteria hold and nothing vetoes. All must hold, so no correction for their number is due.
 - `reject` when a criterion is refuted or a slice is shown worse.
 - `inconclusive` otherwise, with the number of labelled images that would decide.
+
+Each reason is one short line, in words and points.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
-from components.validation_gate import criteria
 from components.validation_gate.answers import Answers
-from components.validation_gate.criteria import Criterion
+from components.validation_gate.criteria import (
+    Criterion,
+    better_than_commonest,
+    brier_below,
+    difference_above,
+    latency_within,
+    other_graph,
+    quantisation,
+    schema_fits,
+    size_within,
+    uses_left,
+)
 from components.validation_gate.latency import Latency
-from components.validation_gate.slices import SliceResult, judge_slices
+from components.validation_gate.slices import SliceResult, compare_slices
+from driftloop.contracts import CLEAN_TEST, DRIFTED_HOLD_OUT, INCONCLUSIVE, PROMOTE, REJECT
 from driftloop.evaluation.paired import BrierIncrease, brier_increase, brier_scores
 from driftloop.settings import GateSettings
 
-PROMOTE, REJECT, INCONCLUSIVE = "promote", "reject", "inconclusive"
-
-
-CLEAN, DRIFTED = "clean test", "drifted hold-out"
-
-
+#: One-sided, of every criterion and of the family of slices; the number of labels needed assumes it too.
+ALPHA = 0.05
 #: More labels than this are no advice.
 MOST_LABELS = 1_000_000
 
 
-def explain(decision: str, criteria: Sequence[Criterion], vetoes: Sequence[SliceResult], settings: GateSettings) -> list[str]:
-    """The reasons for `decision`, the decisive ones first; never empty."""
-    if decision == REJECT:
-        reasons = [refuted(one) for one in criteria if one.refuted] + [veto(one) for one in vetoes]
-    elif decision == INCONCLUSIVE:
-        reasons = [undecided(one) for one in criteria if not one.holds]
-    else:
-        reasons = [shown(one) for one in criteria if one.name in (CLEAN, DRIFTED) or one.unit == "share"]
-        reasons.append(f"all {len(criteria)} criteria hold")
-    uses = next((one for one in criteria if one.unit == "count"), None)
-    if uses is not None and uses.holds and uses.estimate is not None and uses.estimate >= settings.uses_warning:
-        reasons.append(
-            f"warning: this was use {uses.estimate:.0f} of this test split; from use {settings.uses_limit} on nothing is promoted "
-            "automatically: refresh it with new labelled images"
-        )
-    return reasons
-
-
-def shown(one: Criterion) -> str:
-    """An accuracy criterion that holds, with its figures."""
-    return f"{one.name} {number(one, one.estimate)} (at least {number(one, one.low)}, more than {number(one, one.bound)} was asked for)"
-
-
-def refuted(one: Criterion) -> str:
-    """A criterion that is shown not to hold."""
-    if one.estimate is None or one.bound is None:
-        return f"{one.name}: {one.note}"
-    if one.unit == "ratio":
-        return f"{one.name}: {one.note}, a ratio of {number(one, one.estimate)} (limit {number(one, one.bound)})"
-    if one.unit == "share":
-        return (
-            f"{one.name}: accuracy {number(one, one.estimate)} (at best {number(one, one.high)}), while always naming the commonest class "
-            f"gives {number(one, one.bound)}"
-        )
-    side, bound = ("at least", one.low) if one.unit == "brier" else ("at best", one.high)
-    return f"{one.name}: {number(one, one.estimate)}, {side} {number(one, bound)}, where {required(one)} is asked for"
-
-
-def undecided(one: Criterion) -> str:
-    """A criterion that is neither shown nor refuted, with what would decide it."""
-    if one.unit == "count":
-        return (
-            f"this test split has been used {one.estimate:.0f} times: no automatic promotion until it is refreshed with new labelled "
-            f"images (limit {one.bound:.0f}); a person may promote"
-        )
-    if one.unit == "ratio":
-        return f"{one.name}: {one.note}; a ratio of {number(one, one.estimate)} is over {number(one, one.bound)}, but not beyond doubt"
-    bound = one.high if one.unit == "brier" else one.low
-    needed = "no number of labels would decide" if one.labels is None or one.labels > MOST_LABELS else f"{one.labels:,} would decide"
-    return (
-        f"{one.name}: {number(one, one.estimate)} on {one.n:,} labelled images leaves {number(one, bound)} possible, "
-        f"where {required(one)} is asked for; {needed}"
-    )
-
-
-def veto(one: SliceResult) -> str:
-    """A slice that is shown worse."""
-    return f"{one.name}: shown worse, {100 * one.difference:+.1f} pt on {one.n:,} images (p = {one.p_holm:.2g} after Holm)"
-
-
-def required(one: Criterion) -> str:
-    """The limit, as a phrase."""
-    return f"{'less' if one.unit == 'brier' else 'more'} than {number(one, one.bound)}"
-
-
-FORMATS: dict[str, Callable[[float], str]] = {
-    "points": lambda value: f"{100 * value:+.1f} pt",
-    "share": lambda value: f"{100 * value:.1f} %",
-    "brier": lambda value: f"{value:+.4f}",
-    "ratio": lambda value: f"{value:.2f}",
-    "count": lambda value: f"{value:.0f}",
-}
-
-
-def number(one: Criterion, value: float | None) -> str:
-    """A value of the criterion as people read it; a dash for none."""
-    if value is None:
-        return "–"
-    return FORMATS[one.unit](value) if one.unit in FORMATS else f"{value:g}"
-
-
-def headline(decision: str, criteria: Sequence[Criterion]) -> str:
-    """One short line: "promote: clean test +0.1 pt (> -2.0 pt), drifted hold-out +8.3 pt (> +0.0 pt)"."""
-    main = [one for one in criteria if one.name in (CLEAN, DRIFTED) or one.unit == "share"]
-    figures = [f"{one.name} {number(one, one.estimate)} (> {number(one, one.bound)})" for one in main]
-    return f"{decision}: {', '.join(figures)}" if figures else f"{decision}: {refuted(criteria[0])}"
-
-
-#: One-sided, of every criterion and of the family of slices; the number of labels needed assumes it too.
-ALPHA = 0.05
-
-
 @dataclass(frozen=True)
-class Evidence:
-    """All that a decision rests on.
-
-    clean: the clean test split. drifted: the labelled drifted hold-out, where the dataset has one. best_earlier: what the best earlier
-    champion has right of the clean split, bool (N,), where there is one besides the present champion. may_veto: further splits by name.
-    latency and sizes (bytes of candidate and champion) are None where there is nothing to compare. schema: problems found. identical:
-    both serve the same bytes. test_uses: how often the clean split has been used, this time included. int8: what onnx_deployment
-    says of the quantised graph.
-    """
+class GateInputs:
+    """All that a decision rests on."""
 
     clean: Answers
+    """on the clean test split"""
     classes: list[str]
+    """names, in the order of the probabilities"""
     drifted: Answers | None = None
+    """on the labelled drifted hold-out, where the dataset has one"""
     best_earlier: np.ndarray | None = None
+    """what the best earlier champion has right of the clean split, bool (N,); None where there is none but the present one"""
     best_earlier_version: str = ""
+    """its number"""
     may_veto: dict[str, Answers] = field(default_factory=dict)
+    """on further splits, by name, that may only veto"""
     latency: Latency | None = None
+    """of both; None where there is nothing to compare"""
     sizes: tuple[int, int] | None = None
+    """bytes of what candidate and champion serve; None where there is nothing to compare"""
     schema: list[str] = field(default_factory=list)
+    """why the models cannot be compared, one sentence each"""
     identical: bool = False
+    """whether both serve the same bytes"""
     test_uses: int = 1
+    """how often the clean split has been used, this time included"""
     int8: dict[str, Any] | None = None
+    """the facts of onnx_deployment on the quantised graph"""
 
 
 @dataclass(frozen=True)
 class Decision:
-    """`labels_needed`: name of an open criterion -> labelled images of that kind that would decide it, those at hand included."""
+    """What the gate decides, and why."""
 
     decision: str
+    """promote, reject or inconclusive"""
     reasons: list[str]
+    """the decisive ones first"""
     criteria: list[Criterion]
+    """all that were looked at"""
     slices: list[SliceResult]
+    """all that could have vetoed"""
     labels_needed: dict[str, int]
+    """by open criterion, the labelled images of that kind that would decide it, those at hand included"""
 
 
-def decide(evidence: Evidence, *, margin: float, settings: GateSettings) -> Decision:
-    """Judge a candidate; with no champion in the evidence, judge it alone.
+def decide(inputs: GateInputs, *, margin: float, settings: GateSettings) -> Decision:
+    """Judge a candidate; with no champion in the inputs, judge it alone.
 
     Args:
-        evidence: of the candidate as served, and of the champion on the same images.
+        inputs: of the candidate as served, and of the champion on the same images.
         margin: how much clean accuracy may be lost at most, as a share: 0.02 for two points.
         settings: the other limits.
     """
-    if evidence.schema:
-        return conclude([criteria.schema_fits(evidence.schema)], [], settings)
-    facts = [criteria.schema_fits([]), criteria.uses_left(evidence.test_uses, settings.uses_limit)]
-    if evidence.int8 is not None:
-        facts.append(criteria.quantisation(evidence.int8.get("int8_drop"), str(evidence.int8.get("served_reason", ""))))
-    if evidence.clean.champion is None:
-        return conclude([*alone(evidence, settings), *facts], [], settings)
-    slices = judge_slices(
-        evidence.clean,
-        evidence.may_veto,
-        evidence.classes,
+    if inputs.schema:
+        return conclude([schema_fits(inputs.schema)], [], settings)
+    facts = [schema_fits([]), uses_left(inputs.test_uses, settings.uses_limit)]
+    if inputs.int8 is not None:
+        facts.append(quantisation(inputs.int8.get("int8_drop"), str(inputs.int8.get("served_reason", ""))))
+    if inputs.clean.champion is None:
+        first = better_than_commonest(inputs.clean.candidate_right, inputs.clean.labels, settings.first_gain)
+        return conclude([first, *facts], [], settings)
+    slices = compare_slices(
+        inputs.clean,
+        inputs.may_veto,
+        inputs.classes,
         margin=margin,
         alpha=ALPHA,
         class_minimum=settings.class_minimum,
         minimum=settings.slice_minimum,
     )
-    return conclude([*against_champion(evidence, margin, settings), *facts], slices, settings)
+    return conclude([*against_champion(inputs, margin, settings), *facts], slices, settings)
 
 
-def alone(evidence: Evidence, settings: GateSettings) -> list[Criterion]:
-    """What a first candidate must show: that it is better than no model."""
-    return [criteria.better_than_commonest(evidence.clean.candidate_right, evidence.clean.labels, settings.first_gain)]
-
-
-def against_champion(evidence: Evidence, margin: float, settings: GateSettings) -> list[Criterion]:
+def against_champion(inputs: GateInputs, margin: float, settings: GateSettings) -> list[Criterion]:
     """What a candidate must show beside the champion, in the order in which a reader asks for it."""
-    clean = evidence.clean
-    found = [criteria.difference_above(CLEAN, clean.difference(), -margin)]
-    if evidence.drifted is not None:
-        found.append(criteria.difference_above(DRIFTED, evidence.drifted.difference(), 0.0, hopeless_below=settings.drifted_gain))
-    found += class_criteria(evidence, settings)
-    if evidence.best_earlier is not None:
-        name = f"best earlier champion (version {evidence.best_earlier_version})"
-        found.append(criteria.difference_above(name, clean.difference_to(evidence.best_earlier), -margin))
-    found.append(criteria.brier_below(clean_brier(clean), settings.brier_limit))
-    if evidence.latency is not None:
-        found.append(criteria.latency_within(evidence.latency, settings.latency_limit, settings.latency_slack_ms))
-    if evidence.sizes is not None:
-        found.append(criteria.size_within(*evidence.sizes, settings.size_limit, settings.size_slack_mb))
-    if evidence.identical:
-        found.append(criteria.other_graph(True))
-    return found
+    clean = inputs.clean
+    criteria = [difference_above(CLEAN_TEST, clean.difference(), -margin)]
+    if inputs.drifted is not None:
+        criteria.append(difference_above(DRIFTED_HOLD_OUT, inputs.drifted.difference(), 0.0, hopeless_below=settings.drifted_gain))
+    criteria += class_criteria(inputs, settings)
+    if inputs.best_earlier is not None:
+        name = f"best earlier champion (version {inputs.best_earlier_version})"
+        criteria.append(difference_above(name, clean.difference_to(inputs.best_earlier), -margin))
+    criteria.append(brier_below(clean_brier(clean), settings.brier_limit))
+    if inputs.latency is not None:
+        criteria.append(latency_within(inputs.latency, settings.latency_limit, settings.latency_slack_ms))
+    if inputs.sizes is not None:
+        criteria.append(size_within(*inputs.sizes, settings.size_limit, settings.size_slack_mb))
+    if inputs.identical:
+        criteria.append(other_graph(True))
+    return criteria
 
 
-def class_criteria(evidence: Evidence, settings: GateSettings) -> list[Criterion]:
+def class_criteria(inputs: GateInputs, settings: GateSettings) -> list[Criterion]:
     """One criterion for each class with enough images to show anything; the smaller ones are slices."""
-    found = []
-    for index, name in enumerate(evidence.classes):
-        rows = evidence.clean.labels == index
+    criteria = []
+    for index, name in enumerate(inputs.classes):
+        rows = inputs.clean.labels == index
         if rows.sum() >= settings.class_minimum:
-            found.append(criteria.difference_above(f"class {name}", evidence.clean.difference(rows), -settings.class_margin))
-    return found
+            criteria.append(difference_above(f"class {name}", inputs.clean.difference(rows), -settings.class_margin))
+    return criteria
 
 
 def clean_brier(clean: Answers) -> BrierIncrease:
@@ -229,14 +150,93 @@ def clean_brier(clean: Answers) -> BrierIncrease:
     return brier_increase(candidate, champion, groups=clean.groups)
 
 
-def conclude(found: list[Criterion], slices: list[SliceResult], settings: GateSettings) -> Decision:
+def conclude(criteria: list[Criterion], slices: list[SliceResult], settings: GateSettings) -> Decision:
     """The decision that these criteria and slices make."""
-    vetoes = [one for one in slices if one.vetoes]
-    if vetoes or any(one.refuted for one in found):
+    vetoes = [result for result in slices if result.vetoes]
+    if vetoes or any(criterion.refuted for criterion in criteria):
         decision = REJECT
-    elif all(one.holds for one in found):
+    elif all(criterion.holds for criterion in criteria):
         decision = PROMOTE
     else:
         decision = INCONCLUSIVE
-    labels = {one.name: one.labels for one in found if one.labels is not None}
-    return Decision(decision, explain(decision, found, vetoes, settings), found, slices, labels)
+    labels = {criterion.name: criterion.labels for criterion in criteria if criterion.labels is not None}
+    return Decision(decision, reasons_for(decision, criteria, vetoes, settings), criteria, slices, labels)
+
+
+def reasons_for(decision: str, criteria: Sequence[Criterion], vetoes: Sequence[SliceResult], settings: GateSettings) -> list[str]:
+    """The reasons for `decision`, the decisive ones first; never empty."""
+    if decision == REJECT:
+        reasons = [refuted_reason(criterion) for criterion in criteria if criterion.refuted] + [veto_reason(result) for result in vetoes]
+    elif decision == INCONCLUSIVE:
+        reasons = [open_reason(criterion) for criterion in criteria if not criterion.holds]
+    else:
+        reasons = [shown_reason(criterion) for criterion in main_criteria(criteria)]
+        reasons.append(f"all {len(criteria)} criteria hold")
+    uses = next((criterion for criterion in criteria if criterion.unit == "count"), None)
+    if uses is not None and uses.holds and uses.estimate is not None and uses.estimate >= settings.uses_warning:
+        reasons.append(
+            f"warning: this was use {uses.estimate:.0f} of this test split; from use {settings.uses_limit} on nothing is promoted "
+            "automatically: refresh it with new labelled images"
+        )
+    return reasons
+
+
+def shown_reason(criterion: Criterion) -> str:
+    """An accuracy criterion that holds, with its figures."""
+    estimate, low, bound = (criterion.show(value) for value in (criterion.estimate, criterion.low, criterion.bound))
+    return f"{criterion.name} {estimate} (at least {low}, more than {bound} was asked for)"
+
+
+def refuted_reason(criterion: Criterion) -> str:
+    """A criterion that is shown not to hold."""
+    name, estimate, bound = criterion.name, criterion.show(criterion.estimate), criterion.show(criterion.bound)
+    if criterion.estimate is None or criterion.bound is None:
+        return f"{name}: {criterion.note}"
+    if criterion.unit == "ratio":
+        return f"{name}: {criterion.note}, a ratio of {estimate} (limit {bound})"
+    if criterion.unit == "share":
+        best = criterion.show(criterion.high)
+        return f"{name}: accuracy {estimate} (at best {best}), while always naming the commonest class gives {bound}"
+    limit = f"at least {criterion.show(criterion.low)}" if criterion.unit == "brier" else f"at best {criterion.show(criterion.high)}"
+    return f"{name}: {estimate}, {limit}, where {limit_phrase(criterion)} is asked for"
+
+
+def open_reason(criterion: Criterion) -> str:
+    """A criterion that is neither shown nor refuted, with what would decide it."""
+    name, estimate = criterion.name, criterion.show(criterion.estimate)
+    if criterion.unit == "count":
+        return (
+            f"this test split has been used {estimate} times: no automatic promotion until it is refreshed with new labelled "
+            f"images (limit {criterion.show(criterion.bound)}); a person may promote"
+        )
+    if criterion.unit == "ratio":
+        return f"{name}: {criterion.note}; a ratio of {estimate} is over {criterion.show(criterion.bound)}, but not beyond doubt"
+    possible = criterion.show(criterion.high if criterion.unit == "brier" else criterion.low)
+    hopeless = criterion.labels is None or criterion.labels > MOST_LABELS
+    needed = "no number of labels would decide" if hopeless else f"{criterion.labels:,} would decide"
+    return (
+        f"{name}: {estimate} on {criterion.n:,} labelled images leaves {possible} possible, "
+        f"where {limit_phrase(criterion)} is asked for; {needed}"
+    )
+
+
+def veto_reason(result: SliceResult) -> str:
+    """A slice that is shown worse."""
+    return f"{result.name}: shown worse, {100 * result.difference:+.1f} pt on {result.n:,} images (p = {result.p_holm:.2g} after Holm)"
+
+
+def limit_phrase(criterion: Criterion) -> str:
+    """The limit, as a phrase."""
+    return f"{'less' if criterion.unit == 'brier' else 'more'} than {criterion.show(criterion.bound)}"
+
+
+def main_criteria(criteria: Sequence[Criterion]) -> list[Criterion]:
+    """Those on accuracy as a whole, which a reader asks for first."""
+    return [criterion for criterion in criteria if criterion.name in (CLEAN_TEST, DRIFTED_HOLD_OUT) or criterion.unit == "share"]
+
+
+def headline(decision: str, criteria: Sequence[Criterion]) -> str:
+    """One short line: "promote: clean test +0.1 pt (> -2.0 pt), drifted hold-out +8.3 pt (> +0.0 pt)"."""
+    main = main_criteria(criteria)
+    figures = [f"{criterion.name} {criterion.show(criterion.estimate)} (> {criterion.show(criterion.bound)})" for criterion in main]
+    return f"{decision}: {', '.join(figures)}" if figures else f"{decision}: {refuted_reason(criteria[0])}"

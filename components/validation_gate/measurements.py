@@ -1,16 +1,17 @@
-"""From bundles and splits to the arrays that the decision is made of."""
+"""From bundles and splits to what the decision is made of: all models run, as served, on the same images, and timed."""
 
 from pathlib import Path
 
 import numpy as np
 
-from components.validation_gate.answers import Answers, output_problems, schema_problems
-from components.validation_gate.decision import Evidence
-from components.validation_gate.latency import Latency, measure
-from components.validation_gate.opponents import DRIFTED_SPLIT, Opponents
+from components.validation_gate.answers import Answers, no_answers, output_problems
+from components.validation_gate.decision import GateInputs
+from components.validation_gate.latency import Latency, measure_latency
+from components.validation_gate.opponents import Opponents
 from components.validation_gate.slices import find_slices
 from driftloop import runtime
-from driftloop.bundle import read_model, sha256_file
+from driftloop.bundle import ModelDescription, read_model, schema_problems, sha256_file
+from driftloop.contracts import DRIFTED_GATE, ONNX_DEPLOYMENT, TEST
 from driftloop.dataset import open_split
 from driftloop.dataset.description import Description
 from driftloop.errors import InputError
@@ -18,47 +19,59 @@ from driftloop.inference.served_model import ServedModel
 from driftloop.settings import GateSettings
 from driftloop.step_facts import read_facts
 
-TEST_SPLIT = "test"
+#: Test images that latency is measured with.
+TIMED_IMAGES = 64
 
 
-def gather(dataset: Description, candidate: str | Path, opponents: Opponents, settings: GateSettings) -> Evidence:
-    """Run the models as served on the same images, time them, and collect what the decision needs.
+def measure_candidate(dataset: Description, candidate: str | Path, opponents: Opponents, settings: GateSettings) -> GateInputs:
+    """Run the models on the same images, time them, and collect what the decision needs.
+
+    Args:
+        dataset: that the candidate is judged on.
+        candidate: its bundle, checked against its SHA256SUMS already.
+        opponents: whom it has to face.
+        settings: of the gate.
 
     Raises:
         InputError: no labelled test images, or a bundle that was not exported.
-        IntegrityError: a bundle or a shard does not match its checksum.
+        IntegrityError: the champion's bundle or a shard does not match its checksum.
     """
-    champion_model = read_model(opponents.champion) if opponents.champion else None
-    problems = schema_problems(read_model(candidate), dataset, champion_model)
-    int8 = read_facts(candidate).get("onnx_deployment")
+    description = read_model(candidate)
+    problems = _misfits(description, dataset, "the dataset")
+    if opponents.champion:
+        problems += _misfits(description, read_model(opponents.champion), "the champion")
+    int8 = read_facts(candidate).get(ONNX_DEPLOYMENT)
     uses = opponents.earlier_uses + 1
     if problems:
-        return Evidence(nothing(dataset), dataset.classes, schema=problems, test_uses=uses, int8=int8)
-    mine = ServedModel.open(candidate)
-    theirs = ServedModel.open(opponents.champion) if opponents.champion else None
-    clean = ask(dataset, TEST_SPLIT, mine, theirs, settings)
+        return GateInputs(no_answers(len(dataset.classes)), dataset.classes, schema=problems, test_uses=uses, int8=int8)
+    candidate_model = ServedModel(candidate, description, description.served)
+    champion_model = ServedModel.open(opponents.champion) if opponents.champion else None
+    clean = answer(dataset, TEST, candidate_model, champion_model, settings)
     runtime.progress(0.5, "clean test split")
     problems = output_problems(clean.candidate)
-    if problems or theirs is None or opponents.champion is None:
-        return Evidence(clean, dataset.classes, schema=problems, test_uses=uses, int8=int8)
-    drifted = new_drift(dataset, opponents.accepted, mine, theirs, settings)
+    if problems or champion_model is None or opponents.champion is None:
+        return GateInputs(clean, dataset.classes, schema=problems, test_uses=uses, int8=int8)
+    drifted = new_drift(dataset, opponents.accepted, candidate_model, champion_model, settings)
     runtime.progress(0.7, "drifted hold-out")
-    return Evidence(
+    candidate_graph, champion_graph = Path(candidate, candidate_model.variant), Path(opponents.champion, champion_model.variant)
+    return GateInputs(
         clean,
         dataset.classes,
         drifted=drifted,
-        best_earlier=right_answers(dataset, opponents.earlier),
+        best_earlier=right_of_earlier(dataset, opponents.earlier),
         best_earlier_version=opponents.earlier_version,
-        may_veto=accepted_answers(opponents, mine, theirs, settings),
-        latency=timed(dataset, candidate, opponents.champion, settings),
-        sizes=(served_file(candidate, mine).stat().st_size, served_file(opponents.champion, theirs).stat().st_size),
-        identical=sha256_file(served_file(candidate, mine)) == sha256_file(served_file(opponents.champion, theirs)),
+        may_veto=accepted_answers(opponents, candidate_model, champion_model, settings),
+        latency=latency_of(
+            dataset, _on_one_thread(candidate, candidate_model), _on_one_thread(opponents.champion, champion_model), settings
+        ),
+        sizes=(candidate_graph.stat().st_size, champion_graph.stat().st_size),
+        identical=sha256_file(candidate_graph) == sha256_file(champion_graph),
         test_uses=uses,
         int8=int8,
     )
 
 
-def ask(
+def answer(
     dataset: Description,
     name: str,
     candidate: ServedModel,
@@ -70,8 +83,8 @@ def ask(
     split = open_split(dataset, name)
     chosen = np.flatnonzero(split.labels >= 0 if rows is None else (split.labels >= 0) & rows)
     if len(chosen) < 2:
-        found = "no labelled images" if not len(chosen) else "one labelled image only"
-        raise InputError(f"dataset {dataset.manifest_hash[:12]}: split '{name}' holds {found}; the gate decides by them: label some")
+        held = "no labelled images" if not len(chosen) else "one labelled image only"
+        raise InputError(f"dataset {dataset.manifest_hash[:12]}: split '{name}' holds {held}; the gate decides by them: label some")
     images = split.images if len(chosen) == len(split.labels) else split.images[chosen]
     samples = split.samples.iloc[chosen].reset_index(drop=True)
     return Answers(
@@ -79,15 +92,15 @@ def ask(
         candidate=candidate.predict(images).probabilities,
         champion=champion.predict(images).probabilities if champion else None,
         groups=samples["group"].astype(str).to_numpy() if "group" in samples else None,
-        slices=find_slices(samples, images, minimum=settings.slice_minimum) if champion and name == TEST_SPLIT else {},
+        slices=find_slices(samples, images, minimum=settings.slice_minimum) if champion and name == TEST else {},
     )
 
 
-def right_answers(dataset: Description, bundle_dir: Path | None) -> np.ndarray | None:
+def right_of_earlier(dataset: Description, bundle_dir: Path | None) -> np.ndarray | None:
     """What an earlier champion has right on the test split, bool (N,); None where there is none, or where it takes other images."""
-    if bundle_dir is None or schema_problems(read_model(bundle_dir), dataset, None):
+    if bundle_dir is None or _misfits(read_model(bundle_dir), dataset, "the dataset"):
         return None
-    split = open_split(dataset, TEST_SPLIT)
+    split = open_split(dataset, TEST)
     rows = np.flatnonzero(split.labels >= 0)
     return ServedModel.open(bundle_dir).predict(split.images[rows]).labels == split.labels[rows]
 
@@ -96,32 +109,34 @@ def new_drift(
     dataset: Description, accepted: Description | None, candidate: ServedModel, champion: ServedModel, settings: GateSettings
 ) -> Answers | None:
     """Both models on the drifted hold-out, where the dataset has one: on what is new in it, if the champion was accepted for the rest."""
-    shards = [shard for shard in dataset.shards if shard.split == DRIFTED_SPLIT]
+    shards = [shard for shard in dataset.shards if shard.split == DRIFTED_GATE]
     if not shards:
         return None
-    old = {shard.sha256 for shard in accepted.shards if shard.split == DRIFTED_SPLIT} if accepted else set()
+    old = {shard.sha256 for shard in accepted.shards if shard.split == DRIFTED_GATE} if accepted else set()
     new = np.concatenate([np.full(shard.rows, shard.sha256 not in old) for shard in shards])
-    return ask(dataset, DRIFTED_SPLIT, candidate, champion, settings, rows=new if new.any() else None)
+    return answer(dataset, DRIFTED_GATE, candidate, champion, settings, rows=new if new.any() else None)
 
 
 def accepted_answers(opponents: Opponents, candidate: ServedModel, champion: ServedModel, settings: GateSettings) -> dict[str, Answers]:
     """Both models on the drifted images that the champion was accepted for; empty where there are none to lose."""
-    if opponents.accepted is None or schema_problems(candidate.description, opponents.accepted, None):
+    if opponents.accepted is None or _misfits(candidate.description, opponents.accepted, "the dataset"):
         return {}
-    return {"drifted images that the champion was accepted for": ask(opponents.accepted, DRIFTED_SPLIT, candidate, champion, settings)}
+    return {"drifted images that the champion was accepted for": answer(opponents.accepted, DRIFTED_GATE, candidate, champion, settings)}
 
 
-def timed(dataset: Description, candidate: str | Path, champion: Path, settings: GateSettings) -> Latency:
-    """Latency of single-image requests on one thread: with more, the two would compete with whatever else the machine does."""
-    images = np.ascontiguousarray(open_split(dataset, TEST_SPLIT).images[:64])
-    return measure(ServedModel.open(candidate, threads=1), ServedModel.open(champion, threads=1), images, rounds=settings.latency_rounds)
+def latency_of(dataset: Description, candidate: ServedModel, champion: ServedModel, settings: GateSettings) -> Latency:
+    """Latency of single-image requests on the test split's first images."""
+    images = np.ascontiguousarray(open_split(dataset, TEST).images[:TIMED_IMAGES])
+    return measure_latency(candidate, champion, images, rounds=settings.latency_rounds)
 
 
-def served_file(directory: str | Path, model: ServedModel) -> Path:
-    """The graph that users get."""
-    return Path(directory, model.variant)
+def _on_one_thread(directory: str | Path, model: ServedModel) -> ServedModel:
+    """The same graph again, to be timed: with more threads the two would compete with whatever else the machine does."""
+    return ServedModel(directory, model.description, model.variant, threads=1)
 
 
-def nothing(dataset: Description) -> Answers:
-    """No answers, where the models cannot be run side by side."""
-    return Answers(np.zeros(0, np.int64), np.zeros((0, len(dataset.classes))))
+def _misfits(model: ModelDescription, other: ModelDescription | Description, name: str) -> list[str]:
+    """Why the candidate `model` cannot be compared with, or on, the other that sentences call `name`."""
+    return schema_problems(
+        model, classes=other.classes, image_size=other.image_size, channels=other.channels, owner="the candidate", other=name
+    )

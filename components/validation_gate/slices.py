@@ -10,24 +10,30 @@ from driftloop.evaluation.paired import holm, mcnemar_worse
 
 #: More values than this are patients, not sites.
 MOST_SITES = 20
+#: Images whose brightness is measured at a time.
 CHUNK = 1024
 
 
 @dataclass(frozen=True)
 class SliceResult:
-    """A slice's accuracy difference (candidate minus champion), its one-sided exact McNemar p for "not worse", raw and after Holm.
-
-    `vetoes` when p_holm is below alpha and the loss is larger than the margin: in a large slice a harmless loss can be shown too.
-    """
+    """How candidate and champion compare on one slice."""
 
     name: str
+    """of the slice"""
     n: int
+    """images"""
     candidate: float
+    """accuracy of the candidate"""
     champion: float
+    """accuracy of the champion"""
     difference: float
+    """candidate minus champion"""
     p: float
+    """one-sided exact McNemar p-value of: the candidate is not worse"""
     p_holm: float
+    """the same after Holm's correction over all slices"""
     vetoes: bool
+    """p_holm lies below alpha and the loss above the margin: in a large slice a harmless loss can be shown too"""
 
 
 def find_slices(samples: pd.DataFrame, images: np.ndarray, *, minimum: int) -> dict[str, np.ndarray]:
@@ -40,14 +46,14 @@ def find_slices(samples: pd.DataFrame, images: np.ndarray, *, minimum: int) -> d
         images: uint8 (N, H, W, C).
         minimum: slices with fewer images are left out.
     """
-    found: dict[str, np.ndarray] = {}
+    slices: dict[str, np.ndarray] = {}
     if "group" in samples and 2 <= samples["group"].nunique() <= MOST_SITES:
         groups = samples["group"].astype(str).to_numpy()
-        found |= {f"site {name}": groups == name for name in np.unique(groups)}
+        slices |= {f"site {name}": groups == name for name in np.unique(groups)}
     if {"width", "height"} <= set(samples.columns):
-        found |= thirds(samples["width"].to_numpy(float) * samples["height"].to_numpy(float), ("small", "medium-sized", "large"))
-    found |= thirds(brightness(images), ("dark", "medium-bright", "bright"))
-    return {name: rows for name, rows in found.items() if minimum <= rows.sum() < len(rows)}
+        slices |= thirds(samples["width"].to_numpy(float) * samples["height"].to_numpy(float), ("small", "medium-sized", "large"))
+    slices |= thirds(brightness(images), ("dark", "medium-bright", "bright"))
+    return {name: rows for name, rows in slices.items() if minimum <= rows.sum() < len(rows)}
 
 
 def thirds(values: np.ndarray, names: tuple[str, str, str]) -> dict[str, np.ndarray]:
@@ -65,24 +71,34 @@ def brightness(images: np.ndarray) -> np.ndarray:
     return np.concatenate(pieces) if pieces else np.zeros(0)
 
 
-def judge_slices(
+def compare_slices(
     clean: Answers, others: dict[str, Answers], classes: list[str], *, margin: float, alpha: float, class_minimum: int, minimum: int
 ) -> list[SliceResult]:
     """Test each slice of the clean split, each class too small for a criterion of its own, and each of `others` as a whole.
 
-    One family for Holm. `others` are splits that may only veto, such as the drifted images that the champion was accepted for.
+    All together are one family for Holm.
+
+    Args:
+        clean: answers on the test split, with its slices.
+        others: on splits that may only veto, such as the drifted images that the champion was accepted for.
+        classes: names, in the order of the labels.
+        margin: loss of accuracy that never vetoes, as a share.
+        alpha: family-wise level.
+        class_minimum: classes with so many images have a criterion of their own and are left out here.
+        minimum: classes with fewer images are left out.
     """
-    right, reference = clean.candidate_right, clean.champion_right
-    parts = {name: (right[rows], reference[rows]) for name, rows in clean.slices.items()}
+    parts = {name: (clean.candidate_right[rows], clean.champion_right[rows]) for name, rows in clean.slices.items()}
     for index, name in enumerate(classes):
         rows = clean.labels == index
         if minimum <= rows.sum() < class_minimum:
-            parts[f"class {name}"] = (right[rows], reference[rows])
+            parts[f"class {name}"] = (clean.candidate_right[rows], clean.champion_right[rows])
     parts |= {name: (answers.candidate_right, answers.champion_right) for name, answers in others.items() if len(answers.labels)}
-    raw = [mcnemar_worse(int((mine & ~theirs).sum()), int((theirs & ~mine).sum())) for mine, theirs in parts.values()]
+    raw = [mcnemar_worse(int((candidate & ~champion).sum()), int((champion & ~candidate).sum())) for candidate, champion in parts.values()]
     results = []
-    for (name, (mine, theirs)), p, adjusted in zip(parts.items(), raw, holm(raw), strict=True):
-        loss = float(mine.mean() - theirs.mean())
-        vetoes = bool(adjusted < alpha and loss < -margin)
-        results.append(SliceResult(name, len(mine), float(mine.mean()), float(theirs.mean()), loss, p, float(adjusted), vetoes))
+    for (name, (candidate, champion)), p, adjusted in zip(parts.items(), raw, holm(raw), strict=True):
+        difference = float(candidate.mean() - champion.mean())
+        vetoes = bool(adjusted < alpha and difference < -margin)
+        results.append(
+            SliceResult(name, len(candidate), float(candidate.mean()), float(champion.mean()), difference, p, float(adjusted), vetoes)
+        )
     return results

@@ -7,12 +7,13 @@ from pathlib import Path
 from typing import Any
 
 from components.validation_gate.answers import Answers, accuracy
-from components.validation_gate.decision import Decision, Evidence, decide, headline
-from components.validation_gate.measurements import gather
+from components.validation_gate.decision import Decision, GateInputs, decide, headline
+from components.validation_gate.measurements import measure_candidate
 from components.validation_gate.opponents import Opponents, find_opponents, split_identity
 from components.validation_gate.summary import write_summary
 from driftloop import runtime
-from driftloop.bundle import SUMS, read_model, sha256_file, verify
+from driftloop.bundle import read_model, verify
+from driftloop.contracts import GATE_EVIDENCE, VALIDATION_GATE
 from driftloop.dataset.description import Description, read_description
 from driftloop.errors import SettingError
 from driftloop.evaluation.paired import mcnemar_exact
@@ -20,7 +21,8 @@ from driftloop.settings import GateSettings
 from driftloop.step_facts import write_facts, write_json
 from driftloop.store import open_store
 
-STEP = "validation_gate"
+#: What `gate.json` and the step's facts both hold.
+SHARED = ("decision", "reasons", "criteria", "accuracy", "labels_needed", "test_uses", "champion_version", "margin")
 
 
 def run(
@@ -48,23 +50,21 @@ def run(
     margin = checked_margin(margin)
     description = read_description(dataset)
     read_model(candidate)
-    verify(candidate)
+    checksums = verify(candidate)
     with tempfile.TemporaryDirectory(prefix="driftloop-gate-") as scratch:
         opponents = find_opponents(open_store(description.store), description, champion, traffic, Path(scratch))
         runtime.progress(0.1, f"against champion version {opponents.version}" if opponents.champion else "no champion yet")
-        material = gather(description, candidate, opponents, settings)
-    decision = decide(material, margin=margin, settings=settings)
-    accuracies = {name: found.model_dump() if found else None for name, found in proportions(material).items()}
-    gate = account(material, decision, opponents, description) | {
-        "candidate": sha256_file(Path(candidate, SUMS)),
+        inputs = measure_candidate(description, candidate, opponents, settings)
+    decision = decide(inputs, margin=margin, settings=settings)
+    gate = gate_record(inputs, decision, opponents, description) | {
+        "candidate": checksums.digest,
         "margin": margin,
         "settings": settings.model_dump(),
-        "accuracy": accuracies,
+        "accuracy": accuracies(inputs),
     }
     Path(evidence).mkdir(parents=True, exist_ok=True)
-    write_json(Path(evidence, "gate.json"), gate)
-    shared = ("decision", "reasons", "criteria", "accuracy", "labels_needed", "test_uses", "champion_version", "margin")
-    write_facts(evidence, STEP, {name: gate[name] for name in shared}, candidate)
+    write_json(Path(evidence, GATE_EVIDENCE), gate)
+    write_facts(evidence, VALIDATION_GATE, {name: gate[name] for name in SHARED}, candidate)
     write_summary(summary, gate, decision)
     runtime.figures(headline(decision.decision, decision.criteria))
     return decision.decision
@@ -81,40 +81,41 @@ def checked_margin(margin: float) -> float:
     return float(margin)
 
 
-def proportions(material: Evidence) -> dict[str, Any]:
+def accuracies(inputs: GateInputs) -> dict[str, dict[str, Any] | None]:
     """The accuracies of both models, each with its 95 % interval; None where there are no such answers."""
-    found: dict[str, Any] = {}
-    for name, answers in (("clean", material.clean), ("drifted", material.drifted)):
-        usable = answers is not None and len(answers.labels) > 0
-        found[f"candidate_{name}"] = accuracy(answers.candidate_right) if usable and answers else None
-        found[f"champion_{name}"] = accuracy(answers.champion_right) if usable and answers and answers.champion is not None else None
-    return found
+    shares: dict[str, dict[str, Any] | None] = {}
+    for name, answers in (("clean", inputs.clean), ("drifted", inputs.drifted)):
+        answered = answers is not None and len(answers.labels) > 0
+        shares[f"candidate_{name}"] = accuracy(answers.candidate_right).model_dump() if answers and answered else None
+        beside = answers is not None and answered and answers.champion is not None
+        shares[f"champion_{name}"] = accuracy(answers.champion_right).model_dump() if answers and beside else None
+    return shares
 
 
-def account(material: Evidence, decision: Decision, opponents: Opponents, description: Description) -> dict[str, Any]:
+def gate_record(inputs: GateInputs, decision: Decision, opponents: Opponents, description: Description) -> dict[str, Any]:
     """All that the decision rests on, as `gate.json` keeps it."""
     return {
         "version": 1,
         "decision": decision.decision,
         "reasons": decision.reasons,
-        "criteria": [asdict(one) for one in decision.criteria],
-        "slices": [asdict(one) for one in decision.slices],
+        "criteria": [asdict(criterion) for criterion in decision.criteria],
+        "slices": [asdict(result) for result in decision.slices],
         "labels_needed": decision.labels_needed,
         "champion_version": opponents.version,
         "best_earlier_version": opponents.earlier_version or None,
         "dataset": description.manifest_hash,
         "test_split": split_identity(description),
-        "test_uses": material.test_uses,
-        "discordant": {"clean": pairs(material.clean), "drifted": pairs(material.drifted)},
-        "latency": asdict(material.latency) if material.latency else None,
-        "sizes": dict(zip(("candidate", "champion"), material.sizes, strict=True)) if material.sizes else None,
+        "test_uses": inputs.test_uses,
+        "discordant": {"clean": discordant_pairs(inputs.clean), "drifted": discordant_pairs(inputs.drifted)},
+        "latency": asdict(inputs.latency) if inputs.latency else None,
+        "sizes": dict(zip(("candidate", "champion"), inputs.sizes, strict=True)) if inputs.sizes else None,
     }
 
 
-def pairs(answers: Answers | None) -> dict[str, float] | None:
+def discordant_pairs(answers: Answers | None) -> dict[str, float] | None:
     """Discordant images with McNemar's exact two-sided p-value, for the reader: no criterion rests on it."""
     if answers is None or answers.champion is None or not len(answers.labels):
         return None
-    found = answers.difference()
-    p = mcnemar_exact(found.gained, found.lost)
-    return {"gained": found.gained, "lost": found.lost, "n": found.n, "effective_n": found.effective_n, "mcnemar_p": p}
+    pairs = answers.difference()
+    p = mcnemar_exact(pairs.gained, pairs.lost)
+    return {"gained": pairs.gained, "lost": pairs.lost, "n": pairs.n, "effective_n": pairs.effective_n, "mcnemar_p": p}

@@ -6,14 +6,16 @@ from pathlib import Path
 from typing import Any
 
 from components.validation_gate.criteria import Criterion
-from components.validation_gate.decision import Decision, number
+from components.validation_gate.decision import Decision
+from driftloop.contracts import INCONCLUSIVE, PROMOTE, REJECT
 from driftloop.reporting.page import encode
 from driftloop.reporting.plot_style import INK, MUTED, PALETTE, axes
 
+#: What each decision means.
 SENTENCES = {
-    "promote": "The candidate may replace the champion.",
-    "reject": "The candidate is shown to be worse than asked for: the champion stays.",
-    "inconclusive": "The data at hand do not decide: the champion stays.",
+    PROMOTE: "The candidate may replace the champion.",
+    REJECT: "The candidate is shown to be worse than asked for: the champion stays.",
+    INCONCLUSIVE: "The data at hand do not decide: the champion stays.",
 }
 
 
@@ -22,7 +24,7 @@ def write_summary(path: str | Path, gate: dict[str, Any], decision: Decision) ->
     against = f"champion version {gate['champion_version']}" if gate["champion_version"] else "an unregistered champion"
     if gate["accuracy"]["champion_clean"] is None and not gate["champion_version"]:
         against = "no champion (the first candidate is judged alone)"
-    blocks = [
+    parts = [
         f"# Validation gate: {decision.decision}",
         f"{SENTENCES[decision.decision]} Judged as served, on the same images, against {against}.",
         "\n".join(f"- {escape(reason)}" for reason in decision.reasons),
@@ -30,7 +32,7 @@ def write_summary(path: str | Path, gate: dict[str, Any], decision: Decision) ->
         criteria_table(decision.criteria),
         "Bounds are one-sided, 95 %: Tango's score interval for differences of accuracy, Student's t for the Brier score, Wilson's for a "
         "single accuracy, a bootstrap for latency.",
-        picture([one for one in decision.criteria if one.unit == "points" and one.bound is not None]),
+        differences_picture([criterion for criterion in decision.criteria if criterion.unit == "points" and criterion.bound is not None]),
         labels_table(decision),
         accuracy_table(gate["accuracy"]),
         pairs_table(gate["discordant"]),
@@ -38,16 +40,16 @@ def write_summary(path: str | Path, gate: dict[str, Any], decision: Decision) ->
         f"Use {gate['test_uses']} of this test split (from use {gate['settings']['uses_limit']} on nothing is promoted automatically).",
     ]
     Path(path).parent.mkdir(parents=True, exist_ok=True)
-    Path(path).write_text("\n\n".join(block for block in blocks if block) + "\n", encoding="utf-8")
+    Path(path).write_text("\n\n".join(text for text in parts if text) + "\n", encoding="utf-8")
 
 
 def criteria_table(criteria: Sequence[Criterion]) -> str:
     """One row a criterion."""
     rows = []
-    for one in criteria:
-        verdict = "yes" if one.holds else "**no**" if one.refuted else "open"
-        values = [number(one, value) for value in (one.estimate, one.low, one.high, one.bound)]
-        rows.append([one.name, verdict, *values, f"{one.n:,}" if one.n else "–", one.note])
+    for criterion in criteria:
+        verdict = "yes" if criterion.holds else "**no**" if criterion.refuted else "open"
+        values = [criterion.show(value) for value in (criterion.estimate, criterion.low, criterion.high, criterion.bound)]
+        rows.append([criterion.name, verdict, *values, f"{criterion.n:,}" if criterion.n else "–", criterion.note])
     return table(["criterion", "holds", "estimate", "low", "high", "limit", "n", "note"], rows)
 
 
@@ -55,7 +57,7 @@ def labels_table(decision: Decision) -> str:
     """How many labelled images would decide what is open."""
     if not decision.labels_needed:
         return ""
-    at_hand = {one.name: one.n for one in decision.criteria}
+    at_hand = {criterion.name: criterion.n for criterion in decision.criteria}
     rows = [[name, f"{at_hand[name]:,}", f"{needed:,}"] for name, needed in decision.labels_needed.items()]
     return "## Labelled images that would decide\n\n" + table(["criterion", "at hand", "needed in all"], rows)
 
@@ -63,19 +65,19 @@ def labels_table(decision: Decision) -> str:
 def accuracy_table(accuracies: dict[str, Any]) -> str:
     """Accuracies with their 95 % intervals."""
     rows = []
-    for name, found in accuracies.items():
-        if found:
-            interval = f"{100 * found['low']:.1f}–{100 * found['high']:.1f} %"
-            rows.append([name.replace("_", ", "), f"{100 * found['value']:.1f} %", interval, f"{found['n']:,}"])
+    for name, accuracy in accuracies.items():
+        if accuracy:
+            interval = f"{100 * accuracy['low']:.1f}–{100 * accuracy['high']:.1f} %"
+            rows.append([name.replace("_", ", "), f"{100 * accuracy['value']:.1f} %", interval, f"{accuracy['n']:,}"])
     return "## Accuracy\n\n" + table(["model, images", "accuracy", "95 % interval", "n"], rows) if rows else ""
 
 
 def pairs_table(discordant: dict[str, Any]) -> str:
     """The discordant images, and McNemar's exact test on them."""
     rows = [
-        [name, str(found["gained"]), str(found["lost"]), f"{found['n']:,}", f"{found['mcnemar_p']:.2g}"]
-        for name, found in discordant.items()
-        if found
+        [name, str(counts["gained"]), str(counts["lost"]), f"{counts['n']:,}", f"{counts['mcnemar_p']:.2g}"]
+        for name, counts in discordant.items()
+        if counts
     ]
     header = ["images", "only the candidate right", "only the champion right", "n", "McNemar exact p"]
     return "## Images on which exactly one is right\n\n" + table(header, rows) if rows else ""
@@ -87,33 +89,34 @@ def slices_table(decision: Decision) -> str:
         return ""
     rows = [
         [
-            one.name,
-            f"{100 * one.candidate:.1f} %",
-            f"{100 * one.champion:.1f} %",
-            f"{100 * one.difference:+.1f} pt",
-            f"{one.n:,}",
-            f"{one.p_holm:.2g}",
-            "**yes**" if one.vetoes else "no",
+            result.name,
+            f"{100 * result.candidate:.1f} %",
+            f"{100 * result.champion:.1f} %",
+            f"{100 * result.difference:+.1f} pt",
+            f"{result.n:,}",
+            f"{result.p_holm:.2g}",
+            "**yes**" if result.vetoes else "no",
         ]
-        for one in decision.slices
+        for result in decision.slices
     ]
     text = "## Slices\n\nThey only veto, when shown worse: one-sided exact McNemar with Holm's correction, and a loss above the margin.\n\n"
     return text + table(["slice", "candidate", "champion", "difference", "n", "p (Holm)", "vetoes"], rows)
 
 
-def picture(criteria: Sequence[Criterion]) -> str:
+def differences_picture(criteria: Sequence[Criterion]) -> str:
     """Differences of accuracy with their bounds, each beside its limit, as a data URI."""
-    drawn = [one for one in criteria if one.estimate is not None and one.low is not None and one.high is not None]
+    drawn = [criterion for criterion in criteria if None not in (criterion.estimate, criterion.low, criterion.high)]
     if not drawn:
         return ""
     figure, (axis,) = axes(6.0, 0.8 + 0.42 * len(drawn))
-    for row, one in enumerate(reversed(drawn)):
-        colour = PALETTE[2] if one.holds else PALETTE[3] if one.refuted else PALETTE[1]
-        axis.plot([100 * (one.low or 0), 100 * (one.high or 0)], [row, row], color=colour, linewidth=2.5, solid_capstyle="round")
-        axis.plot(100 * (one.estimate or 0), row, "o", color=colour, markersize=6)
-        axis.plot([100 * (one.bound or 0)] * 2, [row - 0.32, row + 0.32], color=INK, linewidth=1.2)
+    for row, criterion in enumerate(reversed(drawn)):
+        colour = PALETTE[2] if criterion.holds else PALETTE[3] if criterion.refuted else PALETTE[1]
+        interval = [100 * (criterion.low or 0), 100 * (criterion.high or 0)]
+        axis.plot(interval, [row, row], color=colour, linewidth=2.5, solid_capstyle="round")
+        axis.plot(100 * (criterion.estimate or 0), row, "o", color=colour, markersize=6)
+        axis.plot([100 * (criterion.bound or 0)] * 2, [row - 0.32, row + 0.32], color=INK, linewidth=1.2)
     axis.axvline(0, color=MUTED, linewidth=0.8, linestyle=":")
-    axis.set_yticks(range(len(drawn)), [one.name for one in reversed(drawn)])
+    axis.set_yticks(range(len(drawn)), [criterion.name for criterion in reversed(drawn)])
     axis.set_ylim(-0.6, len(drawn) - 0.4)
     axis.set_xlabel("accuracy, candidate minus champion (points); black: the limit")
     stream = io.BytesIO()

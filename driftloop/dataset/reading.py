@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from driftloop.dataset.description import Description, Shard, manifest_hash, read_description
+from driftloop.dataset.description import NAME, Description, Shard, manifest_hash, read_description
 from driftloop.dataset.npy_files import GrowingNpy, file_sha256, map_images
 from driftloop.errors import InputError, IntegrityError, NotFound
 from driftloop.store import Store, open_store
@@ -33,6 +33,16 @@ class Split:
 
     def __len__(self) -> int:
         return len(self.labels)
+
+
+def stored_description(store: Store, manifest_hash: str) -> Description:
+    """The description that `store` keeps of a dataset; its home is this store, even if it was written where that lay elsewhere.
+
+    Raises:
+        NotFound: the store does not have that dataset.
+    """
+    description = Description.model_validate_json(store.read(f"datasets/{manifest_hash}/{NAME}"))
+    return description.model_copy(update={"store": store.uri})
 
 
 def open_split(dataset: str | Path | Description, split: str) -> Split:

@@ -10,16 +10,18 @@ from driftloop.evaluation.intervals import Proportion, wilson
 
 @dataclass(frozen=True)
 class ClassScore:
-    """One class: of the images predicted so, the share that is (`precision`); of those that are, the share predicted so (`recall`).
-
-    Precision is 0 where nothing was predicted so; recall is None, and F1 is 0, where the class has no images.
-    """
+    """How well one class is told from the others."""
 
     name: str
+    """of the class"""
     precision: float
+    """of the images predicted as this class, the share that is; 0 where there are none"""
     recall: Proportion | None
+    """of the images of this class, the share predicted as such; None where there are none"""
     f1: float
+    """harmonic mean of the two; 0 where the class has no images"""
     images: int
+    """of this class"""
 
     def described(self) -> dict[str, Any]:
         """The score as JSON takes it."""
@@ -29,12 +31,16 @@ class ClassScore:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """`confusion` counts images, int64 (K, K): rows are true classes, columns predicted ones. Macro F1 is over classes with images."""
+    """A classifier's predictions held against the labels."""
 
     accuracy: Proportion
+    """share of images with the right class"""
     macro_f1: float
+    """mean F1 over the classes that have images"""
     classes: list[ClassScore]
+    """each class by itself"""
     confusion: np.ndarray
+    """numbers of images, int64 (K, K): rows are true classes, columns predicted ones"""
 
 
 def evaluate(probabilities: np.ndarray, labels: np.ndarray, classes: list[str]) -> Evaluation:

@@ -7,14 +7,18 @@ from pydantic import BaseModel, ConfigDict
 
 
 class Proportion(BaseModel):
-    """A share with its two-sided 95 % interval and the number of cases behind it."""
+    """A share with its two-sided 95 % interval."""
 
     model_config = ConfigDict(frozen=True)
 
     value: float
+    """the share"""
     low: float
+    """lower end of the interval"""
     high: float
+    """upper end"""
     n: int
+    """cases behind it"""
 
     def __str__(self) -> str:
         return f"{self.value:.3f} ({self.low:.3f}-{self.high:.3f}, n={self.n})"

@@ -1,13 +1,12 @@
-"""Exact tests on discordant pairs, and Holm's correction for several of them.
+"""Two classifiers on the same images: how far they differ, with bounds that hold at any number of images.
 
-Images that belong together: several of one patient say less than as many patients.
+On the same images only the discordant ones carry information about accuracy: `gained` counts those that the first model has right and
+the second wrong, `lost` the reverse.
 
-The Brier score of two classifiers on the same images: has the candidate become worse calibrated or less sharp?
-
-Two classifiers on the same images: the difference of their accuracies, with bounds that hold at any number of images.
-
-On the same images only the discordant ones carry information: `gained` counts those that the first model has right and the
-second wrong, `lost` the reverse. Everything here takes these two counts and the number of images.
+accuracy       `compare`: the difference with one-sided bounds by Tango's score interval; `labels_needed` where they decide nothing
+Brier score    `brier_increase`: has the first model become worse calibrated or less sharp?
+exact tests    `mcnemar_exact`, `mcnemar_worse`, and `holm` for several of them at once
+clusters       `design_effect`: several images of one patient say less than as many patients
 """
 
 import math
@@ -17,107 +16,131 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import optimize, stats
 
-
-def mcnemar_exact(gained: int, lost: int) -> float:
-    """McNemar's exact test (1947): two-sided p-value for "both models are equally often right".
-
-    Given their number the discordant images are coin tosses: p = min(1, 2 P(X <= min(gained, lost))), X ~ Binomial(gained + lost, 1/2).
-
-    Args:
-        gained: images that only the first model has right.
-        lost: images that only the second model has right.
-
-    Returns:
-        p in (0, 1]; 1 without discordant images.
-
-    Raises:
-        ValueError: a negative count.
-    """
-    _check_counts(gained, lost)
-    return float(min(1.0, 2 * stats.binom.cdf(min(gained, lost), gained + lost, 0.5)))
-
-
-def mcnemar_worse(gained: int, lost: int) -> float:
-    """One-sided exact McNemar p-value for "the first model is not worse": P(X >= lost), X ~ Binomial(gained + lost, 1/2).
-
-    Its level holds at any number of images. Arguments and errors as in `mcnemar_exact`.
-    """
-    _check_counts(gained, lost)
-    return float(stats.binom.sf(lost - 1, gained + lost, 0.5))
-
-
-def holm(p_values: Sequence[float] | np.ndarray) -> np.ndarray:
-    """Holm's (1979) step-down adjusted p-values: reject where they are below alpha, and the family-wise error is at most alpha.
-
-    No assumption on dependence. adjusted_(i) = max over j <= i of min(1, (m - j + 1) p_(j)), p_(1) <= ... <= p_(m).
-
-    Args:
-        p_values: (m,), each in [0, 1]; m = 0 is allowed.
-
-    Returns:
-        (m,) float64, in the order given.
-
-    Raises:
-        ValueError: more than one dimension, or a value outside [0, 1], NaN included.
-    """
-    p = np.asarray(p_values, dtype=float)
-    if p.ndim != 1 or not ((p >= 0) & (p <= 1)).all():
-        raise ValueError(f"holm: needs a list of p-values in [0, 1], got {p_values!r}")
-    order = np.argsort(p, kind="stable")
-    stepped = np.maximum.accumulate(p[order] * np.arange(len(p), 0, -1))
-    adjusted = np.empty_like(p)
-    adjusted[order] = np.minimum(1.0, stepped)
-    return adjusted
-
-
-def _check_counts(gained: int, lost: int) -> None:
-    if gained < 0 or lost < 0:
-        raise ValueError(f"mcnemar: needs counts >= 0, got {gained} and {lost}")
-
-
+#: (z(.95) + z(.90))^2: one-sided level 5 %, power 90 %.
+LEVEL_AND_POWER = 8.56
 #: With fewer groups than this the variance between them is a guess, and groups are sites that will come again, not a sample.
 MINIMUM_GROUPS = 30
 
 
-def design_effect(differences: np.ndarray, groups: np.ndarray) -> float:
-    """By how much clustering inflates the variance of a mean, at least 1 (Kish 1965; Rao & Scott 1992 divide counts by it).
+@dataclass(frozen=True)
+class PairedDifference:
+    """Accuracy of the first model minus that of the second on the same images."""
 
-    The variance of the mean from group sums, over the variance it would have were all images independent. One image a group gives 1;
-    so do fewer than 30 groups, which cannot be taken as a sample of groups, and differences that are all equal.
+    estimate: float
+    """the difference, as a share"""
+    low: float
+    """one-sided lower bound, at the confidence asked for"""
+    high: float
+    """one-sided upper bound, likewise"""
+    n: int
+    """images"""
+    gained: int
+    """images that only the first model has right"""
+    lost: int
+    """images that only the second model has right"""
+    effective_n: float
+    """independent images that would say as much; n unless the images come in clusters"""
 
-    Args:
-        differences: (N,), the quantity whose mean is wanted.
-        groups: (N,), the group of each.
-
-    Raises:
-        ValueError: arrays of different length.
-    """
-    differences, groups = np.asarray(differences, dtype=float), np.asarray(groups)
-    if differences.shape != groups.shape or differences.ndim != 1:
-        raise ValueError(f"design_effect: {differences.shape} differences and {groups.shape} groups do not fit")
-    n = len(differences)
-    _, member = np.unique(groups, return_inverse=True)
-    count = int(member.max(initial=-1)) + 1
-    if count == n or count < MINIMUM_GROUPS:
-        return 1.0
-    centred = differences - differences.mean()
-    independent = float((centred**2).sum()) / (n * (n - 1))
-    if independent == 0:
-        return 1.0
-    sums = np.bincount(member, weights=centred, minlength=count)
-    clustered = count / (count - 1) * float((sums**2).sum()) / n**2
-    return max(1.0, clustered / independent)
+    @property
+    def discordance(self) -> float:
+        """The share of images on which exactly one of the two is right."""
+        return (self.gained + self.lost) / self.n
 
 
 @dataclass(frozen=True)
 class BrierIncrease:
-    """Mean Brier score of the first model minus that of the second (positive: worse), its one-sided bounds and standard error."""
+    """Mean Brier score of the first model minus that of the second: positive where the first is worse."""
 
     estimate: float
+    """the difference of the means"""
     low: float
+    """one-sided lower bound, at the confidence asked for"""
     high: float
+    """one-sided upper bound, likewise"""
     n: int
+    """images"""
     error: float
+    """standard error of the estimate"""
+
+
+def compare(
+    first_right: np.ndarray, second_right: np.ndarray, *, confidence: float = 0.95, groups: np.ndarray | None = None
+) -> PairedDifference:
+    """The difference of two accuracies from what each model has right, image by image.
+
+    Where `groups` names the patient or site of each image, the counts are divided by the design effect first (Rao & Scott 1992), so that
+    ten images of one patient do not pass for ten patients; with one image a group nothing changes.
+
+    Args:
+        first_right: bool (N,), of the model in question.
+        second_right: bool (N,), of the model it is measured against.
+        confidence: of each one-sided bound.
+        groups: (N,) of any type, or None.
+
+    Raises:
+        ValueError: no images, or arrays of different length.
+    """
+    first_right, second_right = np.asarray(first_right, bool), np.asarray(second_right, bool)
+    if first_right.ndim != 1 or first_right.shape != second_right.shape or not len(first_right):
+        raise ValueError(f"compare: needs two arrays of one length, at least 1, got {first_right.shape} and {second_right.shape}")
+    n = len(first_right)
+    gained, lost = int((first_right & ~second_right).sum()), int((second_right & ~first_right).sum())
+    effect = 1.0 if groups is None else design_effect(first_right.astype(float) - second_right, groups)
+    counts = gained / effect, lost / effect, n / effect
+    low, high = tango_lower_bound(*counts, confidence=confidence), tango_upper_bound(*counts, confidence=confidence)
+    return PairedDifference((gained - lost) / n, low, high, n, gained, lost, n / effect)
+
+
+def tango_interval(gained: float, lost: float, n: float, confidence: float = 0.95) -> tuple[float, float]:
+    """Two-sided score interval for a difference of paired proportions, (gained - lost) / n (Tango 1998, Statistics in Medicine 17:891).
+
+    The values that a score test does not refute, with the nuisance parameter at its maximum-likelihood value under each of them. Unlike
+    Wald and bootstrap intervals it keeps its level at small n and few discordant pairs, none included: with gained = lost = 0 it is
+    +/- z^2 / (n + z^2).
+
+    Args:
+        gained: images that the first model has right and the second wrong; fractions are allowed (adjusted counts).
+        lost: the reverse.
+        n: number of images, > 0, at least gained + lost.
+        confidence: in (0, 1); 0.90 makes each end a one-sided 95 % bound.
+
+    Raises:
+        ValueError: counts that are not possible, or a confidence outside (0, 1).
+    """
+    one_sided = (1 + confidence) / 2
+    return tango_lower_bound(gained, lost, n, confidence=one_sided), tango_upper_bound(gained, lost, n, confidence=one_sided)
+
+
+def tango_lower_bound(gained: float, lost: float, n: float, *, confidence: float = 0.95) -> float:
+    """One-sided lower bound of Tango's score interval; arguments and errors as in `tango_interval`."""
+    _check_shares(gained, lost, n, confidence)
+    z = float(stats.norm.ppf(confidence))
+    estimate = (gained - lost) / n
+    return _score_root(gained, lost, n, z, -1.0, estimate - 1e-12) if estimate > -1 else -1.0
+
+
+def tango_upper_bound(gained: float, lost: float, n: float, *, confidence: float = 0.95) -> float:
+    """One-sided upper bound of Tango's score interval; arguments and errors as in `tango_interval`."""
+    return -tango_lower_bound(lost, gained, n, confidence=confidence)
+
+
+def labels_needed(discordance: float, margin: float, difference: float) -> int | None:
+    """How many labelled images would decide whether a difference lies above -margin: n = 8.56 psi / (margin + difference)^2.
+
+    One-sided level 5 %, power 90 %, for a true difference equal to the one seen (Lachin 1992's normal approximation).
+
+    Args:
+        discordance: psi, the share of images on which exactly one model is right, > 0.
+        margin: >= 0; 0 asks for superiority.
+        difference: of the accuracies.
+
+    Returns:
+        None when no number would: the difference lies on the margin.
+    """
+    distance = abs(margin + difference)
+    if distance < 1e-9:
+        return None
+    return math.ceil(LEVEL_AND_POWER * discordance / distance**2)
 
 
 def brier_scores(probabilities: np.ndarray, labels: np.ndarray) -> np.ndarray:
@@ -172,147 +195,100 @@ def brier_increase(first: np.ndarray, second: np.ndarray, *, confidence: float =
     return BrierIncrease(mean, mean - half, mean + half, n, error)
 
 
-__all__ = [
-    "BrierIncrease",
-    "PairedDifference",
-    "brier_increase",
-    "brier_scores",
-    "compare",
-    "design_effect",
-    "discordance",
-    "holm",
-    "labels_needed",
-    "mcnemar_exact",
-    "mcnemar_worse",
-    "tango_interval",
-    "tango_lower_bound",
-    "tango_upper_bound",
-]
+def mcnemar_exact(gained: int, lost: int) -> float:
+    """McNemar's exact test (1947): two-sided p-value for "both models are equally often right".
 
-
-#: (z(.95) + z(.90))^2: one-sided level 5 %, power 90 %.
-LEVEL_AND_POWER = 8.56
-
-
-@dataclass(frozen=True)
-class PairedDifference:
-    """Accuracy of the first model minus that of the second on the same images.
-
-    `low` and `high` are one-sided bounds, each at the confidence asked for. `n`, `gained` and `lost` count images; where these come in
-    clusters, `effective_n` is the number of independent images that would say as much (else it equals n).
-    """
-
-    estimate: float
-    low: float
-    high: float
-    n: int
-    gained: int
-    lost: int
-    effective_n: float
-
-    @property
-    def discordance(self) -> float:
-        """The share of images on which exactly one of the two is right."""
-        return discordance(self.gained, self.lost, self.n)
-
-
-def compare(
-    first_right: np.ndarray, second_right: np.ndarray, *, confidence: float = 0.95, groups: np.ndarray | None = None
-) -> PairedDifference:
-    """The difference of two accuracies from what each model has right, image by image.
-
-    Where `groups` names the patient or site of each image, the counts are divided by the design effect first (Rao & Scott 1992), so that
-    ten images of one patient do not pass for ten patients; with one image a group nothing changes.
+    Given their number the discordant images are coin tosses: p = min(1, 2 P(X <= min(gained, lost))), X ~ Binomial(gained + lost, 1/2).
 
     Args:
-        first_right: bool (N,), of the model in question.
-        second_right: bool (N,), of the model it is measured against.
-        confidence: of each one-sided bound.
-        groups: (N,) of any type, or None.
-
-    Raises:
-        ValueError: no images, or arrays of different length.
-    """
-    first_right, second_right = np.asarray(first_right, bool), np.asarray(second_right, bool)
-    if first_right.ndim != 1 or first_right.shape != second_right.shape or not len(first_right):
-        raise ValueError(f"compare: needs two arrays of one length, at least 1, got {first_right.shape} and {second_right.shape}")
-    n = len(first_right)
-    gained, lost = int((first_right & ~second_right).sum()), int((second_right & ~first_right).sum())
-    effect = 1.0 if groups is None else design_effect(first_right.astype(float) - second_right, groups)
-    counts = gained / effect, lost / effect, n / effect
-    low, high = tango_lower_bound(*counts, confidence=confidence), tango_upper_bound(*counts, confidence=confidence)
-    return PairedDifference((gained - lost) / n, low, high, n, gained, lost, n / effect)
-
-
-def tango_interval(gained: float, lost: float, n: float, confidence: float = 0.95) -> tuple[float, float]:
-    """Two-sided score interval for a difference of paired proportions, (gained - lost) / n (Tango 1998, Statistics in Medicine 17:891).
-
-    The values that a score test does not refute, with the nuisance parameter at its maximum-likelihood value under each of them. Unlike
-    Wald and bootstrap intervals it keeps its level at small n and few discordant pairs, none included: with gained = lost = 0 it is
-    +/- z^2 / (n + z^2).
-
-    Args:
-        gained: images that the first model has right and the second wrong; fractions are allowed (adjusted counts).
-        lost: the reverse.
-        n: number of images, > 0, at least gained + lost.
-        confidence: in (0, 1); 0.90 makes each end a one-sided 95 % bound.
-
-    Raises:
-        ValueError: counts that are not possible, or a confidence outside (0, 1).
-    """
-    one_sided = (1 + confidence) / 2
-    return tango_lower_bound(gained, lost, n, confidence=one_sided), tango_upper_bound(gained, lost, n, confidence=one_sided)
-
-
-def tango_lower_bound(gained: float, lost: float, n: float, *, confidence: float = 0.95) -> float:
-    """One-sided lower bound of Tango's score interval; arguments and errors as in `tango_interval`."""
-    _check(gained, lost, n, confidence)
-    z = float(stats.norm.ppf(confidence))
-    estimate = (gained - lost) / n
-    return _root(gained, lost, n, z, -1.0, estimate - 1e-12) if estimate > -1 else -1.0
-
-
-def tango_upper_bound(gained: float, lost: float, n: float, *, confidence: float = 0.95) -> float:
-    """One-sided upper bound of Tango's score interval; arguments and errors as in `tango_interval`."""
-    return -tango_lower_bound(lost, gained, n, confidence=confidence)
-
-
-def discordance(gained: float, lost: float, n: float) -> float:
-    """The share of images on which exactly one of two models is right."""
-    return (gained + lost) / n
-
-
-def labels_needed(discordance: float, margin: float, difference: float) -> int | None:
-    """How many labelled images would decide whether a difference lies above -margin: n = 8.56 psi / (margin + difference)^2.
-
-    One-sided level 5 %, power 90 %, for a true difference equal to the one seen (Lachin 1992's normal approximation).
-
-    Args:
-        discordance: psi, the share of images on which exactly one model is right, > 0.
-        margin: >= 0; 0 asks for superiority.
-        difference: of the accuracies.
+        gained: images that only the first model has right.
+        lost: images that only the second model has right.
 
     Returns:
-        None when no number would: the difference lies on the margin.
+        p in (0, 1]; 1 without discordant images.
+
+    Raises:
+        ValueError: a negative count.
     """
-    distance = abs(margin + difference)
-    if distance < 1e-9:
-        return None
-    return math.ceil(LEVEL_AND_POWER * discordance / distance**2)
+    _check_counts(gained, lost)
+    return float(min(1.0, 2 * stats.binom.cdf(min(gained, lost), gained + lost, 0.5)))
 
 
-def _root(gained: float, lost: float, n: float, z: float, left: float, right: float) -> float:
+def mcnemar_worse(gained: int, lost: int) -> float:
+    """One-sided exact McNemar p-value for "the first model is not worse": P(X >= lost), X ~ Binomial(gained + lost, 1/2).
+
+    Its level holds at any number of images. Arguments and errors as in `mcnemar_exact`.
+    """
+    _check_counts(gained, lost)
+    return float(stats.binom.sf(lost - 1, gained + lost, 0.5))
+
+
+def holm(p_values: Sequence[float] | np.ndarray) -> np.ndarray:
+    """Holm's (1979) step-down adjusted p-values: reject where they are below alpha, and the family-wise error is at most alpha.
+
+    No assumption on dependence. adjusted_(i) = max over j <= i of min(1, (m - j + 1) p_(j)), p_(1) <= ... <= p_(m).
+
+    Args:
+        p_values: (m,), each in [0, 1]; m = 0 is allowed.
+
+    Returns:
+        (m,) float64, in the order given.
+
+    Raises:
+        ValueError: more than one dimension, or a value outside [0, 1], NaN included.
+    """
+    p = np.asarray(p_values, dtype=float)
+    if p.ndim != 1 or not ((p >= 0) & (p <= 1)).all():
+        raise ValueError(f"holm: needs a list of p-values in [0, 1], got {p_values!r}")
+    order = np.argsort(p, kind="stable")
+    stepped = np.maximum.accumulate(p[order] * np.arange(len(p), 0, -1))
+    adjusted = np.empty_like(p)
+    adjusted[order] = np.minimum(1.0, stepped)
+    return adjusted
+
+
+def design_effect(differences: np.ndarray, groups: np.ndarray) -> float:
+    """By how much clustering inflates the variance of a mean, at least 1 (Kish 1965; Rao & Scott 1992 divide counts by it).
+
+    The variance of the mean from group sums, over the variance it would have were all images independent. One image a group gives 1;
+    so do fewer than 30 groups, which cannot be taken as a sample of groups, and differences that are all equal.
+
+    Args:
+        differences: (N,), the quantity whose mean is wanted.
+        groups: (N,), the group of each.
+
+    Raises:
+        ValueError: arrays of different length.
+    """
+    differences, groups = np.asarray(differences, dtype=float), np.asarray(groups)
+    if differences.shape != groups.shape or differences.ndim != 1:
+        raise ValueError(f"design_effect: {differences.shape} differences and {groups.shape} groups do not fit")
+    n = len(differences)
+    _, member = np.unique(groups, return_inverse=True)
+    count = int(member.max(initial=-1)) + 1
+    if count == n or count < MINIMUM_GROUPS:
+        return 1.0
+    centred = differences - differences.mean()
+    independent = float((centred**2).sum()) / (n * (n - 1))
+    if independent == 0:
+        return 1.0
+    sums = np.bincount(member, weights=centred, minlength=count)
+    clustered = count / (count - 1) * float((sums**2).sum()) / n**2
+    return max(1.0, clustered / independent)
+
+
+def _score_root(gained: float, lost: float, n: float, z: float, left: float, right: float) -> float:
     """Where the score statistic equals z; it falls from the left end (at least z) to the estimate (0)."""
 
     def excess(delta: float) -> float:
-        return gained - lost - n * delta - z * math.sqrt(n * _variance(gained, lost, n, delta))
+        return gained - lost - n * delta - z * math.sqrt(n * _score_variance(gained, lost, n, delta))
 
     if right <= left or excess(left) <= 0:
         return left
     return float(optimize.brentq(excess, left, right, xtol=1e-12))
 
 
-def _variance(gained: float, lost: float, n: float, delta: float) -> float:
+def _score_variance(gained: float, lost: float, n: float, delta: float) -> float:
     """n times the variance of the difference under `delta`, with the discordance at its restricted maximum-likelihood value."""
     if delta < 0:  # By symmetry; for delta >= 0 the root below is free of cancellation.
         gained, lost, delta = lost, gained, -delta
@@ -323,9 +299,14 @@ def _variance(gained: float, lost: float, n: float, delta: float) -> float:
     return max(0.0, 2 * lost_share + delta * (1 - delta))
 
 
-def _check(gained: float, lost: float, n: float, confidence: float) -> None:
+def _check_shares(gained: float, lost: float, n: float, confidence: float) -> None:
     possible = gained >= 0 and lost >= 0 and n > 0 and gained + lost <= n * (1 + 1e-9)
     if not possible:  # NaN fails these comparisons too.
         raise ValueError(f"tango: needs gained, lost >= 0, n > 0 and gained + lost <= n, got {gained}, {lost}, {n}")
     if not 0 < confidence < 1:
         raise ValueError(f"tango: confidence {confidence} is outside (0, 1)")
+
+
+def _check_counts(gained: int, lost: int) -> None:
+    if gained < 0 or lost < 0:
+        raise ValueError(f"mcnemar: needs counts >= 0, got {gained} and {lost}")

@@ -14,9 +14,13 @@ class RocCurve:
     """
 
     fpr: list[float]
+    """false positive rates, rising from 0 to 1"""
     tpr: list[float]
+    """true positive rates"""
     thresholds: list[float]
+    """scores from which a case counts as positive, in [0, 1]"""
     micro_average: bool
+    """whether the curve is the micro-average over more than two classes"""
 
 
 def roc_curve(probabilities: np.ndarray, labels: np.ndarray, *, points: int = 200) -> RocCurve | None:

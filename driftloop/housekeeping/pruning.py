@@ -21,13 +21,15 @@ from pydantic import ValidationError
 
 from driftloop import bundle, registry
 from driftloop.bundle import DESCRIPTION, ModelDescription
+from driftloop.contracts import GATE_EVIDENCE
 from driftloop.dataset.description import DATASET_FILE as DATASET
+from driftloop.dataset.description import NAME as DATASET
 from driftloop.dataset.description import Description
 from driftloop.dataset.writing import DATASETS
 from driftloop.errors import IntegrityError
 from driftloop.housekeeping.store_contents import CHECKPOINTS, Contents, Folder, read_contents
 from driftloop.registry import Champion, standing
-from driftloop.registry.versions import CLAIM, GATE
+from driftloop.registry.versions import CLAIM
 from driftloop.registry.versions import PREFIX as VERSIONS
 from driftloop.store import ObjectInfo, Store
 from driftloop.watch_record import WatchRecord, read_records
@@ -110,7 +112,7 @@ def _unreadable(store: Store, key: str) -> IntegrityError:
 
 
 #: What stays of a version for good: its number is never given out again, and its lineage and the gate's evidence can still be read.
-REMAINS = frozenset({CLAIM, DESCRIPTION, GATE})
+REMAINS = frozenset({CLAIM, DESCRIPTION, GATE_EVIDENCE})
 
 
 ALL_RECORDS = 1_000_000

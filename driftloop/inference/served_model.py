@@ -51,7 +51,9 @@ class ServedModel:
     """
 
     def __init__(self, directory: str | Path, description: ModelDescription, variant: str, threads: int = 0) -> None:
-        """A session on `variant`, a file of `directory`; use `open` for a bundle, which also checks its sums."""
+        """A session on `variant`, a file of `directory`; use `open` for a bundle that nobody has checked against its sums yet."""
+        if not variant:
+            raise InputError(f"{directory}: this model was not exported yet; run onnx_deployment on it first")
         path = Path(directory, variant)
         if not path.is_file():
             raise InputError(f"{directory}: no {variant} in this bundle; onnx_deployment writes it")
@@ -77,10 +79,7 @@ class ServedModel:
         """
         description = read_model(directory)
         verify(directory)
-        variant = variant or description.served
-        if not variant:
-            raise InputError(f"{directory}: this model was not exported yet; run onnx_deployment on it first")
-        return cls(directory, description, variant, threads)
+        return cls(directory, description, variant or description.served, threads)
 
     def predict(self, images: np.ndarray, batch_size: int = 64) -> Predictions:
         """Classify uint8 images (N, side, side, channels), `batch_size` at a time; N may be 0.

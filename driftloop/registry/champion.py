@@ -18,30 +18,43 @@ KEY = "champion.json"
 
 
 class Change(BaseModel):
-    """One move of the pointer, from version `before` to `version`; `candidate` is the digest that the evidence on `version` names."""
+    """One move of the pointer."""
 
     model_config = ConfigDict(frozen=True)
 
     action: Literal["promotion", "rollback"]
+    """what kind of move"""
     version: str
+    """version that serves since then"""
     before: str | None
+    """version that served until then; None where there was none"""
     at: str
+    """ISO 8601, UTC"""
     reason: str
+    """one line"""
     candidate: str
+    """digest of the bundle that the gate's evidence on `version` names"""
     by_person: bool
+    """whether a person decided, and not the gate"""
 
 
 class Champion(BaseModel):
-    """The serving version; `previous` is the one that a rollback returns to, `history` every move so far, oldest first."""
+    """`champion.json`: the version that serves."""
 
     model_config = ConfigDict(frozen=True)
 
     version: str
+    """version that serves"""
     previous: str | None
+    """version that a rollback returns to; None where there is none"""
     promoted_at: str
+    """ISO 8601, UTC: when it began to serve"""
     reason: str
+    """why it serves, one line"""
     nonce: str
+    """random, so that no two pointers are equal"""
     history: list[Change]
+    """every move so far, oldest first"""
 
 
 def current(store: Store) -> Champion | None:
@@ -129,10 +142,10 @@ def _change(
 def _move(store: Store, tag: str, change: Change, history: list[Change]) -> Champion:
     """Swap the pointer that has `tag` ("" where there was none) for the next one."""
     history = [*history, change]
-    stood = standing(history)
+    served = standing(history)
     champion = Champion(
         version=change.version,
-        previous=stood[-2] if len(stood) > 1 else None,
+        previous=served[-2] if len(served) > 1 else None,
         promoted_at=change.at,
         reason=change.reason,
         # The tag is a hash of the content: without a nonce a pointer that moved there and back would pass for one that never moved.
@@ -166,14 +179,14 @@ def standing(history: list[Change]) -> list[str]:
 
 def _rolled_back(history: list[Change]) -> set[str]:
     """The candidates whose last move was a rollback away from them."""
-    gone: set[str] = set()
+    rolled_back: set[str] = set()
     candidates = {change.version: change.candidate for change in history}
     for change in history:
         if change.action == "promotion":
-            gone.discard(change.candidate)
+            rolled_back.discard(change.candidate)
         elif change.before is not None:
-            gone.add(candidates[change.before])
-    return gone
+            rolled_back.add(candidates[change.before])
+    return rolled_back
 
 
 def _serves(store: Store, champion: Champion, version: str) -> bool:

@@ -2,13 +2,8 @@
 
 A number is claimed by creating `registration.json`, which two writers cannot both do; the files follow, and `SHA256SUMS` comes last: it
 is the mark that the version is complete. A registration that dies on the way leaves a number that nobody reads and nobody uses again.
-
-`versions/refused/`: the gate's evidence on candidates that a training run offered in vain.
-
-They are no versions, but each has used the test split. (A refused retraining is in its watch's record.)
 """
 
-import hashlib
 import json
 import secrets
 from datetime import UTC, datetime
@@ -18,47 +13,55 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict
 
 from driftloop import bundle
-from driftloop.errors import Conflict, InputError, IntegrityError, NotFound
+from driftloop.contracts import GATE_EVIDENCE
+from driftloop.errors import Conflict, InputError, NotFound
 from driftloop.evaluation.intervals import Proportion
+from driftloop.registry.gate_evidence import read_evidence
 from driftloop.store import Store
 
 PREFIX = "versions/"
-
-
+#: A version's first file: who registered it, and when.
 CLAIM = "registration.json"
 
 
-GATE = "gate.json"
-
-
 class VersionInfo(BaseModel):
-    """A complete version: what it is, where it comes from, and what it was accepted on.
-
-    `digest` is the SHA-256 of its SHA256SUMS; `candidate` that of the bundle the gate judged, before `gate.json` was added to it;
-    `accuracy` the served graph's on the clean test split where it is known, else the trained model's; `bytes` the size of all files.
-    """
+    """A complete version: what it is, where it comes from, and what it was accepted on."""
 
     model_config = ConfigDict(frozen=True)
 
     version: str
+    """its number"""
     registered_at: str
+    """ISO 8601, UTC"""
     run: str
+    """name of the run that registered it"""
     dataset: str
+    """manifest hash of the dataset it was trained on"""
     parent: str | None
+    """version it was fine-tuned from"""
     architecture: str
+    """as in its `model.json`"""
     served: str
+    """ONNX file that users get"""
     accuracy: Proportion | None
+    """the served graph's on the clean test split where it is known, else the trained model's"""
     decision: str | None
+    """the gate's"""
     candidate: str
+    """digest of the bundle that the gate judged, before `gate.json` was added to it"""
     digest: str
+    """digest of the version's own SHA256SUMS"""
     bytes: int
+    """size of all files"""
     files: dict[str, str]
+    """SHA-256 of each file by its name"""
 
 
 def register(store: Store, bundle_dir: str | Path, evidence_dir: str | Path, *, run: str = "") -> str:
     """Put a candidate's bundle, together with the gate's evidence on it, into the store as a new version.
 
-    Registering the same content again gives the version it has already, so that a step that was killed can be repeated.
+    The one place where a candidate is checked on its way from the gate to the store: what gets in is, byte for byte, what the evidence
+    is about. Registering the same content again gives the version it has already, so that a step that was killed can be repeated.
 
     Args:
         store: the model's home.
@@ -70,16 +73,23 @@ def register(store: Store, bundle_dir: str | Path, evidence_dir: str | Path, *, 
         The version: "1", "2", ...
 
     Raises:
-        InputError: no bundle or no `gate.json` there.
+        InputError: no bundle or no `gate.json` there, or one about another candidate.
         IntegrityError: the bundle does not match its SHA256SUMS.
     """
+    bundle_dir, evidence_dir = Path(bundle_dir), Path(evidence_dir)
     bundle.read_model(bundle_dir)
-    bundle.verify(bundle_dir)
-    files = _files(Path(bundle_dir), Path(evidence_dir))
-    sums = "".join(f"{bundle.sha256_file(path)}  {name}\n" for name, path in sorted(files.items())).encode()
-    found = _find(store, sums)
-    if found is not None:
-        return found
+    judged = read_evidence(evidence_dir).candidate
+    checksums = bundle.verify(bundle_dir)
+    if checksums.digest != judged:
+        raise InputError(
+            f"{bundle_dir}: the gate judged another candidate ({judged[:12]}, this is {checksums.digest[:12]}); run the gate again"
+        )
+    added = {name: evidence_dir / name for name in (GATE_EVIDENCE, bundle.CARD) if (evidence_dir / name).exists()}
+    files = {name: bundle_dir / name for name in checksums.files} | added
+    sums = bundle.write_checksums(checksums.files | {name: bundle.sha256_file(path) for name, path in added.items()})
+    registered = _find(store, sums)
+    if registered is not None:
+        return registered
     version = _claim(store, run)
     for name, path in sorted(files.items()):
         store.upload(_key(version, name), path)
@@ -98,12 +108,10 @@ def version_info(store: Store, version: str) -> VersionInfo:
     Raises:
         NotFound: there is no such complete version.
     """
-    sums = _sums(store, version)
-    files = listed(sums, f"{store.uri}/{_key(version, bundle.SUMS)}")
-    digest = hashlib.sha256(sums).hexdigest()
+    checksums = _checksums(store, version, _sums(store, version))
     model = description(store, version)
     claim = json.loads(store.read(_key(version, CLAIM)))
-    gate = json.loads(store.read(_key(version, GATE))) if GATE in files else {}
+    gate = json.loads(store.read(_key(version, GATE_EVIDENCE))) if GATE_EVIDENCE in checksums.files else {}
     return VersionInfo(
         version=version,
         registered_at=claim["registered_at"],
@@ -114,22 +122,27 @@ def version_info(store: Store, version: str) -> VersionInfo:
         served=model.served,
         accuracy=model.metrics.get("served_accuracy") or model.metrics.get("test_accuracy"),
         decision=gate.get("decision"),
-        candidate=gate.get("candidate") or digest,
-        digest=digest,
-        bytes=sum(info.size for info in store.list(_key(version, "")) if info.key.rpartition("/")[2] in files),
-        files=files,
+        candidate=gate.get("candidate") or checksums.digest,
+        digest=checksums.digest,
+        bytes=sum(info.size for info in store.list(_key(version, "")) if info.key.rpartition("/")[2] in checksums.files),
+        files=checksums.files,
     )
-
-
-def gate_evidence(store: Store) -> dict[str, dict[str, Any]]:
-    """The gate's evidence by version, oldest first; also of versions that were pruned, of which it stays."""
-    found = [str(number) for number, names in sorted(_numbers(store).items()) if GATE in names]
-    return {version: json.loads(store.read(_key(version, GATE))) for version in found}
 
 
 def description(store: Store, version: str) -> bundle.ModelDescription:
     """A version's `model.json`."""
     return bundle.ModelDescription.model_validate_json(store.read(_key(version, bundle.DESCRIPTION)))
+
+
+def evidence_by_version(store: Store) -> dict[str, dict[str, Any]]:
+    """Each version's gate.json, oldest version first; also of versions that were pruned, of which it stays."""
+    judged = [str(number) for number, names in sorted(_numbers(store).items()) if GATE_EVIDENCE in names]
+    return {version: json.loads(store.read(_key(version, GATE_EVIDENCE))) for version in judged}
+
+
+def same_content(store: Store, version: str, other: str) -> bool:
+    """Whether two complete versions hold the same files."""
+    return _sums(store, version) == _sums(store, other)
 
 
 def download(store: Store, version: str, directory: str | Path) -> None:
@@ -142,40 +155,10 @@ def download(store: Store, version: str, directory: str | Path) -> None:
     sums = _sums(store, version)
     directory = Path(directory)
     directory.mkdir(parents=True, exist_ok=True)
-    for name in listed(sums, f"{store.uri}/{_key(version, bundle.SUMS)}"):
+    for name in _checksums(store, version, sums).files:
         store.download(_key(version, name), directory / name)
     (directory / bundle.SUMS).write_bytes(sums)
     bundle.verify(directory)
-
-
-def listed(sums: bytes, where: str) -> dict[str, str]:
-    """The files that a SHA256SUMS lists, with their checksums.
-
-    Raises:
-        IntegrityError: a line that is none, or a name that would lead out of the bundle.
-    """
-    files = {}
-    for line in sums.decode(errors="replace").splitlines():
-        digest, separator, name = line.partition("  ")
-        if not separator or len(digest) != 64 or not name or "/" in name or name.startswith("."):
-            raise IntegrityError(f"{where}: not a list of checksums and file names: {line[:80]!r}")
-        files[name] = digest
-    return files
-
-
-def same_content(store: Store, one: str, other: str) -> bool:
-    """Whether two complete versions hold the same files."""
-    return _sums(store, one) == _sums(store, other)
-
-
-def _files(bundle_dir: Path, evidence_dir: Path) -> dict[str, Path]:
-    """The version's files by name: the bundle's own, then what the gate adds."""
-    names = listed((bundle_dir / bundle.SUMS).read_bytes(), str(bundle_dir / bundle.SUMS))
-    files = {name: bundle_dir / name for name in names}
-    if not (evidence_dir / GATE).exists():
-        raise InputError(f"{evidence_dir}: no {GATE}; pass the `evidence` output of validation_gate")
-    added = {name: evidence_dir / name for name in (GATE, bundle.CARD) if (evidence_dir / name).exists()}
-    return files | added
 
 
 def _claim(store: Store, run: str) -> str:
@@ -210,6 +193,10 @@ def _numbers(store: Store) -> dict[int, set[str]]:
     return numbers
 
 
+def _checksums(store: Store, version: str, sums: bytes) -> bundle.Checksums:
+    return bundle.read_checksums(sums, f"{store.uri}/{_key(version, bundle.SUMS)}")
+
+
 def _sums(store: Store, version: str) -> bytes:
     if not (version.isascii() and version.isdigit()):
         raise InputError(f"{version!r}: not a version; versions are the numbers that `driftloop models list` shows")
@@ -221,20 +208,3 @@ def _sums(store: Store, version: str) -> bytes:
 
 def _key(version: str, name: str) -> str:
     return f"{PREFIX}{version}/{name}"
-
-
-REFUSED = f"{PREFIX}refused/"
-
-
-def keep_refusal(store: Store, evidence_dir: str | Path) -> None:
-    """Keep what the gate said, once: a step that is repeated has the same evidence, and so the same key."""
-    evidence = Path(evidence_dir, GATE).read_bytes()
-    try:
-        store.create(f"{REFUSED}{hashlib.sha256(evidence).hexdigest()[:16]}.json", evidence)
-    except Conflict:
-        return
-
-
-def refusals(store: Store) -> list[dict[str, Any]]:
-    """The gate.json of each refused candidate."""
-    return [json.loads(store.read(info.key)) for info in store.list(REFUSED)]

@@ -11,8 +11,8 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from components.automated_retraining.grown_dataset import MOST_REGIMES
 from components.drift_detection.windows import OF
+from driftloop.contracts import MOST_LEARNED_REGIMES
 
 NONE = "none"
 
@@ -25,7 +25,7 @@ class AcceptedDrifts:
     """Clean traffic always; besides, what the last promotions learned, as many as a champion carries references for."""
 
     def __init__(self) -> None:
-        self._learned: deque[frozenset[str]] = deque(maxlen=MOST_REGIMES)
+        self._learned: deque[frozenset[str]] = deque(maxlen=MOST_LEARNED_REGIMES)
 
     def __contains__(self, drift: object) -> bool:
         return drift == NONE or any(drift in learned for learned in self._learned)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from driftloop.cli.doctor.check import Check, failed, not_checked, ok
 
-PYTHON = (3, 11)
+PYTHONS = ((3, 11), (3, 12), (3, 13))
 #: A full loop writes about 0.15 GB, and torch's and KFP's temporary files come on top.
 LEAST_FREE_GB = 2.0
 INSTALL = "run `make setup`, or pip install 'driftloop[{}]' into a new environment"
@@ -27,8 +27,8 @@ def check_machine(extra: str) -> list[Check]:
 def check_python() -> Check:
     """The version of Python that the requirements are locked for."""
     version = platform.python_version()
-    if sys.version_info[:2] != PYTHON:
-        return failed("Python", f"is {version}", "use Python 3.11: `make setup PYTHON=/path/to/python3.11`")
+    if sys.version_info[:2] not in PYTHONS:
+        return failed("Python", f"is {version}", "use Python 3.11, 3.12 or 3.13: `make setup PYTHON=/path/to/python3`")
     return ok("Python", version)
 
 

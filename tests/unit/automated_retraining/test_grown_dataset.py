@@ -5,9 +5,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from components.automated_retraining.confirmed_rows import confirmed_rows
-from components.automated_retraining.grown_dataset import Grown, grow, known_samples, open_parent, provenance, regimes
-from components.automated_retraining.roles import LABELLED, REGIME, assign_sides
+from components.automated_retraining.drifted_images import confirmed_rows
+from components.automated_retraining.grown_dataset import GrownDataset, grow, known_samples, open_parent, provenance_table, regimes
+from components.automated_retraining.roles import REGIME, assign_roles
+from driftloop.contracts import DRIFTED_SPLITS
 from driftloop.dataset import Description, open_split
 from driftloop.inference.traffic import read_traffic
 from driftloop.settings import RetrainSettings
@@ -15,15 +16,15 @@ from driftloop.store import Store, open_store
 from tests.unit.automated_retraining.world import CLASSES, World, cover, make_world, production, write_production
 
 
-def drift_again(world: World, folder: Path, parent: Description, number: int) -> tuple[Grown, pd.DataFrame, np.ndarray]:
+def drift_again(world: World, folder: Path, parent: Description, number: int) -> tuple[GrownDataset, pd.DataFrame, np.ndarray]:
     """Grow `parent` by the requests of one more confirmed drift."""
     store = open_store(world.store)
     rows, images = production(150, 90, seed=number, prefix=f"drift{number}-")
     path, _ = write_production(folder / f"drift{number}", world.store, rows, images, cover(rows))
-    watch = read_traffic(path)
-    found = confirmed_rows(watch, cover(rows), CLASSES)
-    sides = assign_sides(found, known_samples(store, parent), RetrainSettings())
-    return grow(store, parent, found, sides, watch.images), found, sides
+    traffic = read_traffic(path)
+    confirmed = confirmed_rows(traffic, cover(rows), CLASSES)
+    roles = assign_roles(confirmed, known_samples(store, parent), RetrainSettings())
+    return grow(store, parent, confirmed, roles, traffic.images), confirmed, roles
 
 
 def images_under(store: Store) -> int:
@@ -32,15 +33,15 @@ def images_under(store: Store) -> int:
 
 def test_labels_fill_three_splits_and_the_rest_is_the_regime(tmp_path: Path) -> None:
     world = make_world(tmp_path)
-    grown, rows, sides = drift_again(world, tmp_path, world.parent, 1)
+    grown, rows, roles = drift_again(world, tmp_path, world.parent, 1)
     assert grown.regime == "regime-1"
-    assert sum(grown.dataset.counts[side] for side in LABELLED) == 90
+    assert sum(grown.dataset.counts[split] for split in DRIFTED_SPLITS) == 90
     assert grown.dataset.counts["regime-1"] == 60
     for split, count in world.parent.counts.items():
         assert grown.dataset.counts[split] == count
     regime = open_split(grown.dataset, "regime-1")
     assert set(regime.labels) == {-1}
-    assert set(regime.samples["path"]) == set(rows.loc[sides == REGIME, "request_id"])
+    assert set(regime.samples["path"]) == set(rows.loc[roles == REGIME, "request_id"])
 
 
 def test_every_image_in_the_dataset_is_the_one_its_request_brought(tmp_path: Path) -> None:
@@ -48,20 +49,20 @@ def test_every_image_in_the_dataset_is_the_one_its_request_brought(tmp_path: Pat
     grown, rows, _ = drift_again(world, tmp_path, world.parent, 1)
     images = production(150, 90, seed=1, prefix="drift1-")[1]
     index = rows.set_index("request_id")["image_index"]
-    for split in (*LABELLED, "regime-1"):
+    for split in (*DRIFTED_SPLITS, "regime-1"):
         part = open_split(grown.dataset, split)
         assert np.array_equal(part.images, images[index[part.samples["path"]].to_numpy()])
 
 
 def test_provenance_names_request_window_label_and_origin_of_every_added_image(tmp_path: Path) -> None:
     world = make_world(tmp_path)
-    grown, rows, sides = drift_again(world, tmp_path, world.parent, 1)
-    table = provenance(rows, sides, CLASSES, grown.regime)
+    grown, rows, roles = drift_again(world, tmp_path, world.parent, 1)
+    table = provenance_table(rows, roles, CLASSES, grown.regime)
     assert len(table) == 150
-    assert set(table["split"]) == {*LABELLED, "regime-1"}
+    assert set(table["split"]) == {*DRIFTED_SPLITS, "regime-1"}
     assert set(table.loc[table["split"] != "regime-1", "origin"]) == {"random"}
     assert table.loc[table["split"] == "regime-1", "label"].isna().all()
-    for split in LABELLED:
+    for split in DRIFTED_SPLITS:
         part = open_split(grown.dataset, split)
         ours = table[table["split"] == split]
         assert ours["request_id"].tolist() == part.samples["path"].tolist()
@@ -80,10 +81,10 @@ def test_growing_twice_does_it_once(tmp_path: Path) -> None:
 def test_a_second_retraining_keeps_what_the_first_one_learned_and_its_regime(tmp_path: Path) -> None:
     world = make_world(tmp_path)
     first, _, _ = drift_again(world, tmp_path, world.parent, 1)
-    second, _, sides = drift_again(world, tmp_path, first.dataset, 2)
-    for side in LABELLED:
-        assert second.dataset.counts[side] == first.dataset.counts[side] + (sides == side).sum()
-        old, new = open_split(first.dataset, side), open_split(second.dataset, side)
+    second, _, roles = drift_again(world, tmp_path, first.dataset, 2)
+    for split in DRIFTED_SPLITS:
+        assert second.dataset.counts[split] == first.dataset.counts[split] + (roles == split).sum()
+        old, new = open_split(first.dataset, split), open_split(second.dataset, split)
         assert np.array_equal(new.images[: len(old)], old.images)
     assert regimes(second.dataset) == ["regime-1", "regime-2"]
     assert second.dropped == ()
@@ -97,7 +98,7 @@ def test_a_third_retraining_gives_up_the_oldest_regime_and_nothing_else(tmp_path
         dataset = grown.dataset
     assert regimes(dataset) == ["regime-2", "regime-3"]
     assert grown.dropped == ("regime-1",)
-    assert sum(dataset.counts[side] for side in LABELLED) == 3 * 90
+    assert sum(dataset.counts[split] for split in DRIFTED_SPLITS) == 3 * 90
     assert set(open_split(dataset, "regime-3").samples["path"].str.slice(0, 6)) == {"drift3"}
     assert len(open_split(dataset, "test")) == world.parent.counts["test"]
 

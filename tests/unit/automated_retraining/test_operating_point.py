@@ -5,7 +5,7 @@ import pytest
 import torch
 from scipy import optimize
 
-from components.automated_retraining.operating_point import keep, mean_probabilities, offsets_for
+from components.automated_retraining.operating_point import keep_operating_point, mean_probabilities, offsets_for
 from driftloop.training import architectures
 from driftloop.training.batches import OrderedBatches
 
@@ -45,7 +45,7 @@ def test_a_network_is_shifted_to_another_ones_balance_and_nothing_else_of_it_cha
     images = OrderedBatches(pixels, np.zeros(40, int), mean=[0.5], std=[0.2], device=torch.device("cpu"))
     before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
     wanted = mean_probabilities(other, images)
-    keep(network, wanted, images)
+    keep_operating_point(network, wanted, images)
     assert mean_probabilities(network, images).numpy() == pytest.approx(wanted.numpy(), abs=1e-4)
     changed = [name for name, tensor in network.state_dict().items() if not torch.equal(tensor, before[name])]
     assert changed == ["head.1.bias"]

@@ -10,9 +10,9 @@ import pandas as pd
 import pytest
 import torch
 
-from components.automated_retraining.roles import GATE, TRAIN, VAL
 from components.automated_retraining.step import run
 from driftloop import bundle
+from driftloop.contracts import DRIFTED_GATE, DRIFTED_TRAIN, DRIFTED_VAL
 from driftloop.dataset import read_description
 from driftloop.errors import InputError, SettingError
 from driftloop.step_facts import read_facts
@@ -26,7 +26,7 @@ ROOT = Path(__file__).parents[3]
 def retrain(world: World, out: Path, **config: Any) -> Log:
     log = Log()
     run(
-        world.window,
+        world.traffic,
         world.champion,
         world.drift,
         out / "dataset",
@@ -44,8 +44,8 @@ def weights(directory: Path) -> dict[str, torch.Tensor]:
     return load_model(directory).state_dict()
 
 
-def same(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:
-    return all(torch.equal(one[name], other[name]) for name in one)
+def same(first: dict[str, torch.Tensor], second: dict[str, torch.Tensor]) -> bool:
+    return all(torch.equal(first[name], second[name]) for name in first)
 
 
 def checkpoints(world: World) -> list[str]:
@@ -58,14 +58,14 @@ def test_it_leaves_a_grown_dataset_and_a_sealed_bundle_of_the_champions_child(tm
     dataset, model = read_description(tmp_path / "dataset"), bundle.read_model(tmp_path / "model")
     bundle.verify(tmp_path / "model")
     assert dataset.parent == world.parent.manifest_hash
-    assert {TRAIN, VAL, GATE, "regime-1"} <= dataset.counts.keys()
+    assert {DRIFTED_TRAIN, DRIFTED_VAL, DRIFTED_GATE, "regime-1"} <= dataset.counts.keys()
     assert model.parent == "1"
     assert model.dataset == dataset.manifest_hash
     assert (model.mean, model.std) == (world.parent.mean, world.parent.std)
     assert model.served == ""
     assert not same(weights(tmp_path / "model"), weights(world.champion))
     assert "## Retraining" in (tmp_path / "model" / bundle.CARD).read_text()
-    assert log.metrics["images_drifted_train"] == dataset.counts[TRAIN]
+    assert log.metrics["images_drifted_train"] == dataset.counts[DRIFTED_TRAIN]
     assert checkpoints(world) == []
 
 
@@ -78,7 +78,7 @@ def test_its_facts_say_what_it_did_and_carry_the_champions(tmp_path: Path) -> No
         said = carried["automated_retraining"]
         assert said["mix"]["drifted_share"] == 0.1
         assert said["added"]["regime-1"] == 80
-        assert sum(said["added"][side] for side in (TRAIN, VAL, GATE)) == 120
+        assert sum(said["added"][split] for split in (DRIFTED_TRAIN, DRIFTED_VAL, DRIFTED_GATE)) == 120
         assert said["origins"] == {"random": 120}
         assert said["resumed"] is False
         assert any("80 unlabelled rows" in note for note in said["notes"])
@@ -123,7 +123,7 @@ def test_a_store_without_the_champions_dataset_is_refused(tmp_path: Path) -> Non
     world = make_world(tmp_path)
     (tmp_path / "empty").mkdir()
     with pytest.raises(InputError, match="retrain in the store it was trained in"):
-        retrain(World(str(tmp_path / "empty"), world.window, world.champion, world.drift, world.parent), tmp_path)
+        retrain(World(str(tmp_path / "empty"), world.traffic, world.champion, world.drift, world.parent), tmp_path)
 
 
 KILLED = """
@@ -131,14 +131,14 @@ import os, signal, sys
 from pathlib import Path
 from components.automated_retraining import step
 from tests.unit.automated_retraining.world import QUICK, Log
-say = step.say
+line = step.epoch_line
 def die(epoch):
     if epoch.epoch == 2:
         os.kill(os.getpid(), signal.SIGKILL)
-    return say(epoch)
-step.say = die
+    return line(epoch)
+step.epoch_line = die
 folder, store = Path(sys.argv[1]), sys.argv[2]
-step.run(folder / "window", folder / "champion", folder / "drift", folder / "killed/dataset", folder / "killed/model",
+step.run(folder / "traffic", folder / "champion", folder / "drift", folder / "killed/dataset", folder / "killed/model",
          gpus="0", seed=5, store=store, config={**QUICK, "epochs": 3}, metrics=Log())
 """
 

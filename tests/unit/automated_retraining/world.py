@@ -1,4 +1,4 @@
-"""A tiny store with a dataset, a champion, a window of drifted requests and the evidence that names the confirmed ones."""
+"""A tiny store with a dataset, a champion, the traffic of a watch with drifted requests and the evidence that names the confirmed ones."""
 
 import hashlib
 from dataclasses import dataclass
@@ -10,6 +10,7 @@ import torch
 
 from driftloop import bundle
 from driftloop.bundle import ModelDescription
+from driftloop.contracts import WINDOW_ROWS
 from driftloop.dataset import Description, write_dataset
 from driftloop.inference.traffic import Traffic, TrafficInfo, write_traffic
 from driftloop.step_facts import write_facts
@@ -38,7 +39,7 @@ class World:
     """Paths of the artifacts, and the store's."""
 
     store: str
-    window: Path
+    traffic: Path
     champion: Path
     drift: Path
     parent: Description
@@ -109,7 +110,7 @@ def cover(rows: pd.DataFrame, *, size: int = 50, confirmed: bool = True) -> pd.D
 
 
 def write_production(world_dir: Path, store: str, rows: pd.DataFrame, images: np.ndarray, coverage: pd.DataFrame) -> tuple[Path, Path]:
-    """The window and the drift evidence; their directories."""
+    """The traffic and the drift evidence; their directories."""
     info = TrafficInfo(
         sequence=1,
         store=store,
@@ -122,10 +123,10 @@ def write_production(world_dir: Path, store: str, rows: pd.DataFrame, images: np
         fresh_rows=len(rows),
         other_version_rows=0,
     )
-    write_traffic(world_dir / "window", Traffic(rows, images, info))
+    write_traffic(world_dir / "traffic", Traffic(rows, images, info))
     (world_dir / "drift").mkdir(parents=True, exist_ok=True)
-    coverage.to_parquet(world_dir / "drift" / "windows.parquet", index=False)
-    return world_dir / "window", world_dir / "drift"
+    coverage.to_parquet(world_dir / "drift" / WINDOW_ROWS, index=False)
+    return world_dir / "traffic", world_dir / "drift"
 
 
 def make_world(folder: Path, *, labelled: int = 120, unlabelled: int = 80, origin: str = "random") -> World:
@@ -136,5 +137,5 @@ def make_world(folder: Path, *, labelled: int = 120, unlabelled: int = 80, origi
     parent = write_dataset(open_store(uri), {split: part(split, n, rng) for split, n in sizes.items()}, classes=CLASSES, source="tiny")
     write_champion(folder / "champion", parent)
     rows, images = production(labelled + unlabelled, labelled, origin=origin)
-    window, drift = write_production(folder, uri, rows, images, cover(rows))
-    return World(uri, window, folder / "champion", drift, parent)
+    traffic, drift = write_production(folder, uri, rows, images, cover(rows))
+    return World(uri, traffic, folder / "champion", drift, parent)

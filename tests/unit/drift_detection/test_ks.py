@@ -10,6 +10,8 @@ SIZES = [(2, 2), (2, 5), (3, 7), (50, 20), (200, 800), (800, 200), (799, 201), (
 
 
 def scipy_test(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    # scipy from 1.18 on gives the distance of float32 samples in float32.
+    x, y = x.astype(np.float64), y.astype(np.float64)
     results = [stats.ks_2samp(x[:, feature], y[:, feature]) for feature in range(x.shape[1])]
     return np.array([one.statistic for one in results]), np.array([one.pvalue for one in results])
 

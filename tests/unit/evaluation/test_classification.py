@@ -16,34 +16,34 @@ def scores(n: int, classes: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
 @pytest.mark.parametrize("classes", [2, 3, 12])
 def test_every_figure_agrees_with_scikit_learn(classes: int) -> None:
     probabilities, labels = scores(400, classes, seed=classes)
-    found = evaluate(probabilities, labels, [str(index) for index in range(classes)])
+    evaluation = evaluate(probabilities, labels, [str(index) for index in range(classes)])
     predicted = probabilities.argmax(1)
     precision, recall, f1, support = metrics.precision_recall_fscore_support(labels, predicted)
-    assert found.accuracy.value == pytest.approx(metrics.accuracy_score(labels, predicted))
-    assert found.macro_f1 == pytest.approx(metrics.f1_score(labels, predicted, average="macro"))
-    np.testing.assert_array_equal(found.confusion, metrics.confusion_matrix(labels, predicted))
-    np.testing.assert_allclose([score.precision for score in found.classes], precision)
-    np.testing.assert_allclose([score.recall.value for score in found.classes if score.recall], recall)
-    np.testing.assert_allclose([score.f1 for score in found.classes], f1)
-    np.testing.assert_array_equal([score.images for score in found.classes], support)
+    assert evaluation.accuracy.value == pytest.approx(metrics.accuracy_score(labels, predicted))
+    assert evaluation.macro_f1 == pytest.approx(metrics.f1_score(labels, predicted, average="macro"))
+    np.testing.assert_array_equal(evaluation.confusion, metrics.confusion_matrix(labels, predicted))
+    np.testing.assert_allclose([score.precision for score in evaluation.classes], precision)
+    np.testing.assert_allclose([score.recall.value for score in evaluation.classes if score.recall], recall)
+    np.testing.assert_allclose([score.f1 for score in evaluation.classes], f1)
+    np.testing.assert_array_equal([score.images for score in evaluation.classes], support)
 
 
 def test_intervals_are_wilsons() -> None:
     probabilities, labels = scores(100, 2, seed=1)
-    found = evaluate(probabilities, labels, ["a", "b"])
-    hits = int(np.trace(found.confusion))
-    assert found.accuracy == wilson(hits, 100)
-    assert found.classes[1].recall == wilson(int(found.confusion[1, 1]), int((labels == 1).sum()))
+    evaluation = evaluate(probabilities, labels, ["a", "b"])
+    hits = int(np.trace(evaluation.confusion))
+    assert evaluation.accuracy == wilson(hits, 100)
+    assert evaluation.classes[1].recall == wilson(int(evaluation.confusion[1, 1]), int((labels == 1).sum()))
 
 
 def test_a_class_nobody_predicted_and_one_without_images() -> None:
     probabilities = np.array([[0.9, 0.1, 0.0], [0.8, 0.2, 0.0]])
-    found = evaluate(probabilities, np.array([0, 1]), ["a", "b", "c"])
-    assert found.classes[1].precision == 0
-    assert found.classes[1].recall is not None
-    assert found.classes[2].recall is None
-    assert found.classes[2].described()["recall"] is None
-    assert found.macro_f1 == pytest.approx((2 / 3 + 0) / 2), "a class without images does not pull the mean down"
+    evaluation = evaluate(probabilities, np.array([0, 1]), ["a", "b", "c"])
+    assert evaluation.classes[1].precision == 0
+    assert evaluation.classes[1].recall is not None
+    assert evaluation.classes[2].recall is None
+    assert evaluation.classes[2].described()["recall"] is None
+    assert evaluation.macro_f1 == pytest.approx((2 / 3 + 0) / 2), "a class without images does not pull the mean down"
 
 
 @pytest.mark.parametrize(

@@ -6,9 +6,9 @@ import pytest
 
 from components.model_promotion import step
 from components.model_promotion.step import run
-from driftloop import registry
+from driftloop import bundle, registry
 from driftloop.errors import Conflict, GateRefused, InputError, IntegrityError
-from driftloop.registry.versions import refusals
+from driftloop.registry.gate_evidence import refusals
 from driftloop.step_facts import write_json
 from driftloop.store import Store, open_store
 from tests.unit.registry.bundles import write_candidate, write_dataset, write_evidence
@@ -93,6 +93,15 @@ def test_a_candidate_changed_after_the_gate_is_refused(case: Case) -> None:
     (arguments[0] / "model.int8.onnx").write_bytes(b"better, trust me")
     with pytest.raises(IntegrityError):
         run(*arguments, store=case.uri)
+
+
+def test_a_candidate_changed_and_sealed_again_after_the_gate_is_refused(case: Case) -> None:
+    arguments = case.judged(1, champion=None)
+    (arguments[0] / "model.int8.onnx").write_bytes(b"better, trust me")
+    bundle.seal(arguments[0])
+    with pytest.raises(InputError, match="the gate judged another candidate"):
+        run(*arguments, store=case.uri)
+    assert list(case.store.list()) == []
 
 
 @pytest.mark.parametrize("gate", [None, {"decision": "promote"}, {"decision": "yes"}])

@@ -77,7 +77,7 @@ def test_new_evidence_on_the_same_candidate_is_a_new_version(store: Store, tmp_p
 def test_racing_registrations_get_different_numbers_and_keep_their_files_apart(store: Store, tmp_path: Path) -> None:
     seeds = range(12)
     candidates = [write_candidate(tmp_path / f"candidate-{seed}", seed=seed) for seed in seeds]
-    evidence = [write_evidence(tmp_path / f"evidence-{seed}", one, champion=None) for seed, one in zip(seeds, candidates, strict=True)]
+    evidence = [write_evidence(tmp_path / f"evidence-{seed}", candidates[seed], champion=None) for seed in seeds]
     together = threading.Barrier(len(seeds))
 
     def register(seed: int) -> str:
@@ -146,6 +146,13 @@ def test_a_candidate_that_changed_after_it_was_sealed_is_refused(store: Store, t
     (candidate / "model.pth").write_bytes(b"other weights")
     with pytest.raises(IntegrityError, match=r"model\.pth: does not match"):
         registry.register(store, candidate, evidence)
+    assert list(store.list()) == []
+
+
+def test_evidence_on_another_candidate_registers_nothing(store: Store, tmp_path: Path) -> None:
+    candidate, other = (write_candidate(tmp_path / f"candidate-{seed}", seed=seed) for seed in (1, 2))
+    with pytest.raises(InputError, match="the gate judged another candidate"):
+        registry.register(store, candidate, write_evidence(tmp_path / "evidence", other, champion=None))
     assert list(store.list()) == []
 
 

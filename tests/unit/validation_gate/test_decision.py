@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from components.validation_gate.answers import Answers
-from components.validation_gate.decision import Evidence, decide
+from components.validation_gate.decision import GateInputs, decide
 from components.validation_gate.latency import Latency
 from driftloop.settings import GateSettings
 
@@ -35,26 +35,26 @@ def latency(ratio: float, low: float, high: float, champion_ms: float = 10.0) ->
     return Latency(champion_ms * ratio, champion_ms * ratio, champion_ms, champion_ms, ratio, low, high, 200)
 
 
-def good(**changes: Any) -> Evidence:
+def good(**changes: Any) -> GateInputs:
     """A candidate that deserves promotion, changed as a test wants."""
-    evidence = Evidence(
+    inputs = GateInputs(
         answers(1500, gained=30, lost=30, wrong=100),
         CLASSES,
         drifted=answers(300, gained=42, lost=18, wrong=60),
         latency=latency(1.0, 0.9, 1.1),
         sizes=(1_000_000, 1_000_000),
     )
-    return replace(evidence, **changes)
+    return replace(inputs, **changes)
 
 
-def decided(evidence: Evidence, margin: float = 0.02, **settings: Any) -> str:
-    return decide(evidence, margin=margin, settings=GateSettings(**settings)).decision
+def decided(inputs: GateInputs, margin: float = 0.02, **settings: Any) -> str:
+    return decide(inputs, margin=margin, settings=GateSettings(**settings)).decision
 
 
 def test_a_candidate_that_repairs_the_drift_and_loses_nothing_is_promoted() -> None:
     decision = decide(good(), margin=0.02, settings=SETTINGS)
     assert decision.decision == "promote"
-    assert [one.name for one in decision.criteria] == [
+    assert [criterion.name for criterion in decision.criteria] == [
         "clean test",
         "drifted hold-out",
         "class NORMAL",
@@ -84,7 +84,7 @@ def test_a_candidate_that_repairs_the_drift_and_loses_nothing_is_promoted() -> N
         ({"latency": latency(2.0, 1.8, 2.2, champion_ms=1.0)}, "promote"),  # one millisecond more
         ({"sizes": (50_000_000, 10_000_000)}, "reject"),
         ({"sizes": (8_000_000, 2_000_000)}, "promote"),  # four times as large, and small
-        ({"schema": ["the candidate's classes are A/B, the champion's A/C"]}, "reject"),
+        ({"schema": ["the candidate knows A, B, and the champion has A, C"]}, "reject"),
         ({"identical": True}, "reject"),
         ({"test_uses": 9}, "promote"),
         ({"test_uses": 10}, "inconclusive"),
@@ -109,7 +109,7 @@ def test_a_better_average_does_not_pay_for_a_class() -> None:
 def test_a_small_class_vetoes_only_when_shown_worse() -> None:
     labels = np.concatenate([np.zeros(1400, int), np.ones(100, int)])
 
-    def with_losses(losses: int) -> Evidence:
+    def with_losses(losses: int) -> GateInputs:
         candidate = np.ones(1500, bool)
         candidate[1400 : 1400 + losses] = False
         both = probabilities(labels, candidate, 0.8), probabilities(labels, np.ones(1500, bool), 0.8)
@@ -181,13 +181,13 @@ def test_more_uses_warn_before_they_forbid() -> None:
 def test_a_first_candidate_must_beat_the_commonest_class(right: int, n: int, expected: str) -> None:
     labels = np.arange(n) % 2
     clean = Answers(labels, probabilities(labels, np.arange(n) < right, 0.8))
-    assert decided(Evidence(clean, CLASSES)) == expected
+    assert decided(GateInputs(clean, CLASSES)) == expected
 
 
 def test_ninety_percent_is_no_achievement_where_ninety_percent_are_normal() -> None:
     labels = (np.arange(1000) % 10 == 0).astype(int)
     clean = Answers(labels, probabilities(labels, labels == 0, 0.8))
-    assert decided(Evidence(clean, CLASSES)) == "reject"
+    assert decided(GateInputs(clean, CLASSES)) == "reject"
 
 
 def simulated(rng: np.random.Generator, n: int, difference: float, psi: float) -> Answers:
@@ -198,9 +198,8 @@ def simulated(rng: np.random.Generator, n: int, difference: float, psi: float) -
 
 def promoted(seed: int, repeats: int, clean: tuple[int, float, float], drifted: tuple[int, float, float]) -> float:
     rng = np.random.default_rng(seed)
-    return float(
-        np.mean([decided(Evidence(simulated(rng, *clean), CLASSES, drifted=simulated(rng, *drifted))) == "promote" for _ in range(repeats)])
-    )
+    candidates = (GateInputs(simulated(rng, *clean), CLASSES, drifted=simulated(rng, *drifted)) for _ in range(repeats))
+    return float(np.mean([decided(inputs) == "promote" for inputs in candidates]))
 
 
 @pytest.mark.parametrize(

@@ -14,14 +14,14 @@ def timings(scale: float, rounds: int = 400) -> np.ndarray:
 
 @pytest.mark.parametrize("scale", [1.0, 2.0])
 def test_the_ratio_is_found_under_bursts(scale: float) -> None:
-    found = ratio_of_p95(timings(scale), seed=1)
-    assert found.ratio == pytest.approx(scale, rel=0.15)
-    assert found.low <= found.ratio <= found.high
-    assert found.champion_p50_ms == pytest.approx(1.0, rel=0.1)
+    latency = ratio_of_p95(timings(scale), seed=1)
+    assert latency.ratio == pytest.approx(scale, rel=0.15)
+    assert latency.low <= latency.ratio <= latency.high
+    assert latency.champion_p50_ms == pytest.approx(1.0, rel=0.1)
 
 
 def test_equal_timings_have_ratio_one_without_doubt() -> None:
     same = np.tile(np.arange(1.0, 101.0)[:, None], (1, 2))
-    found = ratio_of_p95(same, seed=1)
-    assert (found.low, found.ratio, found.high) == (1.0, 1.0, 1.0)
-    assert found.candidate_p95_ms == pytest.approx(np.percentile(np.arange(1, 101), 95))
+    latency = ratio_of_p95(same, seed=1)
+    assert (latency.low, latency.ratio, latency.high) == (1.0, 1.0, 1.0)
+    assert latency.candidate_p95_ms == pytest.approx(np.percentile(np.arange(1, 101), 95))

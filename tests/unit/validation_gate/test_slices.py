@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from components.validation_gate.answers import Answers
-from components.validation_gate.slices import find_slices, judge_slices, thirds
+from components.validation_gate.slices import compare_slices, find_slices, thirds
 
 
 def samples(n: int, groups: list[str]) -> pd.DataFrame:
@@ -20,10 +20,10 @@ def test_few_groups_are_sites_and_many_are_patients() -> None:
 
 def test_thirds_by_size_and_brightness_share_the_images_out() -> None:
     images = (np.arange(90)[:, None, None, None] * np.ones((1, 4, 4, 3))).astype(np.uint8)
-    found = find_slices(samples(90, ["a"]), images, minimum=20)
-    assert set(found) == {f"{name} images" for name in ("small", "medium-sized", "large", "dark", "medium-bright", "bright")}
-    assert [int(found[f"{name} images"].sum()) for name in ("dark", "medium-bright", "bright")] == [30, 30, 30]
-    assert found["dark images"][:30].all()
+    slices = find_slices(samples(90, ["a"]), images, minimum=20)
+    assert set(slices) == {f"{name} images" for name in ("small", "medium-sized", "large", "dark", "medium-bright", "bright")}
+    assert [int(slices[f"{name} images"].sum()) for name in ("dark", "medium-bright", "bright")] == [30, 30, 30]
+    assert slices["dark images"][:30].all()
 
 
 def test_what_does_not_vary_makes_no_slices() -> None:
@@ -47,8 +47,8 @@ def test_the_family_vetoes_by_chance_at_most_one_time_in_twenty() -> None:
     for _ in range(800):
         candidate, champion = rng.random(400) < 0.9, rng.random(400) < 0.9
         clean = Answers(np.zeros(400, int), probabilities(candidate), probabilities(champion), slices=masks)
-        found = judge_slices(clean, {}, ["only", "other"], margin=0.0, alpha=0.05, class_minimum=200, minimum=20)
-        alarms.append(any(one.vetoes for one in found))
+        results = compare_slices(clean, {}, ["only", "other"], margin=0.0, alpha=0.05, class_minimum=200, minimum=20)
+        alarms.append(any(result.vetoes for result in results))
     assert np.mean(alarms) <= 0.05
 
 
@@ -56,7 +56,7 @@ def test_a_slice_that_lost_a_fifth_is_found() -> None:
     champion = np.ones(300, bool)
     candidate = np.arange(300) >= 12
     clean = Answers(np.zeros(300, int), probabilities(candidate), probabilities(champion), slices={"dark images": np.arange(300) < 60})
-    (found,) = judge_slices(clean, {}, ["only", "other"], margin=0.02, alpha=0.05, class_minimum=200, minimum=20)
-    assert found.vetoes
-    assert found.difference == pytest.approx(-0.2)
-    assert found.p == pytest.approx(0.5**12)
+    (result,) = compare_slices(clean, {}, ["only", "other"], margin=0.02, alpha=0.05, class_minimum=200, minimum=20)
+    assert result.vetoes
+    assert result.difference == pytest.approx(-0.2)
+    assert result.p == pytest.approx(0.5**12)

@@ -64,7 +64,7 @@ def gate_of(world: World, name: str = "evidence") -> dict[str, Any]:
 
 
 def criterion(gate: dict[str, Any], name: str) -> dict[str, Any]:
-    return next(one for one in gate["criteria"] if one["name"].startswith(name))
+    return next(entry for entry in gate["criteria"] if entry["name"].startswith(name))
 
 
 def test_a_first_candidate_that_has_learnt_something_is_promoted(world: World, capsys: pytest.CaptureFixture[str]) -> None:
@@ -155,8 +155,12 @@ def test_a_candidate_that_is_the_champion_is_not_promoted_again(world: World) ->
 @pytest.mark.parametrize(
     ("given", "written", "reason"),
     [
-        ({"classes": 3}, {"classes": [*CLASSES, "VIRUS"]}, "classes are NORMAL/PNEUMONIA/VIRUS, the champion's NORMAL/PNEUMONIA"),
-        ({"side": 6}, {"side": 6}, "the candidate takes images of 6 px, the champion 8 px"),
+        (
+            {"classes": 3},
+            {"classes": [*CLASSES, "VIRUS"]},
+            "knows NORMAL, PNEUMONIA, VIRUS, and the champion has NORMAL, PNEUMONIA",
+        ),
+        ({"side": 6}, {"side": 6}, "the candidate takes images of 6 px, and the champion's have 8 px"),
     ],
 )
 def test_another_schema_than_the_champions_is_rejected(world: World, given: dict, written: dict, reason: str) -> None:
@@ -261,7 +265,7 @@ def test_a_second_drift_is_judged_on_its_own_images(world: World) -> None:
     assert world.judge(second, candidate_of(world, second), champion=str(champion), traffic=world.window("1", [])) == "promote"
     gate = gate_of(world)
     assert criterion(gate, "drifted hold-out")["n"] == 200
-    assert [one["n"] for one in gate["slices"] if one["name"].startswith("drifted")] == [300]
+    assert [entry["n"] for entry in gate["slices"] if entry["name"].startswith("drifted")] == [300]
 
 
 def test_unlabelled_test_images_are_left_out(world: World) -> None:

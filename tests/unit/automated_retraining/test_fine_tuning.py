@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from components.automated_retraining.fine_tuning import build_recipe, fine_tuning_rate, views
+from components.automated_retraining.fine_tuning import build_recipe, champion_views, fine_tuning_rate
 from driftloop.bundle import ModelDescription
 from driftloop.settings import RetrainSettings
 from driftloop.training.augmentation import Augmentation
@@ -42,9 +42,10 @@ def test_a_rate_in_the_settings_is_taken_as_it_is() -> None:
 
 
 def test_images_are_seen_in_the_views_that_the_champion_was_trained_with() -> None:
-    assert views(champion()) == Augmentation()
-    assert views(champion(augmentation={"rotation": 180.0, "vertical_flip": True})) == Augmentation(rotation=180.0, vertical_flip=True)
-    assert views(champion(augmentation={})) is None
+    assert champion_views(champion()) == Augmentation()
+    all_around = champion_views(champion(augmentation={"rotation": 180.0, "vertical_flip": True}))
+    assert all_around == Augmentation(rotation=180.0, vertical_flip=True)
+    assert champion_views(champion(augmentation={})) is None
 
 
 def test_the_recipe_is_in_float32_where_mixed_precision_is_turned_off() -> None:

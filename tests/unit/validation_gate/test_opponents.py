@@ -5,7 +5,8 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from components.validation_gate.opponents import GatedVersion, best_earlier, count_uses, gated_versions, split_identity, standing
+from components.validation_gate.opponents import GatedVersion, best_earlier, count_uses, gated_versions, split_identity
+from driftloop import registry
 from driftloop.dataset.description import Description, Shard
 from driftloop.housekeeping.pruning import Policy, carry_out, plan
 from driftloop.registry import Champion, Change
@@ -48,8 +49,9 @@ def test_a_test_split_keeps_its_identity_when_other_splits_grow() -> None:
 
 
 def test_a_rollback_takes_a_version_off_the_list_of_those_that_served_well() -> None:
-    assert standing(None) == []
-    assert standing(champion_of(("promotion", "1"), ("promotion", "2"), ("rollback", "1"), ("promotion", "4"))) == ["1", "4"]
+    assert registry.standing([]) == []
+    champion = champion_of(("promotion", "1"), ("promotion", "2"), ("rollback", "1"), ("promotion", "4"))
+    assert registry.standing(champion.history) == ["1", "4"]
 
 
 GATED = [

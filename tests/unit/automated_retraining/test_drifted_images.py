@@ -6,13 +6,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from components.automated_retraining.confirmed_rows import confirmed_rows, read_coverage, rows_per_window, unknown_classes
+from components.automated_retraining.drifted_images import confirmed_rows, read_coverage, rows_per_window, unknown_labels
 from driftloop.errors import InputError
 from driftloop.inference.traffic import Traffic, read_traffic
 from tests.unit.automated_retraining.world import CLASSES, cover, production, write_production
 
 
-def window_of(folder: Path, rows: pd.DataFrame, images: np.ndarray) -> Traffic:
+def traffic_of(folder: Path, rows: pd.DataFrame, images: np.ndarray) -> Traffic:
     path, _ = write_production(folder, str(folder / "store"), rows, images, cover(rows))
     return read_traffic(path)
 
@@ -21,18 +21,18 @@ def test_only_rows_of_confirmed_windows_count(tmp_path: Path) -> None:
     rows, images = production(100, 100)
     coverage = cover(rows, size=25)
     coverage["confirmed"] = coverage["window"].isin([1, 3])
-    found = confirmed_rows(window_of(tmp_path, rows, images), coverage, CLASSES)
-    assert set(found["window"]) == {1, 3}
-    assert len(found) == 50
-    assert found["request_id"].is_monotonic_increasing
+    kept = confirmed_rows(traffic_of(tmp_path, rows, images), coverage, CLASSES)
+    assert set(kept["window"]) == {1, 3}
+    assert len(kept) == 50
+    assert kept["request_id"].is_monotonic_increasing
 
 
 def test_rows_without_an_image_and_failed_requests_are_left_out(tmp_path: Path) -> None:
     rows, images = production(30, 30)
     rows.loc[0, "image_index"] = -1
     rows.loc[1, "status"] = "error"
-    found = confirmed_rows(window_of(tmp_path, rows, images), cover(rows), CLASSES)
-    assert list(found["request_id"]) == [f"r{number:05d}" for number in range(2, 30)]
+    kept = confirmed_rows(traffic_of(tmp_path, rows, images), cover(rows), CLASSES)
+    assert list(kept["request_id"]) == [f"r{number:05d}" for number in range(2, 30)]
 
 
 def test_copies_of_an_image_count_once_and_a_random_label_goes_first(tmp_path: Path) -> None:
@@ -40,26 +40,26 @@ def test_copies_of_an_image_count_once_and_a_random_label_goes_first(tmp_path: P
     rows["image_sha256"] = "same"
     rows["label"] = [None, "NORMAL", "NORMAL", "NORMAL", None]
     rows["label_origin"] = [None, "ranked", "import", "random", None]
-    found = confirmed_rows(window_of(tmp_path, rows, images), cover(rows), CLASSES)
-    assert list(found["request_id"]) == ["r00003"]
+    kept = confirmed_rows(traffic_of(tmp_path, rows, images), cover(rows), CLASSES)
+    assert list(kept["request_id"]) == ["r00003"]
 
 
 def test_a_request_without_a_patient_is_grouped_by_its_image(tmp_path: Path) -> None:
     rows, images = production(4, 4)
     rows["group"] = [None, "", "p1", "p1"]
-    found = confirmed_rows(window_of(tmp_path, rows, images), cover(rows), CLASSES)
-    assert found["group"].nunique() == 3
-    assert found["group"].str.len().gt(0).all()
+    kept = confirmed_rows(traffic_of(tmp_path, rows, images), cover(rows), CLASSES)
+    assert kept["group"].nunique() == 3
+    assert kept["group"].str.len().gt(0).all()
 
 
 def test_labels_of_other_classes_are_counted_and_not_used(tmp_path: Path) -> None:
     rows, images = production(10, 10)
     rows.loc[:2, "label"] = "EFFUSION"
-    watch, coverage = window_of(tmp_path, rows, images), cover(rows)
-    found = confirmed_rows(watch, coverage, CLASSES)
-    assert (found["label"] == -1).sum() == 3
-    assert (found.loc[found["label"] == -1, "origin"] == "").all()
-    assert unknown_classes(watch, coverage, CLASSES) == {"EFFUSION": 3}
+    traffic, coverage = traffic_of(tmp_path, rows, images), cover(rows)
+    kept = confirmed_rows(traffic, coverage, CLASSES)
+    assert (kept["label"] == -1).sum() == 3
+    assert (kept.loc[kept["label"] == -1, "origin"] == "").all()
+    assert unknown_labels(traffic, coverage, CLASSES) == {"EFFUSION": 3}
 
 
 def test_the_size_of_a_window_is_the_median_of_the_confirmed_ones() -> None:

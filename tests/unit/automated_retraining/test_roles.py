@@ -4,7 +4,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from components.automated_retraining.roles import GATE, LEFT_OUT, REGIME, TRAIN, VAL, assign_sides
+from components.automated_retraining.roles import LEFT_OUT, REGIME, assign_roles
+from driftloop.contracts import DRIFTED_GATE, DRIFTED_TRAIN, DRIFTED_VAL
 from driftloop.dataset import split_by_group
 from driftloop.settings import RetrainSettings
 
@@ -22,17 +23,17 @@ def patients(count: int, prefix: str = "patient") -> list[str]:
 
 
 def test_labels_are_split_in_the_proportions_300_60_300() -> None:
-    sides = assign_sides(rows_of(patients(20_000)), NOBODY, SETTINGS)
-    shares = {side: (sides == side).mean() for side in (TRAIN, VAL, GATE)}
-    assert shares[TRAIN] == pytest.approx(300 / 660, abs=0.015)
-    assert shares[VAL] == pytest.approx(60 / 660, abs=0.015)
-    assert shares[GATE] == pytest.approx(300 / 660, abs=0.015)
+    roles = assign_roles(rows_of(patients(20_000)), NOBODY, SETTINGS)
+    shares = {role: (roles == role).mean() for role in (DRIFTED_TRAIN, DRIFTED_VAL, DRIFTED_GATE)}
+    assert shares[DRIFTED_TRAIN] == pytest.approx(300 / 660, abs=0.015)
+    assert shares[DRIFTED_VAL] == pytest.approx(60 / 660, abs=0.015)
+    assert shares[DRIFTED_GATE] == pytest.approx(300 / 660, abs=0.015)
 
 
 def test_the_split_is_stable_when_labels_are_added_and_rows_reordered() -> None:
     few, many = rows_of(patients(200)), rows_of(patients(400)[::-1])
-    before = dict(zip(few["group"], assign_sides(few, NOBODY, SETTINGS), strict=True))
-    after = dict(zip(many["group"], assign_sides(many, NOBODY, SETTINGS), strict=True))
+    before = dict(zip(few["group"], assign_roles(few, NOBODY, SETTINGS), strict=True))
+    after = dict(zip(many["group"], assign_roles(many, NOBODY, SETTINGS), strict=True))
     assert before == {group: after[group] for group in before}
 
 
@@ -41,69 +42,69 @@ def test_no_patient_is_on_two_sides() -> None:
     rows = rows_of([f"patient-{number}" for number in rng.integers(0, 150, 900)])
     rows["label"] = rng.choice([0, 1, -1], 900)
     rows["origin"] = np.where(rows["label"] < 0, "", rng.choice(["random", "ranked", "import"], 900))
-    used = rows.assign(side=assign_sides(rows, NOBODY, SETTINGS)).query("side != ''")
-    judged = used[used["side"] != REGIME].groupby("group")["side"].nunique()
+    used = rows.assign(role=assign_roles(rows, NOBODY, SETTINGS)).query("role != ''")
+    judged = used[used["role"] != REGIME].groupby("group")["role"].nunique()
     assert (judged == 1).all()
-    unseen = set(used.loc[used["side"] == REGIME, "group"])
-    assert not unseen & set(used.loc[used["side"].isin([TRAIN, VAL]), "group"])
+    unseen = set(used.loc[used["role"] == REGIME, "group"])
+    assert not unseen & set(used.loc[used["role"].isin([DRIFTED_TRAIN, DRIFTED_VAL]), "group"])
 
 
 def test_patients_that_one_hash_put_into_the_stream_still_fall_on_all_three_sides() -> None:
     everybody = patients(5_000)
     stream = [g for g, s in zip(everybody, split_by_group(everybody, {"train": 85, "stream": 15}), strict=True) if s == "stream"]
-    sides = assign_sides(rows_of(stream), NOBODY, SETTINGS)
-    assert min((sides == side).mean() for side in (TRAIN, GATE)) > 0.38
-    assert (sides == VAL).mean() > 0.05
+    roles = assign_roles(rows_of(stream), NOBODY, SETTINGS)
+    assert min((roles == role).mean() for role in (DRIFTED_TRAIN, DRIFTED_GATE)) > 0.38
+    assert (roles == DRIFTED_VAL).mean() > 0.05
 
 
 @pytest.mark.parametrize("origin", ["ranked", "import"])
 def test_labels_that_were_not_drawn_at_random_only_train(origin: str) -> None:
-    sides = assign_sides(rows_of(patients(300), origin=origin), NOBODY, SETTINGS)
-    assert set(sides) == {TRAIN}
+    roles = assign_roles(rows_of(patients(300), origin=origin), NOBODY, SETTINGS)
+    assert set(roles) == {DRIFTED_TRAIN}
 
 
 def test_a_ranked_label_of_a_patient_who_judges_is_left_out() -> None:
     random, ranked = rows_of(patients(300)), rows_of(patients(300), origin="ranked")
     ranked["request_id"] = [f"ranked-{number}" for number in range(300)]
     both = pd.concat([random, ranked], ignore_index=True)
-    sides = assign_sides(both, NOBODY, SETTINGS)
-    held_out = np.isin(sides[:300], [VAL, GATE])
-    assert set(sides[300:][held_out]) == {LEFT_OUT}
-    assert set(sides[300:][~held_out]) == {TRAIN}
+    roles = assign_roles(both, NOBODY, SETTINGS)
+    held_out = np.isin(roles[:300], [DRIFTED_VAL, DRIFTED_GATE])
+    assert set(roles[300:][held_out]) == {LEFT_OUT}
+    assert set(roles[300:][~held_out]) == {DRIFTED_TRAIN}
 
 
 def test_unlabelled_rows_become_the_regime() -> None:
-    assert set(assign_sides(rows_of(patients(50), labels=-1, origin=""), NOBODY, SETTINGS)) == {REGIME}
+    assert set(assign_roles(rows_of(patients(50), labels=-1, origin=""), NOBODY, SETTINGS)) == {REGIME}
 
 
 @pytest.mark.parametrize(
-    ("split", "side"),
+    ("split", "role"),
     [
-        ("train", TRAIN),
-        ("val", VAL),
-        ("test", GATE),
-        ("reference", GATE),
-        ("drifted_train", TRAIN),
-        ("drifted_gate", GATE),
-        ("regime-1", GATE),
+        ("train", DRIFTED_TRAIN),
+        ("val", DRIFTED_VAL),
+        ("test", DRIFTED_GATE),
+        ("reference", DRIFTED_GATE),
+        ("drifted_train", DRIFTED_TRAIN),
+        ("drifted_gate", DRIFTED_GATE),
+        ("regime-1", DRIFTED_GATE),
     ],
 )
-def test_patients_that_the_dataset_knows_stay_on_their_side(split: str, side: str) -> None:
+def test_patients_that_the_dataset_knows_stay_on_their_side(split: str, role: str) -> None:
     known = pd.DataFrame({"path": [f"{split}-file-{n}" for n in range(100)], "split": split, "group": patients(100)})
-    assert set(assign_sides(rows_of(patients(100)), known, SETTINGS)) == {side}
+    assert set(assign_roles(rows_of(patients(100)), known, SETTINGS)) == {role}
 
 
 def test_patients_of_the_stream_are_free_because_the_stream_is_production() -> None:
     known = pd.DataFrame({"path": [f"file-{n}" for n in range(200)], "split": "stream", "group": patients(200)})
-    sides = assign_sides(rows_of(patients(200)), known, SETTINGS)
-    assert set(sides) == {TRAIN, VAL, GATE}
+    roles = assign_roles(rows_of(patients(200)), known, SETTINGS)
+    assert set(roles) == {DRIFTED_TRAIN, DRIFTED_VAL, DRIFTED_GATE}
 
 
 def test_requests_that_the_dataset_has_already_are_left_out() -> None:
     rows = rows_of(patients(100))
     known = pd.DataFrame({"path": rows["request_id"], "split": "drifted_train", "group": rows["group"]})
-    assert set(assign_sides(rows, known, SETTINGS)) == {LEFT_OUT}
+    assert set(assign_roles(rows, known, SETTINGS)) == {LEFT_OUT}
 
 
 def test_no_rows_give_no_sides() -> None:
-    assert assign_sides(rows_of([]), NOBODY, SETTINGS).shape == (0,)
+    assert assign_roles(rows_of([]), NOBODY, SETTINGS).shape == (0,)

@@ -1,0 +1,117 @@
+"""What a retraining reports: its facts, its metrics, its lines in the log."""
+
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+
+from components.automated_retraining.drifted_images import DriftedImages, count_labels
+from components.automated_retraining.fine_tuning import FineTuningEpoch, FineTuningResult
+from components.automated_retraining.grown_dataset import GrownDataset, regimes
+from components.automated_retraining.roles import REGIME
+from driftloop.contracts import DRIFTED_GATE, DRIFTED_SPLITS, DRIFTED_TRAIN, MOST_REGIMES, RANDOM, TRAIN
+from driftloop.runtime import MetricsLog
+
+#: A regime should have this many times the rows of the windows that will be compared with it.
+REGIME_WINDOWS = 4
+
+
+def retraining_facts(
+    grown: GrownDataset, drifted: DriftedImages, result: FineTuningResult, *, training: dict[str, Any], device: str, seconds: float
+) -> dict[str, Any]:
+    """The step's facts, as JSON takes them.
+
+    Args:
+        grown: the dataset.
+        drifted: what it grew by.
+        result: of the fine-tuning.
+        training: the configuration.
+        device: that it was trained on.
+        seconds: the whole step took.
+    """
+    rows, roles = drifted.rows, drifted.roles
+    regime_rows = int((roles == REGIME).sum())
+    return {
+        "mix": {
+            "drifted_share": training["drifted_share"],
+            "old": grown.dataset.counts[TRAIN],
+            "drifted": grown.dataset.counts[DRIFTED_TRAIN],
+            "restyle_share": training["restyle_share"],
+        },
+        "counts": grown.dataset.counts,
+        "added": count_labels(roles) | ({grown.regime: regime_rows} if grown.regime else {}),
+        "origins": {str(origin): int(n) for origin, n in rows.loc[np.isin(roles, DRIFTED_SPLITS), "origin"].value_counts().items()},
+        "regimes": regimes(grown.dataset),
+        "dropped_regimes": list(grown.dropped),
+        "val_before": validation_accuracies(result.before),
+        "val_after": validation_accuracies(result.after),
+        "history": [asdict(epoch) for epoch in result.epochs],
+        "best_epoch": result.best_epoch,
+        "epochs": len(result.epochs),
+        "stopped_early": len(result.epochs) < training["epochs"],
+        "learning_rate": training["learning_rate"],
+        "output_offsets": [round(offset, 6) for offset in result.offsets],
+        "batch_norm": "running statistics go on learning from the mixed batches",
+        "device": device,
+        "resumed": result.resumed_after > 0,
+        "resumed_after_epoch": result.resumed_after,
+        "notes": notes(grown, drifted),
+        "seconds": round(seconds, 1),
+    }
+
+
+def validation_accuracies(epoch: FineTuningEpoch) -> dict[str, float]:
+    """Accuracy on both validation splits."""
+    return {"clean": epoch.clean_accuracy, "drifted": epoch.drifted_accuracy}
+
+
+def notes(grown: GrownDataset, drifted: DriftedImages) -> list[str]:
+    """What a reader should know about the data, a sentence each."""
+    rows, roles, unknown, window_rows = drifted.rows, drifted.roles, drifted.unknown_labels, drifted.window_rows
+    sentences = []
+    regime_rows, wanted = int((roles == REGIME).sum()), REGIME_WINDOWS * window_rows
+    if regime_rows < wanted:
+        sentences.append(
+            f"{regime_rows} unlabelled rows of the confirmed windows become a reference; {wanted} would be needed to judge windows of "
+            f"{window_rows} rows, smaller ones will be judged instead"
+            if regime_rows
+            else "no unlabelled row of the confirmed windows is left to become a reference: the same drift will alarm again"
+        )
+    labelled = rows["label"].to_numpy() >= 0
+    chosen = int((labelled & (rows["origin"] != RANDOM).to_numpy() & np.isin(roles, DRIFTED_SPLITS)).sum())
+    if chosen:
+        sentences.append(f"{chosen} labels were not drawn at random (ranked or imported) and only train")
+    unused = int((labelled & ~np.isin(roles, DRIFTED_SPLITS)).sum())
+    if unused:
+        sentences.append(f"{unused} labelled images are left out: their patient is held out, or the dataset has them already")
+    if unknown:
+        names = ", ".join(sorted(unknown))
+        sentences.append(f"{sum(unknown.values())} images are labelled {names}, which this model does not know: left out")
+    if grown.dropped:
+        sentences.append(f"{', '.join(grown.dropped)} is given up: a model carries at most {MOST_REGIMES} references")
+    return sentences
+
+
+def log_metrics(facts: dict[str, Any], metrics: MetricsLog) -> None:
+    """The figures that KFP's UI lists and compares between runs."""
+    for when in ("before", "after"):
+        for split, value in facts[f"val_{when}"].items():
+            metrics.log_metric(f"{split}_val_accuracy_{when}", value)
+    for name, count in facts["added"].items():
+        metrics.log_metric(f"images_{name}", count)
+    metrics.log_metric("epochs", facts["epochs"])
+    metrics.log_metric("best_epoch", facts["best_epoch"])
+
+
+def epoch_line(epoch: FineTuningEpoch) -> str:
+    """An epoch in a few words."""
+    return f"epoch {epoch.epoch}: validation {epoch.clean_accuracy:.3f} clean, {epoch.drifted_accuracy:.3f} drifted"
+
+
+def summary_line(facts: dict[str, Any]) -> str:
+    """The step in one line."""
+    before, after, added = facts["val_before"], facts["val_after"], facts["added"]
+    return (
+        f"drifted validation {before['drifted']:.3f} -> {after['drifted']:.3f}, clean {before['clean']:.3f} -> {after['clean']:.3f} "
+        f"({added[DRIFTED_TRAIN]} drifted images trained, {added[DRIFTED_GATE]} kept for the gate)"
+    )
