@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from driftloop.dataset.description import NAME, Description, Shard, manifest_hash, read_description
+from driftloop.dataset.description import DATASET_FILE, Description, Shard, manifest_hash, read_description
 from driftloop.dataset.npy_files import GrowingNpy, file_sha256, map_images
 from driftloop.errors import InputError, IntegrityError, NotFound
 from driftloop.store import Store, open_store
@@ -41,7 +41,7 @@ def stored_description(store: Store, manifest_hash: str) -> Description:
     Raises:
         NotFound: the store does not have that dataset.
     """
-    description = Description.model_validate_json(store.read(f"datasets/{manifest_hash}/{NAME}"))
+    description = Description.model_validate_json(store.read(f"datasets/{manifest_hash}/{DATASET_FILE}"))
     return description.model_copy(update={"store": store.uri})
 
 

@@ -23,7 +23,6 @@ from driftloop import bundle, registry
 from driftloop.bundle import DESCRIPTION, ModelDescription
 from driftloop.contracts import GATE_EVIDENCE
 from driftloop.dataset.description import DATASET_FILE as DATASET
-from driftloop.dataset.description import NAME as DATASET
 from driftloop.dataset.description import Description
 from driftloop.dataset.writing import DATASETS
 from driftloop.errors import IntegrityError
