@@ -29,7 +29,7 @@ from components.drift_detection.explain import class_prior_test
 from components.drift_detection.ks import bbsd_test, ks_test
 from components.drift_detection.mmd import mmd_test
 from components.drift_detection.teaching import detect_embedding_drift
-from components.drift_detection.windows import confirmed
+from components.drift_detection.windows import drift_is_confirmed
 from driftloop.evaluation.intervals import wilson
 from driftloop.scenarios import parse
 
@@ -197,7 +197,7 @@ def summarise_histories(histories: list[list[bool]]) -> dict[str, Any]:
     rates = [float(np.mean(history)) for history in histories]
     starts = 0
     for history in histories:
-        states = [confirmed(history[:end], history[end : end + 1]) for end in range(len(history))]
+        states = [drift_is_confirmed(history[:end], history[end : end + 1]) for end in range(len(history))]
         starts += sum(now and not before for before, now in zip([False, *states], states, strict=False))
     return {
         "window": 200,

@@ -45,7 +45,7 @@ class Case:
 
     def network(self) -> architectures.Classifier:
         """The champion, afresh."""
-        network = architectures.build(self.champion.architecture, channels=self.champion.channels, classes=2)
+        network = architectures.build_network(self.champion.architecture, channels=self.champion.channels, classes=2)
         network.load_state_dict(self.weights)
         return network.eval()
 
@@ -104,7 +104,7 @@ def _parts(seed: int, drift: str) -> dict[str, tuple[np.ndarray, np.ndarray, pd.
 def _train(dataset: Description, seed: int, epochs: int) -> architectures.Classifier:
     """The optimised training's recipe, without its range test."""
     set_seed(seed)
-    network = architectures.build(architectures.RESIDUAL, channels=dataset.channels, classes=2)
+    network = architectures.build_network(architectures.RESIDUAL, channels=dataset.channels, classes=2)
     train = open_split(dataset, TRAIN)
     batches = TrainingBatches(train.images, train.labels, mean=dataset.mean, std=dataset.std, device=CPU, augmentation=Augmentation())
     precision = "bfloat16" if mixed_precision(CPU) else "float32"

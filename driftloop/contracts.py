@@ -58,6 +58,9 @@ RANDOM, RANKED, IMPORT = LABEL_ORIGINS = ("random", "ranked", "import")
 CONFIRMING_ALARMS, CONFIRMING_WINDOWS = 2, 3
 CONFIRMED_BY = f"{CONFIRMING_ALARMS} of {CONFIRMING_WINDOWS}"
 
+#: What became of a watch: nothing was retrained, the champion was kept against a candidate, or the candidate was promoted.
+WATCHED, KEPT, PROMOTED = OUTCOMES = ("watched", "kept", "promoted")
+
 #: What the default run sets out to reach: `summary.json` holds the targets against what was measured.
 BASELINE_TARGET, OPTIMIZED_TARGET = 0.70, 0.80
 INT8_DROP_TARGET = 0.01

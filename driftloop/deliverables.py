@@ -14,7 +14,7 @@ FORMULA = ("=", "+", "-", "@")
 CONTROL = dict.fromkeys([*range(32), 127], " ")
 
 
-def write_csv(path: str | Path, rows: pd.DataFrame, classes: list[str], statistic_names: list[str]) -> None:
+def write_production_logs(path: str | Path, rows: pd.DataFrame, classes: list[str], statistic_names: list[str]) -> None:
     """Write log rows, whose vectors become columns: a probability for each class, each statistic, the embedding's length.
 
     Text that a spreadsheet would run as a formula gets an apostrophe in front (OWASP, CSV injection).

@@ -1,17 +1,16 @@
-"""Every setting, declared once: name, type, default, range and one line of description.
+"""Every parameter and every setting, declared once: name, type, default, range and one line of description.
 
-What people turn between runs is a typed parameter of the pipelines and is not repeated here. Everything else is reached through
-one `<group>_config` dictionary of overrides per group, which `complete` checks and fills in.
-
-The scalars that people turn between runs: description and range, declared once.
-
-The pipelines' descriptions (KFP's form shows no text beside a field), `--help`, the README's table and the checks before a run derive
-from here. Everything else is reached through the `<group>_config` dictionaries of `driftloop.settings`.
+A *parameter* is what people turn between runs: a typed input of the pipelines, declared in `PARAMETERS`. The signatures and the
+descriptions of the pipelines (KFP's form shows no text beside a field), `--help`, the checks before a run and those inside a step all
+derive from there; the stages of the pipelines take their parameters as the bundles at the end of this file. Everything else is a
+*setting*, declared as a field of one of the groups, and reached through one `<group>_config` parameter of overrides per group, which
+`complete` checks and fills in. CONTRIBUTING.md says what to touch to add one.
 """
 
 import difflib
 import re
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, fields
 from typing import Any, ClassVar, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -24,6 +23,9 @@ class Settings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
     group: ClassVar[str]
+    """Its name: the parameter `<group>_config` holds its overrides."""
+    purpose: ClassVar[str]
+    """What its settings are about, as the pipelines' descriptions say it."""
 
     @classmethod
     def complete(cls, overrides: dict[str, Any] | None = None) -> Self:
@@ -57,6 +59,7 @@ class DataSettings(Settings):
     """Theme 1: reading, splitting and packing a source of labelled images."""
 
     group: ClassVar[str] = "data"
+    purpose: ClassVar[str] = "reading, splitting and packing images"
 
     train_share: float = Field(0.50, gt=0, le=1, description="share of the groups used for training, where the source has no such split")
     val_share: float = Field(0.10, gt=0, le=1, description="share for model choice and calibration")
@@ -75,6 +78,7 @@ class TrainSettings(Settings):
     """Themes 2 and 3: baseline and optimised training; the number of epochs is a parameter of the pipelines."""
 
     group: ClassVar[str] = "train"
+    purpose: ClassVar[str] = "baseline and optimised training"
 
     batch_size: int = Field(64, ge=2, le=8192, description="images per optimiser step")
     min_steps: int = Field(10, ge=1, le=100_000, description="steps per epoch at least; a tiny dataset is gone through several times")
@@ -107,6 +111,7 @@ class DeploySettings(Settings):
     """Theme 4: export, quantisation and benchmark."""
 
     group: ClassVar[str] = "deploy"
+    purpose: ClassVar[str] = "export, quantisation, benchmark"
 
     calibration: Literal["auto", "minmax", "percentile", "entropy"] = Field(
         "auto", description="how INT8 ranges are set; auto takes minmax or percentile, whichever stays closer to FP32"
@@ -121,6 +126,7 @@ class TrafficSettings(Settings):
     """Traffic replay: the demo's and the rehearsal's production."""
 
     group: ClassVar[str] = "traffic"
+    purpose: ClassVar[str] = "replayed traffic"
 
     clean_windows: int = Field(2, ge=0, le=1000, description="windows of clean traffic before the drift sets in")
     drifted_windows: int = Field(8, ge=0, le=1000, description="windows of drifted traffic after them")
@@ -135,6 +141,7 @@ class MonitorSettings(Settings):
     """Theme 5: service and model metrics over the inference log."""
 
     group: ClassVar[str] = "monitor"
+    purpose: ClassVar[str] = "production monitoring"
 
     max_rows: int = Field(100_000, ge=100, le=10_000_000, description="requests one watch covers at most; the next one takes the rest")
     look_back_days: float = Field(30, ge=0, le=3650, description="how far back older requests are taken along, for labels that came late")
@@ -154,6 +161,7 @@ class DriftSettings(Settings):
     """Theme 6: detectors, verdict and policy."""
 
     group: ClassVar[str] = "drift"
+    purpose: ClassVar[str] = "drift detection and retraining policy"
 
     window_size: int = Field(200, ge=20, le=100_000, description="images judged together, one a group; at most a quarter of the reference")
     minimum_window: int = Field(50, ge=2, le=100_000, description="distinct groups (patients) below which rows wait for the next watch")
@@ -189,6 +197,7 @@ class RetrainSettings(Settings):
     """Theme 7: the mix of old and new images and the fine-tuning from the champion."""
 
     group: ClassVar[str] = "retrain"
+    purpose: ClassVar[str] = "retraining"
 
     train_parts: float = Field(300, gt=0, description="part of the drifted labels that trains, beside val_parts and gate_parts")
     val_parts: float = Field(60, gt=0, description="part of the drifted labels that stops the training")
@@ -216,6 +225,7 @@ class GateSettings(Settings):
     """Theme 7: what a candidate must show before it is promoted; the margin on clean accuracy is a parameter of the pipelines."""
 
     group: ClassVar[str] = "gate"
+    purpose: ClassVar[str] = "validation gate"
 
     class_margin: float = Field(0.05, gt=0, le=0.5, description="how much of a class's accuracy may be lost at most, as a share")
     class_minimum: int = Field(200, ge=20, le=100_000, description="classes with fewer test images only veto, when shown worse")
@@ -249,59 +259,49 @@ GROUPS: dict[str, type[Settings]] = {
 
 @dataclass(frozen=True)
 class Parameter:
-    """A pipeline parameter: what it is for, and the range its value must lie in (None: unbounded)."""
+    """A parameter of the pipelines."""
 
+    default: Any
+    """Its type is the parameter's; a text with a range is a whole number that KFP takes as text."""
     description: str
+    """What it is for, in one line."""
     low: float | None = None
+    """Least value; None: any."""
     high: float | None = None
+    """Largest value; None: any."""
 
 
+#: In the order in which people see them.
 PARAMETERS: dict[str, Parameter] = {
     "data_source": Parameter(
-        "images to learn from: a folder or zip of <class>/ or <split>/<class>/, s3://..., digits, synthetic:xray or synthetic:roof"
+        "synthetic:xray",
+        "images to learn from: a folder or zip of <class>/ or <split>/<class>/, s3://..., digits, synthetic:xray or synthetic:roof",
     ),
-    "data_image_size": Parameter("side in pixels that images are resized to", 32, 512),
-    "train_epochs": Parameter("epochs of the optimised training; the baseline takes a share of them", 1, 1000),
-    "traffic_drift": Parameter("drift of the replayed traffic: none, or <kind>[+<kind>]:<severity 0-1>, such as blur+noise:0.6"),
-    "until": Parameter("the watch judges the traffic up to this UTC time (ISO 8601); empty: now"),
-    "drift_alpha": Parameter("false-alarm rate of a window's drift test", 1e-4, 0.2),
-    "gate_margin": Parameter("non-inferiority margin: the loss of clean accuracy that the gate accepts", 0.001, 0.2),
-    "seed": Parameter("seed of everything random", 0, 2**31 - 1),
-    "store": Parameter("the model's home: s3://bucket/prefix or a folder"),
-    "gpus": Parameter("GPUs for the training steps; 0 trains on the CPU", 0, 8),
-    "train_nodes": Parameter('labels of the nodes that training steps run on, as JSON, such as {"nvidia.com/gpu.product": "NVIDIA-L4"}'),
-}
+    # The plain network halves its images five times, so 32 is the least that it can look at.
+    "data_image_size": Parameter(64, "side in pixels that images are resized to", 32, 512),
+    "train_epochs": Parameter(30, "epochs of the optimised training; the baseline takes a share of them", 1, 1000),
+    "traffic_drift": Parameter(
+        "blur+noise:1.0", "drift of the replayed traffic: none, or <kind>[+<kind>]:<severity 0-1>, such as blur+noise:0.6"
+    ),
+    "until": Parameter("", "the watch judges the traffic up to this UTC time (ISO 8601); empty: now"),
+    "drift_alpha": Parameter(0.05, "false-alarm rate of a window's drift test", 1e-4, 0.2),
+    "gate_margin": Parameter(0.02, "non-inferiority margin: the loss of clean accuracy that the gate accepts", 0.001, 0.2),
+    "seed": Parameter(1, "seed of everything random", 0, 2**31 - 1),
+    "store": Parameter("s3://driftloop/demo", "the model's home: s3://bucket/prefix or a folder"),
+    "gpus": Parameter("1", "GPUs for the training steps; 0 trains on the CPU", 0, 8),
+    "train_nodes": Parameter(
+        {}, 'labels of the nodes that training steps run on, as JSON, such as {"nvidia.com/gpu.product": "NVIDIA-L4"}'
+    ),
+} | {f"{name}_config": Parameter({}, f"settings of {group.purpose}, as JSON") for name, group in GROUPS.items()}
 
 
-#: What Kubernetes takes as a label.
-LABEL_KEY = re.compile(r"(?:[a-z0-9](?:[a-z0-9.-]{0,251}[a-z0-9])?/)?[A-Za-z0-9](?:[A-Za-z0-9._-]{0,61}[A-Za-z0-9])?")
-
-
-LABEL_VALUE = re.compile(r"(?:[A-Za-z0-9](?:[A-Za-z0-9._-]{0,61}[A-Za-z0-9])?)?")
-
-
-GROUP_TEXTS = {
-    "data": "reading, splitting and packing images",
-    "train": "baseline and optimised training",
-    "deploy": "export, quantisation, benchmark",
-    "traffic": "replayed traffic",
-    "monitor": "production monitoring",
-    "drift": "drift detection and retraining policy",
-    "retrain": "retraining",
-    "gate": "validation gate",
-}
-
-
-def describe(what: str, *names: str) -> str:
+def describe(what: str, names: Iterable[str]) -> str:
     """A pipeline's description: what it does, then each of its parameters."""
-    lines = [what, "", "Parameters:"]
-    lines += [f"- {name}: {PARAMETERS[name].description}" for name in names if name in PARAMETERS]
-    lines += [f"- {name}: settings of {GROUP_TEXTS[name.removesuffix('_config')]}, as JSON" for name in names if name not in PARAMETERS]
-    return "\n".join(lines)
+    return "\n".join([what, "", "Parameters:", *(f"- {name}: {PARAMETERS[name].description}" for name in names)])
 
 
-def check(name: str, value: Any, known: dict[str, Any]) -> Any:
-    """The value of parameter `name` in the type of its default in `known`, checked.
+def check(name: str, value: Any, known: Collection[str]) -> Any:
+    """The value of parameter `name` in its type, checked, after checking that it is among the `known` names.
 
     Raises:
         SettingError: an unknown name, a value of the wrong type, or one out of range; the message says how to mend it.
@@ -309,42 +309,113 @@ def check(name: str, value: Any, known: dict[str, Any]) -> Any:
     if name not in known:
         near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
         raise SettingError(f"{name}: no such parameter ({f'did you mean {near[0]}?' if near else 'known: ' + ', '.join(known)})")
-    default = known[name]
+    return check_parameter(name, value)
+
+
+def check_parameter(name: str, value: Any) -> Any:
+    """The value of parameter `name` in its type, checked: before a run, and again in the step that uses it.
+
+    Raises:
+        SettingError: a value of the wrong type, or one out of range; the message says how to mend it.
+    """
+    parameter = PARAMETERS[name]
     if name == "train_nodes":
-        return _labels(name, value)
-    if isinstance(default, dict):
+        return _check_labels(name, value)
+    if isinstance(parameter.default, dict):
         if not isinstance(value, dict):
             raise SettingError(f"{name}: {value!r} is not a group of settings; give {name}.<setting>=<value>")
         GROUPS[name.removesuffix("_config")].complete(value)
         return value
-    parameter = PARAMETERS[name]
-    converted = _convert(name, value, type(default), parameter)
-    number = float(converted) if parameter.low is not None else None
-    if number is not None and not (parameter.low <= number <= (parameter.high or number)):  # type: ignore[operator]
+    converted = _convert(name, value, parameter)
+    if parameter.low is not None and parameter.high is not None and not parameter.low <= float(converted) <= parameter.high:
         raise SettingError(f"{name}: {value} is outside {parameter.low}..{parameter.high} ({parameter.description})")
     return converted
 
 
-def _labels(name: str, value: Any) -> dict[str, str]:
+#: What Kubernetes takes as a label.
+_LABEL_KEY = re.compile(r"(?:[a-z0-9](?:[a-z0-9.-]{0,251}[a-z0-9])?/)?[A-Za-z0-9](?:[A-Za-z0-9._-]{0,61}[A-Za-z0-9])?")
+_LABEL_VALUE = re.compile(r"(?:[A-Za-z0-9](?:[A-Za-z0-9._-]{0,61}[A-Za-z0-9])?)?")
+
+
+def _check_labels(name: str, value: Any) -> dict[str, str]:
     """Labels of Kubernetes."""
     if not isinstance(value, dict):
-        raise SettingError(f"{name}: {value!r} are no labels; give {name}.<label>=<value>")
+        raise SettingError(f"{name}: {value!r} is not a group of labels; give {name}.<label>=<value>")
     for key, text in value.items():
         if not isinstance(text, str):
             raise SettingError(f"{name}: {key} is {text!r}, not a text; put it in quotation marks")
-        if not LABEL_KEY.fullmatch(key) or not LABEL_VALUE.fullmatch(text):
-            raise SettingError(f"{name}: {key}={text} is no label of a node; see kubectl get nodes --show-labels")
+        if not _LABEL_KEY.fullmatch(key) or not _LABEL_VALUE.fullmatch(text):
+            raise SettingError(f"{name}: {key}={text} is not a valid label of a node; see kubectl get nodes --show-labels")
     return value
 
 
-def _convert(name: str, value: Any, kind: type, parameter: Parameter) -> Any:
-    wanted: type = int if name == "gpus" else kind
+def _convert(name: str, value: Any, parameter: Parameter) -> Any:
+    kind = type(parameter.default)
+    whole = kind is int or (kind is str and parameter.low is not None)
     try:
-        if wanted is int and float(value) != int(float(value)):
+        if whole and float(value) != int(float(value)):
             raise ValueError
-        converted = wanted(float(value)) if wanted is int else wanted(value)
-    except (TypeError, ValueError):
-        raise SettingError(
-            f"{name}: {value!r} is not a {'whole number' if wanted is int else 'number'} ({parameter.description})"
-        ) from None
-    return kind(converted)
+        return kind(int(float(value)) if whole else value)
+    except (TypeError, ValueError, OverflowError):
+        raise SettingError(f"{name}: {value!r} is not a {'whole number' if whole else 'number'} ({parameter.description})") from None
+
+
+@dataclass(frozen=True)
+class StageParameters:
+    """The parameters of a stage of the pipelines, each under its name in `PARAMETERS`, which has its default, range and description.
+
+    While KFP compiles a pipeline the values are its placeholders; in a rehearsal they are what they say.
+    """
+
+    seed: int
+    store: str
+
+    @classmethod
+    def names(cls) -> tuple[str, ...]:
+        """Of the parameters."""
+        return tuple(field.name for field in fields(cls))
+
+    @classmethod
+    def of(cls, arguments: Mapping[str, Any]) -> Self:
+        """Those of a pipeline's `arguments` that the stage takes."""
+        return cls(**{name: arguments[name] for name in cls.names()})
+
+
+@dataclass(frozen=True)
+class CandidateParameters(StageParameters):
+    """What every stage takes that trains a model, exports it and lets the gate judge it."""
+
+    gate_margin: float
+    gpus: str
+    train_nodes: dict[str, str]
+    deploy_config: dict[str, Any]
+    gate_config: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class TrainingParameters(CandidateParameters):
+    """From labelled images to the first champion."""
+
+    data_source: str
+    data_image_size: int
+    train_epochs: int
+    data_config: dict[str, Any]
+    train_config: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class TrafficParameters(StageParameters):
+    """Replayed traffic that drifts."""
+
+    traffic_drift: str
+    traffic_config: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class WatchParameters(CandidateParameters):
+    """Watching the champion, and retraining it where that is called for; up to when is the pipeline's to say."""
+
+    drift_alpha: float
+    monitor_config: dict[str, Any]
+    drift_config: dict[str, Any]
+    retrain_config: dict[str, Any]

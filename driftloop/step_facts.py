@@ -1,4 +1,4 @@
-"""Facts travel in files: each output directory carries what every step before it has to say, by step, as `facts.json`.
+"""Facts travel in files: each output directory carries the facts of every step before it, by step name, as `facts.json`.
 
 Artifact metadata is not used for this: KFP turns its integers into floats and local runs lose it.
 """
@@ -19,11 +19,11 @@ def read_facts(directory: str | Path) -> dict[str, Any]:
 
 def write_facts(directory: str | Path, step: str, facts: dict[str, Any], *inherited: str | Path) -> None:
     """Write the facts of `step` into `directory`, together with those that the `inherited` directories carry."""
-    everything: dict[str, Any] = {}
+    facts_by_step: dict[str, Any] = {}
     for source in inherited:
-        everything |= read_facts(source)
-    everything[step] = facts
-    write_json(Path(directory, FACTS), everything)
+        facts_by_step |= read_facts(source)
+    facts_by_step[step] = facts
+    write_json(Path(directory, FACTS), facts_by_step)
 
 
 def write_json(path: str | Path, content: Any) -> None:

@@ -1,7 +1,7 @@
-"""`summary.json`: what a run found, in documented and versioned fields; an interface that scripts may rely on.
+"""`summary.json`: the results of a run, in documented and versioned fields; an interface that scripts may rely on.
 
-`schema_version` grows by one whenever a field changes its meaning or goes; new fields may be added without. Whatever a run's branch did
-not produce is null. Accuracies are proportions with 95 % Wilson intervals.
+`schema_version` grows by one whenever a field changes its meaning or goes; new fields may be added without that. Whatever a run's branch
+did not produce is null. Accuracies are proportions with 95 % Wilson intervals.
 """
 
 from collections.abc import Mapping
@@ -9,18 +9,32 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from driftloop.bundle import ONNX_INT8
+from driftloop.contracts import (
+    BASELINE_TARGET,
+    BASELINE_TRAINING,
+    CLEAN_LOSS_TARGET,
+    CLEAN_TEST,
+    DATA_ANALYSIS,
+    DRIFT_DETECTION,
+    INT8_DROP_TARGET,
+    MODEL_OPTIMIZATION,
+    ONNX_DEPLOYMENT,
+    OPTIMIZED_TARGET,
+    RECOVERED_TARGET,
+)
 from driftloop.evaluation.intervals import Proportion
 
-SCHEMA_VERSION = 1
+SUMMARY_SCHEMA_VERSION = 1
 
 
-class Record(BaseModel):
+class SummaryPart(BaseModel):
     """A part of the summary: closed, so that a misspelt field is an error where it is written."""
 
     model_config = ConfigDict(extra="forbid")
 
 
-class Accuracy(Record):
+class AccuracySummary(SummaryPart):
     """Shares of correctly classified images."""
 
     baseline: Proportion | None = Field(None, description="plain CNN, clean test split")
@@ -32,68 +46,68 @@ class Accuracy(Record):
     retrained_on_drifted: Proportion | None = Field(None, description="retrained candidate as served, drifted labelled hold-out")
 
 
-class Speedup(Record):
+class SpeedupSummary(SummaryPart):
     """Latency of PyTorch eager FP32 over that of the ONNX graph: batch 1, one thread, medians."""
 
-    onnx_fp32: float | None = None
-    onnx_int8: float | None = None
+    onnx_fp32: float | None = Field(None, description="of the FP32 graph")
+    onnx_int8: float | None = Field(None, description="of the INT8 graph")
 
 
-class Drift(Record):
+class DriftSummary(SummaryPart):
     """What the drift watch decided, and why."""
 
     verdict: str = Field(description="stable, alert, needs_labels or retrain")
     p_values: dict[str, float | None] = Field(description="of the decisive window, by detector; null where no window was judged")
-    reason: str
+    reason: str = Field(description="of the verdict, in one sentence")
 
 
-class Gate(Record):
+class GateSummary(SummaryPart):
     """What the validation gate decided, and why."""
 
     decision: str = Field(description="promote, reject or inconclusive")
-    reasons: list[str]
+    reasons: list[str] = Field(description="of the decision, a sentence each")
     evidence: list[dict[str, Any]] = Field(description="one entry per criterion: name, holds, estimate, low, high, bound, n")
 
 
-class Champion(Record):
+class ChampionSummary(SummaryPart):
     """The version that users got before and after the run."""
 
-    before: str | None = None
-    after: str | None = None
+    before: str | None = Field(None, description="before the run; null where there was none")
+    after: str | None = Field(None, description="after the run; null where nothing was promoted yet")
 
 
-class Target(Record):
-    """A figure the default run sets out to reach; `met` is null where the run's branch did not measure it."""
+class TargetSummary(SummaryPart):
+    """What the default run sets out to reach, and whether it did."""
 
-    goal: str
-    measured: float | str | None
-    met: bool | None
+    goal: str = Field(description="the target in words")
+    measured: float | str | None = Field(description="null where the run's branch did not measure it")
+    met: bool | None = Field(description="null where the run's branch did not measure it")
 
 
-class Report(Record):
+class ReportPaths(SummaryPart):
     """Paths of the reports, relative to the run's folder."""
 
-    html: str | None = None
-    pdf: str | None = None
+    html: str | None = Field(None, description="the report for the web")
+    pdf: str | None = Field(None, description="the same report for print")
 
 
-class Summary(Record):
+class Summary(SummaryPart):
     """The whole of `summary.json`."""
 
-    schema_version: int = SCHEMA_VERSION
-    pipeline: str = ""
-    run_id: str = ""
-    source: str | None = None
-    seed: int | None = None
+    schema_version: int = Field(SUMMARY_SCHEMA_VERSION, description="of these fields")
+    pipeline: str = Field("", description="name of the pipeline that ran")
+    run_id: str = Field("", description="name of the run's folder")
+    source: str | None = Field(None, description="where the images came from")
+    seed: int | None = Field(None, description="of every random choice of the run")
     seconds: float | None = Field(None, description="wall time of the whole run")
     steps: dict[str, float] = Field(default_factory=dict, description="wall time by step, in seconds")
-    accuracy: Accuracy = Accuracy()
-    speedup: Speedup = Speedup()
-    drift: Drift | None = None
-    gate: Gate | None = None
-    champion: Champion = Champion()
-    targets: dict[str, Target] = {}
-    report: Report = Report()
+    accuracy: AccuracySummary = Field(AccuracySummary(), description="of every model that the run measured")
+    speedup: SpeedupSummary = Field(SpeedupSummary(), description="of the exported graphs")
+    drift: DriftSummary | None = Field(None, description="where production was watched")
+    gate: GateSummary | None = Field(None, description="where a candidate was judged")
+    champion: ChampionSummary = Field(ChampionSummary(), description="the version that users get")
+    targets: dict[str, TargetSummary] = Field({}, description="of the default run, by name")
+    report: ReportPaths = Field(ReportPaths(), description="where the run's reports lie")
     error: str | None = Field(None, description="the one line that says why the run failed")
 
 
@@ -103,19 +117,19 @@ def summarise(
     """Turn the facts that a run's directories carry into its summary; the caller adds `run_id`, `seconds` and `steps`.
 
     Args:
-        facts: of the champion's training, the window and the drift evidence, by step name.
+        facts: of the champion's training, the traffic and the drift evidence, by step name.
         candidate: the gate's facts (`validation_gate` of the evidence), where this run judged a candidate.
         before: the champion when the run's last stage began.
         after: the champion at its end.
     """
-    data, baseline, optimized = (facts.get(step, {}) for step in ("data_analysis", "baseline_training", "model_optimization"))
-    deployed, drift = facts.get("onnx_deployment", {}), facts.get("drift_detection")
+    data, baseline, optimized = (facts.get(step, {}) for step in (DATA_ANALYSIS, BASELINE_TRAINING, MODEL_OPTIMIZATION))
+    deployed, drift = facts.get(ONNX_DEPLOYMENT, {}), facts.get(DRIFT_DETECTION)
     judged = (candidate or {}).get("accuracy", {})
     compared = judged.get("champion_clean") is not None
     summary = Summary(
         source=data.get("source"),
         seed=data.get("seed"),
-        accuracy=Accuracy(
+        accuracy=AccuracySummary(
             baseline=baseline.get("accuracy"),
             optimized=optimized.get("accuracy"),
             onnx_fp32=deployed.get("accuracy_fp32"),
@@ -124,56 +138,64 @@ def summarise(
             champion_on_drifted=judged.get("champion_drifted"),
             retrained_on_drifted=judged.get("candidate_drifted"),
         ),
-        speedup=Speedup(**deployed.get("speedup", {})),
-        drift=Drift(**{name: drift[name] for name in Drift.model_fields}) if drift else None,
-        gate=Gate(decision=candidate["decision"], reasons=candidate["reasons"], evidence=candidate["criteria"]) if candidate else None,
-        champion=Champion(before=before, after=after),
+        speedup=SpeedupSummary(**deployed.get("speedup", {})),
+        drift=DriftSummary(**{name: drift[name] for name in DriftSummary.model_fields}) if drift else None,
+        gate=GateSummary(decision=candidate["decision"], reasons=candidate["reasons"], evidence=candidate["criteria"])
+        if candidate
+        else None,
+        champion=ChampionSummary(before=before, after=after),
     )
-    return summary.model_copy(update={"targets": targets(summary, facts, candidate)})
+    return summary.model_copy(update={"targets": target_summaries(summary, facts, candidate)})
 
 
-def targets(summary: Summary, facts: Mapping[str, Any], candidate: Mapping[str, Any] | None) -> dict[str, Target]:
+def target_summaries(summary: Summary, facts: Mapping[str, Any], candidate: Mapping[str, Any] | None) -> dict[str, TargetSummary]:
     """The default run's targets held against what was measured."""
     accuracy = summary.accuracy
-    served = facts.get("onnx_deployment", {}).get("served", "")
+    served = facts.get(ONNX_DEPLOYMENT, {}).get("served", "")
     int8_drop = _difference(accuracy.onnx_fp32, accuracy.onnx_int8)
     gain = _difference(accuracy.optimized, accuracy.baseline)
-    criteria = {one["name"]: one for one in (candidate or {}).get("criteria", [])}
-    clean = criteria.get("clean test") if accuracy.retrained else None
+    criteria = {criterion["name"]: criterion for criterion in (candidate or {}).get("criteria", [])}
+    clean = criteria.get(CLEAN_TEST) if accuracy.retrained else None
     champion_clean = (candidate or {}).get("accuracy", {}).get("champion_clean")
     recovered = _recovered(champion_clean, accuracy)
     return {
-        "baseline": _above(accuracy.baseline, 0.70),
-        "optimized": _above(accuracy.optimized, 0.80),
-        "optimized_over_baseline": Target(goal="> 0", measured=gain, met=None if gain is None else gain > 0),
-        "int8_drop": Target(
-            goal="< 0.01, else FP32 is served",
+        "baseline": _above(accuracy.baseline, BASELINE_TARGET),
+        "optimized": _above(accuracy.optimized, OPTIMIZED_TARGET),
+        "optimized_over_baseline": TargetSummary(goal="> 0", measured=gain, met=None if gain is None else gain > 0),
+        "int8_drop": TargetSummary(
+            goal=f"< {INT8_DROP_TARGET:g}, else FP32 is served",
             measured=int8_drop,
-            met=None if int8_drop is None else int8_drop < 0.01 or not served.endswith("int8.onnx"),
+            met=None if int8_drop is None else int8_drop < INT8_DROP_TARGET or served != ONNX_INT8,
         ),
-        "drift_confirmed": Target(
+        "drift_confirmed": TargetSummary(
             goal="drift confirmed",
             measured=summary.drift.verdict if summary.drift else None,
-            met=facts["drift_detection"]["confirmed"] if summary.drift else None,
+            met=facts[DRIFT_DETECTION]["confirmed"] if summary.drift else None,
         ),
-        "drift_recovered": Target(
-            goal=">= 0.5 of what drift took", measured=recovered, met=None if recovered is None else recovered >= 0.5
+        "drift_recovered": TargetSummary(
+            goal=f">= {RECOVERED_TARGET:g} of what drift took",
+            measured=recovered,
+            met=None if recovered is None else recovered >= RECOVERED_TARGET,
         ),
-        "clean_non_inferior": Target(
-            goal="lower bound > -0.02", measured=clean["low"] if clean else None, met=clean["low"] > -0.02 if clean else None
+        "clean_non_inferior": TargetSummary(
+            goal=f"lower bound > {-CLEAN_LOSS_TARGET:g}",
+            measured=clean["low"] if clean else None,
+            met=clean["low"] > -CLEAN_LOSS_TARGET if clean else None,
         ),
     }
 
 
-def _above(measured: Proportion | None, goal: float) -> Target:
-    return Target(goal=f"> {goal:.2f}", measured=measured.value if measured else None, met=measured.value > goal if measured else None)
+def _above(measured: Proportion | None, goal: float) -> TargetSummary:
+    return TargetSummary(
+        goal=f"> {goal:.2f}", measured=measured.value if measured else None, met=measured.value > goal if measured else None
+    )
 
 
 def _difference(first: Proportion | None, second: Proportion | None) -> float | None:
     return first.value - second.value if first and second else None
 
 
-def _recovered(champion_clean: Mapping[str, float] | None, accuracy: Accuracy) -> float | None:
+def _recovered(champion_clean: Mapping[str, float] | None, accuracy: AccuracySummary) -> float | None:
     """The share of the accuracy lost to drift that the retrained model wins back; None where nothing was lost or compared."""
     if champion_clean is None or accuracy.champion_on_drifted is None or accuracy.retrained_on_drifted is None:
         return None

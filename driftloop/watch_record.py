@@ -6,87 +6,83 @@ records lies the heartbeat: when the last watch finished, in one small object, f
 
 import secrets
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from driftloop.contracts import CONFIRMED_BY
 from driftloop.errors import Conflict, IntegrityError, NotFound
 from driftloop.store import Store
 
-PREFIX = "watch/"
-HEARTBEAT = "watch/heartbeat.json"
+WATCH_PREFIX = "watch/"
+HEARTBEAT = f"{WATCH_PREFIX}heartbeat.json"
 
 
-class JudgedWindow(BaseModel):
-    """One window of a watch: its rows in time, its p-values, and whether it fits no accepted regime."""
+class RecordedWindow(BaseModel):
+    """One window of a watch, tested."""
 
     model_config = ConfigDict(frozen=True)
 
-    first: str
-    last: str
-    rows: int
-    p_statistics: float
-    p_embedding: float
-    drifted: bool
-    accuracy: float | None = None
+    first: str = Field(description="time of its first request, ISO 8601 in UTC")
+    last: str = Field(description="time of its last request")
+    rows: int = Field(description="how many requests it holds")
+    p_statistics: float = Field(description="p-value of the image statistics")
+    p_embedding: float = Field(description="p-value of the embeddings")
+    drifted: bool = Field(description="whether it fits no accepted regime")
+    accuracy: float | None = Field(None, description="over its random labels; null without any")
 
 
 class WatchRecord(BaseModel):
-    """What a watch covered, what it decided, and what became of it. Times are ISO 8601 in UTC.
-
-    `verdict`: stable, alert, needs_labels or retrain. `decision`: promote, reject, inconclusive, or None where nothing was retrained.
-    `outcome`: watched, kept or promoted. `confirmed` says that drift was confirmed by 2 of 3 windows. `labels` counts the uniformly
-    random labels of the champion's confirmed windows that the watch had.
-    """
+    """What a watch covered, what it decided, and what became of it. Times are ISO 8601 in UTC."""
 
     model_config = ConfigDict(frozen=True)
 
-    sequence: int
-    run_id: str
-    since: str
-    until: str
-    finished: str
-    champion_version: str
-    rows: int
-    windows: list[JudgedWindow]
-    confirmed: bool
-    labels: int = 0
-    verdict: str
-    reason: str
-    decision: str | None
-    outcome: str
-    promoted_version: str | None
+    sequence: int = Field(description="number of the watch, from 1")
+    run_id: str = Field(description="run that committed the record")
+    since: str = Field(description="end of the watch before; empty for the first one")
+    until: str = Field(description="end of what this watch covered: the next one starts here")
+    finished: str = Field(description="when the record was committed")
+    champion_version: str = Field(description="version that was watched")
+    rows: int = Field(description="the champion's requests since the watch before")
+    windows: list[RecordedWindow] = Field(description="windows that this watch tested, oldest first")
+    confirmed: bool = Field(description=f"whether drift was confirmed by {CONFIRMED_BY} windows")
+    labels: int = Field(0, description="uniformly random labels of the champion's confirmed windows that the watch had")
+    verdict: str = Field(description="stable, alert, needs_labels or retrain")
+    reason: str = Field(description="of the verdict, in one sentence")
+    decision: str | None = Field(description="promote, reject, inconclusive, or null where nothing was retrained")
+    outcome: str = Field(description="watched, kept or promoted")
+    promoted_version: str | None = Field(description="version that serves now, where one was promoted")
 
 
 class Heartbeat(BaseModel):
-    """The last watch that finished, as its record has it. `nonce` makes each content unique, so that it can be swapped safely."""
+    """The last watch that finished, as its record has it."""
 
     model_config = ConfigDict(frozen=True)
 
-    sequence: int
-    run_id: str
-    finished: str
-    until: str
-    verdict: str
-    nonce: str = ""
+    sequence: int = Field(description="number of the watch")
+    run_id: str = Field(description="run that committed its record")
+    finished: str = Field(description="when its record was committed, ISO 8601 in UTC")
+    until: str = Field(description="end of what it covered")
+    verdict: str = Field(description="of the watch")
+    nonce: str = Field("", description="makes each content unique, so that it can be swapped safely")
 
 
-def key(sequence: int) -> str:
+def record_key(sequence: int) -> str:
     """The record's key; zero-padded, so that key order is sequence order."""
-    return f"{PREFIX}{sequence:08d}.json"
+    return f"{WATCH_PREFIX}{sequence:08d}.json"
 
 
 def read_records(store: Store, most: int) -> list[WatchRecord]:
     """The newest `most` watch records, oldest first.
 
     Raises:
-        IntegrityError: an object under `watch/` that is no record.
+        IntegrityError: an object under `watch/` is not a record.
     """
-    keys = [entry.key for entry in store.list(PREFIX) if entry.key.endswith(".json") and entry.key != HEARTBEAT]
-    return [_record(store, key) for key in keys[-most:]]
+    keys = [entry.key for entry in store.list(WATCH_PREFIX) if entry.key.endswith(".json") and entry.key != HEARTBEAT]
+    return [_read_record(store, key) for key in keys[-most:]]
 
 
-def beat(store: Store, record: WatchRecord) -> None:
-    """Move the heartbeat on to `record`; one of the same or of a later watch stays, whoever comes late or twice."""
-    data = Heartbeat(nonce=secrets.token_hex(16), **record.model_dump(include=_HEARTBEAT_FIELDS)).model_dump_json().encode()
+def move_heartbeat(store: Store, record: WatchRecord) -> None:
+    """Move the heartbeat on to `record`; a heartbeat of the same or of a later watch stays, so a late or repeated call does no harm."""
+    data = Heartbeat(nonce=secrets.token_hex(16), **record.model_dump(include=set(Heartbeat.model_fields))).model_dump_json().encode()
     while True:
         try:
             standing, tag = _read_heartbeat(store)
@@ -100,11 +96,8 @@ def beat(store: Store, record: WatchRecord) -> None:
             else:
                 store.create(HEARTBEAT, data)
         except Conflict:
-            continue  # another watch was faster: whose is later is seen by reading again
+            continue  # another watch was faster: reading again shows which of the two is later
         return
-
-
-_HEARTBEAT_FIELDS = {"sequence", "run_id", "finished", "until", "verdict"}
 
 
 def _read_heartbeat(store: Store) -> tuple[Heartbeat | None, str]:
@@ -119,7 +112,7 @@ def _read_heartbeat(store: Store) -> tuple[Heartbeat | None, str]:
         raise IntegrityError(f"{store.uri}/{HEARTBEAT}: cannot be read as a heartbeat; the next watch writes it anew") from None
 
 
-def _record(store: Store, key: str) -> WatchRecord:
+def _read_record(store: Store, key: str) -> WatchRecord:
     try:
         return WatchRecord.model_validate_json(store.read(key))
     except ValueError:

@@ -7,6 +7,22 @@ from dataclasses import dataclass
 
 from kfp import dsl, kubernetes
 
+from driftloop.contracts import (
+    AUTOMATED_RETRAINING,
+    BASELINE_TRAINING,
+    DATA_ANALYSIS,
+    DRIFT_DETECTION,
+    MODEL_OPTIMIZATION,
+    MODEL_PROMOTION,
+    ONNX_DEPLOYMENT,
+    PRODUCTION_MONITORING,
+    SHARED_MEMORY_GIB,
+    SOURCE_RESOLUTION,
+    SYNTHESIS_REPORT,
+    TRAFFIC_REPLAY,
+    VALIDATION_GATE,
+)
+
 GPU = "nvidia.com/gpu"
 #: The cluster's secret with the store's credentials, and the ConfigMap with its address; both are made by whoever installs driftloop.
 STORE_SECRET = "driftloop-store"  # noqa: S105 - the name of a secret, not one
@@ -14,42 +30,50 @@ STORE_CONFIG = "driftloop-store"
 MINUTE = 60
 #: A step that failed is repeated: nodes go, stores are away. The workflow controller has to allow it (k8s/kubeflow).
 RETRIES = 2
+#: A step may take this many times the memory it asks for, and any free processor: larger images need more, and a node of two cores
+#: beside Kubeflow has a fifth of one to promise.
+MOST_MEMORY, MOST_CPU = 4, "8"
 #: KFP's name of the run, as the label of each of its pods.
 RUN_LABEL = "metadata.labels['pipeline/runid']"
 
 
 @dataclass(frozen=True)
 class Needs:
-    """What a step asks for: processors and memory (measured by bench/step_needs.py, with room to spare), and when it has hung.
-
-    `cached` steps are pure functions of their inputs; the others read the store's state or the clock.
-    """
+    """What a step asks for; measured by bench/step_needs.py, with room to spare."""
 
     cpu: str
+    """Processors, as Kubernetes writes them."""
     memory: str
+    """Memory, likewise."""
     timeout: int
+    """Seconds after which it has hung."""
     cached: bool = True
+    """Whether it is a pure function of its inputs; the others read the store's state or the clock."""
     gpu: bool = False
+    """Whether it can use a GPU."""
 
 
-#: A step may take this many times the memory it asks for, and any free processor: larger images need more, and a node of two cores
-#: beside Kubeflow has a fifth of one to promise.
-MOST_MEMORY, MOST_CPU = 4, "8"
 LIGHT, HEAVY = "100m", "200m"
+#: By the name of the component.
 NEEDS: dict[str, Needs] = {
-    "source-resolution": Needs(LIGHT, "512Mi", 30 * MINUTE, cached=False),
-    "data-analysis": Needs(HEAVY, "1536Mi", 120 * MINUTE),
-    "baseline-training": Needs(HEAVY, "2Gi", 360 * MINUTE, gpu=True),
-    "model-optimization": Needs(HEAVY, "2Gi", 720 * MINUTE, gpu=True),
-    "onnx-deployment": Needs(HEAVY, "2Gi", 60 * MINUTE),
-    "traffic-replay": Needs(LIGHT, "768Mi", 60 * MINUTE, cached=False),
-    "production-monitoring": Needs(LIGHT, "768Mi", 30 * MINUTE, cached=False),
-    "drift-detection": Needs(HEAVY, "768Mi", 60 * MINUTE),
-    "automated-retraining": Needs(HEAVY, "2Gi", 360 * MINUTE, gpu=True),
-    "validation-gate": Needs(HEAVY, "768Mi", 60 * MINUTE, cached=False),
-    "model-promotion": Needs(LIGHT, "512Mi", 30 * MINUTE, cached=False),
-    "synthesis-report": Needs(LIGHT, "768Mi", 30 * MINUTE, cached=False),
+    SOURCE_RESOLUTION: Needs(LIGHT, "512Mi", 30 * MINUTE, cached=False),
+    DATA_ANALYSIS: Needs(HEAVY, "1536Mi", 120 * MINUTE),
+    BASELINE_TRAINING: Needs(HEAVY, "2Gi", 360 * MINUTE, gpu=True),
+    MODEL_OPTIMIZATION: Needs(HEAVY, "2Gi", 720 * MINUTE, gpu=True),
+    ONNX_DEPLOYMENT: Needs(HEAVY, "2Gi", 60 * MINUTE),
+    TRAFFIC_REPLAY: Needs(LIGHT, "768Mi", 60 * MINUTE, cached=False),
+    PRODUCTION_MONITORING: Needs(LIGHT, "768Mi", 30 * MINUTE, cached=False),
+    DRIFT_DETECTION: Needs(HEAVY, "768Mi", 60 * MINUTE),
+    AUTOMATED_RETRAINING: Needs(HEAVY, "2Gi", 360 * MINUTE, gpu=True),
+    VALIDATION_GATE: Needs(HEAVY, "768Mi", 60 * MINUTE, cached=False),
+    MODEL_PROMOTION: Needs(LIGHT, "512Mi", 30 * MINUTE, cached=False),
+    SYNTHESIS_REPORT: Needs(LIGHT, "768Mi", 30 * MINUTE, cached=False),
 }
+
+
+def needs_of(kfp_name: str) -> Needs:
+    """What a component needs, by KFP's name of it, which has hyphens."""
+    return NEEDS[kfp_name.replace("-", "_")]
 
 
 def place(task: dsl.PipelineTask, display_name: str, gpus: object = None, nodes: object = None) -> dsl.PipelineTask:
@@ -61,7 +85,7 @@ def place(task: dsl.PipelineTask, display_name: str, gpus: object = None, nodes:
         gpus: the pipeline's `gpus` parameter, for steps that can use a GPU; "0" asks for none.
         nodes: the pipeline's `train_nodes` parameter, for the same steps: labels that their node must have.
     """
-    needs = NEEDS[task.component_spec.name]
+    needs = needs_of(task.component_spec.name)
     task.set_display_name(display_name).set_caching_options(needs.cached)
     task.set_cpu_request(needs.cpu).set_cpu_limit(MOST_CPU).set_memory_request(needs.memory).set_memory_limit(at_most(needs.memory))
     # Argo counts the longest wait from the first start, and ends what still runs then: it must outlast every attempt.
@@ -79,7 +103,13 @@ def place(task: dsl.PipelineTask, display_name: str, gpus: object = None, nodes:
         task.set_accelerator_type(GPU).set_accelerator_limit(gpus)
         kubernetes.add_node_selector_json(task, nodes)
         kubernetes.add_toleration(task, key=GPU, operator="Exists", effect="NoSchedule")
-        kubernetes.empty_dir_mount(task, volume_name="shared-memory", mount_path="/dev/shm", medium="Memory", size_limit="1Gi")  # noqa: S108
+        kubernetes.empty_dir_mount(
+            task,
+            volume_name="shared-memory",
+            mount_path="/dev/shm",  # noqa: S108 - the place of shared memory, not a temporary file
+            medium="Memory",
+            size_limit=f"{SHARED_MEMORY_GIB}Gi",
+        )
     return task
 
 

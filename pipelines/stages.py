@@ -1,7 +1,7 @@
-"""The two stages that the pipelines are made of: training a champion, and watching it."""
+"""The stages that the pipelines are made of: training a champion, replaying traffic to it, and watching it."""
 
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from kfp import dsl
 
@@ -15,62 +15,83 @@ from components.onnx_deployment.component import onnx_deployment
 from components.production_monitoring.component import production_monitoring
 from components.source_resolution.component import source_resolution
 from components.synthesis_report.component import synthesis_report
+from components.traffic_replay.component import traffic_replay
 from components.validation_gate.component import validation_gate
+from driftloop.settings import TrafficParameters, TrainingParameters, WatchParameters
 from pipelines.placement import place
 
 
 class Trained(NamedTuple):
-    """What the training stage hands on: its dataset and the version now serving."""
+    """What the training stage hands on."""
 
-    dataset: object
-    version: object
+    dataset: Any
+    """KFP's placeholder of the dataset artifact."""
+    version: Any
+    """KFP's placeholder of the version that serves now."""
 
 
-def training_stage(source, image_size, epochs, margin, seed, store, gpus, nodes, data, train, deploy, gate) -> Trained:  # type: ignore[no-untyped-def]
+def training_stage(parameters: TrainingParameters) -> Trained:
     """Themes 1 to 4, the gate, and the first champion."""
+    source, seed, store = parameters.data_source, parameters.seed, parameters.store
+    gpus, nodes, epochs, config = parameters.gpus, parameters.train_nodes, parameters.train_epochs, parameters.train_config
     resolved = place(source_resolution(source=source), "source")
     analysed = place(
-        data_analysis(source=source, source_hash=resolved.output, image_size=image_size, seed=seed, store=store, config=data),
+        data_analysis(
+            source=source,
+            source_hash=resolved.output,
+            image_size=parameters.data_image_size,
+            seed=seed,
+            store=store,
+            config=parameters.data_config,
+        ),
         "1 data analysis",
     )
     dataset = analysed.outputs["dataset"]
-    baseline = place(baseline_training(dataset=dataset, epochs=epochs, gpus=gpus, seed=seed, config=train), "2 baseline", gpus, nodes)
+    baseline = place(baseline_training(dataset=dataset, epochs=epochs, gpus=gpus, seed=seed, config=config), "2 baseline", gpus, nodes)
     optimized = place(
-        model_optimization(dataset=dataset, baseline=baseline.outputs["model"], epochs=epochs, gpus=gpus, seed=seed, config=train),
+        model_optimization(dataset=dataset, baseline=baseline.outputs["model"], epochs=epochs, gpus=gpus, seed=seed, config=config),
         "3 optimization",
         gpus,
         nodes,
     )
-    deployed = place(onnx_deployment(dataset=dataset, model=optimized.outputs["model"], config=deploy), "4 ONNX")
+    deployed = place(onnx_deployment(dataset=dataset, model=optimized.outputs["model"], config=parameters.deploy_config), "4 ONNX")
     candidate = deployed.outputs["candidate"]
-    judged = place(validation_gate(dataset=dataset, candidate=candidate, margin=margin, config=gate), "first gate")
+    judged = place(
+        validation_gate(dataset=dataset, candidate=candidate, margin=parameters.gate_margin, config=parameters.gate_config), "first gate"
+    )
     promoted = place(
         model_promotion(candidate=candidate, dataset=dataset, evidence=judged.outputs["evidence"], store=store), "first champion"
     )
     return Trained(dataset, promoted.output)
 
 
-def watch_stage(until, alpha, margin, seed, store, gpus, nodes, monitor, drift, retrain, deploy, gate) -> None:  # type: ignore[no-untyped-def]
-    """Themes 5 to 8: every leaf ends with the report, which commits the watch record."""
-    watched = place(production_monitoring(store=store, until=until, config=monitor), "5 monitoring")
+def traffic_stage(parameters: TrafficParameters, trained: Trained) -> Any:
+    """Replayed production; the end of it, up to which it is to be watched."""
+    replayed = traffic_replay(
+        dataset=trained.dataset,
+        champion_version=trained.version,
+        drift=parameters.traffic_drift,
+        seed=parameters.seed,
+        store=parameters.store,
+        config=parameters.traffic_config,
+    )
+    return place(replayed, "traffic").output
+
+
+def watch_stage(parameters: WatchParameters, until: Any) -> None:
+    """Themes 5 to 8 on the traffic up to `until`: every leaf ends with the report, which commits the watch record."""
+    store = parameters.store
+    watched = place(production_monitoring(store=store, until=until, config=parameters.monitor_config), "5 monitoring")
     traffic, champion = watched.outputs["traffic"], watched.outputs["champion"]
-    tested = place(drift_detection(traffic=traffic, champion=champion, alpha=alpha, config=drift), "6 drift verdict")
+    tested = place(
+        drift_detection(traffic=traffic, champion=champion, alpha=parameters.drift_alpha, config=parameters.drift_config),
+        "6 drift verdict",
+    )
     verdict, evidence = tested.outputs["Output"], tested.outputs["evidence"]
     report = partial(synthesis_report, model=champion, store=store, traffic=traffic, drift=evidence)
 
     with dsl.If(verdict == "retrain", name="drifted: retrain"):
-        retrained = place(
-            automated_retraining(traffic=traffic, champion=champion, drift=evidence, gpus=gpus, seed=seed, store=store, config=retrain),
-            "7 retraining",
-            gpus,
-            nodes,
-        )
-        dataset = retrained.outputs["dataset"]
-        deployed = place(onnx_deployment(dataset=dataset, model=retrained.outputs["model"], config=deploy), "7 ONNX")
-        candidate = deployed.outputs["candidate"]
-        judged = place(
-            validation_gate(dataset=dataset, candidate=candidate, margin=margin, config=gate, champion=champion, traffic=traffic), "7 gate"
-        )
+        dataset, candidate, judged = _retrain(parameters, traffic, champion, evidence)
         decision, proof = judged.outputs["Output"], judged.outputs["evidence"]
         with dsl.If(decision == "promote", name="better: promote"):
             promoted = place(model_promotion(candidate=candidate, dataset=dataset, evidence=proof, store=store), "7 promotion")
@@ -80,3 +101,31 @@ def watch_stage(until, alpha, margin, seed, store, gpus, nodes, monitor, drift, 
 
     with dsl.If(verdict != "retrain", name="no retraining"):
         place(report(outcome="watched"), "8 report")
+
+
+def _retrain(parameters: WatchParameters, traffic: Any, champion: Any, evidence: Any) -> tuple[Any, Any, dsl.PipelineTask]:
+    """The new dataset, the candidate that was trained on it, and the gate's task."""
+    gpus, seed, store = parameters.gpus, parameters.seed, parameters.store
+    retrained = place(
+        automated_retraining(
+            traffic=traffic, champion=champion, drift=evidence, gpus=gpus, seed=seed, store=store, config=parameters.retrain_config
+        ),
+        "7 retraining",
+        gpus,
+        parameters.train_nodes,
+    )
+    dataset = retrained.outputs["dataset"]
+    deployed = place(onnx_deployment(dataset=dataset, model=retrained.outputs["model"], config=parameters.deploy_config), "7 ONNX")
+    candidate = deployed.outputs["candidate"]
+    judged = place(
+        validation_gate(
+            dataset=dataset,
+            candidate=candidate,
+            margin=parameters.gate_margin,
+            config=parameters.gate_config,
+            champion=champion,
+            traffic=traffic,
+        ),
+        "7 gate",
+    )
+    return dataset, candidate, judged

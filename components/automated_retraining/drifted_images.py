@@ -15,7 +15,7 @@ from components.automated_retraining.roles import assign_roles
 from driftloop.contracts import DRIFTED_GATE, DRIFTED_SPLITS, DRIFTED_TRAIN, DRIFTED_VAL, LABEL_REQUESTS, RANDOM, WINDOW_ROWS
 from driftloop.dataset import UNLABELLED, Description
 from driftloop.errors import InputError
-from driftloop.inference.traffic import IMAGE_INDEX, LABEL, LABEL_ORIGIN, Traffic, labels_of
+from driftloop.inference.traffic import IMAGE_INDEX, LABEL, LABEL_ORIGIN, Traffic, label_indices
 from driftloop.settings import RetrainSettings
 from driftloop.store import Store
 
@@ -97,7 +97,7 @@ def confirmed_rows(traffic: Traffic, coverage: pd.DataFrame, classes: list[str])
     confirmed = coverage[coverage["confirmed"].astype(bool)].drop_duplicates("request_id")
     rows = traffic.rows.merge(confirmed[["request_id", "window"]], on="request_id", how="inner", sort=False)
     rows = rows[(rows[IMAGE_INDEX] >= 0) & (rows["status"] == "ok")].reset_index(drop=True)
-    labels = labels_of(rows, classes)
+    labels = label_indices(rows, classes)
     origins = rows[LABEL_ORIGIN].where(rows[LABEL_ORIGIN].notna() & (labels != UNLABELLED), "")
     rows = rows.assign(label=labels, origin=origins.astype(str), group=_groups(rows))[list(COLUMNS)]
     worth = np.select([rows["origin"] == RANDOM, rows["label"] != UNLABELLED], [0, 1], 2)

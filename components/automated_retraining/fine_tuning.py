@@ -28,7 +28,7 @@ from driftloop.training.augmentation import Augmentation
 from driftloop.training.batches import OrderedBatches, Pixels
 from driftloop.training.device import mixed_precision
 from driftloop.training.epoch import validate
-from driftloop.training.loop import Checkpoint, Judge, Pass, train
+from driftloop.training.loop import Checkpoint, EpochSelection, TrainingPass, train
 from driftloop.training.recipe import Recipe
 
 #: Old images that the change of style is measured against; a mean spectrum needs no more.
@@ -148,11 +148,11 @@ def fine_tune(
         on_epoch: called after each epoch.
     """
 
-    def measure(network: nn.Module, done: Pass) -> FineTuningEpoch:
+    def measure(network: nn.Module, done: TrainingPass) -> FineTuningEpoch:
         return validation.measure(network, done.epoch, done.learned.loss, done.began)
 
     before, wanted = validation.measure(model, 0, 0.0, time.perf_counter()), mean_probabilities(model, validation.clean)
-    judge = Judge(FineTuningEpoch, measure, lambda epoch: -epoch.score)
+    judge = EpochSelection(FineTuningEpoch, measure, lambda epoch: -epoch.score)
     trained = train(model, mix, judge, recipe, seed=seed, patience=patience, checkpoint=checkpoint, on_epoch=on_epoch)
     after, offsets = trained.records[trained.best_epoch - 1], []
     if keep_balance:

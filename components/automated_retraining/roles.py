@@ -7,18 +7,7 @@ reference all mean the same hold-out.
 import numpy as np
 import pandas as pd
 
-from driftloop.contracts import (
-    DRIFTED_GATE,
-    DRIFTED_SPLITS,
-    DRIFTED_TRAIN,
-    DRIFTED_VAL,
-    RANDOM,
-    REFERENCE,
-    REGIME_PREFIX,
-    TEST,
-    TRAIN,
-    VAL,
-)
+from driftloop.contracts import DRIFTED_GATE, DRIFTED_SPLITS, DRIFTED_TRAIN, DRIFTED_VAL, RANDOM, REFERENCE, REGIME_PREFIX, TEST, TRAIN, VAL
 from driftloop.dataset import UNLABELLED, split_by_group
 from driftloop.settings import RetrainSettings
 

@@ -21,7 +21,7 @@ from driftloop.bundle import digest_of, read_model
 from driftloop.contracts import AUTOMATED_RETRAINING
 from driftloop.dataset import write_description
 from driftloop.inference.traffic import read_traffic
-from driftloop.runtime import MetricsLog, figures, progress
+from driftloop.runtime import MetricsLog, progress, report_metrics
 from driftloop.settings import RetrainSettings
 from driftloop.step_facts import write_facts
 from driftloop.store import open_store
@@ -94,7 +94,7 @@ def run(
     write_facts(dataset, AUTOMATED_RETRAINING, facts, champion, traffic, drift)
     checkpoint.clear()
     log_metrics(facts, metrics)
-    figures(summary_line(facts))
+    report_metrics(summary_line(facts))
 
 
 def training_identity(champion: str | Path, seed: int, settings: RetrainSettings) -> dict[str, Any]:

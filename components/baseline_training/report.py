@@ -5,12 +5,12 @@ from typing import Any
 from driftloop.evaluation.plots import confusion_and_roc
 from driftloop.reporting import Page
 from driftloop.training.curves import learning_curves
-from driftloop.training.loop import History
-from driftloop.training.outcome import Judgement
+from driftloop.training.loop import TrainingHistory
+from driftloop.training.outcome import FinalScores
 from driftloop.training.task import Task
 
 
-def write_report(path: str, task: Task, history: History, judgement: Judgement, found: dict[str, Any]) -> None:
+def write_baseline_report(path: str, task: Task, history: TrainingHistory, judgement: FinalScores, found: dict[str, Any]) -> None:
     """Write the HTML page to `path`."""
     classes, test = task.description.classes, judgement.test
     page = Page("Baseline training", lead=f"A plain convolutional network, trained plainly on {len(task.train):,} images.")

@@ -7,16 +7,16 @@ import time
 from pathlib import Path
 from typing import Any
 
-from components.baseline_training.report import write_report
+from components.baseline_training.report import write_baseline_report
 from driftloop import runtime
 from driftloop.reporting.tensorboard import publish_events
 from driftloop.runtime import ClassificationLog, MetricsLog
 from driftloop.settings import TrainSettings
 from driftloop.step_facts import read_facts
 from driftloop.training import outcome
-from driftloop.training.architectures import PLAIN_CNN, build
-from driftloop.training.checkpoint import Checkpoint
-from driftloop.training.curves import Events
+from driftloop.training.architectures import PLAIN_CNN, build_network
+from driftloop.training.checkpoint import FileCheckpoint
+from driftloop.training.curves import TrainingEvents
 from driftloop.training.device import pick_device
 from driftloop.training.loop import EpochRecord, fit
 from driftloop.training.model_card import model_card
@@ -76,10 +76,10 @@ def run(
     task = Task.open(dataset, device, settings)
     recipe = baseline_recipe(settings, int(epochs), task)
 
-    network = build(PLAIN_CNN, channels=task.description.channels, classes=len(task.description.classes)).to(device)
+    network = build_network(PLAIN_CNN, channels=task.description.channels, classes=len(task.description.classes)).to(device)
     identity = {"step": "baseline", "dataset": task.description.manifest_hash, "seed": seed} | recipe.described() | settings.model_dump()
-    checkpoint = Checkpoint(settings.checkpoints, identity) if settings.checkpoints else None
-    with Events(model) as events:
+    checkpoint = FileCheckpoint(settings.checkpoints, identity) if settings.checkpoints else None
+    with TrainingEvents(model) as events:
 
         def on_epoch(record: EpochRecord) -> None:
             events.epoch(record)
@@ -90,8 +90,8 @@ def run(
         )
     publish_events(events.folder, task.description.store, "baseline-training")
 
-    judgement = outcome.judge(network, task)
-    description = outcome.describe(network, PLAIN_CNN, task, history, judgement, seed=seed, training=recipe.described())
+    judgement = outcome.score_final(network, task)
+    description = outcome.model_description(network, PLAIN_CNN, task, history, judgement, seed=seed, training=recipe.described())
     text = model_card(
         "Baseline",
         description,
@@ -105,8 +105,10 @@ def run(
     outcome.write_bundle(model, network, description, text, "baseline_training", found, dataset)
     Path(card).parent.mkdir(parents=True, exist_ok=True)
     Path(card).write_text(text, encoding="utf-8")
-    write_report(curves, task, history, judgement, found)
-    outcome.write_judgement(judgement, task.description.classes, metrics, roc)
+    write_baseline_report(curves, task, history, judgement, found)
+    outcome.log_scores(judgement, task.description.classes, metrics, roc)
     if checkpoint:
         checkpoint.clear()
-    runtime.figures(f"accuracy {judgement.test.accuracy}, {len(history.epochs)} epochs, {found['parameters'] / 1e6:.1f} M parameters")
+    runtime.report_metrics(
+        f"accuracy {judgement.test.accuracy}, {len(history.epochs)} epochs, {found['parameters'] / 1e6:.1f} M parameters"
+    )

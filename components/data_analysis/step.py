@@ -15,8 +15,8 @@ from driftloop import registry, runtime
 from driftloop.bundle import schema_problems
 from driftloop.contracts import DATA_ANALYSIS, TRAIN
 from driftloop.dataset import Description, open_split, write_description
-from driftloop.errors import InputError, SettingError
-from driftloop.settings import DataSettings
+from driftloop.errors import InputError
+from driftloop.settings import DataSettings, check_parameter
 from driftloop.sources import Opened, opened
 from driftloop.sources.folder import check_counts
 from driftloop.step_facts import write_facts
@@ -48,14 +48,11 @@ def check_champion(store: Store, classes: list[str], image_size: int) -> None:
         raise InputError(f"{store.uri}: {'; '.join(problems)}; give another --store{cure}")
 
 
-SMALLEST, LARGEST = 16, 1024
-
-
 def run(
     source: str,
     source_hash: str,
-    dataset_dir: str,
-    report_path: str,
+    dataset: str,
+    report: str,
     *,
     image_size: int,
     seed: int,
@@ -73,7 +70,7 @@ def run(
     """
     began = time.monotonic()
     settings = DataSettings.complete(config)
-    _check_size(image_size)
+    image_size = check_parameter("data_image_size", image_size)
     home = open_store(store)
     home.check()
     runtime.progress(0.02, "opening the source")
@@ -84,15 +81,10 @@ def run(
             audited = _audit(ingested, source, settings)
             runtime.progress(0.75, "packing")
             description = pack(audited.frame, ingested, home, image_size=image_size, source=source)
-        write_description(dataset_dir, description)
+        write_description(dataset, description)
         runtime.progress(0.85, "measuring and reporting")
         analysis = _analyse(description, audited, folder.root, seed)
-    _write(analysis, dataset_dir, report_path, source_hash, began)
-
-
-def _check_size(image_size: int) -> None:
-    if not SMALLEST <= image_size <= LARGEST:
-        raise SettingError(f"data_image_size: {image_size} is out of range; take {SMALLEST} to {LARGEST} pixels (64 is a good start)")
+    _write(analysis, dataset, report, source_hash, began)
 
 
 def _read(folder: Opened, spool: Path, source: str, image_size: int, settings: DataSettings) -> Ingested:
@@ -129,4 +121,4 @@ def _write(analysis: "Analysis", dataset_dir: str, report_path: str, source_hash
     write_facts(dataset_dir, DATA_ANALYSIS, collect_facts(analysis, source_hash, time.monotonic() - began))
     total, speedup = sum(analysis.description.counts.values()), analysis.loader.speedup
     content = f"{total:,} images, {len(analysis.description.classes)} classes, {len(analysis.audited.broken)} broken"
-    runtime.figures(f"{content}; loader {speedup:.0f}x decoding files")
+    runtime.report_metrics(f"{content}; loader {speedup:.0f}x decoding files")

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from components.drift_detection.explain import psi_reading
-from components.drift_detection.findings import Findings, for_a_manager
+from components.drift_detection.findings import WatchFindings, in_plain_words
 from components.drift_detection.window_test import CAVEAT
 from driftloop.step_facts import write_facts, write_json
 
@@ -16,7 +16,7 @@ BUDGET_CAVEAT = (
 )
 
 
-def write_evidence(directory: str | Path, findings: Findings, *inherited: str | Path) -> None:
+def write_evidence(directory: str | Path, findings: WatchFindings, *inherited: str | Path) -> None:
     """Write all four files; `inherited` directories hand on the facts of the steps before."""
     directory = Path(directory)
     directory.mkdir(parents=True, exist_ok=True)
@@ -27,13 +27,13 @@ def write_evidence(directory: str | Path, findings: Findings, *inherited: str | 
     write_facts(directory, STEP, summary, *inherited)
 
 
-def summarise(findings: Findings) -> dict[str, Any]:
+def summarise(findings: WatchFindings) -> dict[str, Any]:
     """What the steps after this one, the record of the watch and the final report need."""
     judgement = findings.spotlight.judged.judgement if findings.spotlight else None
     return {
         "verdict": findings.verdict.name,
         "reason": findings.verdict.reason,
-        "in_plain_words": for_a_manager(findings),
+        "in_plain_words": in_plain_words(findings),
         "p_values": {
             "statistics": None if judgement is None else judgement.statistics.p_value,
             "embedding": None if judgement is None else judgement.embedding.p_value,
@@ -59,7 +59,7 @@ def summarise(findings: Findings) -> dict[str, Any]:
     }
 
 
-def _details(findings: Findings) -> dict[str, Any]:
+def _details(findings: WatchFindings) -> dict[str, Any]:
     gallery = findings.spotlight.gallery if findings.spotlight else []
     return {
         "budget_caveat": BUDGET_CAVEAT,
@@ -72,7 +72,7 @@ def _details(findings: Findings) -> dict[str, Any]:
     }
 
 
-def _window_details(findings: Findings, index: int) -> dict[str, Any]:
+def _window_details(findings: WatchFindings, index: int) -> dict[str, Any]:
     judgement = findings.judged[index].judgement
     return {
         "window": index,
@@ -88,7 +88,7 @@ def _window_details(findings: Findings, index: int) -> dict[str, Any]:
     }
 
 
-def _explanation(findings: Findings) -> dict[str, Any] | None:
+def _explanation(findings: WatchFindings) -> dict[str, Any] | None:
     if findings.spotlight is None:
         return None
     explanation = findings.spotlight.explanation

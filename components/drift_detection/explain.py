@@ -18,9 +18,9 @@ from scipy import stats
 
 from components.drift_detection.ks import KSResult, bbsd_test
 from components.drift_detection.mmd import nearest, shift_scores
-from components.drift_detection.reference import Accepted, Sample, gather
+from components.drift_detection.reference import AcceptedTraffic, Sample, drawn_sample
 from components.drift_detection.teaching import EmbeddingDrift, detect_embedding_drift
-from components.drift_detection.window_test import Judged, Judgement
+from components.drift_detection.window_test import TestedWindow, WindowTest
 from components.drift_detection.windows import CutWindow
 from driftloop.inference.traffic import IMAGE_INDEX, Traffic
 from driftloop.settings import DriftSettings
@@ -199,7 +199,7 @@ class Explanation:
         return sorted((one for one in self.statistics if one.moved), key=lambda one: -abs(one.shift))
 
 
-def explain(window: Sample, reference: Sample, judgement: Judgement, *, names: Sequence[str], alpha: float) -> Explanation:
+def explain(window: Sample, reference: Sample, judgement: WindowTest, *, names: Sequence[str], alpha: float) -> Explanation:
     """Compare a window with its reference in every way that helps to understand the verdict.
 
     Args:
@@ -235,27 +235,27 @@ def _class_counts(sample: Sample) -> np.ndarray:
 
 
 @dataclass(frozen=True)
-class Spotlight:
+class ExplainedWindow:
     """The decisive window: the newest drifted one of this watch, else its newest; `reference` is what it was compared with."""
 
     number: int
-    judged: Judged
+    judged: TestedWindow
     reference: Sample
     explanation: Explanation
     gallery: list[ShiftedPair]
 
 
-def spotlight(
+def explain_window(
     watch: Traffic,
     rows: pd.DataFrame,
     windows: Sequence[CutWindow],
-    judged: Sequence[Judged],
-    accepted: Accepted,
+    judged: Sequence[TestedWindow],
+    accepted: AcceptedTraffic,
     *,
     alpha: float,
     settings: DriftSettings,
     rng: np.random.Generator,
-) -> Spotlight | None:
+) -> ExplainedWindow | None:
     """Explain the decisive window; None where no window was judged.
 
     Args:
@@ -272,7 +272,7 @@ def spotlight(
         return None
     number = max((index for index, one in enumerate(judged) if one.window.drifted), default=len(judged) - 1)
     chosen = judged[number]
-    reference = gather(accepted.regimes, chosen.judgement.drawn)
+    reference = drawn_sample(accepted.regimes, chosen.judgement.drawn)
     gallery = most_shifted(
         chosen.sample.embedding,
         rows[IMAGE_INDEX].to_numpy()[windows[number].sample],
@@ -283,4 +283,4 @@ def spotlight(
         rng=rng,
     )
     explanation = explain(chosen.sample, reference, chosen.judgement, names=watch.info.statistic_names, alpha=alpha)
-    return Spotlight(number, chosen, reference, explanation, gallery)
+    return ExplainedWindow(number, chosen, reference, explanation, gallery)

@@ -7,18 +7,18 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from components.drift_detection.explain import Spotlight
-from components.drift_detection.harm import Drop
+from components.drift_detection.explain import ExplainedWindow
+from components.drift_detection.harm import AccuracyDrop
 from components.drift_detection.policy import Verdict
-from components.drift_detection.window_test import Judged, LabelFree
-from components.drift_detection.windows import Cut, History, Level
+from components.drift_detection.window_test import LabelFreeEstimate, TestedWindow
+from components.drift_detection.windows import CutRows, TestLevel, WatchHistory
 from driftloop.evaluation.intervals import Proportion
 from driftloop.inference.traffic import TrafficInfo
 from driftloop.settings import DriftSettings
 
 
 @dataclass(frozen=True)
-class Findings:
+class WatchFindings:
     """`spotlight` is None where no window was judged, `drop` where drift is not confirmed or no random label is there.
     `labels` counts the random ones of all confirmed windows.
 
@@ -27,18 +27,18 @@ class Findings:
 
     info: TrafficInfo
     settings: DriftSettings
-    level: Level
+    level: TestLevel
     size: int
-    cut: Cut
+    cut: CutRows
     regimes: list[str]
-    history: History
-    judged: list[Judged]
+    history: WatchHistory
+    judged: list[TestedWindow]
     confirmed: bool
-    spotlight: Spotlight | None
+    spotlight: ExplainedWindow | None
     clean: Proportion | None
-    drop: Drop | None
+    drop: AccuracyDrop | None
     labels: int
-    label_free: LabelFree | None
+    label_free: LabelFreeEstimate | None
     verdict: Verdict
     coverage: pd.DataFrame
     requests: pd.DataFrame
@@ -58,7 +58,7 @@ RISE_AND_FALL = {
 }
 
 
-def for_a_manager(findings: Findings) -> str:
+def in_plain_words(findings: WatchFindings) -> str:
     """One sentence: what happened to the images, what it does to the model's work, and what follows."""
     if findings.verdict.name == "stable":
         return "Nothing to do: " + (
@@ -76,13 +76,13 @@ def for_a_manager(findings: Findings) -> str:
     return f"The images have changed{_how(findings)}{_harm(findings)}: {action}."
 
 
-def _how(findings: Findings) -> str:
+def _how(findings: WatchFindings) -> str:
     moved = findings.spotlight.explanation.moved if findings.spotlight else []
     words = [RISE_AND_FALL.get(one.name, (f"higher in {one.name}", f"lower in {one.name}"))[one.shift < 0] for one in moved[:2]]
     return f" (they are {' and '.join(words)})" if words else ""
 
 
-def _harm(findings: Findings) -> str:
+def _harm(findings: WatchFindings) -> str:
     drop = findings.drop
     if drop is None or drop.n < findings.settings.minimum_labels:
         return ", and nobody knows yet whether the model still gets them right"

@@ -11,12 +11,12 @@ import pandas as pd
 from scipy import optimize, stats
 
 from components.drift_detection.reference import first_of_each
+from driftloop.contracts import RANDOM
 from driftloop.evaluation.intervals import Proportion
-from driftloop.inference.labels import RANDOM
 
 
 @dataclass(frozen=True)
-class Drop:
+class AccuracyDrop:
     """Clean accuracy minus accuracy on drifted requests, with one-sided 95 % bounds; `n` labelled drifted requests."""
 
     value: float
@@ -28,7 +28,7 @@ class Drop:
         return asdict(self)
 
 
-def accuracy_drop(clean_correct: int, clean_n: int, drifted_correct: int, drifted_n: int, *, confidence: float = 0.95) -> Drop:
+def accuracy_drop(clean_correct: int, clean_n: int, drifted_correct: int, drifted_n: int, *, confidence: float = 0.95) -> AccuracyDrop:
     """The drop between two independent proportions, with Miettinen and Nurminen's (1985) score bounds.
 
     Args:
@@ -51,7 +51,7 @@ def accuracy_drop(clean_correct: int, clean_n: int, drifted_correct: int, drifte
     # The score falls as the assumed difference grows; at the ends of its range a proportion may fit perfectly, hence the sign tests.
     low = -1.0 if score(-1.0) <= z else optimize.brentq(lambda d: score(d) - z, -1.0, value, xtol=1e-10)
     high = 1.0 if score(1.0) >= -z else optimize.brentq(lambda d: score(d) + z, value, 1.0, xtol=1e-10)
-    return Drop(value, float(low), float(high), drifted_n)
+    return AccuracyDrop(value, float(low), float(high), drifted_n)
 
 
 def _score(x1: int, n1: int, x2: int, n2: int, difference: float) -> float:
@@ -78,13 +78,13 @@ def _constrained(x1: int, n1: int, x2: int, n2: int, difference: float) -> tuple
     return p2 + difference, p2
 
 
-def drop_from(clean: Proportion, rows: pd.DataFrame) -> Drop | None:
+def drop_from(clean: Proportion, rows: pd.DataFrame) -> AccuracyDrop | None:
     """The drop on these rows of the log against the clean accuracy; None where none of them is randomly labelled."""
     correct, labels = correct_answers(rows)
     return accuracy_drop(round(clean.value * clean.n), clean.n, correct, labels) if labels else None
 
 
-def labels_to_decide(clean: Proportion, drop: Drop, *, retrain_drop: float, harmless_drop: float) -> int | None:
+def labels_to_decide(clean: Proportion, drop: AccuracyDrop, *, retrain_drop: float, harmless_drop: float) -> int | None:
     """About how many random labels in all would show harm or harmlessness, if the drop is what it looks like now.
 
     Returns:

@@ -10,7 +10,7 @@ import pandas as pd
 
 from components.drift_detection.mmd import shift_scores
 from components.drift_detection.reference import Sample, window_sample
-from driftloop.inference.labels import RANDOM, RANKED
+from driftloop.contracts import RANDOM, RANKED
 from driftloop.settings import DriftSettings
 
 #: `label` is left empty for the person who labels; the file then goes back by `driftloop labels import`.

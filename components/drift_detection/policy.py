@@ -7,13 +7,13 @@ from typing import Literal
 
 from scipy import stats
 
-from components.drift_detection.harm import Drop, labels_to_decide
-from components.drift_detection.window_test import LabelFree
-from components.drift_detection.windows import Cut, History
+from components.drift_detection.harm import AccuracyDrop, labels_to_decide
+from components.drift_detection.window_test import LabelFreeEstimate
+from components.drift_detection.windows import CutRows, WatchHistory
 from driftloop.evaluation.intervals import Proportion
 from driftloop.settings import DriftSettings, RetrainSettings
 
-Name = Literal["stable", "alert", "needs_labels", "retrain"]
+VerdictName = Literal["stable", "alert", "needs_labels", "retrain"]
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class Situation:
     waiting_groups: int = 0
     minimum: int = 0
     stuck: bool = False
-    drop: Drop | None = None
+    drop: AccuracyDrop | None = None
     labels_to_decide: int | None = None
     labels: int = 0
     labels_at_refusal: int | None = None
@@ -47,14 +47,14 @@ class Situation:
 def situation_of(
     settings: DriftSettings,
     size: int,
-    cut: Cut,
+    cut: CutRows,
     drifted: Sequence[bool],
     confirmed: bool,
     clean: Proportion | None,
-    drop: Drop | None,
+    drop: AccuracyDrop | None,
     labels: int,
-    label_free: LabelFree | None,
-    history: History,
+    label_free: LabelFreeEstimate | None,
+    history: WatchHistory,
 ) -> Situation:
     """The situation that a watch has found."""
     return Situation(
@@ -81,7 +81,7 @@ def situation_of(
 class Verdict:
     """`stable`, `alert`, `needs_labels` or `retrain`, and the one sentence that says why."""
 
-    name: Name
+    name: VerdictName
     reason: str
 
 
@@ -136,7 +136,7 @@ def _nothing_judged(situation: Situation) -> str:
     )
 
 
-def _harmful(situation: Situation, drop: Drop, settings: DriftSettings) -> Verdict:
+def _harmful(situation: Situation, drop: AccuracyDrop, settings: DriftSettings) -> Verdict:
     harm = f"Drift is confirmed and harmful: on {drop.n} random labels accuracy fell by {_points(drop.value)}, at least {_points(drop.low)}"
     if settings.suggest_only:
         return Verdict("alert", f"{harm}; retraining is suggested, as the policy only suggests.")
@@ -152,7 +152,7 @@ def _harmful(situation: Situation, drop: Drop, settings: DriftSettings) -> Verdi
     return Verdict("needs_labels", f"{harm}; {missing}.") if missing else Verdict("retrain", f"{harm}.")
 
 
-def _missing_for_another_try(situation: Situation, drop: Drop, settings: DriftSettings) -> str:
+def _missing_for_another_try(situation: Situation, drop: AccuracyDrop, settings: DriftSettings) -> str:
     """Why a retraining would be in vain with these labels; empty where it would not."""
     refused = situation.labels_at_refusal
     # Within one drift labels only grow in number: fewer than then are those of another drift.
@@ -165,7 +165,7 @@ def _missing_for_another_try(situation: Situation, drop: Drop, settings: DriftSe
     return ""
 
 
-def labels_for_the_gate(drop: Drop, settings: DriftSettings) -> int:
+def labels_for_the_gate(drop: AccuracyDrop, settings: DriftSettings) -> int:
     """How many random labels a retraining should wait for: so many that the gate, which gets its part of them, can tell.
 
     Enough to show at a one-sided level of 5 %, with the power of the settings, that half of the drop was won back:

@@ -41,7 +41,7 @@ class Sample:
         return Sample(self.embedding[rows], self.statistics[rows], self.probabilities[rows])
 
 
-def join(samples: Sequence[Sample]) -> Sample:
+def join_samples(samples: Sequence[Sample]) -> Sample:
     """The samples, one below the other."""
     return Sample(
         embedding=np.concatenate([sample.embedding for sample in samples]),
@@ -111,7 +111,7 @@ MOST = 3
 
 
 @dataclass(frozen=True)
-class View:
+class KernelView:
     """One way to look at images when regimes are weighed: vectors relative to `centre` in units of `scale`, a kernel of width `gamma`.
 
     `rows` are the regimes in these coordinates, `inner` (R, R) the mean kernels between and within them.
@@ -136,11 +136,11 @@ class Regimes:
     names: tuple[str, ...]
     samples: tuple[Sample, ...]
     ordered: tuple[SortedReference, ...]
-    embedding: View
-    statistics: View
+    embedding: KernelView
+    statistics: KernelView
 
 
-def prepare(names: Sequence[str], samples: Sequence[Sample], rng: np.random.Generator) -> Regimes:
+def prepare_regimes(names: Sequence[str], samples: Sequence[Sample], rng: np.random.Generator) -> Regimes:
     """Compare the regimes with each other, once for all windows.
 
     Raises:
@@ -157,7 +157,7 @@ def prepare(names: Sequence[str], samples: Sequence[Sample], rng: np.random.Gene
     )
 
 
-def _view(sides: Sequence[np.ndarray], rng: np.random.Generator, *, by_column: bool) -> View:
+def _view(sides: Sequence[np.ndarray], rng: np.random.Generator, *, by_column: bool) -> KernelView:
     """`by_column`: columns of different units are brought to a common scale, their interquartile range."""
     pooled = np.concatenate(sides)
     centre, scale = location(pooled), np.ones(pooled.shape[1], np.float32)
@@ -170,7 +170,7 @@ def _view(sides: Sequence[np.ndarray], rng: np.random.Generator, *, by_column: b
     for index, side in enumerate(sides):
         # Unbiased: a row's kernel with itself, 1, says nothing about its distribution.
         inner[index, index] = (inner[index, index] * len(side) - 1) / (len(side) - 1)
-    return View(centre, scale, gamma, rows, inner)
+    return KernelView(centre, scale, gamma, rows, inner)
 
 
 def fit_weights(regimes: Regimes, window: Sample) -> np.ndarray:
@@ -206,7 +206,7 @@ def simplex_minimiser(inner: np.ndarray, towards: np.ndarray) -> np.ndarray:
     return best
 
 
-def draw(regimes: Regimes, weights: np.ndarray, rng: np.random.Generator) -> list[np.ndarray]:
+def draw_rows(regimes: Regimes, weights: np.ndarray, rng: np.random.Generator) -> list[np.ndarray]:
     """Rows of each regime in the proportions of `weights`, without replacement and as many as there are."""
     sizes = np.array([len(sample) for sample in regimes.samples])
     used = weights > 0
@@ -215,9 +215,9 @@ def draw(regimes: Regimes, weights: np.ndarray, rng: np.random.Generator) -> lis
     return [np.sort(rng.choice(size, count, replace=False)) for size, count in zip(sizes, counts, strict=True)]
 
 
-def gather(regimes: Regimes, drawn: Sequence[np.ndarray]) -> Sample:
+def drawn_sample(regimes: Regimes, drawn: Sequence[np.ndarray]) -> Sample:
     """The drawn rows as one sample."""
-    return join([sample.take(rows) for sample, rows in zip(regimes.samples, drawn, strict=True)])
+    return join_samples([sample.take(rows) for sample, rows in zip(regimes.samples, drawn, strict=True)])
 
 
 #: Two windows of two images need this many.
@@ -225,7 +225,7 @@ LEAST = 8
 
 
 @dataclass(frozen=True)
-class Accepted:
+class AcceptedTraffic:
     """What a champion was accepted for: its references as read, the same with one image a group, and its clean accuracy.
 
     `kept` are, by regime, the rows that stand for their groups; `clean` is the accuracy of the served graph on the clean test split,
@@ -246,7 +246,7 @@ class Accepted:
         ]
 
 
-def read_champion(directory: str | Path, rng: np.random.Generator) -> Accepted:
+def read_champion(directory: str | Path, rng: np.random.Generator) -> AcceptedTraffic:
     """The champion in `directory`.
 
     Raises:
@@ -264,12 +264,12 @@ def read_champion(directory: str | Path, rng: np.random.Generator) -> Accepted:
         )
     # A regime too small to compare anything with cannot be fitted; the others still stand.
     used = [index for index, (sample, _) in enumerate(pairs) if len(sample) >= LEAST]
-    regimes = prepare([references[index].name for index in used], [pairs[index][0] for index in used], rng)
+    regimes = prepare_regimes([references[index].name for index in used], [pairs[index][0] for index in used], rng)
     clean = model.metrics.get("served_accuracy") or model.metrics.get("test_accuracy")
-    return Accepted([references[index] for index in used], [pairs[index][1] for index in used], regimes, clean)
+    return AcceptedTraffic([references[index] for index in used], [pairs[index][1] for index in used], regimes, clean)
 
 
-def judgeable(watch: Traffic) -> pd.DataFrame:
+def answered_rows(watch: Traffic) -> pd.DataFrame:
     """The rows that the champion answered, in time order: a window never mixes versions, and failed requests have no vectors."""
     rows = watch.rows
     mine = rows[(rows["model_version"] == watch.info.champion_version) & (rows["status"] == "ok")]

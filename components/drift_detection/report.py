@@ -11,18 +11,18 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from components.drift_detection.evidence import BUDGET_CAVEAT
-from components.drift_detection.explain import Spotlight, StatisticShift, psi_reading
-from components.drift_detection.findings import Findings, for_a_manager
+from components.drift_detection.explain import ExplainedWindow, StatisticShift, psi_reading
+from components.drift_detection.findings import WatchFindings, in_plain_words
 from components.drift_detection.window_test import CAVEAT
 from driftloop.reporting.page import Page
 from driftloop.reporting.plot_style import MUTED, PALETTE, axes
-from driftloop.watch_record import JudgedWindow
+from driftloop.watch_record import RecordedWindow
 
 #: Windows shown in the history, and points a side in the map.
 MOST_WINDOWS, MOST_POINTS = 60, 600
 
 
-def history_plot(past: Sequence[JudgedWindow], fresh: Sequence[JudgedWindow], alpha: float) -> Figure:
+def history_plot(past: Sequence[RecordedWindow], fresh: Sequence[RecordedWindow], alpha: float) -> Figure:
     """Both p-values of the latest windows, against the level; drifted windows are filled, this watch's have a grey ground."""
     windows = [*past, *fresh][-MOST_WINDOWS:]
     at = np.arange(len(windows)) - (len(windows) - min(len(fresh), MOST_WINDOWS))
@@ -89,9 +89,9 @@ def principal_axes(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 TONES: dict[str, Literal["good", "warning", "bad"]] = {"stable": "good", "alert": "warning", "needs_labels": "warning", "retrain": "bad"}
 
 
-def build_report(findings: Findings) -> Page:
+def build_report(findings: WatchFindings) -> Page:
     """The page, ready to be written."""
-    page = Page("Drift report", lead=for_a_manager(findings))
+    page = Page("Drift report", lead=in_plain_words(findings))
     _verdict(page, findings)
     _windows(page, findings)
     if findings.spotlight is not None:
@@ -104,7 +104,7 @@ def build_report(findings: Findings) -> Page:
     return page
 
 
-def _verdict(page: Page, findings: Findings) -> None:
+def _verdict(page: Page, findings: WatchFindings) -> None:
     page.notice(f"{findings.verdict.name}: {findings.verdict.reason}", TONES[findings.verdict.name])
     drifted = sum(one.window.drifted for one in findings.judged)
     judgement = findings.spotlight.judged.judgement if findings.spotlight else None
@@ -126,7 +126,7 @@ def _verdict(page: Page, findings: Findings) -> None:
         page.notice(f"{findings.cut.skipped:,} windows of an old backlog were left out: drift_config.max_windows.", "warning")
 
 
-def _windows(page: Page, findings: Findings) -> None:
+def _windows(page: Page, findings: WatchFindings) -> None:
     page.section("Windows", "Each window is tested against what the champion was accepted for: one image a group, in time order.")
     if not findings.judged and not findings.history.windows:
         page.text("No window has been judged yet.")
@@ -141,7 +141,7 @@ def _windows(page: Page, findings: Findings) -> None:
     )
 
 
-def _window_row(findings: Findings, index: int) -> dict[str, object]:
+def _window_row(findings: WatchFindings, index: int) -> dict[str, object]:
     one = findings.judged[index]
     row: dict[str, object] = {
         "window": index,
@@ -158,13 +158,13 @@ def _window_row(findings: Findings, index: int) -> dict[str, object]:
     return row | {"best fit": _mixture(findings, one.judgement.weights)} if len(findings.regimes) > 1 else row
 
 
-def _mixture(findings: Findings, weights: np.ndarray) -> str:
+def _mixture(findings: WatchFindings, weights: np.ndarray) -> str:
     return " + ".join(
         f"{weight:.0%} {name}" if weight < 1 else name for name, weight in zip(findings.regimes, weights, strict=True) if weight > 0
     )
 
 
-def _what_moved(page: Page, shown: Spotlight) -> None:
+def _what_moved(page: Page, shown: ExplainedWindow) -> None:
     explanation = shown.explanation
     page.section(f"What moved in window {shown.number}")
     moved = explanation.moved
@@ -190,7 +190,7 @@ def _what_moved(page: Page, shown: Spotlight) -> None:
     )
 
 
-def _outputs(page: Page, shown: Spotlight, names: list[str]) -> None:
+def _outputs(page: Page, shown: ExplainedWindow, names: list[str]) -> None:
     explanation = shown.explanation
     classes = explanation.classes
     page.section("What the classifier says", "These explain and never decide.")
@@ -214,7 +214,7 @@ def _outputs(page: Page, shown: Spotlight, names: list[str]) -> None:
     )
 
 
-def _gallery(page: Page, shown: Spotlight) -> None:
+def _gallery(page: Page, shown: ExplainedWindow) -> None:
     if not shown.gallery:
         page.section("Most shifted images", "No image of this window was kept.")
         return
@@ -226,13 +226,13 @@ def _gallery(page: Page, shown: Spotlight) -> None:
     page.gallery(images, captions)
 
 
-def _map(page: Page, shown: Spotlight, seed: int) -> None:
+def _map(page: Page, shown: ExplainedWindow, seed: int) -> None:
     page.section("Embedding map")
     figure = embedding_map(shown.reference.embedding, shown.judged.sample.embedding, np.random.default_rng(seed))
     page.figure(figure, f"Reference and window {shown.number} on the main axes of the champion's embedding.")
 
 
-def _harm(page: Page, findings: Findings) -> None:
+def _harm(page: Page, findings: WatchFindings) -> None:
     page.section("Does it matter?", "Harm is judged only from uniformly random labels of requests in confirmed windows.")
     rows = []
     if findings.clean is not None:
@@ -256,7 +256,7 @@ def _harm(page: Page, findings: Findings) -> None:
         )
 
 
-def _method(page: Page, findings: Findings) -> None:
+def _method(page: Page, findings: WatchFindings) -> None:
     level = findings.level
     page.section("How this was decided")
     page.text(

@@ -5,17 +5,17 @@ from typing import Any
 import numpy as np
 
 from components.drift_detection.evidence import write_evidence
-from components.drift_detection.explain import spotlight
-from components.drift_detection.findings import Findings
+from components.drift_detection.explain import explain_window
+from components.drift_detection.findings import WatchFindings
 from components.drift_detection.harm import correct_answers, drop_from
 from components.drift_detection.label_requests import requests_for
 from components.drift_detection.policy import decide, situation_of
-from components.drift_detection.reference import judgeable, read_champion
+from components.drift_detection.reference import answered_rows, read_champion
 from components.drift_detection.report import build_report
-from components.drift_detection.window_test import estimate_without_labels, judge_windows
-from components.drift_detection.windows import confirmed, cover, cut, effective_size, level_of, read_history, unjudged
+from components.drift_detection.window_test import estimate_without_labels, tested_windows
+from components.drift_detection.windows import cover_rows, cut_windows, drift_is_confirmed, effective_size, level_of, read_history, untested
 from driftloop.inference.traffic import read_traffic
-from driftloop.runtime import MetricsLog, figures
+from driftloop.runtime import MetricsLog, report_metrics
 from driftloop.settings import DriftSettings
 
 
@@ -29,7 +29,7 @@ def run(
         champion: bundle of the model that served those rows, with its drift reference.
         evidence: directory to write drift_report.json, windows.parquet, label_requests.csv and facts.json into.
         report: HTML file to write.
-        alpha: level of one window's test before the budget lowers it, in (0, 1).
+        alpha: level of one window's test before the budget lowers it, in the range of `drift_alpha`.
         config: overrides of DriftSettings.
         metrics: takes the figures for the pipeline's UI.
 
@@ -45,17 +45,17 @@ def run(
     rng = np.random.default_rng([settings.seed, watch.info.sequence])
     accepted = read_champion(champion, rng)
 
-    rows = judgeable(watch)
+    rows = answered_rows(watch)
     history = read_history(watch.records, champion_version=watch.info.champion_version, until=watch.info.until)
-    pending = unjudged(rows, history)
+    pending = untested(rows, history)
     size = effective_size(settings.window_size, len(accepted.regimes.samples[0]))
-    pieces = cut(rows[pending], size=size, minimum=settings.minimum_window, most=settings.max_windows)
+    pieces = cut_windows(rows[pending], size=size, minimum=settings.minimum_window, most=settings.max_windows)
     level = level_of(alpha, settings, windows=history.recent_windows + len(pieces.windows))
 
-    judged = judge_windows(rows[pending], pieces.windows, accepted.regimes, level, rng)
+    judged = tested_windows(rows[pending], pieces.windows, accepted.regimes, level, rng)
     drifted = [one.window.drifted for one in judged]
-    is_confirmed = confirmed(history.votes, drifted)
-    coverage = cover(rows, pending, pieces.windows, drifted, history)
+    is_confirmed = drift_is_confirmed(history.votes, drifted)
+    coverage = cover_rows(rows, pending, pieces.windows, drifted, history)
 
     # Labels of long ago say nothing about a drift that goes on growing: harm is judged, and labels are asked for, in the newest windows.
     concerned = rows[coverage.latest_confirmed(settings.harm_windows) if is_confirmed else coverage.drifted & pending]
@@ -65,8 +65,8 @@ def run(
     situation = situation_of(settings, size, pieces, drifted, is_confirmed, accepted.clean, drop, labels, label_free, history)
     verdict = decide(situation, settings)
 
-    shown = spotlight(watch, rows[pending], pieces.windows, judged, accepted, alpha=level.alpha, settings=settings, rng=rng)
-    findings = Findings(
+    shown = explain_window(watch, rows[pending], pieces.windows, judged, accepted, alpha=level.alpha, settings=settings, rng=rng)
+    findings = WatchFindings(
         info=watch.info,
         settings=settings,
         level=level,
@@ -91,7 +91,7 @@ def run(
     return verdict.name
 
 
-def _tell(findings: Findings, metrics: MetricsLog) -> None:
+def _tell(findings: WatchFindings, metrics: MetricsLog) -> None:
     """The figures that matter, for the UI and for the log."""
     drifted = sum(one.window.drifted for one in findings.judged)
     named: dict[str, float] = {"windows": len(findings.judged), "windows_drifted": drifted, "alpha": findings.level.alpha}
@@ -109,4 +109,4 @@ def _tell(findings: Findings, metrics: MetricsLog) -> None:
         text += f", accuracy down {100 * findings.drop.value:.1f} points on {findings.drop.n} labels"
     for name, value in named.items():
         metrics.log_metric(name, value)
-    figures(text)
+    report_metrics(text)

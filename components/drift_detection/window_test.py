@@ -17,15 +17,15 @@ import pandas as pd
 from components.drift_detection.harm import correct_answers
 from components.drift_detection.ks import KSResult, ks_test
 from components.drift_detection.mmd import MMDResult, mmd_test
-from components.drift_detection.reference import Accepted, Regimes, Sample, draw, fit_weights, gather, window_sample
-from components.drift_detection.windows import CutWindow, Level
+from components.drift_detection.reference import AcceptedTraffic, Regimes, Sample, draw_rows, drawn_sample, fit_weights, window_sample
+from components.drift_detection.windows import CutWindow, TestLevel
 from driftloop.errors import InputError
 from driftloop.runtime import progress
-from driftloop.watch_record import JudgedWindow
+from driftloop.watch_record import RecordedWindow
 
 
 @dataclass(frozen=True)
-class Judgement:
+class WindowTest:
     """Against which reference a window was tested, and what came out.
 
     `weights` (R,) are the shares of the regimes in that reference, `drawn` its rows by regime. `share` is n / (n + m), the window's
@@ -53,7 +53,7 @@ class Judgement:
         return min(1.0, 2 * min(self.statistics.p_value, self.embedding.p_value))
 
 
-def judge(window: Sample, regimes: Regimes, *, alpha: float, permutations: int, rng: np.random.Generator) -> Judgement:
+def window_test(window: Sample, regimes: Regimes, *, alpha: float, permutations: int, rng: np.random.Generator) -> WindowTest:
     """Test a window against what its champion was accepted for.
 
     It has drifted when Kolmogorov-Smirnov with Holm over the image statistics or MMD over the embeddings rejects at alpha / 2, for
@@ -73,28 +73,30 @@ def judge(window: Sample, regimes: Regimes, *, alpha: float, permutations: int, 
     return best
 
 
-def _compare(window: Sample, regimes: Regimes, weights: np.ndarray, alpha: float, permutations: int, rng: np.random.Generator) -> Judgement:
-    drawn = draw(regimes, weights, rng)
-    reference = gather(regimes, drawn)
+def _compare(
+    window: Sample, regimes: Regimes, weights: np.ndarray, alpha: float, permutations: int, rng: np.random.Generator
+) -> WindowTest:
+    drawn = draw_rows(regimes, weights, rng)
+    reference = drawn_sample(regimes, drawn)
     alone = weights.argmax() if weights.max() == 1 else None
     statistics = ks_test(reference.statistics if alone is None else regimes.ordered[alone], window.statistics)
     embedding = mmd_test(reference.embedding, window.embedding, permutations=permutations, rng=rng)
     drifted = min(statistics.p_value, embedding.p_value) <= alpha / 2
-    return Judgement(statistics, embedding, weights, drawn, len(window), drifted)
+    return WindowTest(statistics, embedding, weights, drawn, len(window), drifted)
 
 
 @dataclass(frozen=True)
-class Judged:
+class TestedWindow:
     """A fresh window as it will be recorded, the test behind it, and the images that were tested."""
 
-    window: JudgedWindow
-    judgement: Judgement
+    window: RecordedWindow
+    judgement: WindowTest
     sample: Sample
 
 
-def judge_windows(
-    rows: pd.DataFrame, windows: Sequence[CutWindow], regimes: Regimes, level: Level, rng: np.random.Generator
-) -> list[Judged]:
+def tested_windows(
+    rows: pd.DataFrame, windows: Sequence[CutWindow], regimes: Regimes, level: TestLevel, rng: np.random.Generator
+) -> list[TestedWindow]:
     """Test each window of `rows` (the log's columns, in time order) and write down what will be recorded of it.
 
     Raises:
@@ -107,17 +109,17 @@ def judge_windows(
     return judged
 
 
-def _judge_window(rows: pd.DataFrame, window: CutWindow, regimes: Regimes, level: Level, rng: np.random.Generator) -> Judged:
+def _judge_window(rows: pd.DataFrame, window: CutWindow, regimes: Regimes, level: TestLevel, rng: np.random.Generator) -> TestedWindow:
     sample = window_sample(rows.iloc[window.sample])
     expected = regimes.samples[0]
     for what in ("embedding", "statistics", "probabilities"):
         here, there = getattr(sample, what).shape[1], getattr(expected, what).shape[1]
         if here != there:
             raise InputError(f"inference log: {what} of {here} numbers, the champion's reference has {there}; was another model served?")
-    judgement = judge(sample, regimes, alpha=level.alpha, permutations=level.permutations, rng=rng)
+    judgement = window_test(sample, regimes, alpha=level.alpha, permutations=level.permutations, rng=rng)
     covered = rows.iloc[window.rows]
     correct, labels = correct_answers(covered)
-    record = JudgedWindow(
+    record = RecordedWindow(
         first=covered["time"].iloc[0].isoformat(),
         last=covered["time"].iloc[-1].isoformat(),
         rows=len(covered),
@@ -126,7 +128,7 @@ def _judge_window(rows: pd.DataFrame, window: CutWindow, regimes: Regimes, level
         drifted=judgement.drifted,
         accuracy=correct / labels if labels else None,
     )
-    return Judged(record, judgement, sample)
+    return TestedWindow(record, judgement, sample)
 
 
 CAVEAT = (
@@ -136,14 +138,14 @@ CAVEAT = (
 
 
 @dataclass(frozen=True)
-class LabelFree:
+class LabelFreeEstimate:
     """Estimated accuracy without labels, and how much lower that is than the same estimate for what the champion was accepted for."""
 
     accuracy: float
     drop: float
 
 
-def estimate_without_labels(accepted: Accepted, judged: Sequence[Judged]) -> LabelFree | None:
+def estimate_without_labels(accepted: AcceptedTraffic, judged: Sequence[TestedWindow]) -> LabelFreeEstimate | None:
     """The estimate over this watch's drifted windows, or over its newest where none drifted.
 
     The drop is from the mixture of regimes that each window was compared with: a champion that was accepted for a hard drift is not as
@@ -163,7 +165,7 @@ def estimate_without_labels(accepted: Accepted, judged: Sequence[Judged]) -> Lab
     sizes = [len(one.sample) for one in concerned]
     accuracy = float(np.average([estimate(one.sample.probabilities.max(axis=1)) for one in concerned], weights=sizes))
     expected = float(np.average([one.judgement.weights @ by_regime for one in concerned], weights=sizes))
-    return LabelFree(accuracy, expected - accuracy)
+    return LabelFreeEstimate(accuracy, expected - accuracy)
 
 
 def thresholded_confidence(reference: np.ndarray, window: np.ndarray, clean_accuracy: float) -> float:

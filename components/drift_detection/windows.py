@@ -20,9 +20,8 @@ from datetime import datetime, timedelta
 import numpy as np
 import pandas as pd
 
-from driftloop.errors import SettingError
-from driftloop.settings import DriftSettings
-from driftloop.watch_record import JudgedWindow, WatchRecord
+from driftloop.settings import DriftSettings, check_parameter
+from driftloop.watch_record import RecordedWindow, WatchRecord
 
 
 @dataclass(frozen=True)
@@ -34,7 +33,7 @@ class CutWindow:
 
 
 @dataclass(frozen=True)
-class Cut:
+class CutRows:
     """The windows, oldest first; the rows at the end that wait for more, with their groups and distinct images; windows left out."""
 
     windows: list[CutWindow]
@@ -54,7 +53,7 @@ def effective_size(window_size: int, reference_rows: int) -> int:
     return max(2, min(window_size, reference_rows // 4))
 
 
-def cut(rows: pd.DataFrame, *, size: int, minimum: int, most: int) -> Cut:
+def cut_windows(rows: pd.DataFrame, *, size: int, minimum: int, most: int) -> CutRows:
     """Cut rows into windows of `size` distinct groups each.
 
     A window ends where its next new group would be one too many; further images of its own groups still belong to it. What is left
@@ -85,7 +84,7 @@ def cut(rows: pd.DataFrame, *, size: int, minimum: int, most: int) -> Cut:
         windows.append(CutWindow(np.arange(start, len(rows)), np.array(picked)))
         start = len(rows)
     waiting = keys[start:]
-    return Cut(
+    return CutRows(
         windows=windows[-most:],
         waiting=len(waiting),
         waiting_groups=len({group for group, _ in waiting}),
@@ -110,7 +109,7 @@ MEMORY = timedelta(days=30)
 
 
 @dataclass(frozen=True)
-class History:
+class WatchHistory:
     """Seen from the end of a watch.
 
     `windows` were judged for the same champion, oldest first; of these the last `open_windows` came after the last decision, and only
@@ -120,7 +119,7 @@ class History:
     last 30 days.
     """
 
-    windows: list[JudgedWindow]
+    windows: list[RecordedWindow]
     open_windows: int
     days_since_decision: float | None
     recent_retrainings: int
@@ -133,7 +132,7 @@ class History:
         return [window.drifted for window in self.windows[len(self.windows) - self.open_windows :]]
 
 
-def read_history(records: Sequence[WatchRecord], *, champion_version: str, until: str) -> History:
+def read_history(records: Sequence[WatchRecord], *, champion_version: str, until: str) -> WatchHistory:
     """The history that the records (oldest first) hold for a watch that ends at `until` (ISO 8601)."""
     end = datetime.fromisoformat(until)
     mine = [record for record in records if record.champion_version == champion_version]
@@ -142,7 +141,7 @@ def read_history(records: Sequence[WatchRecord], *, champion_version: str, until
     ages = [end - datetime.fromisoformat(record.until) for record in decided]
     recent = [record for record, age in zip(decided, ages, strict=True) if age <= MEMORY]
     refused = [record for record in recent if record.champion_version == champion_version]
-    return History(
+    return WatchHistory(
         windows=[window for record in mine for window in record.windows],
         open_windows=sum(len(record.windows) for record in mine if record.sequence > last_decision),
         days_since_decision=ages[-1] / timedelta(days=1) if ages else None,
@@ -154,14 +153,14 @@ def read_history(records: Sequence[WatchRecord], *, champion_version: str, until
     )
 
 
-def unjudged(rows: pd.DataFrame, history: History) -> np.ndarray:
+def untested(rows: pd.DataFrame, history: WatchHistory) -> np.ndarray:
     """Which rows no window has covered yet, (N,) bool: those after the last judged window, so also those that waited."""
     if not history.windows:
         return np.ones(len(rows), dtype=bool)
     return (rows["time"] > pd.Timestamp(history.windows[-1].last)).to_numpy()
 
 
-def window_of(rows: pd.DataFrame, history: History) -> np.ndarray:
+def window_of(rows: pd.DataFrame, history: WatchHistory) -> np.ndarray:
     """Which earlier window covered each row, (N,) int64: its index in `history.windows`, -1 for none."""
     found = np.full(len(rows), -1, dtype=np.int64)
     for index, window in enumerate(history.windows):
@@ -193,7 +192,7 @@ def permutations_for(alpha: float, *, at_least: int) -> int:
     return math.ceil((max(at_least, 40 / alpha) + 1) / 1000 - 1e-9) * 1000 - 1
 
 
-def confirmed(past: Sequence[bool], fresh: Sequence[bool]) -> bool:
+def drift_is_confirmed(past: Sequence[bool], fresh: Sequence[bool]) -> bool:
     """Whether 2 of 3 consecutive windows have drifted, the last of the three being a fresh one.
 
     Where no window is fresh, the latest three judged before still speak: labels may have arrived for them meanwhile.
@@ -207,7 +206,7 @@ def confirmed(past: Sequence[bool], fresh: Sequence[bool]) -> bool:
     return any(sum(flags[max(0, last - OF + 1) : last + 1]) >= NEEDED for last in range(first, len(flags)))
 
 
-def confirming(flags: Sequence[bool]) -> list[bool]:
+def windows_that_confirm(flags: Sequence[bool]) -> list[bool]:
     """Which windows took part in a confirmation: drifted, with another drifted one at most two windows away."""
     return [
         drifted and any(flags[other] for other in range(max(0, at - OF + 1), min(len(flags), at + OF)) if other != at)
@@ -215,9 +214,9 @@ def confirming(flags: Sequence[bool]) -> list[bool]:
     ]
 
 
-def newest_confirmed(flags: Sequence[bool]) -> list[bool]:
+def windows_of_newest_drift(flags: Sequence[bool]) -> list[bool]:
     """Which windows took part in the newest confirmed drift: those that confirm, back to the first gap that would end a confirmation."""
-    confirm = confirming(flags)
+    confirm = windows_that_confirm(flags)
     newest, earliest = [False] * len(flags), len(flags)
     for at in reversed(range(len(flags))):
         if confirm[at] and (earliest == len(flags) or earliest - at < OF):
@@ -248,7 +247,9 @@ class Coverage:
         return table.assign(confirmed=self.confirmed)[self.covered].reset_index(drop=True)
 
 
-def cover(rows: pd.DataFrame, pending: np.ndarray, windows: Sequence[CutWindow], drifted: Sequence[bool], history: History) -> Coverage:
+def cover_rows(
+    rows: pd.DataFrame, pending: np.ndarray, windows: Sequence[CutWindow], drifted: Sequence[bool], history: WatchHistory
+) -> Coverage:
     """Assign rows to windows.
 
     Args:
@@ -270,12 +271,12 @@ def cover(rows: pd.DataFrame, pending: np.ndarray, windows: Sequence[CutWindow],
         covered=at >= 0,
         window=at - past,
         drifted=np.array([*flags, False])[at],
-        confirmed=np.array([*newest_confirmed(flags), False])[at],
+        confirmed=np.array([*windows_of_newest_drift(flags), False])[at],
     )
 
 
 @dataclass(frozen=True)
-class Level:
+class TestLevel:
     """`alpha` of one window's test, given the level asked for, the budget and the number of windows in 90 days."""
 
     asked: float
@@ -285,7 +286,7 @@ class Level:
     budget: float
 
 
-def level_of(alpha: float, settings: DriftSettings, *, windows: int) -> Level:
+def level_of(alpha: float, settings: DriftSettings, *, windows: int) -> TestLevel:
     """The level at which each window is tested.
 
     Args:
@@ -293,11 +294,10 @@ def level_of(alpha: float, settings: DriftSettings, *, windows: int) -> Level:
         windows: judged in the last 90 days, this watch's included; where they are more than the setting expects, they count.
 
     Raises:
-        SettingError: alpha is not between 0 and 1.
+        SettingError: alpha is outside the range of `drift_alpha`.
     """
-    if not 0 < alpha < 1:
-        raise SettingError(f"drift_alpha: {alpha!r} should be between 0 and 1, 0.05 for example (level of one window's drift test)")
+    alpha = check_parameter("drift_alpha", alpha)
     per_90_days = max(settings.windows_per_90_days, float(windows))
     effective = effective_alpha(alpha, budget=settings.false_alarms_per_90_days, windows=per_90_days)
     permutations = permutations_for(effective, at_least=settings.permutations)
-    return Level(alpha, effective, permutations, per_90_days, settings.false_alarms_per_90_days)
+    return TestLevel(alpha, effective, permutations, per_90_days, settings.false_alarms_per_90_days)

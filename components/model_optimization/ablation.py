@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from components.model_optimization.plan import Plan
+from components.model_optimization.plan import TrainingPlan
 from driftloop.evaluation.paired import tango_interval
 from driftloop.training.architectures import PLAIN_CNN
 from driftloop.training.task import Task
@@ -56,7 +56,7 @@ class Ablation:
     epochs: int
 
 
-def variants(plan: Plan) -> dict[str, Plan]:
+def plan_variants(plan: TrainingPlan) -> dict[str, TrainingPlan]:
     """The plan, and the plan without each ingredient that it has; the ones that matter most come first."""
     found = {FULL: plan}
     if plan.augmentation:
@@ -77,7 +77,7 @@ def variants(plan: Plan) -> dict[str, Plan]:
 
 
 def ablate(
-    plan: Plan,
+    plan: TrainingPlan,
     task: Task,
     *,
     seed: int,
@@ -100,7 +100,7 @@ def ablate(
         on_run: told the share of the runs done and the last one's name.
         clock: seconds, from any start.
     """
-    names = variants(plan)
+    names = plan_variants(plan)
     rows: list[AblationRow] = []
     reference: np.ndarray | None = None
     began, longest = clock(), 0.0

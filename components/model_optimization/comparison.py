@@ -7,7 +7,7 @@ from driftloop import bundle
 from driftloop.errors import InputError
 from driftloop.evaluation.intervals import Proportion
 from driftloop.evaluation.paired import PairedDifference, compare
-from driftloop.training.outcome import Judgement
+from driftloop.training.outcome import FinalScores
 from driftloop.training.task import Task
 from driftloop.training.weights import load_model
 
@@ -26,7 +26,7 @@ def check_same_data(baseline: str | Path, task: Task) -> None:
         )
 
 
-def against_baseline(judgement: Judgement, baseline: str | Path, task: Task) -> tuple[Proportion, PairedDifference]:
+def against_baseline(judgement: FinalScores, baseline: str | Path, task: Task) -> tuple[Proportion, PairedDifference]:
     """The baseline's accuracy on the test split, and the paired difference to it, bounds one-sided at 97.5 % (a 95 % interval).
 
     Images of one patient count as what they are together: the interval is widened by the design effect.

@@ -3,14 +3,14 @@
 import csv
 from pathlib import Path
 
-from components.model_optimization.report import Findings
+from components.model_optimization.report import OptimizationFindings
 from driftloop.training import lr_finder
 
 #: Below the bundle's top level, which SHA256SUMS covers and the store takes: these stay with the run.
 FOLDER = "plots"
 
 
-def write_keepsakes(model: str, findings: Findings) -> None:
+def write_keepsakes(model: str, findings: OptimizationFindings) -> None:
     """Write `plots/lr_finder.png` and `plots/ablation.csv` into the bundle's directory."""
     folder = Path(model, FOLDER)
     folder.mkdir(parents=True, exist_ok=True)

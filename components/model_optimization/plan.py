@@ -6,19 +6,19 @@ from dataclasses import dataclass
 import torch
 
 from driftloop.settings import TrainSettings
-from driftloop.training.architectures import RESIDUAL, Classifier, build
+from driftloop.training.architectures import RESIDUAL, Classifier, build_network
 from driftloop.training.augmentation import Augmentation
 from driftloop.training.batches import TrainingBatches
-from driftloop.training.checkpoint import Checkpoint
+from driftloop.training.checkpoint import FileCheckpoint
 from driftloop.training.device import mixed_precision
-from driftloop.training.loop import EpochRecord, History, fit
+from driftloop.training.loop import EpochRecord, TrainingHistory, fit
 from driftloop.training.recipe import Recipe
 from driftloop.training.seeding import set_seed
 from driftloop.training.task import Task
 
 
 @dataclass(frozen=True)
-class Plan:
+class TrainingPlan:
     """A network, a recipe and the views that it is shown."""
 
     architecture: str
@@ -30,15 +30,15 @@ class Plan:
         """Fresh weights, the same for the same seed."""
         set_seed(seed)
         about = task.description
-        return build(self.architecture, channels=about.channels, classes=len(about.classes)).to(task.device)
+        return build_network(self.architecture, channels=about.channels, classes=len(about.classes)).to(task.device)
 
     def batches(self, task: Task) -> TrainingBatches:
         """The training split as this plan shows it."""
         return task.training_batches(self.augmentation, self.mixup)
 
     def train(
-        self, task: Task, seed: int, *, checkpoint: Checkpoint | None = None, on_epoch: Callable[[EpochRecord], None] | None = None
-    ) -> tuple[Classifier, History]:
+        self, task: Task, seed: int, *, checkpoint: FileCheckpoint | None = None, on_epoch: Callable[[EpochRecord], None] | None = None
+    ) -> tuple[Classifier, TrainingHistory]:
         """Train by the plan from fresh weights."""
         network = self.network(task, seed)
         history = fit(
@@ -47,7 +47,7 @@ class Plan:
         return network, history
 
 
-def full_plan(settings: TrainSettings, epochs: int, task: Task) -> Plan:
+def full_plan(settings: TrainSettings, epochs: int, task: Task) -> TrainingPlan:
     """All ingredients together; the learning rate is still to be found where the settings give none."""
     recipe = Recipe(
         epochs=epochs,
@@ -59,7 +59,7 @@ def full_plan(settings: TrainSettings, epochs: int, task: Task) -> Plan:
         average=settings.weight_average,
         class_weights=task.weights(),
     )
-    return Plan(RESIDUAL, recipe, task.augmentation(), settings.mixup)
+    return TrainingPlan(RESIDUAL, recipe, task.augmentation(), settings.mixup)
 
 
 def precision(settings: TrainSettings, device: torch.device) -> str:

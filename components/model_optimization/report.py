@@ -5,7 +5,7 @@ from typing import Any
 
 from components.model_optimization.ablation import Ablation, in_words
 from components.model_optimization.comparison import verdict
-from components.model_optimization.plan import Plan
+from components.model_optimization.plan import TrainingPlan
 from components.model_optimization.sweep import Sweep
 from driftloop.evaluation.intervals import Proportion
 from driftloop.evaluation.paired import PairedDifference
@@ -13,27 +13,27 @@ from driftloop.evaluation.plots import confusion_and_roc
 from driftloop.reporting import Page
 from driftloop.training import lr_finder
 from driftloop.training.curves import learning_curves
-from driftloop.training.loop import History
+from driftloop.training.loop import TrainingHistory
 from driftloop.training.lr_finder import RangeTest
-from driftloop.training.outcome import Judgement
+from driftloop.training.outcome import FinalScores
 from driftloop.training.task import Task
 
 
 @dataclass(frozen=True)
-class Findings:
+class OptimizationFindings:
     """What the step found out."""
 
-    plan: Plan
+    plan: TrainingPlan
     range_test: RangeTest
     sweep: Sweep | None
-    history: History
+    history: TrainingHistory
     ablation: Ablation
-    judgement: Judgement
+    judgement: FinalScores
     baseline: Proportion
     difference: PairedDifference
 
 
-def write_report(path: str, task: Task, findings: Findings, found: dict[str, Any]) -> None:
+def write_optimization_report(path: str, task: Task, findings: OptimizationFindings, found: dict[str, Any]) -> None:
     """Write the HTML page to `path`; `found` are the step's facts."""
     test = findings.judgement.test.accuracy
     page = Page("Model optimisation", lead=f"A residual network with a better recipe, trained on {len(task.train):,} images.")
@@ -55,7 +55,7 @@ def write_report(path: str, task: Task, findings: Findings, found: dict[str, Any
     page.write(path)
 
 
-def _learning_rate(page: Page, findings: Findings) -> None:
+def _learning_rate(page: Page, findings: OptimizationFindings) -> None:
     used, suggested = findings.plan.recipe.learning_rate, findings.range_test.suggestion
     origin = (
         "where the loss has made two thirds of its fall"
@@ -77,7 +77,7 @@ def _sweep(page: Page, sweep: Sweep | None) -> None:
     page.table(sweep.trials)
 
 
-def _learning(page: Page, task: Task, findings: Findings, found: dict[str, Any]) -> None:
+def _learning(page: Page, task: Task, findings: OptimizationFindings, found: dict[str, Any]) -> None:
     history, recipe = findings.history, findings.plan.recipe
     page.section(
         "How it learnt",
@@ -112,7 +112,7 @@ def _ablation(page: Page, ablation: Ablation) -> None:
         page.text(f"Left out for want of time (train_config.ablation_seconds): {', '.join(ablation.left_out)}.")
 
 
-def _evaluation(page: Page, task: Task, findings: Findings) -> None:
+def _evaluation(page: Page, task: Task, findings: OptimizationFindings) -> None:
     judgement = findings.judgement
     test = judgement.test
     page.section("What it can do", f"On the test split ({test.accuracy.n:,} images), which chose nothing and was looked at once.")

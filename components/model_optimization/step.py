@@ -7,11 +7,11 @@ import time
 from dataclasses import asdict, replace
 from typing import Any
 
-from components.model_optimization.ablation import ablate, variants
+from components.model_optimization.ablation import ablate, plan_variants
 from components.model_optimization.comparison import against_baseline, check_same_data
 from components.model_optimization.keepsakes import write_keepsakes
-from components.model_optimization.plan import Plan, full_plan
-from components.model_optimization.report import Findings, write_report
+from components.model_optimization.plan import TrainingPlan, full_plan
+from components.model_optimization.report import OptimizationFindings, write_optimization_report
 from components.model_optimization.sweep import Sweep, search
 from driftloop import runtime
 from driftloop.reporting.tensorboard import publish_events
@@ -19,8 +19,8 @@ from driftloop.runtime import ClassificationLog, MetricsLog
 from driftloop.settings import TrainSettings
 from driftloop.step_facts import read_facts
 from driftloop.training import outcome
-from driftloop.training.checkpoint import Checkpoint
-from driftloop.training.curves import Events
+from driftloop.training.checkpoint import FileCheckpoint
+from driftloop.training.curves import TrainingEvents
 from driftloop.training.device import pick_device
 from driftloop.training.loop import EpochRecord
 from driftloop.training.lr_finder import STEPS, RangeTest, find_learning_rate
@@ -28,16 +28,16 @@ from driftloop.training.model_card import model_card
 from driftloop.training.task import Task
 
 
-class Stages:
+class StageProgress:
     """The parts in their order, and how far the step is."""
 
-    def __init__(self, plan: Plan, settings: TrainSettings, images: int) -> None:
+    def __init__(self, plan: TrainingPlan, settings: TrainSettings, images: int) -> None:
         steps = max(settings.min_steps, images // settings.batch_size, 1)
         self.sizes = {
             "range test": STEPS,
             "sweep": settings.sweep_trials * settings.sweep_epochs * steps,
             "training": plan.recipe.epochs * steps,
-            "ablation": len(variants(plan)) * settings.ablation_epochs * steps,
+            "ablation": len(plan_variants(plan)) * settings.ablation_epochs * steps,
         }
 
     def within(self, stage: str, share: float, text: str) -> None:
@@ -85,15 +85,15 @@ def run(
     task = Task.open(dataset, device, settings)
     check_same_data(baseline, task)
     plan = full_plan(settings, int(epochs), task)
-    stages = Stages(plan, settings, len(task.train))
+    stages = StageProgress(plan, settings, len(task.train))
 
     plan, test = _with_learning_rate(plan, task, settings, seed)
     stages.done("range test", f"learning rate {plan.recipe.learning_rate:.1e}")
     plan, sweep = _with_sweep(plan, task, settings, seed, stages)
 
     identity = {"step": "optimised", "dataset": task.description.manifest_hash, "seed": seed} | described(plan) | settings.model_dump()
-    checkpoint = Checkpoint(settings.checkpoints, identity) if settings.checkpoints else None
-    with Events(model) as events:
+    checkpoint = FileCheckpoint(settings.checkpoints, identity) if settings.checkpoints else None
+    with TrainingEvents(model) as events:
 
         def on_epoch(record: EpochRecord) -> None:
             events.epoch(record)
@@ -111,9 +111,9 @@ def run(
         on_run=lambda share, name: stages.within("ablation", share, name),
     )
 
-    judgement = outcome.judge(network, task)
+    judgement = outcome.score_final(network, task)
     before, difference = against_baseline(judgement, baseline, task)
-    description = outcome.describe(network, plan.architecture, task, history, judgement, seed=seed, training=described(plan))
+    description = outcome.model_description(network, plan.architecture, task, history, judgement, seed=seed, training=described(plan))
     text = model_card(
         "Optimised model",
         description,
@@ -134,33 +134,35 @@ def run(
         "seconds": round(time.monotonic() - began, 1),
     }
     outcome.write_bundle(model, network, description, text, "model_optimization", found, dataset, baseline)
-    findings = Findings(plan, test, sweep, history, ablation, judgement, before, difference)
-    write_report(report, task, findings, found)
+    findings = OptimizationFindings(plan, test, sweep, history, ablation, judgement, before, difference)
+    write_optimization_report(report, task, findings, found)
     write_keepsakes(model, findings)
-    outcome.write_judgement(judgement, task.description.classes, metrics, roc)
+    outcome.log_scores(judgement, task.description.classes, metrics, roc)
     metrics.log_metric("gain_over_baseline", round(difference.estimate, 6))
     if checkpoint:
         checkpoint.clear()
-    runtime.figures(
+    runtime.report_metrics(
         f"accuracy {judgement.test.accuracy}, {100 * difference.estimate:+.1f} points over the baseline, "
         f"learning rate {plan.recipe.learning_rate:.1e}, {plan.recipe.precision}"
     )
 
 
-def described(plan: Plan) -> dict[str, Any]:
+def described(plan: TrainingPlan) -> dict[str, Any]:
     """The plan as `model.json` and the card have it."""
     views = asdict(plan.augmentation) if plan.augmentation else {}
     return plan.recipe.described() | {"augmentation": views, "mixup": plan.mixup}
 
 
-def _with_learning_rate(plan: Plan, task: Task, settings: TrainSettings, seed: int) -> tuple[Plan, RangeTest]:
+def _with_learning_rate(plan: TrainingPlan, task: Task, settings: TrainSettings, seed: int) -> tuple[TrainingPlan, RangeTest]:
     """The plan with the rate of the range test, unless the settings name one; the test is run and shown either way."""
     test = find_learning_rate(plan.network(task, seed), task.training_batches(), plan.recipe, seed=seed)
     rate = settings.learning_rate or test.suggestion
     return replace(plan, recipe=replace(plan.recipe, learning_rate=rate)), test
 
 
-def _with_sweep(plan: Plan, task: Task, settings: TrainSettings, seed: int, stages: Stages) -> tuple[Plan, Sweep | None]:
+def _with_sweep(
+    plan: TrainingPlan, task: Task, settings: TrainSettings, seed: int, stages: StageProgress
+) -> tuple[TrainingPlan, Sweep | None]:
     """The plan with the values of the best trial, where a search is asked for."""
     if settings.sweep_trials == 0:
         return plan, None

@@ -7,7 +7,7 @@ from typing import Any
 
 import optuna
 
-from components.model_optimization.plan import Plan
+from components.model_optimization.plan import TrainingPlan
 from driftloop.training.loop import EpochRecord
 from driftloop.training.task import Task
 
@@ -16,11 +16,11 @@ from driftloop.training.task import Task
 class Sweep:
     """The plan with the best trial's values, and every trial as a row."""
 
-    plan: Plan
+    plan: TrainingPlan
     trials: list[dict[str, Any]]
 
 
-def search(plan: Plan, task: Task, *, seed: int, trials: int, epochs: int, on_trial: Callable[[float], None]) -> Sweep:
+def search(plan: TrainingPlan, task: Task, *, seed: int, trials: int, epochs: int, on_trial: Callable[[float], None]) -> Sweep:
     """Try `trials` sets of values, each trained for `epochs`; trials below the median of the earlier ones are cut short.
 
     The first trial is the plan as it is, so that the search never ends below it on the validation split; where two are equal the
@@ -68,7 +68,7 @@ def search(plan: Plan, task: Task, *, seed: int, trials: int, epochs: int, on_tr
     return Sweep(turned(plan, study.best_params), rows)
 
 
-def turned(plan: Plan, values: dict[str, float]) -> Plan:
+def turned(plan: TrainingPlan, values: dict[str, float]) -> TrainingPlan:
     """The plan with a trial's values; `augmentation` is a factor on every amount."""
     recipe = replace(
         plan.recipe,

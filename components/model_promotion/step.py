@@ -12,11 +12,11 @@ from driftloop.contracts import PROMOTE
 from driftloop.dataset.description import read_description
 from driftloop.errors import GateRefused, InputError
 from driftloop.registry.gate_evidence import GateEvidence, keep_refusal, read_evidence
-from driftloop.runtime import figures
+from driftloop.runtime import report_metrics
 from driftloop.store import Store, open_store
 
 
-def run(candidate_dir: str | Path, dataset_dir: str | Path, evidence_dir: str | Path, *, store: str) -> str:
+def run(candidate: str | Path, dataset: str | Path, evidence: str | Path, *, store: str) -> str:
     """Register and promote the candidate if the gate said so; the version that serves afterwards.
 
     Raises:
@@ -26,14 +26,14 @@ def run(candidate_dir: str | Path, dataset_dir: str | Path, evidence_dir: str | 
         Conflict: another champion than the one in the evidence serves by now, or this candidate was rolled back; the champion stays.
     """
     home = open_store(store)
-    evidence = read_evidence(evidence_dir)
-    if evidence.decision != PROMOTE:
-        keep_refusal(home, evidence_dir)
-        return _keep_champion(home, evidence)
-    _require_dataset(evidence, dataset_dir)
-    version = registry.register(home, candidate_dir, evidence_dir, run=os.environ.get("DRIFTLOOP_RUN_ID", ""))
-    champion = registry.promote(home, version, expected=evidence.champion_version, reason=_reason(evidence))
-    figures(f"version {champion.version} serves" + (f", before it {champion.previous}" if champion.previous else ""))
+    judged = read_evidence(evidence)
+    if judged.decision != PROMOTE:
+        keep_refusal(home, evidence)
+        return _keep_champion(home, judged)
+    _require_dataset(judged, dataset)
+    version = registry.register(home, candidate, evidence, run=os.environ.get("DRIFTLOOP_RUN_ID", ""))
+    champion = registry.promote(home, version, expected=judged.champion_version, reason=_reason(judged))
+    report_metrics(f"version {champion.version} serves" + (f", before it {champion.previous}" if champion.previous else ""))
     return champion.version
 
 
@@ -50,7 +50,7 @@ def _keep_champion(home: Store, evidence: GateEvidence) -> str:
     champion = registry.current(home)
     if champion is None:
         raise GateRefused(f"{home.uri}: the gate says {evidence.decision} ({_reason(evidence)}), and there is no champion to go on with")
-    figures(f"version {champion.version} goes on serving; the gate said {evidence.decision}")
+    report_metrics(f"version {champion.version} goes on serving; the gate said {evidence.decision}")
     return champion.version
 
 

@@ -14,18 +14,18 @@ from torch import nn
 from driftloop.inference.provider import CPU
 from driftloop.inference.served_model import EMBEDDING, INPUT, PROBABILITIES, open_session
 
-BATCHES = (1, 32)
+BATCH_SIZES = (1, 32)
 #: Of the time for the benchmark, the share of each batch size.
 TIME_SHARES = {1: 0.4, 32: 0.6}
 PYTORCH = "pytorch"
-WARM_UP = 3
+WARM_UP_CALLS = 3
 #: Calls in a row before the next contender's turn; the first of them finds cold caches and is not counted.
-BLOCK = 6
-LEAST_BLOCKS, MOST_BLOCKS = 3, 200
+CALLS_A_TURN = 6
+LEAST_TURNS, MOST_TURNS = 3, 200
 
 
 @dataclass(frozen=True)
-class Latency:
+class CallLatency:
     """Milliseconds a call takes (median, 95th and 99th percentile) and the images a second at the median."""
 
     batch: int
@@ -37,7 +37,7 @@ class Latency:
     runs: int
 
 
-def benchmark_model(model: nn.Module, images: np.ndarray, *, threads: int = 1, seconds: float = 1.0) -> Latency:
+def benchmark_model(model: nn.Module, images: np.ndarray, *, threads: int = 1, seconds: float = 1.0) -> CallLatency:
     """Time a PyTorch module, eager and in the number type of its weights, on a batch of images.
 
     Args:
@@ -48,13 +48,13 @@ def benchmark_model(model: nn.Module, images: np.ndarray, *, threads: int = 1, s
     """
     with torch_threads(threads):
         taken = time_in_turns({PYTORCH: model_call(model, images)}, seconds=seconds)
-    return latency(taken[PYTORCH], batch=len(images), threads=threads)
+    return summarise_latency(taken[PYTORCH], batch=len(images), threads=threads)
 
 
-def benchmark_onnx(path: str | Path, images: np.ndarray, *, threads: int = 1, seconds: float = 1.0) -> Latency:
+def benchmark_onnx(path: str | Path, images: np.ndarray, *, threads: int = 1, seconds: float = 1.0) -> CallLatency:
     """Time an exported graph in onnxruntime, on the CPU, on a batch of images uint8 (N, H, W, C)."""
     taken = time_in_turns({"onnx": onnx_call(path, images, threads=threads)}, seconds=seconds)
-    return latency(taken["onnx"], batch=len(images), threads=threads)
+    return summarise_latency(taken["onnx"], batch=len(images), threads=threads)
 
 
 def compare_latencies(model: nn.Module, graphs: Mapping[str, Path], images: np.ndarray, *, seconds: float) -> list[dict[str, Any]]:
@@ -70,14 +70,14 @@ def compare_latencies(model: nn.Module, graphs: Mapping[str, Path], images: np.n
         Rows of variant ("pytorch" or a graph's name), the fields of `Latency`, and speedup: PyTorch's median over this one's.
     """
     rows = []
-    for batch in BATCHES:
+    for batch in BATCH_SIZES:
         chosen = np.ascontiguousarray(np.resize(images[:batch], (batch, *images.shape[1:])))
         with torch_threads(1):
             calls = {PYTORCH: model_call(model, chosen)} | {name: onnx_call(path, chosen, threads=1) for name, path in graphs.items()}
             taken = time_in_turns(calls, seconds=seconds * TIME_SHARES[batch])
         eager = float(np.median(taken[PYTORCH]))
         for name, times in taken.items():
-            row = {"variant": name} | asdict(latency(times, batch=batch, threads=1))
+            row = {"variant": name} | asdict(summarise_latency(times, batch=batch, threads=1))
             rows.append(row | {"speedup": eager / float(np.median(times))})
     return rows
 
@@ -90,33 +90,33 @@ def speedups(rows: list[dict[str, Any]], names: Mapping[str, str]) -> dict[str, 
 def time_in_turns(calls: Mapping[str, Callable[[], object]], *, seconds: float) -> dict[str, np.ndarray]:
     """Seconds each call took, in blocks by turns until the time is up; each gets equally many blocks, at least 3."""
     for call in calls.values():
-        for _ in range(WARM_UP):
+        for _ in range(WARM_UP_CALLS):
             call()
     taken: dict[str, list[float]] = {name: [] for name in calls}
     deadline = time.perf_counter() + seconds
-    for block in range(MOST_BLOCKS):
-        if block >= LEAST_BLOCKS and time.perf_counter() > deadline:
+    for block in range(MOST_TURNS):
+        if block >= LEAST_TURNS and time.perf_counter() > deadline:
             break
         # The order turns round, so that none always follows the same neighbour.
         for name in list(calls)[:: 1 if block % 2 else -1]:
-            taken[name] += time_block(calls[name])
+            taken[name] += time_turn(calls[name])
     return {name: np.array(times) for name, times in taken.items()}
 
 
-def time_block(call: Callable[[], object]) -> list[float]:
+def time_turn(call: Callable[[], object]) -> list[float]:
     """Seconds of each call of a block but the first."""
     times = []
-    for _ in range(BLOCK):
+    for _ in range(CALLS_A_TURN):
         started = time.perf_counter()
         call()
         times.append(time.perf_counter() - started)
     return times[1:]
 
 
-def latency(seconds: np.ndarray, *, batch: int, threads: int) -> Latency:
+def summarise_latency(seconds: np.ndarray, *, batch: int, threads: int) -> CallLatency:
     """Percentiles of the seconds that calls took."""
     p50, p95, p99 = (float(value) * 1000 for value in np.percentile(seconds, [50, 95, 99]))
-    return Latency(batch, threads, p50, p95, p99, batch / p50 * 1000, len(seconds))
+    return CallLatency(batch, threads, p50, p95, p99, batch / p50 * 1000, len(seconds))
 
 
 def model_call(model: nn.Module, images: np.ndarray) -> Callable[[], object]:

@@ -20,7 +20,7 @@ from driftloop.inference.served_model import EMBEDDING, INPUT, PROBABILITIES, op
 from driftloop.training.architectures import Classifier
 from driftloop.training.batches import normalise, to_tensor
 
-BATCH = 64
+LOGITS_BATCH = 64
 
 
 @torch.inference_mode()
@@ -29,7 +29,7 @@ def compute_logits(network: Classifier, model: ModelDescription, cases: list[Cas
     mean, std = torch.tensor(model.mean), torch.tensor(model.std)
     parts: list[Tensor] = []
     for part in cases:
-        batches = (part.images[start : start + BATCH] for start in range(0, len(part), BATCH))
+        batches = (part.images[start : start + LOGITS_BATCH] for start in range(0, len(part), LOGITS_BATCH))
         parts += [network(normalise(to_tensor(batch), mean, std)) for batch in batches]
     return torch.cat(parts).numpy()
 

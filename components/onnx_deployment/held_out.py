@@ -15,22 +15,22 @@ import numpy as np
 from driftloop.bundle import ModelDescription
 from driftloop.dataset import Description, open_split
 from driftloop.errors import InputError
-from driftloop.inference.reference import CLEAN, Regime, measure_regime
+from driftloop.inference.reference import CLEAN_REGIME, Regime, measure_regime
 from driftloop.inference.served_model import ServedModel
 
-CALIBRATION = ("train", "drifted_train")
+RANGE_SPLITS = ("train", "drifted_train")
 
 
-VALIDATION = ("val", "drifted_val")
+TEMPERATURE_SPLITS = ("val", "drifted_val")
 
 
-DECISION = ("val", "drifted_val", "reference")
+VARIANT_SPLITS = ("val", "drifted_val", "reference")
 
 
-TEST = ("test",)
+TEST_SPLITS = ("test",)
 
 
-NEEDED = ("train", "val", "test", "reference")
+NEEDED_SPLITS = ("train", "val", "test", "reference")
 
 
 @dataclass(frozen=True)
@@ -67,12 +67,12 @@ def open_cases(dataset: Description, splits: tuple[str, ...]) -> list[Cases]:
     return found
 
 
-def labels_of(cases: list[Cases]) -> np.ndarray:
+def case_labels(cases: list[Cases]) -> np.ndarray:
     """The labels of all cases, int64 (N,)."""
     return np.concatenate([part.labels for part in cases])
 
 
-def groups_of(cases: list[Cases]) -> np.ndarray:
+def case_groups(cases: list[Cases]) -> np.ndarray:
     """The groups of all cases, str (N,); a group of one split is another than a group of that name in another split."""
     return np.concatenate([np.char.add(f"{part.split}/", part.groups) for part in cases])
 
@@ -104,7 +104,7 @@ def check_fit(dataset: Description, model: ModelDescription) -> None:
         if theirs != ours:
             cure = "pass the dataset that the model was trained on"
             raise InputError(f"onnx_deployment: {name} of the dataset {theirs}, of the model {ours}; {cure}")
-    for split in NEEDED:
+    for split in NEEDED_SPLITS:
         if not dataset.counts.get(split):
             cure = f"set data_config.{split}_share above 0 and run data_analysis again"
             raise InputError(f"dataset {dataset.manifest_hash[:12]} has no images in split '{split}'; {cure}")
@@ -118,7 +118,7 @@ def measure_references(served: ServedModel, dataset: Description) -> list[Regime
     """The split `reference` first, then each `regime-*`, in order of their numbers."""
     later = sorted((name for name, count in dataset.counts.items() if name.startswith(REGIME_PREFIX) and count), key=_number)
     regimes = []
-    for name in (CLEAN, *later):
+    for name in (CLEAN_REGIME, *later):
         split = open_split(dataset, name)
         regimes.append(measure_regime(name, served, split.images, split.samples["group"].to_numpy(dtype=np.str_)))
     return regimes

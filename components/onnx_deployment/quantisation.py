@@ -62,7 +62,7 @@ QUANTISED = ["Conv", "Relu", "Add", "MaxPool"]
 STEM = "Conv"
 
 
-BATCH = 32
+CALIBRATION_BATCH = 32
 
 
 @dataclass(frozen=True)
@@ -111,7 +111,7 @@ class ImageReader(CalibrationDataReader):
 
     def __init__(self, images: np.ndarray) -> None:
         # The histogram calibrators stack batches, which must therefore all be full.
-        self.batches = _batches(images[: len(images) - len(images) % BATCH] if len(images) > BATCH else images)
+        self.batches = _batches(images[: len(images) - len(images) % CALIBRATION_BATCH] if len(images) > CALIBRATION_BATCH else images)
 
     def get_next(self) -> dict[str, np.ndarray] | None:
         """The next batch, or None after the last."""
@@ -153,5 +153,5 @@ def _run(path: Path, images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _batches(images: np.ndarray) -> Iterator[np.ndarray]:
-    for start in range(0, len(images), BATCH):
-        yield np.ascontiguousarray(images[start : start + BATCH])
+    for start in range(0, len(images), CALIBRATION_BATCH):
+        yield np.ascontiguousarray(images[start : start + CALIBRATION_BATCH])

@@ -13,8 +13,8 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from components.onnx_deployment import variant
-from components.onnx_deployment.held_out import CALIBRATION, DECISION, VALIDATION
-from components.onnx_deployment.temperature import reliability as reliability_bins
+from components.onnx_deployment.held_out import RANGE_SPLITS, TEMPERATURE_SPLITS, VARIANT_SPLITS
+from components.onnx_deployment.temperature import reliability_bins
 from driftloop.bundle import ONNX_FP32, ONNX_INT8, WEIGHTS, ModelDescription
 from driftloop.evaluation.intervals import Proportion
 from driftloop.reporting.page import Page
@@ -23,7 +23,7 @@ from driftloop.reporting.plot_style import INK, MUTED, PALETTE, axes
 if TYPE_CHECKING:
     from components.onnx_deployment.step import Deployment
 
-HEADING = "## Deployment"
+CARD_HEADING = "## Deployment"
 
 
 def with_deployment(card: Path, model: ModelDescription, findings: dict[str, Any]) -> str:
@@ -33,7 +33,7 @@ def with_deployment(card: Path, model: ModelDescription, findings: dict[str, Any
         if card.exists()
         else f"# Model card\n\n{model.architecture}, classes {', '.join(model.classes)}.\n"
     )
-    kept = re.sub(rf"^{HEADING}\n.*?(?=^## |\Z)", "", before, flags=re.MULTILINE | re.DOTALL).rstrip()
+    kept = re.sub(rf"^{CARD_HEADING}\n.*?(?=^## |\Z)", "", before, flags=re.MULTILINE | re.DOTALL).rstrip()
     return f"{kept}\n\n{deployment(model, findings)}"
 
 
@@ -42,7 +42,7 @@ def deployment(model: ModelDescription, findings: dict[str, Any]) -> str:
     drop, fit = findings["int8_drop"], findings["calibration"]
     interval = f"95 % interval {-100 * drop['high']:+.2f} to {-100 * drop['low']:+.2f}"
     lines = [
-        HEADING,
+        CARD_HEADING,
         "",
         f"- Input: uint8 images (N, {model.image_size}, {model.image_size}, {model.channels}); scaling, normalisation, temperature "
         "and softmax are inside the graph. Output: probabilities and embedding.",
@@ -64,7 +64,7 @@ def deployment(model: ModelDescription, findings: dict[str, Any]) -> str:
 COLOURS = dict(zip(("pytorch", ONNX_FP32, ONNX_INT8), (PALETTE[5], PALETTE[0], PALETTE[2]), strict=True))
 
 
-def latencies(rows: list[dict[str, Any]], names: dict[str, str]) -> Figure:
+def latency_chart(rows: list[dict[str, Any]], names: dict[str, str]) -> Figure:
     """Median latency by variant, one panel a batch size."""
     batches = sorted({row["batch"] for row in rows})
     figure, panels = axes(7.2, 2.1, len(batches))
@@ -84,7 +84,7 @@ def latencies(rows: list[dict[str, Any]], names: dict[str, str]) -> Figure:
     return figure
 
 
-def reliability(found: "Deployment", names: dict[str, str]) -> Figure:
+def reliability_diagram(found: "Deployment", names: dict[str, str]) -> Figure:
     """Accuracy against confidence on the test split, of the served graph, with its temperature and without."""
     figure, (panel,) = axes(4.6, 3.6)
     served = found.test.int8 if found.choice.served == ONNX_INT8 else found.test.fp32
@@ -109,13 +109,13 @@ def without_temperature(probabilities: np.ndarray, temperature: float) -> np.nda
     return sharpened / sharpened.sum(axis=1, keepdims=True)
 
 
-NAMES = {"pytorch": "PyTorch eager FP32", ONNX_FP32: "ONNX FP32", ONNX_INT8: "ONNX INT8"}
+RUNTIME_NAMES = {"pytorch": "PyTorch eager FP32", ONNX_FP32: "ONNX FP32", ONNX_INT8: "ONNX INT8"}
 
 
-FILES = {WEIGHTS: "PyTorch weights", ONNX_FP32: "ONNX FP32", ONNX_INT8: "ONNX INT8"}
+FILE_KINDS = {WEIGHTS: "PyTorch weights", ONNX_FP32: "ONNX FP32", ONNX_INT8: "ONNX INT8"}
 
 
-def write(found: "Deployment", path: str | Path) -> None:
+def write_deployment_report(found: "Deployment", path: str | Path) -> None:
     """Write the report to `path`."""
     int8_served = found.choice.served == ONNX_INT8
     speed = {row["variant"]: row["speedup"] for row in found.rows if row["batch"] == 1}
@@ -149,15 +149,15 @@ def add_speed(page: Page, found: "Deployment") -> None:
         "One thread; all three in turns, so that what else the machine does slows all alike. PyTorch runs the same computation, from "
         "uint8 image to probabilities, in channels-last memory format.",
     )
-    page.figure(latencies(found.rows, NAMES), "Median latency; the tick marks the 95th percentile. Shorter is better.")
+    page.figure(latency_chart(found.rows, RUNTIME_NAMES), "Median latency; the tick marks the 95th percentile. Shorter is better.")
     page.table([row_of_latency(row) for row in found.rows])
-    page.table([{"file": name, "what": FILES[name], "MB": size} for name, size in found.sizes_mb.items()])
+    page.table([{"file": name, "what": FILE_KINDS[name], "MB": size} for name, size in found.sizes_mb.items()])
 
 
 def row_of_latency(row: dict[str, Any]) -> dict[str, object]:
     """A benchmark row as the table shows it."""
     return {
-        "runs on": NAMES[row["variant"]],
+        "runs on": RUNTIME_NAMES[row["variant"]],
         "batch": row["batch"],
         "p50 ms": row["p50_ms"],
         "p95 ms": row["p95_ms"],
@@ -172,18 +172,18 @@ def add_accuracy(page: Page, found: "Deployment") -> None:
     """What quantisation costs: on the images of the decision, and on the test split afterwards."""
     page.section(
         "Accuracy",
-        f"Which graph is served was decided on the splits {', '.join(DECISION)}, as far as the dataset has them. The clean test split, "
-        "which the gate judges on, was looked at after that. A drop is FP32 minus INT8; its interval is Tango's for paired proportions.",
+        f"Which graph is served was decided on the splits {', '.join(VARIANT_SPLITS)}, as far as the dataset has them. The clean test "
+        "split, which the gate judges on, was looked at after that. A drop is FP32 minus INT8; its interval is Tango's for pairs.",
     )
     rows = []
     for split, cases in (("decision", found.decision), ("clean test", found.test)):
-        drop = variant.drop(cases)
+        drop = variant.accuracy_drop(cases)
         rows.append(
             {
                 "images": split,
                 "n": len(cases.labels),
-                "FP32": str(variant.accuracy(cases.fp32_right)),
-                "INT8": str(variant.accuracy(cases.int8_right)),
+                "FP32": str(variant.proportion_right(cases.fp32_right)),
+                "INT8": str(variant.proportion_right(cases.int8_right)),
                 "drop, points": f"{100 * drop['value']:+.2f} ({100 * drop['low']:+.2f} to {100 * drop['high']:+.2f})",
                 "same class": f"{100 * cases.agreement:.1f} %",
             }
@@ -198,10 +198,10 @@ def add_calibration(page: Page, found: "Deployment") -> None:
     page.section(
         "Calibration",
         f"One temperature, {fit.temperature:.3f}, divides the logits inside both graphs; it changes confidence and no prediction. "
-        f"It was fitted on {fit.n:,} images of {' and '.join(VALIDATION)}" + (f" ({fit.note})." if fit.note else "."),
+        f"It was fitted on {fit.n:,} images of {' and '.join(TEMPERATURE_SPLITS)}" + (f" ({fit.note})." if fit.note else "."),
     )
     page.figure(
-        reliability(found, NAMES),
+        reliability_diagram(found, RUNTIME_NAMES),
         "Accuracy against confidence on the clean test split, in bins of equally many images. On the diagonal, confidence is right.",
     )
     page.table(
@@ -218,9 +218,9 @@ def add_quantisation(page: Page, found: "Deployment") -> None:
     page.section(
         "Export and quantisation",
         f"The exported graph differs from PyTorch by at most {found.parity:.1e} in any probability (checked on validation images; more "
-        f"than 1e-3 stops the step). INT8 is static, per channel, with ranges from {' and '.join(CALIBRATION)}; weights have 7 bits, since "
-        "8-bit ones overflow on processors without VNNI. The first convolution and the head stay in floats, and the head's bias takes back "
-        "what rounding moves the embeddings by on average.",
+        f"than 1e-3 stops the step). INT8 is static, per channel, with ranges from {' and '.join(RANGE_SPLITS)}; weights have 7 bits, "
+        "since 8-bit ones overflow on processors without VNNI. The first convolution and the head stay in floats, and the head's "
+        "bias takes back what rounding moves the embeddings by on average.",
     )
     page.table(
         [

@@ -7,19 +7,20 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from components.onnx_deployment import benchmark, held_out, report, variant
+from components.onnx_deployment import benchmark, held_out, variant
 from components.onnx_deployment.graph import ServingGraph, check_parity, compute_logits, export_onnx
 from components.onnx_deployment.held_out import measure_references
 from components.onnx_deployment.quantisation import Quantisation, quantise
-from components.onnx_deployment.temperature import Calibration, fit_temperature
-from components.onnx_deployment.variant import Choice, Outcomes, choose_variant
+from components.onnx_deployment.report import with_deployment, write_deployment_report
+from components.onnx_deployment.temperature import TemperatureFit, fit_temperature
+from components.onnx_deployment.variant import GraphOutcomes, VariantChoice, choose_variant
 from driftloop import bundle
 from driftloop.bundle import ModelDescription
 from driftloop.dataset import Description, read_description
 from driftloop.inference.image_statistics import statistic_names
 from driftloop.inference.reference import Regime, write_reference
 from driftloop.inference.served_model import ServedModel
-from driftloop.runtime import MetricsLog, figures, progress
+from driftloop.runtime import MetricsLog, progress, report_metrics
 from driftloop.settings import DeploySettings
 from driftloop.step_facts import write_facts, write_json
 from driftloop.training.device import pick_device
@@ -35,12 +36,12 @@ class Deployment:
     """Everything the step found, for the files, the report and the metrics."""
 
     model: ModelDescription
-    calibration: Calibration
+    calibration: TemperatureFit
     parity: float
     quantisation: Quantisation
-    decision: Outcomes
-    choice: Choice
-    test: Outcomes
+    decision: GraphOutcomes
+    choice: VariantChoice
+    test: GraphOutcomes
     rows: list[dict[str, Any]]
     regimes: list[Regime]
     sizes_mb: dict[str, float]
@@ -51,7 +52,7 @@ def run(
     dataset: str | Path,
     model: str | Path,
     candidate: str | Path,
-    report_path: str | Path,
+    report: str | Path,
     *,
     config: dict[str, Any],
     metrics: MetricsLog,
@@ -61,7 +62,7 @@ def run(
     Args:
         dataset, model: directories of the dataset artifact and of the trained bundle.
         candidate: directory of the bundle to write.
-        report_path: HTML file to write.
+        report: HTML file to write.
         config: overrides of `DeploySettings`.
         metrics: gets the figures that KFP's UI compares between runs.
 
@@ -76,10 +77,10 @@ def run(
     found = deploy(read_description(dataset), Path(model), Path(candidate), settings)
     findings = described(found, seconds=time.perf_counter() - started)
     write_candidate(found, Path(candidate), findings, dataset, model)
-    report.write(found, report_path)
+    write_deployment_report(found, report)
     log_metrics(findings, metrics)
     drop, speed = findings["int8_drop"]["value"], findings["speedup"]
-    figures(
+    report_metrics(
         f"{'INT8' if found.choice.served == bundle.ONNX_INT8 else 'FP32'} served · INT8 {speed['onnx_int8']:.1f}x, "
         f"FP32 {speed['onnx_fp32']:.1f}x PyTorch · accuracy {findings['accuracy_int8']['value']:.3f} ({-100 * drop:+.1f} points)"
     )
@@ -92,26 +93,26 @@ def deploy(dataset: Description, source: Path, candidate: Path, settings: Deploy
     candidate.mkdir(parents=True, exist_ok=True)
     fp32, int8 = candidate / bundle.ONNX_FP32, candidate / bundle.ONNX_INT8
 
-    validation = held_out.open_cases(dataset, held_out.VALIDATION)
-    calibration = fit_temperature(compute_logits(network, model, validation), held_out.labels_of(validation))
+    validation = held_out.open_cases(dataset, held_out.TEMPERATURE_SPLITS)
+    calibration = fit_temperature(compute_logits(network, model, validation), held_out.case_labels(validation))
     graph = ServingGraph(network, mean=model.mean, std=model.std, temperature=calibration.temperature)
     progress(0.05, "exporting")
     export_onnx(graph, fp32, image_size=model.image_size, channels=model.channels)
     parity = check_parity(graph, fp32, held_out.draw_images(validation, PARITY_IMAGES, seed=settings.seed))
 
     progress(0.4, "quantising")
-    drawn = held_out.draw_images(held_out.open_cases(dataset, held_out.CALIBRATION), 2 * settings.calibration_images, seed=settings.seed)
+    drawn = held_out.draw_images(held_out.open_cases(dataset, held_out.RANGE_SPLITS), 2 * settings.calibration_images, seed=settings.seed)
     quantisation = quantise(fp32, int8, drawn[::2], drawn[1::2], settings.calibration)
 
     progress(0.55, "choosing what is served")
     plain, quantised = ServedModel(candidate, model, bundle.ONNX_FP32), ServedModel(candidate, model, bundle.ONNX_INT8)
-    deciding = held_out.open_cases(dataset, held_out.DECISION)
-    decision = variant.outcomes(plain, quantised, deciding)
-    choice = choose_variant(decision.fp32_right, decision.int8_right, held_out.groups_of(deciding), max_drop=settings.int8_max_drop)
+    deciding = held_out.open_cases(dataset, held_out.VARIANT_SPLITS)
+    decision = variant.run_graphs(plain, quantised, deciding)
+    choice = choose_variant(decision.fp32_right, decision.int8_right, held_out.case_groups(deciding), max_drop=settings.int8_max_drop)
     served = quantised if choice.served == bundle.ONNX_INT8 else plain
 
     progress(0.6, "timing")
-    testing = held_out.open_cases(dataset, held_out.TEST)
+    testing = held_out.open_cases(dataset, held_out.TEST_SPLITS)
     rows = benchmark.compare_latencies(
         graph, {bundle.ONNX_FP32: fp32, bundle.ONNX_INT8: int8}, testing[0].images, seconds=settings.benchmark_seconds
     )
@@ -123,7 +124,7 @@ def deploy(dataset: Description, source: Path, candidate: Path, settings: Deploy
         quantisation=quantisation,
         decision=decision,
         choice=choice,
-        test=variant.outcomes(plain, quantised, testing),
+        test=variant.run_graphs(plain, quantised, testing),
         rows=rows,
         regimes=measure_references(served, dataset),
         sizes_mb={path.name: path.stat().st_size / 1e6 for path in (source / bundle.WEIGHTS, fp32, int8)},
@@ -135,9 +136,9 @@ def described(found: Deployment, *, seconds: float) -> dict[str, Any]:
     """The step's facts, as JSON takes them."""
     names = {bundle.ONNX_FP32: "onnx_fp32", bundle.ONNX_INT8: "onnx_int8"}
     return {
-        "accuracy_fp32": variant.accuracy(found.test.fp32_right).model_dump(),
-        "accuracy_int8": variant.accuracy(found.test.int8_right).model_dump(),
-        "int8_drop": variant.drop(found.test),
+        "accuracy_fp32": variant.proportion_right(found.test.fp32_right).model_dump(),
+        "accuracy_int8": variant.proportion_right(found.test.int8_right).model_dump(),
+        "int8_drop": variant.accuracy_drop(found.test),
         "agreement": found.test.agreement,
         "served": found.choice.served,
         "served_reason": found.choice.reason,
@@ -169,7 +170,7 @@ def write_candidate(found: Deployment, candidate: Path, findings: dict[str, Any]
     shutil.copyfile(Path(source, bundle.WEIGHTS), candidate / bundle.WEIGHTS)
     write_reference(candidate / bundle.REFERENCE, found.regimes, statistic_names(model.channels))
     write_json(candidate / BENCHMARK, {"rows": found.rows, "speedup": findings["speedup"], "sizes_mb": found.sizes_mb})
-    (candidate / bundle.CARD).write_text(report.with_deployment(Path(source, bundle.CARD), model, findings), encoding="utf-8")
+    (candidate / bundle.CARD).write_text(with_deployment(Path(source, bundle.CARD), model, findings), encoding="utf-8")
     bundle.write_model(candidate, model)
     write_facts(candidate, STEP, findings, dataset, source)
     bundle.seal(candidate)

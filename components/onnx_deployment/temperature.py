@@ -12,11 +12,11 @@ from driftloop.errors import InputError
 #: Below this many images one number is guessed rather than fitted.
 LEAST_IMAGES = 30
 LOWEST, HIGHEST = 0.2, 5.0
-BINS = 10
+RELIABILITY_BINS = 10
 
 
 @dataclass(frozen=True)
-class Calibration:
+class TemperatureFit:
     """`temperature`; mean negative log-likelihood and expected calibration error before and after, on the n images of the fit."""
 
     temperature: float
@@ -28,7 +28,7 @@ class Calibration:
     note: str
 
 
-def fit_temperature(logits: np.ndarray, labels: np.ndarray) -> Calibration:
+def fit_temperature(logits: np.ndarray, labels: np.ndarray) -> TemperatureFit:
     """The temperature that minimises the negative log-likelihood on held-out images (Guo et al. 2017), within 0.2 to 5.
 
     It stays 1 where the images cannot tell: fewer than 30 of them, or all classified right (the likelihood would then rise for ever
@@ -63,11 +63,11 @@ def negative_log_likelihood(logits: np.ndarray, labels: np.ndarray) -> float:
     return float(-log_softmax(logits, axis=1)[np.arange(len(labels)), labels].mean())
 
 
-def reliability(probabilities: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def reliability_bins(probabilities: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Mean confidence, accuracy and number of images in 10 bins of equally many images, by rising confidence."""
     confidence = probabilities.max(axis=1)
     right = probabilities.argmax(axis=1) == labels
-    parts = [part for part in np.array_split(np.argsort(confidence, kind="stable"), BINS) if len(part)]
+    parts = [part for part in np.array_split(np.argsort(confidence, kind="stable"), RELIABILITY_BINS) if len(part)]
     return (
         np.array([confidence[part].mean() for part in parts]),
         np.array([right[part].mean() for part in parts]),
@@ -75,19 +75,19 @@ def reliability(probabilities: np.ndarray, labels: np.ndarray) -> tuple[np.ndarr
     )
 
 
-def calibration_error(probabilities: np.ndarray, labels: np.ndarray) -> float:
+def expected_calibration_error(probabilities: np.ndarray, labels: np.ndarray) -> float:
     """Expected calibration error: the mean distance of confidence from accuracy over the bins of `reliability`."""
-    confidence, accuracy, count = reliability(probabilities, labels)
+    confidence, accuracy, count = reliability_bins(probabilities, labels)
     return float((np.abs(confidence - accuracy) * count).sum() / count.sum())
 
 
-def _described(temperature: float, logits: np.ndarray, labels: np.ndarray, note: str) -> Calibration:
-    return Calibration(
+def _described(temperature: float, logits: np.ndarray, labels: np.ndarray, note: str) -> TemperatureFit:
+    return TemperatureFit(
         temperature=temperature,
         nll_before=negative_log_likelihood(logits, labels),
         nll_after=negative_log_likelihood(logits / temperature, labels),
-        ece_before=calibration_error(softmax(logits, axis=1), labels),
-        ece_after=calibration_error(softmax(logits / temperature, axis=1), labels),
+        ece_before=expected_calibration_error(softmax(logits, axis=1), labels),
+        ece_after=expected_calibration_error(softmax(logits / temperature, axis=1), labels),
         n=len(labels),
         note=note,
     )

@@ -4,7 +4,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from components.production_monitoring.metrics import Baseline, ModelMetrics, ServiceMetrics
+from components.production_monitoring.metrics import ExpectedMetrics, ModelMetrics, ServiceMetrics
 from driftloop.settings import MonitorSettings
 from driftloop.step_facts import write_json
 
@@ -13,78 +13,86 @@ MIN_REQUESTS = 50
 
 
 @dataclass(frozen=True)
-class Rule:
-    """One rule as it stands: the value measured, its limit, and whether it fired. `value` None: nothing to compare."""
+class AlertRule:
+    """One rule, checked."""
 
     rule: str
+    """Its name."""
     fired: bool
+    """Whether the value lies beyond the limit."""
     value: float | None
+    """What was measured; None where there is nothing to compare."""
     limit: float
+    """What the value is compared with."""
     message: str
+    """The same as a sentence, for people."""
 
     def as_json(self) -> dict[str, Any]:
+        """The rule as plain JSON."""
         return asdict(self)
 
 
-def check_rules(service: ServiceMetrics, model: ModelMetrics, baseline: Baseline, settings: MonitorSettings) -> list[Rule]:
+def check_alert_rules(
+    service: ServiceMetrics, model: ModelMetrics, expected: ExpectedMetrics, settings: MonitorSettings
+) -> list[AlertRule]:
     """Every rule, fired or not, in the order of their urgency."""
     return [
-        no_traffic(service),
-        errors(service, settings.alert_error_share),
-        latency(service, baseline, settings.alert_latency_ratio),
-        class_shares(service, model, baseline, settings.alert_class_share),
-        confidence(service, model, baseline, settings.alert_confidence_drop),
+        no_traffic_rule(service),
+        error_share_rule(service, settings.alert_error_share),
+        latency_rule(service, expected, settings.alert_latency_ratio),
+        class_shares_rule(service, model, expected, settings.alert_class_share),
+        confidence_rule(service, model, expected, settings.alert_confidence_drop),
     ]
 
 
-def write_alerts(window: str | Path, rules: list[Rule]) -> None:
-    """Write `alerts.json` into the window: the names of the rules that fired, and every rule as it stands."""
+def write_alerts(traffic: str | Path, rules: list[AlertRule]) -> None:
+    """Write `alerts.json` into the traffic artifact: the names of the rules that fired, and every rule with what it measured."""
     fired = [rule.rule for rule in rules if rule.fired]
-    write_json(Path(window, "alerts.json"), {"fired": fired, "rules": [rule.as_json() for rule in rules]})
+    write_json(Path(traffic, "alerts.json"), {"fired": fired, "rules": [rule.as_json() for rule in rules]})
 
 
-def no_traffic(service: ServiceMetrics) -> Rule:
+def no_traffic_rule(service: ServiceMetrics) -> AlertRule:
     """No request at all since the last watch."""
     message = "no request since the last watch" if service.requests == 0 else f"{service.requests:,} requests since the last watch"
-    return Rule("no traffic", service.requests == 0, float(service.requests), 1.0, message)
+    return AlertRule("no traffic", service.requests == 0, float(service.requests), 1.0, message)
 
 
-def errors(service: ServiceMetrics, limit: float) -> Rule:
+def error_share_rule(service: ServiceMetrics, limit: float) -> AlertRule:
     """Too many failed requests."""
     fired = service.requests >= MIN_REQUESTS and service.error_share > limit
     message = f"{service.failed:,} of {service.requests:,} requests failed ({service.error_share:.1%}, limit {limit:.1%})"
-    return Rule("error share", fired, service.error_share if service.requests else None, limit, message)
+    return AlertRule("error share", fired, service.error_share if service.requests else None, limit, message)
 
 
-def latency(service: ServiceMetrics, baseline: Baseline, limit: float) -> Rule:
+def latency_rule(service: ServiceMetrics, expected: ExpectedMetrics, limit: float) -> AlertRule:
     """The p95 latency against the one benchmarked when the model was exported."""
-    if service.p95_ms is None or not baseline.p95_ms:
-        return Rule("p95 latency", False, None, limit, "no latency to compare with the benchmark")
-    ratio = service.p95_ms / baseline.p95_ms
-    message = f"p95 latency {service.p95_ms:.2f} ms is {ratio:.1f} times the benchmark's {baseline.p95_ms:.2f} ms (limit {limit:g})"
-    return Rule("p95 latency", service.requests >= MIN_REQUESTS and ratio > limit, ratio, limit, message)
+    if service.p95_ms is None or not expected.p95_ms:
+        return AlertRule("p95 latency", False, None, limit, "no latency to compare with the benchmark")
+    ratio = service.p95_ms / expected.p95_ms
+    message = f"p95 latency {service.p95_ms:.2f} ms is {ratio:.1f} times the benchmark's {expected.p95_ms:.2f} ms (limit {limit:g})"
+    return AlertRule("p95 latency", service.requests >= MIN_REQUESTS and ratio > limit, ratio, limit, message)
 
 
-def class_shares(service: ServiceMetrics, model: ModelMetrics, baseline: Baseline, limit: float) -> Rule:
+def class_shares_rule(service: ServiceMetrics, model: ModelMetrics, expected: ExpectedMetrics, limit: float) -> AlertRule:
     """The largest move of a predicted class's share, from the accepted regime that is nearest."""
     if not model.class_shares:
-        return Rule("class shares", False, None, limit, "no prediction to compare")
-    moves = [(*_largest_move(model.class_shares, regime.class_shares), regime.name) for regime in baseline.regimes]
+        return AlertRule("class shares", False, None, limit, "no prediction to compare")
+    moves = [(*_largest_move(model.class_shares, regime.class_shares), regime.name) for regime in expected.regimes]
     size, name, before, now, regime = min(moves)
     message = f"{name} makes {now:.1%} of the predictions, {before:.1%} in {regime} (moved by {size:.1%}, limit {limit:.1%})"
-    return Rule("class shares", service.requests >= MIN_REQUESTS and size > limit, size, limit, message)
+    return AlertRule("class shares", service.requests >= MIN_REQUESTS and size > limit, size, limit, message)
 
 
-def confidence(service: ServiceMetrics, model: ModelMetrics, baseline: Baseline, limit: float) -> Rule:
+def confidence_rule(service: ServiceMetrics, model: ModelMetrics, expected: ExpectedMetrics, limit: float) -> AlertRule:
     """The mean confidence against the least confident accepted regime."""
     if model.mean_confidence is None:
-        return Rule("confidence", False, None, limit, "no prediction to compare")
-    lowest = min(baseline.regimes, key=lambda regime: regime.mean_confidence)
+        return AlertRule("confidence", False, None, limit, "no prediction to compare")
+    lowest = min(expected.regimes, key=lambda regime: regime.mean_confidence)
     drop = lowest.mean_confidence - model.mean_confidence
     message = (
         f"mean confidence {model.mean_confidence:.3f}, {lowest.mean_confidence:.3f} in {lowest.name} (drop {drop:.3f}, limit {limit:g})"
     )
-    return Rule("confidence", service.requests >= MIN_REQUESTS and drop > limit, drop, limit, message)
+    return AlertRule("confidence", service.requests >= MIN_REQUESTS and drop > limit, drop, limit, message)
 
 
 def _largest_move(now: dict[str, float], before: dict[str, float]) -> tuple[float, str, float, float]:

@@ -16,16 +16,16 @@ def production_monitoring(
     metrics: Output[Metrics],
     dashboard: Output[HTML],
 ) -> None:
-    """Read what production logged since the last watch: service and model metrics, alerts, a dashboard, and the window to judge.
+    """Read what production logged since the last watch: service and model metrics, alerts, a dashboard, and the traffic to judge.
 
     Args:
         store: the store that holds the champion, the log, the labels and the watch records: a folder or s3://bucket/prefix.
-        until: the end of the window, an ISO 8601 time; empty means now.
+        until: the end of the watch, an ISO 8601 time; empty means now.
         config: overrides of the monitor settings.
         traffic: the rows with their labels and images, production_logs.csv, alerts.json, TensorBoard events.
         champion: the bundle of the version that serves, checked against its checksums.
-        metrics: the figures of this window.
-        dashboard: the window as a page of charts.
+        metrics: the metrics of this watch.
+        dashboard: the watch as a page of charts.
     """
     from components.production_monitoring.step import run
 

@@ -1,12 +1,8 @@
-"""What production is compared with: the champion's accepted regimes and its benchmark.
+"""What production did, in numbers, and the champion's own numbers that it is compared with.
 
-Service metrics: is it up, is it fast, is it used.
-
-Model metrics: what the champion answers, how sure it is, and how often it is right where the truth is known.
-
-A window cut into blocks of consecutive requests: the points of the dashboard's charts and of the TensorBoard curves.
-
-Blocks hold equally many requests, so every point of a curve is equally uncertain, whatever the traffic.
+Service metrics say whether it is up, fast and used. Model metrics say what the champion answers, how sure it is, and how often it is
+right where the truth is known. Curve points are both over time, for the dashboard's charts and TensorBoard: each holds equally many
+consecutive requests, so that every point is equally uncertain, whatever the traffic.
 """
 
 from dataclasses import dataclass
@@ -16,48 +12,60 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from components.production_monitoring.collect import OK
 from driftloop.bundle import REFERENCE, ModelDescription
+from driftloop.contracts import ONNX_DEPLOYMENT, RANDOM
 from driftloop.evaluation.intervals import Proportion, wilson
-from driftloop.inference.labels import RANDOM
-from driftloop.inference.log import statistics
+from driftloop.inference.log import STATUS_OK, logged_statistics
 from driftloop.inference.reference import Regime, read_reference
 from driftloop.inference.traffic import LABEL, LABEL_ORIGIN
 from driftloop.step_facts import read_facts
 
+#: Equal-width bins of the calibration error, as in Guo et al. (2017).
+CALIBRATION_BINS = 15
+#: Curves have at most so many points, of at least so many requests each.
+MOST_CURVE_POINTS, FEWEST_REQUESTS_A_POINT = 40, 20
+
 
 @dataclass(frozen=True)
-class RegimeFigures:
-    """One accepted regime as the champion sees it: class shares, mean confidence, mean and spread of each statistic (F,)."""
+class RegimeMetrics:
+    """One accepted regime as the champion sees it."""
 
     name: str
+    """The regime's."""
     class_shares: dict[str, float]
+    """Of the predictions, by class."""
     mean_confidence: float
+    """0-1."""
     statistics_mean: np.ndarray
+    """Of each image statistic, float64 (F,)."""
     statistics_std: np.ndarray
+    """Of each image statistic, float64 (F,)."""
 
 
 @dataclass(frozen=True)
-class Baseline:
-    """The champion's regimes, the clean reference first, and its benchmarked p95 latency at batch 1 in ms (None where unknown)."""
+class ExpectedMetrics:
+    """What production should look like: the champion's own numbers."""
 
-    regimes: list[RegimeFigures]
+    regimes: list[RegimeMetrics]
+    """The accepted ones, the clean reference first."""
     p95_ms: float | None
+    """Benchmarked p95 latency at batch 1, in ms; None where it was not measured."""
 
     @property
-    def reference(self) -> RegimeFigures:
+    def reference(self) -> RegimeMetrics:
+        """The clean reference."""
         return self.regimes[0]
 
 
-def read_baseline(champion: str | Path, model: ModelDescription) -> Baseline:
-    """The baseline of the champion bundle in the directory `champion`."""
-    regimes = [_figures(regime, model.classes) for regime in read_reference(Path(champion, REFERENCE))]
-    return Baseline(regimes, benchmark_p95(read_facts(champion), model.served))
+def read_expected_metrics(champion: str | Path, model: ModelDescription) -> ExpectedMetrics:
+    """What the champion bundle in the directory `champion` expects of production."""
+    regimes = [_regime_metrics(regime, model.classes) for regime in read_reference(Path(champion, REFERENCE))]
+    return ExpectedMetrics(regimes, benchmark_p95(read_facts(champion), model.served))
 
 
-def _figures(regime: Regime, classes: list[str]) -> RegimeFigures:
+def _regime_metrics(regime: Regime, classes: list[str]) -> RegimeMetrics:
     predicted = regime.probabilities.argmax(axis=1)
-    return RegimeFigures(
+    return RegimeMetrics(
         name=regime.name,
         class_shares={name: float((predicted == index).mean()) for index, name in enumerate(classes)},
         mean_confidence=float(regime.probabilities.max(axis=1).mean(dtype=np.float64)),
@@ -66,9 +74,9 @@ def _figures(regime: Regime, classes: list[str]) -> RegimeFigures:
     )
 
 
-def benchmark_p95(known: dict[str, Any], served: str) -> float | None:
+def benchmark_p95(facts: dict[str, Any], served: str) -> float | None:
     """The p95 latency of the served graph at batch 1 as onnx_deployment measured it, in ms; None where it was not measured."""
-    for row in known.get("onnx_deployment", {}).get("benchmark") or []:
+    for row in facts.get(ONNX_DEPLOYMENT, {}).get("benchmark") or []:
         if row.get("variant") == served and row.get("batch") == 1 and row.get("p95_ms") is not None:
             return float(row["p95_ms"])
     return None
@@ -76,17 +84,24 @@ def benchmark_p95(known: dict[str, Any], served: str) -> float | None:
 
 @dataclass(frozen=True)
 class ServiceMetrics:
-    """Of the champion's requests; times in ms, None where there is nothing to measure. `per_second` is the mean over their span."""
+    """Of the champion's fresh requests; None where there is nothing to measure."""
 
     requests: int
+    """Answered and failed ones."""
     failed: int
+    """Requests with another status than `STATUS_OK`."""
     p50_ms: float | None
+    """Median latency of the answered requests, in ms."""
     p95_ms: float | None
+    """95th percentile, in ms."""
     p99_ms: float | None
+    """99th percentile, in ms."""
     per_second: float | None
+    """Mean throughput between the first and the last request."""
 
     @property
     def error_share(self) -> float:
+        """Failed requests among all, 0-1."""
         return self.failed / self.requests if self.requests else 0.0
 
 
@@ -96,7 +111,7 @@ def service_metrics(rows: pd.DataFrame) -> ServiceMetrics:
     Args:
         rows: time, status and latency_ms, in time order.
     """
-    good = rows["status"] == OK
+    good = rows["status"] == STATUS_OK
     latency = rows.loc[good, "latency_ms"].dropna().to_numpy(dtype=float)
     quantiles = [float(value) for value in np.percentile(latency, [50, 95, 99])] if len(latency) else [None, None, None]
     seconds = (rows["time"].iloc[-1] - rows["time"].iloc[0]).total_seconds() if len(rows) > 1 else 0.0
@@ -110,24 +125,26 @@ def service_metrics(rows: pd.DataFrame) -> ServiceMetrics:
     )
 
 
-#: Equal-width bins of the calibration error, as in Guo et al. (2017).
-BINS = 15
-
-
 @dataclass(frozen=True)
 class ModelMetrics:
-    """Of the fresh, answered requests. `class_shares` and `mean_confidence` need no labels (empty and None without requests).
+    """Of the champion's fresh, answered requests.
 
-    `accuracy` and `calibration_error` rest on the uniformly random labels of this window alone: images picked for being odd would
-    make the model look worse than it is. None without such labels. `labelled` counts labels of every origin.
+    Accuracy and calibration rest on the uniformly random labels of this watch alone: images picked for being odd would make the model
+    look worse than it is.
     """
 
     class_shares: dict[str, float]
+    """Of the predictions, by class; empty without requests."""
     mean_confidence: float | None
+    """0-1; None without requests."""
     labelled: int
+    """Requests with a label of whatever origin."""
     accuracy: Proportion | None
+    """With Wilson's interval; None without random labels."""
     class_accuracy: dict[str, Proportion]
+    """The same by true class, for the classes that have random labels."""
     calibration_error: float | None
+    """Expected calibration error, 0-1; None without random labels."""
 
 
 def model_metrics(rows: pd.DataFrame, classes: list[str]) -> ModelMetrics:
@@ -135,7 +152,7 @@ def model_metrics(rows: pd.DataFrame, classes: list[str]) -> ModelMetrics:
 
     Args:
         rows: predicted, confidence, label and label_origin.
-        classes: the champion's; a label that is none of them counts as an error.
+        classes: the champion's; a label outside of them counts as an error.
     """
     labelled = rows[rows[LABEL_ORIGIN] == RANDOM]
     right = (labelled["predicted"] == labelled[LABEL]).to_numpy()
@@ -157,7 +174,7 @@ def class_shares(predicted: pd.Series, classes: list[str]) -> dict[str, float]:
     return {name: float((predicted == name).mean()) for name in classes}
 
 
-def calibration_error(confidence: np.ndarray, right: np.ndarray, bins: int = BINS) -> float:
+def calibration_error(confidence: np.ndarray, right: np.ndarray, bins: int = CALIBRATION_BINS) -> float:
     """Expected calibration error (Naeini et al. 2015): mean over equal-width bins of |accuracy - confidence|, weighted by size.
 
     Args:
@@ -170,41 +187,46 @@ def calibration_error(confidence: np.ndarray, right: np.ndarray, bins: int = BIN
     return float(np.abs(gap).sum() / len(confidence))
 
 
-MOST_BLOCKS, FEWEST_REQUESTS = 40, 20
-
-
 @dataclass(frozen=True)
-class Block:
-    """Consecutive answered requests: their middle time, latency percentiles in ms, class shares, confidence, statistics (F,)."""
+class CurvePoint:
+    """Consecutive answered requests of the champion, as one point of every curve."""
 
     time: pd.Timestamp
+    """Of the middle request."""
     requests: int
+    """How many there are."""
     p50_ms: float
+    """Median latency, in ms."""
     p95_ms: float
+    """95th percentile of the latency, in ms."""
     class_shares: dict[str, float]
+    """Of the predictions, by class."""
     mean_confidence: float
+    """0-1."""
     accuracy: float | None
+    """Over the random labels among these requests; None without any."""
     statistics: np.ndarray
+    """Mean of each image statistic, float64 (F,)."""
 
 
-def blocks(rows: pd.DataFrame, classes: list[str]) -> list[Block]:
-    """Answered requests, in time order, as at most 40 blocks of at least 20 requests (one block where there are fewer)."""
+def curve_points(rows: pd.DataFrame, classes: list[str]) -> list[CurvePoint]:
+    """Answered requests, in time order, cut into at most 40 points of at least 20 requests (one point where there are fewer)."""
     if not len(rows):
         return []
-    count = min(MOST_BLOCKS, max(1, len(rows) // FEWEST_REQUESTS))
-    return [_block(rows.iloc[part], classes) for part in np.array_split(np.arange(len(rows)), count)]
+    count = min(MOST_CURVE_POINTS, max(1, len(rows) // FEWEST_REQUESTS_A_POINT))
+    return [_curve_point(rows.iloc[part], classes) for part in np.array_split(np.arange(len(rows)), count)]
 
 
-def _block(rows: pd.DataFrame, classes: list[str]) -> Block:
-    known = rows[rows["label_origin"] == "random"]
+def _curve_point(rows: pd.DataFrame, classes: list[str]) -> CurvePoint:
+    labelled = rows[rows[LABEL_ORIGIN] == RANDOM]
     latency = rows["latency_ms"].to_numpy(dtype=float)
-    return Block(
+    return CurvePoint(
         time=rows["time"].iloc[len(rows) // 2],
         requests=len(rows),
         p50_ms=float(np.percentile(latency, 50)),
         p95_ms=float(np.percentile(latency, 95)),
-        class_shares={name: float((rows["predicted"] == name).mean()) for name in classes},
+        class_shares=class_shares(rows["predicted"], classes),
         mean_confidence=float(rows["confidence"].mean()),
-        accuracy=float((known["predicted"] == known["label"]).mean()) if len(known) else None,
-        statistics=statistics(rows).mean(axis=0, dtype=np.float64),
+        accuracy=float((labelled["predicted"] == labelled[LABEL]).mean()) if len(labelled) else None,
+        statistics=logged_statistics(rows).mean(axis=0, dtype=np.float64),
     )

@@ -1,6 +1,6 @@
-"""The window's figures: as facts, as KFP metrics, and in one line.
+"""What a watch leaves of its metrics besides the dashboard: the step's facts, KFP's metrics, one line, and TensorBoard's curves.
 
-The window's curves for TensorBoard, written without torch or TensorFlow.
+The curves are written without torch or TensorFlow.
 """
 
 from dataclasses import asdict
@@ -9,16 +9,18 @@ from typing import Any
 
 from tensorboard.summary import Writer
 
-from components.production_monitoring.alerts import Rule
-from components.production_monitoring.metrics import Block, ModelMetrics, ServiceMetrics
+from components.production_monitoring.alerts import AlertRule
+from components.production_monitoring.metrics import CurvePoint, ModelMetrics, ServiceMetrics
 from driftloop.inference.traffic import TrafficInfo
 from driftloop.runtime import MetricsLog
 
+EVENTS_FOLDER = "events"
 
-def figures(info: TrafficInfo, service: ServiceMetrics, answers: ModelMetrics, rules: list[Rule]) -> dict[str, Any]:
+
+def traffic_facts(info: TrafficInfo, service: ServiceMetrics, model: ModelMetrics, rules: list[AlertRule]) -> dict[str, Any]:
     """The step's facts: plain numbers, None where there is nothing to measure."""
-    accuracy = answers.accuracy.model_dump() if answers.accuracy else None
-    class_accuracy = {name: value.model_dump() for name, value in answers.class_accuracy.items()}
+    accuracy = model.accuracy.model_dump() if model.accuracy else None
+    class_accuracy = {name: value.model_dump() for name, value in model.class_accuracy.items()}
     return {
         "sequence": info.sequence,
         "champion_version": info.champion_version,
@@ -29,15 +31,17 @@ def figures(info: TrafficInfo, service: ServiceMetrics, answers: ModelMetrics, r
         "other_version_rows": info.other_version_rows,
         "error_share": service.error_share,
         **asdict(service),
-        **asdict(answers),
+        **asdict(model),
         "accuracy": accuracy,
         "class_accuracy": class_accuracy,
         "alerts": [rule.as_json() for rule in rules if rule.fired],
     }
 
 
-def log_metrics(metrics: MetricsLog, info: TrafficInfo, service: ServiceMetrics, answers: ModelMetrics, rules: list[Rule]) -> None:
-    """The figures that KFP's interface compares between runs; what could not be measured is left out."""
+def log_traffic_metrics(
+    metrics: MetricsLog, info: TrafficInfo, service: ServiceMetrics, model: ModelMetrics, rules: list[AlertRule]
+) -> None:
+    """The numbers that KFP's interface compares between runs; what could not be measured is left out."""
     values = {
         "rows": info.fresh_rows,
         "p50_ms": service.p50_ms,
@@ -45,10 +49,10 @@ def log_metrics(metrics: MetricsLog, info: TrafficInfo, service: ServiceMetrics,
         "p99_ms": service.p99_ms,
         "requests_per_second": service.per_second,
         "error_share": service.error_share,
-        "mean_confidence": answers.mean_confidence,
-        "labelled": answers.labelled,
-        "accuracy": answers.accuracy.value if answers.accuracy else None,
-        "calibration_error": answers.calibration_error,
+        "mean_confidence": model.mean_confidence,
+        "labelled": model.labelled,
+        "accuracy": model.accuracy.value if model.accuracy else None,
+        "calibration_error": model.calibration_error,
         "alerts": sum(rule.fired for rule in rules),
     }
     for name, value in values.items():
@@ -56,31 +60,28 @@ def log_metrics(metrics: MetricsLog, info: TrafficInfo, service: ServiceMetrics,
             metrics.log_metric(name, float(value))
 
 
-def summary_line(info: TrafficInfo, service: ServiceMetrics, answers: ModelMetrics, rules: list[Rule]) -> str:
-    """The one line for the person who waits."""
+def metrics_line(info: TrafficInfo, service: ServiceMetrics, model: ModelMetrics, rules: list[AlertRule]) -> str:
+    """The metrics that matter in one line, for the person who waits."""
     fired = [rule.rule for rule in rules if rule.fired]
     alerts = f"alerts: {', '.join(fired)}" if fired else "no alert"
     if info.fresh_rows == 0:
         return f"no request of version {info.champion_version} since the last watch, {alerts}"
-    accuracy = f"accuracy {answers.accuracy.value:.3f} of {answers.accuracy.n} labels, " if answers.accuracy else ""
+    accuracy = f"accuracy {model.accuracy.value:.3f} of {model.accuracy.n} labels, " if model.accuracy else ""
     return f"{info.fresh_rows:,} requests, p95 {service.p95_ms:.2f} ms, {accuracy}{alerts}"
 
 
-FOLDER = "events"
-
-
-def write_events(window: str | Path, points: list[Block], statistic_names: list[str]) -> None:
-    """Write scalar curves into `<window>/events`: one step a block, at the block's own time. Nothing without blocks."""
+def write_curve_events(traffic: str | Path, points: list[CurvePoint], statistic_names: list[str]) -> None:
+    """Write scalar curves into `<traffic>/events`: one step a point, at the point's own time. Nothing without points."""
     if not points:
         return
-    writer = Writer(str(Path(window, FOLDER)))
+    writer = Writer(str(Path(traffic, EVENTS_FOLDER)))
     for step, point in enumerate(points):
-        for tag, value in _scalars(point, statistic_names).items():
+        for tag, value in _scalars_by_tag(point, statistic_names).items():
             writer.add_scalar(tag, value, step, wall_time=point.time.timestamp())
     writer.close()
 
 
-def _scalars(point: Block, statistic_names: list[str]) -> dict[str, float]:
+def _scalars_by_tag(point: CurvePoint, statistic_names: list[str]) -> dict[str, float]:
     scalars = {"service/p50_ms": point.p50_ms, "service/p95_ms": point.p95_ms, "model/mean_confidence": point.mean_confidence}
     if point.accuracy is not None:
         scalars["model/accuracy_of_labelled"] = point.accuracy

@@ -12,5 +12,5 @@ def run(source: str) -> str:
         StoreError: a source in S3 that cannot be reached.
     """
     content_hash = resolve(source)
-    runtime.figures(f"{source}: content {content_hash[:12]}")
+    runtime.report_metrics(f"{source}: content {content_hash[:12]}")
     return content_hash

@@ -19,7 +19,7 @@ def synthesis_report(
     gate: Input[Artifact] = None,
     version: str = "",
 ) -> None:
-    """Tell the whole story of a run, and commit the watch record that the next watch starts from.
+    """Report all that a run measured and decided, and commit the watch record that the next watch starts from.
 
     Args:
         model: the champion that was watched; its facts say how it was trained.

@@ -1,24 +1,36 @@
-"""Lessons of a run: sentences made of its own figures, and only of those it measured.
+"""What a run teaches: sentences and tables made of its own numbers, and only of those that it measured.
 
-Where this run stands on the MLOps maturity levels, and what the next one asks for.
-
-Best practices of machine learning operations, each with what this run has to show for it.
-
-When to use what: the variants of the model side by side, with the figures that decide.
+`lesson_texts` are sentences, one a theme. `variant_rows` say when to use which variant of the model, `practice_rows` what this run has
+to show for each best practice, `maturity_rows` where it stands on the MLOps maturity levels and what the next one asks for.
 """
 
 from typing import Any
 
+from driftloop.bundle import ONNX_FP32, ONNX_INT8
+from driftloop.contracts import CONFIRMED_BY, DATA_ANALYSIS, DRIFT_DETECTION, MODEL_OPTIMIZATION, ONNX_DEPLOYMENT, TEST
 from driftloop.summary import Summary
 
+VARIANT_NAMES = {"pytorch": "PyTorch FP32 (eager)", "onnx_fp32": "ONNX FP32", "onnx_int8": "ONNX INT8"}
+VARIANT_ADVICE = {
+    "pytorch": "to train further and to look inside; not to serve",
+    "onnx_fp32": "to serve where every tenth of a point counts, or where INT8 lost too much",
+    "onnx_int8": "to serve on CPUs: the smallest and fastest, if the gate's bound on its loss holds",
+}
 
-def lessons(summary: Summary, facts: dict[str, Any], candidate: dict[str, Any] | None) -> list[str]:
+
+def lesson_texts(summary: Summary, facts: dict[str, Any], candidate: dict[str, Any] | None) -> list[str]:
     """What this run teaches, in the order of the themes."""
-    parts = [_optimisation(summary), _ablation(facts), _quantisation(facts), _drift(facts), _retraining(summary, candidate)]
+    parts = [
+        _optimisation_lesson(summary),
+        _ablation_lesson(facts),
+        _quantisation_lesson(facts),
+        _drift_lesson(facts),
+        _retraining_lesson(summary, candidate),
+    ]
     return [part for part in parts if part]
 
 
-def _optimisation(summary: Summary) -> str:
+def _optimisation_lesson(summary: Summary) -> str:
     first, second = summary.accuracy.baseline, summary.accuracy.optimized
     if first is None or second is None:
         return ""
@@ -27,8 +39,8 @@ def _optimisation(summary: Summary) -> str:
     return f"Optimisation moved the test accuracy by {points:+.1f} points, from {first.value:.3f} to {second.value:.3f}; {apart}."
 
 
-def _ablation(facts: dict[str, Any]) -> str:
-    rows = facts.get("model_optimization", {}).get("ablation") or []
+def _ablation_lesson(facts: dict[str, Any]) -> str:
+    rows = facts.get(MODEL_OPTIMIZATION, {}).get("ablation") or []
     if len(rows) < 2:
         return ""
     steps = [f"{row['name']} {row['val_accuracy']:.3f}" for row in rows]
@@ -38,8 +50,8 @@ def _ablation(facts: dict[str, Any]) -> str:
     )
 
 
-def _quantisation(facts: dict[str, Any]) -> str:
-    deployed = facts.get("onnx_deployment", {})
+def _quantisation_lesson(facts: dict[str, Any]) -> str:
+    deployed = facts.get(ONNX_DEPLOYMENT, {})
     drop, speed = deployed.get("int8_drop"), deployed.get("speedup")
     if not drop or not speed:
         return ""
@@ -50,18 +62,18 @@ def _quantisation(facts: dict[str, Any]) -> str:
     )
 
 
-def _drift(facts: dict[str, Any]) -> str:
-    drift = facts.get("drift_detection")
+def _drift_lesson(facts: dict[str, Any]) -> str:
+    drift = facts.get(DRIFT_DETECTION)
     if not drift or not drift.get("windows"):
         return ""
-    drifted = sum(one["drifted"] for one in drift["windows"])
+    drifted = sum(window["drifted"] for window in drift["windows"])
     return (
-        f"{drifted} of {len(drift['windows'])} windows drifted; drift is confirmed by two of three, so that one unlucky window "
+        f"{drifted} of {len(drift['windows'])} windows drifted; drift is confirmed by {CONFIRMED_BY}, so that one unlucky window "
         "retrains nothing."
     )
 
 
-def _retraining(summary: Summary, candidate: dict[str, Any] | None) -> str:
+def _retraining_lesson(summary: Summary, candidate: dict[str, Any] | None) -> str:
     champion, retrained, clean = summary.accuracy.champion_on_drifted, summary.accuracy.retrained_on_drifted, summary.accuracy.retrained
     before = (candidate or {}).get("accuracy", {}).get("champion_clean")
     if champion is None or retrained is None or clean is None or before is None:
@@ -74,7 +86,75 @@ def _retraining(summary: Summary, candidate: dict[str, Any] | None) -> str:
     )
 
 
-def maturity(summary: Summary) -> list[dict[str, object]]:
+def variant_rows(facts: dict[str, Any]) -> list[dict[str, object]]:
+    """One row per variant: accuracy on the clean test split, speed against PyTorch, and when to take it."""
+    deployed, optimized = facts.get(ONNX_DEPLOYMENT, {}), facts.get(MODEL_OPTIMIZATION, {})
+    accuracies = {
+        "pytorch": optimized.get("accuracy"),
+        "onnx_fp32": deployed.get("accuracy_fp32"),
+        "onnx_int8": deployed.get("accuracy_int8"),
+    }
+    served = {ONNX_FP32: "onnx_fp32", ONNX_INT8: "onnx_int8"}.get(deployed.get("served", ""))
+    return [
+        {
+            "variant": VARIANT_NAMES[name] + (" (served)" if name == served else ""),
+            "accuracy": accuracy["value"] if accuracy else None,
+            "speed": 1.0 if name == "pytorch" else deployed.get("speedup", {}).get(name),
+            "take it": VARIANT_ADVICE[name],
+        }
+        for name, accuracy in accuracies.items()
+    ]
+
+
+def practice_rows(summary: Summary, facts: dict[str, Any]) -> list[dict[str, object]]:
+    """One row per practice: what it guards against, and this run's evidence (a dash where its branch has none)."""
+    data, drift = facts.get(DATA_ANALYSIS, {}), facts.get(DRIFT_DETECTION, {})
+    counts = data.get("counts", {})
+    gate = summary.gate
+    return [
+        {
+            "practice": "Split by group, not by image",
+            "guards against": "one patient in training and test",
+            "evidence": f"{data['groups']:,} groups over {len(counts)} splits" if data.get("groups") else None,
+        },
+        {
+            "practice": "A test split that chooses nothing",
+            "guards against": "numbers that only look good",
+            "evidence": f"{counts[TEST]:,} test images" if counts.get(TEST) else None,
+        },
+        {
+            "practice": "Intervals beside every accuracy",
+            "guards against": "celebrating noise",
+            "evidence": str(summary.accuracy.optimized) if summary.accuracy.optimized else None,
+        },
+        {
+            "practice": "Compare what is served",
+            "guards against": "a graph that behaves unlike the training code",
+            "evidence": f"{facts[ONNX_DEPLOYMENT]['served']} is judged and served" if facts.get(ONNX_DEPLOYMENT) else None,
+        },
+        {
+            "practice": "Tests with a known error rate",
+            "guards against": "thresholds that alarm on clean weeks",
+            "evidence": f"alpha {drift['alpha']:.3g} a window, confirmed by {CONFIRMED_BY}" if drift.get("alpha") else None,
+        },
+        {
+            "practice": "A gate before promotion",
+            "guards against": "replacing a good model by a worse one",
+            "evidence": f"{sum(bool(criterion['holds']) for criterion in gate.evidence)} of {len(gate.evidence)} criteria hold"
+            if gate
+            else None,
+        },
+        {
+            "practice": "Versions that never change, one pointer",
+            "guards against": "not being able to go back",
+            "evidence": f"version {summary.champion.after} serves; `driftloop models rollback` undoes it"
+            if summary.champion.after
+            else None,
+        },
+    ]
+
+
+def maturity_rows(summary: Summary) -> list[dict[str, object]]:
     """The levels, each with whether this run shows it and what it takes."""
     watched, judged = summary.drift is not None, summary.gate is not None
     return [
@@ -95,80 +175,4 @@ def maturity(summary: Summary) -> list[dict[str, object]]:
             "asks for": "tested, versioned pipelines deployed by continuous integration, on real clusters",
             "this run": "beyond one run: compile, test and schedule the pipelines from continuous integration",
         },
-    ]
-
-
-def practices(summary: Summary, facts: dict[str, Any]) -> list[dict[str, object]]:
-    """One row per practice: what it guards against, and this run's evidence (a dash where its branch has none)."""
-    data, drift = facts.get("data_analysis", {}), facts.get("drift_detection", {})
-    counts = data.get("counts", {})
-    gate = summary.gate
-    return [
-        {
-            "practice": "Split by group, not by image",
-            "guards against": "one patient in training and test",
-            "evidence": f"{data['groups']:,} groups over {len(counts)} splits" if data.get("groups") else None,
-        },
-        {
-            "practice": "A test split that chooses nothing",
-            "guards against": "figures that only look good",
-            "evidence": f"{counts['test']:,} test images" if counts.get("test") else None,
-        },
-        {
-            "practice": "Intervals beside every accuracy",
-            "guards against": "celebrating noise",
-            "evidence": str(summary.accuracy.optimized) if summary.accuracy.optimized else None,
-        },
-        {
-            "practice": "Compare what is served",
-            "guards against": "a graph that behaves unlike the training code",
-            "evidence": f"{facts['onnx_deployment']['served']} is judged and served" if facts.get("onnx_deployment") else None,
-        },
-        {
-            "practice": "Tests with a known error rate",
-            "guards against": "thresholds that alarm on clean weeks",
-            "evidence": f"alpha {drift['alpha']:.3g} a window, confirmed by 2 of 3" if drift.get("alpha") else None,
-        },
-        {
-            "practice": "A gate before promotion",
-            "guards against": "replacing a good model by a worse one",
-            "evidence": f"{sum(bool(one['holds']) for one in gate.evidence)} of {len(gate.evidence)} criteria hold" if gate else None,
-        },
-        {
-            "practice": "Versions that never change, one pointer",
-            "guards against": "not being able to go back",
-            "evidence": f"version {summary.champion.after} serves; `driftloop models rollback` undoes it"
-            if summary.champion.after
-            else None,
-        },
-    ]
-
-
-ADVICE = {
-    "pytorch": "to train further and to look inside; not to serve",
-    "onnx_fp32": "to serve where every tenth of a point counts, or where INT8 lost too much",
-    "onnx_int8": "to serve on CPUs: the smallest and fastest, if the gate's bound on its loss holds",
-}
-
-
-NAMES = {"pytorch": "PyTorch FP32 (eager)", "onnx_fp32": "ONNX FP32", "onnx_int8": "ONNX INT8"}
-
-
-def variants(facts: dict[str, Any]) -> list[dict[str, object]]:
-    """One row per variant: accuracy on the clean test split, speed against PyTorch, and when to take it."""
-    deployed, optimized = facts.get("onnx_deployment", {}), facts.get("model_optimization", {})
-    accuracies = {
-        "pytorch": optimized.get("accuracy"),
-        "onnx_fp32": deployed.get("accuracy_fp32"),
-        "onnx_int8": deployed.get("accuracy_int8"),
-    }
-    served = {"model.onnx": "onnx_fp32", "model.int8.onnx": "onnx_int8"}.get(deployed.get("served", ""))
-    return [
-        {
-            "variant": NAMES[name] + (" (served)" if name == served else ""),
-            "accuracy": accuracy["value"] if accuracy else None,
-            "speed": 1.0 if name == "pytorch" else deployed.get("speedup", {}).get(name),
-            "take it": ADVICE[name],
-        }
-        for name, accuracy in accuracies.items()
     ]

@@ -31,5 +31,5 @@ def run(dataset: str, *, champion_version: str, drift: str, seed: int, store: st
         seed=seed,
         settings=settings,
     )
-    runtime.figures(played.figures())
+    runtime.report_metrics(played.figures())
     return played.until

@@ -12,7 +12,7 @@ from components.traffic_replay.replay_plan import ReplayPlan
 from driftloop import runtime
 from driftloop.dataset import Split
 from driftloop.inference.log_writer import InferenceLogger
-from driftloop.inference.served_model import Predictions, ServedModel
+from driftloop.inference.served_model import ServedModel, ServedPredictions
 from driftloop.scenarios import Scenario
 
 #: Requests read, drifted and logged together; memory does not grow with the length of the replay.
@@ -113,7 +113,7 @@ def play(
 
 def answer(
     model: ServedModel, images: np.ndarray, last: datetime, batch_size: int, clock: Callable[[], datetime] = utc_now
-) -> tuple[Predictions, list[datetime], list[float]]:
+) -> tuple[ServedPredictions, list[datetime], list[float]]:
     """Predictions, times that increase from after `last`, and latencies in ms, each that of the request's batch."""
     parts, times, latencies = [], [], []
     for start in range(0, len(images), batch_size):
@@ -126,7 +126,7 @@ def answer(
             times.append(last)
             latencies.append(elapsed_ms)
     probabilities = np.concatenate([part.probabilities for part in parts])
-    return Predictions(probabilities, np.concatenate([part.embedding for part in parts])), times, latencies
+    return ServedPredictions(probabilities, np.concatenate([part.embedding for part in parts])), times, latencies
 
 
 def _warm_up(model: ServedModel) -> None:

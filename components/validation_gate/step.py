@@ -1,6 +1,5 @@
 """The gate, step by step: find the opponents, let all models answer the same images, decide, write the evidence down."""
 
-import math
 import tempfile
 from dataclasses import asdict
 from pathlib import Path
@@ -15,9 +14,8 @@ from driftloop import runtime
 from driftloop.bundle import read_model, verify
 from driftloop.contracts import GATE_EVIDENCE, VALIDATION_GATE
 from driftloop.dataset.description import Description, read_description
-from driftloop.errors import SettingError
 from driftloop.evaluation.paired import mcnemar_exact
-from driftloop.settings import GateSettings
+from driftloop.settings import GateSettings, check_parameter
 from driftloop.step_facts import write_facts, write_json
 from driftloop.store import open_store
 
@@ -47,7 +45,7 @@ def run(
         IntegrityError: bytes that do not match their checksum.
     """
     settings = GateSettings.complete(config)
-    margin = checked_margin(margin)
+    margin = check_parameter("gate_margin", margin)
     description = read_description(dataset)
     read_model(candidate)
     checksums = verify(candidate)
@@ -66,19 +64,8 @@ def run(
     write_json(Path(evidence, GATE_EVIDENCE), gate)
     write_facts(evidence, VALIDATION_GATE, {name: gate[name] for name in SHARED}, candidate)
     write_summary(summary, gate, decision)
-    runtime.figures(headline(decision.decision, decision.criteria))
+    runtime.report_metrics(headline(decision.decision, decision.criteria))
     return decision.decision
-
-
-def checked_margin(margin: float) -> float:
-    """The margin, a share of all images.
-
-    Raises:
-        SettingError: not between 0 and 0.5; two points are 0.02.
-    """
-    if not (math.isfinite(margin) and 0 < margin <= 0.5):
-        raise SettingError(f"gate_margin: {margin} must lie above 0 and at most at 0.5 (a share of accuracy: 0.02 for two points)")
-    return float(margin)
 
 
 def accuracies(inputs: GateInputs) -> dict[str, dict[str, Any] | None]:

@@ -8,7 +8,7 @@ from typing import Any
 from components.validation_gate.criteria import Criterion
 from components.validation_gate.decision import Decision
 from driftloop.contracts import INCONCLUSIVE, PROMOTE, REJECT
-from driftloop.reporting.page import encode
+from driftloop.reporting.page import base64_text
 from driftloop.reporting.plot_style import INK, MUTED, PALETTE, axes
 
 #: What each decision means.
@@ -121,7 +121,7 @@ def differences_picture(criteria: Sequence[Criterion]) -> str:
     axis.set_xlabel("accuracy, candidate minus champion (points); black: the limit")
     stream = io.BytesIO()
     figure.savefig(stream, format="png", dpi=110)
-    return f"![Differences of accuracy with their bounds](data:image/png;base64,{encode(stream.getvalue())})"
+    return f"![Differences of accuracy with their bounds](data:image/png;base64,{base64_text(stream.getvalue())})"
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

@@ -12,26 +12,29 @@ import secrets
 import subprocess
 import time
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 from driftloop import __version__
-from driftloop.backends import local
+from driftloop.backends.base import Failure, RunRequest
 from driftloop.backends.docker_child import RUN_LABEL, Sandbox
-from driftloop.backends.local import Failure
-from driftloop.backends.log_events import Event
-from driftloop.backends.run_folder import RUNS, RunFolder
+from driftloop.backends.local import ChildProcessBackend, check_store, child_environment, follow
+from driftloop.backends.log_events import LogEvent
+from driftloop.backends.run_folder import LATEST, RUNS, RunFolder
+from driftloop.contracts import MINIO_PORT
 from driftloop.errors import InputError, StoreError
-from driftloop.store.s3_connection import endpoint
+from driftloop.store.s3_connection import s3_endpoint
+from pipelines import PIPELINES
 
 BUILD = Path(__file__).parents[2] / "docker" / "build.sh"
 MINIO_IMAGE = f"driftloop-minio:{__version__}"
 #: MinIO as `make up` runs it, and as a run brings it up where that one is not there.
 COMPOSE_MINIO, OWN_MINIO = "driftloop-minio", "driftloop-run-minio"
 OWN_NETWORK = "driftloop-run"
-MINIO_PORT = "9000/tcp"
+#: MinIO's port in its container, as Docker names it.
+CONTAINER_PORT = f"{MINIO_PORT}/tcp"
 START_TIMEOUT_S = 60
 IMAGE_USER = 10001
 #: Where none of these is set, the store is in a MinIO of our own; keys without an address are for AWS itself.
@@ -46,63 +49,64 @@ def latest_store() -> str:
         InputError: there was no run, or its store is out of the containers' reach.
     """
     with contextlib.suppress(OSError, ValueError, KeyError):
-        return _checked(json.loads((RUNS / "latest" / "parameters.json").read_text())["store"])
+        return _checked(json.loads((LATEST / "parameters.json").read_text())["store"])
     raise InputError("no run to go on from; run `driftloop run full-loop --on docker` first, or name a store with --store")
 
 
-class DockerBackend:
+class DockerBackend(ChildProcessBackend):
     """A Docker engine, ready to run a pipeline.
 
     Args:
-        pipeline: whose images are built where they are not there, or older than the sources.
-        store: its URI, if one was named.
+        request: what is to be run; images of its pipeline that are not there, or older than the sources, are built.
         tell: takes a line about what a person has to wait for.
 
     Raises:
-        InputError: no engine, no Python package for it, a store in a folder, or an image that cannot be built.
-        StoreError: MinIO could not be started.
+        InputError: as `ChildProcessBackend`, and: no engine, no Python package for it, a store in a folder or without a champion
+            to watch, or an image that cannot be built.
+        StoreError: MinIO could not be started, or the store cannot be used.
     """
 
-    def __init__(self, pipeline: Any, store: str | None, tell: Callable[[str], None]) -> None:
-        if store:
-            _checked(store)
+    def __init__(self, request: RunRequest, tell: Callable[[str], None]) -> None:
+        super().__init__(request)
+        self.arguments["gpus"] = request.parameters.get("gpus", "0")
+        store = request.parameters.get("store") or (latest_store() if request.needs_champion else None)
+        self.arguments["store"] = _checked(store) if store else None
         self._tell = tell
-        self._client = connect()
-        executors = pipeline.pipeline_spec.deployment_spec["executors"].values()
+        self._client = connect_to_engine()
+        executors = PIPELINES[request.pipeline].pipeline_spec.deployment_spec["executors"].values()
         for image in sorted({executor["container"]["image"] for executor in executors}):
             self._prepare_image(image)
+        #: This process's variables, with those of our own MinIO where no server is named.
+        self._environment: dict[str, str] = dict(os.environ)
         if not any(os.environ.get(name) for name in NAMES_A_SERVER):
-            self._use_own_minio()
-        self._network, self._endpoint = self._way_to(endpoint())
+            self._environment |= self._own_minio()
+        self._network, self._endpoint = self._way_to(s3_endpoint(self._environment))
+        if store:
+            check_store(store, needs_champion=request.needs_champion, environment=self._environment)
 
-    def new_store(self, folder: RunFolder) -> str:
-        """The store of a run for which none was named."""
-        return f"s3://driftloop/{folder.id}"
+    def store_for(self, folder: RunFolder) -> str:
+        """See `Backend.store_for`."""
+        return self.arguments["store"] or f"s3://driftloop/{folder.id}"
 
     def execute(
-        self,
-        pipeline: str,
-        arguments: dict[str, Any],
-        folder: RunFolder,
-        show: Callable[[Event], None],
-        echo: Callable[[str], None] | None,
+        self, arguments: Mapping[str, Any], folder: RunFolder, show: Callable[[LogEvent], None], echo: Callable[[str], None] | None
     ) -> Failure | None:
-        """As `local_backend.execute`; a step that succeeded without leaving its outputs counts as failed, too."""
+        """See `Backend.execute`; a step that succeeded without leaving its outputs counts as failed, too."""
         folder.parameters.write_text(json.dumps(arguments, indent=1))
         sandbox = Sandbox(folder.id, self._network, _mounted(arguments.get("data_source", "")), int(arguments["gpus"]), _own(folder))
-        environment = local.child_environment(folder) | {"AWS_ENDPOINT_URL": self._endpoint}
-        module = ["driftloop.backends.docker_child", pipeline, str(folder.parameters), str(folder.artifacts), sandbox.to_json()]
+        environment = child_environment(folder, self._environment) | {"AWS_ENDPOINT_URL": self._endpoint}
+        module = ["driftloop.backends.docker_child", self.pipeline, str(folder.parameters), str(folder.artifacts), sandbox.to_json()]
         silent: list[str] = []
 
-        def check(event: Event) -> None:
+        def check(event: LogEvent) -> None:
             # KFP's runner takes a container that is gone before its status was read for a success.
             if event.kind == "succeeded" and self._left_nothing(event.step, folder):
                 silent.append(event.step)
-                event = Event("failed", step=event.step)
+                event = LogEvent("failed", step=event.step)
             show(event)
 
         try:
-            failure = local.follow(module, environment, folder, check, echo)
+            failure = follow(module, environment, folder, check, echo)
         finally:
             self._end_containers(folder.id)
         if silent and (failure is None or not failure.ours):
@@ -131,26 +135,31 @@ class DockerBackend:
             last = (built.stderr.strip().splitlines() or ["no output"])[-1]
             raise InputError(f"{image} could not be built: {last} (see it all with docker/build.sh {name})")
 
-    def _use_own_minio(self) -> None:
-        """Find or start MinIO, and set the AWS_* variables of this process for it."""
+    def _own_minio(self) -> dict[str, str]:
+        """The AWS_* variables of a MinIO in a container here, which is started where none runs."""
         container = self._running(COMPOSE_MINIO) or self._running(OWN_MINIO) or self._start_minio()
-        variables = dict(entry.split("=", 1) for entry in container.attrs["Config"]["Env"])
-        address = container.attrs["NetworkSettings"]["Ports"][MINIO_PORT][0]
-        os.environ["AWS_ENDPOINT_URL"] = f"http://{address['HostIp']}:{address['HostPort']}"
-        os.environ["AWS_ACCESS_KEY_ID"] = variables["MINIO_ROOT_USER"]
-        os.environ["AWS_SECRET_ACCESS_KEY"] = variables["MINIO_ROOT_PASSWORD"]
-        os.environ.setdefault("AWS_REGION", "us-east-1")
-        _await_ready(os.environ["AWS_ENDPOINT_URL"])
-        _keep_keys(RUNS / "minio.env")
-        self._tell(f"store in MinIO at {os.environ['AWS_ENDPOINT_URL']} (container {container.name}, keys in {RUNS / 'minio.env'})")
+        login = dict(entry.split("=", 1) for entry in container.attrs["Config"]["Env"])
+        address = container.attrs["NetworkSettings"]["Ports"][CONTAINER_PORT][0]
+        variables = {
+            "AWS_ENDPOINT_URL": f"http://{address['HostIp']}:{address['HostPort']}",
+            "AWS_ACCESS_KEY_ID": login["MINIO_ROOT_USER"],
+            "AWS_SECRET_ACCESS_KEY": login["MINIO_ROOT_PASSWORD"],
+            "AWS_REGION": os.environ.get("AWS_REGION", "us-east-1"),
+        }
+        _await_ready(variables["AWS_ENDPOINT_URL"])
+        _keep_keys(RUNS / "minio.env", variables)
+        self._tell(f"store in MinIO at {variables['AWS_ENDPOINT_URL']} (container {container.name}, keys in {RUNS / 'minio.env'})")
+        return variables
 
     def _running(self, name: str) -> Any:
         """The container of that name, started if it was stopped; None if there is none."""
-        found = self._client.containers.list(all=True, filters={"name": f"^{name}$"})
-        if found and found[0].status != "running":
-            found[0].start()
-            found[0].reload()
-        return found[0] if found else None
+        containers = self._client.containers.list(all=True, filters={"name": f"^{name}$"})
+        if not containers:
+            return None
+        if containers[0].status != "running":
+            containers[0].start()
+            containers[0].reload()
+        return containers[0]
 
     def _start_minio(self) -> Any:
         self._prepare_image(MINIO_IMAGE)
@@ -165,7 +174,7 @@ class DockerBackend:
             cap_drop=["ALL"],
             security_opt=["no-new-privileges:true"],
             volumes={OWN_MINIO: {"bind": "/data", "mode": "rw"}},
-            ports={MINIO_PORT: ("127.0.0.1", None)},
+            ports={CONTAINER_PORT: ("127.0.0.1", None)},
             environment={"MINIO_ROOT_USER": "driftloop", "MINIO_ROOT_PASSWORD": secrets.token_urlsafe(24)},
         )
         self._client.networks.get(OWN_NETWORK).connect(container)
@@ -193,7 +202,12 @@ class DockerBackend:
         return (internal + [name for name in names if name != "bridge"] + names)[0]
 
 
-def connect() -> Any:
+def connect_to_engine() -> Any:
+    """A client of the Docker engine that answers here.
+
+    Raises:
+        InputError: no Python package for it, or no engine.
+    """
     try:
         import docker
     except ImportError:
@@ -227,13 +241,12 @@ def _own(folder: RunFolder) -> str:
     return f"{IMAGE_USER}:{IMAGE_USER}"
 
 
-def _keep_keys(path: Path) -> None:
+def _keep_keys(path: Path, variables: Mapping[str, str]) -> None:
     """Write the store's address and keys to a file that only its owner reads: for `set -a; . runs/minio.env`."""
     path.parent.mkdir(parents=True, exist_ok=True)
     path.unlink(missing_ok=True)
-    names = ("AWS_ENDPOINT_URL", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_REGION")
     with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
-        file.writelines(f"{name}={os.environ[name]}\n" for name in names)
+        file.writelines(f"{name}={value}\n" for name, value in variables.items())
 
 
 def _await_ready(url: str) -> None:

@@ -13,6 +13,7 @@ from typing import Any, Self
 from kfp import local
 
 from driftloop.backends.local_child import tried_once
+from driftloop.contracts import SHARED_MEMORY_GIB
 from pipelines import PIPELINES
 
 #: What a step's container takes over from this process, where it is set: the store's address and keys, and the run's name.
@@ -33,21 +34,18 @@ RUN_LABEL = "driftloop.run"
 
 @dataclass(frozen=True)
 class Sandbox:
-    """What the containers of a run may use.
-
-    Args:
-        run_id: the run's name.
-        network: the network that the store is on.
-        source: the folder or zip of images, which they see read-only under the same path; "" for none.
-        gpus: the number of GPUs.
-        user: user and group, as numbers.
-    """
+    """What the containers of a run may use."""
 
     run_id: str
+    """The run's name."""
     network: str
+    """The network that the store is on."""
     source: str
+    """The folder or zip of images, which they see read-only under the same path; "" for none."""
     gpus: int
+    """The number of GPUs."""
     user: str
+    """User and group, as numbers."""
 
     @classmethod
     def from_json(cls, text: str) -> Self:
@@ -69,7 +67,7 @@ def container_arguments(sandbox: Sandbox) -> dict[str, Any]:
         "security_opt": ["no-new-privileges:true"],
         "read_only": True,
         "tmpfs": {"/tmp": "rw,nosuid,nodev,mode=1777"},  # noqa: S108
-        "shm_size": "1g",
+        "shm_size": f"{SHARED_MEMORY_GIB}g",
         "network_mode": sandbox.network,
         "environment": {name: os.environ[name] for name in PASSED_ON if name in os.environ},
         "labels": {RUN_LABEL: sandbox.run_id},

@@ -10,7 +10,7 @@ from typing import Any
 
 from kfp import local
 
-from driftloop.backends.pipeline_steps import dags_of
+from driftloop.backends.compiled_pipeline import dags_of
 from pipelines import PIPELINES
 
 

@@ -5,7 +5,12 @@ import shutil
 from datetime import UTC, datetime
 from pathlib import Path
 
+from driftloop.contracts import BENCHMARK, DRIFT_REPORT, GATE_EVIDENCE, PRODUCTION_LOGS, SUMMARY
+
 RUNS = Path("runs")
+#: The newest run's folder, and its store where that is in a folder.
+LATEST = RUNS / "latest"
+LATEST_STORE = LATEST / "store"
 
 #: What users of the course look for, and where a run's artifacts have it: name -> glob below the artifacts, the last match counting.
 DELIVERABLES = {
@@ -20,16 +25,16 @@ DELIVERABLES = {
     "ablation.csv": "model-optimization/model/plots/ablation.csv",
     "model.onnx": "onnx-deployment/candidate/model.onnx",
     "model.int8.onnx": "onnx-deployment/candidate/model.int8.onnx",
-    "benchmark.json": "onnx-deployment/candidate/benchmark.json",
+    BENCHMARK: f"onnx-deployment/candidate/{BENCHMARK}",
     "reference.npz": "onnx-deployment/candidate/reference.npz",
     "deployment_report.html": "onnx-deployment/report",
-    "production_logs.csv": "production-monitoring/traffic/production_logs.csv",
+    PRODUCTION_LOGS: f"production-monitoring/traffic/{PRODUCTION_LOGS}",
     "alerts.json": "production-monitoring/traffic/alerts.json",
     "dashboard.html": "production-monitoring/dashboard",
-    "drift_report.json": "drift-detection/evidence/drift_report.json",
+    DRIFT_REPORT: f"drift-detection/evidence/{DRIFT_REPORT}",
     "drift_report.html": "drift-detection/report",
     "model_retrained.pth": "automated-retraining/model/model.pth",
-    "gate.json": "validation-gate*/evidence/gate.json",
+    GATE_EVIDENCE: f"validation-gate*/evidence/{GATE_EVIDENCE}",
     "gate.md": "validation-gate*/summary",
     "report.html": "synthesis-report*/html",
     "report.pdf": "synthesis-report*/pdf",
@@ -44,7 +49,7 @@ class RunFolder:
         self.id = path.name
         self.log = path / "run.log"
         self.artifacts = path / "artifacts"
-        self.summary = path / "summary.json"
+        self.summary = path / SUMMARY
         self.parameters = path / "parameters.json"
         self.store = path / "store"
         self.deliverables = path / "deliverables"
@@ -78,8 +83,8 @@ class RunFolder:
 
     def find(self, pattern: str) -> Path | None:
         """The newest artifact of this run that matches `pattern` below the pipeline's artifacts."""
-        found = sorted(self.artifacts.glob(f"*/{pattern}"), key=lambda path: path.stat().st_mtime)
-        return found[-1] if found else None
+        matches = sorted(self.artifacts.glob(f"*/{pattern}"), key=lambda path: path.stat().st_mtime)
+        return matches[-1] if matches else None
 
     def collect_deliverables(self) -> list[str]:
         """Copy what the run made to `deliverables/` under the names people know; the names that were there to copy."""

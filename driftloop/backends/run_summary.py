@@ -1,6 +1,7 @@
 """The end of a run: its `summary.json`, whether it succeeded or not, and the table a person sees."""
 
 import json
+from collections.abc import Mapping
 from typing import Any
 
 from rich.console import Console
@@ -8,10 +9,11 @@ from rich.markup import escape
 from rich.table import Table
 
 from driftloop.backends.run_folder import RunFolder
+from driftloop.contracts import GATE_EVIDENCE, SUMMARY, VALIDATION_GATE
 from driftloop.step_facts import read_facts, write_json
-from driftloop.summary import Summary, Target, summarise
+from driftloop.summary import Summary, TargetSummary, summarise
 
-#: The directories whose facts together say all that a run found, for runs that did not come to the report.
+#: The directories whose facts together hold all that a run found, for runs that did not come to the report.
 FACT_DIRECTORIES = (
     "data-analysis/dataset",
     "baseline-training/model",
@@ -32,7 +34,7 @@ ROWS = {
 
 
 def build_summary(
-    folder: RunFolder, pipeline: str, arguments: dict[str, Any], seconds: float, steps: dict[str, float], error: str | None
+    folder: RunFolder, pipeline: str, arguments: Mapping[str, Any], seconds: float, steps: dict[str, float], error: str | None
 ) -> Summary:
     """Complete the report's summary, or make one of the facts that the steps left; written to `summary.json` either way."""
     reported = folder.find("synthesis-report*/summary")
@@ -56,11 +58,11 @@ def build_summary(
     )
     summary = summary.model_copy(update=update)
     write_json(folder.summary, summary.model_dump())
-    write_json(folder.deliverables / "summary.json", summary.model_dump())
+    write_json(folder.deliverables / SUMMARY, summary.model_dump())
     return summary
 
 
-def _applicable(targets: dict[str, Target], pipeline: str, arguments: dict[str, Any]) -> dict[str, Target]:
+def _applicable(targets: dict[str, TargetSummary], pipeline: str, arguments: Mapping[str, Any]) -> dict[str, TargetSummary]:
     """The targets as far as they are this run's: where no drift was replayed, finding none is no miss."""
     if pipeline == "full-loop" and arguments["traffic_drift"] != "none":
         return targets
@@ -68,16 +70,16 @@ def _applicable(targets: dict[str, Target], pipeline: str, arguments: dict[str, 
 
 
 def _from_facts(folder: RunFolder) -> Summary:
-    everything: dict[str, Any] = {}
+    facts: dict[str, Any] = {}
     for pattern in FACT_DIRECTORIES:
         directory = folder.find(pattern)
         if directory is not None:
-            everything |= read_facts(directory)
+            facts |= read_facts(directory)
     evidence = folder.find("validation-gate*/evidence")
-    candidate = read_facts(evidence).get("validation_gate") if evidence else None
-    gate = json.loads((evidence / "gate.json").read_text()) if evidence and (evidence / "gate.json").exists() else {}
+    candidate = read_facts(evidence).get(VALIDATION_GATE) if evidence else None
+    gate = json.loads((evidence / GATE_EVIDENCE).read_text()) if evidence and (evidence / GATE_EVIDENCE).exists() else {}
     before = gate.get("champion_version")
-    return summarise(everything, candidate=candidate, before=before, after=_output(folder, "model-promotion*") or before)
+    return summarise(facts, candidate=candidate, before=before, after=_output(folder, "model-promotion*") or before)
 
 
 def _output(folder: RunFolder, step: str) -> str | None:
@@ -92,9 +94,9 @@ def print_summary(console: Console, summary: Summary, folder: RunFolder) -> None
     for column in ("accuracy", "value", "95 % interval", "images"):
         table.add_column(column, justify="left" if column == "accuracy" else "right")
     for name, title in ROWS.items():
-        one = getattr(summary.accuracy, name)
-        if one is not None:
-            table.add_row(title, f"{one.value:.3f}", f"{one.low:.3f}-{one.high:.3f}", f"{one.n:,}")
+        accuracy = getattr(summary.accuracy, name)
+        if accuracy is not None:
+            table.add_row(title, f"{accuracy.value:.3f}", f"{accuracy.low:.3f}-{accuracy.high:.3f}", f"{accuracy.n:,}")
     console.print()
     if table.row_count:
         console.print(table)
@@ -123,5 +125,5 @@ def print_summary(console: Console, summary: Summary, folder: RunFolder) -> None
     console.print(f"report     {folder.path / summary.report.html if summary.report.html else folder.summary}", soft_wrap=True)
 
 
-def _figure(target: Target) -> str:
+def _figure(target: TargetSummary) -> str:
     return f"{target.measured:.3f}" if isinstance(target.measured, float) else str(target.measured)

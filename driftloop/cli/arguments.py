@@ -1,56 +1,26 @@
-"""Spans of time as people write them: 90m, 6h, 30d.
+"""What people type: the store that a command looks at, and a run's parameters.
 
-The store that a command looks at, where it must be there already.
-
-What a run is asked to do: `--config` files, then options, then `--set`, all checked before anything starts.
+Parameters come from `--config` files, then options, then `--set`, all checked before anything starts.
 """
 
-import re
 from collections.abc import Sequence
-from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import yaml
 
+from driftloop.backends.compiled_pipeline import default_arguments
+from driftloop.backends.run_folder import LATEST_STORE
 from driftloop.errors import InputError, SettingError
 from driftloop.settings import check
 from driftloop.store import Store, open_store
 
-UNITS = {"m": "minutes", "h": "hours", "d": "days"}
-
-
-def parse_duration(text: str, *, option: str, least: timedelta) -> timedelta:
-    """The span of time that `text` names: a whole number and m, h or d.
-
-    Raises:
-        InputError: it names none, or one shorter than `least`; the line begins with `option`.
-    """
-    found = re.fullmatch(r"([0-9]{1,6})([mhd])", text.strip())
-    if found is None:
-        raise InputError(f"{option}: {text!r} is not a span of time; write it like 90m, 6h or 30d")
-    span = timedelta(**{UNITS[found[2]]: int(found[1])})
-    if span < least:
-        raise InputError(f"{option}: {text} is too short; give at least {say_duration(least)}")
-    return span
-
-
-def say_duration(span: timedelta) -> str:
-    """A span in at most two units: 2 d 3 h, 6 h, 4 min, 12 s."""
-    seconds = int(span.total_seconds())
-    if seconds < 60:
-        return f"{seconds} s"
-    minutes = seconds // 60
-    days, hours, minutes = minutes // 1440, minutes // 60 % 24, minutes % 60
-    parts = [f"{count} {unit}" for count, unit in ((days, "d"), (hours, "h"), (minutes, "min")) if count]
-    return " ".join(parts[:2]) if days == 0 or hours else parts[0]
-
-
-DEFAULT_STORE = "runs/latest/store"
+#: The store of the newest run.
+DEFAULT_STORE = str(LATEST_STORE)
 
 
 def open_existing(uri: str) -> Store:
-    """The store, after checking that it is there and lets us in.
+    """The store, after checking that it is there and grants access.
 
     Raises:
         InputError: no such folder.
@@ -61,12 +31,6 @@ def open_existing(uri: str) -> Store:
     home = open_store(uri)
     home.check()
     return home
-
-
-def defaults(pipeline: Any) -> dict[str, Any]:
-    """The parameters of a compiled pipeline and their defaults, in the order of its signature."""
-    inputs = pipeline.component_spec.inputs or {}
-    return {name: spec.default for name, spec in inputs.items()}
 
 
 def collect(pipeline: Any, configs: Sequence[Path], options: dict[str, Any], assignments: Sequence[str]) -> dict[str, Any]:
@@ -81,14 +45,14 @@ def collect(pipeline: Any, configs: Sequence[Path], options: dict[str, Any], ass
         SettingError: anything unknown, of the wrong type or out of range.
         InputError: a file that cannot be read.
     """
-    known = defaults(pipeline)
-    asked: dict[str, Any] = {}
+    known = default_arguments(pipeline)
+    parameters: dict[str, Any] = {}
     for path in configs:
-        _merge(asked, _read_yaml(path))
-    _merge(asked, {name: value for name, value in options.items() if value is not None})
+        _merge(parameters, _read_yaml(path))
+    _merge(parameters, {name: value for name, value in options.items() if value is not None})
     for assignment in assignments:
-        _merge(asked, _parse(assignment))
-    return {name: check(name, value, known) for name, value in asked.items()}
+        _merge(parameters, _parse(assignment))
+    return {name: check(name, value, known) for name, value in parameters.items()}
 
 
 def _merge(into: dict[str, Any], new: dict[str, Any]) -> None:

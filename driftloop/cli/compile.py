@@ -1,10 +1,10 @@
 """`driftloop compile`: the pipelines as YAML, as they are submitted to Kubeflow."""
 
-import tempfile
 from pathlib import Path
 
 import typer
 
+from driftloop.backends.compiled_pipeline import compile_to_yaml
 from driftloop.errors import InputError
 from pipelines import PIPELINES
 
@@ -19,7 +19,7 @@ def compile_pipelines(
     stale = []
     for name, pipeline in PIPELINES.items():
         path = output / f"{name}.yaml"
-        fresh = compiled(pipeline)
+        fresh = compile_to_yaml(pipeline)
         if check:
             stale += [path] if not path.exists() or path.read_text() != fresh else []
         else:
@@ -28,13 +28,3 @@ def compile_pipelines(
             typer.echo(path)
     if stale:
         raise InputError(f"{', '.join(map(str, stale))}: stale; run `driftloop compile` and commit the result")
-
-
-def compiled(pipeline: object) -> str:
-    """The pipeline's YAML."""
-    from kfp import compiler  # takes a second to import
-
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder, "pipeline.yaml")
-        compiler.Compiler().compile(pipeline, str(path))
-        return path.read_text()

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from driftloop.cli.arguments import DEFAULT_STORE
+from driftloop.contracts import IMPORT, LABEL_ORIGINS
 from driftloop.errors import InputError, NoChampion
 from driftloop.registry import current, description
 from driftloop.store import open_store
@@ -14,7 +15,6 @@ if TYPE_CHECKING:
     import pandas as pd
 
 labels = typer.Typer(help="Labels for logged requests.", no_args_is_help=True)
-ORIGINS = ("random", "ranked", "import")
 MAX_BYTES = 64 * 2**20
 
 
@@ -64,12 +64,12 @@ def read_labels_csv(path: Path, classes: list[str]) -> "pd.DataFrame":
     missing = {"request_id", "label"} - set(frame.columns)
     if missing:
         raise InputError(f"{path}: no column {' and '.join(sorted(missing))}; expected request_id,label and optionally origin")
-    frame = frame.assign(origin=frame.get("origin", "import"))
+    frame = frame.assign(origin=frame.get("origin", IMPORT))
     frame = frame.loc[frame["label"] != "", ["request_id", "label", "origin"]]
     if frame.empty:
         raise InputError(f"{path}: no labels in it; fill in the label column with {', '.join(classes)}")
     _check_values(path, frame, "label", classes)
-    _check_values(path, frame, "origin", list(ORIGINS))
+    _check_values(path, frame, "origin", list(LABEL_ORIGINS))
     frame = frame.drop_duplicates()
     twice = frame.loc[frame["request_id"].duplicated(), "request_id"]
     if len(twice):

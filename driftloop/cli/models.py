@@ -1,7 +1,4 @@
-"""What differs between two versions.
-
-`driftloop models`: the versions in a store, and which of them serves.
-"""
+"""`driftloop models`: the versions in a store, which of them serves, and what differs between two."""
 
 import json
 import tempfile
@@ -18,53 +15,11 @@ from driftloop.errors import IntegrityError, NoChampion, NotFound
 from driftloop.registry import Champion
 from driftloop.store import Store
 
-
-def differences(store: Store, one: str, other: str) -> dict[str, tuple[Any, Any]]:
-    """The entries that differ, by dotted name, each with the value in `one` and in `other` (None: it has no such entry).
-
-    Raises:
-        NotFound: one of the versions does not exist.
-    """
-    left, right = _entries(store, one), _entries(store, other)
-    names = [*left, *(name for name in right if name not in left)]
-    return {name: (left.get(name), right.get(name)) for name in names if left.get(name) != right.get(name)}
-
-
-def _entries(store: Store, version: str) -> dict[str, Any]:
-    """A version's description and files as flat names and values; metrics as the line that a person reads."""
-    info = registry.version_info(store, version)
-    model = registry.description(store, version)
-    entries: dict[str, Any] = {"run": info.run, "registered_at": info.registered_at, "decision": info.decision, "bytes": info.bytes}
-    for name, value in model.model_dump(exclude={"metrics"}).items():
-        entries |= _flat(name, value)
-    entries |= {f"metrics.{name}": str(metric) for name, metric in model.metrics.items()}
-    return entries | {f"files.{name}": digest[:12] for name, digest in info.files.items()}
-
-
-def _flat(name: str, value: Any) -> dict[str, Any]:
-    if not isinstance(value, dict):
-        return {name: value}
-    flat: dict[str, Any] = {}
-    for key, inner in value.items():
-        flat |= _flat(f"{name}.{key}", inner)
-    return flat
-
-
 models = typer.Typer(name="models", help="List, compare, verify, promote and roll back the versions in a store.", no_args_is_help=True)
-
-
 StoreOption = Annotated[str, typer.Option("--store", help="The model's home: a folder or s3://bucket/prefix.")]
-
-
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
-
-
 ReasonOption = Annotated[str, typer.Option("--reason", help="Why, in one line; kept in the history.")]
-
-
 Version = Annotated[str, typer.Argument(help="The version's number.")]
-
-
 VersionOrChampion = Annotated[str, typer.Argument(help="The version's number; the champion where it is left out.", show_default=False)]
 
 
@@ -109,14 +64,14 @@ def show(version: VersionOrChampion = "", store: StoreOption = DEFAULT_STORE, as
 
 
 @models.command()
-def diff(one: Version, other: Version, store: StoreOption = DEFAULT_STORE, as_json: JsonOption = False) -> None:
+def diff(left: Version, right: Version, store: StoreOption = DEFAULT_STORE, as_json: JsonOption = False) -> None:
     """What differs between two versions: description, training, metrics, files."""
     home = open_existing(store)
-    changed = differences(home, one, other)
+    changed = differences(home, left, right)
     if as_json:
-        _print_json({"versions": [one, other], "differences": {name: list(pair) for name, pair in changed.items()}})
+        _print_json({"versions": [left, right], "differences": {name: list(pair) for name, pair in changed.items()}})
         return
-    table = _table("", f"version {one}", f"version {other}")
+    table = _table("", f"version {left}", f"version {right}")
     for name, pair in changed.items():
         _add(table, name, *("-" if value is None else str(value) for value in pair))
     Console().print(table)
@@ -157,6 +112,37 @@ def rollback(reason: ReasonOption, store: StoreOption = DEFAULT_STORE, as_json: 
     _say_who_serves(registry.rollback(home, reason=reason), as_json)
 
 
+def differences(store: Store, left_version: str, right_version: str) -> dict[str, tuple[Any, Any]]:
+    """The entries that differ, by dotted name, each with the value in the left and in the right version (None: it has no such entry).
+
+    Raises:
+        NotFound: a version that does not exist.
+    """
+    left, right = _entries(store, left_version), _entries(store, right_version)
+    names = [*left, *(name for name in right if name not in left)]
+    return {name: (left.get(name), right.get(name)) for name in names if left.get(name) != right.get(name)}
+
+
+def _entries(store: Store, version: str) -> dict[str, Any]:
+    """A version's description and files as flat names and values; metrics as the line that a person reads."""
+    info = registry.version_info(store, version)
+    model = registry.description(store, version)
+    entries: dict[str, Any] = {"run": info.run, "registered_at": info.registered_at, "decision": info.decision, "bytes": info.bytes}
+    for name, value in model.model_dump(exclude={"metrics"}).items():
+        entries |= _flat(name, value)
+    entries |= {f"metrics.{name}": str(metric) for name, metric in model.metrics.items()}
+    return entries | {f"files.{name}": digest[:12] for name, digest in info.files.items()}
+
+
+def _flat(name: str, value: Any) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        return {name: value}
+    flat: dict[str, Any] = {}
+    for key, inner in value.items():
+        flat |= _flat(f"{name}.{key}", inner)
+    return flat
+
+
 def _champion(home: Store, champion: Champion | None) -> str:
     if champion is None:
         raise NoChampion(f"{home.uri}: no champion; name a version, see `driftloop models list --store {home.uri}`")
@@ -192,7 +178,7 @@ def _table(*columns: str) -> Table:
 
 
 def _add(table: Table, *cells: str) -> None:
-    """A row of plain text: brackets in it are no markup."""
+    """A row of plain text: brackets in it are not markup."""
     table.add_row(*(escape(cell) for cell in cells))
 
 

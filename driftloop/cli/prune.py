@@ -1,7 +1,4 @@
-"""What `driftloop prune` shows: a store's plan and the artifacts of local runs, line by line, while it is carried out or before.
-
-`driftloop prune`: delete what nothing names any more; shows what would go until it is told to.
-"""
+"""`driftloop prune`: show, or delete, what nothing in a store names any more and the artifacts of finished local runs."""
 
 import json
 from collections.abc import Iterator
@@ -15,27 +12,44 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from driftloop.cli.arguments import DEFAULT_STORE, open_existing, parse_duration
-from driftloop.housekeeping.pruning import Item, Policy, carry_out, plan
-from driftloop.housekeeping.run_artifacts import RunArtifacts, finished_artifacts, named_by_runs, read_root, remove, remove_artifacts
+from driftloop.backends.run_folder import RUNS
+from driftloop.cli.arguments import DEFAULT_STORE, open_existing
+from driftloop.durations import parse_duration
+from driftloop.housekeeping.pruning import PruneItem, PrunePolicy, carry_out_prune, plan_prune
+from driftloop.housekeeping.run_artifacts import (
+    RunArtifacts,
+    datasets_named_by_runs,
+    finished_run_artifacts,
+    read_pipeline_root,
+    remove_run_artifacts,
+    remove_watch_artifacts,
+)
 from driftloop.store import Store, open_store
 
+#: What --pipeline-root takes where no cluster uses the store.
 NO_CLUSTER = "none"
+#: No run takes a day: what is older was not written by a run that is still going on.
+LEAST_AGE = timedelta(days=1)
 
 
 @dataclass(frozen=True)
 class Line:
-    """One thing that goes, as it is shown. `spared` says why it stayed after all."""
+    """Something that goes, as it is shown."""
 
     kind: str
+    """A kind of the housekeeping's, or `artifacts` of a run."""
     name: str
+    """Of its kind."""
     size: int
+    """In bytes."""
     why: str
+    """Why it may go."""
     spared: str = ""
+    """Why it stayed after all."""
 
 
 class Pruning:
-    """One prune: what could go from a store and from the local runs.
+    """What could go from a store and from the local runs.
 
     Args:
         home: the store.
@@ -50,18 +64,18 @@ class Pruning:
 
     def __init__(self, home: Store, cutoff: datetime, keep_versions: int | None, pipeline_root: str | None, runs: Path) -> None:
         self._home = home
-        self._artifacts = finished_artifacts(runs, cutoff)
-        named = named_by_runs(runs, self._artifacts)
-        self._watches: list[tuple[Store, Item]] = []
+        self._artifacts = finished_run_artifacts(runs, cutoff)
+        named = datasets_named_by_runs(runs, self._artifacts)
+        self._watches: list[tuple[Store, PruneItem]] = []
         if pipeline_root is not None and pipeline_root != NO_CLUSTER:
             root = open_store(pipeline_root)
             root.check()
-            cached, watches = read_root(root, cutoff)
+            cached, watches = read_pipeline_root(root, cutoff)
             named |= cached
             self._watches = [(root, item) for item in watches]
         known = pipeline_root is not None or "://" not in home.uri
-        self._policy = Policy(cutoff, keep_versions, frozenset(named) if known else None)
-        self._items = plan(home, self._policy)
+        self._policy = PrunePolicy(cutoff, keep_versions, frozenset(named) if known else None)
+        self._items = plan_prune(home, self._policy)
 
     @property
     def datasets_known(self) -> bool:
@@ -71,30 +85,26 @@ class Pruning:
     def shown(self) -> Iterator[Line]:
         """What would go."""
         yield from (_line(item) for item in (*self._items, *(item for _, item in self._watches)))
-        yield from (_run_line(one) for one in self._artifacts)
+        yield from (_run_line(artifacts) for artifacts in self._artifacts)
 
     def carried_out(self) -> Iterator[Line]:
         """Delete, and say what went."""
-        for item, spared in carry_out(self._home, self._items, self._policy):
+        for item, spared in carry_out_prune(self._home, self._items, self._policy):
             yield _line(item, spared)
         for root, item in self._watches:
-            remove_artifacts(root, item)
+            remove_watch_artifacts(root, item)
             yield _line(item)
-        for one in self._artifacts:
-            remove(one)
-            yield _run_line(one)
+        for artifacts in self._artifacts:
+            remove_run_artifacts(artifacts)
+            yield _run_line(artifacts)
 
 
-def _line(item: Item, spared: str = "") -> Line:
+def _line(item: PruneItem, spared: str = "") -> Line:
     return Line(item.kind, item.name, item.size, item.why, spared)
 
 
 def _run_line(artifacts: RunArtifacts) -> Line:
     return Line("artifacts", artifacts.run, artifacts.size, f"the run ended {artifacts.finished:%Y-%m-%d}; reports and deliverables stay")
-
-
-#: No run takes a day: what is older was not written by one that is still going on.
-LEAST_AGE = timedelta(days=1)
 
 
 def prune(
@@ -111,14 +121,13 @@ def prune(
             help="Kubeflow's pipeline root, such as s3://mlpipeline: datasets that its cache may hand out stay. `none`: no cluster."
         ),
     ] = None,
-    runs: Annotated[Path, typer.Option(help="The folder of local runs, whose artifacts are pruned too.")] = Path("runs"),
+    runs: Annotated[Path, typer.Option(help="The folder of local runs, whose artifacts are pruned too.")] = RUNS,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
 ) -> None:
     """Show, or with --apply delete, the versions, datasets and run artifacts that nothing needs any more.
 
     The champion, what serves as its past, logs, labels and watch records always stay.
     """
-
     cutoff = datetime.now(UTC) - parse_duration(older_than, option="--older-than", least=LEAST_AGE)
     home = open_existing(store)
     pruning = Pruning(home, cutoff, keep_versions, pipeline_root, runs)
@@ -130,7 +139,7 @@ def prune(
         _print(lines, note, applied=apply)
 
 
-def _as_dict(home: Store, lines: "list[Line]", note: str | None, *, applied: bool) -> dict[str, Any]:
+def _as_dict(home: Store, lines: list[Line], note: str | None, *, applied: bool) -> dict[str, Any]:
     gone = [line for line in lines if not line.spared]
     return {
         "store": home.uri,
@@ -143,7 +152,7 @@ def _as_dict(home: Store, lines: "list[Line]", note: str | None, *, applied: boo
     }
 
 
-def _print(lines: "list[Line]", note: str | None, *, applied: bool) -> None:
+def _print(lines: list[Line], note: str | None, *, applied: bool) -> None:
     console = Console(highlight=False, soft_wrap=True)
     if lines:
         table = Table(box=None, pad_edge=False, header_style="dim", padding=(0, 3, 0, 0))

@@ -11,10 +11,11 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
-from driftloop.backends.display import WIDTH, StepDisplay
-from driftloop.backends.log_events import Event, LogStream
+from driftloop.backends.compiled_pipeline import default_arguments
+from driftloop.backends.log_events import LogEvent, LogStream
 from driftloop.backends.run_folder import RunFolder
-from driftloop.cli.arguments import collect, defaults
+from driftloop.backends.step_display import WIDTH, StepDisplay
+from driftloop.cli.arguments import collect
 from driftloop.errors import InputError
 from pipelines import PIPELINES
 
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 
 
 def rehearse(
-    windows: Annotated[int, typer.Option(help="Windows of traffic to play, one a simulated day.")] = 40,
+    windows: Annotated[int, typer.Option(help="Windows of traffic to play, each a simulated day.")] = 40,
     drift_at: Annotated[int | None, typer.Option(help="Number of the first drifted window. Default: the middle.")] = None,
     drift: Annotated[
         str | None,
@@ -77,16 +78,16 @@ def rehearse(
         def step(name: str) -> Iterator[None]:
             if name == "window 1":
                 _print_header(console)
-            display.show(Event("started", step=name))
+            display.show(LogEvent("started", step=name))
             try:
                 with redirect_stdout(stream), redirect_stderr(stream):
                     yield
             except BaseException:
-                display.show(Event("failed", step=name))
+                display.show(LogEvent("failed", step=name))
                 raise
-            display.show(Event("succeeded", step=name))
+            display.show(LogEvent("succeeded", step=name))
 
-        result = play(plan, folder.artifacts, step, lambda found: _write(found, folder))
+        result = play(plan, folder.artifacts, step, lambda rehearsal: _write(rehearsal, folder))
     if as_json:
         typer.echo(result.model_dump_json(indent=1))
     else:
@@ -102,10 +103,10 @@ def _arguments(config: list[Path], options: dict[str, Any], assignments: list[st
     from driftloop.sources import check_source
 
     pipeline = PIPELINES["full-loop"]
-    asked = collect(pipeline, config, options, assignments)
-    if "store" in asked:
+    parameters = collect(pipeline, config, options, assignments)
+    if "store" in parameters:
         raise InputError("store: a rehearsal always has a store of its own, so that it cannot touch a real one; leave it out")
-    arguments = defaults(pipeline) | asked
+    arguments = default_arguments(pipeline) | parameters
     return arguments | {"data_source": check_source(arguments["data_source"])}
 
 

@@ -3,17 +3,24 @@
 import json
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from driftloop.cli.arguments import collect, defaults
-from driftloop.cli.run import Pipeline
+from driftloop.backends.base import RunRequest
+from driftloop.backends.compiled_pipeline import default_arguments
+from driftloop.cli.arguments import collect
+from driftloop.cli.run import PipelineName
 from driftloop.errors import InputError
 from pipelines import PIPELINES
+
+if TYPE_CHECKING:
+    from driftloop.backends.cluster.backend import ClusterBackend
+    from driftloop.backends.cluster.connection import ClusterConnection
+    from driftloop.backends.cluster.schedules import Schedule
 
 schedule = typer.Typer(
     name="schedule", help="Let a cluster repeat a pipeline: the drift watch every few hours, never two at a time.", no_args_is_help=True
@@ -36,7 +43,7 @@ def create(
     name: Name,
     every: EveryOption = None,
     cron: CronOption = None,
-    pipeline: Annotated[Pipeline, typer.Option(help="What to repeat.")] = Pipeline.drift_watch,
+    pipeline: Annotated[PipelineName, typer.Option(help="What to repeat.")] = PipelineName.drift_watch,
     store: StoreOption = None,
     gpus: GpusOption = None,
     assignments: SetOption = None,
@@ -48,16 +55,16 @@ def create(
     from driftloop.backends.cluster.schedules import DEFAULT_EXPERIMENT, Trigger, find_experiment
 
     trigger = Trigger.parse(every, cron)
-    asked = collect(PIPELINES[pipeline.value], config or [], {"store": store, "gpus": gpus}, assignments or [])
-    cluster, arguments = _checked(pipeline.value, asked)
-    if any(one.name == name for one in schedules.schedules(cluster.connection)):
+    parameters = collect(PIPELINES[pipeline.value], config or [], {"store": store, "gpus": gpus}, assignments or [])
+    cluster = _open_cluster(pipeline.value, parameters)
+    if any(schedule.name == name for schedule in schedules.list_schedules(cluster.connection)):
         raise InputError(
             f"{name}: there is a schedule of that name; change it with `driftloop schedule update {name}`, or take another name"
         )
     version = cluster.publish()
     experiment_id = find_experiment(cluster.connection, experiment or DEFAULT_EXPERIMENT)
-    made = schedules.create(cluster.connection, name, version, trigger, arguments, experiment_id)
-    _print(f"{name}: {pipeline.value} {trigger}, version {version.name}: {_page(cluster.connection, made)}")
+    schedule_id = schedules.create_schedule(cluster.connection, name, version, trigger, cluster.arguments, experiment_id)
+    _print(f"{name}: {pipeline.value} {trigger}, version {version.name}: {_page(cluster.connection, schedule_id)}")
 
 
 @schedule.command(name="list")
@@ -65,13 +72,16 @@ def list_schedules(as_json: JsonOption = False) -> None:
     """Every schedule of the namespace, and how its last run went."""
     from driftloop.backends.cluster import schedules
     from driftloop.backends.cluster.connection import ClusterConnection
-    from driftloop.backends.cluster.uploads import names_of
+    from driftloop.backends.cluster.uploads import version_names
 
     connection = ClusterConnection.from_environment()
-    found = schedules.schedules(connection)
-    names = names_of(connection, [one.reference for one in found])
-    runs = schedules.last_runs(connection) if found else {}
-    rows = [_row(one, names.get(one.reference.get("pipeline_version_id", ""), ("", "deleted")), runs.get(one.id, {})) for one in found]
+    listed = schedules.list_schedules(connection)
+    names = version_names(connection, [schedule.reference for schedule in listed])
+    runs = schedules.last_runs(connection) if listed else {}
+    rows = [
+        _row(schedule, names.get(schedule.reference.get("pipeline_version_id", ""), ("", "deleted")), runs.get(schedule.id, {}))
+        for schedule in listed
+    ]
     if as_json:
         typer.echo(json.dumps(rows, indent=1))
         return
@@ -91,14 +101,14 @@ def run_now(name: Name) -> None:
     """Start a run as the schedule would, at once and beside its own: a watch that runs twice does its work once."""
     from driftloop.backends.cluster import schedules
 
-    connection, found = _named(name)
-    run_id = schedules.run_now(connection, found, f"{name}-now-{datetime.now(UTC):%Y%m%d-%H%M%S}")
+    connection, schedule = _find(name)
+    run_id = schedules.run_schedule_now(connection, schedule, f"{name}-now-{datetime.now(UTC):%Y%m%d-%H%M%S}")
     _print(f"{name}: started {connection.address(f'runs/details/{run_id}')}")
 
 
 @schedule.command()
 def pause(name: Name) -> None:
-    """Start no more runs; one that is going on goes on."""
+    """Start no more runs; a run that is going on goes on."""
     _enable(name, on=False)
 
 
@@ -121,27 +131,27 @@ def update(
     """Take this driftloop's version of the pipeline, and what is given here; the rest stays as it is."""
     from driftloop.backends.cluster import schedules
     from driftloop.backends.cluster.schedules import Trigger
-    from driftloop.backends.cluster.uploads import names_of
+    from driftloop.backends.cluster.uploads import version_names
 
     trigger = Trigger.parse(every, cron) if every or cron else None
-    connection, old = _named(name)
-    pipeline = names_of(connection, [old.reference]).get(old.reference.get("pipeline_version_id", ""), ("", ""))[0]
+    connection, old = _find(name)
+    pipeline = version_names(connection, [old.reference]).get(old.reference.get("pipeline_version_id", ""), ("", ""))[0]
     if pipeline not in PIPELINES:
         raise InputError(
-            f"{name}: repeats {pipeline or 'a pipeline that is gone'}, which is none of driftloop's; delete it and create it anew"
+            f"{name}: repeats {pipeline or 'a pipeline that is gone'}, which is not one of driftloop's; delete it and create it anew"
         )
-    asked = collect(PIPELINES[pipeline], config or [], {"store": store, "gpus": gpus}, assignments or [])
-    known = defaults(PIPELINES[pipeline])
+    changes = collect(PIPELINES[pipeline], config or [], {"store": store, "gpus": gpus}, assignments or [])
+    known = default_arguments(PIPELINES[pipeline])
     kept = {parameter: value for parameter, value in old.parameters.items() if parameter in known}
-    cluster, arguments = _checked(pipeline, collect(PIPELINES[pipeline], [], _merged(kept, asked), []))
+    cluster = _open_cluster(pipeline, collect(PIPELINES[pipeline], [], _merged(kept, changes), []))
     version = cluster.publish()
     trigger = trigger or old.trigger
     # The new one first: a tick that fires twice finds its watch record taken, a tick that is missed is made up by the next watch.
-    made = schedules.create(connection, name, version, trigger, arguments, old.experiment_id, enabled=old.enabled)
-    for one in schedules.schedules(connection):
-        if one.name == name and one.id != made:
-            schedules.delete(connection, one)
-    _print(f"{name}: {pipeline} {trigger}, version {version.name}: {_page(connection, made)}")
+    schedule_id = schedules.create_schedule(connection, name, version, trigger, cluster.arguments, old.experiment_id, enabled=old.enabled)
+    for schedule in schedules.list_schedules(connection):
+        if schedule.name == name and schedule.id != schedule_id:
+            schedules.delete_schedule(connection, schedule)
+    _print(f"{name}: {pipeline} {trigger}, version {version.name}: {_page(connection, schedule_id)}")
 
 
 @schedule.command()
@@ -149,54 +159,58 @@ def delete(name: Name) -> None:
     """Remove a schedule; the runs that it has started stay."""
     from driftloop.backends.cluster import schedules
 
-    connection, found = _named(name)
-    for one in schedules.schedules(connection):
-        if one.name == found.name:
-            schedules.delete(connection, one)
+    connection, named = _find(name)
+    for schedule in schedules.list_schedules(connection):
+        if schedule.name == named.name:
+            schedules.delete_schedule(connection, schedule)
     _print(f"{name}: deleted")
 
 
-def _checked(pipeline: str, asked: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
-    """The cluster, ready for that pipeline, and all of its parameters; what a run checks is checked here, too."""
-    from driftloop.backends.cluster import backend
+def _open_cluster(pipeline: str, parameters: dict[str, Any]) -> "ClusterBackend":
+    """The cluster, ready for that pipeline with these parameters; what a run checks is checked here, too."""
+    from driftloop.backends.cluster.backend import ClusterBackend
 
-    arguments = backend.located(defaults(PIPELINES[pipeline]), asked)
-    cluster = backend.ClusterBackend(pipeline, PIPELINES[pipeline], lambda line: _print(f"[dim]{escape(line)}[/]", markup=True))
-    cluster.check(arguments, watches=pipeline == Pipeline.drift_watch)
-    return cluster, arguments
+    return ClusterBackend(RunRequest(pipeline, parameters), lambda line: _print(f"[dim]{escape(line)}[/]", markup=True))
 
 
-def _merged(kept: dict[str, Any], asked: dict[str, Any]) -> dict[str, Any]:
-    """What a schedule had, changed by what is asked; groups of settings are merged setting by setting."""
+def _merged(kept: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
+    """A schedule's parameters with these changes; groups of settings are merged setting by setting."""
     merged = dict(kept)
-    for name, value in asked.items():
+    for name, value in changes.items():
         merged[name] = merged[name] | value if isinstance(value, dict) and isinstance(merged.get(name), dict) else value
     return merged
 
 
-def _named(name: str) -> tuple[Any, Any]:
+def _find(name: str) -> tuple["ClusterConnection", "Schedule"]:
     from driftloop.backends.cluster import schedules
     from driftloop.backends.cluster.connection import ClusterConnection
 
     connection = ClusterConnection.from_environment()
-    return connection, schedules.named(connection, name)
+    return connection, schedules.find_schedule(connection, name)
 
 
 def _enable(name: str, *, on: bool) -> None:
     from driftloop.backends.cluster import schedules
 
-    connection, found = _named(name)
-    schedules.enable(connection, found, on=on)
+    connection, schedule = _find(name)
+    schedules.enable_schedule(connection, schedule, on=on)
     _print(f"{name}: {'resumed' if on else 'paused'}")
 
 
-def _row(one: Any, names: tuple[str, str], run: dict[str, Any]) -> dict[str, Any]:
+def _row(schedule: "Schedule", names: tuple[str, str], run: dict[str, Any]) -> dict[str, Any]:
     last = {"run_id": run.get("run_id"), "started": run.get("created_at"), "state": run.get("state")}
-    state = "enabled" if one.enabled else "paused"
-    return {"name": one.name, "pipeline": names[0], "version": names[1], "trigger": str(one.trigger), "state": state, "last_run": last}
+    state = "enabled" if schedule.enabled else "paused"
+    return {
+        "name": schedule.name,
+        "pipeline": names[0],
+        "version": names[1],
+        "trigger": str(schedule.trigger),
+        "state": state,
+        "last_run": last,
+    }
 
 
-def _page(connection: Any, recurring_run_id: str) -> str:
+def _page(connection: "ClusterConnection", recurring_run_id: str) -> str:
     return connection.address(f"recurringrun/details/{recurring_run_id}")
 
 

@@ -11,8 +11,9 @@ from rich.markup import escape
 from rich.table import Table
 
 from driftloop import registry
-from driftloop.cli.arguments import DEFAULT_STORE, open_existing, parse_duration, say_duration
-from driftloop.housekeeping.store_contents import Usage, usage
+from driftloop.cli.arguments import DEFAULT_STORE, open_existing
+from driftloop.durations import parse_duration, say_duration
+from driftloop.housekeeping.store_contents import StoreUsage, store_usage
 from driftloop.housekeeping.watch_age import RECENT_RECORDS, WatchAge, watch_age
 from driftloop.registry import Champion
 from driftloop.store import Store
@@ -25,14 +26,20 @@ LABELS = "labels/"
 
 @dataclass(frozen=True)
 class Status:
-    """What `driftloop status` tells. `label_files` counts what was imported since the last watch asked for labels; None: it did not."""
+    """What `driftloop status` shows."""
 
     store: str
+    """The store's URI."""
     champion: Champion | None
+    """Who serves; None where nobody does yet."""
     last: WatchRecord | None
+    """The newest watch; None where there was none."""
     age: WatchAge
+    """How old that is, and how old it may be."""
     label_files: int | None
-    usage: Usage | None
+    """How many label files were imported since the last watch asked for labels; None where it did not."""
+    usage: StoreUsage | None
+    """What the store holds; None where nobody asked."""
 
 
 def status(
@@ -40,7 +47,7 @@ def status(
     every: Annotated[
         str | None, typer.Option(help="How often a watch should come: 90m, 6h, 1d. Default: the median of the last watches.")
     ] = None,
-    size: Annotated[bool, typer.Option("--size", help="Say also what takes the room; lists the whole store.")] = False,
+    size: Annotated[bool, typer.Option("--size", help="Show the sizes of what is stored, too; lists the whole store.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
 ) -> None:
     """Who serves since when, and how old the last watch is.
@@ -48,12 +55,12 @@ def status(
     Exit status 0: fine, or not known; 1: the last watch is older than twice its interval; 2: the store cannot be read.
     """
     interval = None if every is None else parse_duration(every, option="--every", least=timedelta(minutes=1))
-    found = read_status(open_existing(store), datetime.now(UTC), every=interval, with_usage=size)
+    state = read_status(open_existing(store), datetime.now(UTC), every=interval, with_usage=size)
     if as_json:
-        typer.echo(json.dumps(as_dict(found), indent=1))
+        typer.echo(json.dumps(as_dict(state), indent=1))
     else:
-        _print(found)
-    if found.age.late:
+        _print(state)
+    if state.age.late:
         raise typer.Exit(EXIT_LATE)
 
 
@@ -69,23 +76,23 @@ def read_status(store: Store, now: datetime, *, every: timedelta | None, with_us
     waiting = datetime.fromisoformat(champion.promoted_at) if champion else None
     age = watch_age(records, now, every=every, waiting_since=waiting)
     last = records[-1] if records else None
-    return Status(store.uri, champion, last, age, _label_files(store, last), usage(store.list()) if with_usage else None)
+    return Status(store.uri, champion, last, age, _label_files(store, last), store_usage(store.list()) if with_usage else None)
 
 
-def as_dict(found: Status) -> dict[str, Any]:
+def as_dict(state: Status) -> dict[str, Any]:
     """The JSON form: times in ISO 8601, spans in seconds, sizes in bytes; null for what is not known."""
-    age = found.age
+    age = state.age
     return {
-        "store": found.store,
-        "champion": found.champion.model_dump(include={"version", "previous", "promoted_at", "reason"}) if found.champion else None,
-        "last_watch": found.last.model_dump(exclude={"windows"}) if found.last else None,
+        "store": state.store,
+        "champion": state.champion.model_dump(include={"version", "previous", "promoted_at", "reason"}) if state.champion else None,
+        "last_watch": state.last.model_dump(exclude={"windows"}) if state.last else None,
         "age_seconds": _seconds(age.age),
         "interval_seconds": _seconds(age.interval),
         "interval_from": age.interval_from,
         "late": age.late,
-        "labels_wanted": found.label_files is not None,
-        "label_files_since": found.label_files,
-        "usage": asdict(found.usage) | {"total": found.usage.total} if found.usage else None,
+        "labels_wanted": state.label_files is not None,
+        "label_files_since": state.label_files,
+        "usage": asdict(state.usage) | {"total": state.usage.total} if state.usage else None,
     }
 
 
@@ -97,21 +104,21 @@ def _label_files(store: Store, last: WatchRecord | None) -> int | None:
     return sum(1 for entry in store.list(LABELS, after=f"{LABELS}{asked:%Y%m%dT%H%M%S%f}") if entry.key.endswith(".parquet"))
 
 
-def _print(found: Status) -> None:
+def _print(state: Status) -> None:
     table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 3, 0, 0))
     table.add_column(style="dim", no_wrap=True)
     table.add_column(overflow="fold")
-    table.add_row("store", escape(found.store))
-    table.add_row("champion", _say_champion(found.champion))
-    table.add_row("last watch", _say_watch(found))
-    age = found.age
+    table.add_row("store", escape(state.store))
+    table.add_row("champion", _say_champion(state.champion))
+    table.add_row("last watch", _say_watch(state))
+    age = state.age
     table.add_row("interval", f"{say_duration(age.interval)} ({age.interval_from})" if age.interval else f"not known ({age.interval_from})")
     table.add_row("watches", _say_lateness(age))
-    if found.label_files is not None:
-        table.add_row("labels", _say_labels(found.label_files))
-    if found.usage is not None:
-        table.add_row("size", _say_bytes(found.usage.areas) + f" in {found.usage.objects:,} objects")
-        grown = found.usage.growth
+    if state.label_files is not None:
+        table.add_row("labels", _say_labels(state.label_files))
+    if state.usage is not None:
+        table.add_row("size", _say_bytes(state.usage.areas) + f" in {state.usage.objects:,} objects")
+        grown = state.usage.growth
         table.add_row(
             "growth", "not known (fewer than two watches)" if grown is None else f"{_say_bytes(grown)} between the last two watches"
         )
@@ -124,12 +131,12 @@ def _say_champion(champion: Champion | None) -> str:
     return f"[bold]version {champion.version}[/] since {_minute(champion.promoted_at)}: {escape(champion.reason)}"
 
 
-def _say_watch(found: Status) -> str:
-    last = found.last
-    if last is None or found.age.age is None:
+def _say_watch(state: Status) -> str:
+    last = state.last
+    if last is None or state.age.age is None:
         return "this store was never watched; `driftloop run drift-watch` does it once"
     what = "; ".join(filter(None, (last.verdict, last.decision, last.promoted_version and f"version {last.promoted_version} promoted")))
-    return f"{last.sequence}, {say_duration(found.age.age)} ago ({_minute(last.finished)}) by {escape(last.run_id)}: [bold]{what}[/]"
+    return f"{last.sequence}, {say_duration(state.age.age)} ago ({_minute(last.finished)}) by {escape(last.run_id)}: [bold]{what}[/]"
 
 
 def _say_lateness(age: WatchAge) -> str:

@@ -1,1 +1,1 @@
-"""Keeping a store in order: is the watch late, what takes the room, what does nothing need any more."""
+"""Keeping a store in order: is the watch late, what takes up space, what is no longer needed."""

@@ -1,6 +1,7 @@
-"""A store's versions and datasets as its listing shows them: which objects each has, how old they are, whether it is complete.
+"""A store as its listing shows it; nothing is read.
 
-What takes the room in a store, and what a watch adds to it: one pass over the listing, nothing is read.
+`read_store_contents` lists versions and datasets: which objects each has, how old they are, whether it is complete. `store_usage` says
+what takes the room, and what a watch adds to it.
 """
 
 import re
@@ -14,26 +15,26 @@ from driftloop.dataset.description import DATASET_FILE as DATASET
 from driftloop.dataset.writing import DATASETS
 from driftloop.registry.versions import PREFIX as VERSIONS
 from driftloop.store import ObjectInfo, Store
-from driftloop.watch_record import HEARTBEAT, PREFIX
+from driftloop.watch_record import HEARTBEAT, WATCH_PREFIX
 
-#: Only what is named as driftloop names it can go; versions/refused/, say, is no version.
-VERSION, DATASET_HASH = re.compile("[1-9][0-9]*"), re.compile("[0-9a-f]{64}")
-
-
+#: Only what is named as driftloop names it can go; `versions/refused/`, for example, is not a version.
+VERSION_NUMBER, DATASET_HASH = re.compile("[1-9][0-9]*"), re.compile("[0-9a-f]{64}")
 #: What `driftloop doctor` leaves when it is killed.
-PROBES = "doctor/"
-
-
-CHECKPOINTS = "/checkpoints/"
+PROBES_PREFIX = "doctor/"
+#: Below a dataset: what its trainings can be resumed from.
+CHECKPOINTS_FOLDER = "/checkpoints/"
 
 
 @dataclass(frozen=True)
-class Folder:
-    """The objects below `prefix`, which ends in "/"; `complete`: the one that is written last is there."""
+class StoredFolder:
+    """A version or a dataset in the store."""
 
     prefix: str
+    """Under which its objects lie; ends in "/"."""
     objects: tuple[ObjectInfo, ...]
+    """In key order."""
     complete: bool
+    """Whether the object that is written last is there."""
 
     @property
     def name(self) -> str:
@@ -47,16 +48,19 @@ class Folder:
 
 
 @dataclass(frozen=True)
-class Contents:
-    """Versions and datasets by name, and what lies below `doctor/`."""
+class StoreContents:
+    """What of a store may be pruned."""
 
-    versions: dict[str, Folder]
-    datasets: dict[str, Folder]
+    versions: dict[str, StoredFolder]
+    """By number."""
+    datasets: dict[str, StoredFolder]
+    """By hash."""
     probes: list[ObjectInfo]
+    """What lies below `doctor/`."""
 
     @property
     def complete_versions(self) -> set[str]:
-        """The versions that carry their mark: the others are read by nobody."""
+        """The versions that carry their mark: nothing reads the others."""
         return {name for name, folder in self.versions.items() if folder.complete}
 
     @property
@@ -65,30 +69,34 @@ class Contents:
         return {name for name, folder in self.datasets.items() if folder.complete}
 
 
-def read_contents(store: Store) -> Contents:
+def read_store_contents(store: Store) -> StoreContents:
     """List what may be pruned; nothing is read. Datasets first: a version that appears meanwhile is seen with what it needs."""
     datasets = _folders(store.list(DATASETS), DATASET_HASH, last=DATASET)
-    return Contents(_folders(store.list(VERSIONS), VERSION, last=SUMS), datasets, list(store.list(PROBES)))
+    return StoreContents(_folders(store.list(VERSIONS), VERSION_NUMBER, last=SUMS), datasets, list(store.list(PROBES_PREFIX)))
 
 
-def _folders(entries: Iterable[ObjectInfo], named: re.Pattern[str], *, last: str) -> dict[str, Folder]:
+def _folders(entries: Iterable[ObjectInfo], name_pattern: re.Pattern[str], *, last: str) -> dict[str, StoredFolder]:
     objects: dict[str, list[ObjectInfo]] = defaultdict(list)
     for entry in entries:
         area, name, rest = (*entry.key.split("/", 2), "")[:3]
-        if rest and named.fullmatch(name):
+        if rest and name_pattern.fullmatch(name):
             objects[f"{area}/{name}/"].append(entry)
-    folders = [Folder(prefix, tuple(own), any(entry.key == prefix + last for entry in own)) for prefix, own in objects.items()]
+    folders = [
+        StoredFolder(prefix, tuple(entries), any(entry.key == prefix + last for entry in entries)) for prefix, entries in objects.items()
+    ]
     return {folder.name: folder for folder in folders}
 
 
 @dataclass(frozen=True)
-class Usage:
-    """Bytes by area (datasets, versions, logs, ...). `growth`: of these what was written between the last two watch records, by area;
-    None with fewer than two. What was written over in between counts with its present size."""
+class StoreUsage:
+    """What takes the room in a store."""
 
     areas: dict[str, int]
+    """Bytes by area: datasets, versions, logs, ..."""
     objects: int
+    """Number of objects."""
     growth: dict[str, int] | None
+    """Bytes by area that were written between the last two watch records, at their present size; None with fewer than two records."""
 
     @property
     def total(self) -> int:
@@ -96,15 +104,15 @@ class Usage:
         return sum(self.areas.values())
 
 
-def usage(listing: Iterable[ObjectInfo]) -> Usage:
+def store_usage(listing: Iterable[ObjectInfo]) -> StoreUsage:
     """The usage of a store whose whole listing is given. Times are the store's own, so no two clocks are compared."""
     entries = list(listing)
-    records = [entry for entry in entries if entry.key.startswith(PREFIX) and entry.key != HEARTBEAT]
+    records = [entry for entry in entries if entry.key.startswith(WATCH_PREFIX) and entry.key != HEARTBEAT]
     growth = None
     if len(records) > 1:
         before, last = (record.modified for record in sorted(records, key=lambda entry: entry.key)[-2:])
         growth = _by_area(entry for entry in entries if before < entry.modified <= last)
-    return Usage(_by_area(entries), len(entries), growth)
+    return StoreUsage(_by_area(entries), len(entries), growth)
 
 
 def _by_area(entries: Iterable[ObjectInfo]) -> dict[str, int]:

@@ -1,4 +1,4 @@
-"""Whether the watches of a store still come: how old the last one is, how often they come, and from when on that is late."""
+"""Whether the watches of a store still come: how old the last one is, how often they come, and when that is late."""
 
 import statistics
 from collections.abc import Sequence
@@ -18,15 +18,16 @@ SHORTEST_INTERVAL = timedelta(minutes=5)
 
 @dataclass(frozen=True)
 class WatchAge:
-    """`age` of the last watch (None: there was none), the `interval` between watches (None: not known) and where it comes from.
-
-    `late` is None where that cannot be said.
-    """
+    """How old the last watch is, and whether that is late."""
 
     age: timedelta | None
+    """Of the last watch; None where there was none."""
     interval: timedelta | None
+    """Between watches; None where it is not known."""
     interval_from: str
+    """Where the interval comes from, in words; or why it is not known."""
     late: bool | None
+    """None where that cannot be said."""
 
 
 def watch_age(records: Sequence[WatchRecord], now: datetime, *, every: timedelta | None, waiting_since: datetime | None) -> WatchAge:

@@ -7,10 +7,10 @@ import numpy as np
 
 from driftloop.errors import InputError
 
-GREY = ("brightness", "contrast", "sharpness", "noise", "entropy", "edge_density")
-COLOUR = ("saturation", "red_ratio", "blue_ratio")
+GREY_COLUMNS = ("brightness", "contrast", "sharpness", "noise", "entropy", "edge_density")
+COLOUR_COLUMNS = ("saturation", "red_ratio", "blue_ratio")
 #: Sobel |gx| + |gy| beyond which a pixel lies on an edge: a slope of 16 grey levels a pixel.
-EDGE = 128
+EDGE_GRADIENT = 128
 #: Pixels computed together: the intermediate arrays then stay in the processor's second-level cache.
 CHUNK_PIXELS = 1 << 16
 
@@ -19,7 +19,7 @@ def statistic_names(channels: int) -> tuple[str, ...]:
     """The names of the columns of `image_statistics`, in order: six for grey images, nine for colour."""
     if channels not in (1, 3):
         raise ValueError(f"statistic_names: images have 1 or 3 channels, not {channels}")
-    return GREY if channels == 1 else GREY + COLOUR
+    return GREY_COLUMNS if channels == 1 else GREY_COLUMNS + COLOUR_COLUMNS
 
 
 def image_statistics(images: np.ndarray) -> np.ndarray:
@@ -96,19 +96,19 @@ def _histogram_statistics(grey: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.
 
 
 def _edge_density(levels: np.ndarray) -> np.ndarray:
-    """The share of inner pixels of int16 images (N, H, W) with Sobel |gx| + |gy| above EDGE."""
+    """The share of inner pixels of int16 images (N, H, W) with Sobel |gx| + |gy| above EDGE_GRADIENT."""
     down = levels[:, :-2] + 2 * levels[:, 1:-1] + levels[:, 2:]
     across = levels[:, :, :-2] + 2 * levels[:, :, 1:-1] + levels[:, :, 2:]
     gradient = np.abs(down[:, :, 2:] - down[:, :, :-2]) + np.abs(across[:, 2:] - across[:, :-2])
-    return np.count_nonzero(gradient > EDGE, axis=(1, 2)) / _pixels(gradient)
+    return np.count_nonzero(gradient > EDGE_GRADIENT, axis=(1, 2)) / _pixels(gradient)
 
 
 def _colour_statistics(images: np.ndarray) -> np.ndarray:
     """Saturation, red and blue ratio of colour images (N, H, W, 3), float64 (N, 3)."""
     red, green, blue = (np.ascontiguousarray(images[..., channel]) for channel in range(3))
     high = np.maximum(np.maximum(red, green), blue)
-    span = high - np.minimum(np.minimum(red, green), blue)
-    saturation = _sum(span / np.maximum(high, 1).astype(np.float64)) / _pixels(high)
+    chroma = high - np.minimum(np.minimum(red, green), blue)
+    saturation = _sum(chroma / np.maximum(high, 1).astype(np.float64)) / _pixels(high)
     sums = np.stack([_sum(red), _sum(green), _sum(blue)])
     total = sums.sum(axis=0)
     ratios = np.where(total > 0, sums / np.maximum(total, 1), 1 / 3)

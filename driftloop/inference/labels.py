@@ -7,25 +7,23 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from driftloop.contracts import LABEL_ORIGINS, RANDOM
 from driftloop.errors import InputError, IntegrityError
 from driftloop.inference.log import file_id
 from driftloop.store.interface import Store
 
-PREFIX = "labels/"
-RANDOM, RANKED, IMPORT = "random", "ranked", "import"
-#: How a request came to be labelled: drawn uniformly (fit for judging harm), picked for its shift (training only), or unknown.
-ORIGINS = (RANDOM, RANKED, IMPORT)
-
-SCHEMA = pa.schema(
+LABELS_PREFIX = "labels/"
+LABEL_SCHEMA = pa.schema(
     [("request_id", pa.string()), ("label", pa.string()), ("origin", pa.string()), ("labelled_at", pa.timestamp("us", tz="UTC"))]
 )
 
 
 def write_labels(store: Store, frame: pd.DataFrame) -> str:
-    """Write labels; the key of their file.
+    """Write labels; returns the key of their file.
 
     Args:
-        frame: request_id, label (class name) and origin ("random", "ranked" or "import"). A request named twice: its last row counts.
+        frame: request_id, label (class name) and origin (one of `contracts.LABEL_ORIGINS`). Of a request that is named
+            twice, the last row counts.
 
     Raises:
         InputError: a column is missing, a value is empty, or an origin is unknown.
@@ -38,13 +36,13 @@ def write_labels(store: Store, frame: pd.DataFrame) -> str:
         empty = columns[name].isna() | (columns[name].astype(str).str.strip() == "")
         if empty.any():
             raise InputError(f"labels: row {int(empty.to_numpy().argmax()) + 1} has no {name}")
-    unknown = sorted(set(columns["origin"]) - set(ORIGINS))
+    unknown = sorted(set(columns["origin"]) - set(LABEL_ORIGINS))
     if unknown:
-        raise InputError(f"labels: origin {unknown[0]!r} is not known; use one of {', '.join(ORIGINS)}")
+        raise InputError(f"labels: origin {unknown[0]!r} is not known; use one of {', '.join(LABEL_ORIGINS)}")
     stamped = columns.astype(str).assign(labelled_at=datetime.now(UTC))
     stream = io.BytesIO()
-    pq.write_table(pa.Table.from_pandas(stamped, schema=SCHEMA, preserve_index=False), stream, compression="zstd")
-    key = f"{PREFIX}{file_id()}.parquet"
+    pq.write_table(pa.Table.from_pandas(stamped, schema=LABEL_SCHEMA, preserve_index=False), stream, compression="zstd")
+    key = f"{LABELS_PREFIX}{file_id()}.parquet"
     store.create(key, stream.getvalue())
     return key
 
@@ -52,14 +50,14 @@ def write_labels(store: Store, frame: pd.DataFrame) -> str:
 def read_labels(store: Store) -> pd.DataFrame:
     """Every labelled request once: request_id, label, origin, labelled_at; the newest label wins.
 
-    A request that was ever drawn at random stays "random" whatever its label's later corrections: dropping corrected requests
+    A request that was ever drawn at random stays "random" whatever corrections its label has later: dropping corrected requests
     from the random sample would bias it towards the easy ones.
 
     Raises:
-        IntegrityError: a file that is no label file of ours.
+        IntegrityError: a file is not one of our label files.
     """
-    tables = [_read_table(store, entry.key) for entry in store.list(PREFIX) if entry.key.endswith(".parquet")]
-    rows = (pa.concat_tables(tables) if tables else SCHEMA.empty_table()).to_pandas()
+    tables = [_read_table(store, entry.key) for entry in store.list(LABELS_PREFIX) if entry.key.endswith(".parquet")]
+    rows = (pa.concat_tables(tables) if tables else LABEL_SCHEMA.empty_table()).to_pandas()
     drawn = set(rows.loc[rows["origin"] == RANDOM, "request_id"])
     # File names sort by time, and a stable sort keeps the order within a file.
     rows = rows.sort_values("labelled_at", kind="stable").drop_duplicates("request_id", keep="last").reset_index(drop=True)
@@ -69,6 +67,6 @@ def read_labels(store: Store) -> pd.DataFrame:
 
 def _read_table(store: Store, key: str) -> pa.Table:
     try:
-        return pq.read_table(io.BytesIO(store.read(key))).select(SCHEMA.names).cast(SCHEMA)
+        return pq.read_table(io.BytesIO(store.read(key))).select(LABEL_SCHEMA.names).cast(LABEL_SCHEMA)
     except (pa.ArrowException, KeyError) as broken:
         raise IntegrityError(f"{store.uri}: {key} is not a label file ({str(broken).splitlines()[0]})") from None

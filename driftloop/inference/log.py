@@ -1,12 +1,10 @@
-"""The inference log: one row a request, in parquet files by hour, with sampled images beside them.
+"""The inference log and how it is read back: one row a request, in parquet files by hour, with sampled images beside them.
 
     logs/dt=YYYY-MM-DD/hour=HH/<id>.parquet        rows whose `time` lies in that hour (UTC)
     logs/dt=YYYY-MM-DD/hour=HH/<id>.images.npy     the images those rows refer to, uint8 (n, H, W, C)
 
 A file appears whole or not at all, and the images before the rows that name them. A crash loses at most the rows not yet flushed.
-A flush that is repeated may write a row twice; readers keep one row a request.
-
-Reading the inference log back: rows of a time span, one a request, and their images.
+A flush that is repeated may write a row twice; readers keep one row a request. `driftloop.inference.log_writer` writes it.
 """
 
 import hashlib
@@ -25,13 +23,16 @@ import pyarrow.parquet as pq
 from driftloop.errors import InputError, IntegrityError
 from driftloop.store.interface import Store
 
-PREFIX = "logs/"
+LOGS_PREFIX = "logs/"
+IMAGES_SUFFIX = ".images.npy"
+#: Status of a request that was answered; any other says what went wrong.
+STATUS_OK = "ok"
+#: How the bytes of an embedding are read: float16, little-endian.
+EMBEDDING_DTYPE = "<f2"
+#: Files fetched at a time: a busy hour is many small objects, each a round trip.
+FILES_AT_ONCE = 8
 
-
-IMAGES = ".images.npy"
-
-
-SCHEMA = pa.schema(
+LOG_SCHEMA = pa.schema(
     [
         ("request_id", pa.string()),
         ("time", pa.timestamp("us", tz="UTC")),
@@ -50,9 +51,9 @@ SCHEMA = pa.schema(
 )
 
 
-def partition(time: datetime) -> str:
+def hour_folder(time: datetime) -> str:
     """The folder of the rows of that hour: `logs/dt=YYYY-MM-DD/hour=HH/`."""
-    return time.astimezone(UTC).strftime(f"{PREFIX}dt=%Y-%m-%d/hour=%H/")
+    return time.astimezone(UTC).strftime(f"{LOGS_PREFIX}dt=%Y-%m-%d/hour=%H/")
 
 
 def file_id() -> str:
@@ -60,53 +61,30 @@ def file_id() -> str:
     return f"{datetime.now(UTC):%Y%m%dT%H%M%S%f}-{uuid.uuid4().hex[:12]}"
 
 
-def image_is_sampled(request_id: str, share: float) -> bool:
-    """Whether the image of a request is kept: a uniform draw that depends on nothing but the request's id."""
-    return int.from_bytes(hashlib.sha256(request_id.encode()).digest()[:8]) < share * 2.0**64
-
-
 def image_digest(image: np.ndarray) -> str:
     """The SHA-256 of an image's pixels in row order, in hexadecimal."""
     return hashlib.sha256(np.ascontiguousarray(image).data).hexdigest()
 
 
-def in_utc(time: datetime) -> datetime:
-    """The time in UTC. Raises ValueError for a time without a zone."""
-    if time.tzinfo is None:
-        raise ValueError(f"InferenceLogger.log: {time} has no time zone")
-    return time.astimezone(UTC)
-
-
-def npy(array: np.ndarray) -> bytes:
-    """An array as the bytes of a .npy file."""
-    stream = io.BytesIO()
-    np.save(stream, array, allow_pickle=False)
-    return stream.getvalue()
-
-
-#: Files fetched at a time: a busy hour is many small objects, each a round trip.
-READERS = 8
-
-
 def read_log(store: Store, *, after: datetime | None, until: datetime) -> pd.DataFrame:
     """The rows with `after` < time <= `until`, one a request (the first written), sorted by time and request id.
 
-    Only the files of those hours are read. Failed requests (status other than "ok") have null predictions.
+    Only the files of those hours are read. Failed requests (status other than `STATUS_OK`) have null predictions.
 
     Args:
         after: with a time zone; None reads from the beginning.
         until: with a time zone.
 
     Raises:
-        IntegrityError: a file that is no log file of ours.
+        IntegrityError: a file is not one of our log files.
     """
-    keys = list(_keys(store, after, until))
-    with ThreadPoolExecutor(READERS) as pool:
-        tables = list(pool.map(lambda key: _read_table(store, key), keys))
-    table = pa.concat_tables(tables) if tables else SCHEMA.empty_table()
-    inside = pc.less_equal(table["time"], pa.scalar(until.astimezone(UTC), SCHEMA.field("time").type))
+    keys = list(_log_keys(store, after, until))
+    with ThreadPoolExecutor(FILES_AT_ONCE) as pool:
+        tables = list(pool.map(lambda key: _read_log_file(store, key), keys))
+    table = pa.concat_tables(tables) if tables else LOG_SCHEMA.empty_table()
+    inside = pc.less_equal(table["time"], pa.scalar(until.astimezone(UTC), LOG_SCHEMA.field("time").type))
     if after is not None:
-        inside = pc.and_(inside, pc.greater(table["time"], pa.scalar(after.astimezone(UTC), SCHEMA.field("time").type)))
+        inside = pc.and_(inside, pc.greater(table["time"], pa.scalar(after.astimezone(UTC), LOG_SCHEMA.field("time").type)))
     rows = table.filter(inside).to_pandas()
     # Files come in key order, so the first of two equal ids is the one written first.
     rows = rows.drop_duplicates("request_id", keep="first")
@@ -118,7 +96,7 @@ def read_images(store: Store, rows: pd.DataFrame) -> np.ndarray:
 
     Raises:
         InputError: no rows, or one whose image was not sampled.
-        IntegrityError: an image that does not match its row's `image_sha256`.
+        IntegrityError: an image does not match its row's `image_sha256`.
     """
     if not len(rows):
         raise InputError("read_images: no rows; an empty selection has no image size")
@@ -127,8 +105,8 @@ def read_images(store: Store, rows: pd.DataFrame) -> np.ndarray:
         raise InputError(f"request {missing}: its image was not kept; select rows whose `image` is set")
     places = [str(place).rsplit("#", 1) for place in rows["image"]]
     keys = sorted({key for key, _ in places})
-    with ThreadPoolExecutor(READERS) as pool:
-        files = dict(zip(keys, pool.map(lambda key: _read_array(store, key), keys), strict=True))
+    with ThreadPoolExecutor(FILES_AT_ONCE) as pool:
+        files = dict(zip(keys, pool.map(lambda key: _read_image_file(store, key), keys), strict=True))
     images = np.stack([files[key][int(position)] for key, position in places])
     for image, digest, place in zip(images, rows["image_sha256"], rows["image"], strict=True):
         if image_digest(image) != digest:
@@ -136,45 +114,32 @@ def read_images(store: Store, rows: pd.DataFrame) -> np.ndarray:
     return images
 
 
-def embeddings(rows: pd.DataFrame) -> np.ndarray:
-    """The embeddings of log rows with status "ok", float16 (n, D)."""
-    return np.stack([np.frombuffer(value, "<f2") for value in rows["embedding"]]) if len(rows) else np.zeros((0, 0), np.float16)
-
-
-def probabilities(rows: pd.DataFrame) -> np.ndarray:
-    """The probabilities of log rows with status "ok", float32 (n, K)."""
-    return _stacked(rows["probabilities"])
-
-
-def statistics(rows: pd.DataFrame) -> np.ndarray:
+def logged_statistics(rows: pd.DataFrame) -> np.ndarray:
     """The image statistics of log rows, float32 (n, F)."""
-    return _stacked(rows["statistics"])
+    vectors = [np.asarray(vector, np.float32) for vector in rows["statistics"]]
+    return np.stack(vectors) if vectors else np.zeros((0, 0), np.float32)
 
 
-def _stacked(column: pd.Series) -> np.ndarray:
-    return np.stack([np.asarray(value, np.float32) for value in column]) if len(column) else np.zeros((0, 0), np.float32)
-
-
-def _keys(store: Store, after: datetime | None, until: datetime) -> Iterator[str]:
+def _log_keys(store: Store, after: datetime | None, until: datetime) -> Iterator[str]:
     """The log files of the hours from `after` to `until`, in key order, which is the order of the hours."""
-    first = partition(after) if after is not None else ""
-    last = partition(until)
-    for entry in store.list(PREFIX, after=first):
+    first = hour_folder(after) if after is not None else ""
+    last = hour_folder(until)
+    for entry in store.list(LOGS_PREFIX, after=first):
         if entry.key > last and not entry.key.startswith(last):
             return
         if entry.key.endswith(".parquet"):
             yield entry.key
 
 
-def _read_table(store: Store, key: str) -> pa.Table:
+def _read_log_file(store: Store, key: str) -> pa.Table:
     try:
         table = pq.read_table(io.BytesIO(store.read(key)))
-        return table.select(SCHEMA.names).cast(SCHEMA)
+        return table.select(LOG_SCHEMA.names).cast(LOG_SCHEMA)
     except (pa.ArrowException, KeyError) as broken:
         raise IntegrityError(f"{store.uri}: {key} is not an inference log file ({str(broken).splitlines()[0]})") from None
 
 
-def _read_array(store: Store, key: str) -> np.ndarray:
+def _read_image_file(store: Store, key: str) -> np.ndarray:
     try:
         return np.load(io.BytesIO(store.read(key)), allow_pickle=False)
     except (ValueError, EOFError) as broken:

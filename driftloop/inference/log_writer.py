@@ -1,5 +1,6 @@
-"""Writing the inference log: rows are held back, then written with their images, the images first."""
+"""Writing the inference log: rows are held back, then written hour by hour with their images, the images first."""
 
+import hashlib
 import io
 import threading
 import uuid
@@ -14,8 +15,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from driftloop.inference.image_statistics import image_statistics
-from driftloop.inference.log import IMAGES, SCHEMA, file_id, image_digest, image_is_sampled, in_utc, npy, partition
-from driftloop.inference.served_model import Predictions
+from driftloop.inference.log import EMBEDDING_DTYPE, IMAGES_SUFFIX, LOG_SCHEMA, STATUS_OK, file_id, hour_folder, image_digest
+from driftloop.inference.served_model import ServedPredictions
 from driftloop.store.interface import Store
 
 #: Sampled images held back at most, in bytes, before they are flushed whatever the number of rows.
@@ -54,24 +55,24 @@ class InferenceLogger:
     def log(
         self,
         images: np.ndarray,
-        predictions: Predictions | None,
+        predictions: ServedPredictions | None,
         latency_ms: float | Sequence[float] | np.ndarray,
         *,
         groups: Sequence[str | None] | None = None,
         request_ids: Sequence[str] | None = None,
         times: Sequence[datetime] | None = None,
-        status: str = "ok",
+        status: str = STATUS_OK,
     ) -> list[str]:
         """Add one row for each of N images and flush when enough are held back.
 
         Args:
             images: uint8 (N, H, W, channels), as the model saw them.
-            predictions: what the model said; None for requests that failed (`status` says how): their prediction columns are null.
+            predictions: what the model answered; None for requests that failed (`status` says how): their prediction columns are null.
             latency_ms: of each request, or one number for all.
             groups: patient, source or session of each image, where known: one group is one independent case to the drift tests.
             request_ids: unique ids; drawn where not given. A repeated id is one request.
             times: of each request, with a time zone; now where not given.
-            status: "ok", or what went wrong.
+            status: `STATUS_OK`, or what went wrong.
 
         Returns:
             The request ids.
@@ -81,12 +82,12 @@ class InferenceLogger:
             StoreError: the flush failed; the rows are kept and go out with the next one.
         """
         ids = list(request_ids) if request_ids is not None else [uuid.uuid4().hex for _ in images]
-        rows = self._build(images, predictions, latency_ms, groups, ids, times, status)
+        rows = self._log_rows(images, predictions, latency_ms, groups, ids, times, status)
         with self._lock:
             if self._closed:
                 raise ValueError("InferenceLogger.log: this logger was closed")
             self._rows += rows
-            self._image_bytes += sum(row["pixels"].nbytes for row in rows if row["pixels"] is not None)
+            self._image_bytes += _image_bytes(rows)
             full = len(self._rows) >= self.flush_rows or self._image_bytes >= MAX_IMAGE_BYTES
         if full:
             self.flush()
@@ -98,16 +99,16 @@ class InferenceLogger:
             rows, self._rows, self._image_bytes = self._rows, [], 0
         hours: dict[str, list[dict[str, Any]]] = defaultdict(list)
         for row in rows:
-            hours[partition(row["time"])].append(row)
+            hours[hour_folder(row["time"])].append(row)
         try:
             for hour in sorted(hours):
-                self._write(hour, hours[hour])
+                self._write_hour(hour, hours[hour])
                 del hours[hour]
         finally:
             unwritten = [row for rows in hours.values() for row in rows]
             with self._lock:
                 self._rows = unwritten + self._rows
-                self._image_bytes += sum(row["pixels"].nbytes for row in unwritten if row["pixels"] is not None)
+                self._image_bytes += _image_bytes(unwritten)
 
     def close(self) -> None:
         """Take no more rows and flush; may be called again when the store refused."""
@@ -121,16 +122,17 @@ class InferenceLogger:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self.close()
 
-    def _build(
+    def _log_rows(
         self,
         images: np.ndarray,
-        predictions: Predictions | None,
+        predictions: ServedPredictions | None,
         latency_ms: float | Sequence[float] | np.ndarray,
         groups: Sequence[str | None] | None,
         ids: list[str],
         times: Sequence[datetime] | None,
         status: str,
     ) -> list[dict[str, Any]]:
+        """The columns of each row, and its sampled image as `pixels` (None where the image is not kept)."""
         count = len(images)
         groups = groups if groups is not None else [None] * count
         times = times if times is not None else [datetime.now(UTC)] * count
@@ -143,10 +145,10 @@ class InferenceLogger:
         statistics = image_statistics(images)
         rows = []
         for index in range(count):
-            kept = image_is_sampled(ids[index], self.image_share)
+            kept = _image_is_sampled(ids[index], self.image_share)
             row = {
                 "request_id": ids[index],
-                "time": in_utc(times[index]),
+                "time": _in_utc(times[index]),
                 "model_version": self.version,
                 "status": status,
                 "statistics": statistics[index],
@@ -155,10 +157,10 @@ class InferenceLogger:
                 "image_sha256": image_digest(images[index]),
                 "pixels": images[index].copy() if kept else None,
             }
-            rows.append(row | self._prediction(predictions, index))
+            rows.append(row | self._prediction_columns(predictions, index))
         return rows
 
-    def _prediction(self, predictions: Predictions | None, index: int) -> dict[str, Any]:
+    def _prediction_columns(self, predictions: ServedPredictions | None, index: int) -> dict[str, Any]:
         if predictions is None:
             return {"predicted": None, "confidence": None, "probabilities": None, "embedding": None}
         probabilities = predictions.probabilities[index]
@@ -166,18 +168,42 @@ class InferenceLogger:
             "predicted": self.classes[int(probabilities.argmax())],
             "confidence": float(probabilities.max()),
             "probabilities": probabilities,
-            "embedding": predictions.embedding[index].astype("<f2").tobytes(),
+            "embedding": predictions.embedding[index].astype(EMBEDDING_DTYPE).tobytes(),
         }
 
-    def _write(self, hour: str, rows: list[dict[str, Any]]) -> None:
+    def _write_hour(self, hour: str, rows: list[dict[str, Any]]) -> None:
         """One file of rows, after the file of the images they refer to; rows are changed only by naming their image."""
         name = hour + file_id()
-        pictured = [row for row in rows if row["pixels"] is not None]
-        for position, row in enumerate(pictured):
-            row["image"] = f"{name}{IMAGES}#{position}"
-        if pictured:
-            self.store.create(name + IMAGES, npy(np.stack([row["pixels"] for row in pictured])))
-        table = pa.Table.from_pylist([{field: row.get(field) for field in SCHEMA.names} for row in rows], schema=SCHEMA)
+        sampled = [row for row in rows if row["pixels"] is not None]
+        for position, row in enumerate(sampled):
+            row["image"] = f"{name}{IMAGES_SUFFIX}#{position}"
+        if sampled:
+            self.store.create(name + IMAGES_SUFFIX, _npy_bytes(np.stack([row["pixels"] for row in sampled])))
+        table = pa.Table.from_pylist([{field: row.get(field) for field in LOG_SCHEMA.names} for row in rows], schema=LOG_SCHEMA)
         stream = io.BytesIO()
         pq.write_table(table, stream, compression="zstd")
         self.store.create(name + ".parquet", stream.getvalue())
+
+
+def _image_is_sampled(request_id: str, share: float) -> bool:
+    """Whether the image of a request is kept: a uniform draw that depends on the request's id alone."""
+    return int.from_bytes(hashlib.sha256(request_id.encode()).digest()[:8]) < share * 2.0**64
+
+
+def _in_utc(time: datetime) -> datetime:
+    """The time in UTC. Raises ValueError for a time without a zone."""
+    if time.tzinfo is None:
+        raise ValueError(f"InferenceLogger.log: {time} has no time zone")
+    return time.astimezone(UTC)
+
+
+def _npy_bytes(array: np.ndarray) -> bytes:
+    """An array as the bytes of a .npy file."""
+    stream = io.BytesIO()
+    np.save(stream, array, allow_pickle=False)
+    return stream.getvalue()
+
+
+def _image_bytes(rows: Sequence[dict[str, Any]]) -> int:
+    """The size of the sampled images that the rows hold back."""
+    return sum(row["pixels"].nbytes for row in rows if row["pixels"] is not None)

@@ -38,7 +38,7 @@ def cuda_device_visible() -> bool:
 
 @contextlib.contextmanager
 def loading_cuda() -> Iterator[None]:
-    """Quiet while a session asks for CUDA: where its libraries are missing onnxruntime falls back to the CPU and tells stderr at length.
+    """Silence onnxruntime while a session asks for CUDA: without CUDA's libraries it falls back to the CPU and fills stderr with warnings.
 
     The libraries of the `nvidia` wheels are loaded first, where they are installed.
     """

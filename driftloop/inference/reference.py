@@ -1,4 +1,4 @@
-"""`reference.npz`: the accepted regimes a model carries, as vectors: what a window of its log is compared with."""
+"""`reference.npz`: the accepted regimes that a model carries, as vectors; windows of its log are compared with them."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -7,30 +7,33 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from driftloop import contracts
 from driftloop.errors import InputError, IntegrityError
 from driftloop.inference.image_statistics import image_statistics, statistic_names
 from driftloop.inference.served_model import ServedModel
 
-#: The first regime of every model: the clean hold-out.
-CLEAN = "reference"
+#: The first regime of every model, the clean hold-out, is named after its split.
+CLEAN_REGIME = contracts.REFERENCE
 THUMBNAIL_SIDE = 64
-FIELDS = ("embedding", "statistics", "probabilities", "groups", "thumbnails")
+REGIME_ARRAYS = ("embedding", "statistics", "probabilities", "groups", "thumbnails")
 
 
 @dataclass(frozen=True)
 class Regime:
-    """N images a model accepts, in the number types of the log.
-
-    embedding float16 (N, D), statistics float32 (N, F), probabilities float32 (N, K), groups str (N,) and thumbnails uint8
-    (N, h, w, C) with sides of at most 64.
-    """
+    """N images of one kind of traffic that a model was accepted for, in the number types of the log."""
 
     name: str
+    """`CLEAN_REGIME`, or the name of a drift learned since."""
     embedding: np.ndarray
+    """float16 (N, D)."""
     statistics: np.ndarray
+    """float32 (N, F), columns as in `statistic_names`."""
     probabilities: np.ndarray
+    """float32 (N, K), calibrated."""
     groups: np.ndarray
+    """str (N,): images of one group are one independent case."""
     thumbnails: np.ndarray
+    """uint8 (N, h, w, C), sides of at most 64."""
 
     def __len__(self) -> int:
         return len(self.embedding)
@@ -55,14 +58,14 @@ def write_reference(path: str | Path, regimes: Sequence[Regime], names: Sequence
     Raises:
         ValueError: no regimes, the first not called "reference", a name twice, or arrays of different lengths.
     """
-    if not regimes or regimes[0].name != CLEAN or len({regime.name for regime in regimes}) != len(regimes):
-        raise ValueError(f"write_reference: distinct regimes, the first called {CLEAN!r}; got {[regime.name for regime in regimes]}")
+    if not regimes or regimes[0].name != CLEAN_REGIME or len({regime.name for regime in regimes}) != len(regimes):
+        raise ValueError(f"write_reference: distinct regimes, the first called {CLEAN_REGIME!r}; got {[regime.name for regime in regimes]}")
     arrays = {"regimes": np.array([regime.name for regime in regimes]), "statistic_names": np.array(list(names))}
     for regime in regimes:
-        lengths = {field: len(getattr(regime, field)) for field in FIELDS}
+        lengths = {field: len(getattr(regime, field)) for field in REGIME_ARRAYS}
         if len(set(lengths.values())) != 1 or regime.statistics.shape[1] != len(names):
             raise ValueError(f"write_reference: {regime.name}: lengths {lengths}, {regime.statistics.shape[1]} of {len(names)} statistics")
-        arrays |= {f"{regime.name}.{field}": getattr(regime, field) for field in FIELDS}
+        arrays |= {f"{regime.name}.{field}": getattr(regime, field) for field in REGIME_ARRAYS}
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}.partial.npz")
@@ -81,7 +84,7 @@ def read_reference(path: str | Path) -> list[Regime]:
         raise InputError(f"{path}: no drift reference; onnx_deployment writes it")
     try:
         with np.load(path, allow_pickle=False) as arrays:
-            regimes = [Regime(str(name), **{field: arrays[f"{name}.{field}"] for field in FIELDS}) for name in arrays["regimes"]]
+            regimes = [Regime(str(name), **{field: arrays[f"{name}.{field}"] for field in REGIME_ARRAYS}) for name in arrays["regimes"]]
             names = tuple(str(name) for name in arrays["statistic_names"])
     except (ValueError, KeyError, OSError, EOFError) as broken:
         raise IntegrityError(f"{path}: not a drift reference ({str(broken).splitlines()[0]})") from None

@@ -18,27 +18,21 @@ FLOAT16_MAX = float(np.finfo(np.float16).max)
 
 
 @dataclass(frozen=True)
-class Predictions:
-    """What the graph says of N images: `probabilities` (N, K) float32, calibrated; `embedding` (N, D) float16."""
+class ServedPredictions:
+    """What the graph answers for N images."""
 
     probabilities: np.ndarray
+    """float32 (N, K), calibrated."""
     embedding: np.ndarray
+    """float16 (N, D)."""
 
     def __len__(self) -> int:
         return len(self.probabilities)
-
-    def __getitem__(self, rows: slice | np.ndarray) -> "Predictions":
-        return Predictions(self.probabilities[rows], self.embedding[rows])
 
     @property
     def labels(self) -> np.ndarray:
         """The predicted class of each image, int64 (N,)."""
         return self.probabilities.argmax(axis=1)
-
-    @property
-    def confidence(self) -> np.ndarray:
-        """The probability of the predicted class, float32 (N,)."""
-        return self.probabilities.max(axis=1) if len(self) else np.zeros(0, np.float32)
 
 
 class ServedModel:
@@ -51,9 +45,7 @@ class ServedModel:
     """
 
     def __init__(self, directory: str | Path, description: ModelDescription, variant: str, threads: int = 0) -> None:
-        """A session on `variant`, a file of `directory`; use `open` for a bundle that nobody has checked against its sums yet."""
-        if not variant:
-            raise InputError(f"{directory}: this model was not exported yet; run onnx_deployment on it first")
+        """A session on the file `variant` of `directory`; `open` is for sealed bundles and checks their sums first."""
         path = Path(directory, variant)
         if not path.is_file():
             raise InputError(f"{directory}: no {variant} in this bundle; onnx_deployment writes it")
@@ -79,9 +71,12 @@ class ServedModel:
         """
         description = read_model(directory)
         verify(directory)
-        return cls(directory, description, variant or description.served, threads)
+        variant = variant or description.served
+        if not variant:
+            raise InputError(f"{directory}: this model was not exported yet; run onnx_deployment on it first")
+        return cls(directory, description, variant, threads)
 
-    def predict(self, images: np.ndarray, batch_size: int = 64) -> Predictions:
+    def predict(self, images: np.ndarray, batch_size: int = 64) -> ServedPredictions:
         """Classify uint8 images (N, side, side, channels), `batch_size` at a time; N may be 0.
 
         Raises:
@@ -90,8 +85,12 @@ class ServedModel:
         self.check(images)
         batches = [self._run(images[start : start + batch_size]) for start in range(0, len(images), batch_size)]
         if not batches:
-            return Predictions(np.zeros((0, len(self.description.classes)), np.float32), np.zeros((0, self.embedding_size), np.float16))
-        return Predictions(np.concatenate([b.probabilities for b in batches]), np.concatenate([b.embedding for b in batches]))
+            return ServedPredictions(
+                np.zeros((0, len(self.description.classes)), np.float32), np.zeros((0, self.embedding_size), np.float16)
+            )
+        return ServedPredictions(
+            np.concatenate([batch.probabilities for batch in batches]), np.concatenate([batch.embedding for batch in batches])
+        )
 
     def check(self, images: np.ndarray) -> None:
         """Raise the InputError that says why `images` cannot be classified by this model."""
@@ -102,19 +101,19 @@ class ServedModel:
         if images.dtype != np.uint8 or images.ndim != 4 or images.shape[1:] != (side, side, channels):
             raise InputError(f"{expected}, got {images.dtype} {images.shape}; decode and resize the images first")
 
-    def _run(self, batch: np.ndarray) -> Predictions:
+    def _run(self, batch: np.ndarray) -> ServedPredictions:
         probabilities, embedding = self.session.run([PROBABILITIES, EMBEDDING], {INPUT: np.ascontiguousarray(batch)})
         clipped = np.clip(embedding, -FLOAT16_MAX, FLOAT16_MAX).astype(np.float16)
-        return Predictions(np.asarray(probabilities, np.float32), clipped)
+        return ServedPredictions(np.asarray(probabilities, np.float32), clipped)
 
 
 def open_session(path: str | Path, *, threads: int, provider: str = "") -> ort.InferenceSession:
     """An onnxruntime session on `path`: `threads` within an operator, one operator at a time, all graph optimisations.
 
-    `provider` empty: the one that suits the graph and the machine. Only errors reach stderr.
+    An empty `provider` takes the one that suits the graph and the machine. Only errors reach stderr.
 
     Raises:
-        IntegrityError: not a graph that onnxruntime can load.
+        IntegrityError: onnxruntime cannot load the graph.
     """
     options = ort.SessionOptions()
     options.intra_op_num_threads = threads
@@ -130,7 +129,7 @@ def open_session(path: str | Path, *, threads: int, provider: str = "") -> ort.I
         with loading_cuda():
             session = ort.InferenceSession(str(path), options, providers=[chosen, CPU])
     except Exception as broken:  # onnxruntime's own exception classes share no public base
-        raise IntegrityError(f"{path}: onnxruntime cannot load this graph ({first_line(broken)})") from None
+        raise IntegrityError(f"{path}: onnxruntime cannot load this graph ({_first_line(broken)})") from None
     if chosen not in session.get_providers():
         log_once("a GPU was asked for, but onnxruntime found no CUDA and cuDNN libraries of its version: inference runs on the CPU")
     return session
@@ -157,6 +156,6 @@ def check_graph(session: ort.InferenceSession, description: ModelDescription, pa
     return size
 
 
-def first_line(error: Exception) -> str:
+def _first_line(error: Exception) -> str:
     """The first line of an exception's message."""
     return (str(error).splitlines() or [type(error).__name__])[0]

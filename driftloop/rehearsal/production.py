@@ -1,6 +1,6 @@
-"""Simulated production: a window of new images a day, through the champion of that day.
+"""Simulated production: a window of new images a day through the champion of that day, and the team that labels them.
 
-The simulated labelling team: it takes a watch's list of requests, works on it for some days, and hands in the truth.
+The team takes a watch's list of requests, works on it for some days, and hands in the truth.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -12,13 +12,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from components.drift_detection.evidence import REQUESTS
 from components.drift_detection.windows import effective_size
 from components.traffic_replay.replay import Amounts, Replayed, replay
+from driftloop.contracts import LABEL_REQUESTS, RANDOM
 from driftloop.dataset import Description, Split, open_split
 from driftloop.errors import InputError
-from driftloop.inference.labels import RANDOM, write_labels
-from driftloop.inference.reference import CLEAN
+from driftloop.inference.labels import write_labels
+from driftloop.inference.reference import CLEAN_REGIME
 from driftloop.rehearsal.timeline import first_drift
 from driftloop.scenarios import Scenario
 from driftloop.settings import DriftSettings, TrafficSettings
@@ -27,15 +27,22 @@ from driftloop.store import Store
 
 @dataclass(frozen=True)
 class Production:
-    """Where the traffic comes from and goes to: `size` images of `stream` a window, `labels` of them with labels at once."""
+    """Where the traffic comes from and goes to."""
 
     store: Store
+    """Whose champion answers, and whose log is written."""
     stream: Split
+    """The images that are played."""
     description: Description
+    """Of the dataset that they belong to."""
     size: int
+    """Images a window."""
     labels: int
+    """Of each window, images whose labels arrive at once."""
     seed: int
+    """Of the order of the images, of the drift and of those labels."""
     config: dict[str, Any]
+    """Overrides of the traffic settings."""
 
     def traffic(self, scenario: Scenario, clock: Callable[[], datetime]) -> Replayed:
         """A window of traffic for the champion, none of its images shown before.
@@ -59,7 +66,7 @@ class Production:
 
 def window_size(description: Description, settings: DriftSettings) -> int:
     """Images that the drift test will judge together, so that a day is one window whatever the size of the reference."""
-    groups = open_split(description, CLEAN).samples["group"].nunique()
+    groups = open_split(description, CLEAN_REGIME).samples["group"].nunique()
     return effective_size(settings.window_size, groups)
 
 
@@ -85,10 +92,12 @@ def what_can_be_played(timeline: Sequence[Scenario], stream: Split, size: int) -
 
 @dataclass(frozen=True)
 class Job:
-    """A list of requests that is being labelled, and the window with which the labels arrive."""
+    """A list of requests that is being labelled."""
 
     requests: list[str]
+    """Request ids."""
     due: int
+    """The window with which the labels arrive."""
 
 
 class LabellingTeam:
@@ -102,7 +111,7 @@ class LabellingTeam:
         """Begin with the random list of a watch's evidence; None while another list is being worked on, or where it is empty."""
         if self.job is not None:
             return None
-        listed = pd.read_csv(evidence / REQUESTS, dtype={"request_id": str, "origin": str})
+        listed = pd.read_csv(evidence / LABEL_REQUESTS, dtype={"request_id": str, "origin": str})
         requests = listed.loc[listed["origin"] == RANDOM, "request_id"].tolist()
         self.job = Job(requests, window + self.delay) if requests else None
         return self.job
@@ -116,5 +125,5 @@ class LabellingTeam:
         if self.job is None or self.job.due > window:
             return 0
         requests, self.job = self.job.requests, None
-        write_labels(store, pd.DataFrame({"request_id": requests, "label": [truth[one] for one in requests], "origin": RANDOM}))
+        write_labels(store, pd.DataFrame({"request_id": requests, "label": [truth[request] for request in requests], "origin": RANDOM}))
         return len(requests)

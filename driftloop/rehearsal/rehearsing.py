@@ -10,34 +10,35 @@ from components.traffic_replay.replay_plan import open_stream
 from driftloop import registry, runtime
 from driftloop.dataset import read_description
 from driftloop.errors import DriftloopError
-from driftloop.rehearsal.day import Day, History
+from driftloop.rehearsal.day import DayPlayer, RehearsalHistory
 from driftloop.rehearsal.production import LabellingTeam, Production, what_can_be_played, window_size
-from driftloop.rehearsal.report import line
+from driftloop.rehearsal.report import table_line
 from driftloop.rehearsal.result import AcceptedDrifts, Rehearsal, conclude
-from driftloop.rehearsal.steps import Steps, prepare_data, train_champion
+from driftloop.rehearsal.steps import Announce, StepCaller, champion_stage, data_stage
 from driftloop.rehearsal.timeline import Calendar, images_needed
 from driftloop.scenarios import Scenario
-from driftloop.settings import DriftSettings
+from driftloop.settings import DriftSettings, TrainingParameters, WatchParameters
 from driftloop.sources.built_in import with_stream
 from driftloop.store import open_store
 
-#: What a rehearsal does without unless it is asked for: neither changes what the policy does, and both take long.
+#: A rehearsal leaves the ablation out and measures speed briefly, unless asked otherwise: neither changes what the policy does.
 QUICK = {"train_config": {"ablation_epochs": 0}, "deploy_config": {"benchmark_seconds": 1.0}}
 
 
 @dataclass(frozen=True)
-class Plan:
-    """What is rehearsed.
-
-    `drift` is the text that `timeline` was read from. `arguments` are the parameters of the full-loop pipeline, with a store of the
-    rehearsal's own. Labels of the team arrive `label_delay` windows after it took a list; `labels_per_window` arrive with each window.
-    """
+class RehearsalPlan:
+    """What is rehearsed."""
 
     drift: str
+    """The text that `timeline` was read from."""
     timeline: list[Scenario]
+    """What is played in each window."""
     arguments: dict[str, Any]
+    """The parameters of the full-loop pipeline, with a store of the rehearsal's own."""
     label_delay: int = 4
+    """Windows after which the labels of a list that the team took arrive."""
     labels_per_window: int = 0
+    """Labels that arrive with each window besides."""
 
     def steps_arguments(self) -> dict[str, Any]:
         """The arguments as the steps get them: quick where nothing else was asked for, and with a stream that is long enough."""
@@ -49,23 +50,23 @@ class Plan:
         return {**given, **quick, "data_source": source}
 
 
-def rehearse(plan: Plan, artifacts: Path, steps: Steps, keep: Callable[[Rehearsal], None]) -> Rehearsal:
+def rehearse(plan: RehearsalPlan, artifacts: Path, announce: Announce, keep: Callable[[Rehearsal], None]) -> Rehearsal:
     """Play the plan.
 
     Args:
         plan: what to play.
         artifacts: where the steps' outputs go: `training/`, then a folder for each window.
-        steps: opens each step for the person who watches.
+        announce: opens each step for the person who watches.
         keep: takes the result, also that of a rehearsal which ended early.
 
     Raises:
         InputError: a source without enough images, a drift that it cannot show.
         GateRefused: no first champion.
     """
-    began, history = time.monotonic(), History()
+    began, history = time.monotonic(), RehearsalHistory()
     error: str | None = "interrupted"
     try:
-        _play(plan, artifacts, steps, history)
+        _play(plan, artifacts, announce, history)
         error = None
     except DriftloopError as problem:
         error = str(problem)
@@ -85,27 +86,28 @@ def rehearse(plan: Plan, artifacts: Path, steps: Steps, keep: Callable[[Rehearsa
     return result
 
 
-def _play(plan: Plan, artifacts: Path, steps: Steps, history: History) -> None:
+def _play(plan: RehearsalPlan, artifacts: Path, announce: Announce, history: RehearsalHistory) -> None:
     arguments = plan.steps_arguments()
-    dataset = prepare_data(arguments, artifacts / "training", steps)
+    training, call = TrainingParameters.of(arguments), StepCaller(artifacts / "training")
+    dataset = data_stage(call, training, announce)
     description = read_description(dataset)
     stream = open_stream(description)
     size = window_size(description, DriftSettings.complete(arguments["drift_config"]))
     timeline, history.notes = what_can_be_played(plan.timeline, stream, size)
-    train_champion(arguments, dataset, artifacts / "training", steps)
+    champion_stage(call, training, dataset, announce)
     store, seed, config = open_store(arguments["store"]), arguments["seed"], arguments["traffic_config"]
-    day = Day(
+    player = DayPlayer(
         Production(store, stream, description, size, plan.labels_per_window, seed, config),
         Calendar(len(plan.timeline)),
         LabellingTeam(plan.label_delay),
         AcceptedDrifts(),
-        arguments,
+        WatchParameters.of(arguments),
         history,
     )
     for number, scenario in enumerate(timeline, 1):
-        with steps(f"window {number}"):
-            record = day.pass_by(number, scenario, artifacts / f"window-{number:03d}")
-            runtime.figures(line(record))
+        with announce(f"window {number}"):
+            record = player.play(number, scenario, artifacts / f"window-{number:03d}")
+            runtime.report_metrics(table_line(record))
         if record.requests < size:
             history.notes.append(f"The stream had no more images of the classes wanted: window {number} was the last.")
             return

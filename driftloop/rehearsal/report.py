@@ -1,9 +1,4 @@
-"""What happened in a window, in words.
-
-The history as one picture: true accuracy by window, and what happened when.
-
-The rehearsal as one page for people.
-"""
+"""A rehearsal for people: what happened in each window in words, the whole as one picture, and both on one page."""
 
 from collections.abc import Sequence
 from itertools import groupby
@@ -18,17 +13,22 @@ from driftloop.rehearsal.result import NONE, Rehearsal, WindowRecord, kind
 from driftloop.reporting.page import Page
 from driftloop.reporting.plot_style import INK, MUTED, PALETTE, axes
 
+BLUE, ORANGE, GREEN, RED, VIOLET, _ = PALETTE
+
+#: Heads the lines of `table_line`.
 HEADER = f"{'drift':<18} {'verdict':<12} {'decision':<12} {'model':<5} {'true acc.':>9}  events"
 
 
-def line(record: WindowRecord) -> str:
+def table_line(record: WindowRecord) -> str:
     """A window as one line of a table, in the columns of `HEADER`."""
     decision, model = record.decision or "–", f"v{record.version}"
     events = "; ".join(record.events)
     return f"{record.drift:<18} {record.verdict:<12} {decision:<12} {model:<5} {record.accuracy:>9.3f}  {events}".rstrip()
 
 
-def tell(record: WindowRecord, before: WindowRecord | None, *, handed_in: int, job: Job | None, failure: str | None) -> list[str]:
+def describe_events(
+    record: WindowRecord, before: WindowRecord | None, *, handed_in: int, job: Job | None, failure: str | None
+) -> list[str]:
     """The events of a window, in the order in which they happened.
 
     Args:
@@ -57,14 +57,11 @@ def tell(record: WindowRecord, before: WindowRecord | None, *, handed_in: int, j
     return events
 
 
-BLUE, ORANGE, GREEN, RED, VIOLET, _ = PALETTE
-
-
 def plot_history(windows: Sequence[WindowRecord]) -> Figure:
     """True accuracy of each window above; drift, alarms, labels and retrainings marked in a band below."""
     figure, (axis,) = axes(max(7.5, 0.2 * len(windows)), 4.0)
-    numbers = np.array([one.window for one in windows])
-    accuracy = np.array([one.accuracy for one in windows])
+    numbers = np.array([window.window for window in windows])
+    accuracy = np.array([window.accuracy for window in windows])
     low, high = accuracy.min(), accuracy.max()
     room = max(0.05, high - low)
     axis.set_ylim(low - 0.55 * room, min(1.0, high) + 0.22 * room)
@@ -81,7 +78,7 @@ def plot_history(windows: Sequence[WindowRecord]) -> Figure:
 
 def _shade_drifts(axis: Axes, windows: Sequence[WindowRecord]) -> None:
     """A band behind the windows of each drift, with its name; a drift that changes from window to window is named by its kind."""
-    for name, group in groupby(windows, key=lambda one: kind(one.drift)):
+    for name, group in groupby(windows, key=lambda window: kind(window.drift)):
         members = list(group)
         if name == NONE:
             continue
@@ -97,28 +94,28 @@ def _shade_drifts(axis: Axes, windows: Sequence[WindowRecord]) -> None:
 def _draw_versions(axis: Axes, windows: Sequence[WindowRecord]) -> None:
     """One line for all, in a colour for each version that served; a promotion is where the colour changes."""
     colours = (BLUE, GREEN, VIOLET, RED)
-    axis.plot([one.window for one in windows], [one.accuracy for one in windows], color=MUTED, linewidth=0.8)
-    for index, (version, group) in enumerate(groupby(windows, key=lambda one: one.version)):
+    axis.plot([window.window for window in windows], [window.accuracy for window in windows], color=MUTED, linewidth=0.8)
+    for index, (version, group) in enumerate(groupby(windows, key=lambda window: window.version)):
         members = list(group)
-        where, height = [one.window for one in members], [one.accuracy for one in members]
+        where, height = [window.window for window in members], [window.accuracy for window in members]
         axis.plot(where, height, "o-", color=colours[index % len(colours)], markersize=4.5, linewidth=1.6, label=f"version {version}")
-    for one in windows:
-        if one.promoted:
-            axis.axvline(one.window + 0.5, ymax=0.92, color=GREEN, linewidth=1, linestyle="--")
+    for window in windows:
+        if window.promoted:
+            axis.axvline(window.window + 0.5, ymax=0.92, color=GREEN, linewidth=1, linestyle="--")
 
 
 def _mark(axis: Axes, windows: Sequence[WindowRecord], top: float, step: float) -> None:
     """Rows of marks below the line: alarms, labels, decisions of the gate."""
     marks = (
-        ("drifted, not confirmed", "^", "none", ORANGE, top, [one for one in windows if one.drifted and not one.confirmed]),
-        ("drift confirmed", "^", ORANGE, ORANGE, top, [one for one in windows if one.confirmed]),
-        ("labels arrive", "s", BLUE, BLUE, top - step, [one for one in windows if one.labels]),
-        ("retrained, promoted", "*", GREEN, GREEN, top - 2 * step, [one for one in windows if one.promoted]),
-        ("retrained, refused", "X", RED, RED, top - 2 * step, [one for one in windows if one.decision and not one.promoted]),
+        ("drifted, not confirmed", "^", "none", ORANGE, top, [window for window in windows if window.drifted and not window.confirmed]),
+        ("drift confirmed", "^", ORANGE, ORANGE, top, [window for window in windows if window.confirmed]),
+        ("labels arrive", "s", BLUE, BLUE, top - step, [window for window in windows if window.labels]),
+        ("retrained, promoted", "*", GREEN, GREEN, top - 2 * step, [window for window in windows if window.promoted]),
+        ("retrained, refused", "X", RED, RED, top - 2 * step, [window for window in windows if window.decision and not window.promoted]),
     )
     for name, marker, face, edge, height, chosen in marks:
         if chosen:
-            at = [one.window for one in chosen]
+            at = [window.window for window in chosen]
             size = 70 if marker == "*" else 26
             axis.scatter(at, [height] * len(at), s=size, marker=marker, facecolors=face, edgecolors=edge, label=name, zorder=3)
 
@@ -152,27 +149,27 @@ def build_page(result: Rehearsal) -> Page:
 def lead(result: Rehearsal) -> str:
     """The result in two sentences."""
     count = len(result.windows)
-    said = f"{count} windows of {result.windows[0].requests} images from {result.source}, seed {result.seed}, a day each."
+    summary = f"{count} windows of {result.windows[0].requests} images from {result.source}, seed {result.seed}, a day each."
     if result.first_drift is None:
-        return f"{said} Nothing drifted; {result.false_alarms} false alarms."
+        return f"{summary} Nothing drifted; {result.false_alarms} false alarms."
     if result.detection_delay is None:
-        return f"{said} The drift set in at window {result.first_drift} and was not confirmed."
-    found = f"The drift set in at window {result.first_drift} and was confirmed with its window {result.detection_delay}"
-    return f"{said} {found}; {result.retrainings} retrainings, {result.promotions} promotions, {result.false_alarms} false alarms."
+        return f"{summary} The drift set in at window {result.first_drift} and was not confirmed."
+    onset = f"The drift set in at window {result.first_drift} and was confirmed with its window {result.detection_delay}"
+    return f"{summary} {onset}; {result.retrainings} retrainings, {result.promotions} promotions, {result.false_alarms} false alarms."
 
 
 def table(windows: Sequence[WindowRecord]) -> list[dict[str, object]]:
     """A row a window."""
     return [
         {
-            "window": one.window,
-            "drift": one.drift,
-            "p": one.p_value,
-            "verdict": one.verdict,
-            "decision": one.decision,
-            "version": f"v{one.version}",
-            "true accuracy": one.accuracy,
-            "events": "; ".join(one.events),
+            "window": window.window,
+            "drift": window.drift,
+            "p": window.p_value,
+            "verdict": window.verdict,
+            "decision": window.decision,
+            "version": f"v{window.version}",
+            "true accuracy": window.accuracy,
+            "events": "; ".join(window.events),
         }
-        for one in windows
+        for window in windows
     ]

@@ -1,26 +1,21 @@
-"""Where a step's outputs lie.
+"""The steps of the pipelines, called one after the other in this process: the graph of `pipelines/stages.py`, without KFP.
 
-What takes the place of KFP's metrics where no pipeline runs.
-
-The first champion: the steps of the training stage, one after the other in this process.
-
-One watch: the steps of the watch stage with its branches, one after the other in this process.
+The functions below read like those in `pipelines/stages.py`, and tests/pipelines/test_rehearsed_graph.py holds every call against the
+compiled full-loop: the same steps with the same inputs on every branch. One step is not called here: what `traffic_replay` replays
+at once, `production.py` replays day by day.
 """
 
-import shutil
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
-
-import pandas as pd
 
 from components.automated_retraining import step as automated_retraining
 from components.baseline_training import step as baseline_training
 from components.data_analysis import step as data_analysis
 from components.drift_detection import step as drift_detection
-from components.drift_detection.evidence import STEP as DRIFT
 from components.model_optimization import step as model_optimization
 from components.model_promotion import step as model_promotion
 from components.onnx_deployment import step as onnx_deployment
@@ -28,19 +23,55 @@ from components.production_monitoring import step as production_monitoring
 from components.source_resolution import step as source_resolution
 from components.synthesis_report import step as synthesis_report
 from components.validation_gate import step as validation_gate
+from driftloop.contracts import (
+    AUTOMATED_RETRAINING,
+    BASELINE_TRAINING,
+    DATA_ANALYSIS,
+    DRIFT_DETECTION,
+    MODEL_OPTIMIZATION,
+    MODEL_PROMOTION,
+    ONNX_DEPLOYMENT,
+    PRODUCTION_MONITORING,
+    SOURCE_RESOLUTION,
+    SYNTHESIS_REPORT,
+    VALIDATION_GATE,
+)
 from driftloop.errors import DriftloopError
-from driftloop.inference.traffic import read_traffic
-from driftloop.step_facts import read_facts
+from driftloop.settings import TrainingParameters, WatchParameters
+
+#: Opens a named step for the person who watches; what is printed inside belongs to it.
+Announce = Callable[[str], AbstractContextManager[None]]
 
 
-def outputs(artifacts: Path, component: str, *names: str) -> tuple[str, ...]:
-    """Paths of a component's outputs, laid out as KFP's local runner does."""
-    (artifacts / component).mkdir(parents=True, exist_ok=True)
-    return tuple(str(artifacts / component / name) for name in names)
+@dataclass(frozen=True)
+class Step:
+    """A component's step: its function takes the component's inputs and outputs by the component's own names."""
+
+    run: Callable[..., Any]
+    """`components.<name>.step.run`."""
+    outputs: tuple[str, ...] = ()
+    """Outputs that are files or directories; it gets their paths."""
+    metrics: tuple[str, ...] = ()
+    """Outputs that take figures for KFP's UI."""
+
+
+STEPS: dict[str, Step] = {
+    SOURCE_RESOLUTION: Step(source_resolution.run),
+    DATA_ANALYSIS: Step(data_analysis.run, ("dataset", "report")),
+    BASELINE_TRAINING: Step(baseline_training.run, ("model", "card", "curves"), ("metrics", "roc")),
+    MODEL_OPTIMIZATION: Step(model_optimization.run, ("model", "report"), ("metrics", "roc")),
+    ONNX_DEPLOYMENT: Step(onnx_deployment.run, ("candidate", "report"), ("metrics",)),
+    PRODUCTION_MONITORING: Step(production_monitoring.run, ("traffic", "champion", "dashboard"), ("metrics",)),
+    DRIFT_DETECTION: Step(drift_detection.run, ("evidence", "report"), ("metrics",)),
+    AUTOMATED_RETRAINING: Step(automated_retraining.run, ("dataset", "model"), ("metrics",)),
+    VALIDATION_GATE: Step(validation_gate.run, ("evidence", "summary")),
+    MODEL_PROMOTION: Step(model_promotion.run),
+    SYNTHESIS_REPORT: Step(synthesis_report.run, ("summary", "html", "pdf")),
+}
 
 
 class Unlogged:
-    """Takes metrics, curves and matrices, and keeps none: the facts that the steps write hold the same figures."""
+    """Takes metrics, curves and matrices in place of KFP, and keeps none: the facts that the steps write hold the same figures."""
 
     def log_metric(self, metric: str, value: float) -> None: ...
 
@@ -49,133 +80,157 @@ class Unlogged:
     def log_confusion_matrix(self, categories: list[str], matrix: list[list[int]]) -> None: ...
 
 
-#: Opens a named step for the person who watches; what is printed inside belongs to it.
-Steps = Callable[[str], AbstractContextManager[None]]
+@dataclass(frozen=True)
+class FinishedStep:
+    """What a step left, under the names that KFP's tasks have for it."""
+
+    output: Any
+    """What its function returned."""
+    outputs: dict[str, str]
+    """Paths of its outputs, by name."""
 
 
-def prepare_data(arguments: dict[str, Any], artifacts: Path, steps: Steps) -> Path:
-    """Read and pack the source; the directory of the dataset artifact.
+@dataclass(frozen=True)
+class StepCaller:
+    """Calls steps of `STEPS` by name, with the component's inputs as keywords."""
 
-    Args:
-        arguments: the parameters of the full-loop pipeline.
-        artifacts: where the steps' outputs go, by component.
-        steps: opens each step.
+    artifacts: Path
+    """Where outputs go, laid out as KFP's local runner does."""
+
+    def folder(self, component: str) -> Path:
+        """Where the outputs of a component go."""
+        return self.artifacts / component.replace("_", "-")
+
+    def __call__(self, component: str, /, **inputs: Any) -> FinishedStep:
+        step, folder = STEPS[component], self.folder(component)
+        folder.mkdir(parents=True, exist_ok=True)
+        outputs = {name: str(folder / name) for name in step.outputs}
+        return FinishedStep(step.run(**inputs, **outputs, **dict.fromkeys(step.metrics, Unlogged())), outputs)
+
+
+def data_stage(call: StepCaller, parameters: TrainingParameters, announce: Announce) -> str:
+    """Theme 1: read and pack the source; the directory of the dataset artifact.
 
     Raises:
         DriftloopError: as the steps.
     """
-    source, seed, store = arguments["data_source"], arguments["seed"], arguments["store"]
-    dataset, report = outputs(artifacts, "data-analysis", "dataset", "report")
-    with steps("source"):
-        content = source_resolution.run(source)
-    with steps("1 data analysis"):
-        size, config = arguments["data_image_size"], arguments["data_config"]
-        data_analysis.run(source, content, dataset, report, image_size=size, seed=seed, store=store, config=config)
-    return Path(dataset)
+    source = parameters.data_source
+    with announce("source"):
+        resolved = call(SOURCE_RESOLUTION, source=source)
+    with announce("1 data analysis"):
+        analysed = call(
+            DATA_ANALYSIS,
+            source=source,
+            source_hash=resolved.output,
+            image_size=parameters.data_image_size,
+            seed=parameters.seed,
+            store=parameters.store,
+            config=parameters.data_config,
+        )
+    return analysed.outputs["dataset"]
 
 
-def train_champion(arguments: dict[str, Any], dataset: Path, artifacts: Path, steps: Steps) -> str:
-    """Train, optimise, export, judge and promote; the version that serves.
+def champion_stage(call: StepCaller, parameters: TrainingParameters, dataset: str, announce: Announce) -> str:
+    """Themes 2 to 4, the gate, and the first champion; the version that serves.
 
     Raises:
         GateRefused: the gate did not accept the first model.
         DriftloopError: as the steps.
     """
-    data = str(dataset)
-    common = {
-        "gpus": arguments["gpus"],
-        "seed": arguments["seed"],
-        "epochs": arguments["train_epochs"],
-        "config": arguments["train_config"],
-    }
-    ignored = Unlogged()
-    baseline, card, curves = outputs(artifacts, "baseline-training", "model", "card", "curves")
-    with steps("2 baseline"):
-        baseline_training.run(data, baseline, card, curves, metrics=ignored, roc=ignored, **common)
-    model, report = outputs(artifacts, "model-optimization", "model", "report")
-    with steps("3 optimization"):
-        model_optimization.run(data, baseline, model, report, metrics=ignored, roc=ignored, **common)
-    candidate, report = outputs(artifacts, "onnx-deployment", "candidate", "report")
-    with steps("4 ONNX"):
-        onnx_deployment.run(data, model, candidate, report, config=arguments["deploy_config"], metrics=ignored)
-    evidence, summary = outputs(artifacts, "validation-gate", "evidence", "summary")
-    with steps("first gate"):
-        validation_gate.run(data, candidate, evidence, summary, margin=arguments["gate_margin"], config=arguments["gate_config"])
-    with steps("first champion"):
-        return model_promotion.run(candidate, data, evidence, store=arguments["store"])
+    train = partial(
+        call, dataset=dataset, epochs=parameters.train_epochs, gpus=parameters.gpus, seed=parameters.seed, config=parameters.train_config
+    )
+    with announce("2 baseline"):
+        baseline = train(BASELINE_TRAINING)
+    with announce("3 optimization"):
+        optimized = train(MODEL_OPTIMIZATION, baseline=baseline.outputs["model"])
+    with announce("4 ONNX"):
+        deployed = call(ONNX_DEPLOYMENT, dataset=dataset, model=optimized.outputs["model"], config=parameters.deploy_config)
+    candidate = deployed.outputs["candidate"]
+    with announce("first gate"):
+        judged = call(VALIDATION_GATE, dataset=dataset, candidate=candidate, margin=parameters.gate_margin, config=parameters.gate_config)
+    with announce("first champion"):
+        promoted = call(MODEL_PROMOTION, candidate=candidate, dataset=dataset, evidence=judged.outputs["evidence"], store=parameters.store)
+    return promoted.output
 
 
 @dataclass(frozen=True)
-class Watched:
-    """What a watch found and did.
+class WatchOutcome:
+    """What a watch decided and did."""
 
-    `rows`: the fresh rows of the log. `found`: the facts of drift_detection. `version` is the champion that was watched, `promoted`
-    the one that replaced it. `failure` is the line with which a retraining ended; no record is written then, as on a cluster.
-    """
-
-    rows: pd.DataFrame
-    version: str
+    traffic: str
+    """Directory of the traffic that was watched."""
+    evidence: str
+    """Directory of the drift evidence."""
     verdict: str
-    found: dict[str, Any]
-    evidence: Path
+    """Of the drift step."""
     decision: str | None = None
+    """The gate's, where there was a candidate."""
     promoted: str | None = None
+    """The version that replaced the champion."""
     failure: str | None = None
+    """The line with which a retraining ended; no record is written then, as on a cluster."""
 
 
-def watch(arguments: dict[str, Any], until: str, artifacts: Path) -> Watched:
-    """Watch the traffic up to `until`, and close the loop where the verdict asks for it.
+def watch_stage(call: StepCaller, parameters: WatchParameters, until: str) -> WatchOutcome:
+    """Themes 5 to 8 on the traffic up to `until`: every branch but a failed one ends with the report, which commits the watch record.
 
     Args:
-        arguments: the parameters of the full-loop pipeline.
-        until: the end of the window, ISO 8601.
-        artifacts: where the outputs go. The traffic and the champion's bundle are removed in the end: both lie in the store, and
-            many watches of them would fill a disk.
+        call: calls the steps.
+        parameters: of the watch.
+        until: the end of the traffic, ISO 8601.
 
     Raises:
-        DriftloopError: monitoring or drift detection failed.
+        DriftloopError: a step other than those that retrain failed.
     """
-    store, ignored = arguments["store"], Unlogged()
-    traffic, champion, dashboard = outputs(artifacts, "production-monitoring", "traffic", "champion", "dashboard")
-    production_monitoring.run(store, traffic, champion, dashboard, until=until, config=arguments["monitor_config"], metrics=ignored)
-    evidence, report = outputs(artifacts, "drift-detection", "evidence", "report")
-    config, alpha = arguments["drift_config"], arguments["drift_alpha"]
-    verdict = drift_detection.run(traffic, champion, evidence, report, alpha=alpha, config=config, metrics=ignored)
-    content = read_traffic(traffic)
-    watched = Watched(content.fresh, content.info.champion_version, verdict, read_facts(evidence)[DRIFT], Path(evidence))
+    store = parameters.store
+    watched = call(PRODUCTION_MONITORING, store=store, until=until, config=parameters.monitor_config)
+    traffic, champion = watched.outputs["traffic"], watched.outputs["champion"]
+    tested = call(DRIFT_DETECTION, traffic=traffic, champion=champion, alpha=parameters.drift_alpha, config=parameters.drift_config)
+    verdict, evidence = tested.output, tested.outputs["evidence"]
+    outcome = WatchOutcome(traffic, evidence, verdict)
+    report = partial(call, SYNTHESIS_REPORT, model=champion, store=store, traffic=traffic, drift=evidence)
+    if verdict != "retrain":
+        report(outcome="watched")
+        return outcome
     try:
-        watched = _answer(watched, arguments, artifacts, traffic, champion)
-    finally:
-        for directory in (traffic, champion):
-            shutil.rmtree(directory)
-    return watched
-
-
-def _answer(watched: Watched, arguments: dict[str, Any], artifacts: Path, traffic: str, champion: str) -> Watched:
-    """What follows the verdict; every branch but a failed one ends with the report, which commits the watch record."""
-    reports = dict(zip(("summary", "html", "pdf"), outputs(artifacts, "synthesis-report", "summary", "html", "pdf"), strict=True))
-    about = {"model": champion, "store": arguments["store"], "traffic": traffic, "drift": str(watched.evidence), **reports}
-    if watched.verdict != "retrain":
-        synthesis_report.run(outcome="watched", **about)
-        return watched
-    try:
-        decision, version, gate = _retrain(watched, arguments, artifacts, traffic, champion)
+        dataset, candidate, judged = _retrain(call, parameters, traffic, champion, evidence)
+        decision, proof = judged.output, judged.outputs["evidence"]
+        outcome = replace(outcome, decision=decision)
+        if decision == "promote":
+            promoted = call(MODEL_PROMOTION, candidate=candidate, dataset=dataset, evidence=proof, store=store)
+            outcome = replace(outcome, promoted=promoted.output)
     except DriftloopError as error:
-        return replace(watched, failure=str(error))
-    synthesis_report.run(outcome="promoted" if version else "kept", gate=gate, version=version or "", **about)
-    return replace(watched, decision=decision, promoted=version)
+        return WatchOutcome(traffic, evidence, verdict, failure=str(error))
+    if outcome.promoted:
+        report(outcome="promoted", gate=proof, version=outcome.promoted)
+    else:
+        report(outcome="kept", gate=proof)
+    return outcome
 
 
-def _retrain(watched: Watched, arguments: dict[str, Any], artifacts: Path, traffic: str, champion: str) -> tuple[str, str | None, str]:
-    """The gate's decision on a retrained candidate, the version promoted if any, and the gate's evidence."""
-    store, ignored = arguments["store"], Unlogged()
-    dataset, model = outputs(artifacts, "automated-retraining", "dataset", "model")
-    common = {"gpus": arguments["gpus"], "seed": arguments["seed"], "store": store, "config": arguments["retrain_config"]}
-    automated_retraining.run(traffic, champion, str(watched.evidence), dataset, model, metrics=ignored, **common)
-    candidate, report = outputs(artifacts, "onnx-deployment", "candidate", "report")
-    onnx_deployment.run(dataset, model, candidate, report, config=arguments["deploy_config"], metrics=ignored)
-    evidence, summary = outputs(artifacts, "validation-gate", "evidence", "summary")
-    limits = {"margin": arguments["gate_margin"], "config": arguments["gate_config"]}
-    decision = validation_gate.run(dataset, candidate, evidence, summary, champion=champion, traffic=traffic, **limits)
-    promoted = model_promotion.run(candidate, dataset, evidence, store=store) if decision == "promote" else None
-    return decision, promoted, evidence
+def _retrain(call: StepCaller, parameters: WatchParameters, traffic: str, champion: str, evidence: str) -> tuple[str, str, FinishedStep]:
+    """The new dataset, the candidate that was trained on it, and the gate's step."""
+    retrained = call(
+        AUTOMATED_RETRAINING,
+        traffic=traffic,
+        champion=champion,
+        drift=evidence,
+        gpus=parameters.gpus,
+        seed=parameters.seed,
+        store=parameters.store,
+        config=parameters.retrain_config,
+    )
+    dataset = retrained.outputs["dataset"]
+    deployed = call(ONNX_DEPLOYMENT, dataset=dataset, model=retrained.outputs["model"], config=parameters.deploy_config)
+    candidate = deployed.outputs["candidate"]
+    judged = call(
+        VALIDATION_GATE,
+        dataset=dataset,
+        candidate=candidate,
+        margin=parameters.gate_margin,
+        config=parameters.gate_config,
+        champion=champion,
+        traffic=traffic,
+    )
+    return dataset, candidate, judged

@@ -1,9 +1,8 @@
-"""The simulated calendar: each window is one day, and the last of them is yesterday.
+"""Which drift is played in which window, and on which day: the simulated calendar.
 
-Everything that a watch reckons in days (cooldown, budget of retrainings, windows in 90 days) counts from the log's own times, so a
-simulated time in the log is all that it takes. The days lie in the past, so that a real watch of the same store goes on from them.
-
-Which drift is played in which window.
+Each window is one day, and the last of them is yesterday. Everything that a watch reckons in days (cooldown, budget of retrainings,
+windows in 90 days) counts from the log's own times, so a simulated time in the log is all that is needed. The days lie in the past, so
+that a real watch of the same store goes on from them.
 """
 
 from collections.abc import Callable, Sequence

@@ -1,4 +1,4 @@
-"""Reports that people read: HTML in one file, figures in one style."""
+"""Reports that people read: HTML in one file, plots in one style."""
 
 from driftloop.reporting.page import Page
 from driftloop.reporting.plot_style import PALETTE, axes

@@ -45,25 +45,25 @@ class Page:
         """A highlighted line: what the reader must not miss."""
         self.blocks.append({"kind": "notice", "text": text, "tone": tone})
 
-    def tiles(self, figures: Mapping[str, object]) -> None:
-        """Big figures side by side: name -> value."""
-        self.blocks.append({"kind": "tiles", "tiles": {name: cell(value) for name, value in figures.items()}})
+    def tiles(self, values: Mapping[str, object]) -> None:
+        """Big numbers side by side: name -> value."""
+        self.blocks.append({"kind": "tiles", "tiles": {name: readable_cell(value) for name, value in values.items()}})
 
     def table(self, rows: Sequence[Mapping[str, object]], caption: str = "") -> None:
         """A table; the columns are the keys of the first row. Columns of numbers are set right."""
         columns = {name: any(is_number(row.get(name)) for row in rows) for name in (rows[0] if rows else ())}
-        body = [[(cell(row.get(name)), number) for name, number in columns.items()] for row in rows]
+        body = [[(readable_cell(row.get(name)), number) for name, number in columns.items()] for row in rows]
         self.blocks.append({"kind": "table", "columns": columns, "rows": body, "caption": caption})
 
     def figure(self, figure: Figure, caption: str) -> None:
         """A matplotlib figure as an inline PNG; the caption is also its alternative text."""
         stream = io.BytesIO()
         figure.savefig(stream, format="png", dpi=144, bbox_inches="tight")
-        self.blocks.append({"kind": "figure", "data": encode(stream.getvalue()), "caption": caption})
+        self.blocks.append({"kind": "figure", "data": base64_text(stream.getvalue()), "caption": caption})
 
     def gallery(self, images: Sequence[np.ndarray], captions: Sequence[str], caption: str = "", side: int = 96) -> None:
         """Small pictures side by side: uint8 (H, W), (H, W, 1) or (H, W, 3), shown `side` CSS pixels wide."""
-        cells = [(encode(png(image)), text) for image, text in zip(images, captions, strict=True)]
+        cells = [(base64_text(png_bytes(image)), text) for image, text in zip(images, captions, strict=True)]
         self.blocks.append({"kind": "gallery", "images": cells, "caption": caption, "side": side})
 
     def html(self) -> str:
@@ -81,7 +81,7 @@ def is_number(value: object) -> bool:
     return isinstance(value, (int, float, np.number)) and not isinstance(value, bool)
 
 
-def cell(value: Any) -> str:
+def readable_cell(value: Any) -> str:
     """A value as people read it: three significant digits, thousands apart, a dash for nothing."""
     if value is None:
         return "–"
@@ -98,13 +98,13 @@ def _fraction(value: float) -> str:
     return f"{value:,.3f}" if abs(value) < 100 else f"{value:,.0f}"
 
 
-def png(image: np.ndarray) -> bytes:
+def png_bytes(image: np.ndarray) -> bytes:
     """An image as PNG bytes: uint8 (H, W), (H, W, 1) or (H, W, 3)."""
     stream = io.BytesIO()
     Image.fromarray(image.squeeze(-1) if image.ndim == 3 and image.shape[-1] == 1 else image).save(stream, "PNG")
     return stream.getvalue()
 
 
-def encode(data: bytes) -> str:
+def base64_text(data: bytes) -> str:
     """Bytes as base64 text, for data URIs."""
     return base64.b64encode(data).decode()

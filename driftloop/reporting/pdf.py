@@ -16,23 +16,23 @@ from reportlab.platypus import Flowable, Image, KeepTogether, Paragraph, SimpleD
 
 from driftloop.reporting.page import Page
 
-INK, MUTED, LINE, TILE = (colors.HexColor(code) for code in ("#1f2933", "#616e7c", "#e4e7eb", "#f5f7fa"))
-TONES = {"good": "#0b7a53", "warning": "#9c5700", "bad": "#b42318", "neutral": "#616e7c"}
-WIDTH = A4[0] - 36 * mm
-BODY = ParagraphStyle("body", fontName="Helvetica", fontSize=9.5, leading=13.5, textColor=INK, spaceAfter=4)
-LEAD = ParagraphStyle("lead", parent=BODY, fontSize=11, leading=15, textColor=MUTED, spaceAfter=8)
-TITLE = ParagraphStyle("title", parent=BODY, fontName="Helvetica-Bold", fontSize=18, leading=22, spaceAfter=5)
-HEADING = ParagraphStyle(
-    "heading", parent=BODY, fontName="Helvetica-Bold", fontSize=12.5, leading=16, spaceBefore=12, spaceAfter=4, keepWithNext=True
+TEXT_COLOUR, MUTED_COLOUR, LINE_COLOUR, TILE_COLOUR = (colors.HexColor(code) for code in ("#1f2933", "#616e7c", "#e4e7eb", "#f5f7fa"))
+TONE_COLOURS = {"good": "#0b7a53", "warning": "#9c5700", "bad": "#b42318", "neutral": "#616e7c"}
+TEXT_WIDTH = A4[0] - 36 * mm
+BODY_STYLE = ParagraphStyle("body", fontName="Helvetica", fontSize=9.5, leading=13.5, textColor=TEXT_COLOUR, spaceAfter=4)
+LEAD_STYLE = ParagraphStyle("lead", parent=BODY_STYLE, fontSize=11, leading=15, textColor=MUTED_COLOUR, spaceAfter=8)
+TITLE_STYLE = ParagraphStyle("title", parent=BODY_STYLE, fontName="Helvetica-Bold", fontSize=18, leading=22, spaceAfter=5)
+HEADING_STYLE = ParagraphStyle(
+    "heading", parent=BODY_STYLE, fontName="Helvetica-Bold", fontSize=12.5, leading=16, spaceBefore=12, spaceAfter=4, keepWithNext=True
 )
-CELL = ParagraphStyle("cell", parent=BODY, fontSize=8, leading=10.5, spaceAfter=0)
-NUMBER = ParagraphStyle("number", parent=CELL, alignment=2)
-HEAD = ParagraphStyle("head", parent=CELL, fontName="Helvetica-Bold", textColor=MUTED)
-HEAD_NUMBER = ParagraphStyle("head-number", parent=HEAD, alignment=2)
+CELL_STYLE = ParagraphStyle("cell", parent=BODY_STYLE, fontSize=8, leading=10.5, spaceAfter=0)
+NUMBER_STYLE = ParagraphStyle("number", parent=CELL_STYLE, alignment=2)
+HEAD_STYLE = ParagraphStyle("head", parent=CELL_STYLE, fontName="Helvetica-Bold", textColor=MUTED_COLOUR)
+HEAD_NUMBER_STYLE = ParagraphStyle("head-number", parent=HEAD_STYLE, alignment=2)
 #: Width of a character in tables, in points, on the safe side.
-CHARACTER = 5.0
-CAPTION = ParagraphStyle("caption", parent=CELL, textColor=MUTED, spaceBefore=2, spaceAfter=6)
-FIGURE = ParagraphStyle("figure", parent=BODY, fontName="Helvetica-Bold", fontSize=13, leading=16, spaceAfter=0)
+CHARACTER_WIDTH = 5.0
+CAPTION_STYLE = ParagraphStyle("caption", parent=CELL_STYLE, textColor=MUTED_COLOUR, spaceBefore=2, spaceAfter=6)
+TILE_VALUE_STYLE = ParagraphStyle("figure", parent=BODY_STYLE, fontName="Helvetica-Bold", fontSize=13, leading=16, spaceAfter=0)
 
 
 def write_pdf(page: Page, path: str | Path) -> None:
@@ -47,9 +47,9 @@ def write_pdf(page: Page, path: str | Path) -> None:
         **dict.fromkeys(("leftMargin", "rightMargin"), 18 * mm),
         **dict.fromkeys(("topMargin", "bottomMargin"), 16 * mm),
     )
-    story: list[Flowable] = [Paragraph(_plain(page.title), TITLE)]
+    story: list[Flowable] = [Paragraph(_plain(page.title), TITLE_STYLE)]
     if page.lead:
-        story.append(Paragraph(_plain(page.lead), LEAD))
+        story.append(Paragraph(_plain(page.lead), LEAD_STYLE))
     for block in page.blocks:
         story += RENDER[block["kind"]](block)
     document.build(story, onFirstPage=_number, onLaterPages=_number)
@@ -63,27 +63,31 @@ def _plain(text: str) -> str:
 
 
 def _section(block: dict[str, Any]) -> list[Flowable]:
-    return [Paragraph(_plain(block["heading"]), HEADING)]
+    return [Paragraph(_plain(block["heading"]), HEADING_STYLE)]
 
 
 def _text(block: dict[str, Any]) -> list[Flowable]:
-    return [Paragraph(_plain(block["text"]), BODY)]
+    return [Paragraph(_plain(block["text"]), BODY_STYLE)]
 
 
 def _notice(block: dict[str, Any]) -> list[Flowable]:
-    bar = ("LINEBEFORE", (0, 0), (0, -1), 3, colors.HexColor(TONES[block["tone"]]))
-    table = Table([[Paragraph(_plain(block["text"]), BODY)]], colWidths=[WIDTH], hAlign="LEFT")
-    table.setStyle(TableStyle([("BACKGROUND", (0, 0), (-1, -1), TILE), bar, ("LEFTPADDING", (0, 0), (-1, -1), 8)]))
+    bar = ("LINEBEFORE", (0, 0), (0, -1), 3, colors.HexColor(TONE_COLOURS[block["tone"]]))
+    table = Table([[Paragraph(_plain(block["text"]), BODY_STYLE)]], colWidths=[TEXT_WIDTH], hAlign="LEFT")
+    table.setStyle(TableStyle([("BACKGROUND", (0, 0), (-1, -1), TILE_COLOUR), bar, ("LEFTPADDING", (0, 0), (-1, -1), 8)]))
     return [table, Spacer(1, 6)]
 
 
 def _tiles(block: dict[str, Any]) -> list[Flowable]:
-    cells = [[Paragraph(_plain(value), FIGURE), Paragraph(_plain(name), CAPTION)] for name, value in block["tiles"].items()]
+    cells = [[Paragraph(_plain(value), TILE_VALUE_STYLE), Paragraph(_plain(name), CAPTION_STYLE)] for name, value in block["tiles"].items()]
     columns = min(4, max(1, len(cells)))
     cells += [[] for _ in range(-len(cells) % columns)]
     rows = [cells[start : start + columns] for start in range(0, len(cells), columns)]
-    table = Table(rows, colWidths=[WIDTH / columns] * columns)
-    style = [("BACKGROUND", (0, 0), (-1, -1), TILE), ("VALIGN", (0, 0), (-1, -1), "TOP"), ("INNERGRID", (0, 0), (-1, -1), 4, colors.white)]
+    table = Table(rows, colWidths=[TEXT_WIDTH / columns] * columns)
+    style = [
+        ("BACKGROUND", (0, 0), (-1, -1), TILE_COLOUR),
+        ("VALIGN", (0, 0), (-1, -1), "TOP"),
+        ("INNERGRID", (0, 0), (-1, -1), 4, colors.white),
+    ]
     table.setStyle(TableStyle(style))
     return [table, Spacer(1, 6)]
 
@@ -91,17 +95,17 @@ def _tiles(block: dict[str, Any]) -> list[Flowable]:
 def _table(block: dict[str, Any]) -> list[Flowable]:
     if not block["rows"]:
         return []
-    head = [Paragraph(_plain(name), HEAD_NUMBER if number else HEAD) for name, number in block["columns"].items()]
-    body = [[Paragraph(_plain(text), NUMBER if number else CELL) for text, number in row] for row in block["rows"]]
+    head = [Paragraph(_plain(name), HEAD_NUMBER_STYLE if number else HEAD_STYLE) for name, number in block["columns"].items()]
+    body = [[Paragraph(_plain(text), NUMBER_STYLE if number else CELL_STYLE) for text, number in row] for row in block["rows"]]
     # Columns are as wide as their longest text, and share the page where that is too much; a long remark is broken, not the figures.
     lengths = [max(len(name), *(len(row[index][0]) for row in block["rows"])) for index, name in enumerate(block["columns"])]
-    wanted = [CHARACTER * min(max(length, 6), 52) + 10 for length in lengths]
-    scale = min(1.0, WIDTH / sum(wanted))
+    wanted = [CHARACTER_WIDTH * min(max(length, 6), 52) + 10 for length in lengths]
+    scale = min(1.0, TEXT_WIDTH / sum(wanted))
     table = Table([head, *body], colWidths=[width * scale for width in wanted], repeatRows=1, hAlign="LEFT")
     table.setStyle(
         TableStyle(
             [
-                ("LINEBELOW", (0, 0), (-1, -1), 0.5, LINE),
+                ("LINEBELOW", (0, 0), (-1, -1), 0.5, LINE_COLOUR),
                 ("VALIGN", (0, 0), (-1, -1), "TOP"),
                 ("LEFTPADDING", (0, 0), (-1, -1), 0),
                 ("RIGHTPADDING", (0, 0), (-1, -1), 8),
@@ -110,21 +114,21 @@ def _table(block: dict[str, Any]) -> list[Flowable]:
             ]
         )
     )
-    return [table, Paragraph(_plain(block["caption"]), CAPTION) if block["caption"] else Spacer(1, 6)]
+    return [table, Paragraph(_plain(block["caption"]), CAPTION_STYLE) if block["caption"] else Spacer(1, 6)]
 
 
 def _figure(block: dict[str, Any]) -> list[Flowable]:
-    return [KeepTogether([_image(block["data"], WIDTH, 110 * mm), Paragraph(_plain(block["caption"]), CAPTION)])]
+    return [KeepTogether([_image(block["data"], TEXT_WIDTH, 110 * mm), Paragraph(_plain(block["caption"]), CAPTION_STYLE)])]
 
 
 def _gallery(block: dict[str, Any]) -> list[Flowable]:
     columns = 8
-    cells = [[_image(data, WIDTH / columns - 6, 30 * mm), Paragraph(_plain(text), CAPTION)] for data, text in block["images"]]
+    cells = [[_image(data, TEXT_WIDTH / columns - 6, 30 * mm), Paragraph(_plain(text), CAPTION_STYLE)] for data, text in block["images"]]
     cells += [[] for _ in range(-len(cells) % columns)]
     rows = [cells[start : start + columns] for start in range(0, len(cells), columns)]
-    table = Table(rows, colWidths=[WIDTH / columns] * columns)
+    table = Table(rows, colWidths=[TEXT_WIDTH / columns] * columns)
     table.setStyle(TableStyle([("LEFTPADDING", (0, 0), (-1, -1), 0), ("VALIGN", (0, 0), (-1, -1), "TOP")]))
-    return [table, Paragraph(_plain(block["caption"]), CAPTION)]
+    return [table, Paragraph(_plain(block["caption"]), CAPTION_STYLE)]
 
 
 def _image(data: str, width: float, height: float) -> Image:
@@ -139,7 +143,7 @@ def _image(data: str, width: float, height: float) -> Image:
 def _number(canvas: Canvas, document: SimpleDocTemplate) -> None:
     canvas.saveState()
     canvas.setFont("Helvetica", 8)
-    canvas.setFillColor(MUTED)
+    canvas.setFillColor(MUTED_COLOUR)
     canvas.drawRightString(A4[0] - 18 * mm, 9 * mm, f"{document.title}, page {document.page}")
     canvas.restoreState()
 

@@ -1,4 +1,4 @@
-"""One look for every figure: no pyplot state, no display, one palette."""
+"""One look for every plot: no pyplot state, no display, one palette."""
 
 from matplotlib import rcParams
 from matplotlib.axes import Axes
@@ -8,7 +8,7 @@ INK, MUTED = "#1f2933", "#7b8794"
 #: Blue, orange, green, red, violet, grey: distinguishable for colour-blind readers (after Okabe and Ito 2008).
 PALETTE = ("#0072b2", "#e69f00", "#009e73", "#d55e00", "#9467bd", "#7b8794")
 
-STYLE = {
+PLOT_STYLE = {
     "axes.edgecolor": MUTED,
     "axes.labelcolor": INK,
     "axes.titlesize": 10,
@@ -27,10 +27,8 @@ STYLE = {
     "legend.frameon": False,
     "font.family": "DejaVu Sans",
 }
-
-
 # For the whole process: legends and ticks read the style when they are drawn, long after a context would have ended.
-rcParams.update(STYLE)  # type: ignore[arg-type]
+rcParams.update(PLOT_STYLE)  # type: ignore[arg-type]
 
 
 def axes(width: float = 6.0, height: float = 3.2, columns: int = 1) -> tuple[Figure, list[Axes]]:

@@ -10,9 +10,9 @@ from driftloop.store import open_store
 
 
 def publish_events(events: Path, store: str, step: str) -> None:
-    """Copy a step's events there, if its store is on S3 and its run has a name (DRIFTLOOP_RUN_ID).
+    """Copy a step's events to that place, if its store is on S3 and its run has a name (DRIFTLOOP_RUN_ID).
 
-    They are for looking at: a store that fails now will be told of by the step that needs it.
+    They are only for looking at: a store that fails now is reported by the step that needs it.
 
     Args:
         events: the folder that holds them, with folders in it or not.

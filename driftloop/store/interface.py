@@ -1,6 +1,6 @@
 """What a store is: one model's home, a flat space of keys with conditional writes.
 
-Which keys a store takes: the same on every backend, so that a store can be copied from a folder to S3 and back.
+Which keys it takes is the same in a folder and on S3, so that a store can be copied from one to the other and back.
 """
 
 from collections.abc import Iterator
@@ -14,11 +14,14 @@ from driftloop.errors import StoreError
 
 @dataclass(frozen=True)
 class ObjectInfo:
-    """An object's listing: its key below the store's root, its size in bytes, when it was last written (UTC)."""
+    """An object as a listing shows it."""
 
     key: str
+    """Below the store's root."""
     size: int
+    """Bytes."""
     modified: datetime
+    """When it was last written, in UTC."""
 
 
 class Store(Protocol):
@@ -29,6 +32,7 @@ class Store(Protocol):
     """
 
     uri: str
+    """By which `open_store` opens the same store again."""
 
     def read(self, key: str) -> bytes:
         """The object's bytes."""
@@ -64,7 +68,7 @@ class Store(Protocol):
         """Raise the one clear line that says why this store cannot be used; write nothing."""
 
 
-def checked(key: str) -> str:
+def checked_key(key: str) -> str:
     """`key` itself, once it is known to be a plain relative path.
 
     Names that begin with a dot are refused as well: a local store keeps its lock and its unfinished files under such names.

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from driftloop.errors import Conflict, NotFound, StoreError
-from driftloop.store.interface import ObjectInfo, cannot_follow, checked
+from driftloop.store.interface import ObjectInfo, cannot_follow, checked_key
 
 LOCK = ".lock"
 
@@ -30,7 +30,7 @@ class LocalStore:
 
     def path(self, key: str) -> Path:
         """Where an object's bytes lie, for readers that map the file into memory; nobody but the store writes there."""
-        return self.root / checked(key)
+        return self.root / checked_key(key)
 
     def read(self, key: str) -> bytes:
         """See `Store.read`."""

@@ -1,5 +1,7 @@
-"""From a store's URI to the store."""
+"""Opening the store that a URI names."""
 
+import os
+from collections.abc import Mapping
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
@@ -8,12 +10,13 @@ from driftloop.store.interface import Store
 from driftloop.store.local import LocalStore
 
 
-def open_store(uri: str) -> Store:
+def open_store(uri: str, environment: Mapping[str, str] = os.environ) -> Store:
     """The store at `uri`; nothing is created or contacted before its first use.
 
     Args:
         uri: `s3://bucket/prefix`, a folder's path, or `file:///folder`. For S3 the endpoint and the credentials come from
             AWS_ENDPOINT_URL (or AWS_ENDPOINT_URL_S3), AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_SESSION_TOKEN and AWS_REGION.
+        environment: where these variables are looked up.
 
     Raises:
         StoreError: not such a URI, or S3 without credentials in the environment.
@@ -28,7 +31,7 @@ def open_store(uri: str) -> Store:
         from driftloop.store.s3 import S3Store
 
         bucket, _, prefix = rest.partition("/")
-        return S3Store(bucket, prefix)
+        return S3Store(bucket, prefix, environment=environment)
     if scheme == "file" and not urlsplit(uri).netloc:
         return LocalStore(Path(unquote(urlsplit(uri).path)))
     raise StoreError(f"{uri}: not a store; give a folder or s3://bucket/prefix (for MinIO also s3://, with AWS_ENDPOINT_URL set)")

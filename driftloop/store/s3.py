@@ -15,15 +15,14 @@ from collections.abc import Callable, Iterator
 from datetime import timedelta
 from io import BytesIO
 from pathlib import Path
-from typing import TypeVar
 
 import urllib3
 from minio.error import S3Error, ServerError
 
 from driftloop.errors import Conflict, NotFound, StoreError
-from driftloop.store.interface import ObjectInfo, cannot_follow, checked
-from driftloop.store.s3_connection import connect, endpoint
-from driftloop.store.s3_faults import CLIENT_FAULTS, PATIENCE_S, NoBucket, explained, persist
+from driftloop.store.interface import ObjectInfo, cannot_follow, checked_key
+from driftloop.store.s3_connection import connect_s3, s3_endpoint
+from driftloop.store.s3_faults import CLIENT_FAULTS, S3_PATIENCE_S, Answer, NoBucket, explained_fault, retry
 
 #: Above this size uploads go in parts, three at a time.
 PART_BYTES = 16 << 20
@@ -34,26 +33,25 @@ CHECK_PATIENCE_S = 3.0
 SIGNATURE_LIFETIME = timedelta(minutes=10)
 
 BUCKET_NAME = re.compile("[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
-Answer = TypeVar("Answer")
 
 
 class S3Store:
-    """See `Store`. Nothing is contacted before the first use.
+    """See `Store`. No server is contacted before the first use.
 
     A bucket that does not exist reads like an empty store, and the first write creates it where the credentials allow that; a person
     without that right reads who must create it.
     """
 
-    def __init__(self, bucket: str, prefix: str = "", *, patience_s: float = PATIENCE_S) -> None:
+    def __init__(self, bucket: str, prefix: str = "", *, patience_s: float = S3_PATIENCE_S) -> None:
         prefix = prefix.strip("/")
         self.uri = f"s3://{bucket}/{prefix}".rstrip("/")
         if not BUCKET_NAME.fullmatch(bucket) or ".." in bucket:
             raise StoreError(f"s3://{bucket}: not a bucket's name (3 to 63 of a-z, 0-9, '-', '.'); write s3://bucket/prefix")
         self._bucket = bucket
-        self._prefix = f"{checked(prefix)}/" if prefix else ""
+        self._prefix = f"{checked_key(prefix)}/" if prefix else ""
         self._patience_s = patience_s
-        self._server = endpoint()
-        self._client, self._connections = connect(self.uri)
+        self._server = s3_endpoint()
+        self._client, self._connections = connect_s3(self.uri)
 
     def read(self, key: str) -> bytes:
         """See `Store.read`."""
@@ -66,7 +64,7 @@ class S3Store:
             with self._response(key) as response:
                 return response.read(), response.headers["etag"].strip('"')
 
-        return self._persist(attempt, key)
+        return self._retry(attempt, key)
 
     def create(self, key: str, data: bytes) -> str:
         """See `Store.create`."""
@@ -101,7 +99,7 @@ class S3Store:
                     stream.write(chunk)
 
         try:
-            self._persist(attempt, key)
+            self._retry(attempt, key)
             partial.replace(target)
         finally:
             partial.unlink(missing_ok=True)
@@ -109,7 +107,7 @@ class S3Store:
     def exists(self, key: str) -> bool:
         """See `Store.exists`."""
         try:
-            self._persist(lambda _: self._client.stat_object(self._bucket, self._name(key)), key)
+            self._retry(lambda _: self._client.stat_object(self._bucket, self._name(key)), key)
         except NotFound:
             return False
         return True
@@ -130,14 +128,14 @@ class S3Store:
     def delete(self, key: str) -> None:
         """See `Store.delete`."""
         with contextlib.suppress(NoBucket):
-            self._persist(lambda _: self._client.remove_object(self._bucket, self._name(key)), key)
+            self._retry(lambda _: self._client.remove_object(self._bucket, self._name(key)), key)
 
     def check(self) -> None:
-        """See `Store.check`. A bucket that is missing is no reason: the first write creates it."""
+        """See `Store.check`. A missing bucket is not an obstacle: the first write creates it."""
         self._page("", "", CHECK_PATIENCE_S)
 
     def _name(self, key: str) -> str:
-        return self._prefix + checked(key)
+        return self._prefix + checked_key(key)
 
     @contextlib.contextmanager
     def _response(self, key: str) -> Iterator[urllib3.BaseHTTPResponse]:
@@ -154,13 +152,14 @@ class S3Store:
     def _page(self, prefix: str, after: str, patience_s: float) -> tuple[ObjectInfo, ...]:
         def attempt(_: bool) -> tuple[ObjectInfo, ...]:
             start = self._prefix + after if after else None
-            found = self._client.list_objects(self._bucket, self._prefix + prefix, recursive=True, start_after=start)
+            listed = self._client.list_objects(self._bucket, self._prefix + prefix, recursive=True, start_after=start)
             return tuple(
-                ObjectInfo(o.object_name.removeprefix(self._prefix), o.size, o.last_modified) for o in itertools.islice(found, LIST_PAGE)
+                ObjectInfo(entry.object_name.removeprefix(self._prefix), entry.size, entry.last_modified)
+                for entry in itertools.islice(listed, LIST_PAGE)
             )
 
         try:
-            return self._persist(attempt, patience_s=patience_s)
+            return self._retry(attempt, patience_s=patience_s)
         except NoBucket:
             return ()
 
@@ -203,12 +202,12 @@ class S3Store:
             raise
 
     def _write(self, attempt: Callable[[bool], Answer], key: str) -> Answer:
-        """Like `_persist`, and creates the bucket when it turns out to be missing."""
+        """Like `_retry`, and creates the bucket when it turns out to be missing."""
         try:
-            return self._persist(attempt, key)
+            return self._retry(attempt, key)
         except NoBucket as missing:
             self._create_bucket(missing)
-            return self._persist(attempt, key)
+            return self._retry(attempt, key)
 
     def _create_bucket(self, missing: NoBucket) -> None:
         def attempt(_: bool) -> None:
@@ -221,16 +220,16 @@ class S3Store:
                 if fault.code not in ("BucketAlreadyOwnedByYou", "BucketAlreadyExists"):
                     raise
 
-        self._persist(attempt)
+        self._retry(attempt)
 
-    def _persist(self, attempt: Callable[[bool], Answer], key: str = "", patience_s: float | None = None) -> Answer:
-        """`persist`, with the client's errors explained."""
+    def _retry(self, attempt: Callable[[bool], Answer], key: str = "", patience_s: float | None = None) -> Answer:
+        """`retry`, with the client's errors explained."""
 
         def explaining(retried: bool) -> Answer:
             try:
                 return attempt(retried)
             except CLIENT_FAULTS as fault:
                 what = f"{self.uri}/{key}" if key else self.uri
-                raise explained(fault, what=what, server=self._server, bucket=self._bucket) from None
+                raise explained_fault(fault, what=what, server=self._server, bucket=self._bucket) from None
 
-        return persist(explaining, patience_s=self._patience_s if patience_s is None else patience_s)
+        return retry(explaining, patience_s=self._patience_s if patience_s is None else patience_s)

@@ -1,29 +1,30 @@
 """The S3 client as the standard AWS_* variables describe it: endpoint, region, credentials, time-outs."""
 
-import os
 from urllib.parse import urlsplit
 
 import certifi
 import urllib3
 from minio import Minio
-from minio.credentials import EnvAWSProvider
 from urllib3.util import Timeout
 
 from driftloop.errors import StoreError
 
 AWS_ENDPOINT = "https://s3.amazonaws.com"
-CONNECT_TIMEOUT_S = 5.0
-READ_TIMEOUT_S = 60.0
+S3_CONNECT_TIMEOUT_S = 5.0
+S3_READ_TIMEOUT_S = 60.0
 
 
-def endpoint() -> str:
+def s3_endpoint() -> str:
     """The server's URL, without credentials that somebody may have put into it: `AWS_ENDPOINT_URL_S3`, `AWS_ENDPOINT_URL`, else AWS.
 
+    Args:
+        environment: where the variables are looked up.
+
     Raises:
-        StoreError: the variable holds no URL of a host.
+        StoreError: the variable does not hold the URL of a host.
     """
     for variable in ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL"):
-        if url := os.environ.get(variable, "").strip():
+        if url := environment.get(variable, "").strip():
             parts = urlsplit(url)
             if parts.scheme not in ("http", "https") or not parts.hostname or parts.path not in ("", "/") or parts.query:
                 raise StoreError(f"{variable} is not the URL of a server; write it like http://localhost:9000")
@@ -31,29 +32,39 @@ def endpoint() -> str:
     return AWS_ENDPOINT
 
 
-def connect(uri: str) -> tuple[Minio, urllib3.PoolManager]:
-    """A client and its connections, which contact nobody yet; neither repeats a request by itself.
+def connect_s3(uri: str) -> tuple[Minio, urllib3.PoolManager]:
+    """A client and its connections, which contact no server yet; neither repeats a request by itself.
 
     What may be repeated, and what an answer that was lost may mean, is decided request by request (`driftloop.store.s3`).
 
+    Args:
+        uri: of the store, for messages.
+        environment: where the AWS_* variables are looked up.
+
     Raises:
-        StoreError: no credentials in the environment, or an endpoint that is no URL.
+        StoreError: no credentials in the environment, or an endpoint that is not a URL.
     """
     for variable in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
-        if not os.environ.get(variable):
+        if not environment.get(variable):
             raise StoreError(f"{uri}: {variable} is not set; export the store's AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY")
-    server = urlsplit(endpoint())
+    server = urlsplit(s3_endpoint())
     connections = urllib3.PoolManager(
         maxsize=16,
-        timeout=Timeout(connect=CONNECT_TIMEOUT_S, read=READ_TIMEOUT_S),
+        timeout=Timeout(connect=S3_CONNECT_TIMEOUT_S, read=S3_READ_TIMEOUT_S),
         retries=False,
         cert_reqs="CERT_REQUIRED",
-        ca_certs=os.environ.get("AWS_CA_BUNDLE") or os.environ.get("SSL_CERT_FILE") or certifi.where(),
+        ca_certs=environment.get("AWS_CA_BUNDLE") or environment.get("SSL_CERT_FILE") or certifi.where(),
     )
-    region = os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION")
+    region = environment.get("AWS_REGION") or environment.get("AWS_DEFAULT_REGION")
     try:
         client = Minio(
-            server.netloc, credentials=EnvAWSProvider(), secure=server.scheme == "https", region=region or None, http_client=connections
+            server.netloc,
+            access_key=environment["AWS_ACCESS_KEY_ID"],
+            secret_key=environment["AWS_SECRET_ACCESS_KEY"],
+            session_token=environment.get("AWS_SESSION_TOKEN"),
+            secure=server.scheme == "https",
+            region=region or None,
+            http_client=connections,
         )
     except ValueError as error:
         raise StoreError(f"{uri}: {error}; check AWS_ENDPOINT_URL and AWS_REGION") from None

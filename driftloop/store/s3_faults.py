@@ -1,6 +1,6 @@
-"""Patience with faults that pass: time-outs, broken connections, 5xx answers, a server that is being restarted.
+"""Faults of requests to S3: which may pass and are tried again, and one line that says how to mend the others.
 
-What went wrong with a request to S3, in one line that says how to mend it; or that it may pass by itself.
+Time-outs, broken connections, 5xx answers and a server that is being restarted may pass.
 """
 
 import random
@@ -16,18 +16,20 @@ from urllib3.exceptions import TimeoutError as HttpTimeout
 from driftloop.errors import NotFound, StoreError
 
 #: Covers a server's restart (about 20 s for MinIO in a cluster) twice.
-PATIENCE_S = 45.0
-
-
+S3_PATIENCE_S = 45.0
 FIRST_PAUSE_S = 0.2
-
-
 LONGEST_PAUSE_S = 4.0
-
-
-#: A slow upload that breaks off after minutes deserves another try, however long the first one took.
+#: A slow upload that breaks off after minutes deserves another try, however long the first took.
 FEWEST_TRIES = 3
 
+#: What the client can raise for a fault of the network or of the server.
+CLIENT_FAULTS = (MinioException, HTTPError, ParseError, ConnectionError, TimeoutError)
+#: 409 is how S3 answers a conditional write that ran into another one: neither has won yet.
+PASSING_STATUS = frozenset({408, 409, 425, 429, 500, 502, 503, 504})
+PASSING_CODES = frozenset({"RequestTimeout", "SlowDown", "InternalError", "ServiceUnavailable"})
+REFUSED_KEY = frozenset(
+    {"InvalidAccessKeyId", "SignatureDoesNotMatch", "InvalidToken", "ExpiredToken", "TokenRefreshRequired", "AuthorizationHeaderMalformed"}
+)
 
 Answer = TypeVar("Answer")
 
@@ -36,10 +38,10 @@ class TransientFault(Exception):
     """A fault that may pass; its message is the line that a person reads if it does not."""
 
 
-def persist(attempt: Callable[[bool], Answer], *, patience_s: float = PATIENCE_S) -> Answer:
+def retry(attempt: Callable[[bool], Answer], *, patience_s: float = S3_PATIENCE_S) -> Answer:
     """Call `attempt` until it gives an answer, with exponentially growing, jittered pauses between the tries.
 
-    `attempt` is told whether a try before this one ended in a fault, and so may have taken effect without our knowing.
+    `attempt` is called with whether an earlier try ended in a fault, since that one may have taken effect all the same.
 
     Args:
         attempt: one try; raises `TransientFault` for a fault that may pass, and anything else to give up at once.
@@ -62,27 +64,11 @@ def persist(attempt: Callable[[bool], Answer], *, patience_s: float = PATIENCE_S
             time.sleep(pause)
 
 
-#: What the client can raise for a fault of the network or of the server.
-CLIENT_FAULTS = (MinioException, HTTPError, ParseError, ConnectionError, TimeoutError)
-
-
-#: 409 is how S3 answers a conditional write that ran into another one: neither has won yet.
-PASSING_STATUS = frozenset({408, 409, 425, 429, 500, 502, 503, 504})
-
-
-PASSING_CODES = frozenset({"RequestTimeout", "SlowDown", "InternalError", "ServiceUnavailable"})
-
-
-REFUSED_KEY = frozenset(
-    {"InvalidAccessKeyId", "SignatureDoesNotMatch", "InvalidToken", "ExpiredToken", "TokenRefreshRequired", "AuthorizationHeaderMalformed"}
-)
-
-
 class NoBucket(NotFound):
     """The bucket does not exist (yet)."""
 
 
-def explained(fault: Exception, *, what: str, server: str, bucket: str) -> Exception:
+def explained_fault(fault: Exception, *, what: str, server: str, bucket: str) -> Exception:
     """The error to raise for `fault`: a `TransientFault` for one that may pass, else a `StoreError` (`NotFound`, `NoBucket`).
 
     Args:

@@ -107,7 +107,7 @@ class ResidualNet(Classifier):
 ARCHITECTURES: dict[str, type[PlainCNN] | type[ResidualNet]] = {PLAIN_CNN: PlainCNN, RESIDUAL: ResidualNet}
 
 
-def build(architecture: str, *, channels: int, classes: int) -> Classifier:
+def build_network(architecture: str, *, channels: int, classes: int) -> Classifier:
     """A network with fresh weights, in channels-last memory format (the faster one for convolutions on CPU and tensor cores).
 
     Args:

@@ -14,7 +14,7 @@ import torch
 from driftloop.training.weights import read_tensors
 
 
-class Checkpoint:
+class FileCheckpoint:
     """The last finished epoch of one training.
 
     Args:

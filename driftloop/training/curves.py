@@ -12,10 +12,10 @@ from matplotlib.ticker import MaxNLocator
 from torch.utils.tensorboard import SummaryWriter
 
 from driftloop.reporting import plot_style
-from driftloop.training.loop import EpochRecord, History
+from driftloop.training.loop import EpochRecord, TrainingHistory
 
 
-def learning_curves(history: History) -> Figure:
+def learning_curves(history: TrainingHistory) -> Figure:
     """Loss, accuracy and learning rate by epoch; the epoch whose weights were kept is marked."""
     figure, (losses, accuracies, rates) = plot_style.axes(width=9.6, height=2.8, columns=3)
     epochs = [record.epoch for record in history.epochs]
@@ -39,14 +39,14 @@ def _marker(epochs: list[int]) -> str:
     return "o" if len(epochs) < 3 else ""
 
 
-DIRECTORY = "events"
+EVENTS_FOLDER = "events"
 
 
-class Events:
+class TrainingEvents:
     """Losses, accuracies and the learning rate by epoch, in `<bundle>/events/`; a context manager."""
 
     def __init__(self, bundle: str | Path) -> None:
-        self.folder = Path(bundle, DIRECTORY)
+        self.folder = Path(bundle, EVENTS_FOLDER)
         self.writer = SummaryWriter(str(self.folder))
 
     def epoch(self, record: EpochRecord) -> None:

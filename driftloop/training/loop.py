@@ -42,7 +42,7 @@ class Checkpoint(Protocol):
 
 
 @dataclass(frozen=True)
-class Pass:
+class TrainingPass:
     """One pass over the training split: its number from 1, what was learned, the rate it began with, when it began and its seconds."""
 
     epoch: int
@@ -62,7 +62,7 @@ Record = TypeVar("Record", bound=Dataclass)
 
 
 @dataclass(frozen=True)
-class Judge(Generic[Record]):
+class EpochSelection(Generic[Record]):
     """How an epoch is judged.
 
     Args:
@@ -72,12 +72,12 @@ class Judge(Generic[Record]):
     """
 
     record: type[Record]
-    look: Callable[[nn.Module, Pass], Record]
+    look: Callable[[nn.Module, TrainingPass], Record]
     merit: Callable[[Record], Any]
 
 
 @dataclass(frozen=True)
-class Trained(Generic[Record]):
+class TrainedEpochs(Generic[Record]):
     """The records of all epochs, the number of the one that was kept, and of the one after which the training was resumed (or 0)."""
 
     records: list[Record]
@@ -88,14 +88,14 @@ class Trained(Generic[Record]):
 def train(
     model: nn.Module,
     batches: Batches,
-    judge: Judge[Record],
+    judge: EpochSelection[Record],
     recipe: Recipe,
     *,
     seed: int,
     patience: int | None = None,
     checkpoint: Checkpoint | None = None,
     on_epoch: Callable[[Record], None] | None = None,
-) -> Trained[Record]:
+) -> TrainedEpochs[Record]:
     """Train `model` by `recipe` and leave it, in evaluation mode, with the weights of the epoch that the judge liked best.
 
     Each epoch draws from a seed of its own, so a run that is killed and resumed from its checkpoint ends with the weights of one that
@@ -123,13 +123,13 @@ def train(
         _report(on_epoch, run.records[-1])
     model.load_state_dict(run.best)
     model.eval()
-    return Trained(run.records, run.best_epoch, resumed_after)
+    return TrainedEpochs(run.records, run.best_epoch, resumed_after)
 
 
 class _Run(Generic[Record]):
     """A training between two epochs."""
 
-    def __init__(self, model: nn.Module, batches: Batches, judge: Judge[Record], recipe: Recipe) -> None:
+    def __init__(self, model: nn.Module, batches: Batches, judge: EpochSelection[Record], recipe: Recipe) -> None:
         self.model, self.batches, self.judge, self.recipe = model, batches, judge, recipe
         self.device = next(model.parameters()).device
         self.loss = recipe.loss(self.device)
@@ -148,7 +148,7 @@ class _Run(Generic[Record]):
         rate = self.optimizer.param_groups[0]["lr"]
         learned = self._pass(derive(seed, epoch, 2))
         judged: nn.Module = self.average.module if self.average else self.model
-        record = self.judge.look(judged, Pass(epoch, learned, rate, began, time.perf_counter() - began))
+        record = self.judge.look(judged, TrainingPass(epoch, learned, rate, began, time.perf_counter() - began))
         self.records.append(record)
         if not self.best_epoch or self.judge.merit(record) > self.judge.merit(self.records[self.best_epoch - 1]):
             self.best_epoch, self.best = epoch, copy.deepcopy(judged.state_dict())
@@ -220,7 +220,7 @@ class EpochRecord:
 
 
 @dataclass(frozen=True)
-class History:
+class TrainingHistory:
     """All epochs, and the number (from 1) of the one whose weights were kept."""
 
     epochs: list[EpochRecord]
@@ -245,7 +245,7 @@ def fit(
     seed: int,
     checkpoint: Checkpoint | None = None,
     on_epoch: Callable[[EpochRecord], None] | None = None,
-) -> History:
+) -> TrainingHistory:
     """Train `model` by `recipe` and leave it with the weights of the epoch that was best on the validation split.
 
     Best is the highest accuracy, then the lowest loss. Arguments are those of `driftloop.training.loop.train`.
@@ -258,12 +258,14 @@ def fit(
         checkpoint: where to leave and look for the last finished epoch, or None.
         on_epoch: called after each epoch.
     """
-    judge = Judge(EpochRecord, lambda network, done: _record(network, done, val), lambda record: (record.val_accuracy, -record.val_loss))
+    judge = EpochSelection(
+        EpochRecord, lambda network, done: _record(network, done, val), lambda record: (record.val_accuracy, -record.val_loss)
+    )
     trained = train(model, training, judge, recipe, seed=seed, checkpoint=checkpoint, on_epoch=on_epoch)
-    return History(trained.records, trained.best_epoch)
+    return TrainingHistory(trained.records, trained.best_epoch)
 
 
-def _record(network: nn.Module, done: Pass, val: OrderedBatches) -> EpochRecord:
+def _record(network: nn.Module, done: TrainingPass, val: OrderedBatches) -> EpochRecord:
     checked = validate(network, val)
     return EpochRecord(
         epoch=done.epoch,

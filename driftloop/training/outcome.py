@@ -18,27 +18,27 @@ from driftloop.evaluation.roc import RocCurve, area_under_roc, roc_curve
 from driftloop.runtime import ClassificationLog, MetricsLog
 from driftloop.step_facts import write_facts
 from driftloop.training.architectures import count_parameters
-from driftloop.training.loop import History
-from driftloop.training.task import Predictions, Task
+from driftloop.training.loop import TrainingHistory
+from driftloop.training.task import SplitPredictions, Task
 from driftloop.training.weights import save_weights
 
 
 @dataclass(frozen=True)
-class Judgement:
+class FinalScores:
     """What a final model reaches on the validation split (which chose it) and on the test split (which did not)."""
 
     val: Evaluation
     test: Evaluation
-    test_predictions: Predictions
+    test_predictions: SplitPredictions
     auc: float | None
     roc: RocCurve | None
 
 
-def judge(model: nn.Module, task: Task) -> Judgement:
+def score_final(model: nn.Module, task: Task) -> FinalScores:
     """Evaluate a final model on the validation split and, for the one time, on the test split."""
     classes = task.description.classes
     val, test = task.predict(model, "val"), task.predict(model, "test")
-    return Judgement(
+    return FinalScores(
         evaluate(val.probabilities, val.labels, classes),
         evaluate(test.probabilities, test.labels, classes),
         test,
@@ -47,8 +47,15 @@ def judge(model: nn.Module, task: Task) -> Judgement:
     )
 
 
-def describe(
-    model: nn.Module, architecture: str, task: Task, history: History, judgement: Judgement, *, seed: int, training: dict[str, Any]
+def model_description(
+    model: nn.Module,
+    architecture: str,
+    task: Task,
+    history: TrainingHistory,
+    judgement: FinalScores,
+    *,
+    seed: int,
+    training: dict[str, Any],
 ) -> ModelDescription:
     """`model.json` of a model trained from scratch; `training` is what its recipe was."""
     about = task.description
@@ -96,7 +103,7 @@ def write_bundle(
     bundle.seal(directory)
 
 
-def write_judgement(judgement: Judgement, classes: list[str], metrics: MetricsLog, roc: ClassificationLog) -> None:
+def log_scores(judgement: FinalScores, classes: list[str], metrics: MetricsLog, roc: ClassificationLog) -> None:
     """Hand the figures to KFP's UI."""
     test = judgement.test
     for name, value in (
@@ -114,7 +121,7 @@ def write_judgement(judgement: Judgement, classes: list[str], metrics: MetricsLo
     roc.log_confusion_matrix(classes, test.confusion.tolist())
 
 
-def common_facts(model: nn.Module, device: torch.device, history: History, judgement: Judgement) -> dict[str, Any]:
+def common_facts(model: nn.Module, device: torch.device, history: TrainingHistory, judgement: FinalScores) -> dict[str, Any]:
     """What both trainings say of themselves in `facts.json`."""
     return {
         "accuracy": judgement.test.accuracy.model_dump(),

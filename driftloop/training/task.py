@@ -17,7 +17,7 @@ from driftloop.training.epoch import predict
 
 
 @dataclass(frozen=True)
-class Predictions:
+class SplitPredictions:
     """Class probabilities (N, K) float32 and the labels (N,) int64 they are held against."""
 
     probabilities: np.ndarray
@@ -87,10 +87,10 @@ class Task:
         weights = class_weights(self.train.labels, len(self.description.classes))
         return tuple(round(weight, 4) for weight in weights.tolist())
 
-    def predict(self, model: nn.Module, split: str) -> Predictions:
+    def predict(self, model: nn.Module, split: str) -> SplitPredictions:
         """The predictions of `model` on a whole split. On "test" only once the model is final."""
         batches = self._ordered(self.val if split == "val" else open_split(self.description, split))
-        return Predictions(predict(model, batches).numpy(), batches.labels)
+        return SplitPredictions(predict(model, batches).numpy(), batches.labels)
 
     def groups(self, split: str) -> np.ndarray:
         """The patient or site of each image of a split, (N,)."""

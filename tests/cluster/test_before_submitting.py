@@ -3,7 +3,7 @@
 import pytest
 
 from driftloop.backends.cluster.connection import API
-from driftloop.backends.cluster.uploads import equals
+from driftloop.backends.cluster.uploads import equals_filter
 from tests.cluster.conftest import OnCluster
 
 TRAINING = ("run", "training", "--on", "cluster", "--source", "digits", "--gpus", "0", "--no-wait")
@@ -16,7 +16,7 @@ def experiment(cluster: OnCluster) -> str:
 
 
 def assert_nothing_was_started(cluster: OnCluster, experiment: str) -> None:
-    query = {"filter": equals("display_name", experiment)} | cluster.connection.scope
+    query = {"filter": equals_filter("display_name", experiment)} | cluster.connection.scope
     assert cluster.connection.call("GET", f"{API}/experiments", query).get("experiments", []) == []
 
 

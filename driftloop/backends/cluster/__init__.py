@@ -1,8 +1,8 @@
-"""`--on cluster` and `schedule`: Kubeflow Pipelines by its public API.
+"""`--on cluster` and `driftloop schedule`: Kubeflow Pipelines by its public API.
 
-connection  where it is, and how it is spoken to      preflight  what Kubernetes lacks for a run
-images      the images' content tags                  uploads    pipeline versions, named by their content
-backend     a run, from its checks to its reports     schedules  recurring runs        trigger  when they start
-steps       a compiled pipeline's steps               workflow   their states          log      their lines
-display     the live table                            metadata, artifacts  what a run left, and fetching it
+connection  where it is, and how it is spoken to    backend     a run, from its checks to its reports
+preflight   what Kubernetes lacks for a run         workflow    how far a run's steps are
+uploads     pipeline versions with their images     pod_logs    what the steps print
+schedules   runs and recurring runs                 live_table  what a person sees meanwhile
+artifacts   what a run's steps have put out, and fetching it
 """

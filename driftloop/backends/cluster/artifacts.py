@@ -1,9 +1,7 @@
-"""What a run's steps have put out: their scalars, and where their artifacts are.
+"""What a run's steps have put out: their scalars, where their artifacts are, and bringing these into the run's folder.
 
-KFP 2.17's own API does not say. Its UI asks the metadata store, by gRPC-web at the same address, and so does this: four requests, in the
-few messages and fields of ML Metadata that they need.
-
-A run's reports and results, brought from the cluster into its folder: laid out as a local run leaves them.
+KFP 2.17's own API does not say where artifacts are. Its UI asks the metadata store, by gRPC-web at the same address, and so does this:
+four requests, in the few messages and fields of ML Metadata that they need. What is fetched is laid out as a local run leaves it.
 """
 
 import struct
@@ -23,32 +21,22 @@ from google.protobuf.struct_pb2 import DESCRIPTOR as STRUCT_FILE
 from driftloop.backends.cluster.connection import SIGNED_OUT, ClusterConnection, ClusterError
 from driftloop.backends.run_folder import DELIVERABLES, RunFolder
 from driftloop.backends.run_summary import FACT_DIRECTORIES
+from driftloop.contracts import FACTS
 from driftloop.errors import NotFound, StoreError
 from driftloop.step_facts import write_json
 from driftloop.store import open_store
 
+#: gRPC's name of the metadata store, and what its messages are sent as.
 SERVICE = "/ml_metadata.MetadataStoreService"
-
-
 RUN_CONTEXT = "system.PipelineRun"
-
-
+#: ML Metadata's numbers of an execution's states, and of the events that are outputs.
 STATES = {2: "running", 3: "complete", 4: "failed", 5: "cached", 6: "canceled"}
-
-
-OUTPUT = 4
-
-
+OUTPUT_EVENT = 4
+#: The flag of the frame that ends an answer: it holds the status, not a message.
 FINAL_FRAME = 0x80
-
-
 GRPC_WEB = "application/grpc-web+proto"
-
-
-#: What a server answers that does not know the store.
-ELSEWHERE = (404, 405)
-
-
+#: What a server answers that does not know the metadata store.
+UNKNOWN_PATH = (404, 405)
 #: Message -> field -> number and type; a type in brackets repeats. The numbers are ML Metadata's.
 MESSAGES: dict[str, dict[str, tuple[int, str]]] = {
     "Value": {"int_value": (1, "int64"), "string_value": (3, "string"), "struct_value": (4, "google.protobuf.Struct")},
@@ -68,16 +56,26 @@ MESSAGES: dict[str, dict[str, tuple[int, str]]] = {
     "GetArtifactsByIDRequest": {"artifact_ids": (1, "[int64]")},
     "GetArtifactsByIDResponse": {"artifacts": (1, "[Artifact]")},
 }
+#: `<task>/<output>`, and a file in it where the output is a directory: what people look for, and what the summary is made of.
+FETCHED = (
+    *DELIVERABLES.values(),
+    "synthesis-report*/summary",
+    *(f"{directory}/{FACTS}" for directory in (*FACT_DIRECTORIES, "validation-gate*/evidence")),
+)
 
 
 @dataclass
 class Execution:
-    """One task of a run: `state` is one of STATES, `artifacts` maps output names to URIs."""
+    """A task of a run that was started."""
 
     task: str
+    """KFP's name of it."""
     state: str
+    """One of STATES."""
     parameters: dict[str, Any]
+    """Its scalar outputs."""
     artifacts: dict[str, str] = field(default_factory=dict)
+    """Output's name -> URI."""
 
 
 def executions(connection: ClusterConnection, run_id: str) -> dict[str, Execution]:
@@ -89,12 +87,14 @@ def executions(connection: ClusterConnection, run_id: str) -> dict[str, Executio
     context = _ask(connection, "GetContextByTypeAndName", type_name=RUN_CONTEXT, context_name=run_id).context
     if not context.id:
         return {}
-    found = sorted(_ask(connection, "GetExecutionsByContext", context_id=context.id).executions, key=lambda one: one.id)
-    tasks = {one.id: _execution(one) for one in found}
+    messages = _ask(connection, "GetExecutionsByContext", context_id=context.id).executions
+    tasks = {message.id: _execution(message) for message in sorted(messages, key=lambda message: message.id)}
     if tasks:
-        outputs = [event for event in _ask(connection, "GetEventsByExecutionIDs", execution_ids=list(tasks)).events if event.type == OUTPUT]
-        wanted = sorted({event.artifact_id for event in outputs})
-        uris = {one.id: one.uri for one in _ask(connection, "GetArtifactsByID", artifact_ids=wanted).artifacts}
+        outputs = [
+            event for event in _ask(connection, "GetEventsByExecutionIDs", execution_ids=list(tasks)).events if event.type == OUTPUT_EVENT
+        ]
+        ids = sorted({event.artifact_id for event in outputs})
+        uris = {artifact.id: artifact.uri for artifact in _ask(connection, "GetArtifactsByID", artifact_ids=ids).artifacts}
         for event in outputs:
             tasks[event.execution_id].artifacts[event.path.steps[0].key] = uris.get(event.artifact_id, "")
     return {task.task: task for task in tasks.values() if task.task}
@@ -110,7 +110,7 @@ def why_unreachable(connection: ClusterConnection) -> str:
 
 
 def _execution(message: Any) -> Execution:
-    properties = {one.key: one.value for one in message.custom_properties}
+    properties = {entry.key: entry.value for entry in message.custom_properties}
 
     def text(name: str) -> str:
         return properties[name].string_value if name in properties else ""
@@ -136,7 +136,7 @@ def _ask(connection: ClusterConnection, method: str, **arguments: Any) -> Any:
                 raise ClusterError(f"{connection.endpoint}: the metadata store answers {_line(content)}", 502)
         return _CLASSES[f"{method}Response"].FromString(reply)
     except (struct.error, DecodeError, ClusterError) as error:
-        if isinstance(error, ClusterError) and error.status not in ELSEWHERE:
+        if isinstance(error, ClusterError) and error.status not in UNKNOWN_PATH:
             raise
         raise ClusterError(f"{connection.endpoint} does not lead to KFP's metadata store; let KFP_ENDPOINT name KFP's UI", 404) from None
 
@@ -147,7 +147,7 @@ def _read(connection: ClusterConnection, path: str, body: bytes) -> bytes:
         return connection.read(path, body=body, kind=GRPC_WEB)
     except ClusterError as error:
         root = connection.root
-        if error.status not in ELSEWHERE or root.endpoint == connection.endpoint:
+        if error.status not in UNKNOWN_PATH or root.endpoint == connection.endpoint:
             raise
         return root.read(path, body=body, kind=GRPC_WEB)
 
@@ -156,7 +156,7 @@ def _line(trailers: bytes) -> str:
     return " ".join(trailers.decode(errors="replace").split())[:200]
 
 
-def _build() -> dict[str, Any]:
+def _message_classes() -> dict[str, Any]:
     """The messages' classes, in a pool of their own: the real ML Metadata may be loaded, too."""
     pool = DescriptorPool()
     pool.AddSerializedFile(STRUCT_FILE.serialized_pb)
@@ -166,29 +166,21 @@ def _build() -> dict[str, Any]:
     for name, fields in MESSAGES.items():
         message = file.message_type.add(name=name)
         for field_name, (number, kind) in fields.items():
-            one = message.field.add(name=field_name, number=number)
-            one.label = FieldDescriptorProto.LABEL_REPEATED if kind.startswith("[") else FieldDescriptorProto.LABEL_OPTIONAL
+            entry = message.field.add(name=field_name, number=number)
+            entry.label = FieldDescriptorProto.LABEL_REPEATED if kind.startswith("[") else FieldDescriptorProto.LABEL_OPTIONAL
             kind = kind.strip("[]")
-            one.type = scalars.get(kind, FieldDescriptorProto.TYPE_MESSAGE)
+            entry.type = scalars.get(kind, FieldDescriptorProto.TYPE_MESSAGE)
             if kind not in scalars:
-                one.type_name = f".{kind}" if "." in kind else f".{package}.{kind}"
+                entry.type_name = f".{kind}" if "." in kind else f".{package}.{kind}"
     pool.Add(file)
     return {name: GetMessageClass(pool.FindMessageTypeByName(f"{package}.{name}")) for name in MESSAGES}
 
 
-_CLASSES = _build()
+_CLASSES = _message_classes()
 
 
-#: `<task>/<output>`, and a file in it where the output is a directory: what people look for, and what the summary is made of.
-WANTED = (
-    *DELIVERABLES.values(),
-    "synthesis-report*/summary",
-    *(f"{directory}/facts.json" for directory in (*FACT_DIRECTORIES, "validation-gate*/evidence")),
-)
-
-
-def fetch(connection: ClusterConnection, run_id: str, folder: RunFolder) -> list[str]:
-    """Download what WANTED names of a run's artifacts to below `folder.artifacts`, and note each step's scalar outputs.
+def fetch_results(connection: ClusterConnection, run_id: str, folder: RunFolder) -> list[str]:
+    """Download what FETCHED names of a run's artifacts to below `folder.artifacts`, and note each step's scalar outputs.
 
     Returns:
         What could not be had, a line for each.
@@ -201,7 +193,7 @@ def fetch(connection: ClusterConnection, run_id: str, folder: RunFolder) -> list
         target = folder.artifacts / run_id / task.task
         if task.parameters:
             write_json(target / "executor_output.json", {"parameterValues": task.parameters})
-        for uri, path in wanted(task, target):
+        for uri, path in files_to_fetch(task, target):
             try:
                 download(connection, uri, path)
             except (ClusterError, StoreError) as error:
@@ -209,15 +201,15 @@ def fetch(connection: ClusterConnection, run_id: str, folder: RunFolder) -> list
     return missed
 
 
-def wanted(task: Execution, target: Path) -> list[tuple[str, Path]]:
+def files_to_fetch(task: Execution, target: Path) -> list[tuple[str, Path]]:
     """The URIs of a task's files that are worth fetching, and the paths below `target` where they belong."""
-    found: dict[Path, str] = {}
-    for pattern in WANTED:
+    uris: dict[Path, str] = {}
+    for pattern in FETCHED:
         task_pattern, output, *inside = pattern.split("/")
         uri = task.artifacts.get(output, "").partition("?")[0]
         if uri and task.state in ("complete", "cached") and fnmatchcase(task.task, task_pattern):
-            found[target.joinpath(output, *inside)] = "/".join([uri.rstrip("/"), *inside])
-    return [(uri, path) for path, uri in found.items()]
+            uris[target.joinpath(output, *inside)] = "/".join([uri.rstrip("/"), *inside])
+    return [(uri, path) for path, uri in uris.items()]
 
 
 def download(connection: ClusterConnection, uri: str, path: Path) -> None:

@@ -9,26 +9,27 @@ from typing import Any, TypeVar
 
 from rich.console import Console
 
-from driftloop.backends.cluster import artifacts, preflight
-from driftloop.backends.cluster.artifacts import why_unreachable
+from driftloop.backends.base import Failure, RunRequest
+from driftloop.backends.cluster.artifacts import fetch_results, why_unreachable
 from driftloop.backends.cluster.connection import API, TESTED, ClusterConnection, ClusterError
-from driftloop.backends.cluster.display import ClusterDisplay, Progress
-from driftloop.backends.cluster.log import StepLog
+from driftloop.backends.cluster.live_table import LiveTable, StepProgress
+from driftloop.backends.cluster.pod_logs import PodLogs
+from driftloop.backends.cluster.preflight import PreflightFindings, inspect_cluster
 from driftloop.backends.cluster.schedules import DEFAULT_EXPERIMENT, find_experiment, start_run
-from driftloop.backends.cluster.uploads import PipelineVersion, check_name, prepare, upload_version
-from driftloop.backends.cluster.workflow import Node, progress_of, read_workflow, waiting_for_pods
-from driftloop.backends.local import Failure
-from driftloop.backends.pipeline_steps import steps_of
+from driftloop.backends.cluster.uploads import PipelineVersion, check_pipeline_name, compile_upload, upload_version
+from driftloop.backends.cluster.workflow import WorkflowNode, progress_of, read_workflow, waiting_for_pods
+from driftloop.backends.compiled_pipeline import default_arguments, steps_of
 from driftloop.backends.run_folder import RunFolder
 from driftloop.errors import InputError, NoChampion, StoreError
 from driftloop.registry import current
 from driftloop.scenarios import parse
 from driftloop.sources.built_in import check_built_in, is_built_in
 from driftloop.store import open_store
+from pipelines import PIPELINES
 
 DEFAULT_STORE = "s3://driftloop/default"
 POLL_S, LOOK_S = 2.0, 10.0
-#: KFP may be out of reach for this long - it restarts, or a port-forward does - before one gives up waiting for a run.
+#: KFP may be out of reach for this long - it restarts, or a port-forward does - before the waiting for a run is given up.
 PATIENCE_S = 300.0
 LAST_LINES = 15
 #: A run in one of these will not change any more.
@@ -36,17 +37,17 @@ ENDED = ("SUCCEEDED", "FAILED", "CANCELED", "SKIPPED")
 Answer = TypeVar("Answer")
 
 
-def located(defaults: Mapping[str, Any], asked: Mapping[str, Any]) -> dict[str, Any]:
+def cluster_arguments(defaults: Mapping[str, Any], parameters: Mapping[str, Any]) -> dict[str, Any]:
     """All of a run's parameters, after checking that the steps of a cluster can reach what they name.
 
     Args:
         defaults: of the pipeline; its store is replaced by DEFAULT_STORE.
-        asked: what this run sets itself.
+        parameters: what this run sets itself.
 
     Raises:
         InputError: a source or a store on this machine, or one that does not exist.
     """
-    arguments = dict(defaults) | {"store": DEFAULT_STORE} | dict(asked)
+    arguments = dict(defaults) | {"store": DEFAULT_STORE} | dict(parameters)
     if not arguments["store"].startswith("s3://"):
         raise InputError(
             f"--store {arguments['store']}: on a cluster the store is in MinIO or S3; write s3://bucket/prefix, or leave it out"
@@ -65,43 +66,41 @@ class ClusterBackend:
     """Kubeflow Pipelines, ready to run a pipeline; nothing is uploaded before every check has passed.
 
     Args:
-        name: of the pipeline.
-        pipeline: to compile.
-        tell: takes a line about what was found or was not checked.
-        experiment: that runs belong to; made where it is not there.
+        request: what is to be run; its experiment is made where it is not there.
+        tell: takes a line about what was not found or not checked.
 
     Raises:
-        InputError: KFP cannot be used as it is; one line.
+        InputError: KFP cannot be used as it is, or something is missing for this run; a line each, with its cure.
     """
 
-    def __init__(self, name: str, pipeline: Any, tell: Callable[[str], None], experiment: str | None = None) -> None:
+    def __init__(self, request: RunRequest, tell: Callable[[str], None]) -> None:
+        pipeline = PIPELINES[request.pipeline]
+        self.arguments = cluster_arguments(default_arguments(pipeline), request.parameters)
         self.connection = ClusterConnection.from_environment()
         self._tell = tell
-        self._experiment = experiment or DEFAULT_EXPERIMENT
+        self._experiment = request.experiment or DEFAULT_EXPERIMENT
         self._run_id = ""
         self._last_lines: list[str] = []
-        self.upload = prepare(pipeline)
+        self.upload = compile_upload(pipeline)
         self.steps = steps_of(self.upload.text)
         server = self.connection.server
         if not server.tested:
             what = f"is {server.version}" if server.version else "does not say its version"
             tell(f"Kubeflow Pipelines at {self.connection.endpoint} {what}; driftloop is tested with {TESTED}")
-        check_name(self.connection, self.upload, name)
+        check_pipeline_name(self.connection, self.upload, request.pipeline)
+        self._inspect(needs_champion=request.needs_champion)
 
-    def check(self, arguments: Mapping[str, Any], *, watches: bool) -> None:
-        """Look for what this run needs, and say what could not be looked at.
-
-        Raises:
-            InputError: something is missing; a line each, with its cure.
-        """
-        findings = preflight.check(self.connection.namespace, self.upload.images, int(arguments["gpus"]), arguments["train_nodes"])
-        self._check_store_from_here(arguments["store"], watches, findings)
+    def _inspect(self, *, needs_champion: bool) -> None:
+        """Look for what this run needs in the cluster, and say what could not be looked at."""
+        gpus, labels = int(self.arguments["gpus"]), self.arguments["train_nodes"]
+        findings = inspect_cluster(self.connection.namespace, self.upload.images, gpus, labels)
+        self._check_store_from_here(self.arguments["store"], needs_champion, findings)
         for line in findings.not_checked:
             self._tell(f"not checked: {line}")
         if findings.failures:
             raise InputError("\ndriftloop: ".join(findings.failures))
 
-    def _check_store_from_here(self, store: str, watches: bool, findings: preflight.Findings) -> None:
+    def _check_store_from_here(self, store: str, needs_champion: bool, findings: PreflightFindings) -> None:
         """The store may be out of reach from here, or AWS_* may be another store's: then nothing is known."""
         if not os.environ.get("AWS_ACCESS_KEY_ID"):
             return
@@ -112,10 +111,14 @@ class ClusterBackend:
         except (StoreError, NoChampion) as error:
             findings.not_checked.append(f"the store from here: {error}")
             return
-        if watches and champion is None:
+        if needs_champion and champion is None:
             findings.failures.append(
                 f"{store}: this store has no champion to watch; train one with `driftloop run training --on cluster --store {store}`"
             )
+
+    def store_for(self, folder: RunFolder) -> str:
+        """See `Backend.store_for`; where none is named, all of a cluster's runs share a store."""
+        return self.arguments["store"]
 
     def publish(self) -> PipelineVersion:
         """The pipeline in KFP, uploaded if its content is new."""
@@ -123,39 +126,43 @@ class ClusterBackend:
         self._tell(f"{self.upload.name} {version.name}{' uploaded' if version.fresh else ''}")
         return version
 
-    def start(self, name: str, arguments: Mapping[str, Any]) -> None:
-        """Upload what is new and start a run."""
+    def start(self, arguments: Mapping[str, Any]) -> str:
+        """See `Backend.start`."""
+        return self._start(f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{self.upload.name}", arguments)
+
+    def _start(self, name: str, arguments: Mapping[str, Any]) -> str:
+        """Upload what is new and start a run of that name; its address."""
         version = self.publish()
         experiment_id = find_experiment(self.connection, self._experiment)
         self._run_id = start_run(self.connection, name, experiment_id, version.reference, arguments)
+        return self.address
 
     @property
     def address(self) -> str:
         """The run's page in KFP's UI; "" before it has started."""
         return self.connection.address(f"runs/details/{self._run_id}") if self._run_id else ""
 
-    def display(self, console: Console) -> ClusterDisplay:
-        """What shows the run."""
-        return ClusterDisplay(console, self.steps)
+    def display(self, console: Console) -> LiveTable:
+        """All steps from the start, each with how far it is."""
+        return LiveTable(console, self.steps)
 
     def execute(
         self,
-        pipeline: str,
-        arguments: dict[str, Any],
+        arguments: Mapping[str, Any],
         folder: RunFolder,
-        show: Callable[[Mapping[str, Progress]], None],
+        show: Callable[[Mapping[str, StepProgress]], None],
         echo: Callable[[str], None] | None,
     ) -> Failure | None:
-        """As `local_backend.execute`. An interrupt ends the waiting, not the run."""
+        """See `Backend.execute`; an interrupt ends the waiting, not the run."""
         folder.parameters.write_text(json.dumps(arguments, indent=1))
         if reason := why_unreachable(self.connection):
             self._tell(f"reports will not be fetched: {reason}")
-        self.start(folder.id, arguments)
+        self._start(folder.id, arguments)
         folder.path.joinpath("cluster_run.json").write_text(json.dumps({"run_id": self._run_id, "address": self.address}, indent=1) + "\n")
         self._tell(self.address)
         try:
             with folder.log.open("w") as file:
-                log = StepLog(self.connection, self._run_id, file, echo)
+                log = PodLogs(self.connection, self._run_id, file, echo)
                 run, progress = self._follow(log, show)
             failure = self._failure(run, progress, log)
         except (KeyboardInterrupt, SystemExit):
@@ -166,15 +173,15 @@ class ClusterBackend:
         self._fetch(folder, log)
         return failure
 
-    def afterwards(self, console: Console, failed: bool) -> None:
+    def afterwards(self, console: Console, *, failed: bool) -> None:
         """The end of what is printed: where the run is in the UI, and the last lines of a step that failed."""
         for line in self._last_lines if failed else ():
             console.print(f"  {line}", style="dim", markup=False, soft_wrap=True)
         console.print(f"run        {self.address}", soft_wrap=True)
 
-    def _follow(self, log: StepLog, show: Callable[[Mapping[str, Progress]], None]) -> tuple[dict[str, Any], dict[str, Progress]]:
+    def _follow(self, log: PodLogs, show: Callable[[Mapping[str, StepProgress]], None]) -> tuple[dict[str, Any], dict[str, StepProgress]]:
         """Show the run until it ends; its last state."""
-        nodes: dict[str, Node] = {}
+        nodes: dict[str, WorkflowNode] = {}
         seen, looked = None, 0.0
         while True:
             run = self._answer(lambda: self.connection.call("GET", f"{API}/runs/{self._run_id}"))
@@ -194,7 +201,7 @@ class ClusterBackend:
                 return run, progress
             time.sleep(POLL_S)
 
-    def _progress(self, nodes: Mapping[str, Node], log: StepLog, state: str) -> dict[str, Progress]:
+    def _progress(self, nodes: Mapping[str, WorkflowNode], log: PodLogs, state: str) -> dict[str, StepProgress]:
         return progress_of(self.steps, nodes, log.texts, datetime.now(UTC), ended=state in ENDED, succeeded=state == "SUCCEEDED")
 
     def _answer(self, ask: Callable[[], Answer]) -> Answer:
@@ -208,24 +215,24 @@ class ClusterBackend:
                     raise ClusterError(f"{error}; the run may go on: {self.address}", error.status) from None
                 time.sleep(POLL_S)
 
-    def _failure(self, run: Mapping[str, Any], progress: Mapping[str, Progress], log: StepLog) -> Failure | None:
+    def _failure(self, run: Mapping[str, Any], progress: Mapping[str, StepProgress], log: PodLogs) -> Failure | None:
         if run["state"] == "SUCCEEDED":
             return None
         if run["state"] == "CANCELED":
             return Failure("the run was terminated in the cluster", ours=False)
-        failed = next((step.name for step in self.steps if progress.get(step.name, Progress()).state == "failed"), "")
-        said = log.failure(failed)
+        failed = next((step.name for step in self.steps if progress.get(step.name, StepProgress()).state == "failed"), "")
+        failure = log.failure(failed)
         # A line of driftloop's own says it all; the traceback above it is for whoever opens the log.
-        self._last_lines = [] if said and said.ours else log.last_lines(failed, LAST_LINES)
-        if said:
-            return said
+        self._last_lines = [] if failure and failure.ours else log.last_lines(failed, LAST_LINES)
+        if failure:
+            return failure
         nodes = self._answer(lambda: read_workflow(self.connection, self._run_id))
         message = next((nodes[name].message for name in (failed, f"{failed}-driver") if name in nodes and nodes[name].message), "")
         return Failure(message or "it left neither a log nor a reason; see its page", ours=False)
 
-    def _fetch(self, folder: RunFolder, log: StepLog) -> None:
+    def _fetch(self, folder: RunFolder, log: PodLogs) -> None:
         try:
-            missed = artifacts.fetch(self.connection, self._run_id, folder)
+            missed = fetch_results(self.connection, self._run_id, folder)
         except ClusterError as error:
             missed = [str(error)]
         if missed:

@@ -51,13 +51,16 @@ class ClusterError(InputError):
 
 @dataclass(frozen=True)
 class Server:
-    """What answers at the endpoint: KFP's version ("" where it does not say) and whether it serves several users."""
+    """What answers at the endpoint."""
 
     version: str
+    """KFP's; "" where it does not say."""
     multi_user: bool
+    """Whether it serves several users."""
 
     @property
     def tested(self) -> bool:
+        """Whether driftloop is tested with this version."""
         return f"{self.version}.".startswith(f"{TESTED}.")
 
 
@@ -65,25 +68,25 @@ class Server:
 class ClusterConnection:
     """KFP's address and what is needed to speak to it; contacts nobody until it is used. The token appears in no text.
 
-    Args:
-        endpoint: the address of KFP's UI, which hands requests on to the API and to the metadata store. The API's own will do, too, but
-            for a run's reports, which only the metadata store can find.
-        namespace: where runs happen.
-        token: the bearer token of a person or a service account; "" for none.
-        ca: file of the authority that signed the endpoint's certificate; "" for the public ones.
+    The endpoint is that of KFP's UI, which hands requests on to the API and to the metadata store. The API's own will do, too, but for a
+    run's reports, which only the metadata store can find.
     """
 
     endpoint: str = DEFAULT_ENDPOINT
+    """KFP's address."""
     namespace: str = DEFAULT_NAMESPACE
+    """Where runs happen."""
     token: str = field(default="", repr=False)
+    """The bearer token of a person or a service account; "" for none."""
     ca: str = ""
+    """File of the authority that signed the endpoint's certificate; "" for the public ones."""
 
     @classmethod
     def from_environment(cls) -> Self:
         """The connection that the KFP_* variables describe.
 
         Raises:
-            InputError: an address that is none, or a CA file that is not there.
+            InputError: an address that is not a URL, or a CA file that is not there.
         """
         given = {name: os.environ.get(f"KFP_{name}", "").strip() for name in ("ENDPOINT", "NAMESPACE", "TOKEN", "CA")}
         endpoint = (given["ENDPOINT"] or DEFAULT_ENDPOINT).rstrip("/")
@@ -95,7 +98,7 @@ class ClusterConnection:
         if any(character.isspace() or ord(character) > 126 for character in given["TOKEN"]):
             raise InputError("KFP_TOKEN holds a character that no token has; set it to the token alone, without quotes or line breaks")
         if given["CA"] and not Path(given["CA"]).is_file():
-            raise InputError(f"KFP_CA: {given['CA']} is no file; name the file with the certificate of the endpoint's authority")
+            raise InputError(f"KFP_CA: {given['CA']} is not a file; name the file with the certificate of the endpoint's authority")
         if given["CA"]:
             try:
                 ssl.create_default_context(cafile=given["CA"])
@@ -114,7 +117,7 @@ class ClusterConnection:
 
     @cached_property
     def server(self) -> Server:
-        """What answers, after checking that it is KFP 2 and lets this token in.
+        """What answers, after checking that it is KFP 2 and accepts this token.
 
         Raises:
             ClusterError: nothing answers, something else does, or the token is refused.
@@ -229,18 +232,18 @@ class ClusterConnection:
                 else "it wants a token: set KFP_TOKEN"
             )
             return f"{self.endpoint} lets nobody in without signing in; {cure}"
-        said = _said(data)
+        message = _message(data)
         if status == 403:
-            who = said.partition(AFTER_WHO)[0].rpartition(BEFORE_WHO)[2]
+            who = message.partition(AFTER_WHO)[0].rpartition(BEFORE_WHO)[2]
             unset = self.namespace == DEFAULT_NAMESPACE and "KFP serves several users: set KFP_NAMESPACE to your profile's namespace"
             cure = unset or "check KFP_NAMESPACE, and what this token may do there"
             return f"{self.endpoint}: this token may not do that in namespace {self.namespace} ({who}); {cure}"
-        if status == 404 and not said:
+        if status == 404 and not message:
             return f"{self.endpoint} has no {path}: not Kubeflow Pipelines 2, or its API is under another path; check KFP_ENDPOINT"
-        return f"{self.endpoint} answers {status}: {said or 'nothing more'}"
+        return f"{self.endpoint} answers {status}: {message or 'nothing more'}"
 
 
-def _said(data: bytes) -> str:
+def _message(data: bytes) -> str:
     """KFP's own words about a request that failed, as one line; "" where the answer is not KFP's."""
     try:
         content = json.loads(data)

@@ -1,7 +1,7 @@
 """What a run needs in the cluster itself: the secret and the ConfigMap, the images, a node with a GPU.
 
-Asked of Kubernetes where KUBECONFIG, or the usual ~/.kube/config, names a cluster. What one may not look at, or what no answer
-proves, is told as not checked.
+Asked of Kubernetes where KUBECONFIG, or the usual ~/.kube/config, names a cluster. What may not be looked at, or what no
+answer proves, is reported as not checked.
 """
 
 import os
@@ -27,14 +27,16 @@ LOCAL = re.compile(r"^(docker\.io/library/|docker\.io/|localhost/)")
 
 
 @dataclass
-class Findings:
-    """What checks found: failures, each a line with its cure, and what could not be looked at."""
+class PreflightFindings:
+    """What the checks found."""
 
     failures: list[str] = field(default_factory=list)
+    """Each a line with its cure."""
     not_checked: list[str] = field(default_factory=list)
+    """What could not be looked at, and why."""
 
 
-def check(namespace: str, images: Iterable[str], gpus: int, train_nodes: Mapping[str, str] | None = None) -> Findings:
+def inspect_cluster(namespace: str, images: Iterable[str], gpus: int, train_nodes: Mapping[str, str] | None = None) -> PreflightFindings:
     """Look for everything that a run in `namespace` needs.
 
     Args:
@@ -42,7 +44,7 @@ def check(namespace: str, images: Iterable[str], gpus: int, train_nodes: Mapping
         gpus: that a training step asks for.
         train_nodes: labels that its node must have.
     """
-    findings = Findings()
+    findings = PreflightFindings()
     local = [image for image in images if not registry_of(image)]
     for image in images:
         if registry_of(image):
@@ -64,7 +66,7 @@ def registry_of(image: str) -> str:
     return first if slash and ("." in first or ":" in first or first == "localhost") else ""
 
 
-def _connect(findings: Findings) -> Any:
+def _connect(findings: PreflightFindings) -> Any:
     """Kubernetes' core API, or None, which is noted."""
     what = f"secret, ConfigMap, images and GPU nodes in Kubernetes ({STORE_SECRET}, {STORE_CONFIG})"
     files = os.environ.get("KUBECONFIG") or str(Path("~/.kube/config").expanduser())
@@ -85,30 +87,30 @@ def _connect(findings: Findings) -> Any:
     return core
 
 
-def _check_store_access(core: Any, namespace: str, findings: Findings) -> None:
+def _check_store_access(core: Any, namespace: str, findings: PreflightFindings) -> None:
     for kind, name, read, keys in (
         ("Secret", STORE_SECRET, core.read_namespaced_secret, SECRET_KEYS),
         ("ConfigMap", STORE_CONFIG, core.read_namespaced_config_map, CONFIG_KEYS),
     ):
-        found = _asked(lambda read=read, name=name: read(name, namespace, _request_timeout=TIMEOUT_S), f"{kind} {name}", findings)
-        if found == "absent":
+        answer = _read(lambda read=read, name=name: read(name, namespace, _request_timeout=TIMEOUT_S), f"{kind} {name}", findings)
+        if answer == "absent":
             findings.failures.append(
                 f"there is no {kind} {name} in namespace {namespace}: steps wait for it; make it (k8s/README.md), or set KFP_NAMESPACE"
             )
-        elif found is not None:
-            missing = [key for key in keys if not (found.data or {}).get(key)]
+        elif answer is not None:
+            missing = [key for key in keys if not (answer.data or {}).get(key)]
             if missing:
                 findings.failures.append(
                     f"{kind} {name} in namespace {namespace} lacks {' and '.join(missing)}; make it again as k8s/README.md says"
                 )
 
 
-def _nodes(core: Any, findings: Findings) -> list[Any] | None:
-    found = _asked(lambda: core.list_node(_request_timeout=TIMEOUT_S), "images and GPUs of the nodes", findings)
-    return None if found is None or found == "absent" else found.items
+def _nodes(core: Any, findings: PreflightFindings) -> list[Any] | None:
+    answer = _read(lambda: core.list_node(_request_timeout=TIMEOUT_S), "images and GPUs of the nodes", findings)
+    return None if answer is None or answer == "absent" else answer.items
 
 
-def _check_on_nodes(nodes: list[Any], images: list[str], findings: Findings) -> None:
+def _check_on_nodes(nodes: list[Any], images: list[str], findings: PreflightFindings) -> None:
     lists = [node.status.images or [] for node in nodes]
     names = {LOCAL.sub("", name) for images_of in lists for image in images_of for name in image.names or []}
     for image in images:
@@ -123,7 +125,7 @@ def _check_on_nodes(nodes: list[Any], images: list[str], findings: Findings) -> 
             )
 
 
-def _check_training_nodes(nodes: list[Any], gpus: int, labels: Mapping[str, str], findings: Findings) -> None:
+def _check_training_nodes(nodes: list[Any], gpus: int, labels: Mapping[str, str], findings: PreflightFindings) -> None:
     """A node with these labels that takes pods, and offers as many GPUs at once."""
     able = [node for node in nodes if not node.spec.unschedulable and labels.items() <= (node.metadata.labels or {}).items()]
     named = " with " + ", ".join(f"{key}={value}" for key, value in labels.items()) if labels else ""
@@ -138,7 +140,7 @@ def _check_training_nodes(nodes: list[Any], gpus: int, labels: Mapping[str, str]
         )
 
 
-def _check_in_registry(image: str, findings: Findings) -> None:
+def _check_in_registry(image: str, findings: PreflightFindings) -> None:
     """Ask the image's registry for its manifest, as the node will."""
     host, (path, _, tag) = registry_of(image), image.partition("/")[2].rpartition(":")
     scheme = "http" if host.partition(":")[0] in ("localhost", "127.0.0.1") else "https"
@@ -156,8 +158,8 @@ def _check_in_registry(image: str, findings: Findings) -> None:
         findings.not_checked.append(f"image {image}: its registry is not reached from here ({_why(error)})")
 
 
-def _asked(read: Any, what: str, findings: Findings) -> Any:
-    """The answer, "absent" for a 404, or None for one that could not be had, which is noted."""
+def _read(read: Any, what: str, findings: PreflightFindings) -> Any:
+    """The answer, "absent" for a 404, or None where there was none, which is noted."""
     from kubernetes.client import ApiException
     from urllib3.exceptions import HTTPError
 

@@ -1,8 +1,6 @@
-"""When a schedule fires: an interval, or a cron of six fields, as KFP takes them.
+"""Runs in KFP, and recurring runs: when they start, and each of a pinned pipeline version.
 
-Starting runs in KFP, each in an experiment.
-
-Recurring runs in KFP: each of a pinned pipeline version, never two at a time, and none made up for after a pause.
+Of a recurring run there are never two runs at a time, and none is made up for after a pause.
 """
 
 import re
@@ -12,21 +10,20 @@ from datetime import timedelta
 from typing import Any, Self
 
 from driftloop.backends.cluster.connection import API, ClusterConnection
-from driftloop.backends.cluster.uploads import PipelineVersion, equals
-from driftloop.cli.arguments import parse_duration, say_duration
+from driftloop.backends.cluster.uploads import PipelineVersion, equals_filter
+from driftloop.durations import parse_duration, say_duration
 from driftloop.errors import InputError
 
-SHORTEST = timedelta(minutes=1)
-
-
+DEFAULT_EXPERIMENT = "driftloop"
+#: How many recurring runs KFP lists at a time.
+PAGE_SIZE = 200
+#: Of the newest runs, in which each schedule's last one is looked for.
+RUNS_LOOKED_AT = 200
+SHORTEST_INTERVAL = timedelta(minutes=1)
 MONTHS = ["JAN", "FEB", "MAR", "APR", "MAY", "JUN", "JUL", "AUG", "SEP", "OCT", "NOV", "DEC"]
-
-
 DAYS = ["SUN", "MON", "TUE", "WED", "THU", "FRI", "SAT"]
-
-
-#: Name, smallest and largest value, and the names that stand for values from the smallest on.
-FIELDS: tuple[tuple[str, int, int, list[str]], ...] = (
+#: The fields of a cron as KFP takes it: name, smallest and largest value, and the names that stand for values from the smallest on.
+CRON_FIELDS: tuple[tuple[str, int, int, list[str]], ...] = (
     ("second", 0, 59, []),
     ("minute", 0, 59, []),
     ("hour", 0, 23, []),
@@ -34,29 +31,29 @@ FIELDS: tuple[tuple[str, int, int, list[str]], ...] = (
     ("month", 1, 12, MONTHS),
     ("day of the week", 0, 6, DAYS),
 )
-
-
-EXAMPLE = "'0 0 */6 * * *' is every six hours"
+CRON_EXAMPLE = "'0 0 */6 * * *' is every six hours"
 
 
 @dataclass(frozen=True)
 class Trigger:
-    """Either `every` or `cron`."""
+    """When a schedule fires: at an interval, or by a cron."""
 
     every: timedelta | None = None
+    """From one start to the next; None for a cron."""
     cron: str = ""
+    """Six fields, the first of them seconds; "" for an interval."""
 
     @classmethod
     def parse(cls, every: str | None, cron: str | None) -> Self:
         """The trigger that `--every` or `--cron` asks for.
 
         Raises:
-            InputError: both or neither, an interval below a minute, or no cron of six fields.
+            InputError: both or neither, an interval below a minute, or not a cron of six fields.
         """
         if bool(every) == bool(cron):
             raise InputError("give either --every, such as --every 6h, or --cron, such as --cron '0 0 */6 * * *'")
         if every:
-            return cls(every=parse_duration(every, option="--every", least=SHORTEST))
+            return cls(every=parse_duration(every, option="--every", least=SHORTEST_INTERVAL))
         return cls(cron=_checked(cron or ""))
 
     @classmethod
@@ -80,13 +77,13 @@ def _checked(cron: str) -> str:
     fields = cron.split()
     if len(fields) == 5:
         raise InputError(f"--cron {cron!r}: KFP's cron has six fields, the first one seconds; write '0 {cron}'")
-    if len(fields) != len(FIELDS):
-        raise InputError(f"--cron {cron!r}: not the six fields second, minute, hour, day, month, weekday; {EXAMPLE}")
+    if len(fields) != len(CRON_FIELDS):
+        raise InputError(f"--cron {cron!r}: not the six fields second, minute, hour, day, month, weekday; {CRON_EXAMPLE}")
     if not fields[0].isdigit():
         raise InputError(f"--cron {cron!r}: would fire more than once a minute; begin with one number of seconds, such as 0")
-    for text, (name, low, high, names) in zip(fields, FIELDS, strict=True):
+    for text, (name, low, high, names) in zip(fields, CRON_FIELDS, strict=True):
         if not all(_is_part(part, low, high, names) for part in text.split(",")):
-            raise InputError(f"--cron {cron!r}: {text!r} is no {name} ({low}-{high}, with * , - and /); {EXAMPLE}")
+            raise InputError(f"--cron {cron!r}: {text!r} is not a valid {name} ({low}-{high}, with * , - and /); {CRON_EXAMPLE}")
     return " ".join(fields)
 
 
@@ -107,9 +104,6 @@ def _number(text: str, low: int, names: list[str]) -> int | None:
     return int(text) if re.fullmatch(r"[0-9]+", text) else None
 
 
-DEFAULT_EXPERIMENT = "driftloop"
-
-
 def start_run(
     connection: ClusterConnection, name: str, experiment_id: str, reference: dict[str, str], parameters: Mapping[str, Any]
 ) -> str:
@@ -125,73 +119,74 @@ def start_run(
 
 def find_experiment(connection: ClusterConnection, name: str) -> str:
     """The id of the experiment of that name, which is made if it is not there."""
-    query = {"filter": equals("display_name", name), "page_size": 10} | connection.scope
-    found = connection.call("GET", f"{API}/experiments", query).get("experiments", [])
-    usable = [one for one in found if one.get("storage_state") != "ARCHIVED"]
+    query = {"filter": equals_filter("display_name", name), "page_size": 10} | connection.scope
+    experiments = connection.call("GET", f"{API}/experiments", query).get("experiments", [])
+    usable = [experiment for experiment in experiments if experiment.get("storage_state") != "ARCHIVED"]
     if usable:
         return usable[0]["experiment_id"]
-    if found:
+    if experiments:
         raise InputError(f"the experiment {name} is archived; restore it in the UI, or name another with --experiment")
     return connection.call("POST", f"{API}/experiments", body={"display_name": name} | connection.scope)["experiment_id"]
 
 
-PAGE = 200
-
-
-#: Of the newest runs, in which each schedule's last one is looked for.
-RUNS_LOOKED_AT = 200
-
-
 @dataclass(frozen=True)
 class Schedule:
-    """A recurring run; `parameters` are those of every run."""
+    """A recurring run."""
 
     id: str
+    """KFP's."""
     name: str
+    """The name that people gave it."""
     reference: dict[str, str]
+    """The pipeline version of its runs, as KFP's API names it."""
     trigger: Trigger
+    """When its runs start."""
     enabled: bool
+    """False while it is paused."""
     parameters: dict[str, Any]
+    """Those of every run."""
     experiment_id: str
+    """Of the experiment that its runs belong to."""
     created_at: str
+    """In ISO 8601."""
 
     @classmethod
-    def from_api(cls, one: dict[str, Any]) -> "Schedule":
+    def from_api(cls, recurring: dict[str, Any]) -> "Schedule":
         """As KFP's API gives it."""
         return cls(
-            one["recurring_run_id"],
-            one.get("display_name", ""),
-            one.get("pipeline_version_reference") or {},
-            Trigger.from_api(one.get("trigger") or {}),
-            one.get("status") == "ENABLED",
-            (one.get("runtime_config") or {}).get("parameters") or {},
-            one.get("experiment_id", ""),
-            one.get("created_at", ""),
+            recurring["recurring_run_id"],
+            recurring.get("display_name", ""),
+            recurring.get("pipeline_version_reference") or {},
+            Trigger.from_api(recurring.get("trigger") or {}),
+            recurring.get("status") == "ENABLED",
+            (recurring.get("runtime_config") or {}).get("parameters") or {},
+            recurring.get("experiment_id", ""),
+            recurring.get("created_at", ""),
         )
 
 
-def schedules(connection: ClusterConnection) -> list[Schedule]:
+def list_schedules(connection: ClusterConnection) -> list[Schedule]:
     """All of the namespace, by name."""
-    query = {"page_size": PAGE} | connection.scope
-    found = [Schedule.from_api(one) for one in connection.listed(f"{API}/recurringruns", "recurringRuns", query)]
-    return sorted(found, key=lambda one: (one.name, one.created_at))
+    query = {"page_size": PAGE_SIZE} | connection.scope
+    listed = [Schedule.from_api(recurring) for recurring in connection.listed(f"{API}/recurringruns", "recurringRuns", query)]
+    return sorted(listed, key=lambda schedule: (schedule.name, schedule.created_at))
 
 
-def named(connection: ClusterConnection, name: str) -> Schedule:
+def find_schedule(connection: ClusterConnection, name: str) -> Schedule:
     """The schedule of that name; the newest, where an interrupted update has left two.
 
     Raises:
         InputError: there is none.
     """
-    there = schedules(connection)
-    found = [one for one in there if one.name == name]
-    if not found:
-        known = ", ".join(sorted({one.name for one in there})) or "none; make one with `driftloop schedule create`"
+    listed = list_schedules(connection)
+    matching = [schedule for schedule in listed if schedule.name == name]
+    if not matching:
+        known = ", ".join(sorted({schedule.name for schedule in listed})) or "none; make one with `driftloop schedule create`"
         raise InputError(f"{name}: no such schedule in namespace {connection.namespace} (there: {known})")
-    return found[-1]
+    return matching[-1]
 
 
-def create(
+def create_schedule(
     connection: ClusterConnection,
     name: str,
     version: PipelineVersion,
@@ -215,17 +210,17 @@ def create(
     return connection.call("POST", f"{API}/recurringruns", body=body)["recurring_run_id"]
 
 
-def run_now(connection: ClusterConnection, schedule: Schedule, name: str) -> str:
+def run_schedule_now(connection: ClusterConnection, schedule: Schedule, name: str) -> str:
     """Start a run as the schedule would, beside its own; the run's id."""
     return start_run(connection, name, schedule.experiment_id, schedule.reference, schedule.parameters)
 
 
-def enable(connection: ClusterConnection, schedule: Schedule, *, on: bool) -> None:
+def enable_schedule(connection: ClusterConnection, schedule: Schedule, *, on: bool) -> None:
     """Resume or pause."""
     connection.call("POST", f"{API}/recurringruns/{schedule.id}:{'enable' if on else 'disable'}")
 
 
-def delete(connection: ClusterConnection, schedule: Schedule) -> None:
+def delete_schedule(connection: ClusterConnection, schedule: Schedule) -> None:
     """Remove the schedule; runs that it has started stay."""
     connection.call("DELETE", f"{API}/recurringruns/{schedule.id}")
 

@@ -1,9 +1,8 @@
-"""What is uploaded: the compiled pipeline with its images named by content, and the version's name, a hash of the result.
+"""What is uploaded: the compiled pipeline with its images named by content, as a version that is named by a hash of the result.
 
 The committed YAML names the images by release. A cluster would go on using an old image of that name, and KFP's cache would take its
-results for the new ones: where driftloop runs from a checkout, the tags that docker/build.sh gives to the content go in instead.
-
-Pipelines and their versions in KFP: a new version is uploaded only where none of that name is there.
+results for the new ones: where driftloop runs from a checkout, the tags that docker/build.sh gives to the content go in instead. A new
+version is uploaded only where KFP has none of that name.
 """
 
 import hashlib
@@ -20,26 +19,30 @@ import yaml
 
 from driftloop import __version__
 from driftloop.backends.cluster.connection import API, ClusterConnection, ClusterError
-from driftloop.cli.compile import compiled
+from driftloop.backends.compiled_pipeline import compile_to_yaml
 from driftloop.errors import InputError
 
 BUILD = Path(__file__).parents[3] / "docker" / "build.sh"
-
-
+#: A driftloop image as the compiled YAML names it.
 IMAGE = re.compile(rf"(?<=image: )driftloop-([\w-]+):{re.escape(__version__)}(?=\s*$)", re.MULTILINE)
-
-
+#: A registry and a path in it, as they stand in front of an image's name.
 PREFIX = re.compile(r"(?:[a-z0-9][a-z0-9.-]*(?::\d+)?/)(?:[a-z0-9][a-z0-9._-]*/)*")
+#: How many versions KFP lists at a time.
+PAGE_SIZE = 100
 
 
 @dataclass(frozen=True)
 class Upload:
-    """A pipeline as it is uploaded: its name in KFP, the name of this version, its YAML, and the images in it."""
+    """A pipeline as it is uploaded."""
 
     name: str
+    """The pipeline's name in KFP."""
     version: str
+    """The name of this version."""
     text: str
+    """Its YAML."""
     images: tuple[str, ...]
+    """The images that it names."""
 
     @property
     def description(self) -> str:
@@ -47,17 +50,17 @@ class Upload:
         return next(yaml.safe_load_all(self.text))["pipelineInfo"].get("description", "")
 
 
-def prepare(pipeline: Any) -> Upload:
+def compile_upload(pipeline: Any) -> Upload:
     """Compile a pipeline for a cluster.
 
     Raises:
-        InputError: DRIFTLOOP_IMAGE_PREFIX is no prefix of an image's name, or the tags could not be computed.
+        InputError: DRIFTLOOP_IMAGE_PREFIX cannot stand before an image's name, or the tags could not be computed.
     """
-    text = compiled(pipeline)
+    text = compile_to_yaml(pipeline)
     prefix = image_prefix()
     names = sorted(set(IMAGE.findall(text)))
     tags = content_tags(names)
-    text = IMAGE.sub(lambda found: f"{prefix}driftloop-{found[1]}:{tags[found[1]]}", text)
+    text = IMAGE.sub(lambda match: f"{prefix}driftloop-{match[1]}:{tags[match[1]]}", text)
     images = tuple(f"{prefix}driftloop-{name}:{tags[name]}" for name in names)
     name = next(yaml.safe_load_all(text))["pipelineInfo"]["name"]
     return Upload(name, f"{__version__}-{hashlib.sha256(text.encode()).hexdigest()[:12]}", text, images)
@@ -68,7 +71,7 @@ def image_prefix() -> str:
     given = os.environ.get("DRIFTLOOP_IMAGE_PREFIX", "").strip()
     prefix = f"{given.rstrip('/')}/" if given else ""
     if prefix and not PREFIX.fullmatch(prefix):
-        raise InputError(f"DRIFTLOOP_IMAGE_PREFIX: {given!r} is no registry; write it like localhost:5001/ or ghcr.io/me/")
+        raise InputError(f"DRIFTLOOP_IMAGE_PREFIX: {given!r} is not a registry; write it like localhost:5001/ or ghcr.io/me/")
     return prefix
 
 
@@ -77,25 +80,26 @@ def content_tags(names: list[str]) -> dict[str, str]:
     if not BUILD.exists():
         return dict.fromkeys(names, __version__)
     # `true` in the place of docker finds every image there and builds none: what is left are the names.
-    asked = subprocess.run([BUILD, *names], env=os.environ | {"DOCKER": "true"}, capture_output=True, text=True, check=False)
-    if asked.returncode != 0:
-        last = (asked.stderr.strip().splitlines() or ["no output"])[-1]
+    build = subprocess.run([BUILD, *names], env=os.environ | {"DOCKER": "true"}, capture_output=True, text=True, check=False)
+    if build.returncode != 0:
+        last = (build.stderr.strip().splitlines() or ["no output"])[-1]
         raise InputError(f"the images' tags could not be computed: {last} (see it all with DOCKER=true docker/build.sh {' '.join(names)})")
-    printed = dict(line.split()[1].rsplit(":", 1) for line in asked.stdout.splitlines())
+    printed = dict(line.split()[1].rsplit(":", 1) for line in build.stdout.splitlines())
     return {name: printed[f"driftloop-{name}"] for name in names}
-
-
-PAGE = 100
 
 
 @dataclass(frozen=True)
 class PipelineVersion:
-    """A version of a pipeline in KFP; `fresh` when this call has uploaded it."""
+    """A version of a pipeline in KFP."""
 
     pipeline_id: str
+    """KFP's id of the pipeline."""
     version_id: str
+    """KFP's id of the version."""
     name: str
+    """The version's name."""
     fresh: bool = False
+    """Whether this call has uploaded it."""
 
     @property
     def reference(self) -> dict[str, str]:
@@ -103,23 +107,23 @@ class PipelineVersion:
         return {"pipeline_id": self.pipeline_id, "pipeline_version_id": self.version_id}
 
 
-def check_name(connection: ClusterConnection, upload: Upload, asked: str) -> None:
-    """Make sure that what is uploaded as `asked` is that pipeline, and that KFP's of that name is ours: its server compares neither.
+def check_pipeline_name(connection: ClusterConnection, upload: Upload, name: str) -> None:
+    """Make sure that what is uploaded as `name` is that pipeline, and that KFP's of that name is ours: its server compares neither.
 
     Raises:
         InputError: the names differ.
     """
-    if upload.name != asked:
+    if upload.name != name:
         raise InputError(
-            f"the compiled pipeline is named {upload.name}, not {asked}; run `driftloop compile`, and see its @dsl.pipeline(name=...)"
+            f"the compiled pipeline is named {upload.name}, not {name}; run `driftloop compile`, and see its @dsl.pipeline(name=...)"
         )
-    there = _find(connection, asked)
-    newest = next(_versions(connection, there, page_size=1), None) if there else None
+    pipeline_id = _find(connection, name)
+    newest = next(_versions(connection, pipeline_id, page_size=1), None) if pipeline_id else None
     if newest is not None:
         spec = newest.get("pipeline_spec") or {}
-        inside = (spec.get("pipeline_spec") or spec).get("pipelineInfo", {}).get("name", asked)
-        if inside != asked:
-            raise InputError(f"{connection.endpoint}: the pipeline {asked} there holds versions of {inside}; rename or delete it in the UI")
+        inside = (spec.get("pipeline_spec") or spec).get("pipelineInfo", {}).get("name", name)
+        if inside != name:
+            raise InputError(f"{connection.endpoint}: the pipeline {name} there holds versions of {inside}; rename or delete it in the UI")
 
 
 def upload_version(connection: ClusterConnection, upload: Upload) -> PipelineVersion:
@@ -133,8 +137,8 @@ def upload_version(connection: ClusterConnection, upload: Upload) -> PipelineVer
         if attempt == "upload":
             query = {"pipelineid": pipeline_id, "name": upload.version, "display_name": upload.version, "description": upload.description}
             try:
-                made = connection.upload(f"{API}/pipelines/upload_version", query, f"{upload.name}.yaml", upload.text)
-                return PipelineVersion(pipeline_id, made["pipeline_version_id"], upload.version, fresh=True)
+                uploaded = connection.upload(f"{API}/pipelines/upload_version", query, f"{upload.name}.yaml", upload.text)
+                return PipelineVersion(pipeline_id, uploaded["pipeline_version_id"], upload.version, fresh=True)
             except ClusterError as error:
                 # Somebody else has uploaded the same since it was looked for.
                 if error.status != 409:
@@ -145,7 +149,7 @@ def upload_version(connection: ClusterConnection, upload: Upload) -> PipelineVer
     raise ClusterError(f"{connection.endpoint}: version {upload.version} of {upload.name} was neither found nor uploaded")
 
 
-def names_of(connection: ClusterConnection, references: list[dict[str, str]]) -> dict[str, tuple[str, str]]:
+def version_names(connection: ClusterConnection, references: list[dict[str, str]]) -> dict[str, tuple[str, str]]:
     """Pipeline version id -> the names of the pipeline and of the version; those that are gone are left out."""
     names: dict[str, tuple[str, str]] = {}
     for reference in references:
@@ -163,14 +167,14 @@ def names_of(connection: ClusterConnection, references: list[dict[str, str]]) ->
     return names
 
 
-def equals(key: str, value: str) -> str:
+def equals_filter(key: str, value: str) -> str:
     """A filter of KFP's lists."""
     return json.dumps({"predicates": [{"operation": "EQUALS", "key": key, "string_value": value}]})
 
 
 def _find(connection: ClusterConnection, name: str) -> str:
-    found = connection.call("GET", f"{API}/pipelines", {"filter": equals("display_name", name), "page_size": 2} | connection.scope)
-    pipelines = found.get("pipelines", [])
+    answer = connection.call("GET", f"{API}/pipelines", {"filter": equals_filter("display_name", name), "page_size": 2} | connection.scope)
+    pipelines = answer.get("pipelines", [])
     return pipelines[0]["pipeline_id"] if pipelines else ""
 
 
@@ -179,7 +183,7 @@ def _create(connection: ClusterConnection, upload: Upload) -> str:
     return connection.call("POST", f"{API}/pipelines", body=pipeline)["pipeline_id"]
 
 
-def _versions(connection: ClusterConnection, pipeline_id: str, page_size: int = PAGE) -> Iterator[dict[str, Any]]:
+def _versions(connection: ClusterConnection, pipeline_id: str, page_size: int = PAGE_SIZE) -> Iterator[dict[str, Any]]:
     """The versions of a pipeline, the newest first."""
     query = {"page_size": page_size, "sort_by": "created_at desc"}
     return connection.listed(f"{API}/pipelines/{pipeline_id}/versions", "pipeline_versions", query)

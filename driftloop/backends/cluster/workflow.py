@@ -2,7 +2,7 @@
 
 In the workflow a step `x` is a node `x-driver`, which decides whether it runs, and then a node `x` with a pod `executor` in it; where
 failures are retried, each of them has its attempts below it, `x(0)`, `x(1)`. Only KFP's older API shows the workflow; the newer one
-tells neither a step's pod nor why it waits.
+shows neither a step's pod nor why it waits.
 """
 
 import base64
@@ -15,33 +15,32 @@ from datetime import datetime
 from typing import Any
 
 from driftloop.backends.cluster.connection import ClusterConnection
-from driftloop.backends.cluster.display import Progress, State
-from driftloop.backends.pipeline_steps import Step, branches_of
+from driftloop.backends.cluster.live_table import StepProgress, StepState
+from driftloop.backends.compiled_pipeline import Step, branches_of
 
 ATTEMPT = re.compile(r"\(\d+\)")
 FAILED = ("Failed", "Error")
 
 
 @dataclass(frozen=True)
-class Node:
-    """A step, a driver or a branch in the workflow.
-
-    Args:
-        phase: Argo's: Pending, Running, Succeeded, Skipped, Failed, Error, Omitted.
-        pod: the pod of its last attempt, "" for none.
-        message: what Argo or Kubernetes has to say about it, such as why its pod does not start.
-        cached: for drivers: the step's outputs came from the cache.
-    """
+class WorkflowNode:
+    """A step, a driver or a branch in the workflow."""
 
     phase: str
+    """Argo's: Pending, Running, Succeeded, Skipped, Failed, Error, Omitted."""
     began: datetime | None
+    """None where it has not."""
     ended: datetime | None
+    """None where it has not."""
     pod: str = ""
+    """The pod of its last attempt, "" for none."""
     message: str = ""
+    """What Argo or Kubernetes reports of it, such as why its pod does not start."""
     cached: bool = False
+    """For drivers: whether the step's outputs came from the cache."""
 
 
-def read_workflow(connection: ClusterConnection, run_id: str) -> dict[str, Node]:
+def read_workflow(connection: ClusterConnection, run_id: str) -> dict[str, WorkflowNode]:
     """The nodes of a run's workflow by the names of steps, drivers and branches.
 
     Raises:
@@ -51,7 +50,7 @@ def read_workflow(connection: ClusterConnection, run_id: str) -> dict[str, Node]
     return nodes_of(json.loads((run.get("pipeline_runtime") or {}).get("workflow_manifest") or "{}"))
 
 
-def nodes_of(workflow: Mapping[str, Any]) -> dict[str, Node]:
+def nodes_of(workflow: Mapping[str, Any]) -> dict[str, WorkflowNode]:
     """As `read_workflow`, from the workflow itself."""
     name = workflow.get("metadata", {}).get("name", "")
     parts: dict[str, list[dict[str, Any]]] = {}
@@ -62,8 +61,8 @@ def nodes_of(workflow: Mapping[str, Any]) -> dict[str, Node]:
 
 
 def progress_of(
-    steps: Sequence[Step], nodes: Mapping[str, Node], texts: Mapping[str, str], now: datetime, *, ended: bool, succeeded: bool
-) -> dict[str, Progress]:
+    steps: Sequence[Step], nodes: Mapping[str, WorkflowNode], texts: Mapping[str, str], now: datetime, *, ended: bool, succeeded: bool
+) -> dict[str, StepProgress]:
     """The state of each step and branch that has begun or will not.
 
     Args:
@@ -74,13 +73,13 @@ def progress_of(
         ended: whether the run will not change any more.
         succeeded: whether it has ended well.
     """
-    found = {}
+    progress = {}
     for branch in {branch for step in steps for branch in branches_of(step)}:
         node = nodes.get(branch.name)
         if (node is None and succeeded) or (node is not None and node.phase == "Skipped"):
-            found[branch.name] = Progress("not taken")
+            progress[branch.name] = StepProgress("not taken")
         elif node is not None and node.phase != "Omitted":
-            found[branch.name] = Progress("running")
+            progress[branch.name] = StepProgress("running")
     for step in steps:
         driver, node = nodes.get(f"{step.name}-driver"), nodes.get(step.name)
         state = _state(driver, node, ended)
@@ -88,11 +87,11 @@ def progress_of(
         if state != "waiting" and first is not None and last is not None:
             # A pod that has not started says why; one that runs says more in its log.
             waits = last.message if state == "running" else ""
-            found[step.name] = Progress(state, _seconds(first.began, last.ended, now), texts.get(step.name) or waits)
-    return found
+            progress[step.name] = StepProgress(state, _seconds(first.began, last.ended, now), texts.get(step.name) or waits)
+    return progress
 
 
-def waiting_for_pods(steps: Iterable[Step], nodes: Mapping[str, Node]) -> bool:
+def waiting_for_pods(steps: Iterable[Step], nodes: Mapping[str, WorkflowNode]) -> bool:
     """Whether a step has begun whose pod does not run yet."""
     phases = [nodes[name].phase for step in steps for name in (step.name, f"{step.name}-driver") if name in nodes]
     return "Pending" in phases or not phases
@@ -105,12 +104,13 @@ def _nodes(status: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     return status.get("nodes") or {}
 
 
-def _state(driver: Node | None, node: Node | None, ended: bool) -> State:
-    if any(one is not None and one.phase in FAILED for one in (driver, node)):
+def _state(driver: WorkflowNode | None, node: WorkflowNode | None, ended: bool) -> StepState:
+    phases = [part.phase for part in (driver, node) if part is not None]
+    if any(phase in FAILED for phase in phases):
         return "failed"
     if node is not None and node.phase == "Succeeded":
         return "cached" if driver is not None and driver.cached else "done"
-    begun = any(one is not None and one.phase in ("Pending", "Running", "Succeeded") for one in (driver, node))
+    begun = any(phase in ("Pending", "Running", "Succeeded") for phase in phases)
     return "running" if begun and not ended else "waiting"
 
 
@@ -118,8 +118,8 @@ def _seconds(began: datetime | None, ended: datetime | None, now: datetime) -> f
     return 0.0 if began is None else max(0.0, ((ended or now) - began).total_seconds())
 
 
-def _node(title: str, nodes: list[dict[str, Any]], workflow: str) -> Node:
-    """One of all the nodes that belong to it: the outermost for its state, the last attempt's pod for the rest."""
+def _node(title: str, nodes: list[dict[str, Any]], workflow: str) -> WorkflowNode:
+    """A single node for all that belong to it: the outermost for its state, the last attempt's pod for the rest."""
     outermost = min(nodes, key=lambda node: len(node["name"]))
     pods = sorted((node for node in nodes if node.get("type") == "Pod"), key=lambda node: node.get("startedAt") or "")
     messages = [node["message"] for node in [*reversed(pods), outermost] if node.get("message")]
@@ -127,7 +127,7 @@ def _node(title: str, nodes: list[dict[str, Any]], workflow: str) -> Node:
     phase = outermost.get("phase", "")
     if phase == "Running" and pods and pods[-1].get("phase") == "Pending":
         phase = "Pending"
-    return Node(
+    return WorkflowNode(
         phase,
         _time(outermost.get("startedAt")),
         _time(outermost.get("finishedAt")),

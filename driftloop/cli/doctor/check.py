@@ -1,4 +1,4 @@
-"""What one check of `driftloop doctor` found: a line, and for a failure its cure."""
+"""What a check of `driftloop doctor` found: a line, and for a failure its cure."""
 
 from dataclasses import dataclass
 from enum import StrEnum
@@ -6,7 +6,7 @@ from enum import StrEnum
 from driftloop.errors import DriftloopError
 
 
-class State(StrEnum):
+class CheckState(StrEnum):
     """`not_checked`: it could not be looked at, or looking makes no sense yet; no failure."""
 
     ok = "ok"
@@ -16,30 +16,34 @@ class State(StrEnum):
 
 @dataclass(frozen=True)
 class Check:
-    """One line; `cure` says how to mend a failure."""
+    """What a check found."""
 
     name: str
-    state: State
+    """Of what was looked at."""
+    state: CheckState
+    """Whether it is as it should be."""
     text: str
+    """What was found, or why nothing was looked at."""
     cure: str = ""
+    """How to mend a failure."""
 
 
 def ok(name: str, text: str) -> Check:
     """A check that passed."""
-    return Check(name, State.ok, text)
+    return Check(name, CheckState.ok, text)
 
 
 def not_checked(name: str, text: str) -> Check:
     """A check that was not made, and why."""
-    return Check(name, State.not_checked, text)
+    return Check(name, CheckState.not_checked, text)
 
 
 def failed(name: str, text: str, cure: str) -> Check:
     """A check that failed, and how to mend it."""
-    return Check(name, State.failed, text, cure)
+    return Check(name, CheckState.failed, text, cure)
 
 
 def refused(name: str, error: DriftloopError | str) -> Check:
     """A failure as driftloop's own errors tell it: what is wrong, a semicolon, and the cure."""
     text, _, cure = str(error).rpartition("; ")
-    return Check(name, State.failed, text or cure, cure if text else "")
+    return Check(name, CheckState.failed, text or cure, cure if text else "")

@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from driftloop.cli.doctor.check import Check, State, not_checked, ok, refused
+from driftloop.cli.doctor.check import Check, CheckState, not_checked, ok, refused
 from driftloop.errors import InputError
 
 if TYPE_CHECKING:
@@ -25,18 +25,18 @@ def check_cluster(gpus: int) -> list[Check]:
         return [refused("cluster", error)]
     images = [f"{prefix}driftloop-{name}:{tag}" for name, tag in tags.items()]
     pipelines = _check_pipelines(connection)
-    reports = [_check_reports(connection)] if pipelines.state is State.ok else []
+    reports = [_check_reports(connection)] if pipelines.state is CheckState.ok else []
     return [pipelines, *reports, *_check_kubernetes(connection.namespace, images, gpus)]
 
 
 def _check_pipelines(connection: "ClusterConnection") -> Check:
+    from driftloop.backends.cluster.connection import TESTED
+
     try:
         server = connection.server
     except InputError as error:
         return refused("Kubeflow", error)
     version = server.version or "of unknown version"
-    from driftloop.backends.cluster.connection import TESTED
-
     tested = "" if server.tested else f"; driftloop is tested with {TESTED}"
     users = f"several users, namespace {connection.namespace}" if server.multi_user else "single user"
     return ok("Kubeflow", f"Pipelines {version} at {connection.endpoint}, {users}{tested}")
@@ -51,10 +51,12 @@ def _check_reports(connection: "ClusterConnection") -> Check:
 
 
 def _check_kubernetes(namespace: str, images: list[str], gpus: int) -> list[Check]:
-    from driftloop.backends.cluster.preflight import check
+    from driftloop.backends.cluster.preflight import inspect_cluster
 
-    found = check(namespace, images, gpus)
-    checks = [refused("Kubernetes", line) for line in found.failures] + [not_checked("Kubernetes", line) for line in found.not_checked]
+    findings = inspect_cluster(namespace, images, gpus)
+    checks = [refused("Kubernetes", line) for line in findings.failures] + [
+        not_checked("Kubernetes", line) for line in findings.not_checked
+    ]
     if not checks:
         looked = "secret, ConfigMap and images" + (f", a node with {gpus} GPU" if gpus else "")
         checks.append(ok("Kubernetes", f"{looked} are there, namespace {namespace}"))

@@ -11,19 +11,19 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from driftloop.backends.base import BackendName
 from driftloop.cli.arguments import DEFAULT_STORE
-from driftloop.cli.doctor.check import Check, State, not_checked
-from driftloop.cli.run import Backend
+from driftloop.cli.doctor.check import Check, CheckState, not_checked
 from driftloop.errors import InputError
 
 #: The exit status that says "something failed": 2 is a mistake in the call.
 EXIT_FAILED = 1
-MARKS = {State.ok: "[green]✓[/]", State.failed: "[bold red]✗[/]", State.not_checked: "[dim]-[/]"}
+MARKS = {CheckState.ok: "[green]✓[/]", CheckState.failed: "[bold red]✗[/]", CheckState.not_checked: "[dim]-[/]"}
 
 
 def doctor(
     store: Annotated[str | None, typer.Option(help="The model's home: a folder or s3://bucket/prefix. Default: as for runs.")] = None,
-    on: Annotated[Backend, typer.Option(help="Where runs are to happen.")] = Backend.local,
+    on: Annotated[BackendName, typer.Option(help="Where runs are to happen.")] = BackendName.local,
     gpus: Annotated[int, typer.Option(min=0, max=1, help="1 looks for a cluster's node with a GPU too.")] = 0,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
 ) -> None:
@@ -37,33 +37,33 @@ def doctor(
         for group in _groups(on, store, gpus):
             checks += group()
     if as_json:
-        typer.echo(json.dumps([{"name": c.name, "state": c.state.value, "text": c.text, "cure": c.cure or None} for c in checks], indent=1))
+        typer.echo(json.dumps([_as_dict(check) for check in checks], indent=1))
     else:
         _print(console, checks)
-    if any(check.state is State.failed for check in checks):
+    if any(check.state is CheckState.failed for check in checks):
         raise typer.Exit(EXIT_FAILED)
 
 
-def _groups(on: Backend, store: str | None, gpus: int) -> Iterable[Callable[[], list[Check]]]:
+def _groups(on: BackendName, store: str | None, gpus: int) -> Iterable[Callable[[], list[Check]]]:
     """The checks in their order, each loaded when it is its turn."""
     from driftloop.cli.doctor.machine import check_machine
 
-    yield lambda: check_machine({Backend.local: "train", Backend.docker: "docker", Backend.cluster: ""}[on])
-    if on is Backend.docker:
+    yield lambda: check_machine({BackendName.local: "train", BackendName.docker: "docker", BackendName.cluster: ""}[on])
+    if on is BackendName.docker:
         from driftloop.cli.doctor.docker import check_docker
 
         yield check_docker
-    if on is Backend.cluster:
+    if on is BackendName.cluster:
         from driftloop.cli.doctor.cluster import check_cluster
 
         yield lambda: check_cluster(gpus)
     yield lambda: _check_store(on, store)
 
 
-def _check_store(on: Backend, store: str | None) -> list[Check]:
+def _check_store(on: BackendName, store: str | None) -> list[Check]:
     from driftloop.cli.doctor.store import check_store
 
-    if store is None and on is not Backend.local and not os.environ.get("AWS_ACCESS_KEY_ID"):
+    if store is None and on is not BackendName.local and not os.environ.get("AWS_ACCESS_KEY_ID"):
         return [not_checked("store", "AWS_* is not set, so nothing is known of it from here; set it, and name the store with --store")]
     try:
         return check_store(store or _usual_store(on))
@@ -71,17 +71,21 @@ def _check_store(on: Backend, store: str | None) -> list[Check]:
         return [not_checked("store", str(error))]
 
 
-def _usual_store(on: Backend) -> str:
+def _usual_store(on: BackendName) -> str:
     """The store that a run takes when none is named."""
-    if on is Backend.docker:
+    if on is BackendName.docker:
         from driftloop.backends.docker import latest_store
 
         return latest_store()
-    if on is Backend.cluster:
-        from driftloop.backends.cluster import backend
+    if on is BackendName.cluster:
+        from driftloop.backends.cluster.backend import DEFAULT_STORE as CLUSTER_STORE
 
-        return backend.DEFAULT_STORE
+        return CLUSTER_STORE
     return DEFAULT_STORE
+
+
+def _as_dict(check: Check) -> dict[str, str | None]:
+    return {"name": check.name, "state": check.state.value, "text": check.text, "cure": check.cure or None}
 
 
 def _print(console: Console, checks: list[Check]) -> None:
@@ -94,7 +98,7 @@ def _print(console: Console, checks: list[Check]) -> None:
         if check.cure:
             table.add_row("", "", f"[yellow]→ {escape(check.cure)}[/]")
     console.print(table)
-    failures = sum(check.state is State.failed for check in checks)
-    unchecked = sum(check.state is State.not_checked for check in checks)
+    failures = sum(check.state is CheckState.failed for check in checks)
+    unchecked = sum(check.state is CheckState.not_checked for check in checks)
     words = [f"{failures} failed" if failures else "nothing failed", f"{unchecked} not checked" if unchecked else ""]
     console.print(", ".join(filter(None, words)))

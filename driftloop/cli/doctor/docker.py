@@ -9,10 +9,10 @@ from driftloop.runtime import TRAIN_IMAGE, WATCH_IMAGE
 
 def check_docker() -> list[Check]:
     """What `--on docker` needs."""
-    from driftloop.backends.docker import BUILD, MINIO_IMAGE, connect
+    from driftloop.backends.docker import BUILD, MINIO_IMAGE, connect_to_engine
 
     try:
-        client = connect()
+        client = connect_to_engine()
     except InputError as error:
         return [refused("Docker", error)]
     checks = [ok("Docker", f"engine {client.version()['Version']} answers"), _gpu(client)]
@@ -20,9 +20,9 @@ def check_docker() -> list[Check]:
 
 
 def _image(client: Any, name: str, *, from_sources: bool) -> Check:
-    found = client.images.list(name=name)
-    if found:
-        return ok(f"image {name}", f"{found[0].attrs['Size'] / 1e9:.1f} GB")
+    images = client.images.list(name=name)
+    if images:
+        return ok(f"image {name}", f"{images[0].attrs['Size'] / 1e9:.1f} GB")
     if from_sources:
         return not_checked(f"image {name}", "not built yet; the first run that needs it builds it, or `make images`")
     return failed(f"image {name}", "is not here", "build it in a checkout of driftloop with `make images`")

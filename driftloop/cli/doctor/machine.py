@@ -1,4 +1,4 @@
-"""`driftloop doctor`, this machine: Python, the packages, where graphs and training run, room on the disk."""
+"""`driftloop doctor`, this machine: Python, the packages, where graphs and training run, free disk space."""
 
 import importlib.metadata
 import platform
@@ -40,16 +40,17 @@ def check_packages(extra: str) -> Check:
         wanted = [Requirement(line) for line in importlib.metadata.requires("driftloop") or []]
     except importlib.metadata.PackageNotFoundError:
         return not_checked("packages", "driftloop runs from its sources and is not installed; `make setup` installs it")
-    wanted = [one for one in wanted if one.marker is None or any(one.marker.evaluate({"extra": name}) for name in ("", extra))]
+    extras = ("", extra)
+    wanted = [item for item in wanted if item.marker is None or any(item.marker.evaluate({"extra": name}) for name in extras)]
     wrong = []
-    for one in wanted:
+    for requirement in wanted:
         try:
-            version = importlib.metadata.version(one.name)
+            version = importlib.metadata.version(requirement.name)
         except importlib.metadata.PackageNotFoundError:
-            wrong.append(f"{one.name} is missing")
+            wrong.append(f"{requirement.name} is missing")
         else:
-            if not one.specifier.contains(version, prereleases=True):
-                wrong.append(f"{one.name} is {version}, needed is {one.specifier}")
+            if not requirement.specifier.contains(version, prereleases=True):
+                wrong.append(f"{requirement.name} is {version}, needed is {requirement.specifier}")
     if wrong:
         return failed("packages", ", ".join(wrong), INSTALL.format(extra or "docker"))
     return ok("packages", f"all {len(wanted)} in versions that fit, kfp {importlib.metadata.version('kfp')}")

@@ -7,7 +7,7 @@ import secrets
 from collections.abc import Callable
 from pathlib import Path
 
-from driftloop.cli.doctor.check import Check, State, failed, not_checked, ok, refused
+from driftloop.cli.doctor.check import Check, CheckState, failed, not_checked, ok, refused
 from driftloop.errors import Conflict, NotFound, StoreError
 from driftloop.registry import current
 from driftloop.store import Store, open_store
@@ -27,7 +27,7 @@ def check_store(uri: str) -> list[Check]:
     except StoreError as error:
         return [refused("store", error)]
     read = _read(store)
-    return [read] if read.state is not State.ok else [read, *_try_writes(store)]
+    return [read] if read.state is not CheckState.ok else [read, *_try_writes(store)]
 
 
 def _read(store: Store) -> Check:

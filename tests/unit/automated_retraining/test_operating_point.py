@@ -40,7 +40,7 @@ def test_a_class_that_the_model_never_gives_stays_finite() -> None:
 
 def test_a_network_is_shifted_to_another_ones_balance_and_nothing_else_of_it_changes() -> None:
     torch.manual_seed(0)
-    network, other = (architectures.build(architectures.RESIDUAL, channels=1, classes=3).eval() for _ in range(2))
+    network, other = (architectures.build_network(architectures.RESIDUAL, channels=1, classes=3).eval() for _ in range(2))
     pixels = np.random.default_rng(0).integers(0, 256, (40, 32, 32, 1), dtype=np.uint8)
     images = OrderedBatches(pixels, np.zeros(40, int), mean=[0.5], std=[0.2], device=torch.device("cpu"))
     before = {name: tensor.clone() for name, tensor in network.state_dict().items()}

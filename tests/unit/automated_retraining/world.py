@@ -62,7 +62,7 @@ def part(split: str, count: int, rng: np.random.Generator) -> tuple[np.ndarray, 
 def write_champion(directory: Path, dataset: Description) -> None:
     torch.manual_seed(0)
     directory.mkdir(parents=True)
-    save_weights(architectures.build("residual", channels=1, classes=2), directory)
+    save_weights(architectures.build_network("residual", channels=1, classes=2), directory)
     bundle.write_model(
         directory,
         ModelDescription(

@@ -15,7 +15,7 @@ from minio import MinioAdmin
 from minio.credentials import StaticProvider
 from typer.testing import CliRunner
 
-from driftloop.cli.doctor.check import Check, State
+from driftloop.cli.doctor.check import Check, CheckState
 from driftloop.cli.doctor.cluster import check_cluster
 from driftloop.cli.doctor.command import doctor
 from driftloop.cli.doctor.machine import check_disk, check_machine, check_packages
@@ -89,7 +89,7 @@ def test_a_server_that_ignores_conditions_is_found_out(careless: str) -> None:
         "store: swap": "failed",
         "store: delete": "ok",
     }
-    assert all("If-None-Match" in check.cure for check in checks if check.state is State.failed)
+    assert all("If-None-Match" in check.cure for check in checks if check.state is CheckState.failed)
     assert [entry.key for entry in open_store(careless).list("doctor/")] == []
 
 
@@ -119,13 +119,13 @@ def test_a_bucket_that_is_missing_is_not_made(s3_uri: str) -> None:
 def test_a_server_that_is_not_there_is_one_failure(s3_uri: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:1")
     [check] = check_store(s3_uri)
-    assert (check.state, "connection refused" in check.text, "AWS_ENDPOINT_URL" in check.cure) == (State.failed, True, True)
+    assert (check.state, "connection refused" in check.text, "AWS_ENDPOINT_URL" in check.cure) == (CheckState.failed, True, True)
 
 
 def test_missing_credentials_are_one_failure(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("AWS_ACCESS_KEY_ID", raising=False)
     [check] = check_store("s3://driftloop/model")
-    assert (check.state, check.cure) == (State.failed, "export the store's AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY")
+    assert (check.state, check.cure) == (CheckState.failed, "export the store's AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY")
 
 
 def test_a_folder_that_is_a_file_is_a_failure_and_one_that_is_missing_is_none(tmp_path: Path) -> None:
@@ -148,7 +148,7 @@ def test_packages_that_are_missing_or_too_old_are_named(tmp_path: Path, monkeypa
     metadata.write_text("\n".join([*lines, 'Requires-Dist: only-for-training; extra == "train"', "Requires-Dist: rich"]))
     monkeypatch.syspath_prepend(str(tmp_path))
     check = check_packages("")
-    assert check.state is State.failed
+    assert check.state is CheckState.failed
     assert "numpy is " in check.text
     assert "no-such-package is missing" in check.text
     assert "only-for-training" not in check.text

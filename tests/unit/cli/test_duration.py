@@ -4,7 +4,7 @@ from datetime import timedelta
 
 import pytest
 
-from driftloop.cli.arguments import parse_duration, say_duration
+from driftloop.durations import parse_duration, say_duration
 from driftloop.errors import InputError
 
 

@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from driftloop.cli.arguments import collect, defaults
+from driftloop.backends.compiled_pipeline import default_arguments
+from driftloop.cli.arguments import collect
 from driftloop.errors import InputError, SettingError
 from pipelines import PIPELINES
 
@@ -20,7 +21,7 @@ def test_later_sources_win_and_groups_merge(tmp_path: Path) -> None:
 
 def test_every_pipeline_default_passes_its_own_checks() -> None:
     for pipeline in PIPELINES.values():
-        known = defaults(pipeline)
+        known = default_arguments(pipeline)
         assert collect(pipeline, [], known, []) == known
 
 

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from driftloop.cli.replay import opened_source
+from driftloop.cli.replay_source import opened_source
 from driftloop.dataset import Description, write_dataset
 from driftloop.errors import InputError
 from driftloop.store import open_store

@@ -25,7 +25,7 @@ class Result:
     def __init__(self, folder: Path) -> None:
         self.dataset, self.report, self.store = folder / "dataset", folder / "report.html", LocalStore(folder / "store")
 
-    def run(self, source: Path | str, *, image_size: int = 16, seed: int = 1, **config: Any) -> dict[str, Any]:
+    def run(self, source: Path | str, *, image_size: int = 32, seed: int = 1, **config: Any) -> dict[str, Any]:
         arguments = {"image_size": image_size, "seed": seed, "store": self.store.uri, "config": ONE_PROCESS | config}
         run(str(source), "a" * 64, str(self.dataset), str(self.report), **arguments)
         return self.facts
@@ -95,7 +95,7 @@ def test_pixels_are_those_of_the_files(result: Result, pets: Path) -> None:
     train = open_split(result.dataset, "train")
     for row in (0, len(train) // 2, len(train) - 1):
         with Image.open(pets / train.samples["path"][row]) as image:
-            expected = np.asarray(image.convert("L").resize((16, 16), Image.Resampling.BILINEAR))
+            expected = np.asarray(image.convert("L").resize((32, 32), Image.Resampling.BILINEAR))
         assert np.array_equal(train.images[row, ..., 0], expected)
         assert train.samples["path"][row].startswith(["cat", "dog"][train.labels[row]])
 
@@ -187,7 +187,7 @@ def test_a_test_split_of_the_source_stays_the_test_split(result: Result, tmp_pat
 @pytest.mark.parametrize(
     ("change", "error", "message"),
     [
-        ({"image_size": 4}, SettingError, "data_image_size: 4 is out of range; take 16 to 1024"),
+        ({"image_size": 4}, SettingError, "data_image_size: 4 is outside 32..512"),
         ({"wrkers": 2}, SettingError, r"data_config.wrkers: no such setting \(did you mean data_config.workers\?\)"),
         ({"group_pattern": "("}, SettingError, "data_config.group_pattern"),
         ({"max_broken_share": 2}, SettingError, "data_config.max_broken_share"),
@@ -224,4 +224,4 @@ def test_a_store_whose_champion_is_for_other_images_is_refused_before_they_are_r
     with pytest.raises(InputError, match=r"takes images of 16 px, .* 32 px; give another --store, or data_image_size=16"):
         result.run(squares, image_size=32)
     assert list(result.store.list()) == before
-    assert result.run(squares, image_size=16)["classes"] == ["bright", "dark"]
+    assert result.run(squares, image_size=32)["classes"] == ["bright", "dark"]

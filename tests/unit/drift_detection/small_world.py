@@ -19,7 +19,7 @@ from driftloop.inference.log import image_digest
 from driftloop.inference.reference import Regime, write_reference
 from driftloop.inference.traffic import Traffic, TrafficInfo, write_traffic
 from driftloop.scenarios import parse
-from driftloop.watch_record import JudgedWindow, WatchRecord
+from driftloop.watch_record import RecordedWindow, WatchRecord
 
 CLASSES = ["NORMAL", "PNEUMONIA"]
 SIDE = 16
@@ -155,7 +155,7 @@ class Production:
                 finished=self.now.isoformat(),
                 champion_version=self.version,
                 rows=0,
-                windows=[JudgedWindow(**window) for window in drift["windows"]],
+                windows=[RecordedWindow(**window) for window in drift["windows"]],
                 confirmed=drift["confirmed"],
                 verdict=drift["verdict"],
                 reason=drift["reason"],

@@ -6,7 +6,14 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from components.drift_detection.windows import confirmed, confirming, effective_alpha, level_of, newest_confirmed, permutations_for
+from components.drift_detection.windows import (
+    drift_is_confirmed,
+    effective_alpha,
+    level_of,
+    permutations_for,
+    windows_of_newest_drift,
+    windows_that_confirm,
+)
 from driftloop.errors import SettingError
 from driftloop.settings import DriftSettings
 
@@ -33,8 +40,8 @@ def test_a_busy_log_lowers_the_level_by_its_own_count_of_windows() -> None:
     assert level_of(0.001, settings, windows=10).alpha == 0.001
 
 
-@pytest.mark.parametrize("alpha", [0, 1, 1.5, float("nan")])
-def test_a_level_outside_zero_to_one_is_refused(alpha: float) -> None:
+@pytest.mark.parametrize("alpha", [0, 9e-5, 0.21, 1, 1.5, float("nan")])
+def test_a_level_outside_the_range_of_the_parameter_is_refused(alpha: float) -> None:
     with pytest.raises(SettingError, match="drift_alpha"):
         level_of(alpha, DriftSettings(), windows=1)
 
@@ -43,12 +50,12 @@ def test_confirmed_means_two_of_three_ending_at_a_fresh_window() -> None:
     for n, m in product(range(4), range(1, 5)):
         for flags in product([False, True], repeat=n + m):
             expected = any(sum(flags[max(0, end - 2) : end + 1]) >= 2 for end in range(n, n + m))
-            assert confirmed(flags[:n], flags[n:]) == expected, flags
+            assert drift_is_confirmed(flags[:n], flags[n:]) == expected, flags
 
 
 @pytest.mark.parametrize(("past", "expected"), [([], False), ([1], False), ([1, 1], True), ([1, 1, 0], True), ([1, 1, 0, 0], False)])
 def test_without_fresh_windows_the_latest_three_still_speak(past: list[int], expected: bool) -> None:
-    assert confirmed([bool(flag) for flag in past], []) is expected
+    assert drift_is_confirmed([bool(flag) for flag in past], []) is expected
 
 
 @pytest.mark.parametrize(
@@ -56,7 +63,7 @@ def test_without_fresh_windows_the_latest_three_still_speak(past: list[int], exp
     [([1, 1], [1, 1]), ([1, 0, 1], [1, 0, 1]), ([1, 0, 0, 1], [0, 0, 0, 0]), ([0, 1, 1, 0, 1], [0, 1, 1, 0, 1]), ([], [])],
 )
 def test_the_windows_that_confirm_each_other(flags: list[int], expected: list[int]) -> None:
-    assert confirming([bool(flag) for flag in flags]) == [bool(flag) for flag in expected]
+    assert windows_that_confirm([bool(flag) for flag in flags]) == [bool(flag) for flag in expected]
 
 
 @pytest.mark.parametrize("alpha", [0.05, 0.0152])
@@ -84,4 +91,4 @@ def test_false_confirmed_alarms_of_a_long_clean_history_keep_to_the_formula(alph
     ],
 )
 def test_the_newest_confirmed_drift_ends_at_a_gap_that_would_end_a_confirmation(flags: list[int], expected: list[int]) -> None:
-    assert newest_confirmed([bool(flag) for flag in flags]) == [bool(flag) for flag in expected]
+    assert windows_of_newest_drift([bool(flag) for flag in flags]) == [bool(flag) for flag in expected]

@@ -5,15 +5,15 @@ from itertools import product
 
 import pytest
 
-from components.drift_detection.harm import Drop
+from components.drift_detection.harm import AccuracyDrop
 from components.drift_detection.policy import Situation, decide, labels_for_the_gate
 from driftloop.settings import DriftSettings
 
 SETTINGS = DriftSettings()
-HARMFUL = Drop(0.10, 0.04, 0.16, 150)
-HARMLESS = Drop(0.01, -0.02, 0.04, 300)
-OPEN = Drop(0.04, -0.01, 0.09, 150)
-FEW_AND_BAD = Drop(0.30, 0.20, 0.40, 99)
+HARMFUL = AccuracyDrop(0.10, 0.04, 0.16, 150)
+HARMLESS = AccuracyDrop(0.01, -0.02, 0.04, 300)
+OPEN = AccuracyDrop(0.04, -0.01, 0.09, 150)
+FEW_AND_BAD = AccuracyDrop(0.30, 0.20, 0.40, 99)
 DROPS = {"none": None, "harmful": HARMFUL, "harmless": HARMLESS, "open": OPEN, "few": FEW_AND_BAD}
 CONFIRMED = Situation(judged=3, drifted=2, confirmed=True, labels=10_000)
 
@@ -53,21 +53,21 @@ def test_the_label_free_estimate_never_calms() -> None:
 @pytest.mark.parametrize(
     ("drop", "name"),
     [
-        (Drop(0.03, 0.001, 0.06, 100), "retrain"),
-        (Drop(0.0299, 0.001, 0.06, 100), "needs_labels"),
-        (Drop(0.03, 0.0, 0.06, 100), "needs_labels"),
-        (Drop(0.03, 0.001, 0.06, 99), "needs_labels"),
-        (Drop(0.0, -0.05, 0.05, 100), "needs_labels"),
-        (Drop(0.0, -0.05, 0.0499, 100), "alert"),
-        (Drop(0.04, 0.03, 0.049, 9000), "retrain"),
+        (AccuracyDrop(0.03, 0.001, 0.06, 100), "retrain"),
+        (AccuracyDrop(0.0299, 0.001, 0.06, 100), "needs_labels"),
+        (AccuracyDrop(0.03, 0.0, 0.06, 100), "needs_labels"),
+        (AccuracyDrop(0.03, 0.001, 0.06, 99), "needs_labels"),
+        (AccuracyDrop(0.0, -0.05, 0.05, 100), "needs_labels"),
+        (AccuracyDrop(0.0, -0.05, 0.0499, 100), "alert"),
+        (AccuracyDrop(0.04, 0.03, 0.049, 9000), "retrain"),
     ],
 )
-def test_thresholds_hold_to_the_digit(drop: Drop, name: str) -> None:
+def test_thresholds_hold_to_the_digit(drop: AccuracyDrop, name: str) -> None:
     assert decide(replace(CONFIRMED, drop=drop), SETTINGS).name == name
 
 
 def test_a_retraining_waits_until_the_gate_could_tell() -> None:
-    drop = Drop(0.15, 0.10, 0.20, 120)
+    drop = AccuracyDrop(0.15, 0.10, 0.20, 120)
     # By hand: n = (1.645 + 0.842)^2 * 0.15 / 0.075^2 = 165 for the gate, which gets 300 of 660 labels.
     assert labels_for_the_gate(drop, SETTINGS) == 363
     assert decide(replace(CONFIRMED, drop=drop, labels=362), SETTINGS).name == "needs_labels"
@@ -76,7 +76,7 @@ def test_a_retraining_waits_until_the_gate_could_tell() -> None:
 
 
 def test_it_never_waits_for_more_labels_than_one_list_asks_for() -> None:
-    assert labels_for_the_gate(Drop(0.03, 0.01, 0.05, 900), SETTINGS) == SETTINGS.random_requests
+    assert labels_for_the_gate(AccuracyDrop(0.03, 0.01, 0.05, 900), SETTINGS) == SETTINGS.random_requests
 
 
 @pytest.mark.parametrize(("labels", "name"), [(660, "needs_labels"), (759, "needs_labels"), (760, "retrain")])
@@ -95,8 +95,10 @@ def test_the_cooldown_comes_before_labels() -> None:
 def test_thresholds_are_settings() -> None:
     settings = DriftSettings(minimum_labels=200, retrain_drop=0.2, harmless_drop=0.2, cooldown_days=0, retrainings_per_30_days=0)
     assert decide(replace(CONFIRMED, drop=HARMFUL), settings).name == "alert"
-    assert decide(replace(CONFIRMED, drop=Drop(0.25, 0.2, 0.3, 199)), settings).name == "needs_labels"
-    assert decide(replace(CONFIRMED, drop=Drop(0.25, 0.2, 0.3, 200)), settings).reason.endswith("0 retrainings in 30 days is spent.")
+    assert decide(replace(CONFIRMED, drop=AccuracyDrop(0.25, 0.2, 0.3, 199)), settings).name == "needs_labels"
+    assert decide(replace(CONFIRMED, drop=AccuracyDrop(0.25, 0.2, 0.3, 200)), settings).reason.endswith(
+        "0 retrainings in 30 days is spent."
+    )
 
 
 @pytest.mark.parametrize(

@@ -4,8 +4,17 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from components.drift_detection.reference import Regimes, Sample, draw, fit_weights, gather, join, prepare, simplex_minimiser
-from components.drift_detection.window_test import judge
+from components.drift_detection.reference import (
+    Regimes,
+    Sample,
+    draw_rows,
+    drawn_sample,
+    fit_weights,
+    join_samples,
+    prepare_regimes,
+    simplex_minimiser,
+)
+from components.drift_detection.window_test import window_test
 
 
 def sample(count: int, rng: np.random.Generator, *, embedding: float = 0.0, statistics: float = 0.0) -> Sample:
@@ -19,11 +28,11 @@ def sample(count: int, rng: np.random.Generator, *, embedding: float = 0.0, stat
 
 def two_regimes(rng: np.random.Generator, *, embedding: float = 3.0, statistics: float = 3.0) -> Regimes:
     second = sample(400, rng, embedding=embedding, statistics=statistics)
-    return prepare(["reference", "regime-1"], [sample(400, rng), second], rng)
+    return prepare_regimes(["reference", "regime-1"], [sample(400, rng), second], rng)
 
 
 def mixture(first: int, second: int, rng: np.random.Generator, *, embedding: float = 3.0, statistics: float = 3.0) -> Sample:
-    return join([sample(first, rng), sample(second, rng, embedding=embedding, statistics=statistics)])
+    return join_samples([sample(first, rng), sample(second, rng, embedding=embedding, statistics=statistics)])
 
 
 def test_the_simplex_minimiser_is_that_of_a_fine_grid() -> None:
@@ -62,8 +71,8 @@ def test_weights_estimate_the_share_even_where_only_one_view_sees_the_difference
 def test_three_regimes_are_told_apart() -> None:
     rng = np.random.default_rng(2)
     kinds = [(0.0, 0.0), (4.0, 0.0), (0.0, 4.0)]
-    regimes = prepare("abc", [sample(300, rng, embedding=e, statistics=s) for e, s in kinds], rng)
-    window = join([sample(n, rng, embedding=e, statistics=s) for n, (e, s) in zip((100, 60, 40), kinds, strict=True)])
+    regimes = prepare_regimes("abc", [sample(300, rng, embedding=e, statistics=s) for e, s in kinds], rng)
+    window = join_samples([sample(n, rng, embedding=e, statistics=s) for n, (e, s) in zip((100, 60, 40), kinds, strict=True)])
     np.testing.assert_allclose(fit_weights(regimes, window), [0.5, 0.3, 0.2], atol=0.08)
 
 
@@ -71,34 +80,34 @@ def test_a_draw_has_the_proportions_and_no_row_twice() -> None:
     rng = np.random.default_rng(3)
     regimes = two_regimes(rng)
     for weights in ([1.0, 0.0], [0.5, 0.5], [0.75, 0.25], [0.1, 0.9]):
-        drawn = draw(regimes, np.array(weights), rng)
+        drawn = draw_rows(regimes, np.array(weights), rng)
         counts = np.array([len(rows) for rows in drawn])
         assert all(len(np.unique(rows)) == len(rows) for rows in drawn)
         np.testing.assert_allclose(counts / counts.sum(), weights, atol=0.005)
         assert counts.max() == 400
-        assert len(gather(regimes, drawn)) == counts.sum()
+        assert len(drawn_sample(regimes, drawn)) == counts.sum()
 
 
 def test_more_than_three_regimes_or_none_are_refused() -> None:
     rng = np.random.default_rng(4)
     for count in (0, 4):
         with pytest.raises(ValueError, match="1 to 3 references"):
-            prepare(["x"] * count, [sample(10, rng)] * count, rng)
+            prepare_regimes(["x"] * count, [sample(10, rng)] * count, rng)
 
 
 def test_one_regime_is_one_test_at_its_level() -> None:
     rng = np.random.default_rng(5)
     alarms = 0
     for _ in range(200):
-        regimes = prepare(["reference"], [sample(160, rng)], rng)
-        alarms += judge(sample(40, rng), regimes, alpha=0.05, permutations=199, rng=rng).drifted
+        regimes = prepare_regimes(["reference"], [sample(160, rng)], rng)
+        alarms += window_test(sample(40, rng), regimes, alpha=0.05, permutations=199, rng=rng).drifted
     assert alarms <= stats.binom.ppf(0.999, 200, 0.05)
 
 
 def test_a_drifted_window_says_against_what_it_was_tested() -> None:
     rng = np.random.default_rng(6)
-    regimes = prepare(["reference"], [sample(400, rng)], rng)
-    judgement = judge(sample(100, rng, embedding=2), regimes, alpha=0.05, permutations=199, rng=rng)
+    regimes = prepare_regimes(["reference"], [sample(400, rng)], rng)
+    judgement = window_test(sample(100, rng, embedding=2), regimes, alpha=0.05, permutations=199, rng=rng)
     assert judgement.drifted
     assert judgement.embedding.p_value == 0.005
     assert judgement.share == pytest.approx(0.2)
@@ -110,7 +119,7 @@ def test_mixtures_of_accepted_regimes_are_stable_at_about_the_level() -> None:
     for _ in range(trials):
         second = int(rng.integers(0, 101))
         window = mixture(100 - second, second, rng)
-        alarms += judge(window, two_regimes(rng), alpha=0.05, permutations=199, rng=rng).drifted
+        alarms += window_test(window, two_regimes(rng), alpha=0.05, permutations=199, rng=rng).drifted
     assert alarms <= stats.binom.ppf(0.999, trials, 0.05)
 
 
@@ -120,5 +129,5 @@ def test_what_is_neither_regime_nor_mixture_is_found(kind: str) -> None:
     regimes = two_regimes(rng)
     strange = {"embedding": -2.0, "statistics": -2.0}
     for _ in range(10):
-        window = sample(200, rng, **strange) if kind == "new shift" else join([mixture(50, 50, rng), sample(100, rng, **strange)])
-        assert judge(window, regimes, alpha=0.05, permutations=199, rng=rng).drifted
+        window = sample(200, rng, **strange) if kind == "new shift" else join_samples([mixture(50, 50, rng), sample(100, rng, **strange)])
+        assert window_test(window, regimes, alpha=0.05, permutations=199, rng=rng).drifted

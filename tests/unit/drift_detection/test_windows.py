@@ -7,8 +7,8 @@ import pandas as pd
 import pytest
 
 from components.drift_detection.reference import first_of_each
-from components.drift_detection.windows import cover, cut, effective_size, read_history, unjudged, window_of
-from driftloop.watch_record import JudgedWindow, WatchRecord
+from components.drift_detection.windows import cover_rows, cut_windows, effective_size, read_history, untested, window_of
+from driftloop.watch_record import RecordedWindow, WatchRecord
 
 START = datetime(2025, 1, 1, tzinfo=UTC)
 
@@ -24,12 +24,12 @@ def log(count: int, groups: list[str | None] | None = None, copies: list[str] | 
     )
 
 
-def judged(first: int, last: int, *, drifted: bool = False) -> JudgedWindow:
+def judged(first: int, last: int, *, drifted: bool = False) -> RecordedWindow:
     times = [(START + timedelta(minutes=minute)).isoformat() for minute in (first, last)]
-    return JudgedWindow(first=times[0], last=times[1], rows=last - first + 1, p_statistics=0.5, p_embedding=0.5, drifted=drifted)
+    return RecordedWindow(first=times[0], last=times[1], rows=last - first + 1, p_statistics=0.5, p_embedding=0.5, drifted=drifted)
 
 
-def record(sequence: int, windows: list[JudgedWindow], *, version: str = "1", decision: str | None = None, day: float = 0) -> WatchRecord:
+def record(sequence: int, windows: list[RecordedWindow], *, version: str = "1", decision: str | None = None, day: float = 0) -> WatchRecord:
     until = (START + timedelta(days=day)).isoformat()
     return WatchRecord(
         sequence=sequence,
@@ -55,49 +55,49 @@ def test_a_window_is_at_most_a_quarter_of_the_reference(window: int, reference: 
 
 
 def test_a_backlog_is_cut_in_time_order_and_the_rest_is_judged_when_it_is_large_enough() -> None:
-    pieces = cut(log(250), size=100, minimum=50, most=10)
+    pieces = cut_windows(log(250), size=100, minimum=50, most=10)
     assert [(window.rows[0], window.rows[-1]) for window in pieces.windows] == [(0, 99), (100, 199), (200, 249)]
     assert pieces.waiting == 0
 
 
 def test_a_rest_below_the_minimum_waits() -> None:
-    pieces = cut(log(249), size=100, minimum=50, most=10)
+    pieces = cut_windows(log(249), size=100, minimum=50, most=10)
     assert len(pieces.windows) == 2
     assert (pieces.waiting, pieces.waiting_groups) == (49, 49)
 
 
 def test_nothing_gives_nothing() -> None:
-    pieces = cut(log(0), size=100, minimum=50, most=10)
+    pieces = cut_windows(log(0), size=100, minimum=50, most=10)
     assert (pieces.windows, pieces.waiting, pieces.stuck) == ([], 0, False)
 
 
 def test_a_window_counts_groups_and_keeps_all_their_rows() -> None:
     groups: list[str | None] = [f"patient {index // 3}" for index in range(30)]
-    pieces = cut(log(30, groups), size=5, minimum=2, most=10)
+    pieces = cut_windows(log(30, groups), size=5, minimum=2, most=10)
     assert [len(window.rows) for window in pieces.windows] == [15, 15]
     assert pieces.windows[0].sample.tolist() == [0, 3, 6, 9, 12]
 
 
 def test_the_minimum_counts_groups_not_rows() -> None:
     groups: list[str | None] = [f"patient {index % 4}" for index in range(400)]
-    pieces = cut(log(400, groups), size=100, minimum=50, most=10)
+    pieces = cut_windows(log(400, groups), size=100, minimum=50, most=10)
     assert pieces.windows == []
     assert (pieces.waiting, pieces.waiting_groups, pieces.stuck) == (400, 4, False)
 
 
 def test_rows_without_a_group_stand_for_themselves_but_copies_do_not() -> None:
-    pieces = cut(log(6, [None, "", None, "a", "a", None], ["x", "y", "x", "z", "w", "v"]), size=10, minimum=2, most=10)
+    pieces = cut_windows(log(6, [None, "", None, "a", "a", None], ["x", "y", "x", "z", "w", "v"]), size=10, minimum=2, most=10)
     assert pieces.windows[0].sample.tolist() == [0, 1, 3, 5]
     assert len(pieces.windows[0].rows) == 6
 
 
 def test_mostly_copies_means_that_something_is_stuck() -> None:
-    assert cut(log(100, copies=[f"image {index % 10}" for index in range(100)]), size=100, minimum=50, most=10).stuck
-    assert not cut(log(40), size=100, minimum=50, most=10).stuck
+    assert cut_windows(log(100, copies=[f"image {index % 10}" for index in range(100)]), size=100, minimum=50, most=10).stuck
+    assert not cut_windows(log(40), size=100, minimum=50, most=10).stuck
 
 
 def test_of_a_huge_backlog_the_newest_windows_are_kept() -> None:
-    pieces = cut(log(1000), size=10, minimum=5, most=3)
+    pieces = cut_windows(log(1000), size=10, minimum=5, most=3)
     assert pieces.skipped == 97
     assert pieces.windows[-1].rows[-1] == 999
 
@@ -135,7 +135,7 @@ def test_an_empty_history() -> None:
 
 def test_rows_after_the_last_judged_window_are_unjudged_even_if_they_are_not_fresh() -> None:
     history = read_history([record(1, [judged(0, 9)])], champion_version="1", until=START.isoformat())
-    assert unjudged(log(12), history).tolist() == [False] * 10 + [True] * 2
+    assert untested(log(12), history).tolist() == [False] * 10 + [True] * 2
     assert window_of(log(12), history).tolist() == [0] * 10 + [-1] * 2
 
 
@@ -144,9 +144,9 @@ def test_coverage_numbers_windows_around_this_watch_and_marks_the_confirming_one
         [record(1, [judged(0, 9), judged(10, 19, drifted=True), judged(20, 29)])], champion_version="1", until=START.isoformat()
     )
     rows = log(55)
-    pending = unjudged(rows, history)
-    pieces = cut(rows[pending], size=10, minimum=10, most=10)
-    table = cover(rows, pending, pieces.windows, [True, False], history).frame(rows)
+    pending = untested(rows, history)
+    pieces = cut_windows(rows[pending], size=10, minimum=10, most=10)
+    table = cover_rows(rows, pending, pieces.windows, [True, False], history).frame(rows)
     assert table.groupby("window").size().to_dict() == {-3: 10, -2: 10, -1: 10, 0: 10, 1: 10}
     assert table[table["confirmed"]]["window"].unique().tolist() == [-2, 0]
     assert table[table["drifted"]]["window"].unique().tolist() == [-2, 0]

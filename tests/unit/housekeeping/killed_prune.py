@@ -4,7 +4,7 @@ import os
 import signal
 from datetime import datetime
 
-from driftloop.housekeeping.pruning import Policy, carry_out, plan
+from driftloop.housekeeping.pruning import PrunePolicy, carry_out_prune, plan_prune
 from driftloop.store import open_store
 
 
@@ -19,6 +19,6 @@ def prune_and_die(uri: str, cutoff: datetime, environment: dict[str, str]) -> No
         os.kill(os.getpid(), signal.SIGKILL)
 
     store.delete = deadly  # type: ignore[method-assign]
-    policy = Policy(cutoff, in_use=frozenset())
-    for _ in carry_out(store, plan(store, policy), policy):
+    policy = PrunePolicy(cutoff, in_use=frozenset())
+    for _ in carry_out_prune(store, plan_prune(store, policy), policy):
         pass

@@ -11,7 +11,7 @@ import pytest
 
 from driftloop import registry
 from driftloop.store import Store, open_store
-from driftloop.watch_record import beat, read_records
+from driftloop.watch_record import move_heartbeat, read_records
 from tests.minio_client import find_client
 from tests.minio_server import MinioServer
 from tests.unit.housekeeping.world import World
@@ -24,8 +24,8 @@ STORE = "driftloop/demo"
 class Servers:
     """Two servers, and what is done between them."""
 
-    def __init__(self, one: MinioServer, other: MinioServer, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.one, self.other, self.folder = one, other, folder
+    def __init__(self, main: MinioServer, second: MinioServer, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.main, self.second, self.folder = main, second, folder
         self._monkeypatch = monkeypatch
         self.programs = folder / "bin"
         self.programs.mkdir()
@@ -34,14 +34,14 @@ class Servers:
         (self.programs / "driftloop").chmod(0o755)
 
     def store(self, server: MinioServer) -> Store:
-        """The store on a server; the AWS_* variables name that one from now on."""
+        """The store on a server; the AWS_* variables name that server from now on."""
         for name, value in server.environment.items():
             self._monkeypatch.setenv(name, value)
         return open_store(f"s3://{STORE}")
 
-    def copy(self, one: MinioServer, other: MinioServer) -> None:
+    def copy(self, source: MinioServer, target: MinioServer) -> None:
         """Run the guide's commands."""
-        hosts = {f"MC_HOST_{name}": _host(server) for name, server in (("from", one), ("to", other))}
+        hosts = {f"MC_HOST_{name}": _host(server) for name, server in (("from", source), ("to", target))}
         self._run(COPY, hosts | {"MC_CONFIG_DIR": str(self.folder / "mc")})
 
     def verify(self, server: MinioServer) -> str:
@@ -76,10 +76,10 @@ def servers(minio_server: MinioServer, tmp_path: Path, monkeypatch: pytest.Monke
 @pytest.fixture
 def world(servers: Servers) -> World:
     """On the first server: a champion with a past, a version that is not promoted, a watch."""
-    world = World(servers.store(servers.one), servers.folder)
+    world = World(servers.store(servers.main), servers.folder)
     world.promote(world.register(world.dataset(10).manifest_hash))
     world.register(world.dataset(30).manifest_hash, parent="1")
-    beat(world.store, world.watched(1, "1"))
+    move_heartbeat(world.store, world.watched(1, "1"))
     return world
 
 
@@ -89,37 +89,37 @@ def contents(store: Store) -> dict[str, bytes]:
 
 def test_a_store_is_copied_and_restored_byte_by_byte_and_verifies(servers: Servers, world: World) -> None:
     before = contents(world.store)
-    servers.copy(servers.one, servers.other)
-    assert contents(servers.store(servers.other)) == before
-    assert servers.verify(servers.other).count("all as in SHA256SUMS") == 2
+    servers.copy(servers.main, servers.second)
+    assert contents(servers.store(servers.second)) == before
+    assert servers.verify(servers.second).count("all as in SHA256SUMS") == 2
 
-    lost = servers.store(servers.one)
+    lost = servers.store(servers.main)
     for key in before:
         lost.delete(key)
-    servers.copy(servers.other, servers.one)
-    assert contents(servers.store(servers.one)) == before
+    servers.copy(servers.second, servers.main)
+    assert contents(servers.store(servers.main)) == before
     world.check()
     world.promote("2")
     assert registry.rollback(world.store, reason="the restored store works").version == "1"
 
 
 def test_a_second_backup_brings_what_is_new(servers: Servers, world: World) -> None:
-    servers.copy(servers.one, servers.other)
-    servers.store(servers.one)
+    servers.copy(servers.main, servers.second)
+    servers.store(servers.main)
     world.promote("2")
-    beat(world.store, world.watched(2, "2"))
+    move_heartbeat(world.store, world.watched(2, "2"))
     after = contents(world.store)
-    servers.copy(servers.one, servers.other)
-    copied = servers.store(servers.other)
+    servers.copy(servers.main, servers.second)
+    copied = servers.store(servers.second)
     assert contents(copied) == after
     assert [record.sequence for record in read_records(copied, 9)] == [1, 2]
 
 
 def test_a_damaged_copy_does_not_verify(servers: Servers, world: World) -> None:
-    servers.copy(servers.one, servers.other)
-    servers.store(servers.other).put("versions/1/model.onnx", b"damaged")
+    servers.copy(servers.main, servers.second)
+    servers.store(servers.second).put("versions/1/model.onnx", b"damaged")
     with pytest.raises(AssertionError, match=r"version 1 is damaged.*model\.onnx"):
-        servers.verify(servers.other)
+        servers.verify(servers.second)
 
 
 def test_a_backup_during_a_promotion_names_only_what_it_has(servers: Servers, world: World) -> None:
@@ -128,12 +128,12 @@ def test_a_backup_during_a_promotion_names_only_what_it_has(servers: Servers, wo
     real = client.resolve()
     client.unlink()
     promote = "driftloop models promote 2 --store s3://driftloop/demo"
-    environment = " ".join(f"{name}={value}" for name, value in servers.one.environment.items())
+    environment = " ".join(f"{name}={value}" for name, value in servers.main.environment.items())
     client.write_text(f'#!/bin/sh\ncase "$*" in *--exclude*) {environment} {promote} >&2 || exit 9 ;; esac\nexec {real} "$@"\n')
     client.chmod(0o755)
-    servers.copy(servers.one, servers.other)
-    promoted, copied = registry.current(servers.store(servers.one)), registry.current(servers.store(servers.other))
+    servers.copy(servers.main, servers.second)
+    promoted, copied = registry.current(servers.store(servers.main)), registry.current(servers.store(servers.second))
     assert promoted is not None
     assert copied is not None
     assert (promoted.version, copied.version) == ("2", "1")
-    World(servers.store(servers.other), servers.folder / "copied").check()
+    World(servers.store(servers.second), servers.folder / "copied").check()

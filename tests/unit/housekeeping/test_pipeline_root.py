@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from driftloop.errors import InputError
-from driftloop.housekeeping.run_artifacts import read_root, remove_artifacts
+from driftloop.housekeeping.run_artifacts import read_pipeline_root, remove_watch_artifacts
 from driftloop.store import Store
 
 WATCH, OTHER = "9ff6ac5a-9a85-49b5-b129-e0d72187ae3c", "a6238246-7170-4076-9112-5051ae01f530"
@@ -23,19 +23,19 @@ def fill(root: Store) -> None:
 
 def test_the_datasets_that_artifacts_name_are_in_use(store: Store) -> None:
     fill(store)
-    assert read_root(store, AN_HOUR_AGO)[0] == {"a", "c"}
+    assert read_pipeline_root(store, AN_HOUR_AGO)[0] == {"a", "c"}
 
 
 def test_only_the_artifacts_of_old_watches_go(store: Store) -> None:
     fill(store)
-    assert read_root(store, AN_HOUR_AGO)[1] == []
-    [item] = read_root(store, IN_AN_HOUR)[1]
+    assert read_pipeline_root(store, AN_HOUR_AGO)[1] == []
+    [item] = read_pipeline_root(store, IN_AN_HOUR)[1]
     assert (item.kind, item.name, item.size) == ("artifacts", WATCH, 1000 + len('{"manifest_hash": "c"}'))
-    remove_artifacts(store, item)
+    remove_watch_artifacts(store, item)
     assert [entry.key.split("/")[2] for entry in store.list()] == ["drift-watch", "others", "training", "training"]
-    assert read_root(store, IN_AN_HOUR)[1] == []
+    assert read_pipeline_root(store, IN_AN_HOUR)[1] == []
 
 
 def test_a_place_where_nothing_lies_is_not_taken_for_a_pipeline_root(store: Store) -> None:
     with pytest.raises(InputError, match="nothing lies there"):
-        read_root(store, IN_AN_HOUR)
+        read_pipeline_root(store, IN_AN_HOUR)

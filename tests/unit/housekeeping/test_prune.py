@@ -10,45 +10,45 @@ import pytest
 from driftloop import registry
 from driftloop.dataset import Description
 from driftloop.errors import IntegrityError, NotFound
-from driftloop.housekeeping.pruning import Item, Policy, carry_out, plan
+from driftloop.housekeeping.pruning import PruneItem, PrunePolicy, carry_out_prune, plan_prune
 from driftloop.store import Store
 from tests.unit.housekeeping.killed_prune import prune_and_die
 from tests.unit.housekeeping.world import UNFINISHED, World
 
 
-def everything_is_old(**choices: object) -> Policy:
+def everything_is_old(**choices: object) -> PrunePolicy:
     """A policy for a world whose every object lies before the cutoff."""
-    return Policy(datetime.now(UTC) + timedelta(hours=1), **({"in_use": frozenset()} | choices))
+    return PrunePolicy(datetime.now(UTC) + timedelta(hours=1), **({"in_use": frozenset()} | choices))
 
 
-def named(items: list[Item]) -> list[tuple[str, str]]:
+def named(items: list[PruneItem]) -> list[tuple[str, str]]:
     """Kinds and names; the hashes of datasets only where they say something."""
     return [(item.kind, item.name if len(item.name) < 64 else "#") for item in items]
 
 
-def prune(store: Store, policy: Policy) -> dict[str, str]:
+def prune(store: Store, policy: PrunePolicy) -> dict[str, str]:
     """Why things were spared, by name."""
-    return {item.name: spared for item, spared in carry_out(store, plan(store, policy), policy)}
+    return {item.name: spared for item, spared in carry_out_prune(store, plan_prune(store, policy), policy)}
 
 
 def test_what_nothing_names_goes_and_the_rest_stays_whole(world: World) -> None:
-    found = plan(world.store, everything_is_old())
-    assert named(found) == [("version", "3"), ("version", "4"), ("dataset", "#"), ("dataset", "#"), ("probe", "doctor/0123/probe")]
-    assert [item.why for item in found[:3]] == ["never promoted", "was never completed", "no version and no run names it"]
+    items = plan_prune(world.store, everything_is_old())
+    assert named(items) == [("version", "3"), ("version", "4"), ("dataset", "#"), ("dataset", "#"), ("probe", "doctor/0123/probe")]
+    assert [item.why for item in items[:3]] == ["never promoted", "was never completed", "no version and no run names it"]
     assert set(prune(world.store, everything_is_old()).values()) == {""}
     world.check()
     assert [info.version for info in registry.versions(world.store)] == ["1", "2"]
-    assert plan(world.store, everything_is_old()) == []
+    assert plan_prune(world.store, everything_is_old()) == []
 
 
 def test_a_plan_deletes_nothing(world: World) -> None:
     before = list(world.store.list())
-    plan(world.store, everything_is_old())
+    plan_prune(world.store, everything_is_old())
     assert list(world.store.list()) == before
 
 
 def test_what_is_young_stays(world: World) -> None:
-    assert plan(world.store, Policy(datetime.now(UTC) - timedelta(hours=1), in_use=frozenset())) == []
+    assert plan_prune(world.store, PrunePolicy(datetime.now(UTC) - timedelta(hours=1), in_use=frozenset())) == []
 
 
 def test_the_number_and_the_evidence_of_a_pruned_version_stay(world: World) -> None:
@@ -65,7 +65,7 @@ def test_the_number_and_the_evidence_of_a_pruned_version_stay(world: World) -> N
 
 def test_keep_versions_lets_old_champions_go_and_a_rollback_still_works(world: World) -> None:
     world.promote("3")
-    assert ("version", "1") not in named(plan(world.store, everything_is_old()))
+    assert ("version", "1") not in named(plan_prune(world.store, everything_is_old()))
     spared = prune(world.store, everything_is_old(keep_versions=1))
     assert spared["1"] == ""
     world.check()
@@ -77,26 +77,26 @@ def test_keep_versions_lets_old_champions_go_and_a_rollback_still_works(world: W
 
 def test_a_version_that_a_watch_record_names_stays(world: World) -> None:
     world.watched(1, "3")
-    assert ("version", "3") not in named(plan(world.store, everything_is_old()))
+    assert ("version", "3") not in named(plan_prune(world.store, everything_is_old()))
 
 
 def test_a_version_that_moved_lately_stays_though_its_files_are_old(world: World) -> None:
     lately = datetime.now(UTC) + timedelta(minutes=30)
     world.watched(1, "3", finished=(lately + timedelta(hours=1)).isoformat())
-    policy = Policy(lately, keep_versions=1, in_use=frozenset())
-    assert ("version", "3") not in named(plan(world.store, policy))
+    policy = PrunePolicy(lately, keep_versions=1, in_use=frozenset())
+    assert ("version", "3") not in named(plan_prune(world.store, policy))
 
 
 def test_a_dataset_stays_while_artifacts_name_it_or_nobody_has_looked(world: World) -> None:
     orphan = world.dataset(30).manifest_hash
-    assert orphan in [item.name for item in plan(world.store, everything_is_old())]
-    assert orphan not in [item.name for item in plan(world.store, everything_is_old(in_use=frozenset({orphan})))]
-    assert named(plan(world.store, everything_is_old(in_use=None)))[2:] == [("dataset", "#"), ("probe", "doctor/0123/probe")]
+    assert orphan in [item.name for item in plan_prune(world.store, everything_is_old())]
+    assert orphan not in [item.name for item in plan_prune(world.store, everything_is_old(in_use=frozenset({orphan})))]
+    assert named(plan_prune(world.store, everything_is_old(in_use=None)))[2:] == [("dataset", "#"), ("probe", "doctor/0123/probe")]
 
 
 def test_what_a_dataset_points_at_stays_with_it(world: World) -> None:
     grown = world.grown(world.dataset(50), 60).manifest_hash
-    gone = [item.name for item in plan(world.store, everything_is_old(in_use=frozenset({grown})))]
+    gone = [item.name for item in plan_prune(world.store, everything_is_old(in_use=frozenset({grown})))]
     assert world.dataset(50).manifest_hash not in gone
     assert grown not in gone
 
@@ -104,7 +104,7 @@ def test_what_a_dataset_points_at_stays_with_it(world: World) -> None:
 def test_a_checkpoint_that_nobody_resumed_goes_and_its_dataset_stays(world: World) -> None:
     kept = world.dataset(10).manifest_hash
     world.store.put(f"datasets/{kept}/checkpoints/0123.pth", b"epoch 3")
-    assert ("checkpoint", "#") in named(plan(world.store, everything_is_old()))
+    assert ("checkpoint", "#") in named(plan_prune(world.store, everything_is_old()))
     prune(world.store, everything_is_old())
     assert not world.store.exists(f"datasets/{kept}/checkpoints/0123.pth")
     world.check()
@@ -112,7 +112,7 @@ def test_a_checkpoint_that_nobody_resumed_goes_and_its_dataset_stays(world: Worl
 
 def test_without_a_champion_every_version_stays(world: World) -> None:
     world.store.delete("champion.json")
-    assert [item.kind for item in plan(world.store, everything_is_old()) if item.kind == "version"] == []
+    assert [item.kind for item in plan_prune(world.store, everything_is_old()) if item.kind == "version"] == []
 
 
 @pytest.mark.parametrize("key", ["versions/2/model.json", "datasets/{}/dataset.json"])
@@ -120,14 +120,14 @@ def test_what_cannot_be_read_stops_a_prune_before_it_deletes(world: World, key: 
     damaged = key.format(world.dataset(10).manifest_hash)
     world.store.put(damaged, b"damaged")
     with pytest.raises(IntegrityError, match=r"cannot be read, so nobody knows what it needs.*nothing was deleted"):
-        plan(world.store, everything_is_old())
+        plan_prune(world.store, everything_is_old())
 
 
 def test_a_version_that_was_promoted_since_the_plan_stays_with_its_dataset(world: World) -> None:
     policy = everything_is_old()
-    items = plan(world.store, policy)
+    items = plan_prune(world.store, policy)
     world.promote("3")
-    spared = {item.name: why for item, why in carry_out(world.store, items, policy)}
+    spared = {item.name: why for item, why in carry_out_prune(world.store, items, policy)}
     assert spared["3"] == spared[world.dataset(30).manifest_hash] == "somebody needs it by now"
     assert spared["4"] == ""
     world.check()
@@ -148,20 +148,20 @@ def test_a_version_that_is_promoted_while_its_mark_goes_gets_it_back(world: Worl
 
 def test_a_dataset_whose_writing_goes_on_stays(world: World) -> None:
     policy = everything_is_old()
-    items = plan(world.store, policy)
+    items = plan_prune(world.store, policy)
     world.store.put(f"datasets/{UNFINISHED}/images-train-00000.npy", b"half, and a bit")
-    assert {item.name: why for item, why in carry_out(world.store, items, policy)}[UNFINISHED] == "it was written again meanwhile"
+    assert {item.name: why for item, why in carry_out_prune(world.store, items, policy)}[UNFINISHED] == "it was written again meanwhile"
     assert world.store.exists(f"datasets/{UNFINISHED}/images-train-00000.npy")
 
 
 def test_killed_after_every_single_deletion_it_leaves_nothing_half_named(world: World) -> None:
     policy = everything_is_old()
-    planned = sum(len(item.objects) for item in plan(world.store, policy))
+    planned = sum(len(item.objects) for item in plan_prune(world.store, policy))
     server = multiprocessing.get_context("forkserver")
     server.set_forkserver_preload(["tests.unit.housekeeping.killed_prune"])
     environment = {name: value for name, value in os.environ.items() if name.startswith("AWS_")}
     kills = 0
-    while plan(world.store, policy):
+    while plan_prune(world.store, policy):
         process = server.Process(target=prune_and_die, args=(world.store.uri, policy.cutoff, environment))
         process.start()
         process.join()

@@ -11,8 +11,8 @@ from minio import MinioAdmin
 from minio.credentials import StaticProvider
 
 from driftloop.errors import StoreError
-from driftloop.housekeeping.pruning import Policy, carry_out, plan
-from driftloop.housekeeping.run_artifacts import read_root, remove_artifacts
+from driftloop.housekeeping.pruning import PrunePolicy, carry_out_prune, plan_prune
+from driftloop.housekeeping.run_artifacts import read_pipeline_root, remove_watch_artifacts
 from driftloop.store import open_store
 from tests.minio_server import MinioServer
 from tests.unit.housekeeping.world import World
@@ -47,14 +47,14 @@ def test_it_may_do_all_that_a_prune_does_and_nothing_else(
         monkeypatch.setenv(name, value)
 
     store, root = open_store(uri), open_store("s3://mlpipeline")
-    policy = Policy(datetime.now(UTC) + timedelta(hours=1), in_use=frozenset())
-    assert [(item.kind, spared) for item, spared in carry_out(store, plan(store, policy), policy)] == [
+    policy = PrunePolicy(datetime.now(UTC) + timedelta(hours=1), in_use=frozenset())
+    assert [(item.kind, spared) for item, spared in carry_out_prune(store, plan_prune(store, policy), policy)] == [
         ("version", ""),
         ("dataset", ""),
         ("probe", ""),
     ]
-    for item in read_root(root, policy.cutoff)[1]:
-        remove_artifacts(root, item)
+    for item in read_pipeline_root(root, policy.cutoff)[1]:
+        remove_watch_artifacts(root, item)
     assert not root.exists(WATCH)
     store.put("versions/2/SHA256SUMS", b"given back")
     for forbidden in ("champion.json", "watch/00000001.json", "logs/a.parquet", "labels/a.parquet"):

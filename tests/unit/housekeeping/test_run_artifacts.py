@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from driftloop.backends.run_folder import RunFolder
-from driftloop.housekeeping.run_artifacts import finished_artifacts, named_by_runs, remove
+from driftloop.housekeeping.run_artifacts import datasets_named_by_runs, finished_run_artifacts, remove_run_artifacts
 
 NOW = datetime.now(UTC)
 OLD = NOW - timedelta(days=9)
@@ -38,34 +38,34 @@ def test_artifacts_of_old_finished_runs_go_and_their_reports_and_stores_stay(run
     old = run(runs, "a", ended=OLD)
     run(runs, "b", ended=NOW)
     run(runs, "c", ended=None)
-    [found] = finished_artifacts(runs, CUTOFF)
-    assert (found.run, found.size) == (old.id, len('{"manifest_hash": "a"}'))
-    remove(found)
+    [artifacts] = finished_run_artifacts(runs, CUTOFF)
+    assert (artifacts.run, artifacts.size) == (old.id, len('{"manifest_hash": "a"}'))
+    remove_run_artifacts(artifacts)
     assert not old.artifacts.exists()
     assert (old.path / "report.html").exists()
     assert old.store.is_dir()
-    assert finished_artifacts(runs, CUTOFF) == []
+    assert finished_run_artifacts(runs, CUTOFF) == []
 
 
 def test_the_latest_run_keeps_its_artifacts_however_old_it_is(runs: Path) -> None:
     run(runs, "a", ended=OLD).point_latest()
-    assert finished_artifacts(runs, CUTOFF) == []
+    assert finished_run_artifacts(runs, CUTOFF) == []
 
 
 def test_artifacts_behind_a_link_are_left_alone(runs: Path, tmp_path: Path) -> None:
     folder = run(runs, "a", ended=OLD)
     folder.artifacts.rename(tmp_path / "elsewhere")
     folder.artifacts.symlink_to(tmp_path / "elsewhere")
-    assert finished_artifacts(runs, CUTOFF) == []
+    assert finished_run_artifacts(runs, CUTOFF) == []
 
 
 def test_datasets_are_named_by_the_runs_that_stay(runs: Path) -> None:
     run(runs, "a", ended=OLD)
     run(runs, "b", ended=NOW)
     run(runs, "c", ended=None)
-    assert named_by_runs(runs, finished_artifacts(runs, CUTOFF)) == {"b", "c"}
+    assert datasets_named_by_runs(runs, finished_run_artifacts(runs, CUTOFF)) == {"b", "c"}
 
 
 def test_without_local_runs_nothing_is_named(runs: Path) -> None:
-    assert finished_artifacts(runs, CUTOFF) == []
-    assert named_by_runs(runs, []) == set()
+    assert finished_run_artifacts(runs, CUTOFF) == []
+    assert datasets_named_by_runs(runs, []) == set()

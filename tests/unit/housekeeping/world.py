@@ -10,7 +10,7 @@ from driftloop import bundle, registry
 from driftloop.dataset import Description, extend_dataset, open_split
 from driftloop.dataset.writing import write_dataset
 from driftloop.store import Store
-from driftloop.watch_record import WatchRecord, key
+from driftloop.watch_record import WatchRecord, record_key
 from tests.unit.registry.bundles import write_candidate, write_evidence
 
 CLASSES = ["NORMAL", "PNEUMONIA"]
@@ -56,7 +56,7 @@ class World:
     def watched(self, sequence: int, champion: str, finished: str = "2026-01-01T00:00:00+00:00", **changed: object) -> WatchRecord:
         """Commit the record of a watch."""
         record = watch_record(sequence, champion, finished, **changed)
-        self.store.create(key(sequence), record.model_dump_json().encode())
+        self.store.create(record_key(sequence), record.model_dump_json().encode())
         return record
 
     def check(self) -> None:

@@ -8,7 +8,8 @@ from onnx import TensorProto, helper, numpy_helper
 
 from driftloop import bundle
 
-SIDE = 16
+#: The least that `data_image_size` allows.
+SIDE = 32
 
 
 def write_bundle(directory: Path, *, classes: tuple[str, ...] = ("NORMAL", "PNEUMONIA"), channels: int = 1, scale: float = 1.0) -> Path:

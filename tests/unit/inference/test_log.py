@@ -13,9 +13,9 @@ import pytest
 
 from driftloop.errors import InputError, IntegrityError, StoreError
 from driftloop.inference.image_statistics import image_statistics
-from driftloop.inference.log import SCHEMA, embeddings, probabilities, read_images, read_log, statistics
+from driftloop.inference.log import EMBEDDING_DTYPE, LOG_SCHEMA, logged_statistics, read_images, read_log
 from driftloop.inference.log_writer import InferenceLogger
-from driftloop.inference.served_model import Predictions
+from driftloop.inference.served_model import ServedPredictions
 from driftloop.store import ObjectInfo, Store, open_store
 from driftloop.store.local import LocalStore
 
@@ -32,10 +32,10 @@ def images(count: int, channels: int = 1) -> np.ndarray:
     return np.random.default_rng(count).integers(0, 256, (count, 8, 8, channels), dtype=np.uint8)
 
 
-def predictions(count: int) -> Predictions:
+def predictions(count: int) -> ServedPredictions:
     rng = np.random.default_rng(count)
     first = rng.uniform(0, 1, count).astype(np.float32)
-    return Predictions(np.stack([first, 1 - first], axis=1), rng.normal(0, 1, (count, 4)).astype(np.float16))
+    return ServedPredictions(np.stack([first, 1 - first], axis=1), rng.normal(0, 1, (count, 4)).astype(np.float16))
 
 
 def logger(store: Store, **changes: object) -> InferenceLogger:
@@ -52,21 +52,21 @@ def test_what_is_logged_is_read_back_exactly(store: Store) -> None:
     with logger(store) as log:
         ids = log.log(seen, said, [1, 2, 3, 4, 5], groups=["p1", None, "p2", "p2", "p3"], times=minutes(5))
     rows = read_log(store, after=None, until=LATE)
-    assert list(rows.columns) == SCHEMA.names
+    assert list(rows.columns) == LOG_SCHEMA.names
     assert list(rows["request_id"]) == ids
-    np.testing.assert_array_equal(embeddings(rows), said.embedding)
-    np.testing.assert_array_equal(probabilities(rows), said.probabilities)
-    np.testing.assert_array_equal(statistics(rows), image_statistics(seen))
+    np.testing.assert_array_equal(np.stack([np.frombuffer(data, EMBEDDING_DTYPE) for data in rows["embedding"]]), said.embedding)
+    np.testing.assert_array_equal(np.stack(rows["probabilities"]), said.probabilities)
+    np.testing.assert_array_equal(logged_statistics(rows), image_statistics(seen))
     np.testing.assert_array_equal(read_images(store, rows), seen)
     assert list(rows["predicted"]) == [("NORMAL", "PNEUMONIA")[label] for label in said.labels]
-    np.testing.assert_array_equal(rows["confidence"], said.confidence)
+    np.testing.assert_array_equal(rows["confidence"], said.probabilities.max(axis=1))
     assert rows["group"].isna().tolist() == [False, True, False, False, False]
     assert list(rows["latency_ms"]) == [1, 2, 3, 4, 5]
     assert set(rows["status"]) == {"ok"}
     assert list(rows["time"]) == [pd.Timestamp(time) for time in minutes(5)]
 
 
-def test_rows_lie_by_hour_and_a_span_excludes_its_start_and_includes_its_end(store: Store) -> None:
+def test_rows_lie_by_hour_and_a_stretch_of_time_excludes_its_start_and_includes_its_end(store: Store) -> None:
     times = [NOON, NOON + timedelta(hours=1), NOON + timedelta(hours=2), NOON + timedelta(days=1)]
     with logger(store) as log:
         ids = log.log(images(4), predictions(4), 1.0, times=times)
@@ -87,7 +87,7 @@ def test_times_in_other_zones_are_stored_in_utc(store: Store) -> None:
 
 def test_an_empty_store_reads_as_no_rows(store: Store) -> None:
     rows = read_log(store, after=None, until=LATE)
-    assert list(rows.columns) == SCHEMA.names
+    assert list(rows.columns) == LOG_SCHEMA.names
     assert len(rows) == 0
     assert str(rows["time"].dtype).endswith("UTC]")
 
@@ -239,13 +239,13 @@ def test_arguments_of_other_lengths_are_refused(store: Store) -> None:
         logger(store).log(images(2, channels=3), predictions(2), 1.0)
 
 
-def test_listing_reads_only_the_hours_of_the_span(store: Store) -> None:
-    asked: list[str] = []
+def test_listing_reads_only_the_hours_asked_for(store: Store) -> None:
+    listed_keys: list[str] = []
 
     class Watching(LocalStore):
         def list(self, prefix: str = "", after: str = "") -> Iterator[ObjectInfo]:
             for entry in super().list(prefix, after):
-                asked.append(entry.key)
+                listed_keys.append(entry.key)
                 yield entry
 
     watched = Watching(store.uri)
@@ -254,4 +254,4 @@ def test_listing_reads_only_the_hours_of_the_span(store: Store) -> None:
             log.log(images(1), predictions(1), 1.0, times=[NOON + timedelta(days=day)])
     rows = read_log(watched, after=NOON + timedelta(days=3), until=NOON + timedelta(days=5))
     assert len(rows) == 2
-    assert len(asked) <= 4
+    assert len(listed_keys) <= 4

@@ -23,7 +23,6 @@ def test_predictions_are_probabilities_and_float16_embeddings(tmp_path: Path) ->
     np.testing.assert_array_equal(predictions.embedding[:, 0], [10, 128, 240])
     np.testing.assert_allclose(predictions.probabilities.sum(axis=1), 1, atol=1e-6)
     assert list(predictions.labels) == [1, 0, 0]
-    np.testing.assert_array_equal(predictions.confidence, predictions.probabilities.max(axis=1))
 
 
 @pytest.mark.parametrize("classes", [("a", "b"), tuple("abcdefghijkl")])
@@ -38,16 +37,16 @@ def test_any_number_of_classes_and_both_kinds_of_images(tmp_path: Path, classes:
 def test_batches_do_not_change_the_answers(tmp_path: Path) -> None:
     model = ServedModel.open(write_bundle(tmp_path))
     images = np.random.default_rng(0).integers(0, 256, (23, SIDE, SIDE, 1), dtype=np.uint8)
-    one, many = model.predict(images, batch_size=1), model.predict(images, batch_size=7)
-    np.testing.assert_array_equal(one.embedding, many.embedding)
-    np.testing.assert_allclose(one.probabilities, many.probabilities, atol=1e-6)
+    singly, batched = model.predict(images, batch_size=1), model.predict(images, batch_size=7)
+    np.testing.assert_array_equal(singly.embedding, batched.embedding)
+    np.testing.assert_allclose(singly.probabilities, batched.probabilities, atol=1e-6)
 
 
 def test_no_images_give_empty_predictions(tmp_path: Path) -> None:
     predictions = ServedModel.open(write_bundle(tmp_path)).predict(grey([1])[:0])
     assert predictions.probabilities.shape == (0, 2)
     assert predictions.embedding.shape == (0, 1)
-    assert len(predictions.confidence) == len(predictions.labels) == 0
+    assert len(predictions.labels) == 0
 
 
 def test_embeddings_beyond_float16_are_clipped_not_infinite(tmp_path: Path) -> None:
@@ -66,7 +65,7 @@ def test_embeddings_beyond_float16_are_clipped_not_infinite(tmp_path: Path) -> N
     ],
 )
 def test_anything_but_uint8_images_of_the_right_size_is_refused(tmp_path: Path, images: np.ndarray) -> None:
-    with pytest.raises(InputError, match=r"expected uint8 images \(N, 16, 16, 1\), got"):
+    with pytest.raises(InputError, match=r"expected uint8 images \(N, 32, 32, 1\), got"):
         ServedModel.open(write_bundle(tmp_path)).predict(images)
 
 

@@ -58,34 +58,34 @@ def test_grey_statistics_equal_loops_over_pixels(channels: int) -> None:
 
 def test_filters_equal_scipy() -> None:
     images = random_images(count=2, side=(40, 30))
-    found = by_name(images)
+    statistics = by_name(images)
     for index, image in enumerate(images[..., 0].astype(float)):
         inner = (slice(1, -1), slice(1, -1))
-        assert found["sharpness"][index] == pytest.approx(ndimage.laplace(image)[inner].var(), rel=1e-6)
+        assert statistics["sharpness"][index] == pytest.approx(ndimage.laplace(image)[inner].var(), rel=1e-6)
         sobel = np.abs(ndimage.sobel(image, 0)) + np.abs(ndimage.sobel(image, 1))
-        assert found["edge_density"][index] == pytest.approx((sobel[inner] > 128).mean(), rel=1e-6)
+        assert statistics["edge_density"][index] == pytest.approx((sobel[inner] > 128).mean(), rel=1e-6)
 
 
 def test_colour_statistics_equal_colorsys_and_channel_sums() -> None:
     images = random_images(channels=3)
     images[0, :3] = 0
-    found = by_name(images)
+    statistics = by_name(images)
     for index, image in enumerate(images.astype(float)):
         saturation = np.mean([colorsys.rgb_to_hsv(*pixel)[1] for pixel in image.reshape(-1, 3) / 255])
-        assert found["saturation"][index] == pytest.approx(saturation, rel=1e-6)
-        assert found["red_ratio"][index] == pytest.approx(image[..., 0].sum() / image.sum(), rel=1e-6)
-        assert found["blue_ratio"][index] == pytest.approx(image[..., 2].sum() / image.sum(), rel=1e-6)
+        assert statistics["saturation"][index] == pytest.approx(saturation, rel=1e-6)
+        assert statistics["red_ratio"][index] == pytest.approx(image[..., 0].sum() / image.sum(), rel=1e-6)
+        assert statistics["blue_ratio"][index] == pytest.approx(image[..., 2].sum() / image.sum(), rel=1e-6)
 
 
 @pytest.mark.parametrize("level", [0, 7, 255])
 @pytest.mark.parametrize("channels", [1, 3])
 def test_a_flat_image_has_a_brightness_and_nothing_else(level: int, channels: int) -> None:
-    found = by_name(np.full((1, 16, 16, channels), level, np.uint8))
-    assert found.pop("brightness")[0] == level
+    statistics = by_name(np.full((1, 16, 16, channels), level, np.uint8))
+    assert statistics.pop("brightness")[0] == level
     if channels == 3:
-        assert found.pop("red_ratio")[0] == pytest.approx(1 / 3)
-        assert found.pop("blue_ratio")[0] == pytest.approx(1 / 3)
-    assert all(value[0] == 0 for value in found.values())
+        assert statistics.pop("red_ratio")[0] == pytest.approx(1 / 3)
+        assert statistics.pop("blue_ratio")[0] == pytest.approx(1 / 3)
+    assert all(value[0] == 0 for value in statistics.values())
 
 
 @pytest.mark.parametrize("sigma", [2.0, 5.0, 10.0])
@@ -117,10 +117,10 @@ def test_an_image_has_the_same_statistics_in_any_batch(channels: int) -> None:
 
 def test_large_images_do_not_overflow() -> None:
     checkers = ((np.indices((400, 300)).sum(axis=0) % 2) * 255).astype(np.uint8)[None, ..., None]
-    found = by_name(checkers)
-    assert found["sharpness"][0] == pytest.approx(1020**2, rel=1e-6)
-    assert found["entropy"][0] == pytest.approx(1.0)
-    assert found["contrast"][0] == pytest.approx(127.5)
+    statistics = by_name(checkers)
+    assert statistics["sharpness"][0] == pytest.approx(1020**2, rel=1e-6)
+    assert statistics["entropy"][0] == pytest.approx(1.0)
+    assert statistics["contrast"][0] == pytest.approx(127.5)
 
 
 def test_no_images_give_no_rows() -> None:

@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from components.model_optimization.ablation import FULL, Ablation, AblationRow, ablate, in_words, variants
+from components.model_optimization.ablation import FULL, Ablation, AblationRow, ablate, in_words, plan_variants
 from components.model_optimization.comparison import verdict
 from components.model_optimization.plan import full_plan
 from components.model_optimization.sweep import turned
@@ -24,7 +24,7 @@ def task(tmp_path_factory: pytest.TempPathFactory) -> Task:
 
 def test_each_variant_lacks_one_ingredient_and_nothing_else(task: Task) -> None:
     plan = full_plan(SETTINGS, 5, task)
-    found = variants(plan)
+    found = plan_variants(plan)
     assert found[FULL] == plan
     assert found["without augmentation"] == replace(plan, augmentation=None)
     assert found["without label smoothing"].recipe == replace(plan.recipe, label_smoothing=0.0)
@@ -34,7 +34,7 @@ def test_each_variant_lacks_one_ingredient_and_nothing_else(task: Task) -> None:
 
 def test_an_ingredient_that_is_not_there_cannot_be_taken_away(task: Task) -> None:
     plan = full_plan(TrainSettings(label_smoothing=0, weight_decay=0, precision="float32"), 5, task)
-    assert set(variants(plan)) == {FULL, "without augmentation", "without OneCycle", "without residual blocks"}
+    assert set(plan_variants(plan)) == {FULL, "without augmentation", "without OneCycle", "without residual blocks"}
 
 
 def test_runs_that_would_not_fit_into_the_time_are_left_out_and_named(task: Task) -> None:
@@ -42,7 +42,7 @@ def test_runs_that_would_not_fit_into_the_time_are_left_out_and_named(task: Task
     plan = full_plan(SETTINGS, 5, task)
     found = ablate(plan, task, seed=1, epochs=1, seconds=45, on_run=lambda share, name: None, clock=lambda: next(times))
     assert [row.name for row in found.rows] == [FULL, "without augmentation"]
-    assert found.left_out == list(variants(plan))[2:]
+    assert found.left_out == list(plan_variants(plan))[2:]
 
 
 def test_no_epochs_are_no_ablation(task: Task) -> None:

@@ -87,7 +87,7 @@ def train(
     directory: Path, cases: tuple[np.ndarray, np.ndarray], architecture: str, channels: int, classes: int, steps: int, dataset: str
 ) -> None:
     torch.manual_seed(0)
-    network = architectures.build(architecture, channels=channels, classes=classes)
+    network = architectures.build_network(architecture, channels=channels, classes=classes)
     optimizer = torch.optim.Adam(network.parameters(), 2e-3)
     inputs = normalise(to_tensor(cases[0]), torch.full((channels,), MEAN), torch.full((channels,), STD))
     targets = torch.from_numpy(cases[1])

@@ -11,8 +11,8 @@ from components.onnx_deployment.benchmark import (
     benchmark_model,
     benchmark_onnx,
     compare_latencies,
-    latency,
     speedups,
+    summarise_latency,
     time_in_turns,
     torch_threads,
 )
@@ -44,7 +44,7 @@ def test_contenders_take_turns_in_equal_numbers() -> None:
 
 def test_percentiles_equal_numpy_s_in_milliseconds() -> None:
     seconds = np.random.default_rng(0).gamma(2, 0.001, 500)
-    found = latency(seconds, batch=32, threads=1)
+    found = summarise_latency(seconds, batch=32, threads=1)
     assert found.p50_ms == pytest.approx(np.median(seconds) * 1000)
     assert found.p99_ms == pytest.approx(np.quantile(seconds, 0.99) * 1000)
     assert found.images_per_second == pytest.approx(32 / np.median(seconds))

@@ -28,7 +28,7 @@ class Exported(NamedTuple):
 def exported(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Exported:
     architecture, channels, classes = request.param
     torch.manual_seed(0)
-    network = architectures.build(architecture, channels=channels, classes=classes)
+    network = architectures.build_network(architecture, channels=channels, classes=classes)
     for module in network.modules():
         if isinstance(module, torch.nn.BatchNorm2d):
             torch.nn.init.uniform_(module.weight, 0.5, 1.5)

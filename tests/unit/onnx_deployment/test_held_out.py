@@ -30,16 +30,16 @@ def levels(cases: list[held_out.Cases]) -> set[int]:
 
 
 def test_ranges_come_from_training_images_and_choices_from_held_out_ones_never_from_the_test_split(dataset: Description) -> None:
-    test = levels(held_out.open_cases(dataset, held_out.TEST))
-    assert levels(held_out.open_cases(dataset, held_out.CALIBRATION)) == {0, 1}
-    for splits in (held_out.VALIDATION, held_out.DECISION):
+    test = levels(held_out.open_cases(dataset, held_out.TEST_SPLITS))
+    assert levels(held_out.open_cases(dataset, held_out.RANGE_SPLITS)) == {0, 1}
+    for splits in (held_out.TEMPERATURE_SPLITS, held_out.VARIANT_SPLITS):
         assert not levels(held_out.open_cases(dataset, splits)) & (test | {0, 1})
 
 
 def test_images_without_a_label_are_left_out(dataset: Description) -> None:
-    cases = held_out.open_cases(dataset, held_out.VALIDATION)
+    cases = held_out.open_cases(dataset, held_out.TEMPERATURE_SPLITS)
     assert [len(part) for part in cases] == [7, 4]
-    assert (held_out.labels_of(cases) >= 0).all()
+    assert (held_out.case_labels(cases) >= 0).all()
 
 
 def test_splits_that_are_missing_are_skipped_and_none_at_all_is_an_error(dataset: Description) -> None:
@@ -49,20 +49,20 @@ def test_splits_that_are_missing_are_skipped_and_none_at_all_is_an_error(dataset
 
 
 def test_groups_of_different_splits_are_different_groups(dataset: Description) -> None:
-    groups = held_out.groups_of(held_out.open_cases(dataset, held_out.DECISION))
+    groups = held_out.case_groups(held_out.open_cases(dataset, held_out.VARIANT_SPLITS))
     assert len(set(groups)) == len(groups) == 7 + 4 + 9
 
 
 def test_a_small_split_is_drawn_whole_beside_a_large_one(dataset: Description) -> None:
-    images = held_out.draw_images(held_out.open_cases(dataset, held_out.CALIBRATION), 24, seed=0)
+    images = held_out.draw_images(held_out.open_cases(dataset, held_out.RANGE_SPLITS), 24, seed=0)
     assert len(images) == 24
     assert (images[:, 0, 0, 0] == 1).sum() == 8
-    again = held_out.draw_images(held_out.open_cases(dataset, held_out.CALIBRATION), 24, seed=0)
+    again = held_out.draw_images(held_out.open_cases(dataset, held_out.RANGE_SPLITS), 24, seed=0)
     np.testing.assert_array_equal(images, again)
 
 
 def test_asking_for_more_images_than_there_are_gives_all(dataset: Description) -> None:
-    assert len(held_out.draw_images(held_out.open_cases(dataset, held_out.CALIBRATION), 999, seed=0)) == 48
+    assert len(held_out.draw_images(held_out.open_cases(dataset, held_out.RANGE_SPLITS), 999, seed=0)) == 48
 
 
 def test_a_dataset_of_other_classes_is_refused(tmp_path: Path, dataset: Description) -> None:

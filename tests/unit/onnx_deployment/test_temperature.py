@@ -5,7 +5,13 @@ import pytest
 import torch
 from scipy.special import softmax
 
-from components.onnx_deployment.temperature import HIGHEST, calibration_error, fit_temperature, negative_log_likelihood, reliability
+from components.onnx_deployment.temperature import (
+    HIGHEST,
+    expected_calibration_error,
+    fit_temperature,
+    negative_log_likelihood,
+    reliability_bins,
+)
 from driftloop.errors import InputError
 
 
@@ -85,11 +91,11 @@ def test_likelihood_and_calibration_error_equal_loops() -> None:
         confidence = np.mean([probabilities[row].max() for row in part])
         right = np.mean([probabilities[row].argmax() == labels[row] for row in part])
         error += abs(confidence - right) * size / 103
-    assert calibration_error(probabilities, labels) == pytest.approx(error)
+    assert expected_calibration_error(probabilities, labels) == pytest.approx(error)
 
 
 def test_reliability_takes_fewer_images_than_bins() -> None:
-    confidence, right, count = reliability(np.array([[0.9, 0.1], [0.3, 0.7]]), np.array([0, 0]))
+    confidence, right, count = reliability_bins(np.array([[0.9, 0.1], [0.3, 0.7]]), np.array([0, 0]))
     assert list(confidence) == pytest.approx([0.7, 0.9])
     assert list(right) == [0, 1]
     assert list(count) == [1, 1]

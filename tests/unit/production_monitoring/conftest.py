@@ -25,7 +25,7 @@ START = datetime.fromisoformat("2025-03-01T10:00:00+00:00")
 MINUTE = timedelta(minutes=1)
 
 
-class Figures(dict[str, float]):
+class LoggedMetrics(dict[str, float]):
     """Takes what the step logs as KFP metrics."""
 
     def log_metric(self, metric: str, value: float) -> None:
@@ -39,7 +39,7 @@ class Production:
     root: Path
     store: Store
     runs: int = 0
-    figures: Figures = field(default_factory=Figures)
+    metrics: LoggedMetrics = field(default_factory=LoggedMetrics)
 
     def requests(
         self,
@@ -85,24 +85,24 @@ class Production:
             outcome="watched",
             promoted_version=None,
         )
-        self.store.create(watch_record.key(sequence), record.model_dump_json().encode())
+        self.store.create(watch_record.record_key(sequence), record.model_dump_json().encode())
         self.store.put(watch_record.HEARTBEAT, b'{"sequence": 1}')
 
     def watch(self, until: float | str = 1000.0, **config: Any) -> Traffic:
         """Run the step up to `until` minutes after START."""
         self.runs += 1
         end = until if isinstance(until, str) else (START + until * MINUTE).isoformat()
-        self.figures = Figures()
+        self.metrics = LoggedMetrics()
         run(
             self.store.uri,
-            str(self.folder / "window"),
+            str(self.folder / "traffic"),
             str(self.folder / "champion"),
             str(self.folder / "dashboard.html"),
             until=end,
             config=config,
-            metrics=self.figures,
+            metrics=self.metrics,
         )
-        return read_traffic(self.folder / "window")
+        return read_traffic(self.folder / "traffic")
 
     @property
     def folder(self) -> Path:
@@ -110,7 +110,7 @@ class Production:
         return self.root / f"watch-{self.runs}"
 
     def json(self, name: str) -> Any:
-        return json.loads((self.folder / "window" / name).read_text())
+        return json.loads((self.folder / "traffic" / name).read_text())
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ from statsmodels.stats.proportion import proportion_confint
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from components.production_monitoring.metrics import benchmark_p95, calibration_error, model_metrics, service_metrics
-from driftloop.deliverables import harmless, write_csv
+from driftloop.deliverables import harmless, write_production_logs
 from tests.unit.production_monitoring.conftest import Production
 
 
@@ -138,15 +138,15 @@ def test_a_handful_of_requests_fires_no_alert_on_shares(production: Production):
     assert production.json("alerts.json")["fired"] == []
 
 
-def test_the_figures_reach_kfp_and_the_facts(production: Production):
+def test_the_metrics_reach_kfp_and_the_facts(production: Production):
     ids = production.requests(100)
     production.label(ids[:20], ["bright", "dark"] * 10)
     production.watch()
     facts = production.json("facts.json")["production_monitoring"]
-    assert facts["rows"] == production.figures["rows"] == 100
+    assert facts["rows"] == production.metrics["rows"] == 100
     assert facts["labelled"] == 20
     assert facts["accuracy"]["n"] == 20
-    assert facts["accuracy"]["value"] == pytest.approx(production.figures["accuracy"])
+    assert facts["accuracy"]["value"] == pytest.approx(production.metrics["accuracy"])
     assert sum(facts["class_shares"].values()) == pytest.approx(1)
     assert facts["p50_ms"] == pytest.approx(2.0)
 
@@ -154,7 +154,7 @@ def test_the_figures_reach_kfp_and_the_facts(production: Production):
 def test_tensorboard_reads_the_curves(production: Production):
     production.requests(200)
     production.watch()
-    events = EventAccumulator(str(production.folder / "window" / "events"))
+    events = EventAccumulator(str(production.folder / "traffic" / "events"))
     events.Reload()
     tags = events.Tags()["tensors"]
     assert {"service/p95_ms", "model/mean_confidence", "class_share/dark", "statistics/brightness"} <= set(tags)
@@ -166,7 +166,7 @@ def test_the_csv_has_a_line_for_every_request_and_its_vectors_as_columns(product
     production.requests(5, at=3, status="timeout")
     production.requests(5, at=6, version="2")
     production.watch()
-    table = pd.read_csv(production.folder / "window" / "production_logs.csv")
+    table = pd.read_csv(production.folder / "traffic" / "production_logs.csv")
     assert len(table) == 40
     assert {"request_id", "p(bright)", "p(dark)", "brightness", "sharpness", "embedding_norm", "label", "latency_ms"} <= set(table.columns)
     good = table[table["status"] == "ok"]
@@ -180,7 +180,7 @@ def test_nothing_in_the_csv_is_a_formula(production: Production):
     evil = ["=1+1", "+1", "-1", "@SUM(A1)", "\t=1", "x\r=1", "x\n=1", "plain"]
     rows["group"], rows["predicted"], rows["request_id"] = evil, evil, evil
     path = production.root / "evil.csv"
-    write_csv(path, rows, ['=HYPERLINK("x")', "dark"], list("abcdef"))
+    write_production_logs(path, rows, ['=HYPERLINK("x")', "dark"], list("abcdef"))
     cells = [cell for line in csv.reader(io.StringIO(path.read_text())) for cell in line]
     assert not [cell for cell in cells if cell.lstrip().startswith(("=", "+", "@"))]
     assert not [cell for cell in cells if cell.startswith("-") and not cell[1:2].isdigit()]

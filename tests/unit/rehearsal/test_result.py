@@ -2,20 +2,20 @@
 
 from typing import Any
 
-from driftloop.rehearsal.report import tell
+from driftloop.rehearsal.report import describe_events
 from driftloop.rehearsal.result import AcceptedDrifts, Rehearsal, WindowRecord, conclude
 
 
-def record(number: int, **found: Any) -> WindowRecord:
+def record(number: int, **changes: Any) -> WindowRecord:
     same = {"day": "2026-01-01", "drift": "none", "accepted": True, "version": "1", "requests": 100, "correct": 90, "accuracy": 0.9}
     calm = {"drifted": False, "p_value": 0.5, "confirmed": False, "verdict": "stable", "reason": "", "decision": None, "promoted": None}
     usual: dict[str, Any] = {"window": number, "labels": 0, "events": [], **same, **calm}
-    return WindowRecord(**usual | found)
+    return WindowRecord(**usual | changes)
 
 
 def history(*windows: dict[str, Any]) -> Rehearsal:
     about: dict[str, Any] = {"seed": 1, "source": "digits", "drift": "blur:1", "rollbacks": 0, "notes": [], "seconds": 1.0}
-    return conclude([record(number, **found) for number, found in enumerate(windows, 1)], **about)
+    return conclude([record(number, **window) for number, window in enumerate(windows, 1)], **about)
 
 
 NEW: dict[str, Any] = {"drift": "blur:1", "accepted": False, "drifted": True, "correct": 70}
@@ -74,6 +74,6 @@ def test_every_step_of_a_gradual_drift_is_learned_and_a_kind_seen_once_is_not():
 
 def test_events_tell_what_changed_and_a_growing_drift_sets_in_once():
     first, second, last = record(1), record(2, drift="blur:0.2", drifted=True, accepted=False), record(3, drift="blur:0.4", accepted=False)
-    assert tell(second, first, handed_in=0, job=None, failure=None) == ["blur:0.2 sets in"]
-    assert tell(last, second, handed_in=20, job=None, failure="too few") == ["20 labels arrive", "retraining failed: too few"]
-    assert tell(record(4), last, handed_in=0, job=None, failure=None) == ["the drift is gone"]
+    assert describe_events(second, first, handed_in=0, job=None, failure=None) == ["blur:0.2 sets in"]
+    assert describe_events(last, second, handed_in=20, job=None, failure="too few") == ["20 labels arrive", "retraining failed: too few"]
+    assert describe_events(record(4), last, handed_in=0, job=None, failure=None) == ["the drift is gone"]

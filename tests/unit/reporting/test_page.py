@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from driftloop.reporting import Page, axes
-from driftloop.reporting.page import cell
+from driftloop.reporting.page import readable_cell
 from driftloop.reporting.pdf import write_pdf
 
 
@@ -65,4 +65,4 @@ def test_an_empty_table_is_no_error(tmp_path: Path) -> None:
     ],
 )
 def test_values_read_as_people_write_them(value: object, text: str) -> None:
-    assert cell(value) == text
+    assert readable_cell(value) == text

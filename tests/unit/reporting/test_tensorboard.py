@@ -25,9 +25,9 @@ def test_events_lie_below_the_run_and_the_step_in_the_stores_bucket(events: Path
     run = secrets.token_hex(6)
     monkeypatch.setenv("DRIFTLOOP_RUN_ID", run)
     publish_events(events, s3_uri, "baseline-training")
-    found = [info.key for info in open_store(f"s3://driftloop-tests/tensorboard/{run}").list()]
-    assert [key.rpartition("/")[0] for key in found] == ["baseline-training", "baseline-training/loss_train"]
-    assert all("tfevents" in key for key in found)
+    keys = [info.key for info in open_store(f"s3://driftloop-tests/tensorboard/{run}").list()]
+    assert [key.rpartition("/")[0] for key in keys] == ["baseline-training", "baseline-training/loss_train"]
+    assert all("tfevents" in key for key in keys)
 
 
 def test_a_run_without_a_name_or_on_a_local_store_publishes_nothing(

@@ -27,12 +27,12 @@ class LossyProxy:
         # Shutting down wakes the thread that waits for connections; closing alone does not.
         self._listener.shutdown(socket.SHUT_RDWR)
         self._listener.close()
-        for one in self._open:
-            _cut(one)
+        for connection in self._open:
+            _cut(connection)
         for thread in self._threads:
             thread.join()
-        for one in self._open:
-            one.close()
+        for connection in self._open:
+            connection.close()
 
     def _accept(self) -> None:
         while True:

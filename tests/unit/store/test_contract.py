@@ -122,7 +122,7 @@ def _race(contents: list[bytes], write: Callable[[bytes], str]) -> list[bytes]:
 
     with ThreadPoolExecutor(len(contents)) as writers:
         won = list(writers.map(attempt, contents))
-    return [data for data, one in zip(contents, won, strict=True) if one]
+    return [data for data, has_won in zip(contents, won, strict=True) if has_won]
 
 
 def test_increments_by_compare_and_swap_are_never_lost(store: Store) -> None:

@@ -23,10 +23,10 @@ from tests.unit.store.lossy_proxy import LossyProxy
 @pytest.fixture
 def proxy(minio_server: MinioServer, s3_uri: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[LossyProxy]:
     open_store(s3_uri).put("bucket", b"exists")
-    one = LossyProxy(minio_server.port)
-    monkeypatch.setenv("AWS_ENDPOINT_URL", one.endpoint)
-    yield one
-    one.close()
+    proxy = LossyProxy(minio_server.port)
+    monkeypatch.setenv("AWS_ENDPOINT_URL", proxy.endpoint)
+    yield proxy
+    proxy.close()
 
 
 @pytest.fixture
@@ -93,8 +93,8 @@ def test_work_goes_on_over_a_server_that_is_killed_and_restarted(own_server: Min
         assert kill_now.wait(60)
         own_server.kill()
         own_server.start()
-        for one in running:
-            one.result()
+        for write in running:
+            write.result()
     assert len(list(store.list("log/"))) == 4 * 30
     assert [store.read(f"pointer/{worker}") for worker in range(4)] == [b"30"] * 4
 

@@ -52,7 +52,7 @@ def judged(champion_drifted: int, candidate_drifted: int, low: float = -0.01) ->
 
 def test_a_whole_loop_fills_every_field() -> None:
     summary = summarise(training_facts() | {"drift_detection": DRIFT}, candidate=judged(700, 820), before="1", after="2")
-    assert all(one is not None for one in summary.accuracy.model_dump().values())
+    assert all(share is not None for share in summary.accuracy.model_dump().values())
     assert summary.champion.model_dump() == {"before": "1", "after": "2"}
     assert all(target.met for target in summary.targets.values())
     assert summary.targets["drift_recovered"].measured == pytest.approx((0.820 - 0.700) / (0.897 - 0.700))

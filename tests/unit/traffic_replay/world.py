@@ -10,7 +10,7 @@ import pandas as pd
 from driftloop import bundle, registry
 from driftloop.dataset import Description, write_dataset
 from driftloop.inference.image_statistics import statistic_names
-from driftloop.inference.reference import CLEAN, measure_regime, write_reference
+from driftloop.inference.reference import CLEAN_REGIME, measure_regime, write_reference
 from driftloop.inference.served_model import ServedModel
 from driftloop.step_facts import write_facts
 from driftloop.store import Store, open_store
@@ -41,7 +41,9 @@ def put_to_work(store: Store, root: Path, dataset: Description, *, expected: str
     bundle.write_model(directory, model)
     images, _, samples = squares(200, seed=2)
     served = ServedModel(directory, model, bundle.ONNX_FP32)
-    write_reference(directory / bundle.REFERENCE, [measure_regime(CLEAN, served, images, list(samples["group"]))], statistic_names(1))
+    write_reference(
+        directory / bundle.REFERENCE, [measure_regime(CLEAN_REGIME, served, images, list(samples["group"]))], statistic_names(1)
+    )
     benchmark = [{"variant": bundle.ONNX_FP32, "batch": 1, "p95_ms": p95_ms}]
     write_facts(directory, "onnx_deployment", {"benchmark": benchmark})
     bundle.seal(directory)

@@ -8,7 +8,7 @@ from driftloop.training import architectures
 @pytest.mark.parametrize("channels", [1, 3])
 @pytest.mark.parametrize("side", [32, 33, 64])
 def test_every_network_takes_any_image_from_32_pixels_on(architecture: str, channels: int, side: int) -> None:
-    model = architectures.build(architecture, channels=channels, classes=3).eval()
+    model = architectures.build_network(architecture, channels=channels, classes=3).eval()
     images = torch.randn(2, channels, side, side)
     embedding = model.embed(images)
     assert embedding.shape == (2, model.embedding_size)
@@ -18,7 +18,7 @@ def test_every_network_takes_any_image_from_32_pixels_on(architecture: str, chan
 
 @pytest.mark.parametrize("architecture", [architectures.PLAIN_CNN, architectures.RESIDUAL])
 def test_every_network_has_one_to_two_million_parameters(architecture: str) -> None:
-    model = architectures.build(architecture, channels=1, classes=2)
+    model = architectures.build_network(architecture, channels=1, classes=2)
     assert 1e6 <= architectures.count_parameters(model) <= 2e6
 
 
@@ -30,4 +30,4 @@ def test_residual_blocks_start_as_their_shortcut() -> None:
 
 def test_an_unknown_architecture_is_refused_with_the_known_ones() -> None:
     with pytest.raises(ValueError, match=r"transformer: no such architecture .*plain_cnn, residual"):
-        architectures.build("transformer", channels=1, classes=2)
+        architectures.build_network("transformer", channels=1, classes=2)

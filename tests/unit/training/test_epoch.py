@@ -14,7 +14,7 @@ from tests.unit.training.tiny import ordered, squares, training
 @pytest.fixture
 def model() -> architectures.Classifier:
     set_seed(1)
-    return architectures.build(architectures.RESIDUAL, channels=1, classes=2)
+    return architectures.build_network(architectures.RESIDUAL, channels=1, classes=2)
 
 
 def test_validate_equals_a_plain_loop_over_single_images(model: architectures.Classifier) -> None:

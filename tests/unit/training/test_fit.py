@@ -9,9 +9,9 @@ import torch
 
 from driftloop.training import architectures
 from driftloop.training.augmentation import Augmentation
-from driftloop.training.checkpoint import Checkpoint
+from driftloop.training.checkpoint import FileCheckpoint
 from driftloop.training.epoch import validate
-from driftloop.training.loop import EpochRecord, History, fit
+from driftloop.training.loop import EpochRecord, TrainingHistory, fit
 from driftloop.training.recipe import Recipe
 from driftloop.training.seeding import set_seed
 from tests.unit.training.tiny import CPU, ordered, squares, training
@@ -23,9 +23,9 @@ AVERAGED = Recipe(3, 3e-3, weight_decay=0.05, one_cycle=True, average=0.8)
 RECIPES = {"plain": PLAIN, "one cycle": ONE_CYCLE, "averaged": AVERAGED}
 
 
-def train(recipe: Recipe, seed: int = 1, **options: object) -> tuple[architectures.Classifier, History]:
+def train(recipe: Recipe, seed: int = 1, **options: object) -> tuple[architectures.Classifier, TrainingHistory]:
     set_seed(seed)
-    model = architectures.build(architectures.RESIDUAL, channels=1, classes=2)
+    model = architectures.build_network(architectures.RESIDUAL, channels=1, classes=2)
     batches = training(*squares(64, seed=1), augmentation=Augmentation())
     return model, fit(model, batches, ordered(*squares(32, seed=2)), recipe, seed=seed, **options)
 
@@ -83,7 +83,7 @@ def stop_after(epoch: int):  # type: ignore[no-untyped-def]
 @pytest.mark.parametrize("name", RECIPES)
 def test_a_stopped_training_goes_on_to_the_same_weights(tmp_path: Path, name: str) -> None:
     recipe = RECIPES[name]
-    checkpoint = Checkpoint(tmp_path, {"recipe": recipe.described()})
+    checkpoint = FileCheckpoint(tmp_path, {"recipe": recipe.described()})
     with pytest.raises(Killed):
         train(recipe, checkpoint=checkpoint, on_epoch=stop_after(2))
     seen: list[EpochRecord] = []
@@ -108,19 +108,19 @@ train(PLAIN, checkpoint=Checkpoint({str(tmp_path)!r}, {{"job": 1}}), on_epoch=on
 """
     killed = subprocess.run([sys.executable, "-c", script], cwd=ROOT, env=dict(os.environ), check=False)
     assert killed.returncode == -signal.SIGKILL
-    resumed, history = train(PLAIN, checkpoint=Checkpoint(tmp_path, {"job": 1}))
+    resumed, history = train(PLAIN, checkpoint=FileCheckpoint(tmp_path, {"job": 1}))
     assert len(history.epochs) == 3
     assert same(resumed, train(PLAIN)[0])
 
 
 def test_another_recipe_does_not_take_up_the_checkpoint(tmp_path: Path) -> None:
-    train(PLAIN, checkpoint=Checkpoint(tmp_path, {"job": 1}))
-    assert Checkpoint(tmp_path, {"job": 2}).load(CPU) is None
-    assert Checkpoint(tmp_path, {"job": 1}).load(CPU) is not None
+    train(PLAIN, checkpoint=FileCheckpoint(tmp_path, {"job": 1}))
+    assert FileCheckpoint(tmp_path, {"job": 2}).load(CPU) is None
+    assert FileCheckpoint(tmp_path, {"job": 1}).load(CPU) is not None
 
 
 def test_a_broken_checkpoint_is_said_and_started_over(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    checkpoint = Checkpoint(tmp_path, {"job": 1})
+    checkpoint = FileCheckpoint(tmp_path, {"job": 1})
     checkpoint.path.write_bytes(b"half a file")
     assert checkpoint.load(CPU) is None
     assert "training starts from the beginning" in capsys.readouterr().out

@@ -14,7 +14,7 @@ from tests.unit.training.tiny import squares, training
 
 def range_test(**options: object):  # type: ignore[no-untyped-def]
     set_seed(1)
-    model = architectures.build(architectures.RESIDUAL, channels=1, classes=2)
+    model = architectures.build_network(architectures.RESIDUAL, channels=1, classes=2)
     before = copy.deepcopy(model.state_dict())
     found = find_learning_rate(model, training(*squares(64, seed=1)), Recipe(1, 1e-3, weight_decay=0.05), seed=1, **options)
     assert all(torch.equal(before[name], tensor) for name, tensor in model.state_dict().items()), "the model itself must not learn"

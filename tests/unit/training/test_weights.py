@@ -12,7 +12,7 @@ from driftloop.training.weights import load_model, save_weights
 
 
 def write(directory: Path, architecture: str = architectures.RESIDUAL, classes: int = 2) -> architectures.Classifier:
-    model = architectures.build(architecture, channels=1, classes=classes).eval()
+    model = architectures.build_network(architecture, channels=1, classes=classes).eval()
     save_weights(model, directory)
     bundle.write_model(
         directory,
@@ -77,7 +77,7 @@ def test_a_pickled_object_is_refused_and_does_not_run(tmp_path: Path) -> None:
 
 def test_weights_of_another_architecture_are_refused_in_one_line(tmp_path: Path) -> None:
     write(tmp_path)
-    save_weights(architectures.build(architectures.PLAIN_CNN, channels=1, classes=2), tmp_path)
+    save_weights(architectures.build_network(architectures.PLAIN_CNN, channels=1, classes=2), tmp_path)
     bundle.seal(tmp_path)
     with pytest.raises(InputError, match=r"does not fit model[.]json") as refused:
         load_model(tmp_path)

@@ -8,7 +8,7 @@ from pathlib import Path
 from components.validation_gate.opponents import GatedVersion, best_earlier, count_uses, gated_versions, split_identity
 from driftloop import registry
 from driftloop.dataset.description import Description, Shard
-from driftloop.housekeeping.pruning import Policy, carry_out, plan
+from driftloop.housekeeping.pruning import PrunePolicy, carry_out_prune, plan_prune
 from driftloop.registry import Champion, Change
 from driftloop.store import Store
 from tests.unit.housekeeping.world import World
@@ -119,6 +119,6 @@ def test_a_prune_leaves_the_gate_what_it_counts_by(store: Store, tmp_path: Path)
         gate = {"test_split": "split", "test_uses": int(version), "accuracy": {"candidate_clean": {"value": 0.9}}}
         store.put(f"versions/{version}/gate.json", json.dumps(gate).encode())
     before = gated_versions(store)
-    policy = Policy(datetime.now(UTC) + timedelta(hours=1), keep_versions=1, in_use=frozenset())
-    assert [item.name for item, spared in carry_out(store, plan(store, policy), policy) if not spared] == ["1"]
+    policy = PrunePolicy(datetime.now(UTC) + timedelta(hours=1), keep_versions=1, in_use=frozenset())
+    assert [item.name for item, spared in carry_out_prune(store, plan_prune(store, policy), policy) if not spared] == ["1"]
     assert gated_versions(store) == [replace(before[0], whole=False), *before[1:]]

@@ -291,10 +291,10 @@ def test_a_tampered_candidate_is_an_error(world: World) -> None:
         world.judge(dataset, candidate)
 
 
-@pytest.mark.parametrize("margin", [0.0, -0.02, 2.0, float("nan")])
-def test_a_margin_that_is_no_share_is_an_error(world: World, margin: float) -> None:
+@pytest.mark.parametrize("margin", [0.0, -0.02, 0.21, 2.0, float("nan")])
+def test_a_margin_outside_the_range_of_the_parameter_is_an_error(world: World, margin: float) -> None:
     dataset = world.dataset({"test": clean()}, "dataset")
-    with pytest.raises(SettingError, match=r"gate_margin.*0\.02 for two points"):
+    with pytest.raises(SettingError, match=r"gate_margin: .* is outside 0\.001\.\.0\.2"):
         world.judge(dataset, candidate_of(world, dataset), margin=margin)
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from driftloop.backends.cluster.artifacts import Execution, download, wanted
+from driftloop.backends.cluster.artifacts import Execution, download, files_to_fetch
 from driftloop.backends.cluster.connection import ClusterConnection, ClusterError
 from driftloop.backends.run_folder import RunFolder
 from tests.unit.cli.answering import answering
@@ -17,7 +17,7 @@ def test_files_are_named_in_directories_and_outputs_are_files() -> None:
     gate = Execution(
         "validation-gate-2", "complete", {}, {"evidence": f"{ROOT}/g/evidence", "summary": f"{ROOT}/g/summary", "executor-logs": "x"}
     )
-    assert {path.as_posix(): uri for uri, path in wanted(gate, Path("t"))} == {
+    assert {path.as_posix(): uri for uri, path in files_to_fetch(gate, Path("t"))} == {
         "t/evidence/gate.json": f"{ROOT}/g/evidence/gate.json",
         "t/evidence/facts.json": f"{ROOT}/g/evidence/facts.json",
         "t/summary": f"{ROOT}/g/summary",
@@ -26,13 +26,13 @@ def test_files_are_named_in_directories_and_outputs_are_files() -> None:
 
 def test_a_step_that_failed_left_nothing_to_fetch_and_a_cached_one_has_it_all() -> None:
     report = {"html": f"{ROOT}/h", "pdf": f"{ROOT}/p", "summary": f"{ROOT}/s"}
-    assert wanted(Execution("synthesis-report-3", "failed", {}, report), Path("t")) == []
-    assert len(wanted(Execution("synthesis-report-3", "cached", {}, report), Path("t"))) == 3
+    assert files_to_fetch(Execution("synthesis-report-3", "failed", {}, report), Path("t")) == []
+    assert len(files_to_fetch(Execution("synthesis-report-3", "cached", {}, report), Path("t"))) == 3
 
 
 def test_they_lie_where_a_local_run_leaves_them(tmp_path: Path) -> None:
     folder = RunFolder(tmp_path)
-    for uri, path in wanted(
+    for uri, path in files_to_fetch(
         Execution("synthesis-report-3", "complete", {}, {"html": f"{ROOT}/h"}), folder.artifacts / "r1" / "synthesis-report-3"
     ):
         path.parent.mkdir(parents=True)

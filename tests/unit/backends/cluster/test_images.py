@@ -5,7 +5,7 @@ import re
 import pytest
 import yaml
 
-from driftloop.backends.cluster.uploads import content_tags, image_prefix, prepare
+from driftloop.backends.cluster.uploads import compile_upload, content_tags, image_prefix
 from driftloop.errors import InputError
 from pipelines import PIPELINES
 
@@ -17,7 +17,7 @@ def images_in(text: str) -> set[str]:
 
 def test_every_image_is_named_by_its_content(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("DRIFTLOOP_IMAGE_PREFIX", raising=False)
-    upload = prepare(PIPELINES["full-loop"])
+    upload = compile_upload(PIPELINES["full-loop"])
     tags = content_tags(["train", "watch"])
     assert all(re.fullmatch("[0-9a-f]{12}", tag) for tag in tags.values())
     assert images_in(upload.text) == set(upload.images) == {f"driftloop-{name}:{tag}" for name, tag in tags.items()}
@@ -27,10 +27,10 @@ def test_every_image_is_named_by_its_content(monkeypatch: pytest.MonkeyPatch) ->
 
 def test_the_version_follows_the_content(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("DRIFTLOOP_IMAGE_PREFIX", raising=False)
-    plain = prepare(PIPELINES["training"])
-    assert prepare(PIPELINES["training"]).version == plain.version
+    plain = compile_upload(PIPELINES["training"])
+    assert compile_upload(PIPELINES["training"]).version == plain.version
     monkeypatch.setenv("DRIFTLOOP_IMAGE_PREFIX", "localhost:5001")
-    prefixed = prepare(PIPELINES["training"])
+    prefixed = compile_upload(PIPELINES["training"])
     assert prefixed.version != plain.version
     assert images_in(prefixed.text) == {f"localhost:5001/{image}" for image in plain.images}
 

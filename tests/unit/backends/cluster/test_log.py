@@ -5,17 +5,17 @@ from io import StringIO
 
 import pytest
 
+from driftloop.backends.base import Failure
 from driftloop.backends.cluster.connection import ClusterConnection
-from driftloop.backends.cluster.display import Progress
-from driftloop.backends.cluster.log import StepLog
-from driftloop.backends.cluster.workflow import Node
-from driftloop.backends.local import Failure
+from driftloop.backends.cluster.live_table import StepProgress
+from driftloop.backends.cluster.pod_logs import PodLogs
+from driftloop.backends.cluster.workflow import WorkflowNode
 from tests.unit.cli.answering import Answers, answering
 
 POD = "watch-76srh-retry-system-container-impl-1"
 #: KFP's UI in front of the API knows the first, the API itself the second.
 FROM_UI, FROM_API = "/k8s/pod/logs", f"/apis/v1alpha1/runs/r1/nodes/{POD}/log"
-NODES = {"drift-detection": Node("Running", None, None, POD)}
+NODES = {"drift-detection": WorkflowNode("Running", None, None, POD)}
 AROUND = (
     'time=2026-11-21T08:34:39.850Z level=INFO msg="capturing logs" argo=true',
     "I1121 08:34:27.581508      16 launcher_v2.go:206] publish success.",
@@ -33,9 +33,9 @@ def pod_says(kfp: Answers, *lines: str) -> None:
     kfp.add(FROM_UI, "\n".join([AROUND[0], *lines, *AROUND[1:], ""]).encode())
 
 
-def read(kfp: Answers, state: str, file: StringIO | None = None) -> StepLog:
-    log = StepLog(ClusterConnection(kfp.url), "r1", file or StringIO(), None)
-    log.read(NODES, {"drift-detection": Progress(state)})  # type: ignore[arg-type]
+def read(kfp: Answers, state: str, file: StringIO | None = None) -> PodLogs:
+    log = PodLogs(ClusterConnection(kfp.url), "r1", file or StringIO(), None)
+    log.read(NODES, {"drift-detection": StepProgress(state)})  # type: ignore[arg-type]
     return log
 
 
@@ -55,7 +55,7 @@ def test_the_log_of_a_step_that_has_ended_is_kept_once(kfp: Answers) -> None:
     pod_says(kfp, "a line")
     file = StringIO()
     log = read(kfp, "done", file)
-    log.read(NODES, {"drift-detection": Progress("done")})
+    log.read(NODES, {"drift-detection": StepProgress("done")})
     assert file.getvalue().count("--- drift-detection") == 1
     assert file.getvalue().count("a line") == 1
     assert len(kfp.asked) == 1

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from driftloop.backends.cluster.preflight import IMAGES_REPORTED, Findings, check, registry_of
+from driftloop.backends.cluster.preflight import IMAGES_REPORTED, PreflightFindings, inspect_cluster, registry_of
 from tests.unit.cli.answering import Answers, answering
 
 WATCH = "driftloop-watch:918dd4b6689d"
@@ -39,14 +39,14 @@ def cluster(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Answers
 
 
 def test_a_cluster_that_has_everything_passes(cluster: Answers) -> None:
-    assert check("kubeflow", [WATCH], gpus=1) == Findings()
+    assert inspect_cluster("kubeflow", [WATCH], gpus=1) == PreflightFindings()
 
 
 def test_each_thing_that_is_missing_is_one_line_with_its_cure(cluster: Answers) -> None:
     del cluster.by_path[f"{NAMESPACE}/secrets/driftloop-store"]
     cluster.add(f"{NAMESPACE}/configmaps/driftloop-store", {"data": {"endpoint": "http://minio:9000"}})
     cluster.add("/api/v1/nodes", {"items": [node("something-else:1")]})
-    findings = check("kubeflow", [WATCH], gpus=1)
+    findings = inspect_cluster("kubeflow", [WATCH], gpus=1)
     secret, config, image, gpu = findings.failures
     assert "no Secret driftloop-store in namespace kubeflow" in secret
     assert "ConfigMap driftloop-store in namespace kubeflow lacks region" in config
@@ -58,7 +58,7 @@ def test_each_thing_that_is_missing_is_one_line_with_its_cure(cluster: Answers) 
 def test_what_one_may_not_look_at_is_told_as_not_checked(cluster: Answers) -> None:
     cluster.add(f"{NAMESPACE}/secrets/driftloop-store", {"kind": "Status", "code": 403}, 403)
     cluster.add("/api/v1/nodes", {"kind": "Status", "code": 403}, 403)
-    findings = check("kubeflow", [WATCH], gpus=1)
+    findings = inspect_cluster("kubeflow", [WATCH], gpus=1)
     assert findings.failures == []
     assert findings.not_checked == [
         "Secret driftloop-store: Kubernetes does not allow it",
@@ -68,30 +68,30 @@ def test_what_one_may_not_look_at_is_told_as_not_checked(cluster: Answers) -> No
 
 def test_a_node_that_reports_only_some_of_its_images_proves_nothing(cluster: Answers) -> None:
     cluster.add("/api/v1/nodes", {"items": [node(*(f"image:{number}" for number in range(IMAGES_REPORTED)))]})
-    findings = check("kubeflow", [WATCH], gpus=0)
+    findings = inspect_cluster("kubeflow", [WATCH], gpus=0)
     assert findings.failures == []
     assert f"image {WATCH}" in findings.not_checked[0]
 
 
 def test_a_gpu_on_a_node_that_takes_no_pods_does_not_count(cluster: Answers) -> None:
     cluster.add("/api/v1/nodes", {"items": [node(WATCH, gpus=4) | {"spec": {"unschedulable": True}}, node(gpus=1)]})
-    assert "the most that a node offers is 1" in check("kubeflow", [WATCH], gpus=2).failures[0]
+    assert "the most that a node offers is 1" in inspect_cluster("kubeflow", [WATCH], gpus=2).failures[0]
 
 
 def test_a_gpu_counts_on_a_node_with_the_labels_that_training_asks_for(cluster: Answers) -> None:
     old, new = ({"name": "n", "labels": {"gpu": kind, "zone": "a"}} for kind in ("old", "new"))
     cluster.add("/api/v1/nodes", {"items": [node(WATCH, gpus=4) | {"metadata": old}, node(gpus=1) | {"metadata": new}]})
-    assert check("kubeflow", [WATCH], gpus=2, train_nodes={"gpu": "old"}) == Findings()
-    (few,) = check("kubeflow", [WATCH], gpus=2, train_nodes={"gpu": "new", "zone": "a"}).failures
+    assert inspect_cluster("kubeflow", [WATCH], gpus=2, train_nodes={"gpu": "old"}) == PreflightFindings()
+    (few,) = inspect_cluster("kubeflow", [WATCH], gpus=2, train_nodes={"gpu": "new", "zone": "a"}).failures
     assert "the most that a node with gpu=new, zone=a offers is 1" in few
-    (none,) = check("kubeflow", [WATCH], gpus=0, train_nodes={"gpu": "new", "zone": "b"}).failures
+    (none,) = inspect_cluster("kubeflow", [WATCH], gpus=0, train_nodes={"gpu": "new", "zone": "b"}).failures
     assert none == "train_nodes: no node with gpu=new, zone=b takes pods; see kubectl get nodes --show-labels"
 
 
 def test_without_a_kubeconfig_nothing_is_checked_and_that_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("KUBECONFIG", raising=False)
     monkeypatch.setenv("HOME", str(tmp_path))
-    findings = check("kubeflow", [WATCH], gpus=1)
+    findings = inspect_cluster("kubeflow", [WATCH], gpus=1)
     assert findings.failures == []
     assert "KUBECONFIG names no file" in findings.not_checked[0]
 
@@ -99,7 +99,7 @@ def test_without_a_kubeconfig_nothing_is_checked_and_that_is_said(tmp_path: Path
 def test_a_cluster_that_does_not_answer_is_not_checked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "kubeconfig").write_text(kubeconfig("http://127.0.0.1:9"))
     monkeypatch.setenv("KUBECONFIG", str(tmp_path / "kubeconfig"))
-    findings = check("kubeflow", [WATCH], gpus=1)
+    findings = inspect_cluster("kubeflow", [WATCH], gpus=1)
     assert findings.failures == []
     assert len(findings.not_checked) == 1
 
@@ -107,12 +107,12 @@ def test_a_cluster_that_does_not_answer_is_not_checked(tmp_path: Path, monkeypat
 def test_an_image_with_a_registry_is_asked_for_there(cluster: Answers) -> None:
     host = cluster.url.removeprefix("http://")
     cluster.add("/v2/me/driftloop-watch/manifests/918dd4b6689d", b"")
-    assert check("kubeflow", [f"{host}/me/driftloop-watch:918dd4b6689d"], gpus=0) == Findings()
+    assert inspect_cluster("kubeflow", [f"{host}/me/driftloop-watch:918dd4b6689d"], gpus=0) == PreflightFindings()
     assert cluster.asked[0][0] == "HEAD"
-    absent = check("kubeflow", [f"{host}/me/driftloop-watch:000000000000"], gpus=0)
+    absent = inspect_cluster("kubeflow", [f"{host}/me/driftloop-watch:000000000000"], gpus=0)
     assert "is not in its registry; push it" in absent.failures[0]
     cluster.add("/v2/me/driftloop-watch/manifests/918dd4b6689d", b"", 401)
-    private = check("kubeflow", [f"{host}/me/driftloop-watch:918dd4b6689d"], gpus=0)
+    private = inspect_cluster("kubeflow", [f"{host}/me/driftloop-watch:918dd4b6689d"], gpus=0)
     assert private.failures == []
     assert "its registry answers 401" in private.not_checked[0]
 

@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from driftloop.backends.cluster.display import ClusterDisplay, Progress
+from driftloop.backends.cluster.live_table import LiveTable, StepProgress
 from driftloop.backends.cluster.workflow import nodes_of, progress_of, waiting_for_pods
-from driftloop.backends.pipeline_steps import Branch, Step
+from driftloop.backends.compiled_pipeline import Branch, Step
 
 RETRAIN, REST = Branch("condition-1", "drifted: retrain"), Branch("condition-4", "no retraining")
 STEPS = [
@@ -76,7 +76,7 @@ def step(
     return [*nodes, executor, *(wrappers if retried else [])]
 
 
-def progress(*nodes: dict[str, Any], ended: bool = False, succeeded: bool = False) -> dict[str, Progress]:
+def progress(*nodes: dict[str, Any], ended: bool = False, succeeded: bool = False) -> dict[str, StepProgress]:
     found = nodes_of(workflow(*nodes))
     return progress_of(STEPS, found, {}, BEGAN + timedelta(seconds=100), ended=ended, succeeded=succeeded)
 
@@ -86,7 +86,7 @@ def test_a_step_is_told_from_its_driver_and_its_attempts(retried: bool) -> None:
     nodes = nodes_of(workflow(*step("drift-detection", "Succeeded", 10, 40, retried=retried)))
     template = "retry-system-container-impl" if retried else "system-container-impl"
     assert nodes["drift-detection"].pod.startswith(f"watch-76srh-{template}-")
-    assert progress(*step("drift-detection", "Succeeded", 10, 40, retried=retried))["drift-detection"] == Progress("done", 30.0)
+    assert progress(*step("drift-detection", "Succeeded", 10, 40, retried=retried))["drift-detection"] == StepProgress("done", 30.0)
 
 
 def test_nodes_that_argo_has_compressed_are_read_as_well() -> None:
@@ -98,7 +98,7 @@ def test_nodes_that_argo_has_compressed_are_read_as_well() -> None:
 
 
 def test_a_step_that_runs_counts_its_seconds() -> None:
-    assert progress(*step("drift-detection", "Running", 10, None))["drift-detection"] == Progress("running", 90.0)
+    assert progress(*step("drift-detection", "Running", 10, None))["drift-detection"] == StepProgress("running", 90.0)
 
 
 def test_a_pod_that_waits_says_why() -> None:
@@ -141,23 +141,23 @@ def test_a_step_whose_driver_fails_has_failed() -> None:
     assert progress(node("(0).root(0).drift-detection-driver", "Retry", "Error", 10, 20), ended=True)["drift-detection"].state == "failed"
 
 
-def shown(*states: dict[str, Progress]) -> list[str]:
+def shown(*states: dict[str, StepProgress]) -> list[str]:
     """What is printed where there is no terminal."""
     console = Console(file=StringIO(), width=120, highlight=False)
-    with ClusterDisplay(console, STEPS) as display:
+    with LiveTable(console, STEPS) as display:
         for one in states:
             display.show(one)
     return console.file.getvalue().splitlines()  # type: ignore[attr-defined]
 
 
 def test_each_step_is_printed_once_when_it_has_ended() -> None:
-    running = {"drift-detection": Progress("running", 3.0)}
+    running = {"drift-detection": StepProgress("running", 3.0)}
     ended = {
-        "drift-detection": Progress("done", 12.0, "stable [p 0.4]"),
-        "condition-1": Progress("not taken"),
-        "condition-4": Progress("running"),
+        "drift-detection": StepProgress("done", 12.0, "stable [p 0.4]"),
+        "condition-1": StepProgress("not taken"),
+        "condition-4": StepProgress("running"),
     }
-    report = ended | {"synthesis-report-3": Progress("cached", 2.0)}
+    report = ended | {"synthesis-report-3": StepProgress("cached", 2.0)}
     assert shown(running, ended, ended, report) == [
         "✓ 6 drift verdict   12.0 s  stable [p 0.4]",
         "– drifted: retrain        not taken",
@@ -166,9 +166,13 @@ def test_each_step_is_printed_once_when_it_has_ended() -> None:
 
 
 def test_the_summary_gets_the_seconds_and_the_step_that_failed() -> None:
-    display = ClusterDisplay(Console(file=StringIO()), STEPS)
+    display = LiveTable(Console(file=StringIO()), STEPS)
     display.show(
-        {"drift-detection": Progress("done", 12.0), "condition-1": Progress("running"), "automated-retraining": Progress("failed", 7.25)}
+        {
+            "drift-detection": StepProgress("done", 12.0),
+            "condition-1": StepProgress("running"),
+            "automated-retraining": StepProgress("failed", 7.25),
+        }
     )
     assert display.seconds == {"drift-detection": 12.0, "automated-retraining": 7.25}
     assert display.titles[display.failed] == "7 retraining"

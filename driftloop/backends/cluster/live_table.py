@@ -10,12 +10,12 @@ from rich.live import Live
 from rich.markup import escape
 from rich.text import Text
 
-from driftloop.backends.display import WIDTH
-from driftloop.backends.pipeline_steps import Branch, Step, branches_of
+from driftloop.backends.compiled_pipeline import Branch, Step, branches_of
+from driftloop.backends.step_display import WIDTH
 
-State = Literal["waiting", "running", "done", "cached", "failed", "not taken"]
+StepState = Literal["waiting", "running", "done", "cached", "failed", "not taken"]
 FINAL = ("done", "cached", "failed", "not taken")
-MARKS: dict[State, str] = {
+MARKS: dict[StepState, str] = {
     "waiting": "[dim]·[/]",
     "running": "[cyan]▸[/]",
     "done": "[green]✓[/]",
@@ -26,15 +26,18 @@ MARKS: dict[State, str] = {
 
 
 @dataclass(frozen=True)
-class Progress:
-    """How far a step or a branch is; `text` is what it found, or what it is doing."""
+class StepProgress:
+    """How far a step or a branch is."""
 
-    state: State = "waiting"
+    state: StepState = "waiting"
+    """A branch is `running` once it is taken."""
     seconds: float = 0.0
+    """Since its beginning, or until its end."""
     text: str = ""
+    """What it found, or what it is doing."""
 
 
-class ClusterDisplay:
+class LiveTable:
     """A line a step, all at once on a terminal, elsewhere as each ends. A branch is one line until it is taken.
 
     Args:
@@ -48,7 +51,7 @@ class ClusterDisplay:
         self.titles = {step.name: step.title for step in steps}
         self.seconds: dict[str, float] = {}
         self.failed = ""
-        self._progress: dict[str, Progress] = {}
+        self._progress: dict[str, StepProgress] = {}
         self._printed: set[str] = set()
         self._live = Live(console=console, auto_refresh=False, transient=True) if console.is_terminal else None
 
@@ -64,7 +67,7 @@ class ClusterDisplay:
             for row in self._rows():
                 self.console.print(self._line(row), soft_wrap=True)
 
-    def show(self, progress: Mapping[str, Progress]) -> None:
+    def show(self, progress: Mapping[str, StepProgress]) -> None:
         """Take in how far every step and branch is, by KFP's name of the task; those that are left out wait."""
         self._progress = dict(progress)
         for step in self.steps:
@@ -82,8 +85,8 @@ class ClusterDisplay:
                 self._printed.add(row.name)
                 self.console.print(self._line(row), soft_wrap=True)
 
-    def _of(self, name: str) -> Progress:
-        return self._progress.get(name, Progress())
+    def _of(self, name: str) -> StepProgress:
+        return self._progress.get(name, StepProgress())
 
     def _rows(self) -> list[Step | Branch]:
         """The steps, with one row for a branch that is not taken, or not yet."""

@@ -4,10 +4,10 @@ import re
 from collections.abc import Callable, Mapping
 from typing import TextIO
 
+from driftloop.backends.base import Failure
 from driftloop.backends.cluster.connection import SIGNED_OUT, ClusterConnection, ClusterError
-from driftloop.backends.cluster.display import Progress
-from driftloop.backends.cluster.workflow import Node
-from driftloop.backends.local import Failure
+from driftloop.backends.cluster.live_table import StepProgress
+from driftloop.backends.cluster.workflow import WorkflowNode
 from driftloop.backends.log_events import COLOUR, read_event
 
 #: KFP's API answers 200 before it looks for the log; this is what then comes in its place.
@@ -16,14 +16,14 @@ NO_LOG = b'{"error_message":'
 AROUND = re.compile(r"^(?:[IWEF]\d{4} [\d:.]+ |time=\S+ level=)")
 #: Why KFP's launcher gave up: what it could not do around a step that was fine.
 LAUNCHER_ERROR = re.compile(r"^F\d{4} [\d:.]+ +\d+ [\w.]+:\d+\] (?:failed to execute component: )?(.*)")
-#: The launcher's and Argo's words for a step that failed by itself, which say nothing.
+#: What the launcher and Argo write of a step that failed by itself, which explains nothing.
 STEP_FAILED = re.compile(r"^(?:Error: )?exit status \d+$")
 LONGEST_REASON = 300
 #: A line that the command line, not a step, has printed for an error of ours.
 PRINTED_ERROR = re.compile(r"^driftloop: (.*)")
 
 
-class StepLog:
+class PodLogs:
     """Reads the pods' logs as a run goes.
 
     Args:
@@ -40,11 +40,11 @@ class StepLog:
         #: Why no log was shown to this token; "" where one was, or none was refused.
         self.refused = ""
 
-    def read(self, nodes: Mapping[str, Node], progress: Mapping[str, Progress]) -> None:
+    def read(self, nodes: Mapping[str, WorkflowNode], progress: Mapping[str, StepProgress]) -> None:
         """Look at the steps that are running, and keep the logs of those that have ended since."""
         for name, now in progress.items():
             # A step that never began has failed in its driver, whose log then is the only one.
-            pod = next((nodes[one].pod for one in (name, f"{name}-driver") if one in nodes and nodes[one].pod), "")
+            pod = next((nodes[node].pod for node in (name, f"{name}-driver") if node in nodes and nodes[node].pod), "")
             if now.state in ("running", "done", "failed") and pod and name not in self._ended:
                 lines = self._lines(pod)
                 self.texts[name] = _text(lines, ended=now.state != "running") if lines else ""

@@ -1,12 +1,30 @@
-"""The names of a pipeline's steps as people see them: the display names in the compiled pipeline, by KFP's component name.
+"""A pipeline as KFP compiles it: its YAML, its parameters, and its steps by the names that people see.
 
-The steps of a compiled pipeline, in the order in which they run, each with its display name and the branches that lead to it.
+A step has two names of KFP's: that of its task, which a cluster reports, and that of its component, which the local runner logs.
 """
 
+import tempfile
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import yaml
+
+
+def compile_to_yaml(pipeline: Any) -> str:
+    """The pipeline's YAML."""
+    from kfp import compiler  # takes a second to import
+
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "pipeline.yaml")
+        compiler.Compiler().compile(pipeline, str(path))
+        return path.read_text()
+
+
+def default_arguments(pipeline: Any) -> dict[str, Any]:
+    """The parameters of a pipeline and their defaults, in the order of its signature."""
+    inputs = pipeline.component_spec.inputs or {}
+    return {name: spec.default for name, spec in inputs.items()}
 
 
 def dags_of(pipeline: Any) -> list[Any]:
@@ -22,24 +40,30 @@ def step_titles(pipeline: Any) -> dict[str, str]:
 
 @dataclass(frozen=True)
 class Branch:
-    """A branch of the pipeline: KFP's name of it, the name that people see, and the branch it is in, if any."""
+    """A branch of the pipeline."""
 
     name: str
+    """KFP's name of its task."""
     title: str
+    """The name that people see."""
     parent: "Branch | None" = None
+    """The branch that it is in, if any."""
 
 
 @dataclass(frozen=True)
 class Step:
-    """A step: KFP's name of the task, the name that people see, and the branch it is in, if any."""
+    """A step of the pipeline."""
 
     name: str
+    """KFP's name of the task."""
     title: str
+    """The name that people see."""
     branch: Branch | None = None
+    """The branch that it is in, if any."""
 
 
 def steps_of(text: str) -> list[Step]:
-    """The steps in a pipeline's YAML; a branch's stand where the branch is."""
+    """The steps in a pipeline's YAML, in the order in which they run; a branch's stand where the branch is."""
     spec = next(yaml.safe_load_all(text))
     return _steps(spec, spec["root"]["dag"]["tasks"], None)
 

@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
-from driftloop.backends.log_events import Event
+from driftloop.backends.log_events import LogEvent
 
 WIDTH = 16
 
@@ -43,7 +43,7 @@ class StepDisplay:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self._progress.stop()
 
-    def show(self, event: Event) -> None:
+    def show(self, event: LogEvent) -> None:
         """Take in one event of the log."""
         if event.kind == "started":
             self._start(event.step)

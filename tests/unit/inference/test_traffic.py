@@ -1,4 +1,4 @@
-"""The window artifact survives the way through its files."""
+"""The traffic artifact survives the way through its files."""
 
 from pathlib import Path
 
@@ -7,12 +7,12 @@ import pandas as pd
 import pytest
 
 from driftloop.errors import InputError
-from driftloop.inference.traffic import Traffic, TrafficInfo, labels_of, read_traffic, write_traffic
-from driftloop.watch_record import JudgedWindow, WatchRecord
+from driftloop.inference.traffic import Traffic, TrafficInfo, label_indices, read_traffic, write_traffic
+from driftloop.watch_record import RecordedWindow, WatchRecord
 
 
 def record(sequence: int) -> WatchRecord:
-    judged = JudgedWindow(first="a", last="b", rows=200, p_statistics=0.01, p_embedding=0.2, drifted=True, accuracy=None)
+    judged = RecordedWindow(first="a", last="b", rows=200, p_statistics=0.01, p_embedding=0.2, drifted=True, accuracy=None)
     return WatchRecord(
         sequence=sequence,
         run_id="run",
@@ -31,7 +31,7 @@ def record(sequence: int) -> WatchRecord:
     )
 
 
-def window(rows: int = 3) -> Traffic:
+def traffic(rows: int = 3) -> Traffic:
     frame = pd.DataFrame(
         {
             "request_id": [f"r{index}" for index in range(rows)],
@@ -59,8 +59,8 @@ def window(rows: int = 3) -> Traffic:
     return Traffic(frame, np.arange(max(0, rows - 1) * 16, dtype=np.uint8).reshape(-1, 4, 4, 1), info, [record(1), record(2)])
 
 
-def test_a_window_is_read_as_it_was_written(tmp_path: Path):
-    written = window()
+def test_traffic_is_read_as_it_was_written(tmp_path: Path):
+    written = traffic()
     write_traffic(tmp_path / "artifact", written)
     read = read_traffic(tmp_path / "artifact")
     assert read.info == written.info
@@ -72,33 +72,33 @@ def test_a_window_is_read_as_it_was_written(tmp_path: Path):
     assert read.rows["time"].dtype == written.rows["time"].dtype
 
 
-def test_fresh_and_labelled_rows(tmp_path: Path):
-    write_traffic(tmp_path, window())
+def test_fresh_rows(tmp_path: Path):
+    write_traffic(tmp_path, traffic())
     read = read_traffic(tmp_path)
     assert list(read.fresh["request_id"]) == ["r1", "r2"]
-    assert list(read.labelled["request_id"]) == ["r0", "r1"]
+    assert list(read.rows.loc[read.rows["label"].notna(), "request_id"]) == ["r0", "r1"]
 
 
 def test_labels_as_class_numbers_with_minus_one_for_none_and_for_foreign_ones(tmp_path: Path):
-    write_traffic(tmp_path, window())
+    write_traffic(tmp_path, traffic())
     rows = read_traffic(tmp_path).rows
-    assert labels_of(rows, ["b", "a"]).tolist() == [1, 0, -1]
-    assert labels_of(rows, ["b"]).tolist() == [-1, 0, -1]
+    assert label_indices(rows, ["b", "a"]).tolist() == [1, 0, -1]
+    assert label_indices(rows, ["b"]).tolist() == [-1, 0, -1]
 
 
-def test_an_empty_window_keeps_its_shape(tmp_path: Path):
-    write_traffic(tmp_path, window(0))
+def test_empty_traffic_keeps_its_shape(tmp_path: Path):
+    write_traffic(tmp_path, traffic(0))
     read = read_traffic(tmp_path)
     assert (len(read.rows), read.images.shape, len(read.fresh)) == (0, (0, 4, 4, 1), 0)
 
 
-def test_a_folder_that_holds_no_window_is_one_clear_line(tmp_path: Path):
-    with pytest.raises(InputError, match="pass the `window` output"):
+def test_a_folder_that_holds_no_traffic_is_one_clear_line(tmp_path: Path):
+    with pytest.raises(InputError, match="pass the `traffic` output"):
         read_traffic(tmp_path)
 
 
-def test_a_window_without_its_last_file_does_not_count(tmp_path: Path):
-    write_traffic(tmp_path, window())
+def test_traffic_without_its_last_file_does_not_count(tmp_path: Path):
+    write_traffic(tmp_path, traffic())
     (tmp_path / "traffic.json").unlink()
-    with pytest.raises(InputError, match="not a window"):
+    with pytest.raises(InputError, match="not the traffic of a watch"):
         read_traffic(tmp_path)
