@@ -17,6 +17,7 @@ from driftloop.backends.run_folder import RunFolder
 from driftloop.backends.step_display import WIDTH, StepDisplay
 from driftloop.cli.arguments import collect
 from driftloop.errors import InputError
+from driftloop.settings import PARAMETERS
 from pipelines import PIPELINES
 
 if TYPE_CHECKING:
@@ -36,9 +37,9 @@ def rehearse(
     phase: Annotated[int | None, typer.Option(help="Windows that each drift of a list lasts. Default: equal parts.")] = None,
     label_delay: Annotated[int, typer.Option(help="Windows until the labels that a watch asks for arrive.")] = 4,
     labels_per_window: Annotated[int, typer.Option(help="Uniformly random labels that arrive with every window besides.")] = 0,
-    source: Annotated[str | None, typer.Option(help="Images: a folder, a zip, digits, synthetic:xray or synthetic:roof.")] = None,
-    seed: Annotated[int | None, typer.Option(help="Seed of everything random.")] = None,
-    gpus: Annotated[str | None, typer.Option(help="GPUs for training; 0 trains on the CPU.")] = None,
+    source: Annotated[str | None, typer.Option(help=PARAMETERS["data_source"].description)] = None,
+    seed: Annotated[int | None, typer.Option(help=PARAMETERS["seed"].description)] = None,
+    gpus: Annotated[str | None, typer.Option(help=PARAMETERS["gpus"].description)] = None,
     assignments: Annotated[
         list[str] | None,
         typer.Option("--set", help="Any parameter or setting: drift_config.cooldown_days=7, retrain_config.epochs=8. Repeatable."),
@@ -62,12 +63,12 @@ def rehearse(
     drift = arguments["traffic_drift"]
     timeline = plan_timeline(drift, windows=windows, drift_at=drift_at, phase=phase)
     # Everything that trains is loaded only now: a mistake is told at once.
-    from driftloop.rehearsal.rehearsing import Plan
+    from driftloop.rehearsal.rehearsing import RehearsalPlan
     from driftloop.rehearsal.rehearsing import rehearse as play
 
     folder = RunFolder.create("rehearsal")
     os.environ["DRIFTLOOP_RUN_ID"] = folder.id
-    plan = Plan(drift, timeline, arguments | {"store": str(folder.store.absolute())}, label_delay, labels_per_window)
+    plan = RehearsalPlan(drift, timeline, arguments | {"store": str(folder.store.absolute())}, label_delay, labels_per_window)
     # A file of its own: the output of the steps is turned away from standard output while they run.
     console = Console(file=sys.stderr if as_json else sys.stdout, highlight=False, soft_wrap=True)
     console.print(f"[bold]rehearsal[/] in {folder.path}")

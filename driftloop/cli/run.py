@@ -16,6 +16,7 @@ from driftloop.backends.run_folder import RunFolder
 from driftloop.backends.run_summary import build_summary, print_summary
 from driftloop.cli.arguments import collect
 from driftloop.errors import InputError, RunFailed
+from driftloop.settings import PARAMETERS
 from pipelines import PIPELINES
 
 
@@ -29,17 +30,16 @@ class PipelineName(StrEnum):
 
 def run(
     pipeline: Annotated[PipelineName, typer.Argument(help="Which pipeline.")],
-    source: Annotated[str | None, typer.Option(help="Images: a folder, a zip, digits, synthetic:xray or synthetic:roof.")] = None,
-    drift: Annotated[str | None, typer.Option(help="Drift of the replayed traffic: none, or such as blur+noise:0.6.")] = None,
+    source: Annotated[str | None, typer.Option(help=PARAMETERS["data_source"].description)] = None,
+    drift: Annotated[str | None, typer.Option(help=PARAMETERS["traffic_drift"].description)] = None,
     store: Annotated[
         str | None,
         typer.Option(
-            help="The model's home: a folder or s3://bucket/prefix. Default: the run's own folder; in Docker, MinIO; "
-            "on a cluster, s3://driftloop/default."
+            help=f"{PARAMETERS['store'].description}. Default: the run's own folder; in Docker, MinIO; on a cluster, s3://driftloop/default."
         ),
     ] = None,
-    seed: Annotated[int | None, typer.Option(help="Seed of everything random.")] = None,
-    gpus: Annotated[str | None, typer.Option(help="GPUs for training; 0 trains on the CPU. Default in Docker: 0; on a cluster: 1.")] = None,
+    seed: Annotated[int | None, typer.Option(help=PARAMETERS["seed"].description)] = None,
+    gpus: Annotated[str | None, typer.Option(help=f"{PARAMETERS['gpus'].description}. Default in Docker: 0; on a cluster: 1.")] = None,
     on: Annotated[
         BackendName, typer.Option(help="Where to run: in processes of this machine, in containers, or on the Kubeflow of KFP_ENDPOINT.")
     ] = BackendName.local,

@@ -15,6 +15,7 @@ from driftloop.backends.compiled_pipeline import default_arguments
 from driftloop.cli.arguments import collect
 from driftloop.cli.run import PipelineName
 from driftloop.errors import InputError
+from driftloop.settings import PARAMETERS
 from pipelines import PIPELINES
 
 if TYPE_CHECKING:
@@ -30,8 +31,8 @@ schedule = typer.Typer(
 Name = Annotated[str, typer.Argument(help="The schedule's name.")]
 EveryOption = Annotated[str | None, typer.Option("--every", help="The time from one start to the next: 90m, 6h, 1d.")]
 CronOption = Annotated[str | None, typer.Option("--cron", help="Six fields, the first one seconds: '0 0 */6 * * *'. In UTC.")]
-StoreOption = Annotated[str | None, typer.Option("--store", help="The model's home, s3://bucket/prefix. Default: s3://driftloop/default.")]
-GpusOption = Annotated[str | None, typer.Option("--gpus", help="GPUs for training; 0 trains on the CPU. Default: 1.")]
+StoreOption = Annotated[str | None, typer.Option("--store", help=f"{PARAMETERS['store'].description}. Default: s3://driftloop/default.")]
+GpusOption = Annotated[str | None, typer.Option("--gpus", help=f"{PARAMETERS['gpus'].description}. Default: 1.")]
 SetOption = Annotated[list[str] | None, typer.Option("--set", help="Any parameter or setting, as for `driftloop run`. Repeatable.")]
 ConfigOption = Annotated[list[Path] | None, typer.Option("--config", help="YAML file of parameters and settings. Repeatable.")]
 ExperimentOption = Annotated[str | None, typer.Option("--experiment", help="Of its runs. Default: driftloop.", show_default=False)]

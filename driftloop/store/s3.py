@@ -9,9 +9,10 @@ import base64
 import contextlib
 import hashlib
 import itertools
+import os
 import re
 import secrets
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from datetime import timedelta
 from io import BytesIO
 from pathlib import Path
@@ -42,7 +43,9 @@ class S3Store:
     without that right reads who must create it.
     """
 
-    def __init__(self, bucket: str, prefix: str = "", *, patience_s: float = S3_PATIENCE_S) -> None:
+    def __init__(
+        self, bucket: str, prefix: str = "", *, patience_s: float = S3_PATIENCE_S, environment: Mapping[str, str] = os.environ
+    ) -> None:
         prefix = prefix.strip("/")
         self.uri = f"s3://{bucket}/{prefix}".rstrip("/")
         if not BUCKET_NAME.fullmatch(bucket) or ".." in bucket:
@@ -50,8 +53,8 @@ class S3Store:
         self._bucket = bucket
         self._prefix = f"{checked_key(prefix)}/" if prefix else ""
         self._patience_s = patience_s
-        self._server = s3_endpoint()
-        self._client, self._connections = connect_s3(self.uri)
+        self._server = s3_endpoint(environment)
+        self._client, self._connections = connect_s3(self.uri, environment)
 
     def read(self, key: str) -> bytes:
         """See `Store.read`."""

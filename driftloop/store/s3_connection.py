@@ -1,5 +1,7 @@
 """The S3 client as the standard AWS_* variables describe it: endpoint, region, credentials, time-outs."""
 
+import os
+from collections.abc import Mapping
 from urllib.parse import urlsplit
 
 import certifi
@@ -14,7 +16,7 @@ S3_CONNECT_TIMEOUT_S = 5.0
 S3_READ_TIMEOUT_S = 60.0
 
 
-def s3_endpoint() -> str:
+def s3_endpoint(environment: Mapping[str, str] = os.environ) -> str:
     """The server's URL, without credentials that somebody may have put into it: `AWS_ENDPOINT_URL_S3`, `AWS_ENDPOINT_URL`, else AWS.
 
     Args:
@@ -32,8 +34,8 @@ def s3_endpoint() -> str:
     return AWS_ENDPOINT
 
 
-def connect_s3(uri: str) -> tuple[Minio, urllib3.PoolManager]:
-    """A client and its connections, which contact no server yet; neither repeats a request by itself.
+def connect_s3(uri: str, environment: Mapping[str, str] = os.environ) -> tuple[Minio, urllib3.PoolManager]:
+    """A client and its connections, which contact nobody yet; neither repeats a request by itself.
 
     What may be repeated, and what an answer that was lost may mean, is decided request by request (`driftloop.store.s3`).
 
@@ -47,7 +49,7 @@ def connect_s3(uri: str) -> tuple[Minio, urllib3.PoolManager]:
     for variable in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
         if not environment.get(variable):
             raise StoreError(f"{uri}: {variable} is not set; export the store's AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY")
-    server = urlsplit(s3_endpoint())
+    server = urlsplit(s3_endpoint(environment))
     connections = urllib3.PoolManager(
         maxsize=16,
         timeout=Timeout(connect=S3_CONNECT_TIMEOUT_S, read=S3_READ_TIMEOUT_S),

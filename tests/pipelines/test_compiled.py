@@ -10,6 +10,7 @@ import pytest
 import yaml
 
 from driftloop import __version__
+from driftloop.backends.compiled_pipeline import compile_to_yaml
 from driftloop.cli.compile import COMPILED
 from pipelines import PIPELINES
 from pipelines.placement import GPU, NEEDS, RETRIES

@@ -3,10 +3,13 @@
 from pathlib import Path
 
 import pytest
+from typer.main import get_command
 
 from driftloop.backends.compiled_pipeline import default_arguments
 from driftloop.cli.arguments import collect
+from driftloop.cli.main import app
 from driftloop.errors import InputError, SettingError
+from driftloop.settings import PARAMETERS
 from pipelines import PIPELINES
 
 LOOP = PIPELINES["full-loop"]
@@ -37,9 +40,10 @@ def test_every_pipeline_default_passes_its_own_checks() -> None:
         ("data_config=5", r"data_config: 5 is not a group of settings"),
         ("seed", r"--set seed: expected name=value"),
         ("drift_alpha=.nan", r"drift_alpha: nan is outside"),
-        ("train_nodes=a100", r"train_nodes: 'a100' are no labels; give train_nodes\.<label>=<value>"),
-        ("train_nodes.gpu=a b", r"train_nodes: gpu=a b is no label of a node"),
-        ("train_nodes.a/b/c=d", r"train_nodes: a/b/c=d is no label of a node"),
+        ("seed=.inf", r"seed: inf is not a whole number"),
+        ("train_nodes=a100", r"train_nodes: 'a100' is not a group of labels; give train_nodes\.<label>=<value>"),
+        ("train_nodes.gpu=a b", r"train_nodes: gpu=a b is not a valid label of a node"),
+        ("train_nodes.a/b/c=d", r"train_nodes: a/b/c=d is not a valid label of a node"),
     ],
 )
 def test_a_bad_assignment_gets_one_line_that_says_how_to_mend_it(assignment: str, message: str) -> None:
@@ -78,3 +82,21 @@ def test_a_missing_config_file_is_named(tmp_path: Path) -> None:
 def test_the_committed_configs_are_valid() -> None:
     for path in sorted(Path("configs").glob("*.yaml")):
         assert collect(LOOP, [path], {}, []), path
+
+
+def test_the_first_config_is_what_a_run_does_anyhow() -> None:
+    asked = collect(LOOP, [Path("configs/xray.yaml")], {}, [])
+    assert asked == {name: PARAMETERS[name].default for name in asked}
+
+
+@pytest.mark.parametrize(
+    ("command", "options"),
+    [
+        ("run", {"source": "data_source", "drift": "traffic_drift", "store": "store", "seed": "seed", "gpus": "gpus"}),
+        ("rehearse", {"source": "data_source", "seed": "seed", "gpus": "gpus"}),
+    ],
+)
+def test_help_says_of_a_parameter_what_its_declaration_says(command: str, options: dict[str, str]) -> None:
+    shown = {option.name: option.help for option in get_command(app).commands[command].params}
+    for option, name in options.items():
+        assert shown[option].startswith(PARAMETERS[name].description)
