@@ -51,9 +51,9 @@ def measured(case: str, more: list[str], output: Path) -> dict[str, Any]:
     if not output.exists():
         arguments = [*CASES[case], *more]
         driftloop("run", "full-loop", *arguments)
-        measures = {"case": case, "command": " ".join(("driftloop run full-loop", *arguments))} | row(*run_files("summary", "drift_report"))
+        measured = {"case": case, "command": " ".join(("driftloop run full-loop", *arguments))} | row(*run_files("summary", "drift_report"))
         drift = json.loads((LATEST / "parameters.json").read_text())["traffic_drift"]
-        output.write_text(json.dumps(measures | {"second_watch": second_watch(drift) if measures["decision"] == "promote" else None}))
+        output.write_text(json.dumps(measured | {"second_watch": second_watch(drift) if measured["decision"] == "promote" else None}))
     return dict(json.loads(output.read_text()))
 
 
@@ -68,7 +68,7 @@ def run_files(*names: str) -> list[dict[str, Any]]:
 
 def row(summary: dict[str, Any], drift: dict[str, Any]) -> dict[str, Any]:
     """What a run found, from its `summary.json` and its `drift_report.json`; null where its branch did not measure it."""
-    accuracy = {name: interval and interval["value"] for name, interval in summary["accuracy"].items()}
+    accuracy = {name: proportion and proportion["value"] for name, proportion in summary["accuracy"].items()}
     gate = summary["gate"] or {"decision": None, "evidence": []}
     clean = next((criterion["estimate"] for criterion in gate["evidence"] if criterion["name"] == CLEAN_TEST), None)
     targets = summary["targets"]
@@ -96,11 +96,11 @@ def second_watch(drift: str) -> dict[str, Any]:
     """How a watch over new images under the drift that was just accepted went."""
     driftloop("replay", "--drift", drift)
     driftloop("run", "drift-watch")
-    [report] = run_files("drift_report")
+    [drift_report] = run_files("drift_report")
     return {
-        "verdict": report["verdict"],
-        "windows": len(report["windows"]),
-        "drifted": sum(window["drifted"] for window in report["windows"]),
+        "verdict": drift_report["verdict"],
+        "windows": len(drift_report["windows"]),
+        "drifted": sum(window["drifted"] for window in drift_report["windows"]),
     }
 
 

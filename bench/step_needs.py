@@ -54,11 +54,13 @@ def look(root: int, steps: dict[str, dict[str, Any]]) -> None:
         name = step_of(process)
         if name:
             below = [process, *descendants(process, parents)]
-            counts = [fields for process in below if (fields := stat(process))]
+            counts = [counters for process in below if (counters := stat(process))]
             needs = steps.setdefault(name, {"peak_mb": 0.0, "cpu_s": 0.0})
-            needs["peak_mb"] = round(max(needs["peak_mb"], sum(int(fields[21]) for fields in counts) * PAGE_MB), 1)
+            needs["peak_mb"] = round(max(needs["peak_mb"], sum(int(counters[21]) for counters in counts) * PAGE_MB), 1)
             # Own and ended children's time of the step; running children's own.
-            spent = sum(int(fields[11]) + int(fields[12]) for fields in counts) + sum(int(counts[0][index]) for index in (13, 14) if counts)
+            spent = sum(int(counters[11]) + int(counters[12]) for counters in counts) + sum(
+                int(counts[0][index]) for index in (13, 14) if counts
+            )
             needs["cpu_s"] = round(max(needs["cpu_s"], spent / TICKS), 1)
 
 
@@ -71,10 +73,10 @@ def stat(process: int) -> list[str]:
 
 
 def descendants(root: int, parents: dict[int, int]) -> list[int]:
-    processes = [root]
-    for process in processes:
-        processes += [child for child, parent in parents.items() if parent == process]
-    return processes[1:]
+    family = [root]
+    for process in family:
+        family += [child for child, parent in parents.items() if parent == process]
+    return family[1:]
 
 
 def step_of(process: int) -> str:

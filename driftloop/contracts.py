@@ -25,6 +25,7 @@ MOST_LEARNED_REGIMES = MOST_REGIMES - 1
 #: Files that one step writes and another reads, or that a run delivers under these names.
 FACTS = "facts.json"
 BENCHMARK = "benchmark.json"
+BASELINE_METRICS = "baseline_metrics.pt"
 PRODUCTION_LOGS = "production_logs.csv"
 DRIFT_REPORT = "drift_report.json"
 LABEL_REQUESTS = "label_requests.csv"

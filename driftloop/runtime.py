@@ -5,9 +5,15 @@ pod's log. KFP's artifact objects are described as protocols, so that steps do n
 names that the release gives them; a run on a cluster pins them by content.
 """
 
+import math
+import os
+from pathlib import Path
 from typing import Protocol
 
 from driftloop import __version__
+
+#: Where Linux says how much processor time a container may use.
+CGROUP_QUOTA = Path("/sys/fs/cgroup/cpu.max")
 
 #: By these words in a line of the log it is known for a report: `[driftloop progress] ...`.
 PROGRESS_MARK, METRICS_MARK = "progress", "figures"
@@ -26,6 +32,25 @@ def progress(fraction: float, text: str = "") -> None:
 def report_metrics(text: str) -> None:
     """Report the metrics that matter at the end of a step, in one short line."""
     print(f"[driftloop {METRICS_MARK}] {text}", flush=True)
+
+
+def available_threads(quota: Path = CGROUP_QUOTA) -> int:
+    """How many threads this process can keep busy: the smallest of its CPU affinity, its container's CPU quota and OMP_NUM_THREADS.
+
+    PyTorch and onnxruntime alone would count the host's cores, and 64 threads in a pod with 2 CPUs are slower than 2.
+
+    Args:
+        quota: the file in which the container's control group (version 2) states its quota: microseconds, or "max", and the period.
+    """
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    if quota.exists():
+        limit, period = quota.read_text().split()[:2]
+        if limit != "max":
+            cores = min(cores, math.ceil(int(limit) / int(period)))
+    wished = os.environ.get("OMP_NUM_THREADS", "")
+    if wished.isdecimal() and int(wished) > 0:
+        cores = min(cores, int(wished))
+    return max(1, cores)
 
 
 class MetricsLog(Protocol):

@@ -163,15 +163,14 @@ class DriftSettings(Settings):
     group: ClassVar[str] = "drift"
     purpose: ClassVar[str] = "drift detection and retraining policy"
 
-    window_size: int = Field(200, ge=20, le=100_000, description="images judged together, one a group; at most a quarter of the reference")
+    window_size: int = Field(200, ge=20, le=100_000, description="images tested together, one a group; at most a quarter of the reference")
     minimum_window: int = Field(50, ge=2, le=100_000, description="distinct groups (patients) below which rows wait for the next watch")
-    max_windows: int = Field(200, ge=1, le=10_000, description="windows judged in one watch; of a larger backlog the newest are taken")
+    max_windows: int = Field(200, ge=1, le=10_000, description="windows tested in a watch; of a larger backlog the newest are taken")
     windows_per_90_days: float = Field(90.0, gt=0, description="expected windows per 90 days; the log's own count where that is larger")
     false_alarms_per_90_days: float = Field(1.0, gt=0, le=1000, description="budget: expected false confirmed alarms per 90 days")
     permutations: int = Field(999, ge=99, le=1_000_000, description="least permutations of the MMD test; 40 / alpha where that is more")
-    minimum_labels: int = Field(
-        100, ge=10, le=1_000_000, description="random labels before harm is judged; as many new ones after a refusal"
-    )
+    harm_labels: int = Field(100, ge=10, le=1_000_000, description="random labels before harm is judged")
+    retry_labels: int = Field(100, ge=10, le=1_000_000, description="new random labels after a refused candidate before another try")
     harm_windows: int = Field(10, ge=2, le=10_000, description="newest confirmed windows whose labels judge harm; older ones only train")
     gate_power: float = Field(
         0.8,
@@ -189,6 +188,7 @@ class DriftSettings(Settings):
     suggest_only: bool = Field(False, description="never retrain by itself: alert and suggest it")
     random_requests: int = Field(660, ge=0, le=1_000_000, description="images asked for in the uniformly random label list")
     ranked_requests: int = Field(100, ge=0, le=1_000_000, description="images asked for in the list of the most shifted, for training only")
+    teaching: bool = Field(False, description="show the course's fixed-threshold detector in the report; it decides nothing")
     gallery_size: int = Field(8, ge=0, le=100, description="most shifted images shown in the report")
     seed: int = Field(0, ge=0, description="of permutations, reference draws and label lists")
 
@@ -202,7 +202,7 @@ class RetrainSettings(Settings):
     train_parts: float = Field(300, gt=0, description="part of the drifted labels that trains, beside val_parts and gate_parts")
     val_parts: float = Field(60, gt=0, description="part of the drifted labels that stops the training")
     gate_parts: float = Field(300, gt=0, description="part of the drifted labels that is kept for the gate")
-    minimum_labels: int = Field(90, ge=30, le=1_000_000, description="labelled images of the confirmed drift that a retraining needs")
+    needed_labels: int = Field(90, ge=30, le=1_000_000, description="labelled images of the confirmed drift that a retraining needs")
     drifted_share: float = Field(0.10, gt=0, lt=1, description="share of drifted images in each batch; the others are old ones")
     restyle_share: float = Field(0.8, ge=0, le=1, description="share of the old images that get the look of the drifted ones; 0: none")
     epochs: int = Field(16, ge=1, le=1000, description="passes over the old training images at most")

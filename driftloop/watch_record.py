@@ -5,8 +5,9 @@ records lies the heartbeat: when the last watch finished, in one small object, f
 """
 
 import secrets
+from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from driftloop.contracts import CONFIRMED_BY
 from driftloop.errors import Conflict, IntegrityError, NotFound
@@ -24,10 +25,20 @@ class RecordedWindow(BaseModel):
     first: str = Field(description="time of its first request, ISO 8601 in UTC")
     last: str = Field(description="time of its last request")
     rows: int = Field(description="how many requests it holds")
-    p_statistics: float = Field(description="p-value of the image statistics")
-    p_embedding: float = Field(description="p-value of the embeddings")
+    p_values: dict[str, float] = Field({}, description="p-values by detector")
+    p_statistics: float | None = Field(None, description="the same of the image statistics, as records had it before p_values")
+    p_embedding: float | None = Field(None, description="the same of the embeddings, as records had it before p_values")
     drifted: bool = Field(description="whether it fits no accepted regime")
     accuracy: float | None = Field(None, description="over its random labels; null without any")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _with_both_forms(cls, content: Any) -> Any:
+        if not isinstance(content, dict):
+            return content
+        fields = {name: content.get(f"p_{name}") for name in ("statistics", "embedding")}
+        p_values = {name: value for name, value in fields.items() if value is not None} | content.get("p_values", {})
+        return content | {"p_values": p_values} | {f"p_{name}": p_values.get(name) for name in fields}
 
 
 class WatchRecord(BaseModel):

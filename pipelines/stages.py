@@ -84,7 +84,13 @@ def watch_stage(parameters: WatchParameters, until: Any) -> None:
     watched = place(production_monitoring(store=store, until=until, config=parameters.monitor_config), "5 monitoring")
     traffic, champion = watched.outputs["traffic"], watched.outputs["champion"]
     tested = place(
-        drift_detection(traffic=traffic, champion=champion, alpha=parameters.drift_alpha, config=parameters.drift_config),
+        drift_detection(
+            traffic=traffic,
+            champion=champion,
+            alpha=parameters.drift_alpha,
+            config=parameters.drift_config,
+            retrain_config=parameters.retrain_config,
+        ),
         "6 drift verdict",
     )
     verdict, evidence = tested.outputs["Output"], tested.outputs["evidence"]

@@ -149,7 +149,7 @@ def fine_tune(
     """
 
     def measure(network: nn.Module, done: TrainingPass) -> FineTuningEpoch:
-        return validation.measure(network, done.epoch, done.learned.loss, done.began)
+        return validation.measure(network, done.epoch, done.result.loss, done.began)
 
     before, wanted = validation.measure(model, 0, 0.0, time.perf_counter()), mean_probabilities(model, validation.clean)
     judge = EpochSelection(FineTuningEpoch, measure, lambda epoch: -epoch.score)

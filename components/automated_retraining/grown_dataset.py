@@ -13,11 +13,11 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from components.automated_retraining.roles import LEFT_OUT, REGIME
 from driftloop.contracts import DRIFTED_SPLITS, MOST_LEARNED_REGIMES, REGIME_PREFIX
 from driftloop.dataset import Description, extend_dataset
 from driftloop.dataset.description import DATASET_FILE, manifest_hash
 from driftloop.dataset.reading import read_samples, stored_description
+from driftloop.dataset.roles import LEFT_OUT, REGIME
 from driftloop.errors import InputError, NotFound
 from driftloop.store import Store
 

@@ -5,11 +5,11 @@ from typing import Any
 
 import numpy as np
 
-from components.automated_retraining.drifted_images import DriftedImages, count_labels
+from components.automated_retraining.drifted_images import DriftedImages
 from components.automated_retraining.fine_tuning import FineTuningEpoch, FineTuningResult
 from components.automated_retraining.grown_dataset import GrownDataset, regimes
-from components.automated_retraining.roles import REGIME
 from driftloop.contracts import DRIFTED_GATE, DRIFTED_SPLITS, DRIFTED_TRAIN, MOST_REGIMES, RANDOM, TRAIN
+from driftloop.dataset.roles import REGIME, count_labels
 from driftloop.runtime import MetricsLog
 
 #: A regime should have this many times the rows of the windows that will be compared with it.

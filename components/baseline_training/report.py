@@ -5,34 +5,34 @@ from typing import Any
 from driftloop.evaluation.plots import confusion_and_roc
 from driftloop.reporting import Page
 from driftloop.training.curves import learning_curves
-from driftloop.training.loop import TrainingHistory
-from driftloop.training.outcome import FinalScores
+from driftloop.training.outcome import TrainedModel
 from driftloop.training.task import Task
 
 
-def write_baseline_report(path: str, task: Task, history: TrainingHistory, judgement: FinalScores, found: dict[str, Any]) -> None:
-    """Write the HTML page to `path`."""
-    classes, test = task.description.classes, judgement.test
+def write_baseline_report(path: str, task: Task, trained: TrainedModel, facts: dict[str, Any]) -> None:
+    """Write the HTML page to `path`; `facts` are the step's."""
+    history, scores = trained.history, trained.scores
+    test = scores.test
     page = Page("Baseline training", lead=f"A plain convolutional network, trained plainly on {len(task.train):,} images.")
     page.tiles(
         {
             "test accuracy": test.accuracy.value,
             "95 % interval": f"{test.accuracy.low:.3f} – {test.accuracy.high:.3f}",
-            "area under ROC": judgement.auc,
-            "parameters": found["parameters"],
-            "seconds": round(found["seconds"]),
+            "area under ROC": scores.auc,
+            "parameters": facts["parameters"],
+            "seconds": round(facts["seconds"]),
         }
     )
     page.section(
         "How it learnt",
         f"Epoch {history.best_epoch} of {len(history.epochs)} was kept: the highest accuracy on the validation split "
-        f"({len(task.val):,} images), which therefore reads a little too high. Trained on: {found['device']}, "
-        f"{found['images_per_second']:,.0f} images per second.",
+        f"({len(task.val):,} images), which therefore reads a little too high. Trained on: {facts['device']}, "
+        f"{facts['images_per_second']:,.0f} images per second.",
     )
     page.figure(learning_curves(history), "Loss, accuracy and learning rate by epoch; the dotted line marks the epoch that was kept.")
     page.section("What it can do", f"On the test split ({test.accuracy.n:,} images), which chose nothing and was looked at once.")
     page.figure(
-        confusion_and_roc(test.confusion, classes, judgement.roc, judgement.auc),
+        confusion_and_roc(test.confusion, task.description.classes, scores.roc, scores.auc),
         "Confusion matrix (counts) and ROC curve on the test split.",
     )
     page.table(

@@ -1,46 +1,25 @@
-"""How the baseline is trained: as one would at first.
+"""Theme 2: train the baseline, choose its epoch on the validation split, score it once on the test split."""
 
-Theme 2: train the baseline, choose its epoch on the validation split, judge it once on the test split.
-"""
-
+import shutil
 import time
 from pathlib import Path
 from typing import Any
 
 from components.baseline_training.report import write_baseline_report
-from driftloop import runtime
-from driftloop.reporting.tensorboard import publish_events
+from driftloop import bundle, runtime
+from driftloop.contracts import BASELINE_TRAINING
 from driftloop.runtime import ClassificationLog, MetricsLog
 from driftloop.settings import TrainSettings
-from driftloop.step_facts import read_facts
-from driftloop.training import outcome
 from driftloop.training.architectures import PLAIN_CNN, build_network
-from driftloop.training.checkpoint import FileCheckpoint
-from driftloop.training.curves import TrainingEvents
 from driftloop.training.device import pick_device
-from driftloop.training.loop import EpochRecord, fit
-from driftloop.training.model_card import model_card
+from driftloop.training.loop import fit
+from driftloop.training.outcome import TrainedModel, log_scores, score_final, write_trained_bundle
 from driftloop.training.recipe import Recipe
 from driftloop.training.seeding import set_seed
+from driftloop.training.session import TrainingSession
 from driftloop.training.task import Task
 
-
-def baseline_recipe(settings: TrainSettings, epochs: int, task: Task) -> Recipe:
-    """Float32, Adam at a constant rate, no augmentation, no smoothing, for a share of the optimised training's `epochs`.
-
-    Without augmentation a small training set is learnt by heart early, so more epochs would only cost time; the epoch is chosen on the
-    validation split anyway.
-    """
-    return Recipe(
-        epochs=max(1, round(epochs * settings.baseline_share)),
-        learning_rate=settings.baseline_learning_rate,
-        class_weights=task.weights(),
-    )
-
-
-NOTES = [
-    "A baseline: trained plainly, to have something to measure the optimised model against.",
-]
+NOTES = ["A baseline: trained plainly, to have something to measure the optimised model against."]
 
 
 def run(
@@ -76,39 +55,51 @@ def run(
     task = Task.open(dataset, device, settings)
     recipe = baseline_recipe(settings, int(epochs), task)
 
-    network = build_network(PLAIN_CNN, channels=task.description.channels, classes=len(task.description.classes)).to(device)
-    identity = {"step": "baseline", "dataset": task.description.manifest_hash, "seed": seed} | recipe.described() | settings.model_dump()
-    checkpoint = FileCheckpoint(settings.checkpoints, identity) if settings.checkpoints else None
-    with TrainingEvents(model) as events:
-
-        def on_epoch(record: EpochRecord) -> None:
-            events.epoch(record)
-            runtime.progress(record.epoch / recipe.epochs, f"epoch {record.epoch}: validation {record.val_accuracy:.3f}")
-
-        history = fit(
-            network, task.training_batches(), task.validation_batches(), recipe, seed=seed, checkpoint=checkpoint, on_epoch=on_epoch
-        )
-    publish_events(events.folder, task.description.store, "baseline-training")
-
-    judgement = outcome.score_final(network, task)
-    description = outcome.model_description(network, PLAIN_CNN, task, history, judgement, seed=seed, training=recipe.described())
-    text = model_card(
-        "Baseline",
-        description,
-        judgement.test,
-        auc=judgement.auc,
-        counts=task.description.counts,
-        source=read_facts(dataset).get("data_analysis", {}).get("source", task.description.source),
+    with TrainingSession(model, task, step=BASELINE_TRAINING, identity=recipe.described(), seed=seed, progress=runtime.progress) as session:
+        trained = train_baseline(task, recipe, seed, session)
+    facts = write_trained_bundle(
+        model,
+        trained,
+        task,
+        step=BASELINE_TRAINING,
+        title="Baseline",
         notes=NOTES,
+        facts={"seconds": round(time.monotonic() - began, 1)},
+        inherited=[dataset],
     )
-    found = outcome.common_facts(network, device, history, judgement) | {"seconds": round(time.monotonic() - began, 1)}
-    outcome.write_bundle(model, network, description, text, "baseline_training", found, dataset)
     Path(card).parent.mkdir(parents=True, exist_ok=True)
-    Path(card).write_text(text, encoding="utf-8")
-    write_baseline_report(curves, task, history, judgement, found)
-    outcome.log_scores(judgement, task.description.classes, metrics, roc)
-    if checkpoint:
-        checkpoint.clear()
+    shutil.copyfile(Path(model, bundle.CARD), card)
+    write_baseline_report(curves, task, trained, facts)
+    log_scores(trained.scores, task.description.classes, metrics, roc)
+    session.finish()
     runtime.report_metrics(
-        f"accuracy {judgement.test.accuracy}, {len(history.epochs)} epochs, {found['parameters'] / 1e6:.1f} M parameters"
+        f"accuracy {trained.scores.test.accuracy}, {facts['epochs']} epochs, {facts['parameters'] / 1e6:.1f} M parameters"
     )
+
+
+def baseline_recipe(settings: TrainSettings, epochs: int, task: Task) -> Recipe:
+    """Float32, Adam at a constant rate, no augmentation, no smoothing, for a share of the optimised training's `epochs`.
+
+    Without augmentation a small training set is learnt by heart early, so more epochs would only cost time; the epoch is chosen on the
+    validation split anyway.
+    """
+    return Recipe(
+        epochs=max(1, round(epochs * settings.baseline_share)),
+        learning_rate=settings.baseline_learning_rate,
+        class_weights=task.weights(),
+    )
+
+
+def train_baseline(task: Task, recipe: Recipe, seed: int, session: TrainingSession) -> TrainedModel:
+    """Train the plain network from fresh weights and score it; call `set_seed` before."""
+    network = build_network(PLAIN_CNN, channels=task.description.channels, classes=len(task.description.classes)).to(task.device)
+    history = fit(
+        network,
+        task.training_batches(),
+        task.validation_batches(),
+        recipe,
+        seed=seed,
+        checkpoint=session.checkpoint,
+        on_epoch=session.on_epoch,
+    )
+    return TrainedModel(network, PLAIN_CNN, recipe.described(), history, score_final(network, task), seed)

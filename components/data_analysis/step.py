@@ -15,6 +15,7 @@ from driftloop import registry, runtime
 from driftloop.bundle import schema_problems
 from driftloop.contracts import DATA_ANALYSIS, TRAIN
 from driftloop.dataset import Description, open_split, write_description
+from driftloop.deliverables import write_baseline_metrics
 from driftloop.errors import InputError
 from driftloop.settings import DataSettings, check_parameter
 from driftloop.sources import Opened, opened
@@ -112,11 +113,19 @@ def _analyse(description: Description, audited: Audited, root: Path, seed: int) 
 
 def _write(analysis: "Analysis", dataset_dir: str, report_path: str, source_hash: str, began: float) -> None:
     """Everything about the dataset but its images."""
-    from components.data_analysis.baseline_metrics import write_baseline_metrics
     from components.data_analysis.report import build_report
     from components.data_analysis.statistics import collect_facts
 
-    write_baseline_metrics(dataset_dir, analysis.description, analysis.statistics, analysis.counts[TRAIN])
+    description, statistics = analysis.description, analysis.statistics
+    write_baseline_metrics(
+        dataset_dir,
+        mean=description.mean,
+        std=description.std,
+        class_counts=[analysis.counts[TRAIN][name] for name in description.classes],
+        histogram=statistics.histogram,
+        mean_images=statistics.mean_images,
+        statistics=statistics.statistics,
+    )
     build_report(analysis).write(report_path)
     write_facts(dataset_dir, DATA_ANALYSIS, collect_facts(analysis, source_hash, time.monotonic() - began))
     total, speedup = sum(analysis.description.counts.values()), analysis.loader.speedup

@@ -12,6 +12,7 @@ def drift_detection(
     champion: Input[Model],
     alpha: float,
     config: dict,
+    retrain_config: dict,
     evidence: Output[Artifact],
     metrics: Output[Metrics],
     report: Output[HTML],
@@ -21,8 +22,9 @@ def drift_detection(
     Args:
         traffic: the watch's rows, images and past records, from production_monitoring.
         champion: the bundle that served those rows, with its drift reference.
-        alpha: level of one window's drift test, lowered where the budget of false alarms asks for it.
-        config: overrides of the drift settings (window_size, minimum_labels, cooldown_days, ...).
+        alpha: level of a window's drift test, lowered where the budget of false alarms asks for it.
+        config: overrides of the drift settings (window_size, harm_labels, cooldown_days, ...).
+        retrain_config: overrides of the retrain settings, the same that the retraining gets: it is started with enough labels only.
         evidence: drift_report.json, windows.parquet (request and window), label_requests.csv and facts.json.
         metrics: p-values, MMD, windows drifted, accuracy drop.
         report: what moved, the most shifted images, the embedding map and the history.
@@ -32,4 +34,13 @@ def drift_detection(
     """
     from components.drift_detection.step import run
 
-    return run(traffic.path, champion.path, evidence.path, report.path, alpha=alpha, config=config, metrics=metrics)
+    return run(
+        traffic.path,
+        champion.path,
+        evidence.path,
+        report.path,
+        alpha=alpha,
+        config=config,
+        retrain_config=retrain_config,
+        metrics=metrics,
+    )

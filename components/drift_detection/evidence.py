@@ -3,13 +3,13 @@
 from pathlib import Path
 from typing import Any
 
+from components.drift_detection import detectors
 from components.drift_detection.explain import psi_reading
 from components.drift_detection.findings import WatchFindings, in_plain_words
-from components.drift_detection.window_test import CAVEAT
+from components.drift_detection.window_test import LABEL_FREE_CAVEAT
+from driftloop.contracts import DRIFT_DETECTION, DRIFT_REPORT, LABEL_REQUESTS, WINDOW_ROWS
 from driftloop.step_facts import write_facts, write_json
 
-STEP = "drift_detection"
-REPORT, COVERAGE, REQUESTS = "drift_report.json", "windows.parquet", "label_requests.csv"
 BUDGET_CAVEAT = (
     "The budget covers sampling error only, not real variation from day to day: take references from several days. Given one fixed "
     "reference the true level varies around the nominal one, the less so the smaller n / (n + m) is."
@@ -20,32 +20,30 @@ def write_evidence(directory: str | Path, findings: WatchFindings, *inherited: s
     """Write all four files; `inherited` directories hand on the facts of the steps before."""
     directory = Path(directory)
     directory.mkdir(parents=True, exist_ok=True)
-    summary = summarise(findings)
-    write_json(directory / REPORT, summary | {"details": _details(findings)})
-    findings.coverage.to_parquet(directory / COVERAGE, index=False)
-    findings.requests.to_csv(directory / REQUESTS, index=False)
-    write_facts(directory, STEP, summary, *inherited)
+    summary = drift_facts(findings)
+    write_json(directory / DRIFT_REPORT, summary | {"details": _details(findings)})
+    findings.coverage.to_parquet(directory / WINDOW_ROWS, index=False)
+    findings.requests.to_csv(directory / LABEL_REQUESTS, index=False)
+    write_facts(directory, DRIFT_DETECTION, summary, *inherited)
 
 
-def summarise(findings: WatchFindings) -> dict[str, Any]:
+def drift_facts(findings: WatchFindings) -> dict[str, Any]:
     """What the steps after this one, the record of the watch and the final report need."""
-    judgement = findings.spotlight.judged.judgement if findings.spotlight else None
+    test = findings.explained.tested.test if findings.explained else None
     return {
         "verdict": findings.verdict.name,
         "reason": findings.verdict.reason,
         "in_plain_words": in_plain_words(findings),
-        "p_values": {
-            "statistics": None if judgement is None else judgement.statistics.p_value,
-            "embedding": None if judgement is None else judgement.embedding.p_value,
-        },
+        "detectors": {detector.name: detector.title for detector in detectors.DETECTORS},
+        "p_values": {detector.name: test.p_values[detector.name] if test else None for detector in detectors.DETECTORS},
         "confirmed": findings.confirmed,
-        "windows": [one.window.model_dump() for one in findings.judged],
+        "windows": [window.record.model_dump() for window in findings.tested],
         "drop": None if findings.drop is None else findings.drop.as_dict(),
         "labels": findings.labels,
         "clean_accuracy": None if findings.clean is None else findings.clean.model_dump(),
         "label_free": None
         if findings.label_free is None
-        else {"accuracy": findings.label_free.accuracy, "drop": findings.label_free.drop, "caveat": CAVEAT},
+        else {"accuracy": findings.label_free.accuracy, "drop": findings.label_free.drop, "caveat": LABEL_FREE_CAVEAT},
         "alpha": findings.level.alpha,
         "alpha_asked": findings.level.asked,
         "permutations": findings.level.permutations,
@@ -60,11 +58,11 @@ def summarise(findings: WatchFindings) -> dict[str, Any]:
 
 
 def _details(findings: WatchFindings) -> dict[str, Any]:
-    gallery = findings.spotlight.gallery if findings.spotlight else []
+    gallery = findings.explained.gallery if findings.explained else []
     return {
         "budget_caveat": BUDGET_CAVEAT,
-        "windows": [_window_details(findings, index) for index in range(len(findings.judged))],
-        "explained_window": findings.spotlight.number if findings.spotlight else None,
+        "windows": [_window_details(findings, index) for index in range(len(findings.tested))],
+        "explained_window": findings.explained.number if findings.explained else None,
         "explanation": _explanation(findings),
         "history": [window.model_dump() for window in findings.history.windows],
         "most_shifted": [{"position": pair.position, "score": pair.score, "nearest_in": pair.regime} for pair in gallery],
@@ -73,28 +71,31 @@ def _details(findings: WatchFindings) -> dict[str, Any]:
 
 
 def _window_details(findings: WatchFindings, index: int) -> dict[str, Any]:
-    judgement = findings.judged[index].judgement
-    return {
+    test = findings.tested[index].test
+    details: dict[str, Any] = {
         "window": index,
-        "images": judgement.rows,
-        "reference_images": judgement.reference_rows,
-        "n/(n+m)": judgement.share,
-        "mixture": dict(zip(findings.regimes, judgement.weights.tolist(), strict=True)),
-        "mmd2": judgement.embedding.mmd2,
-        "statistics_p_values": dict(zip(findings.info.statistic_names, judgement.statistics.p_values.tolist(), strict=True)),
-        "statistics_holm": dict(zip(findings.info.statistic_names, judgement.statistics.adjusted.tolist(), strict=True)),
-        "correction": "Holm over the statistics; statistics and embedding at alpha / 2 each",
-        "drifted": judgement.drifted,
+        "images": test.rows,
+        "reference_images": test.reference_rows,
+        "n/(n+m)": test.share,
+        "mixture": dict(zip(findings.regimes, test.weights.tolist(), strict=True)),
     }
+    for detector in detectors.DETECTORS:
+        result = test.results[detector.name]
+        if detector.effect:
+            details[detector.effect] = result.effect
+        for name, values in result.by_statistic.items():
+            details[name] = dict(zip(findings.info.statistic_names, values.tolist(), strict=True))
+    methods = [f"{detector.title} ({detector.method})" for detector in detectors.DETECTORS]
+    return details | {"correction": f"{', '.join(methods)}: each at alpha / {len(methods)}", "drifted": test.drifted}
 
 
 def _explanation(findings: WatchFindings) -> dict[str, Any] | None:
-    if findings.spotlight is None:
+    if findings.explained is None:
         return None
-    explanation = findings.spotlight.explanation
-    return {
+    explanation = findings.explained.explanation
+    named = {
         "decides": False,
-        "statistics": [vars(one) | {"psi_reading": psi_reading(one.psi)} for one in explanation.statistics],
+        "statistics": [vars(shift) | {"psi_reading": psi_reading(shift.psi)} for shift in explanation.statistics],
         "bbsd": {"p_value": explanation.outputs.p_value, "distances": explanation.outputs.distances.tolist()},
         "class_prior": {
             "p_value": explanation.classes.p_value,
@@ -104,5 +105,7 @@ def _explanation(findings: WatchFindings) -> dict[str, Any] | None:
             "reference": dict(zip(findings.info.classes, explanation.classes.reference_shares.tolist(), strict=True)),
             "window": dict(zip(findings.info.classes, explanation.classes.window_shares.tolist(), strict=True)),
         },
-        "fixed_threshold_mmd": vars(explanation.fixed_threshold) | {"note": "teaching only"},
     }
+    if explanation.fixed_threshold is not None:
+        named["fixed_threshold_mmd"] = vars(explanation.fixed_threshold) | {"note": "teaching only"}
+    return named

@@ -1,12 +1,8 @@
-"""Population stability index: the credit industry's effect size, with its usual reading. Explains, never decides.
+"""The window that the report explains: what moved and by how much, which images moved most. All of it explains, nothing decides.
 
-Have the shares of the predicted classes moved? Explains, never decides.
-
-The most shifted images of a window, each beside the reference image that the champion finds most alike.
-
-What moved, and by how much: the effect sizes beside the decision. None of them decides.
-
-The one window that the report explains, seen from close by.
+Effect sizes of the image statistics (shift in standard deviations, population stability index), black-box shift detection on the
+classifier's own outputs (Lipton et al. 2018; Rabanser et al. 2019), the shares of the predicted classes, and the most shifted images
+beside the reference images that the champion finds most alike.
 """
 
 from collections.abc import Sequence
@@ -16,23 +12,26 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from components.drift_detection.ks import KSResult, bbsd_test
+from components.drift_detection.detectors import level_of_each
+from components.drift_detection.ks import KSResult, bbsd_test, ks_test
 from components.drift_detection.mmd import nearest, shift_scores
 from components.drift_detection.reference import AcceptedTraffic, Sample, drawn_sample
 from components.drift_detection.teaching import EmbeddingDrift, detect_embedding_drift
-from components.drift_detection.window_test import TestedWindow, WindowTest
+from components.drift_detection.window_test import TestedWindow
 from components.drift_detection.windows import CutWindow
 from driftloop.inference.traffic import IMAGE_INDEX, Traffic
 from driftloop.settings import DriftSettings
 
-#: The customary reading: below 0.1 stable, up to 0.2 moderate, above it large.
-MODERATE, LARGE = 0.1, 0.2
+#: The credit industry's reading of the population stability index: below the first stable, up to the second moderate, above it large.
+MODERATE_PSI, LARGE_PSI = 0.1, 0.2
+#: Cohen's (1988) reading of w: below the first negligible, then small, medium, large.
+SMALL_W, MEDIUM_W, LARGE_W = 0.1, 0.3, 0.5
 
 
 def population_stability_index(reference: np.ndarray, window: np.ndarray, *, bins: int = 10) -> float:
     """PSI = sum((q - p) ln(q / p)) over the reference's quantile bins, p and q being the two samples' shares.
 
-    Half a case is added to each bin so that one that is empty on one side does not make it infinite. Without any drift it is about
+    Half a case is added to each bin so that a bin that is empty on one side does not make it infinite. Without any drift it is about
     (bins - 1) (1 / N + 1 / M) on average (Yurdakul 2018), 0.056 for 800 against 200 rows: a reading near 0.1 says little then.
 
     Args:
@@ -59,7 +58,7 @@ def population_stability_index(reference: np.ndarray, window: np.ndarray, *, bin
 
 def psi_reading(psi: float) -> str:
     """`stable`, `moderate` or `large`."""
-    return "stable" if psi < MODERATE else "moderate" if psi <= LARGE else "large"
+    return "stable" if psi < MODERATE_PSI else "moderate" if psi <= LARGE_PSI else "large"
 
 
 def _counts(values: np.ndarray, edges: np.ndarray) -> np.ndarray:
@@ -67,23 +66,26 @@ def _counts(values: np.ndarray, edges: np.ndarray) -> np.ndarray:
     return np.bincount(np.searchsorted(edges, values, side="left"), minlength=len(edges) + 1)
 
 
-#: Cohen's (1988) reading of w: below the first negligible, then small, medium, large.
-SMALL, MEDIUM, LARGE = 0.1, 0.3, 0.5
-
-
 @dataclass(frozen=True)
 class ClassPriorResult:
-    """Shares are (K,) and sum to one; `effect_size` is Cohen's w; `total_variation` half the sum of the shares' differences."""
+    """Whether the shares of the predicted classes have moved."""
 
     reference_shares: np.ndarray
+    """(K,), summing to 1."""
     window_shares: np.ndarray
+    """(K,), summing to 1."""
     p_value: float
+    """Of the chi-square test."""
     effect_size: float
+    """Cohen's w."""
     total_variation: float
+    """Half the sum of the shares' absolute differences."""
 
     @property
     def reading(self) -> str:
-        return ("negligible", "small", "medium", "large")[int(np.searchsorted([SMALL, MEDIUM, LARGE], self.effect_size, side="right"))]
+        return ("negligible", "small", "medium", "large")[
+            int(np.searchsorted([SMALL_W, MEDIUM_W, LARGE_W], self.effect_size, side="right"))
+        ]
 
 
 def class_prior_test(reference: np.ndarray, window: np.ndarray) -> ClassPriorResult:
@@ -121,13 +123,18 @@ def class_prior_test(reference: np.ndarray, window: np.ndarray) -> ClassPriorRes
 
 @dataclass(frozen=True)
 class ShiftedPair:
-    """`image` and `thumbnail` are uint8 (h, w, C); `position` is the image's row in the window's sample, `score` its shift."""
+    """A shifted image and the reference image nearest to it."""
 
     position: int
+    """The image's row in the window's sample."""
     score: float
+    """Its shift, in (-1, 1)."""
     image: np.ndarray
+    """uint8 (H, W, C)."""
     thumbnail: np.ndarray
+    """uint8 (h, w, C), of the reference."""
     regime: str
+    """Which reference that is from."""
 
 
 def most_shifted(
@@ -169,19 +176,24 @@ def most_shifted(
 
 @dataclass(frozen=True)
 class StatisticShift:
-    """One image statistic: its medians, the difference of the means in reference standard deviations, and how it tested.
-
-    `distance` is the Kolmogorov-Smirnov distance in [0, 1], `p_value` is Holm-adjusted, `moved` says that it alone would reject.
-    """
+    """How an image statistic moved."""
 
     name: str
+    """Of the statistic."""
     reference_median: float
+    """Its median in the reference."""
     window_median: float
+    """Its median in the window."""
     shift: float
+    """Difference of the means, in standard deviations of the reference."""
     distance: float
+    """Kolmogorov-Smirnov distance, in [0, 1]."""
     p_value: float
+    """Holm-adjusted."""
     psi: float
+    """Population stability index."""
     moved: bool
+    """Whether it alone would make a detector reject."""
 
 
 @dataclass(frozen=True)
@@ -189,24 +201,39 @@ class Explanation:
     """A window beside the reference that fits it best."""
 
     statistics: list[StatisticShift]
+    """In the log's order."""
     outputs: KSResult
+    """The test of the softmax outputs."""
     classes: ClassPriorResult
-    fixed_threshold: EmbeddingDrift
+    """The test of the predicted classes."""
+    fixed_threshold: EmbeddingDrift | None
+    """The course's embedding detector; None without drift_config.teaching."""
 
     @property
     def moved(self) -> list[StatisticShift]:
         """The statistics that moved, the most shifted first."""
-        return sorted((one for one in self.statistics if one.moved), key=lambda one: -abs(one.shift))
+        return sorted((shift for shift in self.statistics if shift.moved), key=lambda shift: -abs(shift.shift))
 
 
-def explain(window: Sample, reference: Sample, judgement: WindowTest, *, names: Sequence[str], alpha: float) -> Explanation:
+def explain(window: Sample, reference: Sample, *, names: Sequence[str], alpha: float, teaching: bool) -> Explanation:
     """Compare a window with its reference in every way that helps to understand the verdict.
 
     Args:
         names: of the F statistics.
-        alpha: level of the window's test; a statistic moved when its adjusted p is at most alpha / 2.
+        alpha: level of the window's test; a statistic moved when its adjusted p-value is at most a detector's part of it.
+        teaching: run the course's detector, too.
     """
-    shifts = [
+    return Explanation(
+        statistics=_statistic_shifts(window.statistics, reference.statistics, names, level_of_each(alpha)),
+        outputs=bbsd_test(reference.probabilities, window.probabilities),
+        classes=class_prior_test(_class_counts(reference), _class_counts(window)),
+        fixed_threshold=detect_embedding_drift(reference.embedding, window.embedding) if teaching else None,
+    )
+
+
+def _statistic_shifts(window: np.ndarray, reference: np.ndarray, names: Sequence[str], level: float) -> list[StatisticShift]:
+    test = ks_test(reference, window)
+    return [
         StatisticShift(
             name=name,
             reference_median=float(np.median(before)),
@@ -215,18 +242,10 @@ def explain(window: Sample, reference: Sample, judgement: WindowTest, *, names: 
             distance=float(distance),
             p_value=float(p_value),
             psi=population_stability_index(before, now),
-            moved=bool(p_value <= alpha / 2),
+            moved=bool(p_value <= level),
         )
-        for name, before, now, distance, p_value in zip(
-            names, reference.statistics.T, window.statistics.T, judgement.statistics.distances, judgement.statistics.adjusted, strict=True
-        )
+        for name, before, now, distance, p_value in zip(names, reference.T, window.T, test.distances, test.adjusted, strict=True)
     ]
-    return Explanation(
-        statistics=shifts,
-        outputs=bbsd_test(reference.probabilities, window.probabilities),
-        classes=class_prior_test(_class_counts(reference), _class_counts(window)),
-        fixed_threshold=detect_embedding_drift(reference.embedding, window.embedding),
-    )
 
 
 def _class_counts(sample: Sample) -> np.ndarray:
@@ -236,51 +255,56 @@ def _class_counts(sample: Sample) -> np.ndarray:
 
 @dataclass(frozen=True)
 class ExplainedWindow:
-    """The decisive window: the newest drifted one of this watch, else its newest; `reference` is what it was compared with."""
+    """The decisive window: the newest drifted window of this watch, else its newest."""
 
     number: int
-    judged: TestedWindow
+    """Its index among the windows of this watch."""
+    tested: TestedWindow
+    """The window and its test."""
     reference: Sample
+    """What it was compared with."""
     explanation: Explanation
+    """What moved."""
     gallery: list[ShiftedPair]
+    """Its most shifted images."""
 
 
 def explain_window(
     watch: Traffic,
     rows: pd.DataFrame,
     windows: Sequence[CutWindow],
-    judged: Sequence[TestedWindow],
+    tested: Sequence[TestedWindow],
     accepted: AcceptedTraffic,
     *,
     alpha: float,
     settings: DriftSettings,
     rng: np.random.Generator,
 ) -> ExplainedWindow | None:
-    """Explain the decisive window; None where no window was judged.
+    """Explain the decisive window; None where no window was tested.
 
     Args:
         watch: holds the images.
         rows: the rows that were cut into `windows`.
         windows: as cut.
-        judged: the same windows, judged.
+        tested: the same windows, tested.
         accepted: the champion's references.
-        alpha: level of one window's test.
-        settings: size of the gallery.
+        alpha: level of a window's test.
+        settings: size of the gallery, and whether the course's detector runs.
         rng: thins the rows from which densities are estimated, where there are very many.
     """
-    if not judged:
+    if not tested:
         return None
-    number = max((index for index, one in enumerate(judged) if one.window.drifted), default=len(judged) - 1)
-    chosen = judged[number]
-    reference = drawn_sample(accepted.regimes, chosen.judgement.drawn)
+    number = max((index for index, window in enumerate(tested) if window.record.drifted), default=len(tested) - 1)
+    chosen = tested[number]
+    reference = drawn_sample(accepted.regimes, chosen.test.drawn)
     gallery = most_shifted(
         chosen.sample.embedding,
         rows[IMAGE_INDEX].to_numpy()[windows[number].sample],
         watch.images,
         reference.embedding,
-        accepted.thumbnails(chosen.judgement.drawn),
+        accepted.thumbnails(chosen.test.drawn),
         count=settings.gallery_size,
         rng=rng,
     )
-    explanation = explain(chosen.sample, reference, chosen.judgement, names=watch.info.statistic_names, alpha=alpha)
+    explanation = explain(chosen.sample, reference, names=watch.info.statistic_names, alpha=alpha, teaching=settings.teaching)
     return ExplainedWindow(number, chosen, reference, explanation, gallery)

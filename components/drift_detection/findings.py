@@ -1,7 +1,4 @@
-"""Everything that a watch found out: what the report shows and the evidence records.
-
-The verdict for someone who has never heard of a p-value.
-"""
+"""All that a watch has found, which the report shows and the evidence records; and its verdict for someone who knows no p-value."""
 
 from dataclasses import dataclass
 
@@ -11,38 +8,10 @@ from components.drift_detection.explain import ExplainedWindow
 from components.drift_detection.harm import AccuracyDrop
 from components.drift_detection.policy import Verdict
 from components.drift_detection.window_test import LabelFreeEstimate, TestedWindow
-from components.drift_detection.windows import CutRows, TestLevel, WatchHistory
+from components.drift_detection.windows import AlarmLevel, CutRows, WatchHistory
 from driftloop.evaluation.intervals import Proportion
 from driftloop.inference.traffic import TrafficInfo
 from driftloop.settings import DriftSettings
-
-
-@dataclass(frozen=True)
-class WatchFindings:
-    """`spotlight` is None where no window was judged, `drop` where drift is not confirmed or no random label is there.
-    `labels` counts the random ones of all confirmed windows.
-
-    `coverage` has a row for each request that a window covers: request_id, window, drifted, confirmed; `requests` the images to label.
-    """
-
-    info: TrafficInfo
-    settings: DriftSettings
-    level: TestLevel
-    size: int
-    cut: CutRows
-    regimes: list[str]
-    history: WatchHistory
-    judged: list[TestedWindow]
-    confirmed: bool
-    spotlight: ExplainedWindow | None
-    clean: Proportion | None
-    drop: AccuracyDrop | None
-    labels: int
-    label_free: LabelFreeEstimate | None
-    verdict: Verdict
-    coverage: pd.DataFrame
-    requests: pd.DataFrame
-
 
 #: What a rise and a fall of each statistic look like.
 RISE_AND_FALL = {
@@ -58,12 +27,57 @@ RISE_AND_FALL = {
 }
 
 
+@dataclass(frozen=True)
+class WatchFindings:
+    """All that a watch has found."""
+
+    info: TrafficInfo
+    """What it covered."""
+    settings: DriftSettings
+    """The settings in force."""
+    level: AlarmLevel
+    """The level of each window's test."""
+    size: int
+    """Groups in a window."""
+    cut: CutRows
+    """How the rows were cut."""
+    regimes: list[str]
+    """Names of the accepted regimes."""
+    history: WatchHistory
+    """What earlier watches said."""
+    tested: list[TestedWindow]
+    """This watch's windows, oldest first."""
+    confirmed: bool
+    """Whether drift is confirmed."""
+    explained: ExplainedWindow | None
+    """The decisive window; None where no window was tested."""
+    clean: Proportion | None
+    """The champion's accuracy on the clean test split, where it is known."""
+    drop: AccuracyDrop | None
+    """None where drift is not confirmed or no random label is there."""
+    labels: int
+    """Random labels of the newest confirmed drift."""
+    label_free: LabelFreeEstimate | None
+    """The estimate without labels."""
+    verdict: Verdict
+    """What follows."""
+    coverage: pd.DataFrame
+    """A row for each request that a window covers: request_id, window, drifted, confirmed."""
+    requests: pd.DataFrame
+    """The images to label."""
+
+    @property
+    def drifted_windows(self) -> int:
+        """How many of this watch's windows drifted."""
+        return sum(window.record.drifted for window in self.tested)
+
+
 def in_plain_words(findings: WatchFindings) -> str:
-    """One sentence: what happened to the images, what it does to the model's work, and what follows."""
+    """A sentence: what happened to the images, what it does to the model's work, and what follows."""
     if findings.verdict.name == "stable":
         return "Nothing to do: " + (
             "the images look like those the model was accepted for."
-            if findings.judged and not any(one.window.drifted for one in findings.judged)
+            if findings.tested and not findings.drifted_windows
             else "there is no confirmed change in the images."
         )
     if not findings.confirmed:
@@ -77,14 +91,14 @@ def in_plain_words(findings: WatchFindings) -> str:
 
 
 def _how(findings: WatchFindings) -> str:
-    moved = findings.spotlight.explanation.moved if findings.spotlight else []
-    words = [RISE_AND_FALL.get(one.name, (f"higher in {one.name}", f"lower in {one.name}"))[one.shift < 0] for one in moved[:2]]
+    moved = findings.explained.explanation.moved if findings.explained else []
+    words = [RISE_AND_FALL.get(shift.name, (f"higher in {shift.name}", f"lower in {shift.name}"))[shift.shift < 0] for shift in moved[:2]]
     return f" (they are {' and '.join(words)})" if words else ""
 
 
 def _harm(findings: WatchFindings) -> str:
     drop = findings.drop
-    if drop is None or drop.n < findings.settings.minimum_labels:
+    if drop is None or drop.n < findings.settings.harm_labels:
         return ", and nobody knows yet whether the model still gets them right"
     if drop.value <= 0:
         return ", and the model gets as many right as before"

@@ -1,6 +1,6 @@
 """Does the drift matter? The drop in accuracy, from labels of uniformly random requests only.
 
-Labels that someone chose to give (the most shifted images, the complaints) would bias the estimate; they train, they do not judge.
+Labels that someone chose to give (the most shifted images, the complaints) would bias the estimate; they train, and are left out here.
 """
 
 import math
@@ -17,12 +17,16 @@ from driftloop.evaluation.intervals import Proportion
 
 @dataclass(frozen=True)
 class AccuracyDrop:
-    """Clean accuracy minus accuracy on drifted requests, with one-sided 95 % bounds; `n` labelled drifted requests."""
+    """Clean accuracy minus accuracy on drifted requests."""
 
     value: float
+    """The estimate."""
     low: float
+    """One-sided 95 % lower bound."""
     high: float
+    """One-sided 95 % upper bound."""
     n: int
+    """Labelled drifted requests."""
 
     def as_dict(self) -> dict[str, float | int]:
         return asdict(self)
@@ -107,7 +111,7 @@ def labels_to_decide(clean: Proportion, drop: AccuracyDrop, *, retrain_drop: flo
 
 
 def correct_answers(rows: pd.DataFrame) -> tuple[int, int]:
-    """How many randomly labelled requests the champion got right, and of how many; of each group the first one counts.
+    """How many randomly labelled requests the champion got right, and of how many; of each group the first counts.
 
     Args:
         rows: of the log, with predicted, label, label_origin and group.

@@ -1,19 +1,12 @@
-"""The Kolmogorov-Smirnov statistic of many features at once, in integers: ties and rounding cannot blur it.
-
-The distance between the distribution functions is a multiple of 1 / (N M), so N M times it is counted. For float32, the type of
-the log, reference and window are merged by one sort of integers that carry in their lowest bit which sample they come from; numpy
-sorts integers with vector instructions, which beats a binary search by far. Other types take the binary search.
-
-p-values of the two-sample Kolmogorov-Smirnov statistic, for many features at once.
-
-Holm's correction for looking at several features at once.
-
-Kolmogorov-Smirnov over features, against a reference that is sorted once and kept.
+"""Two-sample Kolmogorov-Smirnov tests of many features at once, with Holm's correction; and the same over softmax outputs (BBSD).
 
 A loop over `scipy.stats.ks_2samp` handles one feature at a time and works out each p-value anew; here all features go together.
 Statistics and p-values are those of scipy.
 
-Black-box shift detection: what the classifier's own outputs say (Lipton et al. 2018; Rabanser et al. 2019). Explains, never decides.
+The distance between the distribution functions is a multiple of 1 / (N M), so N M times it is counted, in integers: ties and rounding
+cannot blur it. For float32, the type of the log, reference and window are merged by one sort of integers that carry in their lowest bit
+which sample they come from; numpy sorts integers with vector instructions, which beats a binary search by far. Other types take the
+binary search.
 """
 
 import math
@@ -23,9 +16,88 @@ import numpy as np
 from scipy import stats
 
 from components.drift_detection.mmd import check_samples
+from driftloop.evaluation.paired import holm
 
 #: Features handled together: their working set stays in the processor's cache.
 FEATURES = 8
+#: scipy.stats.ks_2samp computes exact p-values up to this many rows a side; so does this module.
+LARGEST_EXACT = 10_000
+#: Anti-diagonals whose masks are computed together; a matter of speed only.
+BLOCK = 64
+
+
+@dataclass(frozen=True)
+class SortedReference:
+    """A reference ready to be compared with many windows."""
+
+    columns: np.ndarray
+    """(F, N), each row ascending."""
+
+    @property
+    def rows(self) -> int:
+        return self.columns.shape[1]
+
+
+@dataclass(frozen=True)
+class KSResult:
+    """The test by feature."""
+
+    distances: np.ndarray
+    """(F,) largest gaps between the two distribution functions, in [0, 1]: effect sizes."""
+    p_values: np.ndarray
+    """(F,) as they are."""
+    adjusted: np.ndarray
+    """(F,) after Holm's correction."""
+
+    @property
+    def p_value(self) -> float:
+        """The smallest adjusted p-value: that of "no feature moved"."""
+        return float(self.adjusted.min())
+
+
+def sort_reference(reference: np.ndarray) -> SortedReference:
+    """Sort a reference (N, F) by feature, once for all windows."""
+    check_samples(reference, reference)
+    return SortedReference(np.sort(np.ascontiguousarray(reference.T), axis=1))
+
+
+def ks_test(reference: SortedReference | np.ndarray, window: np.ndarray) -> KSResult:
+    """Two-sample Kolmogorov-Smirnov test of each feature, with Holm's correction.
+
+    Equal to `scipy.stats.ks_2samp(reference[:, f], window[:, f])` in float64: exact p-values up to 10,000 rows a side, and beyond Smirnov's
+    asymptotic ones.
+
+    Args:
+        reference: (N, F), or the same sorted by `sort_reference`.
+        window: (M, F).
+
+    Raises:
+        ValueError: fewer than 2 rows on a side, different F, or a value that is not finite (the message says where).
+    """
+    if not isinstance(reference, SortedReference):
+        reference = sort_reference(reference)
+    check_samples(reference.columns.T[:2], window)
+    n, m = reference.rows, len(window)
+    steps = largest_gaps(reference.columns, np.ascontiguousarray(window.T))
+    p_values = ks_p_values(steps, n, m)
+    return KSResult(steps / (n * m), p_values, holm(p_values))
+
+
+def bbsd_test(reference: np.ndarray, window: np.ndarray) -> KSResult:
+    """Kolmogorov-Smirnov over the softmax outputs, with Holm's correction over the classes.
+
+    With two classes the second output is one minus the first and says nothing new, so only the first is tested.
+
+    Args:
+        reference: probabilities (N, K).
+        window: probabilities (M, K).
+
+    Raises:
+        ValueError: fewer than 2 rows on a side, different K, or a value that is not finite (the message says where).
+    """
+    if reference.ndim == window.ndim == 2 and reference.shape[1] == window.shape[1] == 2:
+        reference, window = reference[:, :1], window[:, :1]
+    return ks_test(reference, window)
 
 
 def largest_gaps(reference: np.ndarray, window: np.ndarray) -> np.ndarray:
@@ -76,14 +148,6 @@ def _by_searching(reference: np.ndarray, window: np.ndarray) -> np.ndarray:
         below = kept.searchsorted(seen, "left") * m - rank * n
         gaps[feature] = max(above.max(), below.max())
     return gaps
-
-
-#: scipy.stats.ks_2samp computes exact p-values up to this many rows a side; so do we.
-LARGEST_EXACT = 10_000
-
-
-#: Anti-diagonals whose masks are computed together; a matter of speed only.
-BLOCK = 64
 
 
 def ks_p_values(steps: np.ndarray, n: int, m: int) -> np.ndarray:
@@ -157,96 +221,3 @@ def _outside(s: np.ndarray, y: np.ndarray, a: int, b: int, heights: np.ndarray) 
     distance = np.abs(s[:, None] * b - y * (a + b))
     distance[(y < 0) | (y > s[:, None])] = np.iinfo(np.int64).max
     return (distance[:, None] >= heights[:, None]).astype(np.float64)
-
-
-def holm(p_values: np.ndarray) -> np.ndarray:
-    """Step-down adjusted p-values (Holm 1979): rejecting where they are <= alpha keeps the family-wise error below alpha.
-
-    Holm rejects whatever Bonferroni rejects and more, under any dependence between the features. The smallest adjusted value is
-    the p-value of "no feature moved".
-
-    Args:
-        p_values: (F,) in [0, 1], F >= 1.
-
-    Returns:
-        (F,) adjusted p-values in [0, 1], in the order given.
-    """
-    p_values = np.asarray(p_values, dtype=np.float64)
-    order = np.argsort(p_values, kind="stable")
-    factors = np.arange(len(p_values), 0, -1)
-    adjusted = np.empty_like(p_values)
-    adjusted[order] = np.minimum(np.maximum.accumulate(p_values[order] * factors), 1.0)
-    return adjusted
-
-
-@dataclass(frozen=True)
-class SortedReference:
-    """A reference ready to be compared with many windows: `columns` is (F, N), each row ascending."""
-
-    columns: np.ndarray
-
-    @property
-    def rows(self) -> int:
-        return self.columns.shape[1]
-
-
-@dataclass(frozen=True)
-class KSResult:
-    """The test by feature.
-
-    `distances` are the largest gaps between the two distribution functions, in [0, 1], which serve as effect sizes; `p_values`
-    are raw, `adjusted` after Holm; `p_value` is the smallest adjusted one, the p-value of "no feature moved".
-    """
-
-    distances: np.ndarray
-    p_values: np.ndarray
-    adjusted: np.ndarray
-
-    @property
-    def p_value(self) -> float:
-        return float(self.adjusted.min())
-
-
-def sort_reference(reference: np.ndarray) -> SortedReference:
-    """Sort a reference (N, F) by feature, once for all windows."""
-    check_samples(reference, reference)
-    return SortedReference(np.sort(np.ascontiguousarray(reference.T), axis=1))
-
-
-def ks_test(reference: SortedReference | np.ndarray, window: np.ndarray) -> KSResult:
-    """Two-sample Kolmogorov-Smirnov test of each feature, with Holm's correction.
-
-    Equal to `scipy.stats.ks_2samp(reference[:, f], window[:, f])` in float64: exact p-values up to 10,000 rows a side, Smirnov's asymptotic
-    ones beyond.
-
-    Args:
-        reference: (N, F), or the same sorted by `sort_reference`.
-        window: (M, F).
-
-    Raises:
-        ValueError: fewer than 2 rows on a side, different F, or a value that is not finite (the message says where).
-    """
-    if not isinstance(reference, SortedReference):
-        reference = sort_reference(reference)
-    check_samples(reference.columns.T[:2], window)
-    n, m = reference.rows, len(window)
-    steps = largest_gaps(reference.columns, np.ascontiguousarray(window.T))
-    p_values = ks_p_values(steps, n, m)
-    return KSResult(steps / (n * m), p_values, holm(p_values))
-
-
-def bbsd_test(reference: np.ndarray, window: np.ndarray) -> KSResult:
-    """Kolmogorov-Smirnov over the softmax outputs, with Holm's correction over the classes.
-
-    With two classes the second output is one minus the first and says nothing new, so only the first is tested.
-
-    Args:
-        reference: probabilities (N, K).
-        window: probabilities (M, K).
-
-    Raises:
-        ValueError: fewer than 2 rows on a side, different K, or a value that is not finite (the message says where).
-    """
-    if reference.ndim == window.ndim == 2 and reference.shape[1] == window.shape[1] == 2:
-        reference, window = reference[:, :1], window[:, :1]
-    return ks_test(reference, window)

@@ -1,4 +1,4 @@
-"""Which images to label: a uniformly random list, which may judge harm and the next candidate, and a ranked one, which may only train.
+"""Which images to label: a uniformly random list, which shows harm and tests the next candidate, and a ranked one, which may only train.
 
 The most shifted images teach most, and for that very reason they would bias any estimate of accuracy.
 """
@@ -32,8 +32,9 @@ def requests_for(rows: pd.DataFrame, reference: Sample, settings: DriftSettings,
 def label_requests(rows: pd.DataFrame, scores: np.ndarray, *, random: int, ranked: int, seed: int) -> pd.DataFrame:
     """Both lists, one below the other, with `COLUMNS`.
 
-    The random order is a hash of seed and request id: watching again asks for the same images, and a longer list continues a shorter
-    one. An image labelled as "ranked" stays in the random list where it was drawn, because leaving out the most shifted would bias it.
+    The random order is a hash of seed and request id: watching again asks for the same images, and a longer list continues a
+    shorter list. An image labelled as "ranked" stays in the random list where it was drawn, because leaving out the most shifted would
+    bias it.
 
     Args:
         rows: requests of the drifted windows: request_id, time, predicted, confidence, image, label, label_origin.

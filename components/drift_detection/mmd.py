@@ -1,12 +1,11 @@
-"""What every detector asks of its two samples, checked once: the same columns, enough rows, only finite numbers.
-
-Kernel maximum mean discrepancy between two sets of embeddings, with a permutation p-value.
+"""Kernel maximum mean discrepancy between two sets of embeddings, with a permutation p-value, and what else its kernel tells.
 
 MMD^2 = mean k(x, x') + mean k(y, y') - 2 mean k(x, y) with a Gaussian kernel is zero only where the two distributions are equal
 (Gretton et al. 2012). The kernel is computed once, strip by strip, and never held as a whole: each strip is multiplied with the
 memberships of all permutations at once, so 10,000 x 10,000 rows take seconds and some hundred megabytes.
 
-The MMD witness function: where drifted images are many and reference images few.
+`shift_scores` is the MMD witness function: large where drifted images are many and reference images few. `check_samples` is what every
+test asks of its two samples: the same columns, enough rows, only finite numbers.
 """
 
 from collections.abc import Iterator
@@ -16,6 +15,12 @@ import numpy as np
 
 #: Beyond this a float32 squared distance overflows; the kernel of such a pair is zero either way.
 LARGEST = 1e15
+#: Rows from which the median distance is estimated: half a million pairs.
+MEDIAN_ROWS = 1_000
+#: Permutations multiplied at once; bounds the memory of the memberships.
+PERMUTATIONS_AT_ONCE = 512
+#: Rows of either sample that densities are estimated from.
+DENSITY_ROWS = 5_000
 
 
 def check_samples(reference: np.ndarray, window: np.ndarray, *, least: int = 2) -> None:
@@ -42,22 +47,18 @@ def check_samples(reference: np.ndarray, window: np.ndarray, *, least: int = 2) 
         raise ValueError(f"reference has {reference.shape[1]} columns and window {window.shape[1]}; both must come from the same graph")
 
 
-#: Rows from which the median distance is estimated: half a million pairs.
-MEDIAN_ROWS = 1_000
-
-
-#: Permutations multiplied at once; bounds the memory of the memberships.
-PERMUTATIONS = 512
-
-
 @dataclass(frozen=True)
 class MMDResult:
-    """`mmd2` is the unbiased estimate of MMD^2 (it may be below zero), the effect size; the kernel is exp(-gamma |x - y|^2)."""
+    """The test, and the kernel exp(-gamma |x - y|^2) that it used."""
 
     mmd2: float
+    """Unbiased estimate of MMD^2, the effect size; it may be below zero."""
     p_value: float
+    """In (0, 1]."""
     gamma: float
+    """Of the kernel."""
     permutations: int
+    """That the p-value was computed from."""
 
 
 def mmd_test(reference: np.ndarray, window: np.ndarray, *, permutations: int, rng: np.random.Generator) -> MMDResult:
@@ -126,6 +127,33 @@ def mean_kernel(left: np.ndarray, right: np.ndarray, gamma: float) -> np.ndarray
     return means
 
 
+def shift_scores(reference: np.ndarray, drifted: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """How much each drifted row belongs to the drift: its mean kernel with the drifted rows minus that with the reference.
+
+    Args:
+        reference: embeddings (N, D).
+        drifted: embeddings (M, D).
+
+    Returns:
+        (M,) in (-1, 1); the largest are the most shifted. A row's kernel with itself is left out, unless the rows were thinned.
+    """
+    centre = location(np.concatenate([reference, drifted]))
+    gamma = median_gamma(around(centre, np.concatenate([reference, drifted])), rng)
+    near, far = around(centre, reference), around(centre, drifted)
+    inner = mean_kernel(far, _thin(far, rng), gamma)
+    if 1 < len(far) <= DENSITY_ROWS:
+        inner = (inner * len(far) - 1) / (len(far) - 1)
+    return inner - mean_kernel(far, _thin(near, rng), gamma)
+
+
+def nearest(reference: np.ndarray, rows: np.ndarray) -> np.ndarray:
+    """For each of some rows (M, D) the index of the nearest reference row (N, D): (M,) int64."""
+    centre = location(reference)
+    near, far = around(centre, reference), around(centre, rows)
+    distances = (far**2).sum(axis=1)[:, None] - 2 * far @ near.T + (near**2).sum(axis=1)
+    return distances.argmin(axis=1)
+
+
 def _squared_distances(left: np.ndarray, right: np.ndarray) -> np.ndarray:
     """|x - y|^2 for all pairs of rows, float32, never below zero."""
     distances = left @ right.T
@@ -147,12 +175,14 @@ def _permuted_statistics(pooled: np.ndarray, n: int, gamma: float, permutations:
         row_sums[first + height :] += strip[:, height:].sum(axis=0, dtype=np.float64)
         # The kernel is symmetric: what lies right of the diagonal square counts twice, and nothing left of it is computed.
         strip[:, height:] *= 2
-        for start in range(0, permutations + 1, PERMUTATIONS):
-            chunk = members[first:, start : start + PERMUTATIONS].astype(np.float32)
+        for start in range(0, permutations + 1, PERMUTATIONS_AT_ONCE):
+            chunk = members[first:, start : start + PERMUTATIONS_AT_ONCE].astype(np.float32)
             product = strip @ chunk
             product *= chunk[:height]
-            of_first[start : start + PERMUTATIONS] += product.sum(axis=0, dtype=np.float64)
-    from_first = np.concatenate([row_sums @ members[:, start : start + PERMUTATIONS] for start in range(0, permutations + 1, PERMUTATIONS)])
+            of_first[start : start + PERMUTATIONS_AT_ONCE] += product.sum(axis=0, dtype=np.float64)
+    from_first = np.concatenate(
+        [row_sums @ members[:, start : start + PERMUTATIONS_AT_ONCE] for start in range(0, permutations + 1, PERMUTATIONS_AT_ONCE)]
+    )
     across = from_first - of_first
     of_second = row_sums.sum() - of_first - 2 * across
     return of_first / (n * (n - 1)) + of_second / (m * (m - 1)) - 2 * across / (n * m)
@@ -183,36 +213,5 @@ def _strips(pooled: np.ndarray, gamma: float) -> Iterator[tuple[int, np.ndarray]
         yield first, strip
 
 
-#: Rows of either side that the densities are estimated from.
-MOST_ROWS = 5_000
-
-
-def shift_scores(reference: np.ndarray, drifted: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """How much each drifted row belongs to the drift: its mean kernel with the drifted rows minus that with the reference.
-
-    Args:
-        reference: embeddings (N, D).
-        drifted: embeddings (M, D).
-
-    Returns:
-        (M,) in (-1, 1); the largest are the most shifted. A row's kernel with itself is left out, unless the rows were thinned.
-    """
-    centre = location(np.concatenate([reference, drifted]))
-    gamma = median_gamma(around(centre, np.concatenate([reference, drifted])), rng)
-    near, far = around(centre, reference), around(centre, drifted)
-    inner = mean_kernel(far, _thin(far, rng), gamma)
-    if 1 < len(far) <= MOST_ROWS:
-        inner = (inner * len(far) - 1) / (len(far) - 1)
-    return inner - mean_kernel(far, _thin(near, rng), gamma)
-
-
-def nearest(reference: np.ndarray, rows: np.ndarray) -> np.ndarray:
-    """For each of some rows (M, D) the index of the nearest reference row (N, D): (M,) int64."""
-    centre = location(reference)
-    near, far = around(centre, reference), around(centre, rows)
-    distances = (far**2).sum(axis=1)[:, None] - 2 * far @ near.T + (near**2).sum(axis=1)
-    return distances.argmin(axis=1)
-
-
 def _thin(rows: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    return rows if len(rows) <= MOST_ROWS else rows[rng.choice(len(rows), MOST_ROWS, replace=False)]
+    return rows if len(rows) <= DENSITY_ROWS else rows[rng.choice(len(rows), DENSITY_ROWS, replace=False)]

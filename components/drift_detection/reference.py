@@ -1,11 +1,8 @@
-"""What is compared: the vectors of a window's requests or of a reference, one image a group.
+"""What a window is compared with: the champion's accepted regimes, and the vectors of references and windows, one image a group.
 
-Accepted regimes: a champion may carry up to three references, and a window may fit any mixture of them.
-
-A hospital whose second scanner was learned sends images of both; each alone would look like drift against the other. So the
-mixture that fits a window best is drawn from the references, and the ordinary test asks whether even that is refuted.
-
-What is read before anything is judged: the champion with its accepted regimes, and the rows that can be judged.
+A champion may carry up to three references, and a window may fit any mixture of them: a hospital whose second scanner was learned sends
+images of both, and each alone would look like drift against the other. So the mixture that fits a window best is drawn from the
+references, and the ordinary test asks whether even that is refuted.
 """
 
 from collections.abc import Iterable, Sequence
@@ -16,22 +13,28 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from components.drift_detection.ks import SortedReference, sort_reference
 from components.drift_detection.mmd import around, location, mean_kernel, median_gamma
-from driftloop.bundle import REFERENCE, read_model
+from driftloop.bundle import REFERENCE, ModelDescription, read_model
+from driftloop.contracts import MOST_REGIMES
 from driftloop.errors import InputError
 from driftloop.evaluation.intervals import Proportion
 from driftloop.inference.reference import Regime, read_reference
 from driftloop.inference.traffic import Traffic
 
+#: Images of distinct groups that a reference needs: two windows of two images need this many.
+LEAST_IMAGES = 8
+
 
 @dataclass(frozen=True)
 class Sample:
-    """N images as vectors: embedding (N, D), statistics (N, F) and probabilities (N, K), all float32."""
+    """N images as vectors, float32."""
 
     embedding: np.ndarray
+    """(N, D)."""
     statistics: np.ndarray
+    """(N, F), the image statistics."""
     probabilities: np.ndarray
+    """(N, K), of the classes."""
 
     def __len__(self) -> int:
         return len(self.embedding)
@@ -106,22 +109,20 @@ def _require_finite(sample: Sample, where: str, names: Sequence[str]) -> None:
             )
 
 
-#: More references than this would let almost any window fit some mixture.
-MOST = 3
-
-
 @dataclass(frozen=True)
 class KernelView:
-    """One way to look at images when regimes are weighed: vectors relative to `centre` in units of `scale`, a kernel of width `gamma`.
-
-    `rows` are the regimes in these coordinates, `inner` (R, R) the mean kernels between and within them.
-    """
+    """One kind of vector, by which regimes are weighed with a Gaussian kernel."""
 
     centre: np.ndarray
+    """(D,), where the coordinates begin."""
     scale: np.ndarray
+    """(D,), their units."""
     gamma: float
+    """Of the kernel exp(-gamma |x - y|^2)."""
     rows: list[np.ndarray]
+    """The regimes in these coordinates."""
     inner: np.ndarray
+    """(R, R), the mean kernels between and within regimes."""
 
     def towards(self, vectors: np.ndarray) -> np.ndarray:
         """The mean kernel of a window's vectors (M, D) with each regime: (R,)."""
@@ -131,52 +132,54 @@ class KernelView:
 
 @dataclass(frozen=True)
 class Regimes:
-    """The accepted regimes, ready for many windows: `ordered` are their statistics, sorted once."""
+    """The accepted regimes, ready for many windows."""
 
     names: tuple[str, ...]
+    """The clean reference's first."""
     samples: tuple[Sample, ...]
-    ordered: tuple[SortedReference, ...]
+    """One image a group."""
     embedding: KernelView
+    """For weighing them by embeddings."""
     statistics: KernelView
+    """For weighing them by image statistics."""
 
 
 def prepare_regimes(names: Sequence[str], samples: Sequence[Sample], rng: np.random.Generator) -> Regimes:
     """Compare the regimes with each other, once for all windows.
 
     Raises:
-        ValueError: no regime or more than three, or one with fewer than 2 rows.
+        ValueError: no regime or too many, or a regime with fewer than 2 rows.
     """
-    if not 1 <= len(samples) <= MOST or min(len(sample) for sample in samples) < 2:
-        raise ValueError(f"a champion carries 1 to {MOST} references of at least 2 rows, got {[len(sample) for sample in samples]}")
+    if not 1 <= len(samples) <= MOST_REGIMES or min(len(sample) for sample in samples) < 2:
+        raise ValueError(f"a champion carries 1 to {MOST_REGIMES} references of at least 2 rows, got {[len(sample) for sample in samples]}")
     return Regimes(
         names=tuple(names),
         samples=tuple(samples),
-        ordered=tuple(sort_reference(sample.statistics) for sample in samples),
         embedding=_view([sample.embedding for sample in samples], rng, by_column=False),
         statistics=_view([sample.statistics for sample in samples], rng, by_column=True),
     )
 
 
-def _view(sides: Sequence[np.ndarray], rng: np.random.Generator, *, by_column: bool) -> KernelView:
+def _view(vectors: Sequence[np.ndarray], rng: np.random.Generator, *, by_column: bool) -> KernelView:
     """`by_column`: columns of different units are brought to a common scale, their interquartile range."""
-    pooled = np.concatenate(sides)
+    pooled = np.concatenate(vectors)
     centre, scale = location(pooled), np.ones(pooled.shape[1], np.float32)
     if by_column:
         spread = np.subtract(*np.quantile(pooled.astype(np.float64), [0.75, 0.25], axis=0))
         scale = np.where(spread > 0, spread, 1.0).astype(np.float32)
-    rows = [around(centre, side) / scale for side in sides]
+    rows = [around(centre, regime) / scale for regime in vectors]
     gamma = median_gamma(np.concatenate(rows), rng)
-    inner = np.array([[mean_kernel(one, other, gamma).mean() for other in rows] for one in rows])
-    for index, side in enumerate(sides):
+    inner = np.array([[mean_kernel(first, second, gamma).mean() for second in rows] for first in rows])
+    for index, count in enumerate(map(len, vectors)):
         # Unbiased: a row's kernel with itself, 1, says nothing about its distribution.
-        inner[index, index] = (inner[index, index] * len(side) - 1) / (len(side) - 1)
+        inner[index, index] = (inner[index, index] * count - 1) / (count - 1)
     return KernelView(centre, scale, gamma, rows, inner)
 
 
 def fit_weights(regimes: Regimes, window: Sample) -> np.ndarray:
-    """The shares (R,) of the mixture of regimes with the least MMD^2 to the window; they sum to one.
+    """The shares (R,) of the mixture of regimes with the least MMD^2 to the window; they sum to 1.
 
-    The kernel is the sum of one on embeddings and one on image statistics: a champion that was trained not to mind a drift hardly
+    The kernel is the sum of two, on embeddings and on image statistics: a champion that was trained not to mind a drift hardly
     sees it in its embedding, while the statistics do, and the mixture must satisfy the tests on both.
 
     MMD^2 is a quadratic w'Kw - 2 w'k + const; its minimiser over each face of the simplex has a closed form, and the best of the
@@ -220,22 +223,20 @@ def drawn_sample(regimes: Regimes, drawn: Sequence[np.ndarray]) -> Sample:
     return join_samples([sample.take(rows) for sample, rows in zip(regimes.samples, drawn, strict=True)])
 
 
-#: Two windows of two images need this many.
-LEAST = 8
-
-
 @dataclass(frozen=True)
 class AcceptedTraffic:
-    """What a champion was accepted for: its references as read, the same with one image a group, and its clean accuracy.
+    """What a champion was accepted for."""
 
-    `kept` are, by regime, the rows that stand for their groups; `clean` is the accuracy of the served graph on the clean test split,
-    None where the bundle does not know it.
-    """
-
+    model: ModelDescription
+    """The champion's description."""
     references: list[Regime]
+    """Its references as they were read."""
     kept: list[np.ndarray]
+    """By regime, the rows that stand for their groups."""
     regimes: Regimes
+    """The references with one image a group."""
     clean: Proportion | None
+    """Accuracy of the served graph on the clean test split; None where the bundle does not know it."""
 
     def thumbnails(self, drawn: Sequence[np.ndarray]) -> list[tuple[str, np.ndarray]]:
         """Name of the regime and thumbnail (h, w, C) of each drawn row, in the order of the gathered sample."""
@@ -250,27 +251,27 @@ def read_champion(directory: str | Path, rng: np.random.Generator) -> AcceptedTr
     """The champion in `directory`.
 
     Raises:
-        InputError: no bundle, no reference, one too small to judge anything, or more references than a champion may carry.
+        InputError: no bundle, no reference, a reference too small to compare anything with, or more than a champion may carry.
     """
     model = read_model(directory)
     references = read_reference(Path(directory, REFERENCE))
-    if len(references) > MOST:
-        raise InputError(f"{directory}: {len(references)} references; a champion carries at most {MOST}")
+    if len(references) > MOST_REGIMES:
+        raise InputError(f"{directory}: {len(references)} references; a champion carries at most {MOST_REGIMES}")
     pairs = [regime_sample(reference) for reference in references]
-    if len(pairs[0][0]) < LEAST:
+    if len(pairs[0][0]) < LEAST_IMAGES:
         raise InputError(
-            f"{directory}: the drift reference holds {len(pairs[0][0])} images of distinct groups, at least {LEAST} are needed; "
+            f"{directory}: the drift reference holds {len(pairs[0][0])} images of distinct groups, at least {LEAST_IMAGES} are needed; "
             "raise data_config.reference_share or give more images"
         )
     # A regime too small to compare anything with cannot be fitted; the others still stand.
-    used = [index for index, (sample, _) in enumerate(pairs) if len(sample) >= LEAST]
+    used = [index for index, (sample, _) in enumerate(pairs) if len(sample) >= LEAST_IMAGES]
     regimes = prepare_regimes([references[index].name for index in used], [pairs[index][0] for index in used], rng)
     clean = model.metrics.get("served_accuracy") or model.metrics.get("test_accuracy")
-    return AcceptedTraffic([references[index] for index in used], [pairs[index][1] for index in used], regimes, clean)
+    return AcceptedTraffic(model, [references[index] for index in used], [pairs[index][1] for index in used], regimes, clean)
 
 
 def answered_rows(watch: Traffic) -> pd.DataFrame:
     """The rows that the champion answered, in time order: a window never mixes versions, and failed requests have no vectors."""
     rows = watch.rows
-    mine = rows[(rows["model_version"] == watch.info.champion_version) & (rows["status"] == "ok")]
-    return mine.sort_values(["time", "request_id"], kind="stable").reset_index(drop=True)
+    answered = rows[(rows["model_version"] == watch.info.champion_version) & (rows["status"] == "ok")]
+    return answered.sort_values(["time", "request_id"], kind="stable").reset_index(drop=True)

@@ -1,15 +1,8 @@
-"""Cutting the rows of a log into windows: in time order, of one size, one image a group in each.
+"""Windows of a log: cut from its rows, found in earlier watches, and drift confirmed by several of them.
 
 Images of one patient (source, cluster of near-duplicates) are not independent: with each image twice in a window a test at 5 %
-alarms far too often. So a window counts groups, and exact copies of an image count once.
-
-What earlier watches say: windows already judged, decisions already taken, and when.
-
-Repeated looks: drift is confirmed by 2 of 3 consecutive windows, at a level that keeps to a budget of false alarms.
-
-Which request lies in which window, so that labels and retraining find the rows of the drift at hand, late ones included.
-
-The error rate of one watch, from what was asked for and the budget of false alarms.
+alarms far too often. So a window counts groups, and exact copies of an image count once. Looking repeatedly makes false alarms too: drift
+is confirmed by `contracts.CONFIRMED_BY` consecutive windows, at a level that keeps to a budget of false alarms.
 """
 
 import math
@@ -20,32 +13,47 @@ from datetime import datetime, timedelta
 import numpy as np
 import pandas as pd
 
+from driftloop.contracts import CONFIRMING_ALARMS, CONFIRMING_WINDOWS
 from driftloop.settings import DriftSettings, check_parameter
 from driftloop.watch_record import RecordedWindow, WatchRecord
+
+#: How far back decisions count.
+DECISIONS_COUNT = timedelta(days=30)
+#: How far back windows count towards the level.
+WINDOWS_COUNT = timedelta(days=90)
+#: Rows that are mostly copies of so many fewer images come from something stuck.
+STUCK_ROWS, STUCK_COPIES = 100, 10
 
 
 @dataclass(frozen=True)
 class CutWindow:
-    """Positions in the rows that were cut: `rows` all requests of the window, `sample` one for each group, both ascending."""
+    """A window, as ascending positions in the rows that were cut."""
 
     rows: np.ndarray
+    """All requests of the window."""
     sample: np.ndarray
+    """A request for each group: the images that are tested."""
 
 
 @dataclass(frozen=True)
 class CutRows:
-    """The windows, oldest first; the rows at the end that wait for more, with their groups and distinct images; windows left out."""
+    """The windows that rows were cut into, and what is left of the rows."""
 
     windows: list[CutWindow]
+    """Oldest first."""
     waiting: int
+    """Rows at the end that wait for more."""
     waiting_groups: int
+    """Their groups."""
     waiting_images: int
+    """Their distinct images."""
     skipped: int
+    """Older windows left out."""
 
     @property
     def stuck(self) -> bool:
         """Whether the waiting rows are mostly copies of the same few images: a dead camera rather than a quiet night."""
-        return self.waiting >= 100 and self.waiting_images * 10 <= self.waiting
+        return self.waiting >= STUCK_ROWS and self.waiting_images * STUCK_COPIES <= self.waiting
 
 
 def effective_size(window_size: int, reference_rows: int) -> int:
@@ -56,8 +64,8 @@ def effective_size(window_size: int, reference_rows: int) -> int:
 def cut_windows(rows: pd.DataFrame, *, size: int, minimum: int, most: int) -> CutRows:
     """Cut rows into windows of `size` distinct groups each.
 
-    A window ends where its next new group would be one too many; further images of its own groups still belong to it. What is left
-    at the end is judged as a smaller window if it has at least `minimum` groups, else it waits for the next watch.
+    A window ends where its next new group would exceed its size; further images of its own groups still belong to it. What is left
+    at the end is a smaller window if it has at least `minimum` groups, else it waits for the next watch.
 
     Args:
         rows: request_id, group and image_sha256, in time order.
@@ -96,38 +104,33 @@ def cut_windows(rows: pd.DataFrame, *, size: int, minimum: int, most: int) -> Cu
 def _keys(rows: pd.DataFrame) -> list[tuple[str, str]]:
     """For each row what it must not share with another of its window: the group (or itself) and the image's bytes (or itself)."""
     names = [f"request {name}" for name in rows["request_id"]]
-    return list(zip(_or(rows["group"], names), _or(rows["image_sha256"], names), strict=True))
+    return list(zip(_named(rows["group"], names), _named(rows["image_sha256"], names), strict=True))
 
 
-def _or(values: pd.Series, names: list[str]) -> list[str]:
+def _named(values: pd.Series, names: list[str]) -> list[str]:
     """The values, and a name where there is none."""
     return [value if isinstance(value, str) and value else name for value, name in zip(values, names, strict=True)]
 
 
-#: How far back decisions count.
-MEMORY = timedelta(days=30)
-
-
 @dataclass(frozen=True)
 class WatchHistory:
-    """Seen from the end of a watch.
-
-    `windows` were judged for the same champion, oldest first; of these the last `open_windows` came after the last decision, and only
-    they can confirm a drift together with fresh ones: what a decision was taken on is settled. `days_since_decision` is None where
-    there was none; `recent_retrainings` counts decisions in the last 30 days and `recent_windows` windows in the last 90, of any
-    version. `labels_at_refusal`: the labels on which the last candidate for this champion was refused, None where none was in the
-    last 30 days.
-    """
+    """What earlier watches say, seen from the end of a watch."""
 
     windows: list[RecordedWindow]
+    """Tested for the same champion, oldest first."""
     open_windows: int
+    """The last so many came after the last decision: what a decision was taken on is settled and confirms nothing any more."""
     days_since_decision: float | None
+    """None where there was no decision."""
     recent_retrainings: int
+    """Decisions in the last 30 days, of any version."""
     recent_windows: int
+    """Windows in the last 90 days, of any version."""
     labels_at_refusal: int | None = None
+    """Labels on which the last candidate for this champion was refused; None where none was in the last 30 days."""
 
     @property
-    def votes(self) -> list[bool]:
+    def open_flags(self) -> list[bool]:
         """Whether each window since the last decision drifted."""
         return [window.drifted for window in self.windows[len(self.windows) - self.open_windows :]]
 
@@ -135,26 +138,24 @@ class WatchHistory:
 def read_history(records: Sequence[WatchRecord], *, champion_version: str, until: str) -> WatchHistory:
     """The history that the records (oldest first) hold for a watch that ends at `until` (ISO 8601)."""
     end = datetime.fromisoformat(until)
-    mine = [record for record in records if record.champion_version == champion_version]
+    own = [record for record in records if record.champion_version == champion_version]
     decided = [record for record in records if record.decision is not None]
     last_decision = decided[-1].sequence if decided else -1
     ages = [end - datetime.fromisoformat(record.until) for record in decided]
-    recent = [record for record, age in zip(decided, ages, strict=True) if age <= MEMORY]
+    recent = [record for record, age in zip(decided, ages, strict=True) if age <= DECISIONS_COUNT]
     refused = [record for record in recent if record.champion_version == champion_version]
     return WatchHistory(
-        windows=[window for record in mine for window in record.windows],
-        open_windows=sum(len(record.windows) for record in mine if record.sequence > last_decision),
+        windows=[window for record in own for window in record.windows],
+        open_windows=sum(len(record.windows) for record in own if record.sequence > last_decision),
         days_since_decision=ages[-1] / timedelta(days=1) if ages else None,
         recent_retrainings=len(recent),
-        recent_windows=sum(
-            end - datetime.fromisoformat(window.last) <= timedelta(days=90) for record in records for window in record.windows
-        ),
+        recent_windows=sum(end - datetime.fromisoformat(window.last) <= WINDOWS_COUNT for record in records for window in record.windows),
         labels_at_refusal=refused[-1].labels if refused else None,
     )
 
 
 def untested(rows: pd.DataFrame, history: WatchHistory) -> np.ndarray:
-    """Which rows no window has covered yet, (N,) bool: those after the last judged window, so also those that waited."""
+    """Which rows no window has covered yet, (N,) bool: those after the last tested window, so also those that waited."""
     if not history.windows:
         return np.ones(len(rows), dtype=bool)
     return (rows["time"] > pd.Timestamp(history.windows[-1].last)).to_numpy()
@@ -162,19 +163,15 @@ def untested(rows: pd.DataFrame, history: WatchHistory) -> np.ndarray:
 
 def window_of(rows: pd.DataFrame, history: WatchHistory) -> np.ndarray:
     """Which earlier window covered each row, (N,) int64: its index in `history.windows`, -1 for none."""
-    found = np.full(len(rows), -1, dtype=np.int64)
+    covering = np.full(len(rows), -1, dtype=np.int64)
     for index, window in enumerate(history.windows):
         inside = (rows["time"] >= pd.Timestamp(window.first)) & (rows["time"] <= pd.Timestamp(window.last))
-        found[inside.to_numpy()] = index
-    return found
-
-
-#: Windows that vote together, and how many of them must have drifted.
-OF, NEEDED = 3, 2
+        covering[inside.to_numpy()] = index
+    return covering
 
 
 def effective_alpha(alpha: float, *, budget: float, windows: float) -> float:
-    """The level of one window's test: min(alpha, sqrt(budget / (2 W))).
+    """The level of a window's test: min(alpha, sqrt(budget / (2 W))).
 
     Without drift a window and one of the two before it both drift with probability about 2 alpha^2, so W windows give about
     2 alpha^2 W false confirmed alarms.
@@ -188,14 +185,14 @@ def effective_alpha(alpha: float, *, budget: float, windows: float) -> float:
 
 
 def permutations_for(alpha: float, *, at_least: int) -> int:
-    """B >= max(at_least, 40 / alpha), rounded up so that B + 1 is a multiple of 1,000: p-values near alpha / 2 are then well resolved."""
+    """B >= max(at_least, 40 / alpha), so that a detector's part of alpha is resolved; B + 1 is a multiple of 1,000."""
     return math.ceil((max(at_least, 40 / alpha) + 1) / 1000 - 1e-9) * 1000 - 1
 
 
 def drift_is_confirmed(past: Sequence[bool], fresh: Sequence[bool]) -> bool:
-    """Whether 2 of 3 consecutive windows have drifted, the last of the three being a fresh one.
+    """Whether enough of consecutive windows have drifted (`contracts.CONFIRMED_BY`), the last of them being a fresh one.
 
-    Where no window is fresh, the latest three judged before still speak: labels may have arrived for them meanwhile.
+    Where no window is fresh, the latest ones tested before still speak: labels may have arrived for them meanwhile.
 
     Args:
         past: whether each earlier window of this champion drifted, oldest first.
@@ -203,39 +200,42 @@ def drift_is_confirmed(past: Sequence[bool], fresh: Sequence[bool]) -> bool:
     """
     flags = [*past, *fresh]
     first = len(past) if fresh else max(len(flags) - 1, 0)
-    return any(sum(flags[max(0, last - OF + 1) : last + 1]) >= NEEDED for last in range(first, len(flags)))
+    return any(sum(flags[max(0, last - CONFIRMING_WINDOWS + 1) : last + 1]) >= CONFIRMING_ALARMS for last in range(first, len(flags)))
 
 
 def windows_that_confirm(flags: Sequence[bool]) -> list[bool]:
-    """Which windows took part in a confirmation: drifted, with another drifted one at most two windows away."""
-    return [
-        drifted and any(flags[other] for other in range(max(0, at - OF + 1), min(len(flags), at + OF)) if other != at)
-        for at, drifted in enumerate(flags)
-    ]
+    """Which windows took part in a confirmation: drifted, within consecutive windows of which enough drifted."""
+    confirming = [False] * len(flags)
+    for end in range(len(flags)):
+        latest = range(max(0, end - CONFIRMING_WINDOWS + 1), end + 1)
+        if sum(flags[at] for at in latest) >= CONFIRMING_ALARMS:
+            for at in latest:
+                confirming[at] |= flags[at]
+    return confirming
 
 
 def windows_of_newest_drift(flags: Sequence[bool]) -> list[bool]:
     """Which windows took part in the newest confirmed drift: those that confirm, back to the first gap that would end a confirmation."""
-    confirm = windows_that_confirm(flags)
+    confirming = windows_that_confirm(flags)
     newest, earliest = [False] * len(flags), len(flags)
     for at in reversed(range(len(flags))):
-        if confirm[at] and (earliest == len(flags) or earliest - at < OF):
+        if confirming[at] and (earliest == len(flags) or earliest - at < CONFIRMING_WINDOWS):
             newest[at], earliest = True, at
     return newest
 
 
 @dataclass(frozen=True)
 class Coverage:
-    """For each row of the log (N,): whether a window covers it, which one, whether that drifted, and whether it is of the newest
-    confirmed drift: an alarm of weeks ago, false perhaps, says nothing about it.
-
-    `window` counts this watch's windows from 0, and earlier ones of the same champion from -1 backwards.
-    """
+    """For each row of the log (N,), which window covers it, and what became of that window."""
 
     covered: np.ndarray
+    """Whether a window covers it."""
     window: np.ndarray
+    """Which: this watch's count from 0, earlier ones of the same champion from -1 backwards."""
     drifted: np.ndarray
+    """Whether that window drifted."""
     confirmed: np.ndarray
+    """Whether it is of the newest confirmed drift: an alarm of weeks ago, false perhaps, says nothing about it."""
 
     def latest_confirmed(self, windows: int) -> np.ndarray:
         """The rows of the newest confirmed windows, so many at most: (N,) bool."""
@@ -276,22 +276,27 @@ def cover_rows(
 
 
 @dataclass(frozen=True)
-class TestLevel:
-    """`alpha` of one window's test, given the level asked for, the budget and the number of windows in 90 days."""
+class AlarmLevel:
+    """The level of a window's test, from what was asked for and the budget of false alarms."""
 
     asked: float
+    """The level asked for."""
     alpha: float
+    """The level of a window's test."""
     permutations: int
+    """Of tests that permute."""
     windows_per_90_days: float
+    """Windows that the budget is shared by."""
     budget: float
+    """Expected false confirmed alarms in 90 days."""
 
 
-def level_of(alpha: float, settings: DriftSettings, *, windows: int) -> TestLevel:
+def level_of(alpha: float, settings: DriftSettings, *, windows: int) -> AlarmLevel:
     """The level at which each window is tested.
 
     Args:
         alpha: asked for.
-        windows: judged in the last 90 days, this watch's included; where they are more than the setting expects, they count.
+        windows: tested in the last 90 days, this watch's included; where they are more than the setting expects, they count.
 
     Raises:
         SettingError: alpha is outside the range of `drift_alpha`.
@@ -300,4 +305,4 @@ def level_of(alpha: float, settings: DriftSettings, *, windows: int) -> TestLeve
     per_90_days = max(settings.windows_per_90_days, float(windows))
     effective = effective_alpha(alpha, budget=settings.false_alarms_per_90_days, windows=per_90_days)
     permutations = permutations_for(effective, at_least=settings.permutations)
-    return TestLevel(alpha, effective, permutations, per_90_days, settings.false_alarms_per_90_days)
+    return AlarmLevel(alpha, effective, permutations, per_90_days, settings.false_alarms_per_90_days)

@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from components.model_optimization.plan import TrainingPlan
+from components.model_optimization.training_plan import TrainingPlan
+from driftloop.contracts import VAL
 from driftloop.evaluation.paired import tango_interval
 from driftloop.training.architectures import PLAIN_CNN
 from driftloop.training.task import Task
@@ -17,18 +18,23 @@ FULL = "all ingredients"
 
 @dataclass(frozen=True)
 class AblationRow:
-    """One short training: what it was, what it reached, and the paired difference to the one with all ingredients.
+    """A short training, and its paired difference to the one with all ingredients.
 
-    `change` is this run's validation accuracy minus that of all ingredients; `low` and `high` its 95 % interval (Tango 1998) over the
-    images, which says nothing of what another seed would give.
+    The interval (Tango 1998) is over the images; it says nothing of what another seed would give.
     """
 
     name: str
+    """Which ingredient was left out."""
     val_accuracy: float
+    """On the validation split, of its best epoch."""
     images_per_second: float
+    """Median over its epochs."""
     change: float | None = None
+    """Its validation accuracy minus that of all ingredients; None for the latter."""
     low: float | None = None
+    """Lower end of the 95 % interval of `change`."""
     high: float | None = None
+    """Upper end."""
 
     @property
     def decided(self) -> bool:
@@ -49,31 +55,34 @@ class AblationRow:
 
 @dataclass(frozen=True)
 class Ablation:
-    """The runs there was time for, the ones with all ingredients first, and the names of those there was not."""
+    """All short trainings."""
 
     rows: list[AblationRow]
+    """The runs there was time for, the one with all ingredients first."""
     left_out: list[str]
+    """Names of the runs there was no time for."""
     epochs: int
+    """Of each run."""
 
 
 def plan_variants(plan: TrainingPlan) -> dict[str, TrainingPlan]:
     """The plan, and the plan without each ingredient that it has; the ones that matter most come first."""
-    found = {FULL: plan}
+    variants = {FULL: plan}
     if plan.augmentation:
-        found["without augmentation"] = replace(plan, augmentation=None)
+        variants["without augmentation"] = replace(plan, augmentation=None)
     if plan.recipe.one_cycle:
         # Half the peak is about the mean rate of the cycle; the peak itself, held all along, would be a straw man.
         constant = replace(plan.recipe, one_cycle=False, learning_rate=plan.recipe.learning_rate / 2)
-        found["without OneCycle"] = replace(plan, recipe=constant)
+        variants["without OneCycle"] = replace(plan, recipe=constant)
     if plan.architecture != PLAIN_CNN:
-        found["without residual blocks"] = replace(plan, architecture=PLAIN_CNN)
+        variants["without residual blocks"] = replace(plan, architecture=PLAIN_CNN)
     if plan.recipe.label_smoothing:
-        found["without label smoothing"] = replace(plan, recipe=replace(plan.recipe, label_smoothing=0.0))
+        variants["without label smoothing"] = replace(plan, recipe=replace(plan.recipe, label_smoothing=0.0))
     if plan.recipe.weight_decay:
-        found["without weight decay"] = replace(plan, recipe=replace(plan.recipe, weight_decay=0.0))
+        variants["without weight decay"] = replace(plan, recipe=replace(plan.recipe, weight_decay=0.0))
     if plan.recipe.precision != "float32":
-        found["without mixed precision"] = replace(plan, recipe=replace(plan.recipe, precision="float32"))
-    return found
+        variants["without mixed precision"] = replace(plan, recipe=replace(plan.recipe, precision="float32"))
+    return variants
 
 
 def ablate(
@@ -88,8 +97,8 @@ def ablate(
 ) -> Ablation:
     """Train each variant of `plan` for `epochs`; the test split is not looked at.
 
-    A run is started only when one as long as the longest so far still fits into `seconds`, so the time is kept, and what it costs is
-    rows of the table. Every variant starts from the same seed.
+    A run is started only when a run as long as the longest so far still fits into `seconds`: where time is short, rows are missing.
+    Every variant starts from the same seed.
 
     Args:
         plan: with all ingredients.
@@ -97,30 +106,30 @@ def ablate(
         seed: of every run.
         epochs: of every run; 0 for no ablation.
         seconds: for all of them together.
-        on_run: told the share of the runs done and the last one's name.
+        on_run: called after each run with the share of the runs done and the name of the last.
         clock: seconds, from any start.
     """
-    names = plan_variants(plan)
+    variants = plan_variants(plan)
     rows: list[AblationRow] = []
     reference: np.ndarray | None = None
     began, longest = clock(), 0.0
-    for number, (name, variant) in enumerate(names.items() if epochs else (), start=1):
+    for number, (name, variant) in enumerate(variants.items() if epochs else (), start=1):
         started = clock()
         if started - began + longest > seconds:
             break
-        short = replace(variant, recipe=replace(variant.recipe, epochs=epochs))
-        network, history = short.train(task, seed)
-        right = task.predict(network, "val").right
+        shortened = replace(variant, recipe=replace(variant.recipe, epochs=epochs))
+        network, history = shortened.train(task, seed)
+        right = task.predict(network, VAL).right
         speed = float(np.median([record.images_per_second for record in history.epochs]))
         reference = right if reference is None else reference
         rows.append(_row(name, right, reference, speed))
         longest = max(longest, clock() - started)
-        on_run(number / len(names), name)
-    return Ablation(rows, list(names)[len(rows) :], epochs)
+        on_run(number / len(variants), name)
+    return Ablation(rows, list(variants)[len(rows) :], epochs)
 
 
-def in_words(ablation: Ablation) -> str:
-    """What the table says, and no more than it says."""
+def summarise(ablation: Ablation) -> str:
+    """What the table shows in sentences, and no more than it shows."""
     if len(ablation.rows) < 2:
         return "No ablation was run: no time or no epochs were given to it."
     helped = [row for row in ablation.rows[1:] if row.decided and row.change is not None and row.change < 0]

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Literal
 
 from driftloop import bundle
+from driftloop.contracts import TEST
 from driftloop.errors import InputError
 from driftloop.evaluation.intervals import Proportion
 from driftloop.evaluation.paired import PairedDifference, compare
@@ -26,19 +27,17 @@ def check_same_data(baseline: str | Path, task: Task) -> None:
         )
 
 
-def against_baseline(judgement: FinalScores, baseline: str | Path, task: Task) -> tuple[Proportion, PairedDifference]:
+def against_baseline(scores: FinalScores, baseline: str | Path, task: Task) -> tuple[Proportion, PairedDifference]:
     """The baseline's accuracy on the test split, and the paired difference to it, bounds one-sided at 97.5 % (a 95 % interval).
 
-    Images of one patient count as what they are together: the interval is widened by the design effect.
+    Images of one patient say less than as many patients: the interval is widened by the design effect.
     """
-    before = task.predict(load_model(baseline).to(task.device), "test")
-    groups = task.groups("test")
-    return bundle.read_model(baseline).metrics["test_accuracy"], compare(
-        judgement.test_predictions.right, before.right, confidence=0.975, groups=groups
-    )
+    before = task.predict(load_model(baseline).to(task.device), TEST)
+    difference = compare(scores.test_predictions.right, before.right, confidence=0.975, groups=task.groups(TEST))
+    return bundle.read_model(baseline).metrics["test_accuracy"], difference
 
 
-def verdict(difference: PairedDifference) -> tuple[str, Literal["good", "warning", "bad"]]:
+def conclusion(difference: PairedDifference) -> tuple[str, Literal["good", "warning", "bad"]]:
     """One sentence on whether the optimised model is better, and the tone to say it in."""
     gain = f"{100 * difference.estimate:+.1f} points (95 % interval {100 * difference.low:+.1f} to {100 * difference.high:+.1f})"
     if difference.low > 0:

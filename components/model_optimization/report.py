@@ -3,19 +3,18 @@
 from dataclasses import dataclass
 from typing import Any
 
-from components.model_optimization.ablation import Ablation, in_words
-from components.model_optimization.comparison import verdict
-from components.model_optimization.plan import TrainingPlan
+from components.model_optimization.ablation import Ablation, summarise
+from components.model_optimization.comparison import conclusion
 from components.model_optimization.sweep import Sweep
+from components.model_optimization.training_plan import TrainingPlan
 from driftloop.evaluation.intervals import Proportion
 from driftloop.evaluation.paired import PairedDifference
 from driftloop.evaluation.plots import confusion_and_roc
 from driftloop.reporting import Page
 from driftloop.training import lr_finder
 from driftloop.training.curves import learning_curves
-from driftloop.training.loop import TrainingHistory
 from driftloop.training.lr_finder import RangeTest
-from driftloop.training.outcome import FinalScores
+from driftloop.training.outcome import TrainedModel
 from driftloop.training.task import Task
 
 
@@ -24,32 +23,38 @@ class OptimizationFindings:
     """What the step found out."""
 
     plan: TrainingPlan
+    """What was trained and how."""
     range_test: RangeTest
+    """Of the learning rate."""
     sweep: Sweep | None
-    history: TrainingHistory
+    """The search, where the settings ask for it."""
     ablation: Ablation
-    judgement: FinalScores
+    """What each ingredient brought."""
+    trained: TrainedModel
+    """The final model and its scores."""
     baseline: Proportion
+    """The baseline's accuracy on the test split."""
     difference: PairedDifference
+    """Of the final model's accuracy to the baseline's on the same test images."""
 
 
-def write_optimization_report(path: str, task: Task, findings: OptimizationFindings, found: dict[str, Any]) -> None:
-    """Write the HTML page to `path`; `found` are the step's facts."""
-    test = findings.judgement.test.accuracy
+def write_optimization_report(path: str, task: Task, findings: OptimizationFindings, facts: dict[str, Any]) -> None:
+    """Write the HTML page to `path`; `facts` are the step's."""
+    test = findings.trained.scores.test.accuracy
     page = Page("Model optimisation", lead=f"A residual network with a better recipe, trained on {len(task.train):,} images.")
     page.tiles(
         {
             "test accuracy": test.value,
             "95 % interval": f"{test.low:.3f} – {test.high:.3f}",
             "baseline": findings.baseline.value,
-            "parameters": found["parameters"],
-            "seconds": round(found["seconds"]),
+            "parameters": facts["parameters"],
+            "seconds": round(facts["seconds"]),
         }
     )
-    page.notice(*verdict(findings.difference))
+    page.notice(*conclusion(findings.difference))
     _learning_rate(page, findings)
     _sweep(page, findings.sweep)
-    _learning(page, task, findings, found)
+    _learning(page, task, findings, facts)
     _ablation(page, findings.ablation)
     _evaluation(page, task, findings)
     page.write(path)
@@ -77,20 +82,20 @@ def _sweep(page: Page, sweep: Sweep | None) -> None:
     page.table(sweep.trials)
 
 
-def _learning(page: Page, task: Task, findings: OptimizationFindings, found: dict[str, Any]) -> None:
-    history, recipe = findings.history, findings.plan.recipe
+def _learning(page: Page, task: Task, findings: OptimizationFindings, facts: dict[str, Any]) -> None:
+    history, recipe = findings.trained.history, findings.plan.recipe
     page.section(
         "How it learnt",
         f"{recipe.epochs} epochs with OneCycle in {recipe.precision}. Epoch {history.best_epoch} was kept: the highest accuracy on the "
-        f"validation split ({len(task.val):,} images), which therefore reads a little too high. Trained on: {found['device']}, "
-        f"{found['images_per_second']:,.0f} images per second.",
+        f"validation split ({len(task.val):,} images), which therefore reads a little too high. Trained on: {facts['device']}, "
+        f"{facts['images_per_second']:,.0f} images per second.",
     )
     page.figure(learning_curves(history), "Loss, accuracy and learning rate by epoch; the dotted line marks the epoch that was kept.")
 
 
 def _ablation(page: Page, ablation: Ablation) -> None:
     page.section("What helped")
-    page.text(in_words(ablation))
+    page.text(summarise(ablation))
     if not ablation.rows:
         return
     page.table(
@@ -113,10 +118,10 @@ def _ablation(page: Page, ablation: Ablation) -> None:
 
 
 def _evaluation(page: Page, task: Task, findings: OptimizationFindings) -> None:
-    judgement = findings.judgement
-    test = judgement.test
+    scores = findings.trained.scores
+    test = scores.test
     page.section("What it can do", f"On the test split ({test.accuracy.n:,} images), which chose nothing and was looked at once.")
     page.figure(
-        confusion_and_roc(test.confusion, task.description.classes, judgement.roc, judgement.auc),
+        confusion_and_roc(test.confusion, task.description.classes, scores.roc, scores.auc),
         "Confusion matrix (counts) and ROC curve on the test split.",
     )

@@ -1,4 +1,4 @@
-"""An optional search over the recipe's knobs with Optuna, on the validation split, before the training proper."""
+"""An optional search over values of the plan with Optuna, on the validation split, before the training itself."""
 
 import logging
 from collections.abc import Callable
@@ -7,17 +7,19 @@ from typing import Any
 
 import optuna
 
-from components.model_optimization.plan import TrainingPlan
+from components.model_optimization.training_plan import TrainingPlan
 from driftloop.training.loop import EpochRecord
 from driftloop.training.task import Task
 
 
 @dataclass(frozen=True)
 class Sweep:
-    """The plan with the best trial's values, and every trial as a row."""
+    """The outcome of a search."""
 
     plan: TrainingPlan
+    """With the best trial's values."""
     trials: list[dict[str, Any]]
+    """Every trial as a row of the report."""
 
 
 def search(plan: TrainingPlan, task: Task, *, seed: int, trials: int, epochs: int, on_trial: Callable[[float], None]) -> Sweep:
@@ -32,7 +34,7 @@ def search(plan: TrainingPlan, task: Task, *, seed: int, trials: int, epochs: in
         seed: of the search and of every training.
         trials: number of trials, at least 1.
         epochs: of each.
-        on_trial: told the share of the trials done.
+        on_trial: called after each trial with the share of the trials done.
     """
     logging.getLogger("optuna").setLevel(logging.WARNING)
     study = optuna.create_study(
@@ -55,9 +57,9 @@ def search(plan: TrainingPlan, task: Task, *, seed: int, trials: int, epochs: in
             if trial.should_prune():
                 raise optuna.TrialPruned
 
-        chosen = turned(plan, _draw(trial))
-        short = replace(chosen, recipe=replace(chosen.recipe, epochs=epochs))
-        _, history = short.train(task, seed, on_epoch=on_epoch)
+        chosen = with_values(plan, _draw(trial))
+        shortened = replace(chosen, recipe=replace(chosen.recipe, epochs=epochs))
+        _, history = shortened.train(task, seed, on_epoch=on_epoch)
         return history.best.val_accuracy
 
     study.optimize(objective, n_trials=trials, callbacks=[lambda s, trial: on_trial((trial.number + 1) / trials)])
@@ -65,10 +67,10 @@ def search(plan: TrainingPlan, task: Task, *, seed: int, trials: int, epochs: in
         {"trial": trial.number + 1, **trial.params, "val_accuracy": trial.value, "ended": trial.state.name.lower()}
         for trial in study.trials
     ]
-    return Sweep(turned(plan, study.best_params), rows)
+    return Sweep(with_values(plan, study.best_params), rows)
 
 
-def turned(plan: TrainingPlan, values: dict[str, float]) -> TrainingPlan:
+def with_values(plan: TrainingPlan, values: dict[str, float]) -> TrainingPlan:
     """The plan with a trial's values; `augmentation` is a factor on every amount."""
     recipe = replace(
         plan.recipe,

@@ -4,43 +4,45 @@ ranges of INT8          train and drifted_train: ranges are part of the model, a
 temperature             val and drifted_val
 INT8 or FP32            val, drifted_val and reference: labelled, trained on by neither; the test split stays the gate's
 what the report says    test, once everything is decided
-
-The regimes a candidate accepts, measured by the graph it serves: the clean hold-out, and the windows it was retrained for.
+drift reference         reference and each regime-*: the regimes that a candidate accepts, measured by the graph it serves
 """
 
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 
 from driftloop.bundle import ModelDescription
+from driftloop.contracts import DRIFTED_TRAIN, DRIFTED_VAL, REFERENCE, REGIME_PREFIX, TEST, TRAIN, VAL
 from driftloop.dataset import Description, open_split
 from driftloop.errors import InputError
 from driftloop.inference.reference import CLEAN_REGIME, Regime, measure_regime
 from driftloop.inference.served_model import ServedModel
+from driftloop.training.architectures import Classifier
+from driftloop.training.batches import normalise, to_tensor
 
-RANGE_SPLITS = ("train", "drifted_train")
-
-
-TEMPERATURE_SPLITS = ("val", "drifted_val")
-
-
-VARIANT_SPLITS = ("val", "drifted_val", "reference")
-
-
-TEST_SPLITS = ("test",)
-
-
-NEEDED_SPLITS = ("train", "val", "test", "reference")
+RANGE_SPLITS = (TRAIN, DRIFTED_TRAIN)
+TEMPERATURE_SPLITS = (VAL, DRIFTED_VAL)
+VARIANT_SPLITS = (VAL, DRIFTED_VAL, REFERENCE)
+TEST_SPLITS = (TEST,)
+#: Splits that a dataset must have.
+NEEDED_SPLITS = (TRAIN, VAL, TEST, REFERENCE)
+#: Images that pass through the network together.
+LOGITS_BATCH = 64
 
 
 @dataclass(frozen=True)
 class Cases:
-    """Labelled images by split: `images` uint8 (N, H, W, C) may be memory-mapped; labels int64 (N,); groups str (N,)."""
+    """The labelled images of a split."""
 
     split: str
+    """Its name."""
     images: np.ndarray
+    """uint8 (N, H, W, C), possibly memory-mapped."""
     labels: np.ndarray
+    """int64 (N,)."""
     groups: np.ndarray
+    """The patient or site of each image, str (N,)."""
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -52,7 +54,7 @@ def open_cases(dataset: Description, splits: tuple[str, ...]) -> list[Cases]:
     Raises:
         InputError: it has none of them, or no labelled image in them.
     """
-    found = []
+    cases = []
     for name in splits:
         if not dataset.counts.get(name):
             continue
@@ -60,11 +62,11 @@ def open_cases(dataset: Description, splits: tuple[str, ...]) -> list[Cases]:
         labelled = split.labels >= 0
         images = split.images if labelled.all() else split.images[labelled]
         groups = split.samples["group"].to_numpy(dtype=np.str_)
-        found.append(Cases(name, images, split.labels[labelled], groups[labelled]))
-    if not sum(len(cases) for cases in found):
+        cases.append(Cases(name, images, split.labels[labelled], groups[labelled]))
+    if not sum(len(part) for part in cases):
         named = " or ".join(splits)
         raise InputError(f"dataset {dataset.manifest_hash[:12]} has no labelled images in {named}; data_analysis cuts these splits")
-    return found
+    return cases
 
 
 def case_labels(cases: list[Cases]) -> np.ndarray:
@@ -75,6 +77,17 @@ def case_labels(cases: list[Cases]) -> np.ndarray:
 def case_groups(cases: list[Cases]) -> np.ndarray:
     """The groups of all cases, str (N,); a group of one split is another than a group of that name in another split."""
     return np.concatenate([np.char.add(f"{part.split}/", part.groups) for part in cases])
+
+
+@torch.inference_mode()
+def compute_logits(network: Classifier, model: ModelDescription, cases: list[Cases]) -> np.ndarray:
+    """The logits of all cases in PyTorch, float32 (N, K)."""
+    mean, std = torch.tensor(model.mean), torch.tensor(model.std)
+    logits: list[torch.Tensor] = []
+    for part in cases:
+        batches = (part.images[start : start + LOGITS_BATCH] for start in range(0, len(part), LOGITS_BATCH))
+        logits += [network(normalise(to_tensor(batch), mean, std)) for batch in batches]
+    return torch.cat(logits).numpy()
 
 
 def draw_images(cases: list[Cases], count: int, *, seed: int) -> np.ndarray:
@@ -100,18 +113,14 @@ def check_fit(dataset: Description, model: ModelDescription) -> None:
         "image size": (dataset.image_size, model.image_size),
         "channels": (dataset.channels, model.channels),
     }
-    for name, (theirs, ours) in pairs.items():
-        if theirs != ours:
+    for name, (of_dataset, of_model) in pairs.items():
+        if of_dataset != of_model:
             cure = "pass the dataset that the model was trained on"
-            raise InputError(f"onnx_deployment: {name} of the dataset {theirs}, of the model {ours}; {cure}")
+            raise InputError(f"onnx_deployment: {name} of the dataset {of_dataset}, of the model {of_model}; {cure}")
     for split in NEEDED_SPLITS:
         if not dataset.counts.get(split):
             cure = f"set data_config.{split}_share above 0 and run data_analysis again"
             raise InputError(f"dataset {dataset.manifest_hash[:12]} has no images in split '{split}'; {cure}")
-
-
-#: Splits of unlabelled, untrained images that a retraining adds.
-REGIME_PREFIX = "regime-"
 
 
 def measure_references(served: ServedModel, dataset: Description) -> list[Regime]:

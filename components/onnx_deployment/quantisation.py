@@ -18,8 +18,9 @@ from onnxruntime.quantization import CalibrationDataReader, CalibrationMethod, Q
 from onnxruntime.quantization.shape_inference import quant_pre_process
 
 from driftloop.errors import RunFailed
-from driftloop.inference.provider import CPU, available_threads
+from driftloop.inference.provider import CPU
 from driftloop.inference.served_model import EMBEDDING, INPUT, PROBABILITIES, open_session
+from driftloop.runtime import available_threads
 
 
 def correct_head(graph: Path, shift: np.ndarray) -> None:

@@ -172,8 +172,8 @@ def add_accuracy(page: Page, found: "Deployment") -> None:
     """What quantisation costs: on the images of the decision, and on the test split afterwards."""
     page.section(
         "Accuracy",
-        f"Which graph is served was decided on the splits {', '.join(VARIANT_SPLITS)}, as far as the dataset has them. The clean test "
-        "split, which the gate judges on, was looked at after that. A drop is FP32 minus INT8; its interval is Tango's for pairs.",
+        f"Which graph is served was decided on the splits {', '.join(VARIANT_SPLITS)}, as far as there are any. The clean test split, "
+        "which the gate judges on, was looked at after that. A drop is FP32 minus INT8; its interval is Tango's for paired proportions.",
     )
     rows = []
     for split, cases in (("decision", found.decision), ("clean test", found.test)):
@@ -218,9 +218,9 @@ def add_quantisation(page: Page, found: "Deployment") -> None:
     page.section(
         "Export and quantisation",
         f"The exported graph differs from PyTorch by at most {found.parity:.1e} in any probability (checked on validation images; more "
-        f"than 1e-3 stops the step). INT8 is static, per channel, with ranges from {' and '.join(RANGE_SPLITS)}; weights have 7 bits, "
-        "since 8-bit ones overflow on processors without VNNI. The first convolution and the head stay in floats, and the head's "
-        "bias takes back what rounding moves the embeddings by on average.",
+        f"than 1e-3 stops the step). INT8 is static, per channel, with ranges from {' and '.join(RANGE_SPLITS)}; weights have 7 bits as "
+        "8-bit ones overflow on processors without VNNI. The first convolution and the head stay in floats, and the head's bias takes back "
+        "what rounding moves the embeddings by on average.",
     )
     page.table(
         [

@@ -7,11 +7,9 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from components.onnx_deployment import benchmark, held_out, variant
-from components.onnx_deployment.graph import ServingGraph, check_parity, compute_logits, export_onnx
+from components.onnx_deployment import benchmark, held_out, report, variant
 from components.onnx_deployment.held_out import measure_references
 from components.onnx_deployment.quantisation import Quantisation, quantise
-from components.onnx_deployment.report import with_deployment, write_deployment_report
 from components.onnx_deployment.temperature import TemperatureFit, fit_temperature
 from components.onnx_deployment.variant import GraphOutcomes, VariantChoice, choose_variant
 from driftloop import bundle
@@ -24,6 +22,7 @@ from driftloop.runtime import MetricsLog, progress, report_metrics
 from driftloop.settings import DeploySettings
 from driftloop.step_facts import write_facts, write_json
 from driftloop.training.device import pick_device
+from driftloop.training.onnx_export import ServingGraph, check_parity, export_onnx
 from driftloop.training.weights import load_model
 
 STEP = "onnx_deployment"
@@ -52,7 +51,7 @@ def run(
     dataset: str | Path,
     model: str | Path,
     candidate: str | Path,
-    report: str | Path,
+    report_path: str | Path,
     *,
     config: dict[str, Any],
     metrics: MetricsLog,
@@ -62,7 +61,7 @@ def run(
     Args:
         dataset, model: directories of the dataset artifact and of the trained bundle.
         candidate: directory of the bundle to write.
-        report: HTML file to write.
+        report_path: HTML file to write.
         config: overrides of `DeploySettings`.
         metrics: gets the figures that KFP's UI compares between runs.
 
@@ -77,7 +76,7 @@ def run(
     found = deploy(read_description(dataset), Path(model), Path(candidate), settings)
     findings = described(found, seconds=time.perf_counter() - started)
     write_candidate(found, Path(candidate), findings, dataset, model)
-    write_deployment_report(found, report)
+    report.write_deployment_report(found, report_path)
     log_metrics(findings, metrics)
     drop, speed = findings["int8_drop"]["value"], findings["speedup"]
     report_metrics(
@@ -94,7 +93,7 @@ def deploy(dataset: Description, source: Path, candidate: Path, settings: Deploy
     fp32, int8 = candidate / bundle.ONNX_FP32, candidate / bundle.ONNX_INT8
 
     validation = held_out.open_cases(dataset, held_out.TEMPERATURE_SPLITS)
-    calibration = fit_temperature(compute_logits(network, model, validation), held_out.case_labels(validation))
+    calibration = fit_temperature(held_out.compute_logits(network, model, validation), held_out.case_labels(validation))
     graph = ServingGraph(network, mean=model.mean, std=model.std, temperature=calibration.temperature)
     progress(0.05, "exporting")
     export_onnx(graph, fp32, image_size=model.image_size, channels=model.channels)
@@ -170,7 +169,7 @@ def write_candidate(found: Deployment, candidate: Path, findings: dict[str, Any]
     shutil.copyfile(Path(source, bundle.WEIGHTS), candidate / bundle.WEIGHTS)
     write_reference(candidate / bundle.REFERENCE, found.regimes, statistic_names(model.channels))
     write_json(candidate / BENCHMARK, {"rows": found.rows, "speedup": findings["speedup"], "sizes_mb": found.sizes_mb})
-    (candidate / bundle.CARD).write_text(with_deployment(Path(source, bundle.CARD), model, findings), encoding="utf-8")
+    (candidate / bundle.CARD).write_text(report.with_deployment(Path(source, bundle.CARD), model, findings), encoding="utf-8")
     bundle.write_model(candidate, model)
     write_facts(candidate, STEP, findings, dataset, source)
     bundle.seal(candidate)

@@ -93,18 +93,19 @@ def _accuracy_section(page: Page, accuracy: AccuracySummary) -> None:
 
 
 def _window_section(page: Page, summary: Summary, facts: dict[str, Any]) -> None:
-    windows = facts.get(DRIFT_DETECTION, {}).get("windows", [])
+    drift = facts.get(DRIFT_DETECTION, {})
+    windows = drift.get("windows", [])
     if not windows:
         return
     page.section(
-        "The watch, window by window", f"A window drifts when either p-value is small enough; drift is confirmed by {CONFIRMED_BY} windows."
+        "The watch, window by window",
+        f"A window drifts when one of its p-values is small enough; drift is confirmed by {CONFIRMED_BY} windows.",
     )
     rows = [
         {
             "window": index + 1,
             "rows": window["rows"],
-            "p (image statistics)": window["p_statistics"],
-            "p (embedding)": window["p_embedding"],
+            **{f"p ({title})": window["p_values"][name] for name, title in drift["detectors"].items()},
             "drifted": window["drifted"],
         }
         for index, window in enumerate(windows)

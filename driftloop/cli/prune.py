@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
@@ -15,16 +15,12 @@ from rich.table import Table
 from driftloop.backends.run_folder import RUNS
 from driftloop.cli.arguments import DEFAULT_STORE, open_existing
 from driftloop.durations import parse_duration
-from driftloop.housekeeping.pruning import PruneItem, PrunePolicy, carry_out_prune, plan_prune
-from driftloop.housekeeping.run_artifacts import (
-    RunArtifacts,
-    datasets_named_by_runs,
-    finished_run_artifacts,
-    read_pipeline_root,
-    remove_run_artifacts,
-    remove_watch_artifacts,
-)
 from driftloop.store import Store, open_store
+
+# The housekeeping is loaded by `Pruning` only: it brings pandas along, for which other commands need not wait.
+if TYPE_CHECKING:
+    from driftloop.housekeeping.pruning import PruneItem
+    from driftloop.housekeeping.run_artifacts import RunArtifacts
 
 #: What --pipeline-root takes where no cluster uses the store.
 NO_CLUSTER = "none"
@@ -63,6 +59,9 @@ class Pruning:
     """
 
     def __init__(self, home: Store, cutoff: datetime, keep_versions: int | None, pipeline_root: str | None, runs: Path) -> None:
+        from driftloop.housekeeping.pruning import PrunePolicy, plan_prune
+        from driftloop.housekeeping.run_artifacts import datasets_named_by_runs, finished_run_artifacts, read_pipeline_root
+
         self._home = home
         self._artifacts = finished_run_artifacts(runs, cutoff)
         named = datasets_named_by_runs(runs, self._artifacts)
@@ -89,6 +88,9 @@ class Pruning:
 
     def carried_out(self) -> Iterator[Line]:
         """Delete, and say what went."""
+        from driftloop.housekeeping.pruning import carry_out_prune
+        from driftloop.housekeeping.run_artifacts import remove_run_artifacts, remove_watch_artifacts
+
         for item, spared in carry_out_prune(self._home, self._items, self._policy):
             yield _line(item, spared)
         for root, item in self._watches:
@@ -99,11 +101,11 @@ class Pruning:
             yield _run_line(artifacts)
 
 
-def _line(item: PruneItem, spared: str = "") -> Line:
+def _line(item: "PruneItem", spared: str = "") -> Line:
     return Line(item.kind, item.name, item.size, item.why, spared)
 
 
-def _run_line(artifacts: RunArtifacts) -> Line:
+def _run_line(artifacts: "RunArtifacts") -> Line:
     return Line("artifacts", artifacts.run, artifacts.size, f"the run ended {artifacts.finished:%Y-%m-%d}; reports and deliverables stay")
 
 

@@ -3,7 +3,7 @@
 import json
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
@@ -13,11 +13,13 @@ from rich.table import Table
 from driftloop import registry
 from driftloop.cli.arguments import DEFAULT_STORE, open_existing
 from driftloop.durations import parse_duration, say_duration
-from driftloop.housekeeping.store_contents import StoreUsage, store_usage
 from driftloop.housekeeping.watch_age import RECENT_RECORDS, WatchAge, watch_age
 from driftloop.registry import Champion
 from driftloop.store import Store
 from driftloop.watch_record import WatchRecord, read_records
+
+if TYPE_CHECKING:
+    from driftloop.housekeeping.store_contents import StoreUsage
 
 #: The exit status that says "late", for a cron job or a probe: 2 is a mistake in the call or a store that cannot be read.
 EXIT_LATE = 1
@@ -38,7 +40,7 @@ class Status:
     """How old that is, and how old it may be."""
     label_files: int | None
     """How many label files were imported since the last watch asked for labels; None where it did not."""
-    usage: StoreUsage | None
+    usage: "StoreUsage | None"
     """What the store holds; None where nobody asked."""
 
 
@@ -76,7 +78,13 @@ def read_status(store: Store, now: datetime, *, every: timedelta | None, with_us
     waiting = datetime.fromisoformat(champion.promoted_at) if champion else None
     age = watch_age(records, now, every=every, waiting_since=waiting)
     last = records[-1] if records else None
-    return Status(store.uri, champion, last, age, _label_files(store, last), store_usage(store.list()) if with_usage else None)
+    return Status(store.uri, champion, last, age, _label_files(store, last), _usage(store) if with_usage else None)
+
+
+def _usage(store: Store) -> "StoreUsage":
+    from driftloop.housekeeping.store_contents import store_usage  # loads pandas, for which the other commands need not wait
+
+    return store_usage(store.list())
 
 
 def as_dict(state: Status) -> dict[str, Any]:
@@ -100,8 +108,8 @@ def _label_files(store: Store, last: WatchRecord | None) -> int | None:
     """How many label files came after the last watch, where that asked for labels: their names sort by time."""
     if last is None or last.verdict != "needs_labels":
         return None
-    asked = datetime.fromisoformat(last.finished).astimezone(UTC)
-    return sum(1 for entry in store.list(LABELS, after=f"{LABELS}{asked:%Y%m%dT%H%M%S%f}") if entry.key.endswith(".parquet"))
+    asked_at = datetime.fromisoformat(last.finished).astimezone(UTC)
+    return sum(1 for entry in store.list(LABELS, after=f"{LABELS}{asked_at:%Y%m%dT%H%M%S%f}") if entry.key.endswith(".parquet"))
 
 
 def _print(state: Status) -> None:

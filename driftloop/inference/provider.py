@@ -1,10 +1,9 @@
-"""Where a graph runs: onnxruntime's execution provider, and how many threads this process may use."""
+"""Where a graph runs: onnxruntime's execution provider."""
 
 import contextlib
 import functools
 import io
 import logging
-import math
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,7 +13,6 @@ import onnxruntime as ort
 CPU, CUDA = "CPUExecutionProvider", "CUDAExecutionProvider"
 #: onnxruntime's log levels: 0 verbose, 1 info, 2 warning, 3 error, 4 fatal.
 ORT_DEFAULT, ORT_ERRORS_ONLY, ORT_FATAL_ONLY = 2, 3, 4
-CGROUP_QUOTA = Path("/sys/fs/cgroup/cpu.max")
 LOG = logging.getLogger("driftloop.inference")
 
 
@@ -49,22 +47,6 @@ def loading_cuda() -> Iterator[None]:
         yield
     finally:
         ort.set_default_logger_severity(ORT_DEFAULT)
-
-
-def available_threads(quota: Path = CGROUP_QUOTA) -> int:
-    """The threads this process can keep busy: the smallest of its CPU affinity, its container's CPU quota and OMP_NUM_THREADS.
-
-    onnxruntime alone would start a thread for each core of the host, pin it, and complain where that is not allowed.
-    """
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    if quota.exists():
-        limit, period = quota.read_text().split()[:2]
-        if limit != "max":
-            cores = min(cores, math.ceil(int(limit) / int(period)))
-    wished = os.environ.get("OMP_NUM_THREADS", "")
-    if wished.isdecimal() and int(wished) > 0:
-        cores = min(cores, int(wished))
-    return max(1, cores)
 
 
 @functools.cache

@@ -10,7 +10,8 @@ import onnxruntime as ort
 
 from driftloop.bundle import ModelDescription, read_model, verify
 from driftloop.errors import InputError, IntegrityError
-from driftloop.inference.provider import CPU, ORT_ERRORS_ONLY, available_threads, choose_provider, loading_cuda, log_once
+from driftloop.inference.provider import CPU, ORT_ERRORS_ONLY, choose_provider, loading_cuda, log_once
+from driftloop.runtime import available_threads
 
 INPUT, PROBABILITIES, EMBEDDING = "images", "probabilities", "embedding"
 #: The log keeps embeddings as float16; what lies outside its range is clipped rather than turned into infinity.

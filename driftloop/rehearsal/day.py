@@ -102,7 +102,7 @@ class DayPlayer:
             correct=correct,
             accuracy=round(correct / played.requests, 4),
             drifted=any(window["drifted"] for window in windows) if windows else None,
-            p_value=min((min(window["p_statistics"], window["p_embedding"]) for window in windows), default=None),
+            p_value=min((min(window["p_values"].values()) for window in windows), default=None),
             confirmed=watched.drift["confirmed"],
             verdict=watched.outcome.verdict,
             reason=watched.drift["reason"],

@@ -186,7 +186,14 @@ def watch_stage(call: StepCaller, parameters: WatchParameters, until: str) -> Wa
     store = parameters.store
     watched = call(PRODUCTION_MONITORING, store=store, until=until, config=parameters.monitor_config)
     traffic, champion = watched.outputs["traffic"], watched.outputs["champion"]
-    tested = call(DRIFT_DETECTION, traffic=traffic, champion=champion, alpha=parameters.drift_alpha, config=parameters.drift_config)
+    tested = call(
+        DRIFT_DETECTION,
+        traffic=traffic,
+        champion=champion,
+        alpha=parameters.drift_alpha,
+        config=parameters.drift_config,
+        retrain_config=parameters.retrain_config,
+    )
     verdict, evidence = tested.output, tested.outputs["evidence"]
     outcome = WatchOutcome(traffic, evidence, verdict)
     report = partial(call, SYNTHESIS_REPORT, model=champion, store=store, traffic=traffic, drift=evidence)

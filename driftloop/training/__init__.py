@@ -1,10 +1,12 @@
-"""Training in PyTorch: architectures, one loop, and what surrounds it.
+"""Training in PyTorch: networks, the loop, and what surrounds it.
 
-architectures  the two networks                 pixels        uint8 images to normalised batches
-batches        seeded batches of a split        augmentation  random views of a batch
-epoch          one pass: train or validate      fit           epochs until the best weights
-lr_finder      the learning-rate range test     checkpoint    resuming a killed run
-weights        state dicts in a bundle          events        TensorBoard
-device         GPU or CPU, and threads          seeding       one seed for everything
-outcome        the finished model, judged once and written as a bundle
+architectures  the two networks                      task           a dataset's splits as batches on a device
+batches        stored images to seeded batches       augmentation   random views of a batch
+epoch          one pass: train or validate           recipe         how to train
+loop           epochs until the best weights         lr_finder      the learning-rate range test
+session        progress, events and checkpoint       checkpoint     resuming a killed training
+curves         learning curves, TensorBoard          outcome        the final model, scored once and written as a bundle
+model_card     MODEL_CARD.md                         weights        state dicts in a bundle
+onnx_export    the serving graph, as ONNX
+device         GPU or CPU, number type               seeding        one seed for everything random
 """

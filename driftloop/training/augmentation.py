@@ -1,4 +1,4 @@
-"""Random views of a whole batch at once: what a radiograph or a roof may look like and still be what it is."""
+"""Random views of a whole batch at once: changes after which a radiograph or a roof still shows the same."""
 
 import math
 from dataclasses import dataclass
@@ -10,53 +10,53 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Augmentation:
-    """How far a view may be from its image; each amount is drawn evenly from -x to x (or is applied with probability 1/2).
+    """How far a view may be from its image; each amount x is drawn evenly from -x to x.
 
     Blur and noise are left out on purpose: a model that was trained under them would be less harmed by the drifts that they stand for,
-    and the rehearsal would flatter itself.
-
-    Args:
-        rotation: degrees.
-        scale, shift: share of the image's side.
-        brightness, contrast: share of the full range, and of the contrast.
-        flip: mirror left and right, with probability 1/2.
-        vertical_flip: mirror top and bottom, with probability 1/2 (views from above have no up).
+    and the rehearsal would look better than it is.
     """
 
     rotation: float = 10.0
+    """Degrees."""
     scale: float = 0.12
+    """Share of the image's size."""
     shift: float = 0.05
+    """Share of the image's side."""
     brightness: float = 0.05
+    """Share of the full range of grey levels."""
     contrast: float = 0.2
+    """Share of the image's contrast."""
     flip: bool = True
+    """Mirror left and right with probability 1/2."""
     vertical_flip: bool = False
+    """Mirror top and bottom with probability 1/2, for views from above."""
 
     def __call__(self, images: Tensor, generator: torch.Generator) -> Tensor:
         """Views of `images` (N, C, H, W), grey levels 0-255: same type, shape, range and device.
 
         Random numbers come from a CPU `generator`, so that one seed gives the same views on every device.
         """
-        views = self._lighten(self._move(images.float(), generator), generator).clamp_(0, 255)
+        views = self._change_light(self._move(images.float(), generator), generator).clamp_(0, 255)
         return views if images.is_floating_point() else views.round_().to(images.dtype)
 
     def _move(self, images: Tensor, generator: torch.Generator) -> Tensor:
         n = len(images)
-        angle = _even(n, generator) * math.radians(self.rotation)
-        size = 1 + _even(n, generator) * self.scale
-        mirror_x = _sign(n, generator) if self.flip else torch.ones(n)
-        mirror_y = _sign(n, generator) if self.vertical_flip else torch.ones(n)
+        angle = _uniform(n, generator) * math.radians(self.rotation)
+        size = 1 + _uniform(n, generator) * self.scale
+        mirror_x = _random_sign(n, generator) if self.flip else torch.ones(n)
+        mirror_y = _random_sign(n, generator) if self.vertical_flip else torch.ones(n)
         cos, sin = angle.cos() * size, angle.sin() * size
         # affine_grid counts in half sides: -1 to 1 across the image.
-        right = torch.stack([cos * mirror_x, -sin * mirror_y, 2 * self.shift * _even(n, generator)], 1)
-        down = torch.stack([sin * mirror_x, cos * mirror_y, 2 * self.shift * _even(n, generator)], 1)
+        right = torch.stack([cos * mirror_x, -sin * mirror_y, 2 * self.shift * _uniform(n, generator)], 1)
+        down = torch.stack([sin * mirror_x, cos * mirror_y, 2 * self.shift * _uniform(n, generator)], 1)
         matrices = torch.stack([right, down], 1).to(images.device)
         grid = F.affine_grid(matrices, list(images.shape), align_corners=False)
         return F.grid_sample(images, grid, padding_mode="reflection", align_corners=False)
 
-    def _lighten(self, images: Tensor, generator: torch.Generator) -> Tensor:
+    def _change_light(self, images: Tensor, generator: torch.Generator) -> Tensor:
         n = len(images)
-        gain = (1 + _even(n, generator) * self.contrast).to(images.device)[:, None, None, None]
-        offset = (255 * self.brightness * _even(n, generator)).to(images.device)[:, None, None, None]
+        gain = (1 + _uniform(n, generator) * self.contrast).to(images.device)[:, None, None, None]
+        offset = (255 * self.brightness * _uniform(n, generator)).to(images.device)[:, None, None, None]
         middle = images.mean((1, 2, 3), keepdim=True)
         return (images - middle) * gain + middle + offset
 
@@ -79,9 +79,9 @@ def mixup(images: Tensor, targets: Tensor, alpha: float, generator: torch.Genera
     return images * w + images[partner] * (1 - w), targets * weight[:, None] + targets[partner] * (1 - weight[:, None])
 
 
-def _even(n: int, generator: torch.Generator) -> Tensor:
+def _uniform(n: int, generator: torch.Generator) -> Tensor:
     return torch.rand(n, generator=generator) * 2 - 1
 
 
-def _sign(n: int, generator: torch.Generator) -> Tensor:
+def _random_sign(n: int, generator: torch.Generator) -> Tensor:
     return torch.where(torch.rand(n, generator=generator) < 0.5, -1.0, 1.0)

@@ -1,8 +1,8 @@
-"""From stored images to what a network takes, in one place: training, validation and export must agree.
+"""Mini-batches of a split: uint8 in memory (or memory-mapped), turned into normalised floats batch by batch.
 
-Mini-batches of a split: uint8 in memory (or memory-mapped), turned into normalised floats one batch at a time.
+How stored images become what a network takes stands here alone: training, validation and export must agree.
 
-No loader processes: indexing, augmenting and normalising a batch of bytes costs less than handing it from another process
+No loader processes: indexing, augmenting and normalising a batch of bytes costs less than handing it over from another process
 (measured on two cores; on a GPU all of it runs there).
 """
 
@@ -17,6 +17,9 @@ from driftloop.training.augmentation import Augmentation, mixup
 from driftloop.training.epoch import Batch
 from driftloop.training.seeding import derive
 
+#: The epoch's image numbers, (steps, batch size) int, from a seeded generator: a sampler other than shuffling.
+Order = Callable[[np.random.Generator, int, int], np.ndarray]
+
 
 def to_tensor(images: np.ndarray) -> Tensor:
     """Stored images uint8 (N, H, W, C) -> the same bytes as a tensor (N, C, H, W), which is channels-last in memory."""
@@ -28,10 +31,6 @@ def normalise(images: Tensor, mean: Tensor, std: Tensor) -> Tensor:
     scale = 1.0 / (255.0 * std)
     shift = -mean / std
     return torch.addcmul(shift[:, None, None], images.float(), scale[:, None, None])
-
-
-#: The epoch's image numbers, (steps, batch size) int, from a seeded generator: a sampler other than shuffling.
-Order = Callable[[np.random.Generator, int, int], np.ndarray]
 
 
 class Pixels:
@@ -48,14 +47,14 @@ class Pixels:
         if device.type == "cuda" and images.nbytes < torch.cuda.mem_get_info(device)[0] // 4:
             self.resident = to_tensor(images).to(device)
 
-    def take(self, rows: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
+    def take(self, rows: np.ndarray) -> tuple[Tensor, Tensor]:
         """Images uint8 (n, C, H, W) and labels (n,) int64 of `rows`, on the device."""
         labels = torch.from_numpy(self.labels[rows]).to(self.device)
         if self.resident is not None:
             return self.resident[torch.from_numpy(rows).to(self.device)], labels
         return to_tensor(self.images[rows]).to(self.device), labels
 
-    def normalise(self, images: torch.Tensor) -> torch.Tensor:
+    def normalise(self, images: Tensor) -> Tensor:
         return normalise(images, self.mean, self.std).contiguous(memory_format=torch.channels_last)
 
 
@@ -99,7 +98,7 @@ class TrainingBatches:
     """Shuffled, augmented batches; an epoch is determined by its seed alone.
 
     All batches are full: what is left over at an epoch's end waits for the next shuffle, and a split smaller than `min_steps` batches
-    is gone through several times, so that an epoch of a tiny dataset still is one.
+    is gone through several times, so that an epoch of a tiny dataset has steps enough.
 
     Args:
         images: uint8 (N, H, W, C).
@@ -155,7 +154,7 @@ class TrainingBatches:
         return rows[: steps * batch_size].reshape(steps, batch_size)
 
 
-def class_weights(labels: np.ndarray, classes: int) -> torch.Tensor:
+def class_weights(labels: np.ndarray, classes: int) -> Tensor:
     """Weights (K,) that make each class count alike in the loss: N / (K * count), and 0 for a class without images."""
     counts = np.bincount(labels, minlength=classes).astype(np.float64)
     weights = np.divide(len(labels), classes * counts, out=np.zeros(classes), where=counts > 0)

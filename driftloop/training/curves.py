@@ -1,11 +1,6 @@
-"""Learning curves, for the reports.
-
-TensorBoard events of a training: `tensorboard --logdir <model>/events`.
-"""
+"""Learning curves: a figure for the reports, and events for TensorBoard (`tensorboard --logdir <model>/events`)."""
 
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
@@ -13,6 +8,9 @@ from torch.utils.tensorboard import SummaryWriter
 
 from driftloop.reporting import plot_style
 from driftloop.training.loop import EpochRecord, TrainingHistory
+
+#: Where the events lie in a bundle.
+EVENTS_FOLDER = "events"
 
 
 def learning_curves(history: TrainingHistory) -> Figure:
@@ -39,11 +37,8 @@ def _marker(epochs: list[int]) -> str:
     return "o" if len(epochs) < 3 else ""
 
 
-EVENTS_FOLDER = "events"
-
-
 class TrainingEvents:
-    """Losses, accuracies and the learning rate by epoch, in `<bundle>/events/`; a context manager."""
+    """Losses, accuracies and the learning rate by epoch, in `<bundle>/events/`."""
 
     def __init__(self, bundle: str | Path) -> None:
         self.folder = Path(bundle, EVENTS_FOLDER)
@@ -56,8 +51,6 @@ class TrainingEvents:
         self.writer.add_scalar("learning_rate", record.learning_rate, record.epoch)
         self.writer.add_scalar("images_per_second", record.images_per_second, record.epoch)
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def close(self) -> None:
+        """Write what is not yet on disk."""
         self.writer.close()

@@ -1,12 +1,8 @@
-"""Where to compute: the GPU that was asked for, or the CPU with as many threads as it may use."""
-
-import math
-import os
-from pathlib import Path
+"""Where to compute, and in which number type."""
 
 import torch
 
-CGROUP_QUOTA = Path("/sys/fs/cgroup/cpu.max")
+from driftloop.runtime import available_threads
 
 
 def pick_device(gpus: str) -> torch.device:
@@ -26,25 +22,8 @@ def pick_device(gpus: str) -> torch.device:
             print(f"training on {torch.cuda.get_device_name(device)}", flush=True)
             return device
         print(f"gpus={gpus}, but no GPU is visible here: training on the CPU", flush=True)
-    torch.set_num_threads(usable_cores())
+    torch.set_num_threads(available_threads())
     return torch.device("cpu")
-
-
-def usable_cores(quota: Path = CGROUP_QUOTA) -> int:
-    """How many threads this process can keep busy.
-
-    The smallest of the cores it is pinned to, its container's CPU quota and OMP_NUM_THREADS: PyTorch alone would count the
-    host's cores, and 64 threads in a pod with 2 CPUs are slower than 2.
-    """
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    if quota.exists():
-        share, period = quota.read_text().split()[:2]
-        if share != "max":
-            cores = min(cores, math.ceil(int(share) / int(period)))
-    wished = os.environ.get("OMP_NUM_THREADS", "")
-    if wished.isdecimal() and int(wished) > 0:
-        cores = min(cores, int(wished))
-    return max(1, cores)
 
 
 def mixed_precision(device: torch.device) -> torch.dtype | None:

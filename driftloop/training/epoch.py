@@ -18,11 +18,14 @@ Loss = Callable[[Tensor, Tensor], Tensor]
 
 @dataclass(frozen=True)
 class EpochResult:
-    """Mean loss per image, share of images classified as their target says, and the number of images seen."""
+    """What a pass measured."""
 
     loss: float
+    """Mean per image."""
     accuracy: float
+    """Share of the images classified as their target says."""
     images: int
+    """How many were seen."""
 
 
 class Tally:

@@ -1,6 +1,7 @@
-"""The training loop: pass after pass, each judged, and the best weights kept; killed and resumed, it ends with the same weights.
+"""The training loop: epoch after epoch, each measured, and the weights of the best kept.
 
-Training from scratch: the loop, judged by accuracy on the validation split.
+`train` is the loop itself, for any measure of an epoch; `fit` is training from scratch, measured by accuracy on the validation split.
+A training that is killed and resumed from its checkpoint ends with the weights of one that was not.
 """
 
 import copy
@@ -21,7 +22,7 @@ from driftloop.training.seeding import derive
 
 
 class Batches(Protocol):
-    """What is trained on; an epoch is determined by its seed alone."""
+    """Training batches by epoch; an epoch is determined by its seed alone."""
 
     @property
     def steps(self) -> int:
@@ -43,94 +44,98 @@ class Checkpoint(Protocol):
 
 @dataclass(frozen=True)
 class TrainingPass:
-    """One pass over the training split: its number from 1, what was learned, the rate it began with, when it began and its seconds."""
+    """One pass over the training split, before the network is measured."""
 
     epoch: int
-    learned: EpochResult
+    """Its number, from 1."""
+    result: EpochResult
+    """Loss and accuracy while learning."""
     learning_rate: float
+    """The rate that it began with."""
     began: float
+    """When it began, by `time.perf_counter`."""
     seconds: float
+    """How long it took."""
 
 
-class Dataclass(Protocol):
+class _Dataclass(Protocol):
     """Any dataclass."""
 
     __dataclass_fields__: ClassVar[dict[str, Any]]
 
 
-Record = TypeVar("Record", bound=Dataclass)
+_Record = TypeVar("_Record", bound=_Dataclass)
 
 
 @dataclass(frozen=True)
-class EpochSelection(Generic[Record]):
-    """How an epoch is judged.
+class EpochSelection(Generic[_Record]):
+    """How the epoch is chosen whose weights are kept."""
 
-    Args:
-        record: class of an epoch's record, a dataclass of plain values.
-        look: the record of the network after a pass.
-        merit: of a record, the greater the better.
-    """
-
-    record: type[Record]
-    look: Callable[[nn.Module, TrainingPass], Record]
-    merit: Callable[[Record], Any]
+    record: type[_Record]
+    """Class of an epoch's record: a dataclass of plain values."""
+    measure: Callable[[nn.Module, TrainingPass], _Record]
+    """Gives the record of the network after a pass."""
+    score: Callable[[_Record], Any]
+    """Of a record, the greater the better."""
 
 
 @dataclass(frozen=True)
-class TrainedEpochs(Generic[Record]):
-    """The records of all epochs, the number of the one that was kept, and of the one after which the training was resumed (or 0)."""
+class TrainedEpochs(Generic[_Record]):
+    """What a training leaves beside the weights."""
 
-    records: list[Record]
+    records: list[_Record]
+    """Of all epochs."""
     best_epoch: int
+    """Number of the epoch whose weights were kept, from 1."""
     resumed_after: int
+    """Number of the epoch after which the training was resumed from a checkpoint, or 0."""
 
 
 def train(
     model: nn.Module,
     batches: Batches,
-    judge: EpochSelection[Record],
+    selection: EpochSelection[_Record],
     recipe: Recipe,
     *,
     seed: int,
     patience: int | None = None,
     checkpoint: Checkpoint | None = None,
-    on_epoch: Callable[[Record], None] | None = None,
-) -> TrainedEpochs[Record]:
-    """Train `model` by `recipe` and leave it, in evaluation mode, with the weights of the epoch that the judge liked best.
+    on_epoch: Callable[[_Record], None] | None = None,
+) -> TrainedEpochs[_Record]:
+    """Train `model` by `recipe` and leave it, in evaluation mode, with the weights of the epoch that scored best.
 
-    Each epoch draws from a seed of its own, so a run that is killed and resumed from its checkpoint ends with the weights of one that
-    was not.
+    Each epoch draws from a seed of its own; that is why a resumed training ends with the same weights.
 
     Args:
         model: on the device of the batches.
         batches: of the training split.
-        judge: of each epoch; where the recipe averages weights, the average is judged and kept.
+        selection: how the best epoch is found; where the recipe averages weights, the average is measured and kept.
         recipe: how to train; its schedule spans all of its epochs, whether or not the training is stopped before.
         seed: of everything random.
         patience: epochs without a better one after which it stops; None for never.
         checkpoint: where to leave and look for the last finished epoch, or None.
         on_epoch: called after each epoch (progress, TensorBoard); for a resumed run, first with the epochs already done.
     """
-    run = _Run(model, batches, judge, recipe)
-    run.resume(checkpoint)
-    resumed_after = len(run.records)
-    for record in run.records:
+    state = _TrainingState(model, batches, selection, recipe)
+    state.resume(checkpoint)
+    resumed_after = len(state.records)
+    for record in state.records:
         _report(on_epoch, record)
-    while len(run.records) < recipe.epochs and (patience is None or len(run.records) - run.best_epoch < patience):
-        run.train_one(seed)
+    while len(state.records) < recipe.epochs and (patience is None or len(state.records) - state.best_epoch < patience):
+        state.next_epoch(seed)
         if checkpoint:
-            checkpoint.save(run.state())
-        _report(on_epoch, run.records[-1])
-    model.load_state_dict(run.best)
+            checkpoint.save(state.saved())
+        _report(on_epoch, state.records[-1])
+    model.load_state_dict(state.best)
     model.eval()
-    return TrainedEpochs(run.records, run.best_epoch, resumed_after)
+    return TrainedEpochs(state.records, state.best_epoch, resumed_after)
 
 
-class _Run(Generic[Record]):
+class _TrainingState(Generic[_Record]):
     """A training between two epochs."""
 
-    def __init__(self, model: nn.Module, batches: Batches, judge: EpochSelection[Record], recipe: Recipe) -> None:
-        self.model, self.batches, self.judge, self.recipe = model, batches, judge, recipe
+    def __init__(self, model: nn.Module, batches: Batches, selection: EpochSelection[_Record], recipe: Recipe) -> None:
+        self.model, self.batches, self.selection, self.recipe = model, batches, selection, recipe
         self.device = next(model.parameters()).device
         self.loss = recipe.loss(self.device)
         self.optimizer = recipe.optimizer(model)
@@ -138,20 +143,21 @@ class _Run(Generic[Record]):
         self.scaler = GradScaler(self.device.type) if recipe.precision == "float16" else None
         averaging = get_ema_multi_avg_fn(recipe.average)
         self.average = AveragedModel(model, multi_avg_fn=averaging, use_buffers=True) if recipe.average else None
-        self.records: list[Record] = []
+        self.records: list[_Record] = []
         self.best_epoch = 0
         self.best: dict[str, Tensor] = {}
 
-    def train_one(self, seed: int) -> None:
+    def next_epoch(self, seed: int) -> None:
+        """Train one epoch more and measure it."""
         epoch, began = len(self.records) + 1, time.perf_counter()
         torch.manual_seed(derive(seed, epoch))  # dropout draws from the global generator
         rate = self.optimizer.param_groups[0]["lr"]
-        learned = self._pass(derive(seed, epoch, 2))
-        judged: nn.Module = self.average.module if self.average else self.model
-        record = self.judge.look(judged, TrainingPass(epoch, learned, rate, began, time.perf_counter() - began))
+        result = self._pass(derive(seed, epoch, 2))
+        measured: nn.Module = self.average.module if self.average else self.model
+        record = self.selection.measure(measured, TrainingPass(epoch, result, rate, began, time.perf_counter() - began))
         self.records.append(record)
-        if not self.best_epoch or self.judge.merit(record) > self.judge.merit(self.records[self.best_epoch - 1]):
-            self.best_epoch, self.best = epoch, copy.deepcopy(judged.state_dict())
+        if not self.best_epoch or self.selection.score(record) > self.selection.score(self.records[self.best_epoch - 1]):
+            self.best_epoch, self.best = epoch, copy.deepcopy(measured.state_dict())
 
     def _pass(self, seed: int) -> EpochResult:
         batches = self.batches.epoch(seed)
@@ -179,7 +185,7 @@ class _Run(Generic[Record]):
         }
         return {name: part for name, part in parts.items() if part is not None}
 
-    def state(self) -> dict[str, Any]:
+    def saved(self) -> dict[str, Any]:
         """Everything the next epoch depends on: tensors and plain values only."""
         return {
             "records": [asdict(record) for record in self.records],
@@ -190,44 +196,55 @@ class _Run(Generic[Record]):
 
     def resume(self, checkpoint: Checkpoint | None) -> None:
         """Go back to the checkpoint's epoch where there is one."""
-        state = checkpoint.load(self.device) if checkpoint else None
-        if state is None:
+        saved = checkpoint.load(self.device) if checkpoint else None
+        if saved is None:
             return
-        self.records = [self.judge.record(**record) for record in state["records"]]
-        self.best_epoch, self.best = state["best_epoch"], state["best"]
+        self.records = [self.selection.record(**record) for record in saved["records"]]
+        self.best_epoch, self.best = saved["best_epoch"], saved["best"]
         for name, part in self._parts().items():
-            part.load_state_dict(state[name])
+            part.load_state_dict(saved[name])
         print(f"resumed after epoch {len(self.records)} of {self.recipe.epochs}", flush=True)
 
 
-def _report(on_epoch: Callable[[Record], None] | None, record: Record) -> None:
+def _report(on_epoch: Callable[[_Record], None] | None, record: _Record) -> None:
     if on_epoch:
         on_epoch(record)
 
 
 @dataclass(frozen=True)
 class EpochRecord:
-    """One line of a training's history; losses are per image, the validation loss is plain cross-entropy."""
+    """An epoch of a training from scratch."""
 
     epoch: int
+    """Its number, from 1."""
     loss: float
+    """Mean training loss per image."""
     accuracy: float
+    """Share of the training images right while learning."""
     val_loss: float
+    """Mean cross-entropy per validation image, without smoothing or class weights."""
     val_accuracy: float
+    """Share of the validation images right."""
     learning_rate: float
+    """The rate that the epoch began with."""
     seconds: float
+    """Of training and validation."""
     images_per_second: float
+    """Of training alone."""
 
 
 @dataclass(frozen=True)
 class TrainingHistory:
-    """All epochs, and the number (from 1) of the one whose weights were kept."""
+    """How a training from scratch went."""
 
     epochs: list[EpochRecord]
+    """All epochs in their order."""
     best_epoch: int
+    """Number of the epoch whose weights were kept, from 1."""
 
     @property
     def best(self) -> EpochRecord:
+        """The epoch whose weights were kept."""
         return self.epochs[self.best_epoch - 1]
 
     @property
@@ -248,7 +265,7 @@ def fit(
 ) -> TrainingHistory:
     """Train `model` by `recipe` and leave it with the weights of the epoch that was best on the validation split.
 
-    Best is the highest accuracy, then the lowest loss. Arguments are those of `driftloop.training.loop.train`.
+    Best is the highest accuracy, then the lowest loss.
 
     Args:
         model: on the device of the batches.
@@ -258,22 +275,24 @@ def fit(
         checkpoint: where to leave and look for the last finished epoch, or None.
         on_epoch: called after each epoch.
     """
-    judge = EpochSelection(
-        EpochRecord, lambda network, done: _record(network, done, val), lambda record: (record.val_accuracy, -record.val_loss)
+    selection = EpochSelection(
+        record=EpochRecord,
+        measure=lambda network, done: _validated(network, done, val),
+        score=lambda record: (record.val_accuracy, -record.val_loss),
     )
-    trained = train(model, training, judge, recipe, seed=seed, checkpoint=checkpoint, on_epoch=on_epoch)
+    trained = train(model, training, selection, recipe, seed=seed, checkpoint=checkpoint, on_epoch=on_epoch)
     return TrainingHistory(trained.records, trained.best_epoch)
 
 
-def _record(network: nn.Module, done: TrainingPass, val: OrderedBatches) -> EpochRecord:
-    checked = validate(network, val)
+def _validated(network: nn.Module, done: TrainingPass, val: OrderedBatches) -> EpochRecord:
+    validation = validate(network, val)
     return EpochRecord(
         epoch=done.epoch,
-        loss=done.learned.loss,
-        accuracy=done.learned.accuracy,
-        val_loss=checked.loss,
-        val_accuracy=checked.accuracy,
+        loss=done.result.loss,
+        accuracy=done.result.accuracy,
+        val_loss=validation.loss,
+        val_accuracy=validation.accuracy,
         learning_rate=done.learning_rate,
         seconds=round(time.perf_counter() - done.began, 3),
-        images_per_second=round(done.learned.images / done.seconds, 1),
+        images_per_second=round(done.result.images / done.seconds, 1),
     )

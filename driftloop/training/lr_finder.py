@@ -16,20 +16,26 @@ from driftloop.training.epoch import Batch
 from driftloop.training.recipe import Recipe
 from driftloop.training.seeding import derive
 
+#: Of the loss: the share of the running mean that a step keeps.
 SMOOTHING = 0.9
+#: The test ends when the loss exceeds its lowest value by this factor.
 EXPLODED = 3.0
+#: Rates that are tried.
 STEPS = 72
-#: Suggestions stay within.
+#: Suggestions stay within these.
 BOUNDS = (1e-3, 1e-2)
 
 
 @dataclass(frozen=True)
 class RangeTest:
-    """The rates that were tried, the smoothed loss at each, and the one to train with."""
+    """What a range test measured."""
 
     rates: list[float]
+    """The learning rates that were tried, rising."""
     losses: list[float]
+    """The smoothed training loss at each."""
     suggestion: float
+    """The rate to train with."""
 
 
 def find_learning_rate(
@@ -81,7 +87,7 @@ def find_learning_rate(
 def suggest(rates: list[float], losses: list[float]) -> float:
     """The rate at which the smoothed loss has made two thirds of its fall.
 
-    The lowest point and the steepest one jump about on a noisy curve; a point on the slope does not. The first tenth is left out: there
+    The lowest point and the steepest one vary a lot on a noisy curve; a point on the slope does not. The first tenth is left out: there
     the average has not settled. Bounded to 1e-3 .. 1e-2, where Adam works on networks like these with OneCycle; a curve without a fall
     gives 1e-3.
 

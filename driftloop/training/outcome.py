@@ -1,7 +1,12 @@
-"""The end of a training: the model judged on the test split, once, and written as a bundle."""
+"""The end of a training: the final model scored on the test split, once, and written as a bundle.
+
+Baseline and optimised training share `TrainedModel` and `write_trained_bundle`; a retraining, which is described differently, takes
+`write_bundle`.
+"""
 
 import os
 import platform
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,65 +18,104 @@ from torch import nn
 import driftloop
 from driftloop import bundle
 from driftloop.bundle import ModelDescription
+from driftloop.contracts import DATA_ANALYSIS, TEST, VAL
 from driftloop.evaluation.classification import Evaluation, evaluate
 from driftloop.evaluation.roc import RocCurve, area_under_roc, roc_curve
 from driftloop.runtime import ClassificationLog, MetricsLog
-from driftloop.step_facts import write_facts
+from driftloop.step_facts import read_facts, write_facts
 from driftloop.training.architectures import count_parameters
 from driftloop.training.loop import TrainingHistory
+from driftloop.training.model_card import model_card
 from driftloop.training.task import SplitPredictions, Task
 from driftloop.training.weights import save_weights
 
 
 @dataclass(frozen=True)
 class FinalScores:
-    """What a final model reaches on the validation split (which chose it) and on the test split (which did not)."""
+    """What a final model reaches."""
 
     val: Evaluation
+    """On the validation split, which chose it."""
     test: Evaluation
+    """On the test split, which chose nothing."""
     test_predictions: SplitPredictions
+    """Image by image, for paired comparisons."""
     auc: float | None
+    """Area under the ROC curve on the test split; None where it lacks a class."""
     roc: RocCurve | None
+    """The curve itself."""
+
+
+@dataclass(frozen=True)
+class TrainedModel:
+    """A model trained from scratch: how it was made, and what it reaches."""
+
+    network: nn.Module
+    """With the weights of the kept epoch."""
+    architecture: str
+    """A name of `driftloop.training.architectures`."""
+    training: dict[str, Any]
+    """Its recipe, as `model.json` and the card have it."""
+    history: TrainingHistory
+    """All epochs."""
+    scores: FinalScores
+    """On the validation and the test split."""
+    seed: int
+    """Of everything random."""
 
 
 def score_final(model: nn.Module, task: Task) -> FinalScores:
-    """Evaluate a final model on the validation split and, for the one time, on the test split."""
+    """Evaluate a final model on the validation split and, for the only time, on the test split."""
     classes = task.description.classes
-    val, test = task.predict(model, "val"), task.predict(model, "test")
+    val, test = task.predict(model, VAL), task.predict(model, TEST)
     return FinalScores(
-        evaluate(val.probabilities, val.labels, classes),
-        evaluate(test.probabilities, test.labels, classes),
-        test,
-        area_under_roc(test.probabilities, test.labels),
-        roc_curve(test.probabilities, test.labels),
+        val=evaluate(val.probabilities, val.labels, classes),
+        test=evaluate(test.probabilities, test.labels, classes),
+        test_predictions=test,
+        auc=area_under_roc(test.probabilities, test.labels),
+        roc=roc_curve(test.probabilities, test.labels),
     )
 
 
-def model_description(
-    model: nn.Module,
-    architecture: str,
+def write_trained_bundle(
+    directory: str | Path,
+    trained: TrainedModel,
     task: Task,
-    history: TrainingHistory,
-    judgement: FinalScores,
     *,
-    seed: int,
-    training: dict[str, Any],
-) -> ModelDescription:
-    """`model.json` of a model trained from scratch; `training` is what its recipe was."""
-    about = task.description
-    return ModelDescription(
-        architecture=architecture,
-        classes=about.classes,
-        image_size=about.image_size,
-        channels=about.channels,
-        mean=about.mean,
-        std=about.std,
-        dataset=about.manifest_hash,
-        seed=seed,
-        training=training | {"best_epoch": history.best_epoch, "parameters": count_parameters(model)},
-        metrics={"val_accuracy": judgement.val.accuracy, "test_accuracy": judgement.test.accuracy},
-        libraries=library_versions(),
+    step: str,
+    title: str,
+    notes: Sequence[str],
+    facts: dict[str, Any],
+    inherited: Sequence[str | Path],
+) -> dict[str, Any]:
+    """Write and seal the bundle of a model trained from scratch.
+
+    Args:
+        directory: of the bundle; made where it is missing.
+        trained: the model.
+        task: what it was trained on.
+        step: the component's name.
+        title: heading of the model card.
+        notes: sentences of the card that belong to this model alone.
+        facts: what the step states beside the facts that every training states.
+        inherited: directories whose facts this bundle carries on, the dataset's first.
+
+    Returns:
+        The step's facts, as they stand in `facts.json`.
+    """
+    description = _description(trained, task)
+    card = model_card(
+        title,
+        description,
+        trained.scores.test,
+        auc=trained.scores.auc,
+        counts=task.description.counts,
+        source=read_facts(inherited[0]).get(DATA_ANALYSIS, {}).get("source", task.description.source),
+        notes=notes,
     )
+    stated = _common_facts(trained, task.device) | facts
+    write_bundle(directory, trained.network, description, card, step, stated, *inherited)
+    return stated
 
 
 def write_bundle(
@@ -91,7 +135,7 @@ def write_bundle(
         description: `model.json`.
         card: `MODEL_CARD.md`.
         step: the component's name.
-        step_facts: what it has to say.
+        step_facts: the facts of that step.
         inherited: directories whose facts this bundle carries on.
     """
     directory = Path(directory)
@@ -103,39 +147,22 @@ def write_bundle(
     bundle.seal(directory)
 
 
-def log_scores(judgement: FinalScores, classes: list[str], metrics: MetricsLog, roc: ClassificationLog) -> None:
-    """Hand the figures to KFP's UI."""
-    test = judgement.test
+def log_scores(scores: FinalScores, classes: list[str], metrics: MetricsLog, roc: ClassificationLog) -> None:
+    """Hand the scores to KFP's UI: figures, ROC curve and confusion matrix."""
+    test = scores.test
     for name, value in (
         ("accuracy", test.accuracy.value),
         ("accuracy_low", test.accuracy.low),
         ("accuracy_high", test.accuracy.high),
-        ("val_accuracy", judgement.val.accuracy.value),
+        ("val_accuracy", scores.val.accuracy.value),
         ("macro_f1", test.macro_f1),
     ):
         metrics.log_metric(name, round(value, 6))
-    if judgement.auc is not None:
-        metrics.log_metric("roc_auc", round(judgement.auc, 6))
-    if judgement.roc is not None:
-        roc.log_roc_curve(judgement.roc.fpr, judgement.roc.tpr, judgement.roc.thresholds)
+    if scores.auc is not None:
+        metrics.log_metric("roc_auc", round(scores.auc, 6))
+    if scores.roc is not None:
+        roc.log_roc_curve(scores.roc.fpr, scores.roc.tpr, scores.roc.thresholds)
     roc.log_confusion_matrix(classes, test.confusion.tolist())
-
-
-def common_facts(model: nn.Module, device: torch.device, history: TrainingHistory, judgement: FinalScores) -> dict[str, Any]:
-    """What both trainings say of themselves in `facts.json`."""
-    return {
-        "accuracy": judgement.test.accuracy.model_dump(),
-        "val_accuracy": judgement.val.accuracy.model_dump(),
-        "macro_f1": judgement.test.macro_f1,
-        "roc_auc": judgement.auc,
-        "classes": [score.described() for score in judgement.test.classes],
-        "confusion": judgement.test.confusion.tolist(),
-        "parameters": count_parameters(model),
-        "epochs": len(history.epochs),
-        "best_epoch": history.best_epoch,
-        "images_per_second": sorted(record.images_per_second for record in history.epochs)[len(history.epochs) // 2],
-        "device": device_name(device),
-    }
 
 
 def device_name(device: torch.device) -> str:
@@ -152,4 +179,40 @@ def library_versions() -> dict[str, str]:
         "python": platform.python_version(),
         "torch": torch.__version__,
         "numpy": numpy.__version__,
+    }
+
+
+def _description(trained: TrainedModel, task: Task) -> ModelDescription:
+    """`model.json` of a model trained from scratch."""
+    dataset, scores = task.description, trained.scores
+    return ModelDescription(
+        architecture=trained.architecture,
+        classes=dataset.classes,
+        image_size=dataset.image_size,
+        channels=dataset.channels,
+        mean=dataset.mean,
+        std=dataset.std,
+        dataset=dataset.manifest_hash,
+        seed=trained.seed,
+        training=trained.training | {"best_epoch": trained.history.best_epoch, "parameters": count_parameters(trained.network)},
+        metrics={"val_accuracy": scores.val.accuracy, "test_accuracy": scores.test.accuracy},
+        libraries=library_versions(),
+    )
+
+
+def _common_facts(trained: TrainedModel, device: torch.device) -> dict[str, Any]:
+    """What both trainings state in `facts.json`."""
+    scores, epochs = trained.scores, trained.history.epochs
+    return {
+        "accuracy": scores.test.accuracy.model_dump(),
+        "val_accuracy": scores.val.accuracy.model_dump(),
+        "macro_f1": scores.test.macro_f1,
+        "roc_auc": scores.auc,
+        "classes": [score.described() for score in scores.test.classes],
+        "confusion": scores.test.confusion.tolist(),
+        "parameters": count_parameters(trained.network),
+        "epochs": len(epochs),
+        "best_epoch": trained.history.best_epoch,
+        "images_per_second": sorted(record.images_per_second for record in epochs)[len(epochs) // 2],
+        "device": device_name(device),
     }

@@ -12,27 +12,24 @@ from driftloop.training.epoch import Loss
 
 @dataclass(frozen=True)
 class Recipe:
-    """How to train.
-
-    Args:
-        epochs: passes over the training split.
-        learning_rate: constant without `one_cycle`, else its maximum.
-        weight_decay: 0 takes plain Adam, more takes AdamW (Loshchilov & Hutter 2019).
-        one_cycle: up over the first quarter of the steps, then down to nothing (Smith 2018).
-        precision: "float32", "bfloat16" or "float16".
-        label_smoothing: share of the target spread over all classes (Szegedy et al. 2016).
-        average: decay of a moving average of the weights, which is then validated and kept; 0 for none.
-        class_weights: weight of each class in the loss; empty for none.
-    """
+    """How to train."""
 
     epochs: int
+    """Passes over the training split."""
     learning_rate: float
+    """Constant without `one_cycle`, else its maximum."""
     weight_decay: float = 0.0
+    """0 takes plain Adam, more takes AdamW (Loshchilov & Hutter 2019)."""
     one_cycle: bool = False
+    """The rate rises over the first quarter of the steps, then falls to almost 0 (Smith 2018)."""
     precision: str = "float32"
+    """Number type: "float32", "bfloat16" or "float16"."""
     label_smoothing: float = 0.0
+    """Share of the target that is spread over all classes (Szegedy et al. 2016)."""
     average: float = 0.0
+    """Decay of a moving average of the weights, which is then validated and kept; 0 for none."""
     class_weights: tuple[float, ...] = ()
+    """Weight of each class in the loss; empty for none."""
 
     def described(self) -> dict[str, Any]:
         """The recipe as JSON takes it."""

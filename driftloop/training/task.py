@@ -1,4 +1,4 @@
-"""What a training step works on: a dataset's splits as batches on a device. The test split is opened only to judge."""
+"""What a training step works on: a dataset's splits as batches on a device. The test split is opened only to score a final model."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from driftloop.contracts import TRAIN, VAL
 from driftloop.dataset import Description, Split, open_split, read_description
 from driftloop.errors import InputError
 from driftloop.settings import TrainSettings
@@ -18,10 +19,12 @@ from driftloop.training.epoch import predict
 
 @dataclass(frozen=True)
 class SplitPredictions:
-    """Class probabilities (N, K) float32 and the labels (N,) int64 they are held against."""
+    """A model's answers to all images of a split."""
 
     probabilities: np.ndarray
+    """By class, float32 (N, K)."""
     labels: np.ndarray
+    """What is right, int64 (N,)."""
 
     @property
     def right(self) -> np.ndarray:
@@ -34,10 +37,15 @@ class Task:
     """A dataset to learn, on the device to learn it on."""
 
     description: Description
+    """The dataset's."""
     train: Split
+    """What is learnt from."""
     val: Split
+    """What chooses the epoch."""
     device: torch.device
+    """Where to compute."""
     settings: TrainSettings
+    """Batch size, class weights and augmentation come from here."""
 
     @classmethod
     def open(cls, dataset: str | Path, device: torch.device, settings: TrainSettings) -> Self:
@@ -47,13 +55,13 @@ class Task:
             InputError: no dataset there, or one without training or validation images.
         """
         description = read_description(dataset)
-        for split in ("train", "val"):
+        for split in (TRAIN, VAL):
             if not description.counts.get(split):
                 raise InputError(
                     f"dataset {description.manifest_hash[:12]} has no images in split '{split}'; "
                     f"raise data_config.{split}_share or give the source a {split}/ folder"
                 )
-        train, val = open_split(description, "train"), open_split(description, "val")
+        train, val = open_split(description, TRAIN), open_split(description, VAL)
         return cls(description, train, val, device, settings)
 
     def augmentation(self) -> Augmentation:
@@ -88,8 +96,8 @@ class Task:
         return tuple(round(weight, 4) for weight in weights.tolist())
 
     def predict(self, model: nn.Module, split: str) -> SplitPredictions:
-        """The predictions of `model` on a whole split. On "test" only once the model is final."""
-        batches = self._ordered(self.val if split == "val" else open_split(self.description, split))
+        """The predictions of `model` on a whole split. On the test split only once the model is final."""
+        batches = self._ordered(self.val if split == VAL else open_split(self.description, split))
         return SplitPredictions(predict(model, batches).numpy(), batches.labels)
 
     def groups(self, split: str) -> np.ndarray:

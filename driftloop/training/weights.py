@@ -1,6 +1,6 @@
-"""Reading files of tensors without running anything that a stranger may have put in them.
+"""A bundle's weights: plain state dicts, checked against SHA256SUMS.
 
-Weights in a bundle: state dicts only, checked against SHA256SUMS, never unpickled as objects.
+Files of tensors are read without running anything that a stranger may have put in them: they are never unpickled as objects.
 """
 
 import zipfile

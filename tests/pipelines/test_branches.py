@@ -75,7 +75,7 @@ def test_a_worse_candidate_is_rejected_and_version_1_goes_on_serving(command: Co
         "--store",
         home.uri,
         "--set",
-        "drift_config.minimum_labels=30",
+        "drift_config.harm_labels=30",
         "--set",
         "drift_config.gate_power=0",
         *ruinous,

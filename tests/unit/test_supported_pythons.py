@@ -11,7 +11,7 @@ import pytest
 import yaml
 from packaging.specifiers import SpecifierSet
 
-from driftloop.cli.doctor_machine import PYTHONS
+from driftloop.cli.doctor.machine import PYTHONS
 
 ROOT = Path(__file__).parents[2]
 SUPPORTED = [f"{major}.{minor}" for major, minor in PYTHONS]

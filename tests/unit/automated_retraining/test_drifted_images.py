@@ -6,8 +6,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from components.automated_retraining.drifted_images import confirmed_rows, read_coverage, rows_per_window, unknown_labels
+from components.automated_retraining.drifted_images import read_coverage, rows_per_window, unknown_labels
 from driftloop.errors import InputError
+from driftloop.inference.confirmed_rows import confirmed_rows
 from driftloop.inference.traffic import Traffic, read_traffic
 from tests.unit.automated_retraining.world import CLASSES, cover, production, write_production
 

@@ -5,11 +5,11 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from components.automated_retraining.drifted_images import confirmed_rows
 from components.automated_retraining.grown_dataset import GrownDataset, grow, known_samples, open_parent, provenance_table, regimes
-from components.automated_retraining.roles import REGIME, assign_roles
 from driftloop.contracts import DRIFTED_SPLITS
 from driftloop.dataset import Description, open_split
+from driftloop.dataset.roles import REGIME, assign_roles
+from driftloop.inference.confirmed_rows import confirmed_rows
 from driftloop.inference.traffic import read_traffic
 from driftloop.settings import RetrainSettings
 from driftloop.store import Store, open_store

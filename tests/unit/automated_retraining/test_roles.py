@@ -4,9 +4,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from components.automated_retraining.roles import LEFT_OUT, REGIME, assign_roles
 from driftloop.contracts import DRIFTED_GATE, DRIFTED_TRAIN, DRIFTED_VAL
 from driftloop.dataset import split_by_group
+from driftloop.dataset.roles import LEFT_OUT, REGIME, assign_roles
 from driftloop.settings import RetrainSettings
 
 SETTINGS = RetrainSettings()

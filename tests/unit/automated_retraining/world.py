@@ -21,7 +21,7 @@ from driftloop.training.weights import save_weights
 CLASSES = ["NORMAL", "PNEUMONIA"]
 SIDE = 32
 #: Two epochs on tiny batches: enough to see that everything is connected.
-QUICK = {"epochs": 2, "batch_size": 20, "minimum_labels": 60}
+QUICK = {"epochs": 2, "batch_size": 20, "needed_labels": 60}
 
 
 class Log:

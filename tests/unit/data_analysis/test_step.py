@@ -221,7 +221,7 @@ def test_a_store_whose_champion_is_for_other_images_is_refused_before_they_are_r
     with pytest.raises(InputError, match="version 1, which serves there, knows bright, dark, and this source has cat, dog; give another"):
         result.run(pets)
     squares = write_classes(tmp_path / "squares", 20, ("bright", "dark"))
-    with pytest.raises(InputError, match=r"takes images of 16 px, .* 32 px; give another --store, or data_image_size=16"):
-        result.run(squares, image_size=32)
+    with pytest.raises(InputError, match=r"takes images of 32 px, .* 64 px; give another --store, or data_image_size=32"):
+        result.run(squares, image_size=64)
     assert list(result.store.list()) == before
     assert result.run(squares, image_size=32)["classes"] == ["bright", "dark"]

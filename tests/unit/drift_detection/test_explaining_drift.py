@@ -4,10 +4,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from components.drift_detection.detectors import principal_axes
 from components.drift_detection.explain import most_shifted
 from components.drift_detection.label_requests import COLUMNS, label_requests
 from components.drift_detection.mmd import nearest, shift_scores
-from components.drift_detection.report import principal_axes
 
 
 def rows(count: int) -> pd.DataFrame:

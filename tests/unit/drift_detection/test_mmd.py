@@ -40,7 +40,7 @@ def test_strips_and_chunks_do_not_change_the_result(monkeypatch: pytest.MonkeyPa
     rng = np.random.default_rng(1)
     x, y = rng.normal(size=(700, 8)), rng.normal(size=(90, 8)) + 0.2
     whole = mmd_test(x, y, permutations=300, rng=np.random.default_rng(7))
-    monkeypatch.setattr(mmd, "PERMUTATIONS", 64)
+    monkeypatch.setattr(mmd, "PERMUTATIONS_AT_ONCE", 64)
     pieces = mmd_test(x, y, permutations=300, rng=np.random.default_rng(7))
     assert pieces.p_value == whole.p_value
     assert pieces.mmd2 == pytest.approx(whole.mmd2, rel=1e-4)

@@ -7,15 +7,16 @@ import pytest
 
 from components.drift_detection.harm import AccuracyDrop
 from components.drift_detection.policy import Situation, decide, labels_for_the_gate
-from driftloop.settings import DriftSettings
+from driftloop.settings import DriftSettings, RetrainSettings
 
 SETTINGS = DriftSettings()
+RETRAIN = RetrainSettings()
 HARMFUL = AccuracyDrop(0.10, 0.04, 0.16, 150)
 HARMLESS = AccuracyDrop(0.01, -0.02, 0.04, 300)
 OPEN = AccuracyDrop(0.04, -0.01, 0.09, 150)
 FEW_AND_BAD = AccuracyDrop(0.30, 0.20, 0.40, 99)
 DROPS = {"none": None, "harmful": HARMFUL, "harmless": HARMLESS, "open": OPEN, "few": FEW_AND_BAD}
-CONFIRMED = Situation(judged=3, drifted=2, confirmed=True, labels=10_000)
+CONFIRMED = Situation(tested=3, drifted=2, confirmed=True, labels=10_000)
 
 
 def expected_verdict(drop: str, age: float | None, retrainings: int, suggest_only: bool) -> str:
@@ -30,7 +31,7 @@ def expected_verdict(drop: str, age: float | None, retrainings: int, suggest_onl
 )
 def test_confirmed_drift(drop: str, age: float | None, retrainings: int, suggest_only: bool) -> None:
     situation = replace(CONFIRMED, drop=DROPS[drop], days_since_decision=age, recent_retrainings=retrainings)
-    verdict = decide(situation, DriftSettings(suggest_only=suggest_only))
+    verdict = decide(situation, DriftSettings(suggest_only=suggest_only), RETRAIN)
     assert verdict.name == expected_verdict(drop, age, retrainings, suggest_only)
     assert verdict.reason.endswith(".")
     assert "\n" not in verdict.reason
@@ -39,15 +40,15 @@ def test_confirmed_drift(drop: str, age: float | None, retrainings: int, suggest
 @pytest.mark.parametrize(("judged", "drifted", "estimate"), list(product([0, 1, 5], [0, 1], [None, 0.0, 0.09, 0.1, 0.5])))
 def test_unconfirmed_drift(judged: int, drifted: int, estimate: float | None) -> None:
     drifted = min(drifted, judged)
-    situation = Situation(judged=judged, drifted=drifted, confirmed=False, label_free_drop=estimate, drop=None)
+    situation = Situation(tested=judged, drifted=drifted, confirmed=False, label_free_drop=estimate, drop=None)
     escalates = drifted > 0 and estimate is not None and estimate >= 0.1
-    assert decide(situation, SETTINGS).name == ("needs_labels" if escalates else "stable")
+    assert decide(situation, SETTINGS, RETRAIN).name == ("needs_labels" if escalates else "stable")
 
 
 def test_the_label_free_estimate_never_calms() -> None:
     for drop in DROPS.values():
-        plain = decide(replace(CONFIRMED, drop=drop), SETTINGS)
-        assert decide(replace(CONFIRMED, drop=drop, label_free_drop=-0.05), SETTINGS) == plain
+        plain = decide(replace(CONFIRMED, drop=drop), SETTINGS, RETRAIN)
+        assert decide(replace(CONFIRMED, drop=drop, label_free_drop=-0.05), SETTINGS, RETRAIN) == plain
 
 
 @pytest.mark.parametrize(
@@ -63,40 +64,40 @@ def test_the_label_free_estimate_never_calms() -> None:
     ],
 )
 def test_thresholds_hold_to_the_digit(drop: AccuracyDrop, name: str) -> None:
-    assert decide(replace(CONFIRMED, drop=drop), SETTINGS).name == name
+    assert decide(replace(CONFIRMED, drop=drop), SETTINGS, RETRAIN).name == name
 
 
 def test_a_retraining_waits_until_the_gate_could_tell() -> None:
     drop = AccuracyDrop(0.15, 0.10, 0.20, 120)
     # By hand: n = (1.645 + 0.842)^2 * 0.15 / 0.075^2 = 165 for the gate, which gets 300 of 660 labels.
-    assert labels_for_the_gate(drop, SETTINGS) == 363
-    assert decide(replace(CONFIRMED, drop=drop, labels=362), SETTINGS).name == "needs_labels"
-    assert decide(replace(CONFIRMED, drop=drop, labels=363), SETTINGS).name == "retrain"
-    assert decide(replace(CONFIRMED, drop=drop, labels=120), DriftSettings(gate_power=0)).name == "retrain"
+    assert labels_for_the_gate(drop, SETTINGS, RETRAIN) == 363
+    assert decide(replace(CONFIRMED, drop=drop, labels=362), SETTINGS, RETRAIN).name == "needs_labels"
+    assert decide(replace(CONFIRMED, drop=drop, labels=363), SETTINGS, RETRAIN).name == "retrain"
+    assert decide(replace(CONFIRMED, drop=drop, labels=120), DriftSettings(gate_power=0), RETRAIN).name == "retrain"
 
 
 def test_it_never_waits_for_more_labels_than_one_list_asks_for() -> None:
-    assert labels_for_the_gate(AccuracyDrop(0.03, 0.01, 0.05, 900), SETTINGS) == SETTINGS.random_requests
+    assert labels_for_the_gate(AccuracyDrop(0.03, 0.01, 0.05, 900), SETTINGS, RETRAIN) == SETTINGS.random_requests
 
 
 @pytest.mark.parametrize(("labels", "name"), [(660, "needs_labels"), (759, "needs_labels"), (760, "retrain")])
 def test_a_refused_candidate_is_tried_again_on_new_labels_only(labels: int, name: str) -> None:
     situation = replace(CONFIRMED, drop=HARMFUL, labels=labels, labels_at_refusal=660, days_since_decision=3.0)
-    verdict = decide(situation, SETTINGS)
+    verdict = decide(situation, SETTINGS, RETRAIN)
     assert verdict.name == name
     assert ("refused on 660 labels" in verdict.reason) == (name == "needs_labels")
 
 
 def test_the_cooldown_comes_before_labels() -> None:
     situation = replace(CONFIRMED, drop=HARMFUL, labels=10, labels_at_refusal=10, days_since_decision=0.1)
-    assert decide(situation, SETTINGS).name == "alert"
+    assert decide(situation, SETTINGS, RETRAIN).name == "alert"
 
 
 def test_thresholds_are_settings() -> None:
-    settings = DriftSettings(minimum_labels=200, retrain_drop=0.2, harmless_drop=0.2, cooldown_days=0, retrainings_per_30_days=0)
-    assert decide(replace(CONFIRMED, drop=HARMFUL), settings).name == "alert"
-    assert decide(replace(CONFIRMED, drop=AccuracyDrop(0.25, 0.2, 0.3, 199)), settings).name == "needs_labels"
-    assert decide(replace(CONFIRMED, drop=AccuracyDrop(0.25, 0.2, 0.3, 200)), settings).reason.endswith(
+    settings = DriftSettings(harm_labels=200, retrain_drop=0.2, harmless_drop=0.2, cooldown_days=0, retrainings_per_30_days=0)
+    assert decide(replace(CONFIRMED, drop=HARMFUL), settings, RETRAIN).name == "alert"
+    assert decide(replace(CONFIRMED, drop=AccuracyDrop(0.25, 0.2, 0.3, 199)), settings, RETRAIN).name == "needs_labels"
+    assert decide(replace(CONFIRMED, drop=AccuracyDrop(0.25, 0.2, 0.3, 200)), settings, RETRAIN).reason.endswith(
         "0 retrainings in 30 days is spent."
     )
 
@@ -104,14 +105,14 @@ def test_thresholds_are_settings() -> None:
 @pytest.mark.parametrize(
     ("situation", "says"),
     [
-        (Situation(judged=0, drifted=0, confirmed=False), "no new requests"),
+        (Situation(tested=0, drifted=0, confirmed=False), "no new requests"),
         (
-            Situation(judged=0, drifted=0, confirmed=False, waiting=30, waiting_groups=20, minimum=50),
+            Situation(tested=0, drifted=0, confirmed=False, waiting=30, waiting_groups=20, minimum=50),
             "30 requests of 20 distinct groups wait",
         ),
-        (Situation(judged=1, drifted=0, confirmed=False), "The window fits"),
-        (Situation(judged=4, drifted=0, confirmed=False), "All 4 windows fit"),
-        (Situation(judged=4, drifted=1, confirmed=False), "1 of 4 windows drifted, not confirmed"),
+        (Situation(tested=1, drifted=0, confirmed=False), "The window fits"),
+        (Situation(tested=4, drifted=0, confirmed=False), "All 4 windows fit"),
+        (Situation(tested=4, drifted=1, confirmed=False), "1 of 4 windows drifted, not confirmed"),
         (replace(CONFIRMED, drop=None), "0 of at least 100 random labels"),
         (replace(CONFIRMED, drop=FEW_AND_BAD), "99 of at least 100 random labels"),
         (replace(CONFIRMED, drop=OPEN, labels_to_decide=400), "about 400 random labels in all would decide"),
@@ -122,10 +123,10 @@ def test_thresholds_are_settings() -> None:
     ],
 )
 def test_the_reason_says_what_decided(situation: Situation, says: str) -> None:
-    assert says in decide(situation, SETTINGS).reason
+    assert says in decide(situation, SETTINGS, RETRAIN).reason
 
 
 def test_copies_of_few_images_are_an_alert_unless_drift_says_more() -> None:
-    stuck = Situation(judged=0, drifted=0, confirmed=False, waiting=500, waiting_groups=1, minimum=50, stuck=True)
-    assert decide(stuck, SETTINGS).name == "alert"
-    assert decide(replace(CONFIRMED, stuck=True), SETTINGS).name == "needs_labels"
+    stuck = Situation(tested=0, drifted=0, confirmed=False, waiting=500, waiting_groups=1, minimum=50, stuck=True)
+    assert decide(stuck, SETTINGS, RETRAIN).name == "alert"
+    assert decide(replace(CONFIRMED, stuck=True), SETTINGS, RETRAIN).name == "needs_labels"

@@ -107,10 +107,10 @@ def test_one_regime_is_one_test_at_its_level() -> None:
 def test_a_drifted_window_says_against_what_it_was_tested() -> None:
     rng = np.random.default_rng(6)
     regimes = prepare_regimes(["reference"], [sample(400, rng)], rng)
-    judgement = window_test(sample(100, rng, embedding=2), regimes, alpha=0.05, permutations=199, rng=rng)
-    assert judgement.drifted
-    assert judgement.embedding.p_value == 0.005
-    assert judgement.share == pytest.approx(0.2)
+    test = window_test(sample(100, rng, embedding=2), regimes, alpha=0.05, permutations=199, rng=rng)
+    assert test.drifted
+    assert test.results["embedding"].p_value == 0.005
+    assert test.share == pytest.approx(0.2)
 
 
 def test_mixtures_of_accepted_regimes_are_stable_at_about_the_level() -> None:

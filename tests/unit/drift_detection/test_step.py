@@ -65,7 +65,7 @@ def test_clean_windows_are_stable(production: Production, champion: Path, tmp_pa
 def test_no_requests_at_all_are_stable_with_a_reason(production: Production, champion: Path, tmp_path: Path) -> None:
     facts = watch(production, champion, tmp_path)
     assert facts["verdict"] == "stable"
-    assert facts["reason"] == "There are no new requests to judge."
+    assert facts["reason"] == "There are no new requests to test."
     assert facts["p_values"] == {"statistics": None, "embedding": None}
 
 

@@ -114,7 +114,7 @@ def test_history_counts_only_windows_of_this_champion_but_decisions_of_any() -> 
     ]
     history = read_history(records, champion_version="2", until=START.isoformat())
     assert len(history.windows) == 3
-    assert history.votes == [True, False]
+    assert history.open_flags == [True, False]
     assert history.days_since_decision == pytest.approx(12)
     assert (history.recent_retrainings, history.recent_windows) == (1, 4)
 
@@ -130,7 +130,7 @@ def test_history_knows_on_how_many_labels_a_candidate_for_this_champion_was_refu
 
 def test_an_empty_history() -> None:
     history = read_history([], champion_version="1", until=START.isoformat())
-    assert (history.windows, history.votes, history.days_since_decision, history.recent_retrainings) == ([], [], None, 0)
+    assert (history.windows, history.open_flags, history.days_since_decision, history.recent_retrainings) == ([], [], None, 0)
 
 
 def test_rows_after_the_last_judged_window_are_unjudged_even_if_they_are_not_fresh() -> None:

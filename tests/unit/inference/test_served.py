@@ -160,14 +160,3 @@ def test_a_hidden_gpu_is_not_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_int8_graphs_always_run_on_the_cpu() -> None:
     assert provider.choose_provider(bundle.ONNX_INT8) == provider.CPU
-
-
-def test_threads_keep_to_the_container_quota_and_to_the_user_wish(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
-    quota = tmp_path / "cpu.max"
-    assert provider.available_threads(quota) >= 1
-    quota.write_text("50000 100000\n")
-    assert provider.available_threads(quota) == 1
-    quota.write_text("max 100000\n")
-    monkeypatch.setenv("OMP_NUM_THREADS", "1")
-    assert provider.available_threads(quota) == 1

@@ -3,10 +3,10 @@ from pathlib import Path
 
 import pytest
 
-from components.model_optimization.ablation import FULL, Ablation, AblationRow, ablate, in_words, plan_variants
-from components.model_optimization.comparison import verdict
-from components.model_optimization.plan import full_plan
-from components.model_optimization.sweep import turned
+from components.model_optimization.ablation import FULL, Ablation, AblationRow, ablate, plan_variants, summarise
+from components.model_optimization.comparison import conclusion
+from components.model_optimization.sweep import with_values
+from components.model_optimization.training_plan import full_plan
 from driftloop.evaluation.paired import PairedDifference
 from driftloop.settings import TrainSettings
 from driftloop.training.task import Task
@@ -48,7 +48,7 @@ def test_runs_that_would_not_fit_into_the_time_are_left_out_and_named(task: Task
 def test_no_epochs_are_no_ablation(task: Task) -> None:
     found = ablate(full_plan(SETTINGS, 5, task), task, seed=1, epochs=0, seconds=1e9, on_run=lambda share, name: None)
     assert found.rows == []
-    assert in_words(found) == "No ablation was run: no time or no epochs were given to it."
+    assert summarise(found) == "No ablation was run: no time or no epochs were given to it."
 
 
 def row(name: str, change: float, low: float, high: float) -> AblationRow:
@@ -62,7 +62,7 @@ def test_the_words_say_only_what_the_intervals_carry() -> None:
         row("without b", 0.1, 0.02, 0.2),
         row("without c", -0.02, -0.05, 0.01),
     ]
-    words = in_words(Ablation(rows, [], 5))
+    words = summarise(Ablation(rows, [], 5))
     assert "cost accuracy beyond chance: without a (-10.0 points)" in words
     assert "do harm: without b (+10.0 points)" in words
     assert "Not to be told from chance: without c." in words
@@ -71,13 +71,13 @@ def test_the_words_say_only_what_the_intervals_carry() -> None:
 @pytest.mark.parametrize(("low", "high", "tone"), [(0.01, 0.05, "good"), (-0.05, -0.01, "bad"), (-0.01, 0.05, "warning")])
 def test_the_verdict_on_the_baseline_follows_the_interval(low: float, high: float, tone: str) -> None:
     difference = PairedDifference((low + high) / 2, low, high, 1500, 60, 30, 1500.0)
-    assert verdict(difference)[1] == tone
+    assert conclusion(difference)[1] == tone
 
 
 def test_a_trial_turns_the_plans_knobs_within_their_ranges(task: Task) -> None:
     plan = full_plan(SETTINGS.model_copy(update={"rotation": 150.0}), 5, task)
     plan = full_plan(TrainSettings(rotation=150), 5, replace(task, settings=TrainSettings(rotation=150)))
-    found = turned(plan, {"learning_rate": 2e-3, "weight_decay": 0.1, "label_smoothing": 0.1, "augmentation": 2.0})
+    found = with_values(plan, {"learning_rate": 2e-3, "weight_decay": 0.1, "label_smoothing": 0.1, "augmentation": 2.0})
     assert found.recipe.learning_rate == 2e-3
     assert found.augmentation is not None
     assert found.augmentation.rotation == 180

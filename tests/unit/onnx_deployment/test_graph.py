@@ -10,10 +10,10 @@ import onnxruntime as ort
 import pytest
 import torch
 
-from components.onnx_deployment.graph import ServingGraph, check_parity, export_onnx
 from components.onnx_deployment.quantisation import METHODS, correct_head, mean_divergence, quantise
 from driftloop.errors import RunFailed
 from driftloop.training import architectures
+from driftloop.training.onnx_export import ServingGraph, check_parity, export_onnx
 
 MEANS, STDS = [0.4, 0.5, 0.6], [0.2, 0.25, 0.3]
 

@@ -100,11 +100,11 @@ def test_a_killed_process_goes_on_to_the_same_weights(tmp_path: Path) -> None:
 import os, signal, torch
 torch.set_num_threads({torch.get_num_threads()})
 from pathlib import Path
-from driftloop.training.checkpoint import Checkpoint
+from driftloop.training.checkpoint import FileCheckpoint
 from tests.unit.training.test_fit import PLAIN, train
 def on_epoch(record):
     if record.epoch == 2: os.kill(os.getpid(), signal.SIGKILL)
-train(PLAIN, checkpoint=Checkpoint({str(tmp_path)!r}, {{"job": 1}}), on_epoch=on_epoch)
+train(PLAIN, checkpoint=FileCheckpoint({str(tmp_path)!r}, {{"job": 1}}), on_epoch=on_epoch)
 """
     killed = subprocess.run([sys.executable, "-c", script], cwd=ROOT, env=dict(os.environ), check=False)
     assert killed.returncode == -signal.SIGKILL

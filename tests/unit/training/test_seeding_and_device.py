@@ -1,11 +1,10 @@
 import random
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
-from driftloop.training.device import mixed_precision, pick_device, usable_cores
+from driftloop.training.device import mixed_precision, pick_device
 from driftloop.training.seeding import derive, set_seed
 
 
@@ -42,21 +41,6 @@ def test_a_gpu_asked_for_and_not_visible_is_said(capsys: pytest.CaptureFixture[s
 def test_a_number_of_gpus_that_is_none_is_refused() -> None:
     with pytest.raises(ValueError, match="'many' is not a number of GPUs"):
         pick_device("many")
-
-
-def test_threads_keep_to_the_container_and_to_what_was_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    quota = tmp_path / "cpu.max"
-    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
-    free = usable_cores(quota)
-    assert free >= 1
-    quota.write_text("max 100000\n")
-    assert usable_cores(quota) == free
-    quota.write_text("50000 100000\n")
-    assert usable_cores(quota) == 1
-    quota.write_text("6400000 100000\n")
-    assert usable_cores(quota) == min(free, 64)
-    monkeypatch.setenv("OMP_NUM_THREADS", "1")
-    assert usable_cores(quota) == 1
 
 
 def test_mixed_precision_on_the_cpu_is_bfloat16_or_nothing() -> None:

@@ -4,6 +4,8 @@ Decided by group, through a fixed hash: a patient has one role only, more labels
 reference all mean the same hold-out.
 """
 
+from collections.abc import Mapping
+
 import numpy as np
 import pandas as pd
 
@@ -11,6 +13,10 @@ from driftloop.contracts import DRIFTED_GATE, DRIFTED_SPLITS, DRIFTED_TRAIN, DRI
 from driftloop.dataset import UNLABELLED, split_by_group
 from driftloop.settings import RetrainSettings
 
+#: With fewer labels in a role there is nothing to learn from, to stop by, or to judge by.
+LEAST_LABELS = {DRIFTED_TRAIN: 10, DRIFTED_VAL: 1, DRIFTED_GATE: 10}
+#: The roles as a sentence names them.
+PURPOSES = {DRIFTED_TRAIN: "training", DRIFTED_VAL: "early stopping", DRIFTED_GATE: "the gate"}
 #: Role of an unlabelled image. A labelled one has the name of its split as its role, one of `DRIFTED_SPLITS`.
 REGIME = "regime"
 #: Role of an image that is not used.
@@ -74,3 +80,29 @@ def known_roles(known: pd.DataFrame) -> dict[str, str]:
         if role and (group not in roles or DRIFTED_SPLITS.index(role) < DRIFTED_SPLITS.index(roles[group])):
             roles[group] = role
     return roles
+
+
+def count_labels(roles: np.ndarray) -> dict[str, int]:
+    """Labelled images in each of the three roles that need labels."""
+    return {role: int((roles == role).sum()) for role in DRIFTED_SPLITS}
+
+
+def missing_labels(counts: Mapping[str, int], settings: RetrainSettings) -> str:
+    """Why a retraining cannot begin with these labelled images: how many there are and how many are needed; empty where it can.
+
+    Args:
+        counts: labelled images by role, of `count_labels`.
+        settings: how many are needed in all.
+    """
+    total = sum(counts.values())
+    there = ", ".join(f"{counts[role]} for {PURPOSES[role]}" for role in DRIFTED_SPLITS)
+    if total < settings.needed_labels:
+        needed = f"{settings.needed_labels} are needed: {settings.needed_labels - total} more"
+        return f"{total} labelled images of the confirmed drift ({there}), {needed}"
+    for role, least in LEAST_LABELS.items():
+        if counts[role] < least:
+            return (
+                f"{counts[role]} labelled drifted images for {PURPOSES[role]}, at least {least} are needed (there are {there}; "
+                "only uniformly random labels count for early stopping and the gate)"
+            )
+    return ""

@@ -1,7 +1,4 @@
-"""A trained network's logits over held-out images.
-
-The serving graph: uint8 images in, calibrated probabilities and embeddings out; exported to ONNX and checked against PyTorch.
-"""
+"""The serving graph: uint8 images in, calibrated probabilities and embeddings out; exported to ONNX and checked against PyTorch."""
 
 import contextlib
 import io
@@ -12,32 +9,14 @@ import onnx
 import torch
 from torch import Tensor, nn
 
-from components.onnx_deployment.held_out import Cases
-from driftloop.bundle import ModelDescription
 from driftloop.errors import RunFailed
 from driftloop.inference.provider import CPU
 from driftloop.inference.served_model import EMBEDDING, INPUT, PROBABILITIES, open_session
 from driftloop.training.architectures import Classifier
-from driftloop.training.batches import normalise, to_tensor
-
-LOGITS_BATCH = 64
-
-
-@torch.inference_mode()
-def compute_logits(network: Classifier, model: ModelDescription, cases: list[Cases]) -> np.ndarray:
-    """The logits of all cases in PyTorch, float32 (N, K)."""
-    mean, std = torch.tensor(model.mean), torch.tensor(model.std)
-    parts: list[Tensor] = []
-    for part in cases:
-        batches = (part.images[start : start + LOGITS_BATCH] for start in range(0, len(part), LOGITS_BATCH))
-        parts += [network(normalise(to_tensor(batch), mean, std)) for batch in batches]
-    return torch.cat(parts).numpy()
-
+from driftloop.training.batches import normalise
 
 #: Largest batch the exported graph promises to take.
 MAX_BATCH = 65_536
-
-
 #: PyTorch and onnxruntime add up in different orders; beyond this the export is wrong, not inexact.
 TOLERANCE = 1e-3
 
@@ -110,12 +89,12 @@ def check_parity(graph: ServingGraph, path: str | Path, images: np.ndarray) -> f
     """The largest difference of any probability between PyTorch and the exported file on `images` (uint8 NHWC).
 
     Raises:
-        RunFailed: above 1e-3.
+        RunFailed: the difference is above 1e-3.
     """
     expected, _ = graph.predict(images)
     session = open_session(path, threads=torch.get_num_threads(), provider=CPU)
-    found = session.run([PROBABILITIES], {INPUT: np.array(images)})[0]
-    difference = float(np.abs(expected - found).max())
+    exported = session.run([PROBABILITIES], {INPUT: np.array(images)})[0]
+    difference = float(np.abs(expected - exported).max())
     if not difference <= TOLERANCE:  # NaN fails too
         raise RunFailed(
             f"{path}: a probability differs from PyTorch's by {difference:.2g}; more than {TOLERANCE:g} is a fault of the export"

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from statsmodels.stats.multitest import multipletests
 
-from components.drift_detection.ks import holm
+from driftloop.evaluation.paired import holm
 
 
 @pytest.mark.parametrize("features", [1, 2, 6, 200])
@@ -17,15 +17,15 @@ def test_adjusted_p_values_are_statsmodels(features: int) -> None:
 
 def test_it_is_the_closed_test_of_bonferroni() -> None:
     p_values = np.array([0.01, 0.04, 0.03, 0.3])
-    everything = range(len(p_values))
+    features = range(len(p_values))
     closed = [
         max(
             min(1.0, size * min(p_values[list(family)]))
             for size in range(1, len(p_values) + 1)
-            for family in combinations(everything, size)
+            for family in combinations(features, size)
             if feature in family
         )
-        for feature in everything
+        for feature in features
     ]
     np.testing.assert_allclose(holm(p_values), closed)
 

@@ -1,7 +1,8 @@
-"""What is trained and how: the plan that the ablation takes apart and the sweep turns the knobs of."""
+"""What is trained and how: the plan from which the ablation takes ingredients away and whose values the sweep varies."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from typing import Any
 
 import torch
 
@@ -19,18 +20,27 @@ from driftloop.training.task import Task
 
 @dataclass(frozen=True)
 class TrainingPlan:
-    """A network, a recipe and the views that it is shown."""
+    """A network, a recipe and the views that it learns from."""
 
     architecture: str
+    """A name of `driftloop.training.architectures`."""
     recipe: Recipe
+    """How it is trained."""
     augmentation: Augmentation | None
+    """Random views of the training images; None for the images as they are."""
     mixup: float = 0.0
+    """Strength of mixup (alpha of its Beta distribution); 0 for none."""
+
+    def described(self) -> dict[str, Any]:
+        """The plan but its network, as `model.json` and the card have it."""
+        views = asdict(self.augmentation) if self.augmentation else {}
+        return self.recipe.described() | {"augmentation": views, "mixup": self.mixup}
 
     def network(self, task: Task, seed: int) -> Classifier:
         """Fresh weights, the same for the same seed."""
         set_seed(seed)
-        about = task.description
-        return build_network(self.architecture, channels=about.channels, classes=len(about.classes)).to(task.device)
+        dataset = task.description
+        return build_network(self.architecture, channels=dataset.channels, classes=len(dataset.classes)).to(task.device)
 
     def batches(self, task: Task) -> TrainingBatches:
         """The training split as this plan shows it."""

@@ -1,0 +1,41 @@
+"""The production rows that a retraining learns from: requests of the confirmed windows whose image was kept."""
+
+import numpy as np
+import pandas as pd
+
+from driftloop.contracts import RANDOM
+from driftloop.dataset import UNLABELLED
+from driftloop.inference.traffic import IMAGE_INDEX, LABEL_ORIGIN, Traffic, label_indices
+
+#: Of a row to learn from.
+COLUMNS = ("request_id", "time", "model_version", "window", "group", "image_sha256", "image_index", "label", "origin")
+
+
+def confirmed_rows(traffic: Traffic, coverage: pd.DataFrame, classes: list[str]) -> pd.DataFrame:
+    """The rows of the confirmed windows, in time order, with `COLUMNS`.
+
+    `group` is never empty: a request without one gets its image's bytes as its group, so that copies stay together. `label` is an
+    index into `classes`, -1 without a label or with one that is not a class of the model; `origin` is empty where there is no label.
+    Of images with the same bytes one row is kept, one with a random label if there is any, else one with a label: copies could get
+    two roles.
+
+    Args:
+        traffic: of the watch.
+        coverage: what `read_coverage` gives.
+        classes: of the champion, in order.
+    """
+    confirmed = coverage[coverage["confirmed"].astype(bool)].drop_duplicates("request_id")
+    rows = traffic.rows.merge(confirmed[["request_id", "window"]], on="request_id", how="inner", sort=False)
+    rows = rows[(rows[IMAGE_INDEX] >= 0) & (rows["status"] == "ok")].reset_index(drop=True)
+    labels = label_indices(rows, classes)
+    origins = rows[LABEL_ORIGIN].where(rows[LABEL_ORIGIN].notna() & (labels != UNLABELLED), "")
+    rows = rows.assign(label=labels, origin=origins.astype(str), group=_groups(rows))[list(COLUMNS)]
+    worth = np.select([rows["origin"] == RANDOM, rows["label"] != UNLABELLED], [0, 1], 2)
+    order = np.argsort(worth, kind="stable")
+    kept = rows.iloc[order].drop_duplicates("image_sha256").index
+    return rows.loc[np.sort(kept)].reset_index(drop=True)
+
+
+def _groups(rows: pd.DataFrame) -> pd.Series:
+    known = rows["group"].notna() & (rows["group"] != "")
+    return rows["group"].where(known, "sha256:" + rows["image_sha256"].str[:16]).astype(str)

@@ -1,0 +1,51 @@
+"""What surrounds a training within a step: its checkpoint, its TensorBoard events and its lines of progress."""
+
+from collections.abc import Callable
+from types import TracebackType
+from typing import Any, Self
+
+from driftloop.reporting.tensorboard import publish_events
+from driftloop.training.checkpoint import FileCheckpoint
+from driftloop.training.curves import TrainingEvents
+from driftloop.training.loop import EpochRecord
+from driftloop.training.task import Task
+
+
+class TrainingSession:
+    """A context manager around a training; leaving it without an error publishes the events.
+
+    Args:
+        bundle: directory of the bundle to be written, which the events go into.
+        task: what is learnt.
+        step: the component's name.
+        identity: what determines the training beside step, dataset, seed and settings; another identity is another checkpoint.
+        seed: of everything random.
+        progress: called after each epoch with the share of the training that is done and a short text.
+    """
+
+    def __init__(
+        self, bundle: str, task: Task, *, step: str, identity: dict[str, Any], seed: int, progress: Callable[[float, str], None]
+    ) -> None:
+        self._task, self._step, self._epochs, self._progress = task, step, identity["epochs"], progress
+        settings = task.settings
+        whole = {"step": step, "dataset": task.description.manifest_hash, "seed": seed} | identity | settings.model_dump()
+        self.checkpoint = FileCheckpoint(settings.checkpoints, whole) if settings.checkpoints else None
+        self._events = TrainingEvents(bundle)
+
+    def on_epoch(self, record: EpochRecord) -> None:
+        """Report an epoch; for `fit`."""
+        self._events.epoch(record)
+        self._progress(record.epoch / self._epochs, f"epoch {record.epoch}: validation {record.val_accuracy:.3f}")
+
+    def finish(self) -> None:
+        """Remove the checkpoint, once everything that the step makes is written."""
+        if self.checkpoint:
+            self.checkpoint.clear()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self._events.close()
+        if kind is None:
+            publish_events(self._events.folder, self._task.description.store, self._step.replace("_", "-"))
