@@ -13,16 +13,23 @@ from driftloop.inference.confirmed_rows import confirmed_rows
 from driftloop.inference.traffic import read_traffic
 from driftloop.settings import RetrainSettings
 from driftloop.store import Store, open_store
-from tests.unit.automated_retraining.world import CLASSES, World, cover, make_world, production, write_production
+from tests.unit.automated_retraining.world import (
+    CLASSES,
+    RetrainingInputs,
+    confirmed_windows,
+    labelled_requests,
+    write_retraining_inputs,
+    write_traffic_and_evidence,
+)
 
 
-def drift_again(world: World, folder: Path, parent: Description, number: int) -> tuple[GrownDataset, pd.DataFrame, np.ndarray]:
+def drift_again(world: RetrainingInputs, folder: Path, parent: Description, number: int) -> tuple[GrownDataset, pd.DataFrame, np.ndarray]:
     """Grow `parent` by the requests of one more confirmed drift."""
     store = open_store(world.store)
-    rows, images = production(150, 90, seed=number, prefix=f"drift{number}-")
-    path, _ = write_production(folder / f"drift{number}", world.store, rows, images, cover(rows))
+    rows, images = labelled_requests(150, 90, seed=number, prefix=f"drift{number}-")
+    path, _ = write_traffic_and_evidence(folder / f"drift{number}", world.store, rows, images, confirmed_windows(rows))
     traffic = read_traffic(path)
-    confirmed = confirmed_rows(traffic, cover(rows), CLASSES)
+    confirmed = confirmed_rows(traffic, confirmed_windows(rows), CLASSES)
     roles = assign_roles(confirmed, known_samples(store, parent), RetrainSettings())
     return grow(store, parent, confirmed, roles, traffic.images), confirmed, roles
 
@@ -32,7 +39,7 @@ def images_under(store: Store) -> int:
 
 
 def test_labels_fill_three_splits_and_the_rest_is_the_regime(tmp_path: Path) -> None:
-    world = make_world(tmp_path)
+    world = write_retraining_inputs(tmp_path)
     grown, rows, roles = drift_again(world, tmp_path, world.parent, 1)
     assert grown.regime == "regime-1"
     assert sum(grown.dataset.counts[split] for split in DRIFTED_SPLITS) == 90
@@ -45,9 +52,9 @@ def test_labels_fill_three_splits_and_the_rest_is_the_regime(tmp_path: Path) -> 
 
 
 def test_every_image_in_the_dataset_is_the_one_its_request_brought(tmp_path: Path) -> None:
-    world = make_world(tmp_path)
+    world = write_retraining_inputs(tmp_path)
     grown, rows, _ = drift_again(world, tmp_path, world.parent, 1)
-    images = production(150, 90, seed=1, prefix="drift1-")[1]
+    images = labelled_requests(150, 90, seed=1, prefix="drift1-")[1]
     index = rows.set_index("request_id")["image_index"]
     for split in (*DRIFTED_SPLITS, "regime-1"):
         part = open_split(grown.dataset, split)
@@ -55,7 +62,7 @@ def test_every_image_in_the_dataset_is_the_one_its_request_brought(tmp_path: Pat
 
 
 def test_provenance_names_request_window_label_and_origin_of_every_added_image(tmp_path: Path) -> None:
-    world = make_world(tmp_path)
+    world = write_retraining_inputs(tmp_path)
     grown, rows, roles = drift_again(world, tmp_path, world.parent, 1)
     table = provenance_table(rows, roles, CLASSES, grown.regime)
     assert len(table) == 150
@@ -70,7 +77,7 @@ def test_provenance_names_request_window_label_and_origin_of_every_added_image(t
 
 
 def test_growing_twice_does_it_once(tmp_path: Path) -> None:
-    world = make_world(tmp_path)
+    world = write_retraining_inputs(tmp_path)
     first, _, _ = drift_again(world, tmp_path, world.parent, 1)
     written = images_under(open_store(world.store))
     second, _, _ = drift_again(world, tmp_path, world.parent, 1)
@@ -79,7 +86,7 @@ def test_growing_twice_does_it_once(tmp_path: Path) -> None:
 
 
 def test_a_second_retraining_keeps_what_the_first_one_learned_and_its_regime(tmp_path: Path) -> None:
-    world = make_world(tmp_path)
+    world = write_retraining_inputs(tmp_path)
     first, _, _ = drift_again(world, tmp_path, world.parent, 1)
     second, _, roles = drift_again(world, tmp_path, first.dataset, 2)
     for split in DRIFTED_SPLITS:
@@ -91,7 +98,7 @@ def test_a_second_retraining_keeps_what_the_first_one_learned_and_its_regime(tmp
 
 
 def test_a_third_retraining_gives_up_the_oldest_regime_and_nothing_else(tmp_path: Path) -> None:
-    world = make_world(tmp_path)
+    world = write_retraining_inputs(tmp_path)
     dataset = world.parent
     for number in (1, 2, 3):
         grown, _, _ = drift_again(world, tmp_path, dataset, number)
@@ -104,7 +111,7 @@ def test_a_third_retraining_gives_up_the_oldest_regime_and_nothing_else(tmp_path
 
 
 def test_a_store_that_was_moved_is_still_the_home_of_its_datasets(tmp_path: Path) -> None:
-    world = make_world(tmp_path)
+    world = write_retraining_inputs(tmp_path)
     moved = tmp_path / "elsewhere"
     Path(world.store).rename(moved)
     parent = open_parent(open_store(str(moved)), world.parent.manifest_hash)

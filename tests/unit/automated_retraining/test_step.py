@@ -18,13 +18,13 @@ from driftloop.errors import InputError, SettingError
 from driftloop.step_facts import read_facts
 from driftloop.store import open_store
 from driftloop.training.weights import load_model
-from tests.unit.automated_retraining.world import QUICK, Log, World, make_world
+from tests.unit.automated_retraining.world import QUICK, MetricsFile, RetrainingInputs, write_retraining_inputs
 
 ROOT = Path(__file__).parents[3]
 
 
-def retrain(world: World, out: Path, **config: Any) -> Log:
-    log = Log()
+def retrain(world: RetrainingInputs, out: Path, **config: Any) -> MetricsFile:
+    log = MetricsFile()
     run(
         world.traffic,
         world.champion,
@@ -48,12 +48,12 @@ def same(first: dict[str, torch.Tensor], second: dict[str, torch.Tensor]) -> boo
     return all(torch.equal(first[name], second[name]) for name in first)
 
 
-def checkpoints(world: World) -> list[str]:
+def checkpoints(world: RetrainingInputs) -> list[str]:
     return [entry.key for entry in open_store(world.store).list("datasets/") if "/checkpoints/" in entry.key]
 
 
 def test_it_leaves_a_grown_dataset_and_a_sealed_bundle_of_the_champions_child(tmp_path: Path) -> None:
-    world = make_world(tmp_path)
+    world = write_retraining_inputs(tmp_path)
     log = retrain(world, tmp_path)
     dataset, model = read_description(tmp_path / "dataset"), bundle.read_model(tmp_path / "model")
     bundle.verify(tmp_path / "model")
@@ -70,7 +70,7 @@ def test_it_leaves_a_grown_dataset_and_a_sealed_bundle_of_the_champions_child(tm
 
 
 def test_its_facts_say_what_it_did_and_carry_the_champions(tmp_path: Path) -> None:
-    world = make_world(tmp_path)
+    world = write_retraining_inputs(tmp_path)
     retrain(world, tmp_path)
     for directory in ("dataset", "model"):
         carried = read_facts(tmp_path / directory)
@@ -87,7 +87,7 @@ def test_its_facts_say_what_it_did_and_carry_the_champions(tmp_path: Path) -> No
 
 
 def test_provenance_lies_beside_the_dataset_in_the_store_too(tmp_path: Path) -> None:
-    world = make_world(tmp_path)
+    world = write_retraining_inputs(tmp_path)
     retrain(world, tmp_path)
     key = f"datasets/{read_description(tmp_path / 'dataset').manifest_hash}/provenance.parquet"
     assert open_store(world.store).read(key) == (tmp_path / "dataset" / "provenance.parquet").read_bytes()
@@ -95,35 +95,35 @@ def test_provenance_lies_beside_the_dataset_in_the_store_too(tmp_path: Path) -> 
 
 
 def test_it_writes_to_no_other_part_of_the_store_than_datasets(tmp_path: Path) -> None:
-    world = make_world(tmp_path)
+    world = write_retraining_inputs(tmp_path)
     retrain(world, tmp_path)
     assert {entry.key.split("/")[0] for entry in open_store(world.store).list()} == {"datasets"}
 
 
 def test_ranked_labels_train_only_so_that_they_alone_are_too_few(tmp_path: Path) -> None:
-    world = make_world(tmp_path, origin="ranked")
+    world = write_retraining_inputs(tmp_path, origin="ranked")
     with pytest.raises(InputError, match=r"0 labelled drifted images for early stopping.*only uniformly random labels"):
         retrain(world, tmp_path)
 
 
 def test_too_few_labels_say_how_many_are_missing_and_how_to_label(tmp_path: Path) -> None:
-    world = make_world(tmp_path, labelled=40)
+    world = write_retraining_inputs(tmp_path, labelled=40)
     with pytest.raises(InputError, match=r"40 labelled images .* 60 are needed: 20 more; label the images in label_requests\.csv .*import"):
         retrain(world, tmp_path)
     assert not (tmp_path / "model").exists()
 
 
 def test_an_unknown_setting_is_refused(tmp_path: Path) -> None:
-    world = make_world(tmp_path)
+    world = write_retraining_inputs(tmp_path)
     with pytest.raises(SettingError, match=r"did you mean retrain_config\.learning_rate"):
         retrain(world, tmp_path, lerning_rate=0.1)
 
 
 def test_a_store_without_the_champions_dataset_is_refused(tmp_path: Path) -> None:
-    world = make_world(tmp_path)
+    world = write_retraining_inputs(tmp_path)
     (tmp_path / "empty").mkdir()
     with pytest.raises(InputError, match="retrain in the store it was trained in"):
-        retrain(World(str(tmp_path / "empty"), world.traffic, world.champion, world.drift, world.parent), tmp_path)
+        retrain(RetrainingInputs(str(tmp_path / "empty"), world.traffic, world.champion, world.drift, world.parent), tmp_path)
 
 
 KILLED = """
@@ -145,7 +145,7 @@ step.run(folder / "traffic", folder / "champion", folder / "drift", folder / "ki
 
 def test_a_run_that_is_killed_goes_on_where_it_was_and_ends_with_the_same_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OMP_NUM_THREADS", "1")  # other numbers of threads add up in another order
-    world = make_world(tmp_path)
+    world = write_retraining_inputs(tmp_path)
     killed = subprocess.run([sys.executable, "-c", KILLED, str(tmp_path), world.store], cwd=ROOT, capture_output=True, check=False)
     assert killed.returncode == -signal.SIGKILL, killed.stderr.decode()
     assert len(checkpoints(world)) == 1
@@ -160,7 +160,7 @@ def test_a_run_that_is_killed_goes_on_where_it_was_and_ends_with_the_same_weight
 
 
 def test_another_configuration_does_not_resume_from_the_checkpoint(tmp_path: Path) -> None:
-    world = make_world(tmp_path)
+    world = write_retraining_inputs(tmp_path)
     retrain(world, tmp_path / "first")
     assert read_facts(tmp_path / "first" / "model")["automated_retraining"]["epochs"] == 2
     retrain(world, tmp_path / "second", epochs=1)

@@ -24,7 +24,7 @@ SIDE = 32
 QUICK = {"epochs": 2, "batch_size": 20, "needed_labels": 60}
 
 
-class Log:
+class MetricsFile:
     """The figures that a step hands to KFP's UI."""
 
     def __init__(self) -> None:
@@ -35,7 +35,7 @@ class Log:
 
 
 @dataclass(frozen=True)
-class World:
+class RetrainingInputs:
     """Paths of the artifacts, and the store's."""
 
     store: str
@@ -45,21 +45,21 @@ class World:
     parent: Description
 
 
-def images_of(labels: np.ndarray, rng: np.random.Generator, *, level: int = 90) -> np.ndarray:
+def bright_squares(labels: np.ndarray, rng: np.random.Generator, *, level: int = 90) -> np.ndarray:
     """Grey noise uint8 (N, SIDE, SIDE, 1); class 1 has a bright square."""
     images = rng.normal(level, 10, (len(labels), SIDE, SIDE, 1))
     images[labels == 1, 8:20, 8:20] += 60
     return images.clip(0, 255).astype(np.uint8)
 
 
-def part(split: str, count: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, pd.DataFrame]:
+def bright_squares_split(split: str, count: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, pd.DataFrame]:
     labels = np.arange(count) % 2
     names = [f"{split}-{number}" for number in range(count)]
     samples = pd.DataFrame({"path": names, "group": names, "sha256": names, "width": SIDE, "height": SIDE})
-    return images_of(labels, rng), labels, samples
+    return bright_squares(labels, rng), labels, samples
 
 
-def write_champion(directory: Path, dataset: Description) -> None:
+def write_trained_champion(directory: Path, dataset: Description) -> None:
     torch.manual_seed(0)
     directory.mkdir(parents=True)
     save_weights(architectures.build_network("residual", channels=1, classes=2), directory)
@@ -83,7 +83,9 @@ def write_champion(directory: Path, dataset: Description) -> None:
     bundle.seal(directory)
 
 
-def production(count: int, labelled: int, *, origin: str = "random", seed: int = 1, prefix: str = "r") -> tuple[pd.DataFrame, np.ndarray]:
+def labelled_requests(
+    count: int, labelled: int, *, origin: str = "random", seed: int = 1, prefix: str = "r"
+) -> tuple[pd.DataFrame, np.ndarray]:
     """Requests in time order and their images; the first `labelled` carry labels of this origin. Every request is its own patient."""
     rng = np.random.default_rng(seed)
     truth = rng.integers(0, 2, count)
@@ -101,15 +103,17 @@ def production(count: int, labelled: int, *, origin: str = "random", seed: int =
             "fresh": True,
         }
     )
-    return rows, images_of(truth, rng, level=130)
+    return rows, bright_squares(truth, rng, level=130)
 
 
-def cover(rows: pd.DataFrame, *, size: int = 50, confirmed: bool = True) -> pd.DataFrame:
+def confirmed_windows(rows: pd.DataFrame, *, size: int = 50, confirmed: bool = True) -> pd.DataFrame:
     """All rows in windows of `size`, all of them confirmed or none."""
     return pd.DataFrame({"request_id": rows["request_id"], "window": np.arange(len(rows)) // size, "drifted": True, "confirmed": confirmed})
 
 
-def write_production(world_dir: Path, store: str, rows: pd.DataFrame, images: np.ndarray, coverage: pd.DataFrame) -> tuple[Path, Path]:
+def write_traffic_and_evidence(
+    world_dir: Path, store: str, rows: pd.DataFrame, images: np.ndarray, coverage: pd.DataFrame
+) -> tuple[Path, Path]:
     """The traffic and the drift evidence; their directories."""
     info = TrafficInfo(
         sequence=1,
@@ -129,13 +133,15 @@ def write_production(world_dir: Path, store: str, rows: pd.DataFrame, images: np
     return world_dir / "traffic", world_dir / "drift"
 
 
-def make_world(folder: Path, *, labelled: int = 120, unlabelled: int = 80, origin: str = "random") -> World:
+def write_retraining_inputs(folder: Path, *, labelled: int = 120, unlabelled: int = 80, origin: str = "random") -> RetrainingInputs:
     """Everything that a retraining reads."""
     rng = np.random.default_rng(0)
     uri = str(folder / "store")
     sizes = {"train": 60, "val": 20, "test": 20, "reference": 20}
-    parent = write_dataset(open_store(uri), {split: part(split, n, rng) for split, n in sizes.items()}, classes=CLASSES, source="tiny")
-    write_champion(folder / "champion", parent)
-    rows, images = production(labelled + unlabelled, labelled, origin=origin)
-    traffic, drift = write_production(folder, uri, rows, images, cover(rows))
-    return World(uri, traffic, folder / "champion", drift, parent)
+    parent = write_dataset(
+        open_store(uri), {split: bright_squares_split(split, n, rng) for split, n in sizes.items()}, classes=CLASSES, source="tiny"
+    )
+    write_trained_champion(folder / "champion", parent)
+    rows, images = labelled_requests(labelled + unlabelled, labelled, origin=origin)
+    traffic, drift = write_traffic_and_evidence(folder, uri, rows, images, confirmed_windows(rows))
+    return RetrainingInputs(uri, traffic, folder / "champion", drift, parent)

@@ -8,7 +8,7 @@ from driftloop import bundle
 from driftloop.errors import InputError, SettingError
 from driftloop.step_facts import read_facts
 from driftloop.training.weights import load_model
-from tests.unit.training.tiny import MetricsFile, RocFile, write_tiny_dataset
+from tests.unit.training.tiny import MetricsFile, RocFile, write_squares_dataset
 
 CONFIG = {"batch_size": 16, "baseline_share": 1.0}
 
@@ -34,7 +34,7 @@ def train(root: Path, name: str = "baseline", *, epochs: int = 2, **config: obje
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, MetricsFile, RocFile]:
     root = tmp_path_factory.mktemp("baseline")
-    write_tiny_dataset(root)
+    write_squares_dataset(root)
     return root, *train(root)
 
 
@@ -100,7 +100,7 @@ def test_the_baseline_takes_its_share_of_the_epochs(trained: tuple[Path, Metrics
 
 
 def test_twelve_colour_classes_work_too(tmp_path: Path) -> None:
-    write_tiny_dataset(tmp_path, classes=12, channels=3, train=96)
+    write_squares_dataset(tmp_path, classes=12, channels=3, train=96)
     _, roc = train(tmp_path, epochs=1)
     assert len(roc.categories) == 12
     assert roc.curve is not None
@@ -119,6 +119,6 @@ def test_wrong_settings_and_inputs_are_one_line(tmp_path: Path) -> None:
 
 
 def test_a_dataset_without_validation_images_says_which_setting_helps(tmp_path: Path) -> None:
-    write_tiny_dataset(tmp_path, val=0)
+    write_squares_dataset(tmp_path, val=0)
     with pytest.raises(InputError, match=r"no images in split 'val'; raise data_config[.]val_share"):
         train(tmp_path)

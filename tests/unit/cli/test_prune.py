@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 from driftloop.cli.prune import prune
 from driftloop.errors import InputError
 from driftloop.store import open_store
-from tests.unit.housekeeping.world import World
+from tests.unit.housekeeping.world import StoreHistory
 
 APP = typer.Typer()
 APP.command()(prune)
@@ -23,7 +23,7 @@ APP.command()(prune)
 def old(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     """A local store, ten days old, with a version that was never promoted and a dataset that only it names."""
     monkeypatch.chdir(tmp_path)
-    world = World(open_store(str(tmp_path / "store")), tmp_path)
+    world = StoreHistory(open_store(str(tmp_path / "store")), tmp_path)
     world.promote(world.register(world.dataset(10).manifest_hash))
     world.register(world.dataset(30).manifest_hash, parent="1")
     ten_days_ago = (datetime.now(UTC) - timedelta(days=10)).timestamp()

@@ -14,16 +14,16 @@ from driftloop.cli.status import status
 from driftloop.errors import InputError
 from driftloop.inference.labels import write_labels
 from driftloop.store import Store
-from tests.unit.housekeeping.world import World
+from tests.unit.housekeeping.world import StoreHistory
 
 APP = typer.Typer()
 APP.command()(status)
 
 
 @pytest.fixture
-def world(store: Store, tmp_path: Path) -> World:
+def world(store: Store, tmp_path: Path) -> StoreHistory:
     """A store with a champion and no watch."""
-    world = World(store, tmp_path)
+    world = StoreHistory(store, tmp_path)
     world.promote(world.register(world.dataset(10).manifest_hash))
     return world
 
@@ -44,7 +44,7 @@ def ago(**span: float) -> str:
     return (datetime.now(UTC) - timedelta(**span)).isoformat()
 
 
-def test_it_tells_the_champion_the_last_watch_and_its_age(world: World) -> None:
+def test_it_tells_the_champion_the_last_watch_and_its_age(world: StoreHistory) -> None:
     world.watched(1, "1", ago(hours=5), verdict="retrain", decision="reject")
     code, text = say("--store", world.store.uri, "--every", "6h")
     assert code == 0
@@ -59,13 +59,13 @@ def test_it_tells_the_champion_the_last_watch_and_its_age(world: World) -> None:
 
 
 @pytest.mark.parametrize(("age", "late"), [(11.9, False), (12.1, True)])
-def test_a_watch_older_than_twice_its_interval_is_late_and_the_exit_status_says_so(world: World, age: float, late: bool) -> None:
+def test_a_watch_older_than_twice_its_interval_is_late_and_the_exit_status_says_so(world: StoreHistory, age: float, late: bool) -> None:
     world.watched(1, "1", ago(hours=age))
     code, found = told("--store", world.store.uri, "--every", "6h")
     assert (code, found["late"]) == (int(late), late)
 
 
-def test_the_interval_is_the_median_gap_of_the_last_watches(world: World) -> None:
+def test_the_interval_is_the_median_gap_of_the_last_watches(world: StoreHistory) -> None:
     for sequence, age in enumerate((40, 19, 13, 7, 1), start=1):
         world.watched(sequence, "1", ago(hours=age))
     code, found = told("--store", world.store.uri)
@@ -73,7 +73,7 @@ def test_the_interval_is_the_median_gap_of_the_last_watches(world: World) -> Non
     assert found["interval_seconds"] == pytest.approx(6 * 3600, abs=60)
 
 
-def test_with_one_watch_the_interval_is_unknown_and_it_says_so(world: World) -> None:
+def test_with_one_watch_the_interval_is_unknown_and_it_says_so(world: StoreHistory) -> None:
     world.watched(1, "1", ago(days=30))
     code, text = say("--store", world.store.uri)
     assert code == 0
@@ -81,20 +81,20 @@ def test_with_one_watch_the_interval_is_unknown_and_it_says_so(world: World) -> 
     assert "not known whether late" in text
 
 
-def test_watches_by_hand_right_after_each_other_are_no_schedule(world: World) -> None:
+def test_watches_by_hand_right_after_each_other_are_no_schedule(world: StoreHistory) -> None:
     for sequence, age in enumerate((12, 11, 10), start=1):
         world.watched(sequence, "1", ago(minutes=age))
     assert told("--store", world.store.uri)[1]["late"] is None
 
 
-def test_a_store_without_watches_says_so(world: World) -> None:
+def test_a_store_without_watches_says_so(world: StoreHistory) -> None:
     code, text = say("--store", world.store.uri)
     assert code == 0
     assert "never watched" in text
     assert told("--store", world.store.uri)[1]["last_watch"] is None
 
 
-def test_a_champion_that_was_never_watched_is_late_too(world: World) -> None:
+def test_a_champion_that_was_never_watched_is_late_too(world: StoreHistory) -> None:
     pointer = json.loads(world.store.read("champion.json"))
     world.store.put("champion.json", json.dumps(pointer | {"promoted_at": ago(days=2)}).encode())
     assert told("--store", world.store.uri, "--every", "1h")[0] == 1
@@ -108,7 +108,7 @@ def test_an_empty_store_has_neither(store: Store, tmp_path: Path) -> None:
     assert "none; train one" in text
 
 
-def test_labels_that_a_watch_wants_are_told_with_what_came_since(world: World) -> None:
+def test_labels_that_a_watch_wants_are_told_with_what_came_since(world: StoreHistory) -> None:
     write_labels(world.store, pd.DataFrame({"request_id": ["a"], "label": ["NORMAL"], "origin": ["random"]}))
     world.watched(1, "1", datetime.now(UTC).isoformat(), verdict="needs_labels")
     assert told("--store", world.store.uri)[1]["label_files_since"] == 0
@@ -118,7 +118,7 @@ def test_labels_that_a_watch_wants_are_told_with_what_came_since(world: World) -
     assert (found["labels_wanted"], found["label_files_since"]) == (True, 1)
 
 
-def test_size_says_what_a_watch_adds(world: World) -> None:
+def test_size_says_what_a_watch_adds(world: StoreHistory) -> None:
     world.watched(1, "1", ago(hours=2))
     world.store.put("logs/dt=2026-01-01/hour=00/a.parquet", b"x" * 1000)
     world.watched(2, "1", ago(hours=1))
@@ -131,7 +131,7 @@ def test_size_says_what_a_watch_adds(world: World) -> None:
 
 
 @pytest.mark.parametrize("every", ["6", "h", "-1h", "0m", "6 weeks", "1.5h"])
-def test_an_interval_that_is_none_is_one_line(world: World, every: str) -> None:
+def test_an_interval_that_is_none_is_one_line(world: StoreHistory, every: str) -> None:
     with pytest.raises(InputError, match=f"--every: .*{every.split()[0]}"):
         say("--store", world.store.uri, "--every", every)
 

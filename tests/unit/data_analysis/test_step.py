@@ -14,7 +14,7 @@ from driftloop.dataset import open_split, read_description
 from driftloop.errors import InputError, SettingError
 from driftloop.store.local import LocalStore
 from tests.unit.sources.folders import write_classes
-from tests.unit.traffic_replay.world import build_world
+from tests.unit.traffic_replay.world import build_serving_store
 
 ONE_PROCESS = {"workers": 1.0}
 
@@ -216,7 +216,7 @@ def test_three_classes(result: Result, tmp_path: Path) -> None:
 
 def test_a_store_whose_champion_is_for_other_images_is_refused_before_they_are_read(tmp_path: Path, pets: Path) -> None:
     result = Result(tmp_path)
-    build_world(tmp_path)
+    build_serving_store(tmp_path)
     before = list(result.store.list())
     with pytest.raises(InputError, match="version 1, which serves there, knows bright, dark, and this source has cat, dog; give another"):
         result.run(pets)

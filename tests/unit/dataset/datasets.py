@@ -8,7 +8,7 @@ import pandas as pd
 from driftloop.dataset.writing import Part
 
 
-def part(count: int, *, seed: int, side: int = 8, channels: int = 1, classes: int = 2, name: str = "") -> Part:
+def random_split(count: int, *, seed: int, side: int = 8, channels: int = 1, classes: int = 2, name: str = "") -> Part:
     """Random images with labels and samples."""
     images = np.random.default_rng(seed).integers(0, 256, (count, side, side, channels), np.uint8)
     samples = pd.DataFrame(

@@ -11,7 +11,7 @@ from driftloop.dataset import UNLABELLED, ShardWriter, extend_dataset, open_spli
 from driftloop.errors import InputError, IntegrityError, NotFound
 from driftloop.store import open_store
 from driftloop.store.local import LocalStore
-from tests.unit.dataset.datasets import part
+from tests.unit.dataset.datasets import random_split
 
 CLASSES = ["NORMAL", "PNEUMONIA"]
 
@@ -27,7 +27,7 @@ def _own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_split_comes_back_as_it_was_written(store: LocalStore, tmp_path: Path) -> None:
-    parts = {"train": part(20, seed=1), "test": part(10, seed=2)}
+    parts = {"train": random_split(20, seed=1), "test": random_split(10, seed=2)}
     description = write_dataset(store, parts, classes=CLASSES, source="here")
     write_description(tmp_path / "artifact", description)
     assert read_description(tmp_path / "artifact") == description
@@ -43,16 +43,16 @@ def test_a_split_comes_back_as_it_was_written(store: LocalStore, tmp_path: Path)
 
 
 def test_mean_and_std_are_those_of_the_training_pixels(store: LocalStore) -> None:
-    images, labels, samples = part(30, seed=1, channels=3)
+    images, labels, samples = random_split(30, seed=1, channels=3)
     description = write_dataset(
-        store, {"test": part(9, seed=2, channels=3), "train": (images, labels, samples)}, classes=CLASSES, source=""
+        store, {"test": random_split(9, seed=2, channels=3), "train": (images, labels, samples)}, classes=CLASSES, source=""
     )
     assert description.mean == pytest.approx((images / 255).mean((0, 1, 2)).tolist())
     assert description.std == pytest.approx((images / 255).std((0, 1, 2)).tolist())
 
 
 def test_a_split_of_several_shards_is_one_array(store: LocalStore) -> None:
-    images, labels, samples = part(50, seed=1)
+    images, labels, samples = random_split(50, seed=1)
     description = write_dataset(store, {"train": (images, labels, samples)}, classes=CLASSES, source="", shard_bytes=7 * 64)
     assert [shard.rows for shard in description.shards] == [7] * 7 + [1]
     assert np.array_equal(open_split(description, "train").images, images)
@@ -60,7 +60,7 @@ def test_a_split_of_several_shards_is_one_array(store: LocalStore) -> None:
 
 
 def test_batches_of_several_splits_may_come_in_any_order(store: LocalStore) -> None:
-    images, labels, samples = part(12, seed=1)
+    images, labels, samples = random_split(12, seed=1)
     with ShardWriter(image_size=8, channels=1, shard_bytes=5 * 64) as writer:
         for start in range(0, 12, 3):
             rows = slice(start, start + 3)
@@ -71,7 +71,7 @@ def test_batches_of_several_splits_may_come_in_any_order(store: LocalStore) -> N
 
 
 def test_shards_are_closed_at_their_size(store: LocalStore) -> None:
-    images, labels, samples = part(12, seed=1)
+    images, labels, samples = random_split(12, seed=1)
     with ShardWriter(image_size=8, channels=1, shard_bytes=5 * 64) as writer:
         for row in range(12):
             writer.add("train", images[row : row + 1], labels[row : row + 1], samples.iloc[row : row + 1])
@@ -80,7 +80,7 @@ def test_shards_are_closed_at_their_size(store: LocalStore) -> None:
 
 
 def test_writing_twice_is_writing_once(store: LocalStore) -> None:
-    parts = {"train": part(20, seed=1), "test": part(10, seed=2)}
+    parts = {"train": random_split(20, seed=1), "test": random_split(10, seed=2)}
     first = write_dataset(store, parts, classes=CLASSES, source="here")
     before = {info.key: info.modified for info in store.list()}
     assert write_dataset(store, parts, classes=CLASSES, source="here") == first
@@ -88,7 +88,7 @@ def test_writing_twice_is_writing_once(store: LocalStore) -> None:
 
 
 def test_the_hash_follows_pixels_labels_and_splits(store: LocalStore) -> None:
-    images, labels, samples = part(20, seed=1)
+    images, labels, samples = random_split(20, seed=1)
     changed = images.copy()
     changed[3, 4, 5] ^= 1
     variants = [
@@ -103,7 +103,7 @@ def test_the_hash_follows_pixels_labels_and_splits(store: LocalStore) -> None:
 
 
 def test_a_dataset_without_its_description_is_written_again(store: LocalStore) -> None:
-    parts = {"train": part(20, seed=1)}
+    parts = {"train": random_split(20, seed=1)}
     description = write_dataset(store, parts, classes=CLASSES, source="")
     store.delete(f"datasets/{description.manifest_hash}/dataset.json")
     assert write_dataset(store, parts, classes=CLASSES, source="") == description
@@ -111,39 +111,39 @@ def test_a_dataset_without_its_description_is_written_again(store: LocalStore) -
 
 
 def test_an_extended_dataset_points_at_its_parents_shards(store: LocalStore) -> None:
-    parts = {"train": part(20, seed=1), "test": part(10, seed=2)}
+    parts = {"train": random_split(20, seed=1), "test": random_split(10, seed=2)}
     parent = write_dataset(store, parts, classes=CLASSES, source="")
-    new = part(5, seed=3)
-    regime = (part(7, seed=4)[0], np.full(7, UNLABELLED), part(7, seed=4)[2])
-    child = extend_dataset(store, parent, {"drifted_train": new, "regime-1": regime, "train": part(4, seed=5)})
+    new = random_split(5, seed=3)
+    regime = (random_split(7, seed=4)[0], np.full(7, UNLABELLED), random_split(7, seed=4)[2])
+    child = extend_dataset(store, parent, {"drifted_train": new, "regime-1": regime, "train": random_split(4, seed=5)})
     assert child.shards[: len(parent.shards)] == parent.shards
     assert child.parent == parent.manifest_hash
     assert (child.mean, child.std) == (parent.mean, parent.std)
     assert child.counts == {"train": 24, "test": 10, "drifted_train": 5, "regime-1": 7}
     assert np.array_equal(open_split(child, "drifted_train").images, new[0])
-    assert np.array_equal(open_split(child, "train").images, np.concatenate([parts["train"][0], part(4, seed=5)[0]]))
+    assert np.array_equal(open_split(child, "train").images, np.concatenate([parts["train"][0], random_split(4, seed=5)[0]]))
     assert np.array_equal(open_split(child, "test").images, parts["test"][0])
     assert set(open_split(child, "regime-1").labels) == {UNLABELLED}
     assert np.array_equal(open_split(parent, "train").images, parts["train"][0]), "the parent stays what it was"
 
 
 def test_extending_twice_is_extending_once_and_with_nothing_gives_the_parent(store: LocalStore) -> None:
-    parent = write_dataset(store, {"train": part(20, seed=1)}, classes=CLASSES, source="")
-    additions = {"drifted_train": part(5, seed=3)}
+    parent = write_dataset(store, {"train": random_split(20, seed=1)}, classes=CLASSES, source="")
+    additions = {"drifted_train": random_split(5, seed=3)}
     assert extend_dataset(store, parent, additions) == extend_dataset(store, parent, additions)
     assert extend_dataset(store, parent, {}) == parent
 
 
 def test_extending_with_other_images_or_in_another_store_is_refused(store: LocalStore, tmp_path: Path) -> None:
-    parent = write_dataset(store, {"train": part(20, seed=1)}, classes=CLASSES, source="")
+    parent = write_dataset(store, {"train": random_split(20, seed=1)}, classes=CLASSES, source="")
     with pytest.raises(InputError, match="cannot join"):
-        extend_dataset(store, parent, {"drifted_train": part(5, seed=3, side=16)})
+        extend_dataset(store, parent, {"drifted_train": random_split(5, seed=3, side=16)})
     with pytest.raises(InputError, match="not in this store"):
-        extend_dataset(LocalStore(tmp_path / "other"), parent, {"drifted_train": part(5, seed=3)})
+        extend_dataset(LocalStore(tmp_path / "other"), parent, {"drifted_train": random_split(5, seed=3)})
 
 
 def test_a_missing_split_and_a_missing_dataset_are_named(store: LocalStore, tmp_path: Path) -> None:
-    description = write_dataset(store, {"train": part(20, seed=1)}, classes=CLASSES, source="")
+    description = write_dataset(store, {"train": random_split(20, seed=1)}, classes=CLASSES, source="")
     with pytest.raises(InputError, match=r"has no split 'test'; it has train"):
         open_split(description, "test")
     with pytest.raises(InputError, match="not a dataset"):
@@ -152,7 +152,7 @@ def test_a_missing_split_and_a_missing_dataset_are_named(store: LocalStore, tmp_
 
 @pytest.mark.parametrize("shard_bytes", [1 << 20, 7 * 64])
 def test_a_damaged_shard_is_noticed(store: LocalStore, shard_bytes: int) -> None:
-    description = write_dataset(store, {"train": part(20, seed=1)}, classes=CLASSES, source="", shard_bytes=shard_bytes)
+    description = write_dataset(store, {"train": random_split(20, seed=1)}, classes=CLASSES, source="", shard_bytes=shard_bytes)
     path = store.path(description.shards[0].key)
     data = bytearray(path.read_bytes())
     data[-1] ^= 1
@@ -162,7 +162,7 @@ def test_a_damaged_shard_is_noticed(store: LocalStore, shard_bytes: int) -> None
 
 
 def test_a_changed_samples_table_is_noticed(store: LocalStore) -> None:
-    description = write_dataset(store, {"train": part(20, seed=1)}, classes=CLASSES, source="")
+    description = write_dataset(store, {"train": random_split(20, seed=1)}, classes=CLASSES, source="")
     samples = open_split(description, "train").samples
     samples.assign(label=1 - samples["label"]).to_parquet(store.path(description.samples), index=False)
     with pytest.raises(IntegrityError, match=r"samples\.parquet"):
@@ -170,21 +170,21 @@ def test_a_changed_samples_table_is_noticed(store: LocalStore) -> None:
 
 
 def test_a_deleted_shard_is_named(store: LocalStore) -> None:
-    description = write_dataset(store, {"train": part(20, seed=1)}, classes=CLASSES, source="")
+    description = write_dataset(store, {"train": random_split(20, seed=1)}, classes=CLASSES, source="")
     store.delete(description.shards[0].key)
     with pytest.raises(NotFound, match="run data_analysis anew"):
         open_split(description, "train")
 
 
 def test_changing_an_opened_image_does_not_change_the_store(store: LocalStore) -> None:
-    images, labels, samples = part(20, seed=1)
+    images, labels, samples = random_split(20, seed=1)
     description = write_dataset(store, {"train": (images, labels, samples)}, classes=CLASSES, source="")
     open_split(description, "train").images[:] = 0
     assert np.array_equal(open_split(description, "train").images, images)
 
 
 def test_the_writer_refuses_what_does_not_fit() -> None:
-    images, labels, samples = part(4, seed=1)
+    images, labels, samples = random_split(4, seed=1)
     with ShardWriter(image_size=8, channels=1) as writer:
         with pytest.raises(ValueError, match="uint8"):
             writer.add("train", images.astype(np.float32), labels, samples)
@@ -193,7 +193,7 @@ def test_the_writer_refuses_what_does_not_fit() -> None:
 
 
 def test_the_writers_temporary_folder_goes_even_after_an_error(store: LocalStore) -> None:
-    images, labels, samples = part(4, seed=1)
+    images, labels, samples = random_split(4, seed=1)
 
     def write_and_fail() -> None:
         with ShardWriter(image_size=8, channels=1) as writer:
@@ -235,11 +235,11 @@ print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) // 1024)
 
 def test_the_same_works_over_s3(s3_uri: str, tmp_path: Path) -> None:
     store = open_store(s3_uri)
-    images, labels, samples = part(30, seed=1)
+    images, labels, samples = random_split(30, seed=1)
     description = write_dataset(store, {"train": (images, labels, samples)}, classes=CLASSES, source="", shard_bytes=20 * 64)
     for _ in ("fetched", "from the cache"):
         assert np.array_equal(open_split(description, "train").images, images)
-    child = extend_dataset(store, description, {"drifted_train": part(5, seed=3)})
+    child = extend_dataset(store, description, {"drifted_train": random_split(5, seed=3)})
     assert len(open_split(child, "drifted_train")) == 5
     single = child.shards[-1]
     cached = tmp_path / "cache" / f"{single.sha256}.npy"

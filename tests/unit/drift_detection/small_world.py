@@ -46,14 +46,16 @@ def answer(images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return np.stack([1 - positive, positive], axis=1).astype(np.float32), embedding
 
 
-def regime(name: str, count: int, rng: np.random.Generator, drift: str = "none") -> Regime:
+def draw_regime(name: str, count: int, rng: np.random.Generator, drift: str = "none") -> Regime:
     images, _ = draw_images(count, rng, drift)
     probabilities, embedding = answer(images)
     groups = np.array([f"{name}-{number}" for number in range(count)])
     return Regime(name, embedding, image_statistics(images), probabilities, groups, images)
 
 
-def write_champion(directory: Path, regimes: Sequence[Regime], *, correct: int = 930, n: int = 1000, dataset: str = "0" * 64) -> Path:
+def write_champion_with_references(
+    directory: Path, regimes: Sequence[Regime], *, correct: int = 930, n: int = 1000, dataset: str = "0" * 64
+) -> Path:
     """A bundle with what drift detection reads of it: description, clean accuracy and references."""
     directory.mkdir(parents=True, exist_ok=True)
     write_model(
@@ -78,7 +80,7 @@ def write_champion(directory: Path, regimes: Sequence[Regime], *, correct: int =
 
 
 @dataclass
-class Production:
+class GrowingLog:
     """A log that grows: `serve` answers images, `watch` writes the window of what came since the last record."""
 
     rng: np.random.Generator
@@ -125,7 +127,7 @@ class Production:
     def watch(self, directory: Path) -> Path:
         """The window artifact of a watch at this moment."""
         if not self.tables:
-            quiet = Production(self.rng)
+            quiet = GrowingLog(self.rng)
             quiet.serve(1)
         rows = pd.concat(self.tables, ignore_index=True) if self.tables else quiet.tables[0][:0]
         fresh = np.ones(len(rows), bool) if self.since is None else (rows["time"] > self.since).to_numpy()

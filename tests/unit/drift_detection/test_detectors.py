@@ -15,7 +15,7 @@ from components.synthesis_report.step import run as report
 from driftloop.store import open_store
 from driftloop.summary import Summary
 from driftloop.watch_record import read_records
-from tests.unit.drift_detection.small_world import Production, regime, write_champion
+from tests.unit.drift_detection.small_world import GrowingLog, draw_regime, write_champion_with_references
 from tests.unit.drift_detection.toy_detector import DETECTOR
 
 
@@ -26,9 +26,9 @@ class Metrics(dict):
         self[metric] = value
 
 
-def watch(directory: Path, production: Production) -> tuple[dict[str, Any], Metrics]:
+def watch(directory: Path, production: GrowingLog) -> tuple[dict[str, Any], Metrics]:
     """The drift step on what production holds; drift_report.json and the metrics."""
-    champion = write_champion(directory / "champion", [regime("reference", 240, np.random.default_rng(1))])
+    champion = write_champion_with_references(directory / "champion", [draw_regime("reference", 240, np.random.default_rng(1))])
     traffic, metrics = production.watch(directory / "traffic"), Metrics()
     config = {"window_size": 60, "minimum_window": 20}
     detect(
@@ -37,7 +37,7 @@ def watch(directory: Path, production: Production) -> tuple[dict[str, Any], Metr
     return json.loads((directory / "evidence" / "drift_report.json").read_text()), metrics
 
 
-def commit(directory: Path, production: Production) -> Summary:
+def commit(directory: Path, production: GrowingLog) -> Summary:
     """The watch's report, which leaves its record in the store."""
     return report(
         model=str(directory / "champion"),
@@ -52,8 +52,8 @@ def commit(directory: Path, production: Production) -> Summary:
 
 
 @pytest.fixture
-def production(tmp_path: Path) -> Production:
-    production = Production(np.random.default_rng(2), store=str(tmp_path / "store"))
+def production(tmp_path: Path) -> GrowingLog:
+    production = GrowingLog(np.random.default_rng(2), store=str(tmp_path / "store"))
     production.serve(180)
     return production
 
@@ -64,7 +64,7 @@ def registered(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("registered")
-def test_a_registered_detector_stands_in_everything_that_a_watch_writes(production: Production, tmp_path: Path) -> None:
+def test_a_registered_detector_stands_in_everything_that_a_watch_writes(production: GrowingLog, tmp_path: Path) -> None:
     drift, metrics = watch(tmp_path, production)
     p_value = drift["p_values"]["toy"]
     assert 0 < p_value <= 1
@@ -90,7 +90,7 @@ def test_a_registered_detector_stands_in_everything_that_a_watch_writes(producti
 
 @pytest.mark.usefixtures("registered")
 def test_windows_of_watches_before_a_detector_came_are_shown_without_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    production = Production(np.random.default_rng(3))
+    production = GrowingLog(np.random.default_rng(3))
     production.serve(120)
     with monkeypatch.context() as before:
         before.setattr(detectors, "DETECTORS", detectors.DETECTORS[:2])
@@ -103,7 +103,7 @@ def test_windows_of_watches_before_a_detector_came_are_shown_without_it(tmp_path
 
 
 def test_the_verdict_takes_a_registered_detector_into_account(
-    production: Production, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    production: GrowingLog, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert watch(tmp_path / "without", production)[0]["verdict"] == "stable"
 
@@ -117,7 +117,7 @@ def test_the_verdict_takes_a_registered_detector_into_account(
 
 @pytest.mark.usefixtures("registered")
 def test_the_p_values_of_those_before_it_in_a_window_stay_what_they_are(
-    production: Production, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    production: GrowingLog, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with_toy, _ = watch(tmp_path / "with", production)
     monkeypatch.setattr(detectors, "DETECTORS", detectors.DETECTORS[:2])
@@ -126,7 +126,7 @@ def test_the_p_values_of_those_before_it_in_a_window_stay_what_they_are(
     assert with_toy["windows"][0]["p_embedding"] == without["windows"][0]["p_embedding"]
 
 
-def test_other_detectors_may_take_the_place_of_both(production: Production, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_other_detectors_may_take_the_place_of_both(production: GrowingLog, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(detectors, "DETECTORS", (DETECTOR,))
     drift, _ = watch(tmp_path, production)
     assert set(drift["p_values"]) == {"toy"}

@@ -12,7 +12,7 @@ from components.drift_detection.step import run
 from driftloop.dataset import write_dataset
 from driftloop.errors import InputError, SettingError
 from driftloop.store import open_store
-from tests.unit.drift_detection.small_world import CLASSES, SIDE, Production, draw_images, regime, write_champion
+from tests.unit.drift_detection.small_world import CLASSES, SIDE, GrowingLog, draw_images, draw_regime, write_champion_with_references
 
 DRIFT = "blur+noise:0.8"
 #: Under this one the network is less sure of itself.
@@ -30,16 +30,16 @@ class Metrics(dict):
 @pytest.fixture(scope="module")
 def champion(tmp_path_factory: pytest.TempPathFactory) -> Path:
     rng = np.random.default_rng(1)
-    return write_champion(tmp_path_factory.mktemp("champion"), [regime("reference", 240, rng)])
+    return write_champion_with_references(tmp_path_factory.mktemp("champion"), [draw_regime("reference", 240, rng)])
 
 
 @pytest.fixture
-def production() -> Production:
-    return Production(np.random.default_rng(2))
+def production() -> GrowingLog:
+    return GrowingLog(np.random.default_rng(2))
 
 
 def watch(
-    production: Production, champion: Path, directory: Path, *, retrain_config: dict[str, Any] | None = None, **config: Any
+    production: GrowingLog, champion: Path, directory: Path, *, retrain_config: dict[str, Any] | None = None, **config: Any
 ) -> dict[str, Any]:
     """Run the step on what production holds now; its facts, with the verdict it returned."""
     here = directory / f"watch-{len(production.records)}-{production.now:%d%H%M}"
@@ -60,21 +60,21 @@ def watch(
     return facts | {"directory": here / "evidence"}
 
 
-def test_clean_windows_are_stable(production: Production, champion: Path, tmp_path: Path) -> None:
+def test_clean_windows_are_stable(production: GrowingLog, champion: Path, tmp_path: Path) -> None:
     production.serve(300)
     facts = watch(production, champion, tmp_path)
     assert (facts["verdict"], facts["confirmed"]) == ("stable", False)
     assert len(facts["windows"]) == 5
 
 
-def test_no_requests_at_all_are_stable_with_a_reason(production: Production, champion: Path, tmp_path: Path) -> None:
+def test_no_requests_at_all_are_stable_with_a_reason(production: GrowingLog, champion: Path, tmp_path: Path) -> None:
     facts = watch(production, champion, tmp_path)
     assert facts["verdict"] == "stable"
     assert facts["reason"] == "There are no new requests to test."
     assert facts["p_values"] == {"statistics": None, "embedding": None}
 
 
-def test_confirmed_drift_without_labels_needs_labels_and_says_which(production: Production, champion: Path, tmp_path: Path) -> None:
+def test_confirmed_drift_without_labels_needs_labels_and_says_which(production: GrowingLog, champion: Path, tmp_path: Path) -> None:
     production.serve(60)
     production.serve(180, DRIFT)
     facts = watch(production, champion, tmp_path, random_requests=50, ranked_requests=20)
@@ -86,7 +86,7 @@ def test_confirmed_drift_without_labels_needs_labels_and_says_which(production: 
     assert set(requests["request_id"]) <= set(covered.loc[covered["confirmed"], "request_id"])
 
 
-def test_harmful_confirmed_drift_is_retrained_for(production: Production, champion: Path, tmp_path: Path) -> None:
+def test_harmful_confirmed_drift_is_retrained_for(production: GrowingLog, champion: Path, tmp_path: Path) -> None:
     production.serve(60)
     production.serve(180, DRIFT, labels=150, flip=0.3)
     facts = watch(production, champion, tmp_path, gate_power=0.5)
@@ -97,7 +97,7 @@ def test_harmful_confirmed_drift_is_retrained_for(production: Production, champi
     assert facts["drop"]["low"] > 0
 
 
-def test_a_retraining_waits_for_the_labels_that_its_gate_needs(production: Production, champion: Path, tmp_path: Path) -> None:
+def test_a_retraining_waits_for_the_labels_that_its_gate_needs(production: GrowingLog, champion: Path, tmp_path: Path) -> None:
     production.serve(180, DRIFT, labels=150, flip=0.3)
     facts = watch(production, champion, tmp_path, gate_power=0.9)
     assert facts["verdict"] == "needs_labels"
@@ -105,7 +105,7 @@ def test_a_retraining_waits_for_the_labels_that_its_gate_needs(production: Produ
     assert facts["requests"]["random"] > 0
 
 
-def test_a_retraining_is_ordered_with_the_settings_that_it_will_have(production: Production, champion: Path, tmp_path: Path) -> None:
+def test_a_retraining_is_ordered_with_the_settings_that_it_will_have(production: GrowingLog, champion: Path, tmp_path: Path) -> None:
     production.serve(180, DRIFT, labels=150, flip=0.3)
     enough = watch(production, champion, tmp_path / "enough", retrain_config={"needed_labels": 150}, gate_power=0)
     assert enough["verdict"] == "retrain"
@@ -119,21 +119,21 @@ def test_a_retraining_is_ordered_with_the_settings_that_it_will_have(production:
     assert watch(production, champion, tmp_path / "default", gate_power=0.5)["verdict"] == "retrain"
 
 
-def test_a_part_without_labels_is_not_trained_for(production: Production, champion: Path, tmp_path: Path) -> None:
+def test_a_part_without_labels_is_not_trained_for(production: GrowingLog, champion: Path, tmp_path: Path) -> None:
     production.serve(180, DRIFT, labels=150, flip=0.3)
     facts = watch(production, champion, tmp_path, retrain_config={"train_parts": 1000, "val_parts": 60, "gate_parts": 1}, gate_power=0)
     assert facts["verdict"] == "needs_labels"
     assert "labelled drifted images for the gate, at least 10 are needed" in facts["reason"]
 
 
-def test_images_of_patients_that_the_champion_was_trained_on_do_not_count_for_the_gate(production: Production, tmp_path: Path) -> None:
+def test_images_of_patients_that_the_champion_was_trained_on_do_not_count_for_the_gate(production: GrowingLog, tmp_path: Path) -> None:
     patients = [f"p{index}" for index in range(180)]
     samples = pd.DataFrame({"path": patients, "group": patients, "sha256": patients, "width": SIDE, "height": SIDE})
     images, classes = draw_images(180, np.random.default_rng(0))
     store = open_store(str(tmp_path / "store"))
     dataset = write_dataset(store, {"train": (images, classes, samples)}, classes=CLASSES, source="patients")
     rng = np.random.default_rng(1)
-    champion = write_champion(tmp_path / "champion", [regime("reference", 240, rng)], dataset=dataset.manifest_hash)
+    champion = write_champion_with_references(tmp_path / "champion", [draw_regime("reference", 240, rng)], dataset=dataset.manifest_hash)
     production.store = store.uri
     production.serve(180, DRIFT, labels=150, flip=0.3, groups=patients)
     facts = watch(production, champion, tmp_path, gate_power=0)
@@ -141,7 +141,7 @@ def test_images_of_patients_that_the_champion_was_trained_on_do_not_count_for_th
     assert "150 for training, 0 for early stopping, 0 for the gate" in facts["reason"]
 
 
-def test_the_courses_detector_is_shown_where_it_is_asked_for(production: Production, champion: Path, tmp_path: Path) -> None:
+def test_the_courses_detector_is_shown_where_it_is_asked_for(production: GrowingLog, champion: Path, tmp_path: Path) -> None:
     production.serve(120, DRIFT)
     for teaching in (False, True):
         facts = watch(production, champion, tmp_path / str(teaching), teaching=teaching)
@@ -150,7 +150,7 @@ def test_the_courses_detector_is_shown_where_it_is_asked_for(production: Product
         assert ("teaching only" in (facts["directory"].parent / "report" / "drift.html").read_text()) is teaching
 
 
-def test_labels_of_long_ago_do_not_vouch_for_a_drift_that_goes_on(production: Production, champion: Path, tmp_path: Path) -> None:
+def test_labels_of_long_ago_do_not_vouch_for_a_drift_that_goes_on(production: GrowingLog, champion: Path, tmp_path: Path) -> None:
     production.serve(360, "brightness:0.5", labels=360)
     production.serve(120, "brightness:0.5")
     assert watch(production, champion, tmp_path)["verdict"] == "alert"
@@ -162,21 +162,21 @@ def test_labels_of_long_ago_do_not_vouch_for_a_drift_that_goes_on(production: Pr
     assert set(requests["request_id"]) <= newest
 
 
-def test_harmless_confirmed_drift_is_an_alert(production: Production, champion: Path, tmp_path: Path) -> None:
+def test_harmless_confirmed_drift_is_an_alert(production: GrowingLog, champion: Path, tmp_path: Path) -> None:
     production.serve(360, "brightness:0.5", labels=360)
     facts = watch(production, champion, tmp_path)
     assert facts["verdict"] == "alert"
     assert facts["drop"]["high"] < 0.05
 
 
-def test_only_random_labels_of_the_confirmed_windows_judge_harm(production: Production, champion: Path, tmp_path: Path) -> None:
+def test_only_random_labels_of_the_confirmed_windows_judge_harm(production: GrowingLog, champion: Path, tmp_path: Path) -> None:
     production.serve(120, labels=120)
     production.serve(180, DRIFT, labels=130, flip=0.3)
     production.tables[-1].loc[100:, "label_origin"] = "ranked"
     assert watch(production, champion, tmp_path)["drop"]["n"] == 100
 
 
-def test_one_drifted_window_is_not_confirmed_and_the_next_one_confirms_it(production: Production, champion: Path, tmp_path: Path) -> None:
+def test_one_drifted_window_is_not_confirmed_and_the_next_one_confirms_it(production: GrowingLog, champion: Path, tmp_path: Path) -> None:
     production.serve(60, DRIFT)
     first = watch(production, champion, tmp_path, label_free_drop=1.0)
     assert (first["verdict"], first["confirmed"]) == ("stable", False)
@@ -190,7 +190,7 @@ def test_one_drifted_window_is_not_confirmed_and_the_next_one_confirms_it(produc
 
 
 def test_labels_that_come_late_turn_needs_labels_into_retrain_without_new_requests(
-    production: Production, champion: Path, tmp_path: Path
+    production: GrowingLog, champion: Path, tmp_path: Path
 ) -> None:
     production.serve(180, DRIFT)
     production.commit(watch(production, champion, tmp_path))
@@ -200,7 +200,7 @@ def test_labels_that_come_late_turn_needs_labels_into_retrain_without_new_reques
     assert (facts["verdict"], facts["windows"]) == ("retrain", [])
 
 
-def test_what_was_decided_on_is_settled(production: Production, champion: Path, tmp_path: Path) -> None:
+def test_what_was_decided_on_is_settled(production: GrowingLog, champion: Path, tmp_path: Path) -> None:
     production.serve(180, DRIFT, labels=150, flip=0.3)
     production.commit(watch(production, champion, tmp_path), decision="reject")
     assert watch(production, champion, tmp_path)["verdict"] == "stable"
@@ -210,7 +210,7 @@ def test_what_was_decided_on_is_settled(production: Production, champion: Path, 
     assert "cooldown" in facts["reason"]
 
 
-def test_small_windows_wait_and_are_tested_with_the_rows_that_follow(production: Production, champion: Path, tmp_path: Path) -> None:
+def test_small_windows_wait_and_are_tested_with_the_rows_that_follow(production: GrowingLog, champion: Path, tmp_path: Path) -> None:
     production.serve(15, DRIFT)
     first = watch(production, champion, tmp_path)
     assert (first["verdict"], first["windows"], first["waiting"]) == ("stable", [], 15)
@@ -220,7 +220,7 @@ def test_small_windows_wait_and_are_tested_with_the_rows_that_follow(production:
     assert [window["rows"] for window in second["windows"]] == [60]
 
 
-def test_rows_of_another_version_and_failed_requests_are_not_tested(production: Production, champion: Path, tmp_path: Path) -> None:
+def test_rows_of_another_version_and_failed_requests_are_not_tested(production: GrowingLog, champion: Path, tmp_path: Path) -> None:
     production.serve(120)
     production.serve(120, DRIFT)
     production.tables[1].loc[:59, "model_version"] = "0"
@@ -229,14 +229,14 @@ def test_rows_of_another_version_and_failed_requests_are_not_tested(production: 
     assert (facts["verdict"], len(facts["windows"])) == ("stable", 2)
 
 
-def test_many_images_of_a_patient_count_once(production: Production, champion: Path, tmp_path: Path) -> None:
+def test_many_images_of_a_patient_count_once(production: GrowingLog, champion: Path, tmp_path: Path) -> None:
     production.serve(120, groups=[f"p{index // 6}" for index in range(120)])
     facts = watch(production, champion, tmp_path)
     assert len(facts["windows"]) == 1
     assert json.loads((facts["directory"] / "drift_report.json").read_text())["details"]["windows"][0]["images"] == 20
 
 
-def test_copies_of_one_image_are_an_alert(production: Production, champion: Path, tmp_path: Path) -> None:
+def test_copies_of_one_image_are_an_alert(production: GrowingLog, champion: Path, tmp_path: Path) -> None:
     production.serve(150)
     production.tables[0]["image_sha256"] = "a" * 64
     facts = watch(production, champion, tmp_path)
@@ -245,10 +245,12 @@ def test_copies_of_one_image_are_an_alert(production: Production, champion: Path
 
 
 def test_a_drift_that_a_champion_was_retrained_for_is_stable_and_mixtures_too(
-    production: Production, champion: Path, tmp_path: Path
+    production: GrowingLog, champion: Path, tmp_path: Path
 ) -> None:
     rng = np.random.default_rng(3)
-    retrained = write_champion(tmp_path / "retrained", [regime("reference", 240, rng), regime("regime-1", 240, rng, DRIFT)])
+    retrained = write_champion_with_references(
+        tmp_path / "retrained", [draw_regime("reference", 240, rng), draw_regime("regime-1", 240, rng, DRIFT)]
+    )
     production.serve(120, DRIFT)
     production.serve(120)
     for _ in range(4):
@@ -260,14 +262,16 @@ def test_a_drift_that_a_champion_was_retrained_for_is_stable_and_mixtures_too(
     assert not any(window["drifted"] for window in facts["windows"])
 
 
-def test_a_new_drift_is_found_in_spite_of_an_accepted_regime(production: Production, tmp_path: Path) -> None:
+def test_a_new_drift_is_found_in_spite_of_an_accepted_regime(production: GrowingLog, tmp_path: Path) -> None:
     rng = np.random.default_rng(4)
-    retrained = write_champion(tmp_path / "retrained", [regime("reference", 240, rng), regime("regime-1", 240, rng, DRIFT)])
+    retrained = write_champion_with_references(
+        tmp_path / "retrained", [draw_regime("reference", 240, rng), draw_regime("regime-1", 240, rng, DRIFT)]
+    )
     production.serve(180, "brightness:0.8")
     assert watch(production, retrained, tmp_path)["confirmed"]
 
 
-def test_a_second_run_gives_the_same_evidence(production: Production, champion: Path, tmp_path: Path) -> None:
+def test_a_second_run_gives_the_same_evidence(production: GrowingLog, champion: Path, tmp_path: Path) -> None:
     production.serve(60)
     production.serve(120, DRIFT, labels=40)
     first, second = (watch(production, champion, tmp_path / name)["directory"] for name in "ab")
@@ -275,7 +279,7 @@ def test_a_second_run_gives_the_same_evidence(production: Production, champion: 
         assert (first / name).read_bytes() == (second / name).read_bytes()
 
 
-def test_the_report_states_level_budget_and_share_of_the_window(production: Production, champion: Path, tmp_path: Path) -> None:
+def test_the_report_states_level_budget_and_share_of_the_window(production: GrowingLog, champion: Path, tmp_path: Path) -> None:
     production.serve(120)
     facts = watch(production, champion, tmp_path, windows_per_90_days=2160)
     report = json.loads((facts["directory"] / "drift_report.json").read_text())
@@ -285,36 +289,36 @@ def test_the_report_states_level_budget_and_share_of_the_window(production: Prod
     assert "day to day" in report["details"]["budget_caveat"]
 
 
-def test_a_number_that_is_not_finite_is_one_clear_line(production: Production, champion: Path, tmp_path: Path) -> None:
+def test_a_number_that_is_not_finite_is_one_clear_line(production: GrowingLog, champion: Path, tmp_path: Path) -> None:
     production.serve(60)
     production.tables[0].at[7, "embedding"] = np.full(13, np.nan, "<f2").tobytes()
     with pytest.raises(InputError, match="request r000007: embedding holds a number that is not finite"):
         watch(production, champion, tmp_path)
 
 
-def test_vectors_of_another_model_are_one_clear_line(production: Production, champion: Path, tmp_path: Path) -> None:
+def test_vectors_of_another_model_are_one_clear_line(production: GrowingLog, champion: Path, tmp_path: Path) -> None:
     production.serve(60)
     production.tables[0]["embedding"] = [np.zeros(9, "<f2").tobytes()] * 60
     with pytest.raises(InputError, match="embedding of 9 numbers, the champion's reference has 13"):
         watch(production, champion, tmp_path)
 
 
-def test_a_champion_without_a_reference_is_one_clear_line(production: Production, tmp_path: Path) -> None:
+def test_a_champion_without_a_reference_is_one_clear_line(production: GrowingLog, tmp_path: Path) -> None:
     rng = np.random.default_rng(5)
-    bare = write_champion(tmp_path / "bare", [regime("reference", 20, rng)])
+    bare = write_champion_with_references(tmp_path / "bare", [draw_regime("reference", 20, rng)])
     (bare / "reference.npz").unlink()
     with pytest.raises(InputError, match="no drift reference"):
         watch(production, bare, tmp_path)
 
 
 @pytest.mark.parametrize("alpha", [0.0, 1.0, -0.1])
-def test_an_impossible_alpha_is_one_clear_line(production: Production, champion: Path, tmp_path: Path, alpha: float) -> None:
+def test_an_impossible_alpha_is_one_clear_line(production: GrowingLog, champion: Path, tmp_path: Path, alpha: float) -> None:
     window = production.watch(tmp_path / "window")
     with pytest.raises(SettingError, match="drift_alpha"):
         run(str(window), str(champion), str(tmp_path / "e"), str(tmp_path / "r.html"), alpha=alpha, config={}, metrics=Metrics())
 
 
-def test_labels_of_an_earlier_alarm_say_nothing_about_a_new_drift(production: Production, champion: Path, tmp_path: Path) -> None:
+def test_labels_of_an_earlier_alarm_say_nothing_about_a_new_drift(production: GrowingLog, champion: Path, tmp_path: Path) -> None:
     production.serve(120, DRIFT, labels=120)
     production.serve(240)
     production.serve(120, DRIFT)
@@ -324,12 +328,12 @@ def test_labels_of_an_earlier_alarm_say_nothing_about_a_new_drift(production: Pr
     assert set(covered.loc[covered["confirmed"], "request_id"]) == set(production.tables[-1]["request_id"])
 
 
-def test_the_estimate_without_labels_is_compared_with_what_was_accepted(production: Production, tmp_path: Path) -> None:
+def test_the_estimate_without_labels_is_compared_with_what_was_accepted(production: GrowingLog, tmp_path: Path) -> None:
     rng = np.random.default_rng(5)
-    clean, flat = regime("reference", 400, rng), regime("flat", 400, rng, UNSURE)
+    clean, flat = draw_regime("reference", 400, rng), draw_regime("flat", 400, rng, UNSURE)
     production.serve(60, UNSURE)
-    unprepared = watch(production, write_champion(tmp_path / "one", [clean]), tmp_path / "1")
-    prepared = watch(production, write_champion(tmp_path / "two", [clean, flat]), tmp_path / "2")
+    unprepared = watch(production, write_champion_with_references(tmp_path / "one", [clean]), tmp_path / "1")
+    prepared = watch(production, write_champion_with_references(tmp_path / "two", [clean, flat]), tmp_path / "2")
     assert unprepared["label_free"]["accuracy"] == prepared["label_free"]["accuracy"]
     assert unprepared["label_free"]["drop"] > 0.2
     assert abs(prepared["label_free"]["drop"]) < 0.1

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from driftloop.store import Store
-from tests.unit.housekeeping.world import UNFINISHED, World
+from tests.unit.housekeeping.world import UNFINISHED, StoreHistory
 
 
 @pytest.fixture(autouse=True)
@@ -15,12 +15,12 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def world(store: Store, tmp_path: Path) -> World:
+def world(store: Store, tmp_path: Path) -> StoreHistory:
     """Version 1 served, 2 (fine-tuned from it on a dataset that grew out of its own) serves, 3 was never promoted, 4 never completed.
 
     Named by nothing: the dataset of version 3, and one of which only a shard was written.
     """
-    world = World(store, tmp_path)
+    world = StoreHistory(store, tmp_path)
     first = world.dataset(10)
     world.promote(world.register(first.manifest_hash))
     world.promote(world.register(world.grown(first, 20).manifest_hash, parent="1"))

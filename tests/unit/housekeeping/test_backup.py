@@ -14,7 +14,7 @@ from driftloop.store import Store, open_store
 from driftloop.watch_record import move_heartbeat, read_records
 from tests.minio_client import find_client
 from tests.minio_server import MinioServer
-from tests.unit.housekeeping.world import World
+from tests.unit.housekeeping.world import StoreHistory
 
 GUIDE = (Path(__file__).parents[3] / "docs" / "operations.md").read_text()
 COPY, VERIFY = (block for block in re.findall(r"```sh\n(.*?)```", GUIDE, re.DOTALL) if "mc mirror" in block or "models verify" in block)
@@ -74,9 +74,9 @@ def servers(minio_server: MinioServer, tmp_path: Path, monkeypatch: pytest.Monke
 
 
 @pytest.fixture
-def world(servers: Servers) -> World:
+def world(servers: Servers) -> StoreHistory:
     """On the first server: a champion with a past, a version that is not promoted, a watch."""
-    world = World(servers.store(servers.main), servers.folder)
+    world = StoreHistory(servers.store(servers.main), servers.folder)
     world.promote(world.register(world.dataset(10).manifest_hash))
     world.register(world.dataset(30).manifest_hash, parent="1")
     move_heartbeat(world.store, world.watched(1, "1"))
@@ -87,7 +87,7 @@ def contents(store: Store) -> dict[str, bytes]:
     return {entry.key: store.read(entry.key) for entry in store.list()}
 
 
-def test_a_store_is_copied_and_restored_byte_by_byte_and_verifies(servers: Servers, world: World) -> None:
+def test_a_store_is_copied_and_restored_byte_by_byte_and_verifies(servers: Servers, world: StoreHistory) -> None:
     before = contents(world.store)
     servers.copy(servers.main, servers.second)
     assert contents(servers.store(servers.second)) == before
@@ -103,7 +103,7 @@ def test_a_store_is_copied_and_restored_byte_by_byte_and_verifies(servers: Serve
     assert registry.rollback(world.store, reason="the restored store works").version == "1"
 
 
-def test_a_second_backup_brings_what_is_new(servers: Servers, world: World) -> None:
+def test_a_second_backup_brings_what_is_new(servers: Servers, world: StoreHistory) -> None:
     servers.copy(servers.main, servers.second)
     servers.store(servers.main)
     world.promote("2")
@@ -115,14 +115,14 @@ def test_a_second_backup_brings_what_is_new(servers: Servers, world: World) -> N
     assert [record.sequence for record in read_records(copied, 9)] == [1, 2]
 
 
-def test_a_damaged_copy_does_not_verify(servers: Servers, world: World) -> None:
+def test_a_damaged_copy_does_not_verify(servers: Servers, world: StoreHistory) -> None:
     servers.copy(servers.main, servers.second)
     servers.store(servers.second).put("versions/1/model.onnx", b"damaged")
     with pytest.raises(AssertionError, match=r"version 1 is damaged.*model\.onnx"):
         servers.verify(servers.second)
 
 
-def test_a_backup_during_a_promotion_names_only_what_it_has(servers: Servers, world: World) -> None:
+def test_a_backup_during_a_promotion_names_only_what_it_has(servers: Servers, world: StoreHistory) -> None:
     # The client itself, but right before it copies versions and datasets version 2 is promoted and a watch says so.
     client = servers.programs / "mc"
     real = client.resolve()
@@ -136,4 +136,4 @@ def test_a_backup_during_a_promotion_names_only_what_it_has(servers: Servers, wo
     assert promoted is not None
     assert copied is not None
     assert (promoted.version, copied.version) == ("2", "1")
-    World(servers.store(servers.second), servers.folder / "copied").check()
+    StoreHistory(servers.store(servers.second), servers.folder / "copied").check()

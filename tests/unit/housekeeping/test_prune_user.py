@@ -15,7 +15,7 @@ from driftloop.housekeeping.pruning import PrunePolicy, carry_out_prune, plan_pr
 from driftloop.housekeeping.run_artifacts import read_pipeline_root, remove_watch_artifacts
 from driftloop.store import open_store
 from tests.minio_server import MinioServer
-from tests.unit.housekeeping.world import World
+from tests.unit.housekeeping.world import StoreHistory
 
 GUIDE = (Path(__file__).parents[3] / "docs" / "operations.md").read_text()
 POLICY = json.loads(re.findall(r"```json\n(.*?)```", GUIDE, re.DOTALL)[0])
@@ -38,7 +38,7 @@ def test_it_may_do_all_that_a_prune_does_and_nothing_else(
     s3_uri: str, user: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     uri = f"s3://driftloop/{secrets.token_hex(6)}"
-    world = World(open_store(uri), tmp_path)
+    world = StoreHistory(open_store(uri), tmp_path)
     world.promote(world.register(world.dataset(10).manifest_hash))
     world.register(world.dataset(30).manifest_hash, parent="1")
     world.store.put("doctor/0123", b"left")

@@ -11,21 +11,21 @@ from driftloop.dataset import Description, extend_dataset, open_split
 from driftloop.dataset.writing import write_dataset
 from driftloop.store import Store
 from driftloop.watch_record import WatchRecord, record_key
-from tests.unit.registry.bundles import write_candidate, write_evidence
+from tests.unit.registry.bundles import write_candidate, write_gate_evidence
 
 CLASSES = ["NORMAL", "PNEUMONIA"]
 #: A dataset of which only a shard was written.
 UNFINISHED = "f" * 64
 
 
-def part(seed: int, rows: int = 4) -> tuple[np.ndarray, np.ndarray, pd.DataFrame]:
+def noise_split(seed: int, rows: int = 4) -> tuple[np.ndarray, np.ndarray, pd.DataFrame]:
     """Images, labels and samples of one split."""
     names = [f"{seed}-{row}" for row in range(rows)]
     samples = pd.DataFrame({"path": names, "group": names, "sha256": names, "width": 8, "height": 8})
     return np.random.default_rng(seed).integers(0, 255, (rows, 8, 8, 1), np.uint8), np.arange(rows) % 2, samples
 
 
-class World:
+class StoreHistory:
     """Versions are registered with the dataset they were trained on; what is written is as old as its store says."""
 
     def __init__(self, store: Store, folder: Path) -> None:
@@ -33,10 +33,10 @@ class World:
         self.count = 0
 
     def dataset(self, seed: int) -> Description:
-        return write_dataset(self.store, {"train": part(seed), "test": part(seed + 1)}, classes=CLASSES, source="test")
+        return write_dataset(self.store, {"train": noise_split(seed), "test": noise_split(seed + 1)}, classes=CLASSES, source="test")
 
     def grown(self, parent: Description, seed: int) -> Description:
-        return extend_dataset(self.store, parent, {"drifted_train": part(seed)})
+        return extend_dataset(self.store, parent, {"drifted_train": noise_split(seed)})
 
     def register(self, dataset: str, *, parent: str | None = None) -> str:
         """A complete version, not promoted."""
@@ -46,7 +46,7 @@ class World:
         bundle.seal(candidate)
         champion = registry.current(self.store)
         before = champion.version if champion else None
-        evidence = write_evidence(self.folder / f"evidence-{self.count}", candidate, champion=before, dataset=dataset)
+        evidence = write_gate_evidence(self.folder / f"evidence-{self.count}", candidate, champion=before, dataset=dataset)
         return registry.register(self.store, candidate, evidence, run=f"run-{self.count}")
 
     def promote(self, version: str) -> None:

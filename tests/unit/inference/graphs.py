@@ -12,17 +12,19 @@ from driftloop import bundle
 SIDE = 32
 
 
-def write_bundle(directory: Path, *, classes: tuple[str, ...] = ("NORMAL", "PNEUMONIA"), channels: int = 1, scale: float = 1.0) -> Path:
+def write_brightness_bundle(
+    directory: Path, *, classes: tuple[str, ...] = ("NORMAL", "PNEUMONIA"), channels: int = 1, scale: float = 1.0
+) -> Path:
     """A sealed bundle whose embedding is the image's mean per channel (times `scale`) and whose first class is the bright one."""
     directory.mkdir(parents=True, exist_ok=True)
-    save_graph(directory / bundle.ONNX_FP32, classes=len(classes), channels=channels, scale=scale)
+    save_brightness_graph(directory / bundle.ONNX_FP32, classes=len(classes), channels=channels, scale=scale)
     (directory / bundle.ONNX_INT8).write_bytes((directory / bundle.ONNX_FP32).read_bytes())
-    bundle.write_model(directory, description(classes, channels))
+    bundle.write_model(directory, brightness_description(classes, channels))
     bundle.seal(directory)
     return directory
 
 
-def description(
+def brightness_description(
     classes: tuple[str, ...] = ("NORMAL", "PNEUMONIA"), channels: int = 1, served: str = bundle.ONNX_FP32
 ) -> bundle.ModelDescription:
     return bundle.ModelDescription(
@@ -41,7 +43,9 @@ def description(
     )
 
 
-def save_graph(path: Path, *, classes: int, channels: int, scale: float = 1.0, side: int = SIDE, input_name: str = "images") -> None:
+def save_brightness_graph(
+    path: Path, *, classes: int, channels: int, scale: float = 1.0, side: int = SIDE, input_name: str = "images"
+) -> None:
     weights = np.zeros((channels, classes), np.float32)
     weights[:, 0] = 0.1 / scale
     bias = np.zeros(classes, np.float32)
@@ -67,6 +71,6 @@ def save_graph(path: Path, *, classes: int, channels: int, scale: float = 1.0, s
     onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10), path)
 
 
-def grey(levels: list[int], channels: int = 1) -> np.ndarray:
+def grey_images(levels: list[int], channels: int = 1) -> np.ndarray:
     """One flat image for each grey level."""
     return np.stack([np.full((SIDE, SIDE, channels), level, np.uint8) for level in levels])

@@ -10,12 +10,12 @@ from driftloop.errors import InputError, IntegrityError
 from driftloop.inference.image_statistics import image_statistics, statistic_names
 from driftloop.inference.reference import Regime, measure_regime, read_reference, thumbnails, write_reference
 from driftloop.inference.served_model import ServedModel
-from tests.unit.inference.graphs import SIDE, write_bundle
+from tests.unit.inference.graphs import SIDE, write_brightness_bundle
 
 
 def measured(tmp_path: Path, name: str = "reference", channels: int = 1, count: int = 12) -> tuple[Regime, np.ndarray]:
     images = np.random.default_rng(len(name)).integers(0, 256, (count, SIDE, SIDE, channels), dtype=np.uint8)
-    model = ServedModel.open(write_bundle(tmp_path / "bundle", channels=channels))
+    model = ServedModel.open(write_brightness_bundle(tmp_path / "bundle", channels=channels))
     return measure_regime(name, model, images, [f"patient {index}" for index in range(count)]), images
 
 

@@ -11,12 +11,12 @@ from driftloop import bundle
 from driftloop.errors import InputError, IntegrityError
 from driftloop.inference import provider
 from driftloop.inference.served_model import ServedModel, open_session
-from tests.unit.inference.graphs import SIDE, description, grey, save_graph, write_bundle
+from tests.unit.inference.graphs import SIDE, brightness_description, grey_images, save_brightness_graph, write_brightness_bundle
 
 
 def test_predictions_are_probabilities_and_float16_embeddings(tmp_path: Path) -> None:
-    model = ServedModel.open(write_bundle(tmp_path))
-    predictions = model.predict(grey([10, 128, 240]))
+    model = ServedModel.open(write_brightness_bundle(tmp_path))
+    predictions = model.predict(grey_images([10, 128, 240]))
     assert predictions.probabilities.dtype == np.float32
     assert predictions.probabilities.shape == (3, 2)
     assert predictions.embedding.dtype == np.float16
@@ -28,14 +28,14 @@ def test_predictions_are_probabilities_and_float16_embeddings(tmp_path: Path) ->
 @pytest.mark.parametrize("classes", [("a", "b"), tuple("abcdefghijkl")])
 @pytest.mark.parametrize("channels", [1, 3])
 def test_any_number_of_classes_and_both_kinds_of_images(tmp_path: Path, classes: tuple[str, ...], channels: int) -> None:
-    model = ServedModel.open(write_bundle(tmp_path, classes=classes, channels=channels))
-    predictions = model.predict(grey([0, 255], channels))
+    model = ServedModel.open(write_brightness_bundle(tmp_path, classes=classes, channels=channels))
+    predictions = model.predict(grey_images([0, 255], channels))
     assert predictions.probabilities.shape == (2, len(classes))
     assert predictions.embedding.shape == (2, channels)
 
 
 def test_batches_do_not_change_the_answers(tmp_path: Path) -> None:
-    model = ServedModel.open(write_bundle(tmp_path))
+    model = ServedModel.open(write_brightness_bundle(tmp_path))
     images = np.random.default_rng(0).integers(0, 256, (23, SIDE, SIDE, 1), dtype=np.uint8)
     singly, batched = model.predict(images, batch_size=1), model.predict(images, batch_size=7)
     np.testing.assert_array_equal(singly.embedding, batched.embedding)
@@ -43,14 +43,14 @@ def test_batches_do_not_change_the_answers(tmp_path: Path) -> None:
 
 
 def test_no_images_give_empty_predictions(tmp_path: Path) -> None:
-    predictions = ServedModel.open(write_bundle(tmp_path)).predict(grey([1])[:0])
+    predictions = ServedModel.open(write_brightness_bundle(tmp_path)).predict(grey_images([1])[:0])
     assert predictions.probabilities.shape == (0, 2)
     assert predictions.embedding.shape == (0, 1)
     assert len(predictions.labels) == 0
 
 
 def test_embeddings_beyond_float16_are_clipped_not_infinite(tmp_path: Path) -> None:
-    predictions = ServedModel.open(write_bundle(tmp_path, scale=1e4)).predict(grey([255]))
+    predictions = ServedModel.open(write_brightness_bundle(tmp_path, scale=1e4)).predict(grey_images([255]))
     assert predictions.embedding[0, 0] == np.finfo(np.float16).max
 
 
@@ -66,16 +66,16 @@ def test_embeddings_beyond_float16_are_clipped_not_infinite(tmp_path: Path) -> N
 )
 def test_anything_but_uint8_images_of_the_right_size_is_refused(tmp_path: Path, images: np.ndarray) -> None:
     with pytest.raises(InputError, match=r"expected uint8 images \(N, 32, 32, 1\), got"):
-        ServedModel.open(write_bundle(tmp_path)).predict(images)
+        ServedModel.open(write_brightness_bundle(tmp_path)).predict(images)
 
 
 def test_lists_are_refused_by_name(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="got list"):
-        ServedModel.open(write_bundle(tmp_path)).predict([[1, 2]])  # type: ignore[arg-type]
+        ServedModel.open(write_brightness_bundle(tmp_path)).predict([[1, 2]])  # type: ignore[arg-type]
 
 
 def test_the_bundle_names_the_served_file_and_a_variant_can_be_asked_for(tmp_path: Path) -> None:
-    write_bundle(tmp_path)
+    write_brightness_bundle(tmp_path)
     assert ServedModel.open(tmp_path).variant == bundle.ONNX_FP32
     assert ServedModel.open(tmp_path, variant=bundle.ONNX_INT8).variant == bundle.ONNX_INT8
     with pytest.raises(InputError, match=r"no model\.int4\.onnx"):
@@ -83,15 +83,15 @@ def test_the_bundle_names_the_served_file_and_a_variant_can_be_asked_for(tmp_pat
 
 
 def test_a_model_that_was_never_exported_says_so(tmp_path: Path) -> None:
-    write_bundle(tmp_path)
-    bundle.write_model(tmp_path, description(served=""))
+    write_brightness_bundle(tmp_path)
+    bundle.write_model(tmp_path, brightness_description(served=""))
     bundle.seal(tmp_path)
     with pytest.raises(InputError, match="not exported yet; run onnx_deployment"):
         ServedModel.open(tmp_path)
 
 
 def test_a_changed_graph_is_refused(tmp_path: Path) -> None:
-    write_bundle(tmp_path)
+    write_brightness_bundle(tmp_path)
     with open(tmp_path / bundle.ONNX_FP32, "ab") as stream:
         stream.write(b"\0")
     with pytest.raises(IntegrityError, match=r"model\.onnx: does not match its checksum"):
@@ -99,7 +99,7 @@ def test_a_changed_graph_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_file_that_is_no_graph_is_refused_in_one_line(tmp_path: Path) -> None:
-    write_bundle(tmp_path)
+    write_brightness_bundle(tmp_path)
     (tmp_path / bundle.ONNX_FP32).write_bytes(b"not a graph")
     bundle.seal(tmp_path)
     with pytest.raises(IntegrityError, match="cannot load this graph") as refused:
@@ -116,8 +116,8 @@ def test_a_file_that_is_no_graph_is_refused_in_one_line(tmp_path: Path) -> None:
     ],
 )
 def test_a_graph_with_another_schema_is_refused(tmp_path: Path, changes: dict, complaint: str) -> None:
-    write_bundle(tmp_path)
-    save_graph(tmp_path / bundle.ONNX_FP32, **({"classes": 2, "channels": 1} | changes))
+    write_brightness_bundle(tmp_path)
+    save_brightness_graph(tmp_path / bundle.ONNX_FP32, **({"classes": 2, "channels": 1} | changes))
     bundle.seal(tmp_path)
     with pytest.raises(InputError, match=complaint):
         ServedModel.open(tmp_path)
@@ -126,7 +126,7 @@ def test_a_graph_with_another_schema_is_refused(tmp_path: Path, changes: dict, c
 def test_the_provider_is_said_once_in_the_log(tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> None:
     provider.log_once.cache_clear()
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
-    write_bundle(tmp_path)
+    write_brightness_bundle(tmp_path)
     with caplog.at_level(logging.INFO, logger="driftloop.inference"):
         ServedModel.open(tmp_path, threads=1)
         ServedModel.open(tmp_path, threads=1)
@@ -134,7 +134,7 @@ def test_the_provider_is_said_once_in_the_log(tmp_path: Path, caplog: pytest.Log
 
 
 def test_opening_a_model_writes_nothing_to_the_console(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    ServedModel.open(write_bundle(tmp_path)).predict(grey([5]))
+    ServedModel.open(write_brightness_bundle(tmp_path)).predict(grey_images([5]))
     assert capfd.readouterr() == ("", "")
 
 
@@ -145,7 +145,7 @@ def test_cuda_that_cannot_be_had_falls_back_to_the_cpu_and_says_so_only_in_the_l
     tmp_path: Path, capfd: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
 ) -> None:
     provider.log_once.cache_clear()
-    path = write_bundle(tmp_path) / bundle.ONNX_FP32
+    path = write_brightness_bundle(tmp_path) / bundle.ONNX_FP32
     with caplog.at_level(logging.INFO, logger="driftloop.inference"):
         session = open_session(path, threads=1, provider=provider.CUDA)
     assert session.get_providers() == [provider.CPU]

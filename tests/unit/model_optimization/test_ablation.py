@@ -10,7 +10,7 @@ from components.model_optimization.training_plan import full_plan
 from driftloop.evaluation.paired import PairedDifference
 from driftloop.settings import TrainSettings
 from driftloop.training.task import Task
-from tests.unit.training.tiny import CPU, write_tiny_dataset
+from tests.unit.training.tiny import CPU, write_squares_dataset
 
 SETTINGS = TrainSettings(batch_size=16, min_steps=2, precision="bfloat16")
 
@@ -18,7 +18,7 @@ SETTINGS = TrainSettings(batch_size=16, min_steps=2, precision="bfloat16")
 @pytest.fixture(scope="module")
 def task(tmp_path_factory: pytest.TempPathFactory) -> Task:
     root: Path = tmp_path_factory.mktemp("ablation")
-    write_tiny_dataset(root, train=32)
+    write_squares_dataset(root, train=32)
     return Task.open(root / "dataset", CPU, SETTINGS)
 
 

@@ -7,7 +7,7 @@ from components.model_optimization.step import run
 from driftloop import bundle
 from driftloop.errors import InputError
 from driftloop.step_facts import read_facts
-from tests.unit.training.tiny import MetricsFile, RocFile, write_tiny_dataset
+from tests.unit.training.tiny import MetricsFile, RocFile, write_squares_dataset
 
 CONFIG = {"batch_size": 16, "min_steps": 4, "ablation_epochs": 1, "ablation_seconds": 100, "baseline_share": 1.0}
 
@@ -32,7 +32,7 @@ def optimise(root: Path, name: str, *, epochs: int = 2, **config: object) -> tup
 @pytest.fixture(scope="module")
 def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("optimised")
-    write_tiny_dataset(root)
+    write_squares_dataset(root)
     places = [str(root / "baseline"), str(root / "card.md"), str(root / "curves.html")]
     train_baseline(str(root / "dataset"), *places, epochs=1, gpus="0", seed=3, config=CONFIG, metrics=MetricsFile(), roc=RocFile())
     return root
@@ -110,7 +110,7 @@ def test_a_sweep_is_reported_trial_by_trial(root: Path) -> None:
 
 
 def test_a_baseline_of_another_dataset_is_refused_before_any_training(root: Path, tmp_path: Path) -> None:
-    write_tiny_dataset(tmp_path, seed=5)
+    write_squares_dataset(tmp_path, seed=5)
     (tmp_path / "baseline").symlink_to(root / "baseline")
     with pytest.raises(InputError, match=r"was trained on dataset .* cannot be compared"):
         optimise(tmp_path, "refused")

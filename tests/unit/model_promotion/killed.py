@@ -13,7 +13,7 @@ from pathlib import Path
 from components.model_promotion.step import run
 from driftloop import registry
 from driftloop.store import open_store
-from tests.unit.registry.bundles import write_candidate, write_dataset, write_evidence
+from tests.unit.registry.bundles import write_candidate, write_dataset_artifact, write_gate_evidence
 
 #: Each comes just before the system call of that name, as Python's own auditing announces it.
 EVENTS = frozenset({"open", "os.link", "os.rename", "os.remove", "os.mkdir", "fcntl.flock"})
@@ -22,11 +22,11 @@ EVENTS = frozenset({"open", "os.link", "os.rename", "os.remove", "os.mkdir", "fc
 def main(folder: Path) -> None:
     """Prepare a store with a champion; then kill at the first point, the second, and so on, until one promotion gets through."""
     base = folder / "base"
-    dataset = write_dataset(folder / "dataset", str(base))
+    dataset = write_dataset_artifact(folder / "dataset", str(base))
     first = write_candidate(folder / "candidate-1", seed=1)
-    run(first, dataset, write_evidence(folder / "evidence-1", first, champion=None), store=str(base))
+    run(first, dataset, write_gate_evidence(folder / "evidence-1", first, champion=None), store=str(base))
     second = write_candidate(folder / "candidate-2", seed=2)
-    arguments = second, dataset, write_evidence(folder / "evidence-2", second, champion="1")
+    arguments = second, dataset, write_gate_evidence(folder / "evidence-2", second, champion="1")
     point = 0
     while True:
         home = folder / f"store-{point}"

@@ -11,7 +11,7 @@ from driftloop.errors import Conflict, GateRefused, InputError, IntegrityError
 from driftloop.registry.gate_evidence import refusals
 from driftloop.step_facts import write_json
 from driftloop.store import Store, open_store
-from tests.unit.registry.bundles import write_candidate, write_dataset, write_evidence
+from tests.unit.registry.bundles import write_candidate, write_dataset_artifact, write_gate_evidence
 from tests.unit.registry.crashing_store import Crash, CrashingStore
 
 
@@ -22,12 +22,16 @@ class Case:
         self.folder = folder
         self.uri = uri
         self.store: Store = open_store(uri)
-        self.dataset = write_dataset(folder / "dataset", uri)
+        self.dataset = write_dataset_artifact(folder / "dataset", uri)
 
     def judged(self, seed: int, *, champion: str | None, decision: str = "promote") -> tuple[Path, Path, Path]:
         """The first three arguments of `run` for a new candidate."""
         candidate = write_candidate(self.folder / f"candidate-{seed}", seed=seed)
-        return candidate, self.dataset, write_evidence(self.folder / f"evidence-{seed}", candidate, champion=champion, decision=decision)
+        return (
+            candidate,
+            self.dataset,
+            write_gate_evidence(self.folder / f"evidence-{seed}", candidate, champion=champion, decision=decision),
+        )
 
     def serving(self) -> str | None:
         champion = registry.current(self.store)
@@ -83,7 +87,7 @@ def test_evidence_about_another_candidate_promotes_nothing(case: Case) -> None:
 
 def test_evidence_on_another_dataset_promotes_nothing(case: Case) -> None:
     candidate, dataset, _ = case.judged(1, champion=None)
-    evidence = write_evidence(case.folder / "evidence", candidate, champion=None, dataset="e" * 64)
+    evidence = write_gate_evidence(case.folder / "evidence", candidate, champion=None, dataset="e" * 64)
     with pytest.raises(InputError, match="the gate judged on another dataset"):
         run(candidate, dataset, evidence, store=case.uri)
 

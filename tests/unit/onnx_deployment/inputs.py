@@ -31,7 +31,7 @@ class MetricsFile:
 
 
 @dataclass(frozen=True)
-class Inputs:
+class DeploymentInputs:
     """Directories of a dataset artifact and of a trained bundle."""
 
     dataset: Path
@@ -39,7 +39,7 @@ class Inputs:
     description: Description
 
 
-def draw(count: int, *, channels: int, classes: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+def draw_stripes(count: int, *, channels: int, classes: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
     """Images with stripes: the class sets how many; noisy enough that not every one is classified right."""
     rng = np.random.default_rng(seed)
     labels = rng.integers(0, classes, count)
@@ -49,7 +49,7 @@ def draw(count: int, *, channels: int, classes: int, seed: int) -> tuple[np.ndar
     return np.clip(128 + 40 * wave + noise, 0, 255).astype(np.uint8), labels.astype(np.int64)
 
 
-def samples(split: str, count: int) -> pd.DataFrame:
+def stripes_samples(split: str, count: int) -> pd.DataFrame:
     return pd.DataFrame(
         {
             "path": [f"{split}/{index}.png" for index in range(count)],
@@ -61,7 +61,7 @@ def samples(split: str, count: int) -> pd.DataFrame:
     )
 
 
-def write_inputs(
+def write_deployment_inputs(
     root: Path,
     counts: dict[str, int],
     *,
@@ -70,17 +70,17 @@ def write_inputs(
     classes: int = 2,
     steps: int = 25,
     seed: int = 0,
-) -> Inputs:
+) -> DeploymentInputs:
     """Write a dataset with `counts` images by split (regime-* without labels) and a bundle trained for `steps` batches."""
     parts = {}
     for number, (split, count) in enumerate(counts.items()):
-        images, labels = draw(count, channels=channels, classes=classes, seed=100 * seed + number)
-        parts[split] = (images, np.full(count, -1) if split.startswith("regime") else labels, samples(split, count))
+        images, labels = draw_stripes(count, channels=channels, classes=classes, seed=100 * seed + number)
+        parts[split] = (images, np.full(count, -1) if split.startswith("regime") else labels, stripes_samples(split, count))
     description = write_dataset(open_store(str(root / "store")), parts, classes=NAMES[:classes], source="stripes")
     write_description(root / "dataset", description)
     write_facts(root / "dataset", "data_analysis", {"source": "stripes"})
     train(root / "model", parts["train"][:2], architecture, channels, classes, steps, description.manifest_hash)
-    return Inputs(root / "dataset", root / "model", description)
+    return DeploymentInputs(root / "dataset", root / "model", description)
 
 
 def train(

@@ -16,7 +16,7 @@ from components.onnx_deployment.benchmark import (
     time_in_turns,
     torch_threads,
 )
-from tests.unit.inference.graphs import SIDE, save_graph
+from tests.unit.inference.graphs import SIDE, save_brightness_graph
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (5, SIDE, SIDE, 1), dtype=np.uint8)
 
@@ -28,7 +28,7 @@ class Mean(nn.Module):
 
 @pytest.fixture
 def graph(tmp_path: Path) -> Path:
-    save_graph(tmp_path / "model.onnx", classes=2, channels=1)
+    save_brightness_graph(tmp_path / "model.onnx", classes=2, channels=1)
     return tmp_path / "model.onnx"
 
 

@@ -10,7 +10,7 @@ from driftloop.bundle import read_model
 from driftloop.dataset import Description, write_dataset
 from driftloop.errors import InputError
 from driftloop.store import open_store
-from tests.unit.onnx_deployment.inputs import SIDE, samples, write_inputs
+from tests.unit.onnx_deployment.inputs import SIDE, stripes_samples, write_deployment_inputs
 
 
 @pytest.fixture
@@ -20,7 +20,7 @@ def dataset(tmp_path: Path) -> Description:
         {"train": 40, "drifted_train": 8, "val": 10, "drifted_val": 4, "test": 6, "reference": 9}.items()
     ):
         labels = np.arange(count) % 2
-        parts[split] = (np.full((count, SIDE, SIDE, 1), level, np.uint8), labels, samples(split, count))
+        parts[split] = (np.full((count, SIDE, SIDE, 1), level, np.uint8), labels, stripes_samples(split, count))
     parts["val"][1][:3] = -1
     return write_dataset(open_store(str(tmp_path)), parts, classes=["a", "b"], source="flat")
 
@@ -66,6 +66,6 @@ def test_asking_for_more_images_than_there_are_gives_all(dataset: Description) -
 
 
 def test_a_dataset_of_other_classes_is_refused(tmp_path: Path, dataset: Description) -> None:
-    inputs = write_inputs(tmp_path / "other", {"train": 32}, steps=1)
+    inputs = write_deployment_inputs(tmp_path / "other", {"train": 32}, steps=1)
     with pytest.raises(InputError, match=r"classes of the dataset \['a', 'b'\], of the model \['class 0', 'class 1'\]"):
         held_out.check_fit(dataset, read_model(inputs.model))

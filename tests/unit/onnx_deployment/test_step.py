@@ -16,13 +16,13 @@ from driftloop.inference.image_statistics import image_statistics
 from driftloop.inference.reference import read_reference
 from driftloop.inference.served_model import ServedModel
 from driftloop.step_facts import read_facts
-from tests.unit.onnx_deployment.inputs import Inputs, MetricsFile, write_inputs
+from tests.unit.onnx_deployment.inputs import DeploymentInputs, MetricsFile, write_deployment_inputs
 
 QUICK = {"benchmark_seconds": 0.1, "calibration_images": 32.0}
 
 
 class Deployed(NamedTuple):
-    inputs: Inputs
+    inputs: DeploymentInputs
     candidate: Path
     report: Path
     metrics: dict[str, float]
@@ -32,7 +32,7 @@ class Deployed(NamedTuple):
         return read_facts(self.candidate)["onnx_deployment"]
 
 
-def deploy(root: Path, inputs: Inputs, **config: object) -> Deployed:
+def deploy(root: Path, inputs: DeploymentInputs, **config: object) -> Deployed:
     metrics = MetricsFile()
     run(inputs.dataset, inputs.model, root / "candidate", root / "report" / "index.html", config=QUICK | config, metrics=metrics)
     return Deployed(inputs, root / "candidate", root / "report" / "index.html", metrics.values)
@@ -52,7 +52,7 @@ def grey(tmp_path_factory: pytest.TempPathFactory) -> Deployed:
         "regime-1": 60,
         "regime-2": 50,
     }
-    return deploy(root, write_inputs(root, counts, steps=40), int8_max_drop=0.05)
+    return deploy(root, write_deployment_inputs(root, counts, steps=40), int8_max_drop=0.05)
 
 
 @pytest.fixture(scope="module")
@@ -60,7 +60,7 @@ def colour(tmp_path_factory: pytest.TempPathFactory) -> Deployed:
     """A plain net of three classes in colour, with too few held-out images to show anything about INT8."""
     root = tmp_path_factory.mktemp("colour")
     counts = {"train": 96, "val": 20, "test": 40, "reference": 30}
-    return deploy(root, write_inputs(root, counts, architecture="plain_cnn", channels=3, classes=3, steps=10))
+    return deploy(root, write_deployment_inputs(root, counts, architecture="plain_cnn", channels=3, classes=3, steps=10))
 
 
 def test_the_candidate_is_a_sealed_bundle_that_serves(grey: Deployed) -> None:
@@ -148,13 +148,13 @@ def test_the_weights_are_the_trained_ones(grey: Deployed) -> None:
 
 
 def test_a_dataset_without_a_reference_is_refused(tmp_path: Path) -> None:
-    inputs = write_inputs(tmp_path, {"train": 32, "val": 40, "test": 20}, steps=1)
+    inputs = write_deployment_inputs(tmp_path, {"train": 32, "val": 40, "test": 20}, steps=1)
     with pytest.raises(InputError, match=r"no images in split 'reference'; set data_config\.reference_share"):
         deploy(tmp_path, inputs)
 
 
 def test_a_damaged_bundle_and_a_wrong_setting_are_refused_before_anything_is_made(tmp_path: Path) -> None:
-    inputs = write_inputs(tmp_path, {"train": 32, "val": 40, "test": 20, "reference": 20}, steps=1)
+    inputs = write_deployment_inputs(tmp_path, {"train": 32, "val": 40, "test": 20, "reference": 20}, steps=1)
     with pytest.raises(SettingError, match=r"deploy_config\.calibration"):
         deploy(tmp_path, inputs, calibration="guess")
     with open(inputs.model / bundle.WEIGHTS, "ab") as stream:

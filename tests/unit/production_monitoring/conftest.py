@@ -19,7 +19,7 @@ from driftloop.inference.served_model import ServedModel
 from driftloop.inference.traffic import Traffic, read_traffic
 from driftloop.store import Store
 from driftloop.watch_record import WatchRecord
-from tests.unit.traffic_replay.world import CLASSES, build_world, squares
+from tests.unit.traffic_replay.world import CLASSES, build_serving_store, textured_squares
 
 START = datetime.fromisoformat("2025-03-01T10:00:00+00:00")
 MINUTE = timedelta(minutes=1)
@@ -53,7 +53,7 @@ class Production:
         seen_as: Callable[[np.ndarray], np.ndarray] = np.array,
     ) -> list[str]:
         """Log n requests, a second apart, of images changed by `seen_as`; their ids."""
-        images, _, samples = squares(n, seed=seed)
+        images, _, samples = textured_squares(n, seed=seed)
         images = seen_as(images)
         predictions = self.model.predict(images) if status == "ok" else None
         times = [START + at * MINUTE + timedelta(seconds=index) for index in range(n)]
@@ -115,5 +115,5 @@ class Production:
 
 @pytest.fixture
 def production(tmp_path: Path) -> Production:
-    store, _ = build_world(tmp_path, stream=10, p95_ms=2.0)
+    store, _ = build_serving_store(tmp_path, stream=10, p95_ms=2.0)
     return Production(tmp_path, store)

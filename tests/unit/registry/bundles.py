@@ -43,7 +43,9 @@ def write_candidate(directory: Path, *, seed: int, parent: str | None = None) ->
     return directory
 
 
-def write_evidence(directory: Path, candidate: Path, *, champion: str | None, decision: str = "promote", dataset: str = MANIFEST) -> Path:
+def write_gate_evidence(
+    directory: Path, candidate: Path, *, champion: str | None, decision: str = "promote", dataset: str = MANIFEST
+) -> Path:
     """What the gate leaves when it judged `candidate` against version `champion`."""
     gate = {
         "decision": decision,
@@ -59,7 +61,7 @@ def write_evidence(directory: Path, candidate: Path, *, champion: str | None, de
     return directory
 
 
-def write_dataset(directory: Path, store: str) -> Path:
+def write_dataset_artifact(directory: Path, store: str) -> Path:
     """The dataset artifact on which candidates are judged here."""
     description = Description(
         manifest_hash=MANIFEST,

@@ -9,7 +9,7 @@ import pytest
 from driftloop import registry
 from driftloop.errors import Conflict, InputError, IntegrityError, NoChampion, NotFound
 from driftloop.store import Store
-from tests.unit.registry.bundles import write_candidate, write_evidence
+from tests.unit.registry.bundles import write_candidate, write_gate_evidence
 
 
 @pytest.fixture
@@ -17,7 +17,7 @@ def three(store: Store, tmp_path: Path) -> Store:
     """A store with three versions, none of which serves."""
     for seed in range(3):
         candidate = write_candidate(tmp_path / f"candidate-{seed}", seed=seed)
-        registry.register(store, candidate, write_evidence(tmp_path / f"evidence-{seed}", candidate, champion=None))
+        registry.register(store, candidate, write_gate_evidence(tmp_path / f"evidence-{seed}", candidate, champion=None))
     return store
 
 
@@ -122,7 +122,7 @@ def test_a_candidate_that_was_rolled_back_does_not_come_back_under_another_numbe
     _promote_in_turn(three, "1", "2")
     registry.rollback(three, reason="bad")
     # Version 2 was candidate-1: judged a second time, it is the same candidate with another gate.json.
-    again = write_evidence(tmp_path / "evidence-again", tmp_path / "candidate-1", champion="1")
+    again = write_gate_evidence(tmp_path / "evidence-again", tmp_path / "candidate-1", champion="1")
     version = registry.register(three, tmp_path / "candidate-1", again)
     assert version == "4"
     with pytest.raises(Conflict, match="rolled back"):

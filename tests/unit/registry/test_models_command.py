@@ -11,7 +11,7 @@ from driftloop import registry
 from driftloop.cli.models import models
 from driftloop.errors import InputError, IntegrityError, NoChampion, NotFound
 from driftloop.store import Store
-from tests.unit.registry.bundles import write_candidate, write_evidence
+from tests.unit.registry.bundles import write_candidate, write_gate_evidence
 
 
 @pytest.fixture
@@ -20,7 +20,7 @@ def two(store: Store, tmp_path: Path) -> Store:
     for seed, before in ((1, None), (2, "1")):
         candidate = write_candidate(tmp_path / f"candidate-{seed}", seed=seed, parent=before)
         version = registry.register(
-            store, candidate, write_evidence(tmp_path / f"evidence-{seed}", candidate, champion=before), run="nightly"
+            store, candidate, write_gate_evidence(tmp_path / f"evidence-{seed}", candidate, champion=before), run="nightly"
         )
         registry.promote(store, version, expected=before, reason=f"[better] than {before}")
     return store

@@ -11,13 +11,13 @@ import pytest
 from driftloop import bundle, registry
 from driftloop.errors import InputError, IntegrityError, NotFound
 from driftloop.store import Store
-from tests.unit.registry.bundles import MANIFEST, write_candidate, write_evidence
+from tests.unit.registry.bundles import MANIFEST, write_candidate, write_gate_evidence
 from tests.unit.registry.crashing_store import Crash, CrashingStore
 
 
 def _register(store: Store, folder: Path, seed: int, *, champion: str | None = None, run: str = "") -> str:
     candidate = write_candidate(folder / f"candidate-{seed}", seed=seed)
-    return registry.register(store, candidate, write_evidence(folder / f"evidence-{seed}", candidate, champion=champion), run=run)
+    return registry.register(store, candidate, write_gate_evidence(folder / f"evidence-{seed}", candidate, champion=champion), run=run)
 
 
 def test_versions_are_numbered_from_one(store: Store, tmp_path: Path) -> None:
@@ -44,7 +44,7 @@ def test_a_version_holds_the_bundle_and_the_evidence_and_verifies(store: Store, 
 
 def test_a_model_card_beside_the_evidence_goes_with_the_version(store: Store, tmp_path: Path) -> None:
     candidate = write_candidate(tmp_path / "candidate", seed=1)
-    evidence = write_evidence(tmp_path / "evidence", candidate, champion=None)
+    evidence = write_gate_evidence(tmp_path / "evidence", candidate, champion=None)
     (evidence / "MODEL_CARD.md").write_text("# Card\n")
     version = registry.register(store, candidate, evidence)
     assert "MODEL_CARD.md" in registry.version_info(store, version).files
@@ -52,7 +52,7 @@ def test_a_model_card_beside_the_evidence_goes_with_the_version(store: Store, tm
 
 def test_a_version_tells_its_lineage(store: Store, tmp_path: Path) -> None:
     candidate = write_candidate(tmp_path / "candidate", seed=5, parent="1")
-    evidence = write_evidence(tmp_path / "evidence", candidate, champion="1")
+    evidence = write_gate_evidence(tmp_path / "evidence", candidate, champion="1")
     info = registry.version_info(store, registry.register(store, candidate, evidence, run="2031-01-02-nightly"))
     assert (info.dataset, info.parent, info.run, info.decision) == (MANIFEST, "1", "2031-01-02-nightly", "promote")
     assert info.candidate == bundle.sha256_file(candidate / "SHA256SUMS")
@@ -70,14 +70,14 @@ def test_the_same_content_registered_again_is_the_same_version(store: Store, tmp
 
 def test_new_evidence_on_the_same_candidate_is_a_new_version(store: Store, tmp_path: Path) -> None:
     _register(store, tmp_path, 1)
-    evidence = write_evidence(tmp_path / "evidence-new", tmp_path / "candidate-1", champion="1")
+    evidence = write_gate_evidence(tmp_path / "evidence-new", tmp_path / "candidate-1", champion="1")
     assert registry.register(store, tmp_path / "candidate-1", evidence) == "2"
 
 
 def test_racing_registrations_get_different_numbers_and_keep_their_files_apart(store: Store, tmp_path: Path) -> None:
     seeds = range(12)
     candidates = [write_candidate(tmp_path / f"candidate-{seed}", seed=seed) for seed in seeds]
-    evidence = [write_evidence(tmp_path / f"evidence-{seed}", candidates[seed], champion=None) for seed in seeds]
+    evidence = [write_gate_evidence(tmp_path / f"evidence-{seed}", candidates[seed], champion=None) for seed in seeds]
     together = threading.Barrier(len(seeds))
 
     def register(seed: int) -> str:
@@ -96,7 +96,7 @@ def test_racing_registrations_get_different_numbers_and_keep_their_files_apart(s
 def test_a_registration_that_dies_anywhere_leaves_nothing_that_a_reader_sees(store: Store, tmp_path: Path, after: bool) -> None:
     assert _register(store, tmp_path, 1) == "1"
     candidate = write_candidate(tmp_path / "candidate", seed=2)
-    evidence = write_evidence(tmp_path / "evidence", candidate, champion="1")
+    evidence = write_gate_evidence(tmp_path / "evidence", candidate, champion="1")
     writes = 0
     while True:
         try:
@@ -142,7 +142,7 @@ def test_a_list_of_files_that_leads_out_of_the_bundle_is_refused(store: Store, t
 
 def test_a_candidate_that_changed_after_it_was_sealed_is_refused(store: Store, tmp_path: Path) -> None:
     candidate = write_candidate(tmp_path / "candidate", seed=1)
-    evidence = write_evidence(tmp_path / "evidence", candidate, champion=None)
+    evidence = write_gate_evidence(tmp_path / "evidence", candidate, champion=None)
     (candidate / "model.pth").write_bytes(b"other weights")
     with pytest.raises(IntegrityError, match=r"model\.pth: does not match"):
         registry.register(store, candidate, evidence)
@@ -152,7 +152,7 @@ def test_a_candidate_that_changed_after_it_was_sealed_is_refused(store: Store, t
 def test_evidence_on_another_candidate_registers_nothing(store: Store, tmp_path: Path) -> None:
     candidate, other = (write_candidate(tmp_path / f"candidate-{seed}", seed=seed) for seed in (1, 2))
     with pytest.raises(InputError, match="the gate judged another candidate"):
-        registry.register(store, candidate, write_evidence(tmp_path / "evidence", other, champion=None))
+        registry.register(store, candidate, write_gate_evidence(tmp_path / "evidence", other, champion=None))
     assert list(store.list()) == []
 
 

@@ -14,7 +14,7 @@ from driftloop.inference.log import read_images, read_log
 from driftloop.rehearsal.timeline import plan_timeline
 from driftloop.scenarios import DRIFT_KINDS, DriftKind, parse
 from driftloop.settings import TrafficSettings
-from tests.unit.traffic_replay.world import build_world
+from tests.unit.traffic_replay.world import build_serving_store
 
 
 def inverted(images: np.ndarray, severity: np.ndarray, rng: np.random.Generator) -> np.ndarray:
@@ -40,7 +40,7 @@ def test_it_is_rehearsed() -> None:
 
 
 def test_it_is_replayed(tmp_path: Path) -> None:
-    store, dataset = build_world(tmp_path)
+    store, dataset = build_serving_store(tmp_path)
     stream = open_split(dataset, "stream")
     played = replay(
         store,

@@ -21,7 +21,7 @@ from driftloop.inference.served_model import ServedModel
 from driftloop.scenarios import parse
 from driftloop.settings import TrafficSettings
 from driftloop.store import Store, open_store
-from tests.unit.traffic_replay.world import CLASSES, build_world, squares
+from tests.unit.traffic_replay.world import CLASSES, build_serving_store, textured_squares
 
 HUNDRED = Amounts(40, 60, 20)
 
@@ -38,7 +38,7 @@ def logged(store: Store, until: str) -> pd.DataFrame:
 
 
 def test_every_request_is_logged_once_with_image_group_and_latency(tmp_path: Path):
-    store, dataset = build_world(tmp_path)
+    store, dataset = build_serving_store(tmp_path)
     played = play(store, dataset)
     rows = logged(store, played.until)
     assert len(rows) == 100
@@ -51,14 +51,14 @@ def test_every_request_is_logged_once_with_image_group_and_latency(tmp_path: Pat
 
 
 def test_until_lies_just_after_the_last_row(tmp_path: Path):
-    store, dataset = build_world(tmp_path)
+    store, dataset = build_serving_store(tmp_path)
     played = play(store, dataset)
     last = logged(store, played.until)["time"].max()
     assert datetime.fromisoformat(played.until) - last.to_pydatetime() == timedelta(microseconds=1)
 
 
 def test_the_first_windows_are_clean_and_the_others_drifted(tmp_path: Path):
-    store, dataset = build_world(tmp_path)
+    store, dataset = build_serving_store(tmp_path)
     rows = logged(store, play(store, dataset, "brightness:0.2").until)
     originals = {image.tobytes() for image in open_split(dataset, "stream").images}
     untouched = [image.tobytes() in originals for image in read_images(store, rows)]
@@ -66,7 +66,7 @@ def test_the_first_windows_are_clean_and_the_others_drifted(tmp_path: Path):
 
 
 def test_labels_are_random_true_and_cover_only_drifted_requests(tmp_path: Path):
-    store, dataset = build_world(tmp_path)
+    store, dataset = build_serving_store(tmp_path)
     rows = logged(store, play(store, dataset).until)
     labels = read_labels(store)
     assert len(labels) == 20
@@ -79,7 +79,7 @@ def test_labels_are_random_true_and_cover_only_drifted_requests(tmp_path: Path):
 
 
 def test_a_second_replay_plays_other_images_and_a_third_says_that_none_are_left(tmp_path: Path):
-    store, dataset = build_world(tmp_path, stream=150)
+    store, dataset = build_serving_store(tmp_path, stream=150)
     play(store, dataset)
     second = play(store, dataset)
     assert (second.clean, second.drifted, second.wanted) == (20, 30, 100)
@@ -92,7 +92,7 @@ def test_a_second_replay_plays_other_images_and_a_third_says_that_none_are_left(
 
 
 def test_a_killed_replay_goes_on_and_ends_as_if_it_had_not_been_killed(tmp_path: Path):
-    store, dataset = build_world(tmp_path)
+    store, dataset = build_serving_store(tmp_path)
     command = [sys.executable, "-m", "tests.unit.traffic_replay.interrupted", store.uri, dataset.manifest_hash]
     died = subprocess.run(command, capture_output=True, check=False)
     assert died.returncode == -9, died.stderr.decode()
@@ -121,14 +121,14 @@ def test_two_stores_in_the_same_state_see_the_same_replay(tmp_path: Path):
     answers = []
     for name in ("one", "other"):
         (tmp_path / name).mkdir()
-        store, dataset = build_world(tmp_path / name)
+        store, dataset = build_serving_store(tmp_path / name)
         rows = logged(store, play(store, dataset).until)
         answers.append((rows["request_id"].tolist(), rows["image_sha256"].tolist(), sorted(read_labels(store)["request_id"])))
     assert answers[0] == answers[1]
 
 
 def test_a_rehearsals_clock_sets_the_times_in_the_log(tmp_path: Path):
-    store, dataset = build_world(tmp_path)
+    store, dataset = build_serving_store(tmp_path)
     noon = datetime(2025, 5, 1, 12, tzinfo=UTC)
     settings = TrafficSettings(window_size=20)
     stream, scenario = open_split(dataset, "stream"), parse("none")
@@ -140,7 +140,7 @@ def test_a_rehearsals_clock_sets_the_times_in_the_log(tmp_path: Path):
 
 
 def test_the_truth_of_every_request_is_known_afterwards(tmp_path: Path):
-    store, dataset = build_world(tmp_path)
+    store, dataset = build_serving_store(tmp_path)
     played = play(store, dataset)
     rows = logged(store, played.until)
     assert set(played.truth) == set(rows["request_id"])
@@ -149,7 +149,7 @@ def test_the_truth_of_every_request_is_known_afterwards(tmp_path: Path):
 
 
 def test_without_drift_every_image_is_the_original(tmp_path: Path):
-    store, dataset = build_world(tmp_path)
+    store, dataset = build_serving_store(tmp_path)
     played = play(store, dataset, "none")
     originals = {image.tobytes() for image in open_split(dataset, "stream").images}
     assert (played.clean, played.drifted) == (100, 0)
@@ -157,27 +157,27 @@ def test_without_drift_every_image_is_the_original(tmp_path: Path):
 
 
 def test_an_unseen_class_is_labelled_as_none_of_the_classes(tmp_path: Path):
-    store, dataset = build_world(tmp_path)
+    store, dataset = build_serving_store(tmp_path)
     play(store, dataset, "unseen_class:0.5", amounts=Amounts(0, 100, 45))
     share = (read_labels(store)["label"] == UNSEEN_LABEL).mean()
     assert 0.25 < share < 0.75
 
 
 def test_a_store_without_a_champion_is_one_clear_line(tmp_path: Path):
-    _, dataset = build_world(tmp_path)
+    _, dataset = build_serving_store(tmp_path)
     with pytest.raises(NoChampion, match="run training"):
         play(open_store(str(tmp_path / "empty")), dataset)
 
 
 def test_a_dataset_without_a_stream_is_one_clear_line(tmp_path: Path):
-    store, dataset = build_world(tmp_path)
+    store, dataset = build_serving_store(tmp_path)
     write_description(tmp_path / "artifact", dataset.model_copy(update={"counts": {"train": 8}}))
     with pytest.raises(InputError, match="stream_share"):
         run(str(tmp_path / "artifact"), champion_version="1", drift="none", seed=1, store=store.uri, config={})
 
 
 def test_the_step_plays_what_its_settings_say(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
-    store, dataset = build_world(tmp_path)
+    store, dataset = build_serving_store(tmp_path)
     write_description(tmp_path / "artifact", dataset)
     config = {"window_size": 20.0, "clean_windows": 2.0, "drifted_windows": 3.0, "labels": 9.0}
     until = run(str(tmp_path / "artifact"), champion_version="1", drift="brightness:0.4", seed=1, store=store.uri, config=config)
@@ -187,9 +187,9 @@ def test_the_step_plays_what_its_settings_say(tmp_path: Path, capsys: pytest.Cap
 
 
 def test_answering_in_batches_changes_no_answer_and_every_request_waits_for_its_batch(tmp_path: Path):
-    build_world(tmp_path)
+    build_serving_store(tmp_path)
     model = ServedModel.open(tmp_path / "candidate-0")
-    images, _, _ = squares(20, seed=4)
+    images, _, _ = textured_squares(20, seed=4)
     start = datetime.now(UTC)
     alone, times, _ = answer(model, images, start, 1)
     together, _, latencies = answer(model, images, start, 7)

@@ -14,32 +14,34 @@ from driftloop.inference.reference import CLEAN_REGIME, measure_regime, write_re
 from driftloop.inference.served_model import ServedModel
 from driftloop.step_facts import write_facts
 from driftloop.store import Store, open_store
-from tests.unit.inference.graphs import SIDE, description, save_graph
+from tests.unit.inference.graphs import SIDE, brightness_description, save_brightness_graph
 
 CLASSES = ("bright", "dark")
 
 
-def build_world(root: Path, *, stream: int = 300, images_per_group: int = 1, p95_ms: float = 1000.0) -> tuple[Store, Description]:
+def build_serving_store(root: Path, *, stream: int = 300, images_per_group: int = 1, p95_ms: float = 1000.0) -> tuple[Store, Description]:
     """A store whose champion, version 1, tells bright from dark squares, and the dataset it was made with."""
     store = open_store(str(root / "store"))
     parts = {
-        "train": squares(8, seed=1),
-        "reference": squares(200, seed=2),
-        "stream": squares(stream, seed=3, images_per_group=images_per_group),
+        "train": textured_squares(8, seed=1),
+        "reference": textured_squares(200, seed=2),
+        "stream": textured_squares(stream, seed=3, images_per_group=images_per_group),
     }
     dataset = write_dataset(store, parts, classes=list(CLASSES), source="squares")
-    put_to_work(store, root, dataset, expected=None, p95_ms=p95_ms)
+    register_and_promote(store, root, dataset, expected=None, p95_ms=p95_ms)
     return store, dataset
 
 
-def put_to_work(store: Store, root: Path, dataset: Description, *, expected: str | None, p95_ms: float = 1000.0, seed: int = 0) -> str:
+def register_and_promote(
+    store: Store, root: Path, dataset: Description, *, expected: str | None, p95_ms: float = 1000.0, seed: int = 0
+) -> str:
     """Register and promote a version; its number."""
     directory = root / f"candidate-{seed}"
     directory.mkdir()
-    save_graph(directory / bundle.ONNX_FP32, classes=2, channels=1)
-    model = description(CLASSES).model_copy(update={"dataset": dataset.manifest_hash, "seed": seed})
+    save_brightness_graph(directory / bundle.ONNX_FP32, classes=2, channels=1)
+    model = brightness_description(CLASSES).model_copy(update={"dataset": dataset.manifest_hash, "seed": seed})
     bundle.write_model(directory, model)
-    images, _, samples = squares(200, seed=2)
+    images, _, samples = textured_squares(200, seed=2)
     served = ServedModel(directory, model, bundle.ONNX_FP32)
     write_reference(
         directory / bundle.REFERENCE, [measure_regime(CLEAN_REGIME, served, images, list(samples["group"]))], statistic_names(1)
@@ -63,7 +65,7 @@ def put_to_work(store: Store, root: Path, dataset: Description, *, expected: str
     return version
 
 
-def squares(n: int, *, seed: int, images_per_group: int = 1) -> tuple[np.ndarray, np.ndarray, pd.DataFrame]:
+def textured_squares(n: int, *, seed: int, images_per_group: int = 1) -> tuple[np.ndarray, np.ndarray, pd.DataFrame]:
     """n textured squares, bright (0) and dark (1) in turn: images uint8 (n, 16, 16, 1), labels, samples."""
     rng = np.random.default_rng(seed)
     labels = np.arange(n) % 2

@@ -4,12 +4,12 @@ import torch
 
 from driftloop.training.augmentation import Augmentation
 from driftloop.training.batches import class_weights
-from tests.unit.training.tiny import CPU, ordered, squares, training
+from tests.unit.training.tiny import CPU, ordered_batches, squares_on_noise, training_batches
 
 
 def test_ordered_batches_hold_every_image_once_and_in_order() -> None:
-    images, labels = squares(50, seed=1)
-    batches = list(ordered(images, labels))
+    images, labels = squares_on_noise(50, seed=1)
+    batches = list(ordered_batches(images, labels))
     assert [len(batch) for batch, _ in batches] == [24, 24, 2]
     assert torch.equal(torch.cat([targets for _, targets in batches]), torch.from_numpy(labels))
     expected = (torch.from_numpy(images).permute(0, 3, 1, 2).float() / 255 - 0.45) / 0.15
@@ -17,7 +17,7 @@ def test_ordered_batches_hold_every_image_once_and_in_order() -> None:
 
 
 def test_an_epoch_is_determined_by_its_seed() -> None:
-    train = training(*squares(64, seed=1), augmentation=Augmentation())
+    train = training_batches(*squares_on_noise(64, seed=1), augmentation=Augmentation())
     first, again, other = (list(train.epoch(seed)) for seed in (5, 5, 6))
     assert all(torch.equal(a[0], b[0]) and torch.equal(a[1], b[1]) for a, b in zip(first, again, strict=True))
     assert not torch.equal(first[0][0], other[0][0])
@@ -25,36 +25,36 @@ def test_an_epoch_is_determined_by_its_seed() -> None:
 
 def test_an_epoch_goes_through_the_images_without_repeating_one() -> None:
     images = np.arange(64, dtype=np.uint8).repeat(32 * 32).reshape(64, 32, 32, 1)
-    train = training(images, np.zeros(64, np.int64), mean=[0.0], std=[1 / 255])
+    train = training_batches(images, np.zeros(64, np.int64), mean=[0.0], std=[1 / 255])
     seen = torch.cat([batch[:, 0, 0, 0] for batch, _ in train.epoch(1)]).round().int().tolist()
     assert sorted(seen) == list(range(64))
     assert seen != sorted(seen)
 
 
 def test_a_tiny_split_is_gone_through_until_the_epoch_has_its_steps() -> None:
-    train = training(*squares(5, seed=1), min_steps=7)
+    train = training_batches(*squares_on_noise(5, seed=1), min_steps=7)
     batches = list(train.epoch(1))
     assert train.steps == 7
     assert [len(batch) for batch, _ in batches] == [16] * 7
 
 
 def test_another_order_than_shuffling_can_be_given() -> None:
-    images, labels = squares(64, seed=1)
-    train = training(images, labels, order=lambda rng, steps, size: np.full((steps, size), 3))
+    images, labels = squares_on_noise(64, seed=1)
+    train = training_batches(images, labels, order=lambda rng, steps, size: np.full((steps, size), 3))
     assert all((targets == labels[3]).all() for _, targets in train.epoch(1))
 
 
 def test_mixup_turns_labels_into_probabilities() -> None:
-    _, targets = next(training(*squares(64, seed=1), mixup_alpha=0.4).epoch(1))
+    _, targets = next(training_batches(*squares_on_noise(64, seed=1), mixup_alpha=0.4).epoch(1))
     assert targets.shape == (16, 2)
     torch.testing.assert_close(targets.sum(1), torch.ones(16))
 
 
 def test_memory_mapped_images_are_taken_as_they_are(tmp_path) -> None:  # type: ignore[no-untyped-def]
-    images, labels = squares(20, seed=1)
+    images, labels = squares_on_noise(20, seed=1)
     np.save(tmp_path / "images.npy", images)
     mapped = np.load(tmp_path / "images.npy", mmap_mode="r")
-    assert torch.equal(next(iter(ordered(mapped, labels)))[0], next(iter(ordered(images, labels)))[0])
+    assert torch.equal(next(iter(ordered_batches(mapped, labels)))[0], next(iter(ordered_batches(images, labels)))[0])
 
 
 def test_class_weights_make_classes_count_alike() -> None:
@@ -67,5 +67,5 @@ def test_class_weights_make_classes_count_alike() -> None:
 
 def test_images_without_labels_are_refused() -> None:
     with pytest.raises(ValueError, match="needs images and as many labels"):
-        training(squares(4, seed=1)[0], np.zeros(3, np.int64))
+        training_batches(squares_on_noise(4, seed=1)[0], np.zeros(3, np.int64))
     assert CPU.type == "cpu"

@@ -8,7 +8,7 @@ from torch.amp.grad_scaler import GradScaler
 from driftloop.training import architectures
 from driftloop.training.epoch import predict, train_epoch, train_epoch_amp, validate
 from driftloop.training.seeding import set_seed
-from tests.unit.training.tiny import ordered, squares, training
+from tests.unit.training.tiny import ordered_batches, squares_on_noise, training_batches
 
 
 @pytest.fixture
@@ -18,8 +18,8 @@ def model() -> architectures.Classifier:
 
 
 def test_validate_equals_a_plain_loop_over_single_images(model: architectures.Classifier) -> None:
-    images, labels = squares(30, seed=1)
-    result = validate(model, ordered(images, labels))
+    images, labels = squares_on_noise(30, seed=1)
+    result = validate(model, ordered_batches(images, labels))
     losses, hits = [], 0
     model.eval()
     for image, label in zip(images, labels, strict=True):
@@ -35,12 +35,12 @@ def test_validate_equals_a_plain_loop_over_single_images(model: architectures.Cl
 
 def test_validate_changes_nothing(model: architectures.Classifier) -> None:
     before = copy.deepcopy(model.state_dict())
-    validate(model, ordered(*squares(30, seed=1)))
+    validate(model, ordered_batches(*squares_on_noise(30, seed=1)))
     assert all(torch.equal(before[name], tensor) for name, tensor in model.state_dict().items())
 
 
 def test_train_epoch_equals_the_textbook_loop(model: architectures.Classifier) -> None:
-    batches = list(training(*squares(48, seed=1)).epoch(1))
+    batches = list(training_batches(*squares_on_noise(48, seed=1)).epoch(1))
     twin = copy.deepcopy(model)
     torch.manual_seed(0)
     result = train_epoch(model, batches, torch.optim.SGD(model.parameters(), 0.01))
@@ -60,19 +60,19 @@ def test_train_epoch_equals_the_textbook_loop(model: architectures.Classifier) -
 
 @pytest.mark.parametrize("amp", [False, True])
 def test_both_loops_learn(model: architectures.Classifier, amp: bool) -> None:
-    train = training(*squares(96, seed=1))
+    train = training_batches(*squares_on_noise(96, seed=1))
     optimizer = torch.optim.AdamW(model.parameters(), 2e-3)
     loop = train_epoch_amp if amp else train_epoch
     losses = [loop(model, train.epoch(epoch), optimizer).loss for epoch in range(5)]
     assert losses[-1] < 0.5 * losses[0]
-    assert validate(model, ordered(*squares(96, seed=1))).loss < losses[0]
+    assert validate(model, ordered_batches(*squares_on_noise(96, seed=1))).loss < losses[0]
     assert all(parameter.dtype == torch.float32 for parameter in model.parameters())
 
 
 def test_float16_with_a_scaler_skips_an_overflow_and_goes_on(model: architectures.Classifier) -> None:
     calls = []
     scaler = GradScaler("cpu", init_scale=2.0**40, growth_interval=1000)
-    batches = list(training(*squares(48, seed=1)).epoch(1))
+    batches = list(training_batches(*squares_on_noise(48, seed=1)).epoch(1))
     before = copy.deepcopy(model.state_dict())
     train_epoch_amp(
         model,
@@ -90,18 +90,18 @@ def test_float16_with_a_scaler_skips_an_overflow_and_goes_on(model: architecture
 
 def test_after_step_is_called_once_a_step(model: architectures.Classifier) -> None:
     calls: list[int] = []
-    train = training(*squares(64, seed=1))
+    train = training_batches(*squares_on_noise(64, seed=1))
     train_epoch(model, train.epoch(1), torch.optim.SGD(model.parameters(), 0.01), after_step=lambda: calls.append(1))
     assert len(calls) == train.steps
 
 
 def test_predictions_are_probabilities_in_order(model: architectures.Classifier) -> None:
-    images, labels = squares(30, seed=1)
-    probabilities = predict(model, ordered(images, labels))
+    images, labels = squares_on_noise(30, seed=1)
+    probabilities = predict(model, ordered_batches(images, labels))
     assert probabilities.shape == (30, 2)
     torch.testing.assert_close(probabilities.sum(1), torch.ones(30))
     accuracy = (probabilities.argmax(1).numpy() == labels).mean()
-    assert validate(model, ordered(images, labels, batch_size=7)).accuracy == accuracy
+    assert validate(model, ordered_batches(images, labels, batch_size=7)).accuracy == accuracy
 
 
 def test_an_epoch_without_batches_is_refused(model: architectures.Classifier) -> None:

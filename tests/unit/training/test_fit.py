@@ -14,7 +14,7 @@ from driftloop.training.epoch import validate
 from driftloop.training.loop import EpochRecord, TrainingHistory, fit
 from driftloop.training.recipe import Recipe
 from driftloop.training.seeding import set_seed
-from tests.unit.training.tiny import CPU, ordered, squares, training
+from tests.unit.training.tiny import CPU, ordered_batches, squares_on_noise, training_batches
 
 ROOT = Path(__file__).parents[3]
 ONE_CYCLE = Recipe(3, 3e-3, weight_decay=0.05, one_cycle=True, precision="bfloat16", label_smoothing=0.05, class_weights=(1.0, 1.0))
@@ -26,8 +26,8 @@ RECIPES = {"plain": PLAIN, "one cycle": ONE_CYCLE, "averaged": AVERAGED}
 def train(recipe: Recipe, seed: int = 1, **options: object) -> tuple[architectures.Classifier, TrainingHistory]:
     set_seed(seed)
     model = architectures.build_network(architectures.RESIDUAL, channels=1, classes=2)
-    batches = training(*squares(64, seed=1), augmentation=Augmentation())
-    return model, fit(model, batches, ordered(*squares(32, seed=2)), recipe, seed=seed, **options)
+    batches = training_batches(*squares_on_noise(64, seed=1), augmentation=Augmentation())
+    return model, fit(model, batches, ordered_batches(*squares_on_noise(32, seed=2)), recipe, seed=seed, **options)
 
 
 def same(one: architectures.Classifier, other: architectures.Classifier) -> bool:
@@ -48,7 +48,7 @@ def test_the_kept_weights_are_those_of_the_best_epoch_on_the_validation_split() 
     model, history = train(Recipe(5, 3e-3))
     assert [record.epoch for record in history.epochs] == [1, 2, 3, 4, 5]
     assert history.best.val_accuracy == max(record.val_accuracy for record in history.epochs)
-    again = validate(model, ordered(*squares(32, seed=2)))
+    again = validate(model, ordered_batches(*squares_on_noise(32, seed=2)))
     assert again.accuracy == history.best.val_accuracy
     assert again.loss == pytest.approx(history.best.val_loss)
 

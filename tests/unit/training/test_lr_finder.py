@@ -9,14 +9,16 @@ from driftloop.training import architectures
 from driftloop.training.lr_finder import BOUNDS, find_learning_rate, plot, suggest
 from driftloop.training.recipe import Recipe
 from driftloop.training.seeding import set_seed
-from tests.unit.training.tiny import squares, training
+from tests.unit.training.tiny import squares_on_noise, training_batches
 
 
 def range_test(**options: object):  # type: ignore[no-untyped-def]
     set_seed(1)
     model = architectures.build_network(architectures.RESIDUAL, channels=1, classes=2)
     before = copy.deepcopy(model.state_dict())
-    found = find_learning_rate(model, training(*squares(64, seed=1)), Recipe(1, 1e-3, weight_decay=0.05), seed=1, **options)
+    found = find_learning_rate(
+        model, training_batches(*squares_on_noise(64, seed=1)), Recipe(1, 1e-3, weight_decay=0.05), seed=1, **options
+    )
     assert all(torch.equal(before[name], tensor) for name, tensor in model.state_dict().items()), "the model itself must not learn"
     return found
 

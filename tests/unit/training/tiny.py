@@ -15,7 +15,7 @@ SIDE = 32
 CPU = torch.device("cpu")
 
 
-def squares(count: int, *, seed: int, classes: int = 2, channels: int = 1) -> tuple[np.ndarray, np.ndarray]:
+def squares_on_noise(count: int, *, seed: int, classes: int = 2, channels: int = 1) -> tuple[np.ndarray, np.ndarray]:
     """Images uint8 (count, 32, 32, channels) and labels (count,): the class sets the square's brightness."""
     rng = np.random.default_rng(seed)
     labels = np.arange(count) % classes
@@ -26,21 +26,21 @@ def squares(count: int, *, seed: int, classes: int = 2, channels: int = 1) -> tu
     return np.clip(images, 0, 255).astype(np.uint8), labels.astype(np.int64)
 
 
-def training(images: np.ndarray, labels: np.ndarray, **options: object) -> TrainingBatches:
+def training_batches(images: np.ndarray, labels: np.ndarray, **options: object) -> TrainingBatches:
     return TrainingBatches(images, labels, **({"mean": [0.45], "std": [0.15], "device": CPU, "batch_size": 16} | options))
 
 
-def ordered(images: np.ndarray, labels: np.ndarray, batch_size: int = 24) -> OrderedBatches:
+def ordered_batches(images: np.ndarray, labels: np.ndarray, batch_size: int = 24) -> OrderedBatches:
     return OrderedBatches(images, labels, mean=[0.45], std=[0.15], device=CPU, batch_size=batch_size)
 
 
-def write_tiny_dataset(root: Path, *, classes: int = 2, channels: int = 1, train: int = 64, val: int = 32, seed: int = 0) -> Description:
+def write_squares_dataset(root: Path, *, classes: int = 2, channels: int = 1, train: int = 64, val: int = 32, seed: int = 0) -> Description:
     """A dataset artifact in `root/dataset` with train, val and test, its shards in `root/store`."""
     parts = {}
     for number, (split, count) in enumerate({"train": train, "val": val, "test": 48}.items()):
         if not count:
             continue
-        images, labels = squares(count, seed=100 * seed + number, classes=classes, channels=channels)
+        images, labels = squares_on_noise(count, seed=100 * seed + number, classes=classes, channels=channels)
         parts[split] = (images, labels, _samples(split, count))
     names = [f"class {index}" for index in range(classes)]
     description = write_dataset(open_store(str(root / "store")), parts, classes=names, source="squares")

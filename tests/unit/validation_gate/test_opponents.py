@@ -11,8 +11,8 @@ from driftloop.dataset.description import Description, Shard
 from driftloop.housekeeping.pruning import PrunePolicy, carry_out_prune, plan_prune
 from driftloop.registry import Champion, Change
 from driftloop.store import Store
-from tests.unit.housekeeping.world import World
-from tests.unit.validation_gate.tiny import record
+from tests.unit.housekeeping.world import StoreHistory
+from tests.unit.validation_gate.tiny import gate_watch_record
 
 
 def champion_of(*moves: tuple[str, str]) -> Champion:
@@ -82,11 +82,11 @@ def test_a_champion_that_was_judged_on_another_split_is_no_excuse() -> None:
 
 def test_uses_are_versions_and_refused_watches_on_this_split() -> None:
     records = [
-        record(1, "1", "reject"),
-        record(2, "1", None),
-        record(3, "3", "reject"),
-        record(4, "2", "inconclusive"),
-        record(5, "2", "promote"),
+        gate_watch_record(1, "1", "reject"),
+        gate_watch_record(2, "1", None),
+        gate_watch_record(3, "3", "reject"),
+        gate_watch_record(4, "2", "inconclusive"),
+        gate_watch_record(5, "2", "promote"),
     ]
     assert count_uses(GATED, [], records, "split") == 5
     assert count_uses(GATED, [], [], "split") == 4  # the newest version remembers an earlier refusal
@@ -112,7 +112,7 @@ def test_a_pruned_version_counts_as_a_use_of_the_split_and_is_no_opponent() -> N
 
 
 def test_a_prune_leaves_the_gate_what_it_counts_by(store: Store, tmp_path: Path) -> None:
-    world = World(store, tmp_path)
+    world = StoreHistory(store, tmp_path)
     for parent in (None, "1", "2"):
         world.promote(world.register(world.dataset(10).manifest_hash, parent=parent))
     for version in ("1", "2", "3"):

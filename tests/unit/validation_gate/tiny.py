@@ -26,7 +26,7 @@ CLASSES = ["NORMAL", "PNEUMONIA"]
 CANDIDATE, CHAMPION, EARLIER = 0, 1, 2
 
 
-def images_of(labels: np.ndarray, right: dict[int, np.ndarray], seed: int = 0) -> np.ndarray:
+def images_with_answers(labels: np.ndarray, right: dict[int, np.ndarray], seed: int = 0) -> np.ndarray:
     """Images uint8 (N, 8, 8, 1) on which the model that reads pixel p is right where right[p] says so."""
     images = np.random.default_rng(seed).integers(60, 190, (len(labels), SIDE, SIDE, 1), dtype=np.uint8)
     for pixel, correct in right.items():
@@ -47,13 +47,15 @@ def samples_of(n: int, prefix: str) -> pd.DataFrame:
     return pd.DataFrame({"path": names, "group": names, "sha256": names, "width": 160, "height": 150})
 
 
-def part(n: int, right: dict[int, np.ndarray], name: str, seed: int = 0) -> tuple[np.ndarray, np.ndarray, pd.DataFrame]:
+def split_with_answers(n: int, right: dict[int, np.ndarray], name: str, seed: int = 0) -> tuple[np.ndarray, np.ndarray, pd.DataFrame]:
     """A split's images, labels (classes in turn) and samples."""
     labels = np.arange(n) % 2
-    return images_of(labels, right, seed), labels, samples_of(n, name)
+    return images_with_answers(labels, right, seed), labels, samples_of(n, name)
 
 
-def graph(pixel: int, *, classes: int = 2, side: int = SIDE, scale: float = 1.4, broken: bool = False, burden: int = 0) -> onnx.ModelProto:
+def pixel_graph(
+    pixel: int, *, classes: int = 2, side: int = SIDE, scale: float = 1.4, broken: bool = False, burden: int = 0
+) -> onnx.ModelProto:
     """uint8 (N, side, side, 1) -> probabilities, embedding; the second class where the pixel is bright.
 
     `burden` adds layers of that width which change nothing but the time: about a hundred times a request's at 1,500.
@@ -95,7 +97,9 @@ def idle_layers(width: int, pixels: int, classes: int) -> list[onnx.NodeProto]:
     return [*nodes, helper.make_node("Add", ["sum", f"layer{len(sizes) - 1}"], ["embedding"])]
 
 
-def write_bundle(directory: Path, model: onnx.ModelProto, dataset: str, *, classes: list[str] | None = None, side: int = SIDE) -> Path:
+def write_pixel_bundle(
+    directory: Path, model: onnx.ModelProto, dataset: str, *, classes: list[str] | None = None, side: int = SIDE
+) -> Path:
     """A sealed bundle that serves `model`."""
     directory.mkdir(parents=True)
     onnx.save(model, directory / ONNX_FP32)
@@ -120,7 +124,7 @@ def write_bundle(directory: Path, model: onnx.ModelProto, dataset: str, *, class
 
 
 @dataclass
-class World:
+class GateStore:
     """A store and a folder to work in."""
 
     folder: Path
@@ -167,7 +171,7 @@ class World:
         return str(directory)
 
 
-def record(sequence: int, champion_version: str, decision: str | None) -> WatchRecord:
+def gate_watch_record(sequence: int, champion_version: str, decision: str | None) -> WatchRecord:
     """A watch that ended with `decision`."""
     return WatchRecord(
         sequence=sequence,
@@ -187,6 +191,6 @@ def record(sequence: int, champion_version: str, decision: str | None) -> WatchR
     )
 
 
-def new_world(folder: Path) -> World:
+def new_gate_store(folder: Path) -> GateStore:
     """An empty store in `folder`."""
-    return World(folder, open_store(str(folder / "store")))
+    return GateStore(folder, open_store(str(folder / "store")))
