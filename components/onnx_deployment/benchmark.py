@@ -74,7 +74,7 @@ def compare_latencies(model: nn.Module, graphs: Mapping[str, Path], images: np.n
         seconds: for all of it.
 
     Returns:
-        Rows of variant ("pytorch" or a graph's name), the fields of `Latency`, and speedup: PyTorch's median over this one's.
+        Rows of variant ("pytorch" or a graph's name), the fields of `CallLatency`, and speedup: PyTorch's median over this one's.
     """
     rows = []
     for batch in BATCH_SIZES:

@@ -159,8 +159,9 @@ def _add_accuracy(page: Page, deployment: Deployment) -> None:
     """What quantisation costs: on the images of the decision, and on the test split afterwards."""
     page.section(
         "Accuracy",
-        f"Which graph is served was decided on the splits {', '.join(VARIANT_SPLITS)}, as far as the dataset has them. The clean test split, "
-        "which the gate judges on, was looked at after that. A drop is FP32 minus INT8; its interval is Tango's for paired proportions.",
+        f"Which graph is served was decided on the splits {', '.join(VARIANT_SPLITS)}, as far as the dataset has them. "
+        "The clean test split, which the gate judges on, was looked at after that. A drop is FP32 minus INT8; its interval is Tango's for "
+        "paired proportions, widened where several images are of one group.",
     )
     rows = []
     for split, cases in (("decision", deployment.decision), ("clean test", deployment.test)):
@@ -204,10 +205,10 @@ def _add_quantisation(page: Page, deployment: Deployment) -> None:
     """How the ranges were chosen, and that the export is right."""
     page.section(
         "Export and quantisation",
-        f"The exported graph differs from PyTorch by at most {deployment.parity:.1e} in any probability (checked on validation images; more "
-        f"than 1e-3 stops the step). INT8 is static, per channel, with ranges from {' and '.join(RANGE_SPLITS)}; weights have 7 bits, since "
-        "8-bit ones overflow on processors without VNNI. The first convolution and the head stay in floats, and the head's bias takes back "
-        "what rounding moves the embeddings by on average.",
+        f"The exported graph differs from PyTorch by at most {deployment.parity:.1e} in any probability (checked on validation images; "
+        f"more than 1e-3 stops the step). INT8 is static, per channel, with ranges from {' and '.join(RANGE_SPLITS)}; weights have 7 bits, "
+        "since 8-bit ones overflow on processors without VNNI. The first convolution and the head stay in floats, and the head's bias "
+        "takes back what rounding moves the embeddings by on average.",
     )
     page.table(
         [
