@@ -45,9 +45,9 @@ def detector(kind: str, reference: np.ndarray, sigma: float):
     )
 
 
-def answer(found: dict) -> dict:
+def answer(prediction: dict) -> dict:
     """What the test found: p-values and distances."""
-    return {name: np.asarray(found[name]).tolist() for name in ("p_val", "distance")}
+    return {name: np.asarray(prediction[name]).tolist() for name in ("p_val", "distance")}
 
 
 def main(path: str, kind: str, sigma: str, repeats: str) -> None:
@@ -63,13 +63,13 @@ def main(path: str, kind: str, sigma: str, repeats: str) -> None:
         fitted.predict(y)
         seconds.append(time.perf_counter() - began)
     small = [answer(detector(kind, a, float(sigma)).predict(b)["data"]) for a, b in zip(data["small_x"], data["small_y"], strict=True)]
-    told = {
+    versions = {
         "alibi-detect": version("alibi-detect"),
         "torch": version("torch"),
         "numpy": np.__version__,
         "python": platform.python_version(),
     }
-    print(json.dumps({"seconds": float(np.median(seconds)), "peak_mb": memory, "answers": small, "versions": told}))
+    print(json.dumps({"seconds": float(np.median(seconds)), "peak_mb": memory, "answers": small, "versions": versions}))
 
 
 if __name__ == "__main__":

@@ -102,8 +102,8 @@ def tester(kind: str) -> Callable[[Any], Callable[[Any], dict[str, Any]]]:
         reference = sort_reference(x)
 
         def test(y: np.ndarray) -> dict[str, Any]:
-            found = ks_test(reference, y)
-            return {"p_val": found.p_values, "distance": found.distances}
+            result = ks_test(reference, y)
+            return {"p_val": result.p_values, "distance": result.distances}
 
         return test
 
@@ -117,14 +117,14 @@ def compare(kind: str, ours: dict[str, Any], theirs: dict[str, Any]) -> dict[str
     """One row of the table."""
     import numpy as np
 
-    mine, others = ours.pop("answers"), theirs.pop("answers")
-    p, q = (np.array([answer["p_val"] for answer in answers]) for answers in (mine, others))
+    our_answers, their_answers = ours.pop("answers"), theirs.pop("answers")
+    p, q = (np.array([answer["p_val"] for answer in answers]) for answers in (our_answers, their_answers))
     difference = np.abs(p - q)
     if kind == "mmd":
         # Two Monte-Carlo p-values of 1,000 permutations each, and a kernel width that ours takes from each pair itself.
         agree = bool((difference <= 4 * np.sqrt(2 * p * (1 - p) / PERMUTATIONS) + 0.01).all())
     else:
-        agree = all(np.allclose(a["distance"], b["distance"], atol=1e-6) for a, b in zip(mine, others, strict=True))
+        agree = all(np.allclose(a["distance"], b["distance"], atol=1e-6) for a, b in zip(our_answers, their_answers, strict=True))
     ratio, goal = theirs["seconds"] / ours["seconds"], GOALS[kind]
     print(
         f"{kind}: {1000 * ours['seconds']:.1f} ms, alibi-detect {1000 * theirs['seconds']:.1f} ms, ratio {ratio:.1f} (goal {goal:g}); "

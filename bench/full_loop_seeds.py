@@ -18,6 +18,7 @@ import onnxruntime
 import torch
 
 from bench.gate_error_rates import environment
+from driftloop.contracts import CLEAN_TEST
 
 SEEDS = range(1, 6)
 CASES: dict[str, list[str]] = {
@@ -50,9 +51,9 @@ def measured(case: str, more: list[str], output: Path) -> dict[str, Any]:
     if not output.exists():
         arguments = [*CASES[case], *more]
         driftloop("run", "full-loop", *arguments)
-        found = {"case": case, "command": " ".join(("driftloop run full-loop", *arguments))} | row(*run_files("summary", "drift_report"))
+        measured = {"case": case, "command": " ".join(("driftloop run full-loop", *arguments))} | row(*run_files("summary", "drift_report"))
         drift = json.loads((LATEST / "parameters.json").read_text())["traffic_drift"]
-        output.write_text(json.dumps(found | {"second_watch": second_watch(drift) if found["decision"] == "promote" else None}))
+        output.write_text(json.dumps(measured | {"second_watch": second_watch(drift) if measured["decision"] == "promote" else None}))
     return dict(json.loads(output.read_text()))
 
 
@@ -67,9 +68,9 @@ def run_files(*names: str) -> list[dict[str, Any]]:
 
 def row(summary: dict[str, Any], drift: dict[str, Any]) -> dict[str, Any]:
     """What a run found, from its `summary.json` and its `drift_report.json`; null where its branch did not measure it."""
-    accuracy = {name: found and found["value"] for name, found in summary["accuracy"].items()}
+    accuracy = {name: proportion and proportion["value"] for name, proportion in summary["accuracy"].items()}
     gate = summary["gate"] or {"decision": None, "evidence": []}
-    clean = next((found["estimate"] for found in gate["evidence"] if found["name"] == "clean test"), None)
+    clean = next((criterion["estimate"] for criterion in gate["evidence"] if criterion["name"] == CLEAN_TEST), None)
     targets = summary["targets"]
     met = [target["met"] for target in targets.values() if target["met"] is not None]
     return {
@@ -95,8 +96,12 @@ def second_watch(drift: str) -> dict[str, Any]:
     """How a watch over new images under the drift that was just accepted went."""
     driftloop("replay", "--drift", drift)
     driftloop("run", "drift-watch")
-    [found] = run_files("drift_report")
-    return {"verdict": found["verdict"], "windows": len(found["windows"]), "drifted": sum(window["drifted"] for window in found["windows"])}
+    [drift_report] = run_files("drift_report")
+    return {
+        "verdict": drift_report["verdict"],
+        "windows": len(drift_report["windows"]),
+        "drifted": sum(window["drifted"] for window in drift_report["windows"]),
+    }
 
 
 if __name__ == "__main__":

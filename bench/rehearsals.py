@@ -46,19 +46,19 @@ def played(case: str, output: Path) -> dict[str, Any]:
     return dict(json.loads(output.read_text()))
 
 
-def row(case: str, found: dict[str, Any]) -> dict[str, Any]:
-    """All but the windows, of which only those count that someone would have been told of, and why."""
-    windows = found.pop("windows")
-    told = [window for window in windows if window["verdict"] != "stable" or window["decision"]]
+def row(case: str, result: dict[str, Any]) -> dict[str, Any]:
+    """All but the windows, of which only those count that someone would have been eventful of, and why."""
+    windows = result.pop("windows")
+    eventful = [window for window in windows if window["verdict"] != "stable" or window["decision"]]
     summary = {
         "case": case,
         "command": "driftloop rehearse " + " ".join(CASES[case]),
         "windows": len(windows),
         "decisions": [[window["window"], window["decision"]] for window in windows if window["decision"]],
-        "verdicts": [[window["window"], window["drift"], window["verdict"]] for window in told],
+        "verdicts": [[window["window"], window["drift"], window["verdict"]] for window in eventful],
     }
-    print(f"{case}: " + ", ".join(f"{name} {found[name]}" for name in SHOWN), flush=True)
-    return summary | found
+    print(f"{case}: " + ", ".join(f"{name} {result[name]}" for name in SHOWN), flush=True)
+    return summary | result
 
 
 SHOWN = (

@@ -16,6 +16,7 @@ import torch
 
 from bench.drift_images import clean_images
 from driftloop.bundle import ModelDescription
+from driftloop.contracts import DRIFTED_GATE, DRIFTED_TRAIN, DRIFTED_VAL, TEST, TRAIN, VAL
 from driftloop.dataset import Description, open_split, write_dataset
 from driftloop.scenarios import parse
 from driftloop.store import open_store
@@ -28,7 +29,7 @@ from driftloop.training.loop import fit
 from driftloop.training.recipe import Recipe
 from driftloop.training.seeding import set_seed
 
-SIZES = {"train": 1200, "val": 300, "test": 1500, "drifted_train": 300, "drifted_val": 60, "drifted_gate": 300, "drifted_more": 1500}
+SIZES = {TRAIN: 1200, VAL: 300, TEST: 1500, DRIFTED_TRAIN: 300, DRIFTED_VAL: 60, DRIFTED_GATE: 300, "drifted_more": 1500}
 WRONG_LABELS = 0.01
 RATE = 3e-3
 CPU = torch.device("cpu")
@@ -90,7 +91,7 @@ def _parts(seed: int, drift: str) -> dict[str, tuple[np.ndarray, np.ndarray, pd.
     rng = np.random.default_rng([seed, 9])
     for split, count in SIZES.items():
         images, labels = clean_images(count, seed=seed, first=first)
-        if split == "train":
+        if split == TRAIN:
             labels = np.where(rng.random(count) < WRONG_LABELS, 1 - labels, labels)
         if split.startswith("drifted"):
             images = scenario.apply(images, rng, None)
@@ -104,9 +105,9 @@ def _train(dataset: Description, seed: int, epochs: int) -> architectures.Classi
     """The optimised training's recipe, without its range test."""
     set_seed(seed)
     network = architectures.build_network(architectures.RESIDUAL, channels=dataset.channels, classes=2)
-    train = open_split(dataset, "train")
+    train = open_split(dataset, TRAIN)
     batches = TrainingBatches(train.images, train.labels, mean=dataset.mean, std=dataset.std, device=CPU, augmentation=Augmentation())
     precision = "bfloat16" if mixed_precision(CPU) else "float32"
     recipe = Recipe(epochs, RATE, weight_decay=0.05, one_cycle=True, precision=precision, label_smoothing=0.05)
-    fit(network, batches, ordered(dataset, "val"), recipe, seed=seed)
+    fit(network, batches, ordered(dataset, VAL), recipe, seed=seed)
     return network

@@ -54,11 +54,13 @@ def look(root: int, steps: dict[str, dict[str, Any]]) -> None:
         name = step_of(process)
         if name:
             below = [process, *descendants(process, parents)]
-            counts = [found for one in below if (found := stat(one))]
+            counts = [counters for process in below if (counters := stat(process))]
             needs = steps.setdefault(name, {"peak_mb": 0.0, "cpu_s": 0.0})
-            needs["peak_mb"] = round(max(needs["peak_mb"], sum(int(found[21]) for found in counts) * PAGE_MB), 1)
+            needs["peak_mb"] = round(max(needs["peak_mb"], sum(int(counters[21]) for counters in counts) * PAGE_MB), 1)
             # Own and ended children's time of the step; running children's own.
-            spent = sum(int(found[11]) + int(found[12]) for found in counts) + sum(int(counts[0][index]) for index in (13, 14) if counts)
+            spent = sum(int(counters[11]) + int(counters[12]) for counters in counts) + sum(
+                int(counts[0][index]) for index in (13, 14) if counts
+            )
             needs["cpu_s"] = round(max(needs["cpu_s"], spent / TICKS), 1)
 
 
@@ -71,10 +73,10 @@ def stat(process: int) -> list[str]:
 
 
 def descendants(root: int, parents: dict[int, int]) -> list[int]:
-    found = [root]
-    for process in found:
-        found += [child for child, parent in parents.items() if parent == process]
-    return found[1:]
+    family = [root]
+    for process in family:
+        family += [child for child, parent in parents.items() if parent == process]
+    return family[1:]
 
 
 def step_of(process: int) -> str:

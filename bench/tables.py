@@ -49,18 +49,18 @@ def render() -> str:
     for name, (title, module, table) in SECTIONS.items():
         path = RESULTS / f"{name}.json"
         if path.exists():
-            found = json.loads(path.read_text())
+            result = json.loads(path.read_text())
             lines = str(module.__doc__).strip().splitlines()
             command = next(line.strip() for line in lines if line.strip().startswith("python -m"))
-            parts.append(f"## {title}\n\n{lines[0]}\n\n```sh\n{command}\n```\n\n{origin(found)}\n\n{table(found)}\n")
+            parts.append(f"## {title}\n\n{lines[0]}\n\n```sh\n{command}\n```\n\n{origin(result)}\n\n{table(result)}\n")
     return "\n".join(parts)
 
 
-def origin(found: dict[str, Any]) -> str:
+def origin(result: dict[str, Any]) -> str:
     """Where and when it was measured, with what."""
-    about = found.get("environment", found)
+    about = result.get("environment", result)
     machine = about["machine"]
-    libraries = listed(about["libraries"]) + ("; beside it " + listed(found["other"]) if "other" in found else "")
+    libraries = listed(about["libraries"]) + ("; beside it " + listed(result["other"]) if "other" in result else "")
     return (
         f"{about['date']}; {machine['cores']} cores, {machine['processor']}, {machine['system']}, Python {machine['python']}; {libraries}."
     )
@@ -77,38 +77,39 @@ def table(header: Iterable[str], rows: Iterable[Iterable[Any]]) -> str:
     return "\n".join(lines + ["| " + " | ".join("–" if cell is None else str(cell) for cell in row) + " |" for row in rows])
 
 
-def goals(found: dict[str, bool | None]) -> str:
+def goals(result: dict[str, bool | None]) -> str:
     """Which goals were met."""
-    return "Goals: " + "; ".join(f"{name.replace('_', ' ')} **{'met' if met else 'missed'}**" for name, met in found.items()) + "."
+    return "Goals: " + "; ".join(f"{name.replace('_', ' ')} **{'met' if met else 'missed'}**" for name, met in result.items()) + "."
 
 
-def level_power(found: dict[str, Any]) -> str:
+def level_power(result: dict[str, Any]) -> str:
     names = drift_level_power.DETECTORS
-    level, power = (by_detector(found[kind]) for kind in ("level", "power"))
-    trials = found["trials"]
+    level, power = (by_detector(result[kind]) for kind in ("level", "power"))
+    trials = result["trials"]
     levels = ((n, *(rate(cells[name]) for name in names)) for (_, n), cells in level.items())
     powers = ((drift, n, *(f"{cells[name]['rate']:.2f}" for name in names)) for (drift, n), cells in power.items())
     return "\n\n".join(
         (
-            f"Network: {found['network']}. Reference {found['reference']}, alpha {found['alpha']}, {found['permutations']} permutations.",
+            f"Network: {result['network']}. Reference {result['reference']}, alpha {result['alpha']}, "
+            f"{result['permutations']} permutations.",
             "`decision` is the deciding test: `statistics` or `embedding`, each at alpha/2. The others decide nothing.",
             f"**Level**: alarms on clean windows of n images, the reference drawn anew in each of {trials['level']:,} trials.",
             table(("n", *names), levels),
             f"**Power**: alarms on drifted windows in {trials['power']:,} trials.",
             table(("drift", "n", *names), powers),
-            fixed_reference(found["fixed_reference"]),
-            goals(found["goals"]),
+            fixed_reference(result["fixed_reference"]),
+            goals(result["goals"]),
         )
     )
 
 
-def fixed_reference(found: dict[str, Any]) -> str:
-    windows = found["windows_each"]
-    rates = tuple(f"{found[f'{which}_rate']:.3f}" for which in ("smallest", "largest", "mean"))
+def fixed_reference(result: dict[str, Any]) -> str:
+    windows = result["windows_each"]
+    rates = tuple(f"{result[f'{which}_rate']:.3f}" for which in ("smallest", "largest", "mean"))
     return (
-        f"**One fixed reference**: {found['references']} references, {windows} clean windows of {found['window']} each. The rate by "
+        f"**One fixed reference**: {result['references']} references, {windows} clean windows of {result['window']} each. The rate by "
         f"reference lies between {rates[0]} and {rates[1]}, {rates[2]} on average. Confirmed alarms (2 of 3) in {windows} windows: "
-        f"{found['confirmed_alarms_per_90_windows']:.2f}; the formula for independent windows says {found['formula']:.2f}."
+        f"{result['confirmed_alarms_per_90_windows']:.2f}; the formula for independent windows says {result['formula']:.2f}."
     )
 
 
@@ -123,20 +124,20 @@ def rate(cell: dict[str, Any]) -> str:
     return between(cell["rate"], [cell["low"], cell["high"]])
 
 
-def speed(found: dict[str, Any]) -> str:
-    rows = ((row["what"], ms(row["seconds"]), ms(row["plain_seconds"]), f"{row['ratio']:.1f}x") for row in found["rows"])
-    large = found["large"]
+def speed(result: dict[str, Any]) -> str:
+    rows = ((row["what"], ms(row["seconds"]), ms(row["plain_seconds"]), f"{row['ratio']:.1f}x") for row in result["rows"])
+    large = result["large"]
     return "\n\n".join(
         (
-            f"{found['threads']} threads.",
+            f"{result['threads']} threads.",
             table(("what", "ms", "plain ms", "ratio"), rows),
             f"MMD, 10,000 x 10,000, d = 512, 500 permutations: {large['seconds']:.1f} s, peak {large['peak_gb']:.2f} GB.",
-            goals(found["goals"]),
+            goals(result["goals"]),
         )
     )
 
 
-def beside_alibi(found: dict[str, Any]) -> str:
+def beside_alibi(result: dict[str, Any]) -> str:
     rows = (
         (
             row["what"].upper(),
@@ -145,7 +146,7 @@ def beside_alibi(found: dict[str, Any]) -> str:
             *(f"{row[side]['peak_mb']:.1f}" for side in ("ours", "alibi_detect")),
             f"{row['largest_difference_of_p']:.2g} ({'agree' if row['agree'] else 'disagree'})",
         )
-        for row in found["rows"]
+        for row in result["rows"]
     )
     return table(("test", "ms", "alibi-detect ms", "ratio (goal)", "MB", "alibi-detect MB", "largest difference of p"), rows)
 
@@ -154,26 +155,26 @@ def ms(seconds: float) -> str:
     return f"{1000 * seconds:,.1f}"
 
 
-def teaching(found: dict[str, Any]) -> str:
+def teaching(result: dict[str, Any]) -> str:
     names = ("detect_pixel_drift", "detect_embedding_drift")
-    rows = ((row["size"], *(share(row[name]) for name in names)) for row in found["rates"])
-    return f"Alarms on clean windows of n images, reference {found['reference']}, {found['trials']} trials.\n\n" + table(
+    rows = ((row["size"], *(share(row[name]) for name in names)) for row in result["rates"])
+    return f"Alarms on clean windows of n images, reference {result['reference']}, {result['trials']} trials.\n\n" + table(
         ("n", *names), rows
     )
 
 
-def share(found: dict[str, Any]) -> str:
-    return between(found["value"], [found["low"], found["high"]])
+def share(result: dict[str, Any]) -> str:
+    return between(result["value"], [result["low"], result["high"]])
 
 
-def gate(found: dict[str, Any]) -> str:
+def gate(result: dict[str, Any]) -> str:
     rows = (
         (
             *(row[name] for name in ("scenario", "kind")),
             between(row["promote"], row["promote_interval"]),
             *(f"{row[name]:.3f}" for name in ("reject", "inconclusive")),
         )
-        for row in found["rates"]
+        for row in result["rates"]
     )
     creep = (
         (
@@ -182,16 +183,16 @@ def gate(found: dict[str, Any]) -> str:
             between(row["lost_more_than_margin"], row["interval"]),
             f"{row['mean_promotions']:.1f}",
         )
-        for row in found["creep"]
+        for row in result["creep"]
     )
-    histories, retrainings = (found["creep"][0][name] for name in ("histories", "retrainings"))
+    histories, retrainings = (result["creep"][0][name] for name in ("histories", "retrainings"))
     return "\n\n".join(
         (
-            f"{found['repeats']:,} simulated candidates a row.",
+            f"{result['repeats']:,} simulated candidates a row.",
             table(("candidate", "kind", "promote", "reject", "inconclusive"), rows),
             f"**Creep**: {histories:,} histories of {retrainings} retrainings, each of which changes accuracy by the mean given.",
             table(("compared with the best earlier champion", "mean change, points", "lost more than the margin", "promotions"), creep),
-            goals(found["goals"]),
+            goals(result["goals"]),
         )
     )
 
@@ -200,16 +201,16 @@ def between(value: float, interval: list[float]) -> str:
     return f"{value:.3f} ({interval[0]:.3f}-{interval[1]:.3f})"
 
 
-def recovery(found: dict[str, Any]) -> str:
+def recovery(result: dict[str, Any]) -> str:
     columns = ("clean_before", "clean_after", "drifted_before", "drifted_after", "recovered", "would_pass")
-    seeds = sorted({row["seed"] for row in found["rows"]})
-    rows = ((row["recipe"], *(f"{row[name]:.3f}" for name in columns)) for row in found["means"])
-    return f"Means over the study seeds {', '.join(map(str, seeds))}, drift {found['drift']}.\n\n" + table(
+    seeds = sorted({row["seed"] for row in result["rows"]})
+    rows = ((row["recipe"], *(f"{row[name]:.3f}" for name in columns)) for row in result["means"])
+    return f"Means over the study seeds {', '.join(map(str, seeds))}, drift {result['drift']}.\n\n" + table(
         ("recipe", *(name.replace("_", " ") for name in columns)), rows
     )
 
 
-def played(found: dict[str, Any]) -> str:
+def played(result: dict[str, Any]) -> str:
     names = ("false_alarms", "detection_delay", "retrainings", "promotions")
     accuracies = ("accuracy_before", "accuracy_in_drift", "accuracy_after")
     rows = (
@@ -220,9 +221,9 @@ def played(found: dict[str, Any]) -> str:
             ", ".join(f"{window}: {decision}" for window, decision in row["decisions"]) or None,
             ", ".join(stretches(row["verdicts"])) or None,
         )
-        for row in found["rows"]
+        for row in result["rows"]
     )
-    return seeds_together(found["rows"]) + table(
+    return seeds_together(result["rows"]) + table(
         ("rehearsal", *(name.replace("_", " ") for name in (*names, *accuracies)), "decisions by window", "verdicts other than stable"),
         rows,
     )
@@ -272,37 +273,37 @@ MEASURES = (
 )
 
 
-def full_loop(found: dict[str, Any]) -> str:
-    rows = found["rows"]
+def full_loop(result: dict[str, Any]) -> str:
+    rows = result["rows"]
     measures = (
-        (title.format(**found["goals"]), *(None if row[name] is None else form.format(row[name]) for row in rows))
+        (title.format(**result["goals"]), *(None if row[name] is None else form.format(row[name]) for row in rows))
         for name, title, form in MEASURES
     )
     parts = (
-        found.get("note"),
+        result.get("note"),
         "\n".join(f"- {row['case']}: `{row['command']}`" for row in rows),
         table(("accuracy on clean test images, unless said otherwise", *(row["case"] for row in rows)), measures),
-        second_watches(found["second_watches"]),
+        second_watches(result["second_watches"]),
     )
     return "\n\n".join(part for part in parts if part)
 
 
-def second_watches(found: list[dict[str, Any]]) -> str:
+def second_watches(result: list[dict[str, Any]]) -> str:
     """What the promoted champions' next watch, over new images under the same drift, said."""
-    if not found:
+    if not result:
         return ""
-    cases = ", ".join(case for watch in found for case in watch["cases"])
-    verdicts = ", ".join(sorted({watch["verdict"] for watch in found}))
-    windows, drifted = (sum(watch[name] for watch in found) for name in ("windows", "drifted"))
+    cases = ", ".join(case for watch in result for case in watch["cases"])
+    verdicts = ", ".join(sorted({watch["verdict"] for watch in result}))
+    windows, drifted = (sum(watch[name] for watch in result) for name in ("windows", "drifted"))
     return (
         f"**The same drift again**: new images under it, replayed to the promoted champions of {cases} and watched. Verdicts: {verdicts}; "
         f"{drifted} of {windows} windows alarmed, and two of three in a row are needed to confirm a drift."
     )
 
 
-def needs(found: dict[str, Any]) -> str:
-    rows = ((row["step"], f"{row['peak_mb']:,.0f}", f"{row['cpu_s']:.1f}", f"{row['disk_mb']:,.1f}") for row in found["rows"])
-    return f"`driftloop run full-loop {' '.join(found['arguments'])}`\n\n" + table(
+def needs(result: dict[str, Any]) -> str:
+    rows = ((row["step"], f"{row['peak_mb']:,.0f}", f"{row['cpu_s']:.1f}", f"{row['disk_mb']:,.1f}") for row in result["rows"])
+    return f"`driftloop run full-loop {' '.join(result['arguments'])}`\n\n" + table(
         ("step", "peak memory, MB", "processor time, s", "left on disk, MB"), rows
     )
 

@@ -5,7 +5,12 @@ from pipelines.signature import pipeline
 from pipelines.stages import traffic_stage, training_stage, watch_stage
 
 
-@pipeline("full-loop", "The whole loop in one run: train a champion, replay traffic that drifts, watch, retrain, judge and promote.")
+@pipeline(
+    "full-loop",
+    "The whole loop in one run: train a champion, replay traffic that drifts, watch, retrain, judge and promote.",
+    # Its report is read to learn from: the course's detector is shown beside those that decide.
+    defaults={"drift_config": {"teaching": True}},
+)
 def full_loop(training: TrainingParameters, traffic: TrafficParameters, watch: WatchParameters) -> None:
     champion = training_stage(training)
     until = traffic_stage(traffic, champion)

@@ -13,9 +13,10 @@ from components.drift_detection.window_test import LabelFreeEstimate
 from components.drift_detection.windows import CutRows, WatchHistory
 from driftloop.bundle import ModelDescription
 from driftloop.contracts import CONFIRMED_BY
-from driftloop.dataset import Description
+from driftloop.dataset.description import DATASET_FILE, Description
 from driftloop.dataset.reading import read_samples
 from driftloop.dataset.roles import assign_roles, count_labels, missing_labels
+from driftloop.dataset.writing import DATASETS
 from driftloop.errors import NotFound
 from driftloop.evaluation.intervals import Proportion
 from driftloop.inference.confirmed_rows import confirmed_rows
@@ -138,7 +139,7 @@ def _unconfirmed(situation: Situation, settings: DriftSettings) -> Verdict:
             "a camera or a client may be stuck.",
         )
     if situation.tested == 0:
-        return Verdict("stable", _nothing_judged(situation))
+        return Verdict("stable", _nothing_tested(situation))
     if situation.drifted == 0:
         windows = "The window fits" if situation.tested == 1 else f"All {situation.tested} windows fit"
         return Verdict("stable", f"{windows} what the champion was accepted for.")
@@ -154,7 +155,7 @@ def _unconfirmed(situation: Situation, settings: DriftSettings) -> Verdict:
     return Verdict("stable", f"{alarm}; single alarms are expected by chance.")
 
 
-def _nothing_judged(situation: Situation) -> str:
+def _nothing_tested(situation: Situation) -> str:
     if situation.waiting == 0:
         return "There are no new requests to test."
     return (
@@ -219,7 +220,7 @@ def missing_for_retraining(watch: Traffic, coverage: pd.DataFrame, model: ModelD
     rows = confirmed_rows(watch, coverage, model.classes)
     store = open_store(watch.info.store)
     try:
-        dataset = Description.model_validate_json(store.read(f"datasets/{model.dataset}/dataset.json"))
+        dataset = Description.model_validate_json(store.read(f"{DATASETS}{model.dataset}/{DATASET_FILE}"))
         known = read_samples(dataset.model_copy(update={"store": store.uri}), store)
     except NotFound:
         known = pd.DataFrame({"path": [], "split": [], "group": []}, dtype=str)

@@ -26,15 +26,22 @@ LEAST_TURNS, MOST_TURNS = 3, 200
 
 @dataclass(frozen=True)
 class CallLatency:
-    """Milliseconds a call takes (median, 95th and 99th percentile) and the images a second at the median."""
+    """How long a call takes."""
 
     batch: int
+    """Images a call."""
     threads: int
+    """Threads within an operator."""
     p50_ms: float
+    """Median, in milliseconds."""
     p95_ms: float
+    """95th percentile."""
     p99_ms: float
+    """99th percentile."""
     images_per_second: float
+    """At the median."""
     runs: int
+    """Calls that were timed."""
 
 
 def benchmark_model(model: nn.Module, images: np.ndarray, *, threads: int = 1, seconds: float = 1.0) -> CallLatency:
@@ -67,7 +74,7 @@ def compare_latencies(model: nn.Module, graphs: Mapping[str, Path], images: np.n
         seconds: for all of it.
 
     Returns:
-        Rows of variant ("pytorch" or a graph's name), the fields of `Latency`, and speedup: PyTorch's median over this one's.
+        Rows of variant ("pytorch" or a graph's name), the fields of `CallLatency`, and speedup: PyTorch's median over this one's.
     """
     rows = []
     for batch in BATCH_SIZES:
@@ -88,23 +95,23 @@ def speedups(rows: list[dict[str, Any]], names: Mapping[str, str]) -> dict[str, 
 
 
 def time_in_turns(calls: Mapping[str, Callable[[], object]], *, seconds: float) -> dict[str, np.ndarray]:
-    """Seconds each call took, in blocks by turns until the time is up; each gets equally many blocks, at least 3."""
+    """Seconds each call took, by turns until the time is up; each gets equally many turns, at least 3."""
     for call in calls.values():
         for _ in range(WARM_UP_CALLS):
             call()
     taken: dict[str, list[float]] = {name: [] for name in calls}
     deadline = time.perf_counter() + seconds
-    for block in range(MOST_TURNS):
-        if block >= LEAST_TURNS and time.perf_counter() > deadline:
+    for turn in range(MOST_TURNS):
+        if turn >= LEAST_TURNS and time.perf_counter() > deadline:
             break
-        # The order turns round, so that none always follows the same neighbour.
-        for name in list(calls)[:: 1 if block % 2 else -1]:
+        # The order alternates, so that none always follows the same neighbour.
+        for name in list(calls)[:: 1 if turn % 2 else -1]:
             taken[name] += time_turn(calls[name])
     return {name: np.array(times) for name, times in taken.items()}
 
 
 def time_turn(call: Callable[[], object]) -> list[float]:
-    """Seconds of each call of a block but the first."""
+    """Seconds of each call of a turn but the first."""
     times = []
     for _ in range(CALLS_A_TURN):
         started = time.perf_counter()

@@ -1,6 +1,6 @@
-"""Bias correction: rounding moves a quantised network's embeddings in one direction on average; its head takes that back.
+"""INT8: static quantisation of the convolutions, per channel, with ranges from training images.
 
-INT8: static quantisation of the convolutions, per channel, with ranges from training images.
+Rounding moves a quantised network's embeddings in one direction on average; the head's bias takes that back.
 """
 
 import contextlib
@@ -22,56 +22,25 @@ from driftloop.inference.provider import CPU
 from driftloop.inference.served_model import EMBEDDING, INPUT, PROBABILITIES, open_session
 from driftloop.runtime import available_threads
 
-
-def correct_head(graph: Path, shift: np.ndarray) -> None:
-    """Add `shift` to what the head of the graph sees, by way of its bias: W (e + shift) + b = W e + (b + W shift).
-
-    With the shift being the mean difference of the FP32 embeddings from the quantised ones, this is the bias correction of Nagel et al.
-    (2019), applied to the last layer only: it takes away what would favour one class, and costs nothing when serving.
-
-    Args:
-        graph: a file whose head is a fully connected layer on the output `embedding`; it is rewritten.
-        shift: (D,).
-
-    Raises:
-        RunFailed: no such head.
-    """
-    model = onnx.load(graph)
-    head = next((node for node in model.graph.node if node.op_type == "Gemm" and node.input[0] == EMBEDDING), None)
-    constants = {constant.name: constant for constant in model.graph.initializer}
-    if head is None or len(head.input) < 3 or not {head.input[1], head.input[2]} <= constants.keys():
-        raise RunFailed(f"{graph}: no fully connected head on `{EMBEDDING}`; quantisation cannot correct its bias")
-    weights = numpy_helper.to_array(constants[head.input[1]])
-    transposed = any(attribute.name == "transB" and attribute.i for attribute in head.attribute)
-    bias = numpy_helper.to_array(constants[head.input[2]]) + (weights @ shift if transposed else shift @ weights)
-    constants[head.input[2]].CopyFrom(numpy_helper.from_array(bias.astype(np.float32), head.input[2]))
-    onnx.save(model, graph)
-
-
 METHODS = {"minmax": CalibrationMethod.MinMax, "percentile": CalibrationMethod.Percentile, "entropy": CalibrationMethod.Entropy}
-
-
 #: Tried by "auto"; entropy is left out: it takes longest and chose minmax's ranges on the nets at hand.
 AUTOMATIC = ("minmax", "percentile")
-
-
 #: Where the time goes. The head stays in floats: it costs next to nothing, and probabilities in 256 steps could not be calibrated.
 QUANTISED = ["Conv", "Relu", "Add", "MaxPool"]
-
-
 #: The first convolution stays in floats with the normalisation before it: its rounding errors pass through the whole network.
 STEM = "Conv"
-
-
+#: Images that pass through a graph together.
 CALIBRATION_BATCH = 32
 
 
 @dataclass(frozen=True)
 class Quantisation:
-    """The method taken, and how far each method tried moved the probabilities: mean KL divergence from FP32, in nats."""
+    """How the ranges were set."""
 
     method: str
+    """The method taken."""
     divergence: dict[str, float]
+    """How far each method tried moved the probabilities: mean Kullback-Leibler divergence from FP32, in nats."""
 
 
 def quantise(fp32: Path, int8: Path, calibration: np.ndarray, comparison: np.ndarray, method: str = "auto") -> Quantisation:
@@ -101,10 +70,35 @@ def quantise(fp32: Path, int8: Path, calibration: np.ndarray, comparison: np.nda
     return Quantisation(best, divergence)
 
 
-def mean_divergence(expected: np.ndarray, found: np.ndarray) -> float:
-    """The mean Kullback-Leibler divergence of `found` from `expected`, both probabilities (N, K), in nats."""
+def correct_head(graph: Path, shift: np.ndarray) -> None:
+    """Add `shift` to what the head of the graph sees, by way of its bias: W (e + shift) + b = W e + (b + W shift).
+
+    With the shift being the mean difference of the FP32 embeddings from the quantised ones, this is the bias correction of Nagel et al.
+    (2019), applied to the last layer only: it takes away what would favour one class, and costs nothing when serving.
+
+    Args:
+        graph: a file whose head is a fully connected layer on the output `embedding`; it is rewritten.
+        shift: (D,).
+
+    Raises:
+        RunFailed: no such head.
+    """
+    model = onnx.load(graph)
+    head = next((node for node in model.graph.node if node.op_type == "Gemm" and node.input[0] == EMBEDDING), None)
+    constants = {constant.name: constant for constant in model.graph.initializer}
+    if head is None or len(head.input) < 3 or not {head.input[1], head.input[2]} <= constants.keys():
+        raise RunFailed(f"{graph}: no fully connected head on `{EMBEDDING}`; quantisation cannot correct its bias")
+    weights = numpy_helper.to_array(constants[head.input[1]])
+    transposed = any(attribute.name == "transB" and attribute.i for attribute in head.attribute)
+    bias = numpy_helper.to_array(constants[head.input[2]]) + (weights @ shift if transposed else shift @ weights)
+    constants[head.input[2]].CopyFrom(numpy_helper.from_array(bias.astype(np.float32), head.input[2]))
+    onnx.save(model, graph)
+
+
+def mean_divergence(expected: np.ndarray, quantised: np.ndarray) -> float:
+    """The mean Kullback-Leibler divergence of `quantised` from `expected`, both probabilities (N, K), in nats."""
     floor = 1e-9
-    return float((expected * (np.log(expected + floor) - np.log(found + floor))).sum(axis=1).mean())
+    return float((expected * (np.log(expected + floor) - np.log(quantised + floor))).sum(axis=1).mean())
 
 
 class ImageReader(CalibrationDataReader):
@@ -149,8 +143,8 @@ def _stem(graph: Path) -> list[str]:
 def _run(path: Path, images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Probabilities (N, K) and embeddings (N, D) of a graph."""
     session = open_session(path, threads=available_threads(), provider=CPU)
-    found = [session.run([PROBABILITIES, EMBEDDING], {INPUT: batch}) for batch in _batches(images)]
-    return np.concatenate([batch[0] for batch in found]), np.concatenate([batch[1] for batch in found])
+    answers = [session.run([PROBABILITIES, EMBEDDING], {INPUT: batch}) for batch in _batches(images)]
+    return np.concatenate([batch[0] for batch in answers]), np.concatenate([batch[1] for batch in answers])
 
 
 def _batches(images: np.ndarray) -> Iterator[np.ndarray]:

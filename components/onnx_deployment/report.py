@@ -1,18 +1,14 @@
-"""The deployment's part of the model card; the rest is the training's.
-
-The figures of the deployment report.
-
-The deployment report.
-"""
+"""What the deployment tells people: the HTML report with its figures, and its section of the model card."""
 
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
 
 from components.onnx_deployment import variant
+from components.onnx_deployment.deployment import Deployment
 from components.onnx_deployment.held_out import RANGE_SPLITS, TEMPERATURE_SPLITS, VARIANT_SPLITS
 from components.onnx_deployment.temperature import reliability_bins
 from driftloop.bundle import ONNX_FP32, ONNX_INT8, WEIGHTS, ModelDescription
@@ -20,13 +16,13 @@ from driftloop.evaluation.intervals import Proportion
 from driftloop.reporting.page import Page
 from driftloop.reporting.plot_style import INK, MUTED, PALETTE, axes
 
-if TYPE_CHECKING:
-    from components.onnx_deployment.step import Deployment
-
 CARD_HEADING = "## Deployment"
+COLOURS = dict(zip(("pytorch", ONNX_FP32, ONNX_INT8), (PALETTE[5], PALETTE[0], PALETTE[2]), strict=True))
+RUNTIME_NAMES = {"pytorch": "PyTorch eager FP32", ONNX_FP32: "ONNX FP32", ONNX_INT8: "ONNX INT8"}
+FILE_KINDS = {WEIGHTS: "PyTorch weights", ONNX_FP32: "ONNX FP32", ONNX_INT8: "ONNX INT8"}
 
 
-def with_deployment(card: Path, model: ModelDescription, findings: dict[str, Any]) -> str:
+def with_deployment(card: Path, model: ModelDescription, facts: dict[str, Any]) -> str:
     """The card of the trained bundle (or a short one, where it has none) with a Deployment section in place of any older one."""
     before = (
         card.read_text(encoding="utf-8")
@@ -34,34 +30,31 @@ def with_deployment(card: Path, model: ModelDescription, findings: dict[str, Any
         else f"# Model card\n\n{model.architecture}, classes {', '.join(model.classes)}.\n"
     )
     kept = re.sub(rf"^{CARD_HEADING}\n.*?(?=^## |\Z)", "", before, flags=re.MULTILINE | re.DOTALL).rstrip()
-    return f"{kept}\n\n{deployment(model, findings)}"
+    return f"{kept}\n\n{_card_section(model, facts)}"
 
 
-def deployment(model: ModelDescription, findings: dict[str, Any]) -> str:
+def _card_section(model: ModelDescription, facts: dict[str, Any]) -> str:
     """The section, as Markdown."""
-    drop, fit = findings["int8_drop"], findings["calibration"]
+    drop, fit = facts["int8_drop"], facts["calibration"]
     interval = f"95 % interval {-100 * drop['high']:+.2f} to {-100 * drop['low']:+.2f}"
     lines = [
         CARD_HEADING,
         "",
         f"- Input: uint8 images (N, {model.image_size}, {model.image_size}, {model.channels}); scaling, normalisation, temperature "
         "and softmax are inside the graph. Output: probabilities and embedding.",
-        f"- Served: `{model.served}`. {findings['served_reason']}.",
+        f"- Served: `{model.served}`. {facts['served_reason']}.",
         f"- Temperature {model.temperature:.3f}: expected calibration error {fit['ece_before']:.3f} before, {fit['ece_after']:.3f} after, "
         "on the images of the fit.",
         f"- INT8 against FP32 on the clean test split: {-100 * drop['value']:+.2f} points of accuracy ({interval}).",
-        f"- Drift reference: {', '.join(f'{name} ({count:,} images)' for name, count in findings['regimes'].items())}.",
+        f"- Drift reference: {', '.join(f'{name} ({count:,} images)' for name, count in facts['regimes'].items())}.",
         "",
         "| graph | accuracy, clean test | batch 1, p50 ms | speed-up |",
         "|---|---|---|---|",
     ]
     for graph, key in (("model.onnx", "accuracy_fp32"), ("model.int8.onnx", "accuracy_int8")):
-        row = next(row for row in findings["benchmark"] if row["variant"] == graph and row["batch"] == 1)
-        lines.append(f"| `{graph}` | {Proportion(**findings[key])} | {row['p50_ms']:.2f} | {row['speedup']:.1f}x |")
+        row = next(row for row in facts["benchmark"] if row["variant"] == graph and row["batch"] == 1)
+        lines.append(f"| `{graph}` | {Proportion(**facts[key])} | {row['p50_ms']:.2f} | {row['speedup']:.1f}x |")
     return "\n".join(lines) + "\n\nSpeed-up over PyTorch eager FP32, one thread, on the machine that exported the model.\n"
-
-
-COLOURS = dict(zip(("pytorch", ONNX_FP32, ONNX_INT8), (PALETTE[5], PALETTE[0], PALETTE[2]), strict=True))
 
 
 def latency_chart(rows: list[dict[str, Any]], names: dict[str, str]) -> Figure:
@@ -84,16 +77,16 @@ def latency_chart(rows: list[dict[str, Any]], names: dict[str, str]) -> Figure:
     return figure
 
 
-def reliability_diagram(found: "Deployment", names: dict[str, str]) -> Figure:
+def reliability_diagram(deployment: Deployment, names: dict[str, str]) -> Figure:
     """Accuracy against confidence on the test split, of the served graph, with its temperature and without."""
     figure, (panel,) = axes(4.6, 3.6)
-    served = found.test.int8 if found.choice.served == ONNX_INT8 else found.test.fp32
-    plain = without_temperature(served, found.calibration.temperature)
+    served = deployment.test.int8 if deployment.choice.served == ONNX_INT8 else deployment.test.fp32
+    plain = without_temperature(served, deployment.temperature.temperature)
     for probabilities, label, style, colour in (
         (plain, "without temperature", "o--", PALETTE[5]),
-        (served, f"{names[found.choice.served]} as served", "o-", PALETTE[0]),
+        (served, f"{names[deployment.choice.served]} as served", "o-", PALETTE[0]),
     ):
-        confidence, right, _ = reliability_bins(probabilities, found.test.labels)
+        confidence, right, _ = reliability_bins(probabilities, deployment.test.labels)
         panel.plot(confidence, right, style, color=colour, label=label, markersize=4)
     low = min(1 / served.shape[1], float(panel.get_ylim()[0]))
     panel.plot([low, 1], [low, 1], color=MUTED, linewidth=0.8, label="confidence = accuracy")
@@ -109,52 +102,46 @@ def without_temperature(probabilities: np.ndarray, temperature: float) -> np.nda
     return sharpened / sharpened.sum(axis=1, keepdims=True)
 
 
-RUNTIME_NAMES = {"pytorch": "PyTorch eager FP32", ONNX_FP32: "ONNX FP32", ONNX_INT8: "ONNX INT8"}
-
-
-FILE_KINDS = {WEIGHTS: "PyTorch weights", ONNX_FP32: "ONNX FP32", ONNX_INT8: "ONNX INT8"}
-
-
-def write_deployment_report(found: "Deployment", path: str | Path) -> None:
+def write_deployment_report(deployment: Deployment, path: str | Path) -> None:
     """Write the report to `path`."""
-    int8_served = found.choice.served == ONNX_INT8
-    speed = {row["variant"]: row["speedup"] for row in found.rows if row["batch"] == 1}
-    right = found.test.int8_right if int8_served else found.test.fp32_right
-    page = Page("ONNX deployment", lead=f"{found.choice.reason}.")
+    int8_served = deployment.choice.served == ONNX_INT8
+    speed = {row["variant"]: row["speedup"] for row in deployment.rows if row["batch"] == 1}
+    right = deployment.test.int8_right if int8_served else deployment.test.fp32_right
+    page = Page("ONNX deployment", lead=f"{deployment.choice.reason}.")
     page.tiles(
         {
             "served": "INT8" if int8_served else "FP32",
             "INT8 over PyTorch, batch 1": f"{speed[ONNX_INT8]:.1f}x",
             "accuracy as served, clean test": f"{right.mean():.3f}",
-            "temperature": f"{found.calibration.temperature:.2f}",
-            "size as served": f"{found.sizes_mb[found.choice.served]:.1f} MB",
+            "temperature": f"{deployment.temperature.temperature:.2f}",
+            "size as served": f"{deployment.sizes_mb[deployment.choice.served]:.1f} MB",
         }
     )
     if not int8_served:
         page.notice("INT8 lost too much accuracy, or too few images could show that it does not: users get the FP32 graph.", "warning")
-    if speed[found.choice.served] < max(speed.values()):
+    if speed[deployment.choice.served] < max(speed.values()):
         page.notice("The served graph is not the fastest one on this machine.", "warning")
-    add_speed(page, found)
-    add_accuracy(page, found)
-    add_calibration(page, found)
-    add_quantisation(page, found)
-    add_reference(page, found)
+    _add_speed(page, deployment)
+    _add_accuracy(page, deployment)
+    _add_calibration(page, deployment)
+    _add_quantisation(page, deployment)
+    _add_reference(page, deployment)
     page.write(path)
 
 
-def add_speed(page: Page, found: "Deployment") -> None:
+def _add_speed(page: Page, deployment: Deployment) -> None:
     """Latency and size."""
     page.section(
         "Latency",
         "One thread; all three in turns, so that what else the machine does slows all alike. PyTorch runs the same computation, from "
         "uint8 image to probabilities, in channels-last memory format.",
     )
-    page.figure(latency_chart(found.rows, RUNTIME_NAMES), "Median latency; the tick marks the 95th percentile. Shorter is better.")
-    page.table([row_of_latency(row) for row in found.rows])
-    page.table([{"file": name, "what": FILE_KINDS[name], "MB": size} for name, size in found.sizes_mb.items()])
+    page.figure(latency_chart(deployment.rows, RUNTIME_NAMES), "Median latency; the tick marks the 95th percentile. Shorter is better.")
+    page.table([_latency_row(row) for row in deployment.rows])
+    page.table([{"file": name, "what": FILE_KINDS[name], "MB": size} for name, size in deployment.sizes_mb.items()])
 
 
-def row_of_latency(row: dict[str, Any]) -> dict[str, object]:
+def _latency_row(row: dict[str, Any]) -> dict[str, object]:
     """A benchmark row as the table shows it."""
     return {
         "runs on": RUNTIME_NAMES[row["variant"]],
@@ -168,15 +155,16 @@ def row_of_latency(row: dict[str, Any]) -> dict[str, object]:
     }
 
 
-def add_accuracy(page: Page, found: "Deployment") -> None:
+def _add_accuracy(page: Page, deployment: Deployment) -> None:
     """What quantisation costs: on the images of the decision, and on the test split afterwards."""
     page.section(
         "Accuracy",
-        f"Which graph is served was decided on the splits {', '.join(VARIANT_SPLITS)}, as far as there are any. The clean test split, "
-        "which the gate judges on, was looked at after that. A drop is FP32 minus INT8; its interval is Tango's for paired proportions.",
+        f"Which graph is served was decided on the splits {', '.join(VARIANT_SPLITS)}, as far as the dataset has them. "
+        "The clean test split, which the gate judges on, was looked at after that. A drop is FP32 minus INT8; its interval is Tango's for "
+        "paired proportions, widened where several images are of one group.",
     )
     rows = []
-    for split, cases in (("decision", found.decision), ("clean test", found.test)):
+    for split, cases in (("decision", deployment.decision), ("clean test", deployment.test)):
         drop = variant.accuracy_drop(cases)
         rows.append(
             {
@@ -189,19 +177,19 @@ def add_accuracy(page: Page, found: "Deployment") -> None:
             }
         )
     page.table(rows, caption="Accuracy with its 95 % interval; 'same class': share of the images on which both graphs agree.")
-    page.table(variant.by_class(found.test, found.model.classes), caption="Clean test split by class.")
+    page.table(variant.by_class(deployment.test, deployment.model.classes), caption="Clean test split by class.")
 
 
-def add_calibration(page: Page, found: "Deployment") -> None:
+def _add_calibration(page: Page, deployment: Deployment) -> None:
     """What the temperature does to confidence."""
-    fit = found.calibration
+    fit = deployment.temperature
     page.section(
         "Calibration",
         f"One temperature, {fit.temperature:.3f}, divides the logits inside both graphs; it changes confidence and no prediction. "
         f"It was fitted on {fit.n:,} images of {' and '.join(TEMPERATURE_SPLITS)}" + (f" ({fit.note})." if fit.note else "."),
     )
     page.figure(
-        reliability_diagram(found, RUNTIME_NAMES),
+        reliability_diagram(deployment, RUNTIME_NAMES),
         "Accuracy against confidence on the clean test split, in bins of equally many images. On the diagonal, confidence is right.",
     )
     page.table(
@@ -213,31 +201,31 @@ def add_calibration(page: Page, found: "Deployment") -> None:
     )
 
 
-def add_quantisation(page: Page, found: "Deployment") -> None:
+def _add_quantisation(page: Page, deployment: Deployment) -> None:
     """How the ranges were chosen, and that the export is right."""
     page.section(
         "Export and quantisation",
-        f"The exported graph differs from PyTorch by at most {found.parity:.1e} in any probability (checked on validation images; more "
-        f"than 1e-3 stops the step). INT8 is static, per channel, with ranges from {' and '.join(RANGE_SPLITS)}; weights have 7 bits as "
-        "8-bit ones overflow on processors without VNNI. The first convolution and the head stay in floats, and the head's bias takes back "
-        "what rounding moves the embeddings by on average.",
+        f"The exported graph differs from PyTorch by at most {deployment.parity:.1e} in any probability (checked on validation images; "
+        f"more than 1e-3 stops the step). INT8 is static, per channel, with ranges from {' and '.join(RANGE_SPLITS)}; weights have 7 bits, "
+        "since 8-bit ones overflow on processors without VNNI. The first convolution and the head stay in floats, and the head's bias "
+        "takes back what rounding moves the embeddings by on average.",
     )
     page.table(
         [
-            {"ranges by": name, "divergence from FP32, nats": value, "taken": name == found.quantisation.method}
-            for name, value in found.quantisation.divergence.items()
+            {"ranges by": name, "divergence from FP32, nats": value, "taken": name == deployment.quantisation.method}
+            for name, value in deployment.quantisation.divergence.items()
         ],
         caption="Mean Kullback-Leibler divergence of the probabilities on training images other than those that set the ranges.",
     )
 
 
-def add_reference(page: Page, found: "Deployment") -> None:
+def _add_reference(page: Page, deployment: Deployment) -> None:
     """What production will be compared with."""
     page.section(
         "Drift reference",
         "Embeddings, image statistics and probabilities of images that no training saw, computed by the served graph in the number types "
         "of the log: what windows of production are compared with.",
     )
-    page.table([{"regime": regime.name, "images": len(regime), "groups": len(set(regime.groups))} for regime in found.regimes])
-    clean = found.regimes[0]
+    page.table([{"regime": regime.name, "images": len(regime), "groups": len(set(regime.groups))} for regime in deployment.regimes])
+    clean = deployment.regimes[0]
     page.gallery(list(clean.thumbnails[:8]), [str(group) for group in clean.groups[:8]], "The first images of the clean reference.")

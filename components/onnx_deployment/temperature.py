@@ -1,4 +1,4 @@
-"""Temperature scaling: one number that makes confidence mean what it says, and leaves every prediction as it is."""
+"""Temperature scaling: a single number that makes confidence agree with accuracy and changes no prediction."""
 
 import math
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ from scipy.special import log_softmax, softmax
 
 from driftloop.errors import InputError
 
-#: Below this many images one number is guessed rather than fitted.
+#: Below this many images the number would be guessed rather than fitted.
 LEAST_IMAGES = 30
 LOWEST, HIGHEST = 0.2, 5.0
 RELIABILITY_BINS = 10
@@ -17,15 +17,22 @@ RELIABILITY_BINS = 10
 
 @dataclass(frozen=True)
 class TemperatureFit:
-    """`temperature`; mean negative log-likelihood and expected calibration error before and after, on the n images of the fit."""
+    """The temperature, and what it does on the images of the fit."""
 
     temperature: float
+    """Divides the logits."""
     nll_before: float
+    """Mean negative log-likelihood at temperature 1."""
     nll_after: float
+    """The same at `temperature`."""
     ece_before: float
+    """Expected calibration error at temperature 1."""
     ece_after: float
+    """The same at `temperature`."""
     n: int
+    """Number of images."""
     note: str
+    """Why it was not fitted, or that it lies at the end of the range; else empty."""
 
 
 def fit_temperature(logits: np.ndarray, labels: np.ndarray) -> TemperatureFit:
@@ -45,17 +52,17 @@ def fit_temperature(logits: np.ndarray, labels: np.ndarray) -> TemperatureFit:
     if not np.isfinite(logits).all():
         raise InputError("the model's outputs are not finite: its training diverged; train it again at a lower learning rate")
     if len(labels) < LEAST_IMAGES:
-        return _described(1.0, logits, labels, f"not fitted: {len(labels)} validation images, at least {LEAST_IMAGES} are needed")
+        return _temperature_fit(1.0, logits, labels, f"not fitted: {len(labels)} validation images, at least {LEAST_IMAGES} are needed")
     if (logits.argmax(axis=1) == labels).all():
-        return _described(1.0, logits, labels, "not fitted: every validation image is classified right")
-    found = minimize_scalar(
+        return _temperature_fit(1.0, logits, labels, "not fitted: every validation image is classified right")
+    minimum = minimize_scalar(
         lambda log_t: negative_log_likelihood(logits / math.exp(log_t), labels),
         bounds=(math.log(LOWEST), math.log(HIGHEST)),
         method="bounded",
     )
-    temperature = round(math.exp(found.x), 4)
+    temperature = round(math.exp(minimum.x), 4)
     at_the_end = not 1.01 * LOWEST < temperature < 0.99 * HIGHEST
-    return _described(temperature, logits, labels, f"at the end of the range {LOWEST:g} to {HIGHEST:g}" if at_the_end else "")
+    return _temperature_fit(temperature, logits, labels, f"at the end of the range {LOWEST:g} to {HIGHEST:g}" if at_the_end else "")
 
 
 def negative_log_likelihood(logits: np.ndarray, labels: np.ndarray) -> float:
@@ -81,7 +88,7 @@ def expected_calibration_error(probabilities: np.ndarray, labels: np.ndarray) ->
     return float((np.abs(confidence - accuracy) * count).sum() / count.sum())
 
 
-def _described(temperature: float, logits: np.ndarray, labels: np.ndarray, note: str) -> TemperatureFit:
+def _temperature_fit(temperature: float, logits: np.ndarray, labels: np.ndarray, note: str) -> TemperatureFit:
     return TemperatureFit(
         temperature=temperature,
         nll_before=negative_log_likelihood(logits, labels),

@@ -9,16 +9,16 @@ import numpy as np
 import pandas as pd
 
 from components.traffic_replay.replay_plan import leave_receipt, make_plan, played_rows, replay_key, request_id
-from components.traffic_replay.traffic import TICK, PlayedTraffic, now, play
+from components.traffic_replay.traffic import TICK, PlayedTraffic, play, utc_now
 from driftloop import registry
-from driftloop.contracts import RANDOM
+from driftloop.contracts import RANDOM, UNSEEN
 from driftloop.dataset import Split
 from driftloop.dataset.description import Description
 from driftloop.errors import InputError, NoChampion
 from driftloop.inference.labels import write_labels
 from driftloop.inference.log_writer import InferenceLogger
 from driftloop.inference.served_model import ServedModel
-from driftloop.scenarios import UNSEEN, Scenario
+from driftloop.scenarios import Scenario
 from driftloop.settings import TrafficSettings
 from driftloop.store import Store
 
@@ -28,11 +28,14 @@ UNSEEN_LABEL = "(unseen class)"
 
 @dataclass(frozen=True)
 class Amounts:
-    """How much to play: clean requests, then drifted ones, and how many labels arrive."""
+    """How much to play."""
 
     clean: int
+    """Requests that stay as they are; they come first."""
     drifted: int
+    """Requests after them, which drift."""
     labels: int
+    """Requests whose labels arrive."""
 
     @classmethod
     def of(cls, settings: TrafficSettings) -> "Amounts":
@@ -47,17 +50,25 @@ class Amounts:
 
 @dataclass(frozen=True)
 class Replayed:
-    """What was played. `until` is an ISO 8601 time in UTC just after the last request; `truth` the true class by request id."""
+    """What was played."""
 
     clean: int
+    """Requests that stayed as they were."""
     drifted: int
     labels: int
+    """Labels that arrived."""
     wanted: int
+    """Requests that were to be played; more than there are where the stream ran short."""
     drift: str
+    """The scenario, as `parse` reads it."""
     version: str
+    """The registered version that answered."""
     p50_ms: float | None
+    """Median latency; None when nothing was left to answer."""
     until: str
+    """ISO 8601 time in UTC just after the last request."""
     truth: dict[str, str] = field(default_factory=dict, repr=False)
+    """True class by request id."""
 
     @property
     def requests(self) -> int:
@@ -81,7 +92,7 @@ def replay(
     amounts: Amounts,
     seed: int,
     settings: TrafficSettings,
-    clock: Callable[[], datetime] = now,
+    clock: Callable[[], datetime] = utc_now,
 ) -> Replayed:
     """Play new images of `stream` through a registered version and log them as production does.
 

@@ -1,12 +1,9 @@
-"""What earlier replays have played: an image is never shown twice to a store's champions, and a replay that was cut off goes on.
+"""The plan of a replay: which images of the dataset's stream split are asked about, in which order, and which of them get labels.
 
-The request ids of a replay are `replay-<key>-<image>`: `key` names the replay, `image` is the beginning of the source image's
-sha256. A replay that ends leaves a receipt; the same replay started again before that is the same one and goes on where it stopped,
-afterwards it is a new one, with new images.
-
-The images that a replay plays: the dataset's stream split.
-
-The plan of a replay: which stream images are asked about, in which order, and which of them get labels.
+An image is never shown twice to a store's champions, so a plan begins with what earlier replays have played. The request ids of a
+replay are `replay-<key>-<image>`: `key` names the replay, `image` is the beginning of the source image's sha256. A replay that ends
+leaves a receipt; the same replay started again before that is the same one and goes on where it stopped, afterwards it is a new one,
+with new images.
 """
 
 import hashlib
@@ -22,90 +19,31 @@ import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
 
+from driftloop.contracts import STREAM
 from driftloop.dataset import Description, Split, open_split
 from driftloop.errors import Conflict, InputError
 from driftloop.inference.log import LOGS_PREFIX as LOGS
 from driftloop.scenarios import Scenario, parse
 from driftloop.store import Store
 
+#: What ended replays leave in the store, by key.
 RECEIPTS = f"{LOGS}replays/"
-
-
-MARK = "replay-"
-
-
+#: How the request ids of replays begin.
+REQUEST_MARK = "replay-"
 #: Hexadecimal digits of the source image's sha256 in a request id: enough that two images never share one.
-DIGITS = 32
-
-
-def replay_key(store: Store, description: dict[str, Any]) -> str:
-    """The key of the replay with this description that has not ended yet.
-
-    Args:
-        description: everything that fixes the replay, as JSON values.
-    """
-    number = 0
-    while True:
-        key = hashlib.sha256(json.dumps({**description, "number": number}, sort_keys=True).encode()).hexdigest()[:12]
-        if not store.exists(f"{RECEIPTS}{key}.json"):
-            return key
-        number += 1
-
-
-def leave_receipt(store: Store, key: str, description: dict[str, Any]) -> None:
-    """Say that the replay `key` has ended; nothing happens when that was said before."""
-    try:
-        store.create(f"{RECEIPTS}{key}.json", json.dumps(description, indent=1).encode())
-    except Conflict:
-        return
-
-
-def request_id(key: str, sha256: str) -> str:
-    """The id under which the replay `key` asks about the source image with this checksum."""
-    return f"{MARK}{key}-{image_id(sha256)}"
-
-
-def image_id(sha256: str) -> str:
-    """How request ids name a source image: the beginning of its checksum."""
-    return sha256[:DIGITS]
-
-
-def played_rows(store: Store) -> pd.DataFrame:
-    """Every row of every replay in the log: request_id, time, key and image (its `image_id`).
-
-    Reads two columns of each log file, one file at a time.
-    """
-    parts = [pd.DataFrame({"request_id": pd.Series(dtype=str), "time": pd.Series(dtype="datetime64[us, UTC]")})]
-    for entry in store.list(LOGS):
-        if entry.key.endswith(".parquet"):
-            rows = pq.read_table(io.BytesIO(store.read(entry.key)), columns=["request_id", "time"]).to_pandas()
-            parts.append(rows[rows["request_id"].str.startswith(MARK)])
-    rows = pd.concat([part for part in parts if len(part)] or parts, ignore_index=True)
-    names = rows["request_id"].str.removeprefix(MARK).str.split("-", n=1)
-    return rows.assign(key=names.str[0], image=names.str[1])
-
-
-def open_stream(description: Description) -> Split:
-    """The stream split of a dataset.
-
-    Raises:
-        InputError: it has none.
-    """
-    if not description.counts.get("stream"):
-        raise InputError("this dataset has no stream images to replay; raise data_config.stream_share or use a larger source")
-    return open_split(description, "stream")
+IMAGE_ID_DIGITS = 32
 
 
 @dataclass(frozen=True)
 class ReplayPlan:
-    """Rows of the stream split in the order of the requests; the first `clean` of them stay as they are.
-
-    `labelled` are positions in `rows`: the requests whose labels arrive.
-    """
+    """What a replay plays."""
 
     rows: np.ndarray
+    """Of the stream split, in the order of the requests."""
     clean: int
+    """So many of the first requests stay as they are; the others drift."""
     labelled: np.ndarray
+    """Positions in `rows`: the requests whose labels arrive."""
 
     @property
     def drifted(self) -> int:
@@ -148,17 +86,17 @@ def make_plan(
     free = np.flatnonzero(~images.isin(played).to_numpy() & ~images.duplicated().to_numpy())
     if not scenario.drifts:
         clean, drifted = clean + drifted, 0
-    clean, drifted = shrink(clean, drifted, len(free), window_size)
+    clean, drifted = fit_to_stream(clean, drifted, len(free), window_size)
     truth, groups = samples["label"].to_numpy(), samples["group"].to_numpy()
-    first = arranged(free, truth, groups, parse("none"), clean, window_size, rng)
-    second = arranged(np.setdiff1d(free, first), truth, groups, scenario, drifted, window_size, rng)
+    first = _arrange(free, truth, groups, parse("none"), clean, window_size, rng)
+    second = _arrange(np.setdiff1d(free, first), truth, groups, scenario, drifted, window_size, rng)
     start, stop = (clean, clean + len(second)) if len(second) else (0, clean)
     count = min(labels, int((stop - start) * max_label_share))
     labelled = start + np.sort(rng.permutation(stop - start)[:count])
     return ReplayPlan(np.concatenate([first, second]), len(first), labelled)
 
 
-def arranged(
+def _arrange(
     free: np.ndarray, truth: np.ndarray, groups: np.ndarray, scenario: Scenario, n: int, window_size: int, rng: np.random.Generator
 ) -> np.ndarray:
     """`n` of the rows in `free` as the scenario selects them, arranged so that groups do not meet in a window."""
@@ -166,10 +104,10 @@ def arranged(
     # of a uniform draw the arrangement may pass over images whose group is in the window.
     wanted = n if scenario.shifts_prior else len(free)
     chosen = free[scenario.select(truth[free], wanted, rng, population=truth)]
-    return np.array(list(islice(apart(chosen, groups, window_size), n)), dtype=np.int64)
+    return np.array(list(islice(separate_groups(chosen, groups, window_size), n)), dtype=np.int64)
 
 
-def shrink(clean: int, drifted: int, available: int, window_size: int) -> tuple[int, int]:
+def fit_to_stream(clean: int, drifted: int, available: int, window_size: int) -> tuple[int, int]:
     """Clean and drifted requests when only `available` images are left: the same proportion, the clean ones in whole windows."""
     if clean + drifted <= available:
         return clean, drifted
@@ -180,7 +118,7 @@ def shrink(clean: int, drifted: int, available: int, window_size: int) -> tuple[
     return fewer, available - fewer
 
 
-def apart(rows: np.ndarray, groups: np.ndarray, window_size: int) -> Iterator[int]:
+def separate_groups(rows: np.ndarray, groups: np.ndarray, window_size: int) -> Iterator[int]:
     """`rows` in an order in which no window of `window_size` holds a group twice, as long as that can be had.
 
     The order is kept otherwise: an image whose group is in the window already waits for the next one. (Sorting by group instead
@@ -204,3 +142,61 @@ def apart(rows: np.ndarray, groups: np.ndarray, window_size: int) -> Iterator[in
             size += 1
             yield waiting.popleft()
         coming = queue
+
+
+def open_stream(description: Description) -> Split:
+    """The stream split of a dataset.
+
+    Raises:
+        InputError: it has none.
+    """
+    if not description.counts.get(STREAM):
+        raise InputError("this dataset has no stream images to replay; raise data_config.stream_share or use a larger source")
+    return open_split(description, STREAM)
+
+
+def replay_key(store: Store, description: dict[str, Any]) -> str:
+    """The key of the replay with this description that has not ended yet.
+
+    Args:
+        description: everything that fixes the replay, as JSON values.
+    """
+    number = 0
+    while True:
+        key = hashlib.sha256(json.dumps({**description, "number": number}, sort_keys=True).encode()).hexdigest()[:12]
+        if not store.exists(f"{RECEIPTS}{key}.json"):
+            return key
+        number += 1
+
+
+def leave_receipt(store: Store, key: str, description: dict[str, Any]) -> None:
+    """Say that the replay `key` has ended; nothing happens when that was said before."""
+    try:
+        store.create(f"{RECEIPTS}{key}.json", json.dumps(description, indent=1).encode())
+    except Conflict:
+        return
+
+
+def request_id(key: str, sha256: str) -> str:
+    """The id under which the replay `key` asks about the source image with this checksum."""
+    return f"{REQUEST_MARK}{key}-{image_id(sha256)}"
+
+
+def image_id(sha256: str) -> str:
+    """How request ids name a source image: the beginning of its checksum."""
+    return sha256[:IMAGE_ID_DIGITS]
+
+
+def played_rows(store: Store) -> pd.DataFrame:
+    """Every row of every replay in the log: request_id, time, key and image (its `image_id`).
+
+    Reads two columns of each log file, one file at a time.
+    """
+    parts = [pd.DataFrame({"request_id": pd.Series(dtype=str), "time": pd.Series(dtype="datetime64[us, UTC]")})]
+    for entry in store.list(LOGS):
+        if entry.key.endswith(".parquet"):
+            rows = pq.read_table(io.BytesIO(store.read(entry.key)), columns=["request_id", "time"]).to_pandas()
+            parts.append(rows[rows["request_id"].str.startswith(REQUEST_MARK)])
+    rows = pd.concat([part for part in parts if len(part)] or parts, ignore_index=True)
+    names = rows["request_id"].str.removeprefix(REQUEST_MARK).str.split("-", n=1)
+    return rows.assign(key=names.str[0], image=names.str[1])

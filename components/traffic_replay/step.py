@@ -1,4 +1,4 @@
-"""The step `traffic_replay`: a stretch of production, made from images that the model has never seen."""
+"""The step `traffic_replay`: a stretch of production traffic, made from images that the model has never seen."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""The traffic itself: planned images through the model and into the log, one request after the other."""
+"""The traffic itself: the planned images go through the model and into the log, one request after the other."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -21,23 +21,26 @@ REQUESTS_PER_CHUNK = 100
 TICK = timedelta(microseconds=1)
 
 
-def now() -> datetime:
-    """The time, in UTC."""
+def utc_now() -> datetime:
     return datetime.now(UTC)
 
 
 @dataclass(frozen=True)
 class PlayedTraffic:
-    """What is asked: the planned rows of `stream` with their request `ids`; `draws` seed what the scenario does to them."""
+    """The requests of a replay, before they are answered."""
 
     stream: Split
     plan: ReplayPlan
+    """Which rows of `stream` are asked about."""
     ids: list[str]
+    """Request ids, by row of the plan."""
     scenario: Scenario
+    """What happens to the drifted requests."""
     draws: list[int]
+    """Seeds of what the scenario does to them."""
 
     def chunks(self) -> Iterator[slice]:
-        """Spans of the plan, none of them both clean and drifted."""
+        """Stretches of the plan, none of them both clean and drifted."""
         for start, stop in ((0, self.plan.clean), (self.plan.clean, len(self.plan.rows))):
             for at in range(start, stop, REQUESTS_PER_CHUNK):
                 yield slice(at, min(at + REQUESTS_PER_CHUNK, stop))
@@ -58,12 +61,15 @@ class PlayedTraffic:
 
 
 @dataclass(frozen=True)
-class Answered:
-    """What came of the traffic: the true class of every request, the time of the last one, the latencies measured now."""
+class AnsweredTraffic:
+    """What is known once every request is in the log."""
 
     truth: np.ndarray
+    """True class of every request, (n,)."""
     last: datetime
+    """Time of the last request."""
     latencies_ms: list[float]
+    """Of the requests answered now; those that were in the log already are left out."""
 
     @property
     def p50_ms(self) -> float | None:
@@ -78,8 +84,8 @@ def play(
     logged: pd.DataFrame,
     *,
     batch_size: int,
-    clock: Callable[[], datetime] = now,
-) -> Answered:
+    clock: Callable[[], datetime] = utc_now,
+) -> AnsweredTraffic:
     """Answer and log every request that is not in the log yet.
 
     Args:
@@ -102,11 +108,11 @@ def play(
             last = times[-1]
             latencies += waited
         runtime.progress(chunk.stop / len(traffic.ids), f"{chunk.stop:,} of {len(traffic.ids):,} requests")
-    return Answered(truth, last, latencies)
+    return AnsweredTraffic(truth, last, latencies)
 
 
 def answer(
-    model: ServedModel, images: np.ndarray, last: datetime, batch_size: int, clock: Callable[[], datetime] = now
+    model: ServedModel, images: np.ndarray, last: datetime, batch_size: int, clock: Callable[[], datetime] = utc_now
 ) -> tuple[ServedPredictions, list[datetime], list[float]]:
     """Predictions, times that increase from after `last`, and latencies in ms, each that of the request's batch."""
     parts, times, latencies = [], [], []

@@ -34,7 +34,7 @@ def open_existing(uri: str) -> Store:
 
 
 def collect(pipeline: Any, configs: Sequence[Path], options: dict[str, Any], assignments: Sequence[str]) -> dict[str, Any]:
-    """The parameters of `pipeline` that this run sets itself, checked; the others keep their defaults.
+    """The parameters of `pipeline` that this run sets itself, checked; the others keep their defaults, as do the other settings of a group.
 
     Args:
         configs: YAML files of parameters; groups of settings as nested mappings.
@@ -52,7 +52,12 @@ def collect(pipeline: Any, configs: Sequence[Path], options: dict[str, Any], ass
     _merge(parameters, {name: value for name, value in options.items() if value is not None})
     for assignment in assignments:
         _merge(parameters, _parse(assignment))
-    return {name: check(name, value, known) for name, value in parameters.items()}
+    return {name: check(name, _over_default(known.get(name), value), known) for name, value in parameters.items()}
+
+
+def _over_default(default: Any, value: Any) -> Any:
+    """A group of settings on top of the pipeline's own default for it; any other value as it is."""
+    return default | value if isinstance(default, dict) and isinstance(value, dict) else value
 
 
 def _merge(into: dict[str, Any], new: dict[str, Any]) -> None:

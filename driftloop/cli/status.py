@@ -108,8 +108,8 @@ def _label_files(store: Store, last: WatchRecord | None) -> int | None:
     """How many label files came after the last watch, where that asked for labels: their names sort by time."""
     if last is None or last.verdict != "needs_labels":
         return None
-    asked = datetime.fromisoformat(last.finished).astimezone(UTC)
-    return sum(1 for entry in store.list(LABELS, after=f"{LABELS}{asked:%Y%m%dT%H%M%S%f}") if entry.key.endswith(".parquet"))
+    asked_at = datetime.fromisoformat(last.finished).astimezone(UTC)
+    return sum(1 for entry in store.list(LABELS, after=f"{LABELS}{asked_at:%Y%m%dT%H%M%S%f}") if entry.key.endswith(".parquet"))
 
 
 def _print(state: Status) -> None:

@@ -120,12 +120,12 @@ def make_lifecycle(client: Minio, log_days: int, old_version_days: int) -> None:
 
 def _rules(config: LifecycleConfig | None) -> set[tuple[object, ...]]:
     """What a lifecycle says, to be compared."""
-    found: set[tuple[object, ...]] = set()
+    rules: set[tuple[object, ...]] = set()
     for rule in config.rules if config else []:
         days = rule.expiration.days if rule.expiration else None
         old = rule.noncurrent_version_expiration.noncurrent_days if rule.noncurrent_version_expiration else None
-        found.add((rule.rule_id, rule.status, (rule.rule_filter.prefix if rule.rule_filter else "") or "", days, old))
-    return found
+        rules.add((rule.rule_id, rule.status, (rule.rule_filter.prefix if rule.rule_filter else "") or "", days, old))
+    return rules
 
 
 def main() -> None:

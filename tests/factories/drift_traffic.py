@@ -53,7 +53,9 @@ def draw_regime(name: str, count: int, rng: np.random.Generator, drift: str = "n
     return Regime(name, embedding, image_statistics(images), probabilities, groups, images)
 
 
-def write_champion_with_references(directory: Path, regimes: Sequence[Regime], *, correct: int = 930, n: int = 1000) -> Path:
+def write_champion_with_references(
+    directory: Path, regimes: Sequence[Regime], *, correct: int = 930, n: int = 1000, dataset: str = "0" * 64
+) -> Path:
     """A bundle with what drift detection reads of it: description, clean accuracy and references."""
     directory.mkdir(parents=True, exist_ok=True)
     write_model(
@@ -63,6 +65,7 @@ def write_champion_with_references(directory: Path, regimes: Sequence[Regime], *
             image_size=SIDE,
             mean=[0.4],
             std=[0.1],
+            dataset=dataset,
             metrics={"served_accuracy": wilson(correct, n)},
             served="model.onnx",
         ),
@@ -77,6 +80,7 @@ class GrowingLog:
 
     rng: np.random.Generator
     version: str = "1"
+    store: str = "store"
     now: datetime = START
     tables: list[pd.DataFrame] = field(default_factory=list)
     pictures: list[np.ndarray] = field(default_factory=list)
@@ -89,7 +93,7 @@ class GrowingLog:
         probabilities, embedding = answer(images)
         times = [self.now + timedelta(minutes=minute + 1) for minute in range(count)]
         self.now = times[-1]
-        first = sum(len(batch) for batch in self.pictures)
+        first = sum(map(len, self.pictures))
         named = np.where(self.rng.random(count) < flip, 1 - probabilities.argmax(axis=1), truth)
         self.tables.append(
             pd.DataFrame(
@@ -124,6 +128,7 @@ class GrowingLog:
         fresh = np.ones(len(rows), bool) if self.since is None else (rows["time"] > self.since).to_numpy()
         info = traffic_info(
             sequence=len(self.records) + 1,
+            store=self.store,
             champion_version=self.version,
             since="" if self.since is None else self.since.isoformat(),
             until=self.now.isoformat(),

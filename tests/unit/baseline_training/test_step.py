@@ -43,21 +43,21 @@ def test_the_bundle_is_sealed_and_carries_the_facts_so_far(trained: tuple[Path, 
     root = trained[0]
     bundle.verify(root / "baseline/model")
     description = bundle.read_model(root / "baseline/model")
-    found = read_facts(root / "baseline/model")
+    facts = read_facts(root / "baseline/model")
     assert description.architecture == "plain_cnn"
     assert description.metrics["test_accuracy"].n == 48
     assert description.metrics["val_accuracy"].n == 32
-    assert found["data_analysis"] == {"source": "squares"}
-    assert found["baseline_training"]["accuracy"] == description.metrics["test_accuracy"].model_dump()
-    assert found["baseline_training"]["epochs"] == 2
-    assert found["baseline_training"]["parameters"] > 1e6
+    assert facts["data_analysis"] == {"source": "squares"}
+    assert facts["baseline_training"]["accuracy"] == description.metrics["test_accuracy"].model_dump()
+    assert facts["baseline_training"]["epochs"] == 2
+    assert facts["baseline_training"]["parameters"] > 1e6
     assert load_model(root / "baseline/model").training is False
 
 
 def test_the_ui_gets_metrics_roc_and_confusion_matrix(trained: tuple[Path, MetricsFile, RocFile]) -> None:
     root, metrics, roc = trained
-    found = read_facts(root / "baseline/model")["baseline_training"]
-    assert metrics.values["accuracy"] == pytest.approx(found["accuracy"]["value"], abs=1e-6)
+    facts = read_facts(root / "baseline/model")["baseline_training"]
+    assert metrics.values["accuracy"] == pytest.approx(facts["accuracy"]["value"], abs=1e-6)
     assert metrics.values["accuracy_low"] <= metrics.values["accuracy"] <= metrics.values["accuracy_high"]
     assert roc.curve is not None
     assert roc.categories == ["class 0", "class 1"]

@@ -22,6 +22,12 @@ def test_later_sources_win_and_groups_merge(tmp_path: Path) -> None:
     assert asked == {"seed": 6, "data_image_size": 96, "data_config": {"val_share": 0.2, "workers": 2}, "train_epochs": 3}
 
 
+def test_settings_that_are_a_pipelines_own_default_survive_other_settings_of_their_group() -> None:
+    assert collect(LOOP, [], {}, ["drift_config.gate_power=0"])["drift_config"] == {"teaching": True, "gate_power": 0}
+    assert collect(LOOP, [], {}, ["drift_config.teaching=false"])["drift_config"] == {"teaching": False}
+    assert collect(PIPELINES["drift-watch"], [], {}, ["drift_config.gate_power=0"])["drift_config"] == {"gate_power": 0}
+
+
 def test_every_pipeline_default_passes_its_own_checks() -> None:
     for pipeline in PIPELINES.values():
         known = default_arguments(pipeline)
@@ -33,6 +39,8 @@ def test_every_pipeline_default_passes_its_own_checks() -> None:
     [
         ("data_imagesize=96", r"did you mean data_image_size\?"),
         ("data_config.val_shar=0.2", r"did you mean data_config\.val_share\?"),
+        ("drift_config.minimum_labels=50", r"no such setting \(did you mean drift_config\.harm_labels\?\)"),
+        ("retrain_config.minimum_labels=50", r"no such setting \(did you mean retrain_config\.needed_labels\?\)"),
         ("data_image_size=9", r"data_image_size: 9 is outside 32..512"),
         ("data_image_size=96.5", r"data_image_size: 96.5 is not a whole number"),
         ("drift_alpha=lots", r"drift_alpha: 'lots' is not a number"),

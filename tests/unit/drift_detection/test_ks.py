@@ -13,7 +13,7 @@ def scipy_test(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     # scipy from 1.18 on gives the distance of float32 samples in float32.
     x, y = x.astype(np.float64), y.astype(np.float64)
     results = [stats.ks_2samp(x[:, feature], y[:, feature]) for feature in range(x.shape[1])]
-    return np.array([one.statistic for one in results]), np.array([one.pvalue for one in results])
+    return np.array([result.statistic for result in results]), np.array([result.pvalue for result in results])
 
 
 @pytest.mark.parametrize(("n", "m"), SIZES)

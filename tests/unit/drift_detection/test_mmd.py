@@ -98,9 +98,9 @@ def test_one_huge_outlier_neither_alarms_nor_hides_a_shift(size: float) -> None:
 def test_swapped_samples_give_the_same_statistic_and_nearly_the_same_p_value() -> None:
     rng = np.random.default_rng(8)
     x, y = rng.normal(size=(150, 4)), rng.normal(size=(60, 4)) + 0.15
-    one, other = (mmd_test(*pair, permutations=4_999, rng=np.random.default_rng(0)) for pair in ((x, y), (y, x)))
-    assert one.mmd2 == pytest.approx(other.mmd2, abs=1e-6)
-    assert one.p_value == pytest.approx(other.p_value, abs=0.03)
+    forth, back = (mmd_test(*pair, permutations=4_999, rng=np.random.default_rng(0)) for pair in ((x, y), (y, x)))
+    assert forth.mmd2 == pytest.approx(back.mmd2, abs=1e-6)
+    assert forth.p_value == pytest.approx(back.p_value, abs=0.03)
 
 
 def test_the_same_seed_gives_the_same_p_value_and_another_seed_a_near_one() -> None:

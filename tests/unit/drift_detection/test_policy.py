@@ -37,10 +37,10 @@ def test_confirmed_drift(drop: str, age: float | None, retrainings: int, suggest
     assert "\n" not in verdict.reason
 
 
-@pytest.mark.parametrize(("judged", "drifted", "estimate"), list(product([0, 1, 5], [0, 1], [None, 0.0, 0.09, 0.1, 0.5])))
-def test_unconfirmed_drift(judged: int, drifted: int, estimate: float | None) -> None:
-    drifted = min(drifted, judged)
-    situation = Situation(tested=judged, drifted=drifted, confirmed=False, label_free_drop=estimate, drop=None)
+@pytest.mark.parametrize(("tested", "drifted", "estimate"), list(product([0, 1, 5], [0, 1], [None, 0.0, 0.09, 0.1, 0.5])))
+def test_unconfirmed_drift(tested: int, drifted: int, estimate: float | None) -> None:
+    drifted = min(drifted, tested)
+    situation = Situation(tested=tested, drifted=drifted, confirmed=False, label_free_drop=estimate, drop=None)
     escalates = drifted > 0 and estimate is not None and estimate >= 0.1
     assert decide(situation, SETTINGS, RETRAIN).name == ("needs_labels" if escalates else "stable")
 
@@ -74,6 +74,23 @@ def test_a_retraining_waits_until_the_gate_could_tell() -> None:
     assert decide(replace(CONFIRMED, drop=drop, labels=362), SETTINGS, RETRAIN).name == "needs_labels"
     assert decide(replace(CONFIRMED, drop=drop, labels=363), SETTINGS, RETRAIN).name == "retrain"
     assert decide(replace(CONFIRMED, drop=drop, labels=120), DriftSettings(gate_power=0), RETRAIN).name == "retrain"
+
+
+def test_the_gates_part_is_that_of_the_retraining_that_follows() -> None:
+    drop = AccuracyDrop(0.15, 0.10, 0.20, 120)
+    # All but 60 of 660 labels for the gate instead of 300: 165 there take fewer in all.
+    generous = RetrainSettings(gate_parts=600, train_parts=30, val_parts=30)
+    assert labels_for_the_gate(drop, SETTINGS, generous) == 182
+    assert decide(replace(CONFIRMED, drop=drop, labels=182), SETTINGS, generous).name == "retrain"
+    assert decide(replace(CONFIRMED, drop=drop, labels=182), SETTINGS, RETRAIN).name == "needs_labels"
+
+
+def test_a_retraining_that_could_not_begin_is_not_ordered_and_the_reason_says_what_is_missing() -> None:
+    missing = "90 labelled images of the confirmed drift, 200 are needed: 110 more"
+    verdict = decide(replace(CONFIRMED, drop=HARMFUL, missing_for_retraining=missing), SETTINGS, RETRAIN)
+    assert verdict.name == "needs_labels"
+    assert missing in verdict.reason
+    assert decide(replace(CONFIRMED, drop=HARMLESS, missing_for_retraining=missing), SETTINGS, RETRAIN).name == "alert"
 
 
 def test_it_never_waits_for_more_labels_than_one_list_asks_for() -> None:

@@ -9,8 +9,11 @@ import pandas as pd
 import pytest
 
 from components.drift_detection.step import run
+from driftloop.dataset import write_dataset
 from driftloop.errors import InputError, SettingError
-from tests.factories.drift_traffic import GrowingLog, draw_regime, write_champion_with_references
+from driftloop.store import open_store
+from tests.factories.drift_traffic import SIDE, GrowingLog, draw_images, draw_regime, write_champion_with_references
+from tests.factories.records import CLASSES
 
 DRIFT = "blur+noise:0.8"
 #: Under this one the network is less sure of itself.
@@ -36,7 +39,9 @@ def production() -> GrowingLog:
     return GrowingLog(np.random.default_rng(2))
 
 
-def watch(production: GrowingLog, champion: Path, directory: Path, **config: Any) -> dict[str, Any]:
+def watch(
+    production: GrowingLog, champion: Path, directory: Path, *, retrain_config: dict[str, Any] | None = None, **config: Any
+) -> dict[str, Any]:
     """Run the step on what production holds now; its facts, with the verdict it returned."""
     here = directory / f"watch-{len(production.records)}-{production.now:%d%H%M}"
     window = production.watch(here / "window")
@@ -47,6 +52,7 @@ def watch(production: GrowingLog, champion: Path, directory: Path, **config: Any
         str(here / "report" / "drift.html"),
         alpha=0.05,
         config=CONFIG | config,
+        retrain_config=retrain_config,
         metrics=Metrics(),
     )
     facts = json.loads((here / "evidence" / "facts.json").read_text())["drift_detection"]
@@ -98,6 +104,51 @@ def test_a_retraining_waits_for_the_labels_that_its_gate_needs(production: Growi
     assert facts["verdict"] == "needs_labels"
     assert "with 150 labels the gate could hardly tell" in facts["reason"]
     assert facts["requests"]["random"] > 0
+
+
+def test_a_retraining_is_ordered_with_the_settings_that_it_will_have(production: GrowingLog, champion: Path, tmp_path: Path) -> None:
+    production.serve(180, DRIFT, labels=150, flip=0.3)
+    enough = watch(production, champion, tmp_path / "enough", retrain_config={"needed_labels": 150}, gate_power=0)
+    assert enough["verdict"] == "retrain"
+    more = watch(production, champion, tmp_path / "more", retrain_config={"needed_labels": 200}, gate_power=0)
+    assert more["verdict"] == "needs_labels"
+    assert "150 labelled images of the confirmed drift" in more["reason"]
+    assert "200 are needed: 50 more" in more["reason"]
+    # The gate's part decides how many labels are waited for.
+    parts = {"train_parts": 590, "val_parts": 60, "gate_parts": 10}
+    assert watch(production, champion, tmp_path / "gate", retrain_config=parts, gate_power=0.5)["verdict"] == "needs_labels"
+    assert watch(production, champion, tmp_path / "default", gate_power=0.5)["verdict"] == "retrain"
+
+
+def test_a_part_without_labels_is_not_trained_for(production: GrowingLog, champion: Path, tmp_path: Path) -> None:
+    production.serve(180, DRIFT, labels=150, flip=0.3)
+    facts = watch(production, champion, tmp_path, retrain_config={"train_parts": 1000, "val_parts": 60, "gate_parts": 1}, gate_power=0)
+    assert facts["verdict"] == "needs_labels"
+    assert "labelled drifted images for the gate, at least 10 are needed" in facts["reason"]
+
+
+def test_images_of_patients_that_the_champion_was_trained_on_do_not_count_for_the_gate(production: GrowingLog, tmp_path: Path) -> None:
+    patients = [f"p{index}" for index in range(180)]
+    samples = pd.DataFrame({"path": patients, "group": patients, "sha256": patients, "width": SIDE, "height": SIDE})
+    images, classes = draw_images(180, np.random.default_rng(0))
+    store = open_store(str(tmp_path / "store"))
+    dataset = write_dataset(store, {"train": (images, classes, samples)}, classes=CLASSES, source="patients")
+    rng = np.random.default_rng(1)
+    champion = write_champion_with_references(tmp_path / "champion", [draw_regime("reference", 240, rng)], dataset=dataset.manifest_hash)
+    production.store = store.uri
+    production.serve(180, DRIFT, labels=150, flip=0.3, groups=patients)
+    facts = watch(production, champion, tmp_path, gate_power=0)
+    assert facts["verdict"] == "needs_labels"
+    assert "150 for training, 0 for early stopping, 0 for the gate" in facts["reason"]
+
+
+def test_the_courses_detector_is_shown_where_it_is_asked_for(production: GrowingLog, champion: Path, tmp_path: Path) -> None:
+    production.serve(120, DRIFT)
+    for teaching in (False, True):
+        facts = watch(production, champion, tmp_path / str(teaching), teaching=teaching)
+        details = json.loads((facts["directory"] / "drift_report.json").read_text())["details"]
+        assert ("fixed_threshold_mmd" in details["explanation"]) is teaching
+        assert ("teaching only" in (facts["directory"].parent / "report" / "drift.html").read_text()) is teaching
 
 
 def test_labels_of_long_ago_do_not_vouch_for_a_drift_that_goes_on(production: GrowingLog, champion: Path, tmp_path: Path) -> None:
@@ -160,7 +211,7 @@ def test_what_was_decided_on_is_settled(production: GrowingLog, champion: Path, 
     assert "cooldown" in facts["reason"]
 
 
-def test_small_windows_wait_and_are_judged_with_the_rows_that_follow(production: GrowingLog, champion: Path, tmp_path: Path) -> None:
+def test_small_windows_wait_and_are_tested_with_the_rows_that_follow(production: GrowingLog, champion: Path, tmp_path: Path) -> None:
     production.serve(15, DRIFT)
     first = watch(production, champion, tmp_path)
     assert (first["verdict"], first["windows"], first["waiting"]) == ("stable", [], 15)
@@ -170,7 +221,7 @@ def test_small_windows_wait_and_are_judged_with_the_rows_that_follow(production:
     assert [window["rows"] for window in second["windows"]] == [60]
 
 
-def test_rows_of_another_version_and_failed_requests_are_not_judged(production: GrowingLog, champion: Path, tmp_path: Path) -> None:
+def test_rows_of_another_version_and_failed_requests_are_not_tested(production: GrowingLog, champion: Path, tmp_path: Path) -> None:
     production.serve(120)
     production.serve(120, DRIFT)
     production.tables[1].loc[:59, "model_version"] = "0"
@@ -224,9 +275,9 @@ def test_a_new_drift_is_found_in_spite_of_an_accepted_regime(production: Growing
 def test_a_second_run_gives_the_same_evidence(production: GrowingLog, champion: Path, tmp_path: Path) -> None:
     production.serve(60)
     production.serve(120, DRIFT, labels=40)
-    one, two = (watch(production, champion, tmp_path / name)["directory"] for name in "ab")
+    first, second = (watch(production, champion, tmp_path / name)["directory"] for name in "ab")
     for name in ("drift_report.json", "label_requests.csv", "facts.json"):
-        assert (one / name).read_bytes() == (two / name).read_bytes()
+        assert (first / name).read_bytes() == (second / name).read_bytes()
 
 
 def test_the_report_states_level_budget_and_share_of_the_window(production: GrowingLog, champion: Path, tmp_path: Path) -> None:

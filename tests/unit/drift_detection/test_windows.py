@@ -1,4 +1,4 @@
-"""Cutting a log into windows, and finding rows in windows judged before."""
+"""Cutting a log into windows, and finding rows in windows tested before."""
 
 from datetime import UTC, datetime, timedelta
 
@@ -24,7 +24,7 @@ def log(count: int, groups: list[str | None] | None = None, copies: list[str] | 
     )
 
 
-def judged(first: int, last: int, *, drifted: bool = False) -> RecordedWindow:
+def recorded_window(first: int, last: int, *, drifted: bool = False) -> RecordedWindow:
     times = [(START + timedelta(minutes=minute)).isoformat() for minute in (first, last)]
     return RecordedWindow(first=times[0], last=times[1], rows=last - first + 1, p_statistics=0.5, p_embedding=0.5, drifted=drifted)
 
@@ -54,7 +54,7 @@ def test_a_window_is_at_most_a_quarter_of_the_reference(window: int, reference: 
     assert effective_size(window, reference) == size
 
 
-def test_a_backlog_is_cut_in_time_order_and_the_rest_is_judged_when_it_is_large_enough() -> None:
+def test_a_backlog_is_cut_in_time_order_and_the_rest_is_a_window_when_it_is_large_enough() -> None:
     pieces = cut_windows(log(250), size=100, minimum=50, most=10)
     assert [(window.rows[0], window.rows[-1]) for window in pieces.windows] == [(0, 99), (100, 199), (200, 249)]
     assert pieces.waiting == 0
@@ -108,9 +108,9 @@ def test_the_first_image_of_a_group_stands_for_it() -> None:
 
 def test_history_counts_only_windows_of_this_champion_but_decisions_of_any() -> None:
     records = [
-        record(1, [judged(0, 9, drifted=True)], decision="promote", day=-40),
-        record(2, [judged(10, 19)], version="2", decision="reject", day=-12),
-        record(3, [judged(20, 29, drifted=True), judged(30, 39)], version="2", day=-1),
+        record(1, [recorded_window(0, 9, drifted=True)], decision="promote", day=-40),
+        record(2, [recorded_window(10, 19)], version="2", decision="reject", day=-12),
+        record(3, [recorded_window(20, 29, drifted=True), recorded_window(30, 39)], version="2", day=-1),
     ]
     history = read_history(records, champion_version="2", until=START.isoformat())
     assert len(history.windows) == 3
@@ -133,15 +133,17 @@ def test_an_empty_history() -> None:
     assert (history.windows, history.open_flags, history.days_since_decision, history.recent_retrainings) == ([], [], None, 0)
 
 
-def test_rows_after_the_last_judged_window_are_unjudged_even_if_they_are_not_fresh() -> None:
-    history = read_history([record(1, [judged(0, 9)])], champion_version="1", until=START.isoformat())
+def test_rows_after_the_last_tested_window_are_untested_even_if_they_are_not_fresh() -> None:
+    history = read_history([record(1, [recorded_window(0, 9)])], champion_version="1", until=START.isoformat())
     assert untested(log(12), history).tolist() == [False] * 10 + [True] * 2
     assert window_of(log(12), history).tolist() == [0] * 10 + [-1] * 2
 
 
 def test_coverage_numbers_windows_around_this_watch_and_marks_the_confirming_ones() -> None:
     history = read_history(
-        [record(1, [judged(0, 9), judged(10, 19, drifted=True), judged(20, 29)])], champion_version="1", until=START.isoformat()
+        [record(1, [recorded_window(0, 9), recorded_window(10, 19, drifted=True), recorded_window(20, 29)])],
+        champion_version="1",
+        until=START.isoformat(),
     )
     rows = log(55)
     pending = untested(rows, history)

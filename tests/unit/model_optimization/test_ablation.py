@@ -25,12 +25,12 @@ def task(tmp_path_factory: pytest.TempPathFactory) -> Task:
 
 def test_each_variant_lacks_one_ingredient_and_nothing_else(task: Task) -> None:
     plan = full_plan(SETTINGS, 5, task)
-    found = plan_variants(plan)
-    assert found[FULL] == plan
-    assert found["without augmentation"] == replace(plan, augmentation=None)
-    assert found["without label smoothing"].recipe == replace(plan.recipe, label_smoothing=0.0)
-    assert found["without mixed precision"].recipe.precision == "float32"
-    assert len(found) == 7
+    result = plan_variants(plan)
+    assert result[FULL] == plan
+    assert result["without augmentation"] == replace(plan, augmentation=None)
+    assert result["without label smoothing"].recipe == replace(plan.recipe, label_smoothing=0.0)
+    assert result["without mixed precision"].recipe.precision == "float32"
+    assert len(result) == 7
 
 
 def test_an_ingredient_that_is_not_there_cannot_be_taken_away(task: Task) -> None:
@@ -41,15 +41,15 @@ def test_an_ingredient_that_is_not_there_cannot_be_taken_away(task: Task) -> Non
 def test_runs_that_would_not_fit_into_the_time_are_left_out_and_named(task: Task) -> None:
     times = iter(range(0, 1000, 10))  # every look at the clock is 10 seconds later
     plan = full_plan(SETTINGS, 5, task)
-    found = ablate(plan, task, seed=1, epochs=1, seconds=45, on_run=lambda share, name: None, clock=lambda: next(times))
-    assert [row.name for row in found.rows] == [FULL, "without augmentation"]
-    assert found.left_out == list(plan_variants(plan))[2:]
+    result = ablate(plan, task, seed=1, epochs=1, seconds=45, on_run=lambda share, name: None, clock=lambda: next(times))
+    assert [row.name for row in result.rows] == [FULL, "without augmentation"]
+    assert result.left_out == list(plan_variants(plan))[2:]
 
 
 def test_no_epochs_are_no_ablation(task: Task) -> None:
-    found = ablate(full_plan(SETTINGS, 5, task), task, seed=1, epochs=0, seconds=1e9, on_run=lambda share, name: None)
-    assert found.rows == []
-    assert summarise(found) == "No ablation was run: no time or no epochs were given to it."
+    result = ablate(full_plan(SETTINGS, 5, task), task, seed=1, epochs=0, seconds=1e9, on_run=lambda share, name: None)
+    assert result.rows == []
+    assert summarise(result) == "No ablation was run: no time or no epochs were given to it."
 
 
 def row(name: str, change: float, low: float, high: float) -> AblationRow:
@@ -78,7 +78,7 @@ def test_the_verdict_on_the_baseline_follows_the_interval(low: float, high: floa
 def test_a_trial_turns_the_plans_knobs_within_their_ranges(task: Task) -> None:
     plan = full_plan(SETTINGS.model_copy(update={"rotation": 150.0}), 5, task)
     plan = full_plan(TrainSettings(rotation=150), 5, replace(task, settings=TrainSettings(rotation=150)))
-    found = with_values(plan, {"learning_rate": 2e-3, "weight_decay": 0.1, "label_smoothing": 0.1, "augmentation": 2.0})
-    assert found.recipe.learning_rate == 2e-3
-    assert found.augmentation is not None
-    assert found.augmentation.rotation == 180
+    result = with_values(plan, {"learning_rate": 2e-3, "weight_decay": 0.1, "label_smoothing": 0.1, "augmentation": 2.0})
+    assert result.recipe.learning_rate == 2e-3
+    assert result.augmentation is not None
+    assert result.augmentation.rotation == 180

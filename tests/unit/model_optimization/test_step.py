@@ -55,12 +55,12 @@ def test_the_bundle_is_sealed_and_keeps_the_facts_of_the_baseline(root: Path, op
 
 
 def test_the_comparison_is_on_the_same_test_images(root: Path, optimised: tuple[dict, MetricsFile, RocFile]) -> None:
-    found, metrics, _ = optimised
+    facts, metrics, _ = optimised
     baseline = read_facts(root / "baseline")["baseline_training"]["accuracy"]
-    compared = found["compared_with_baseline"]
+    compared = facts["compared_with_baseline"]
     assert compared["baseline"] == baseline
-    assert compared["n"] == found["accuracy"]["n"] == 48
-    assert compared["estimate"] == pytest.approx(found["accuracy"]["value"] - baseline["value"])
+    assert compared["n"] == facts["accuracy"]["n"] == 48
+    assert compared["estimate"] == pytest.approx(facts["accuracy"]["value"] - baseline["value"])
     assert compared["low"] <= compared["estimate"] <= compared["high"]
     assert metrics.values["gain_over_baseline"] == pytest.approx(compared["estimate"], abs=1e-6)
 
@@ -88,26 +88,26 @@ def test_the_report_shows_learning_rate_curves_ablation_and_comparison(root: Pat
 def test_one_seed_gives_the_same_model_again_whatever_time_the_ablation_had(
     root: Path, optimised: tuple[dict, MetricsFile, RocFile]
 ) -> None:
-    found, _, _ = optimise(root, "again", ablation_seconds=0)
+    facts, _, _ = optimise(root, "again", ablation_seconds=0)
     first, second = (root / name / "model" / bundle.WEIGHTS for name in ("first", "again"))
     assert bundle.sha256_file(first) == bundle.sha256_file(second)
-    assert len(found["ablation"]) <= 1
-    assert "without augmentation" in found["ablation_left_out"]
+    assert len(facts["ablation"]) <= 1
+    assert "without augmentation" in facts["ablation_left_out"]
     assert "No ablation was run" in (root / "again/report.html").read_text()
 
 
 def test_a_given_learning_rate_is_used_and_the_suggestion_still_shown(root: Path) -> None:
-    found, _, _ = optimise(root, "given", epochs=1, learning_rate=0.002, ablation_epochs=0)
-    assert found["learning_rate"] == 0.002
-    assert found["ablation"] == []
+    facts, _, _ = optimise(root, "given", epochs=1, learning_rate=0.002, ablation_epochs=0)
+    assert facts["learning_rate"] == 0.002
+    assert facts["ablation"] == []
     assert "the test alone suggests" in (root / "given/report.html").read_text()
 
 
 def test_a_sweep_is_reported_trial_by_trial(root: Path) -> None:
-    found, _, _ = optimise(root, "swept", epochs=1, sweep_trials=2, sweep_epochs=1, ablation_epochs=0)
-    assert [row["trial"] for row in found["sweep"]] == [1, 2]
-    best = max((row for row in found["sweep"] if row["val_accuracy"] is not None), key=lambda row: row["val_accuracy"])
-    assert found["learning_rate"] == best["learning_rate"]
+    facts, _, _ = optimise(root, "swept", epochs=1, sweep_trials=2, sweep_epochs=1, ablation_epochs=0)
+    assert [row["trial"] for row in facts["sweep"]] == [1, 2]
+    best = max((row for row in facts["sweep"] if row["val_accuracy"] is not None), key=lambda row: row["val_accuracy"])
+    assert facts["learning_rate"] == best["learning_rate"]
 
 
 def test_a_baseline_of_another_dataset_is_refused_before_any_training(root: Path, tmp_path: Path) -> None:

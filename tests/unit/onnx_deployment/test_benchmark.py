@@ -37,24 +37,24 @@ def test_contenders_take_turns_in_equal_numbers() -> None:
     taken = time_in_turns({"a": lambda: calls.append("a"), "b": lambda: calls.append("b")}, seconds=0.0)
     assert len(taken["a"]) == len(taken["b"]) >= 15
     assert calls.count("a") == calls.count("b")
-    blocks = "".join(calls[6:])
-    assert "a" * 13 not in blocks
-    assert "b" * 13 not in blocks
+    turns = "".join(calls[6:])
+    assert "a" * 13 not in turns
+    assert "b" * 13 not in turns
 
 
 def test_percentiles_equal_numpy_s_in_milliseconds() -> None:
     seconds = np.random.default_rng(0).gamma(2, 0.001, 500)
-    found = summarise_latency(seconds, batch=32, threads=1)
-    assert found.p50_ms == pytest.approx(np.median(seconds) * 1000)
-    assert found.p99_ms == pytest.approx(np.quantile(seconds, 0.99) * 1000)
-    assert found.images_per_second == pytest.approx(32 / np.median(seconds))
-    assert found.runs == 500
+    measured = summarise_latency(seconds, batch=32, threads=1)
+    assert measured.p50_ms == pytest.approx(np.median(seconds) * 1000)
+    assert measured.p99_ms == pytest.approx(np.quantile(seconds, 0.99) * 1000)
+    assert measured.images_per_second == pytest.approx(32 / np.median(seconds))
+    assert measured.runs == 500
 
 
 def test_a_model_and_a_graph_can_be_timed_alone(graph: Path) -> None:
-    for found in (benchmark_model(Mean(), IMAGES, seconds=0.0), benchmark_onnx(graph, IMAGES, seconds=0.0)):
-        assert found.batch == 5
-        assert 0 < found.p50_ms <= found.p95_ms <= found.p99_ms
+    for measured in (benchmark_model(Mean(), IMAGES, seconds=0.0), benchmark_onnx(graph, IMAGES, seconds=0.0)):
+        assert measured.batch == 5
+        assert 0 < measured.p50_ms <= measured.p95_ms <= measured.p99_ms
 
 
 def test_rows_compare_with_pytorch_at_both_batch_sizes(graph: Path) -> None:

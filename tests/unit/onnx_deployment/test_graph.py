@@ -82,9 +82,9 @@ def test_the_file_carries_no_path_of_the_machine_and_no_external_data(exported: 
 
 def test_int8_quantises_the_convolutions_per_channel_and_leaves_stem_and_head(exported: Exported, tmp_path: Path) -> None:
     int8 = tmp_path / "model.int8.onnx"
-    found = quantise(exported.path, int8, exported.images[::2], exported.images[1::2])
-    assert found.method == min(found.divergence, key=lambda name: found.divergence[name])
-    assert set(found.divergence) == {"minmax", "percentile"}
+    quantisation = quantise(exported.path, int8, exported.images[::2], exported.images[1::2])
+    assert quantisation.method == min(quantisation.divergence, key=lambda name: quantisation.divergence[name])
+    assert set(quantisation.divergence) == {"minmax", "percentile"}
     nodes = onnx.load(int8).graph.node
     producers = {name: node for node in nodes for name in node.output}
     convolutions = [node for node in nodes if node.op_type == "Conv"]
@@ -126,10 +126,10 @@ def test_int8_probabilities_are_not_shifted_on_average(exported: Exported, tmp_p
 
 def test_int8_stays_close_to_fp32(exported: Exported, tmp_path: Path) -> None:
     int8 = tmp_path / "model.int8.onnx"
-    found = quantise(exported.path, int8, exported.images[:32], exported.images[32:], "minmax")
+    quantisation = quantise(exported.path, int8, exported.images[:32], exported.images[32:], "minmax")
     expected, (probabilities, _) = run(exported.path, exported.images[32:])[0], run(int8, exported.images[32:])
     assert np.abs(expected - probabilities).max() < 0.05
-    assert found.divergence == {"minmax": pytest.approx(mean_divergence(expected, probabilities), abs=1e-6)}
+    assert quantisation.divergence == {"minmax": pytest.approx(mean_divergence(expected, probabilities), abs=1e-6)}
 
 
 @pytest.mark.parametrize("method", METHODS)

@@ -7,7 +7,9 @@ from typing import NamedTuple
 import numpy as np
 import pytest
 
+from components.onnx_deployment.held_out import TEST_SPLITS, case_groups, open_cases
 from components.onnx_deployment.step import run
+from components.onnx_deployment.variant import accuracy_drop, run_graphs
 from driftloop import bundle
 from driftloop.dataset import open_split
 from driftloop.errors import InputError, IntegrityError, SettingError
@@ -83,6 +85,13 @@ def test_int8_is_served_where_enough_images_show_that_it_loses_little(grey: Depl
     assert "on 580 held-out images" in grey.facts["served_reason"]
 
 
+def test_both_graphs_are_compared_with_the_groups_of_the_images(grey: Deployed) -> None:
+    cases = open_cases(grey.inputs.description, TEST_SPLITS)
+    outcomes = run_graphs(ServedModel.open(grey.candidate, variant=bundle.ONNX_FP32), ServedModel.open(grey.candidate), cases)
+    assert list(outcomes.groups) == list(case_groups(cases))
+    assert grey.facts["int8_drop"] == accuracy_drop(outcomes)
+
+
 def test_fp32_is_served_where_too_few_images_can_show_it_and_the_run_says_so(colour: Deployed) -> None:
     assert colour.facts["served"] == bundle.ONNX_FP32
     assert colour.facts["served_reason"].startswith("FP32 is served; INT8:")
@@ -101,19 +110,19 @@ def test_the_temperature_in_the_description_is_the_one_in_the_graph(grey: Deploy
 
 
 def test_facts_have_the_documented_keys_and_carry_those_of_the_steps_before(grey: Deployed) -> None:
-    everything = read_facts(grey.candidate)
-    assert {"data_analysis", "model_optimization", "onnx_deployment"} <= set(everything)
-    found = grey.facts
+    carried = read_facts(grey.candidate)
+    assert {"data_analysis", "model_optimization", "onnx_deployment"} <= set(carried)
+    facts = grey.facts
     for name in ("accuracy_fp32", "accuracy_int8"):
-        assert Proportion(**found[name]).n == 200
-    assert set(found["int8_drop"]) == {"value", "low", "high"}
-    assert found["int8_drop"]["low"] <= found["int8_drop"]["value"] <= found["int8_drop"]["high"]
-    assert found["int8_drop"]["value"] == pytest.approx(found["accuracy_fp32"]["value"] - found["accuracy_int8"]["value"])
-    assert set(found["speedup"]) == {"onnx_fp32", "onnx_int8"}
-    assert set(found["sizes_mb"]) == {"model.pth", "model.onnx", "model.int8.onnx"}
-    assert found["provider"] == "CPUExecutionProvider"
-    assert found["parity"] < 1e-3
-    assert json.loads((grey.candidate / "benchmark.json").read_text())["rows"] == found["benchmark"]
+        assert Proportion(**facts[name]).n == 200
+    assert set(facts["int8_drop"]) == {"value", "low", "high"}
+    assert facts["int8_drop"]["low"] <= facts["int8_drop"]["value"] <= facts["int8_drop"]["high"]
+    assert facts["int8_drop"]["value"] == pytest.approx(facts["accuracy_fp32"]["value"] - facts["accuracy_int8"]["value"])
+    assert set(facts["speedup"]) == {"onnx_fp32", "onnx_int8"}
+    assert set(facts["sizes_mb"]) == {"model.pth", "model.onnx", "model.int8.onnx"}
+    assert facts["provider"] == "CPUExecutionProvider"
+    assert facts["parity"] < 1e-3
+    assert json.loads((grey.candidate / "benchmark.json").read_text())["rows"] == facts["benchmark"]
 
 
 def test_every_accepted_regime_is_in_the_reference_in_the_log_s_types(grey: Deployed) -> None:

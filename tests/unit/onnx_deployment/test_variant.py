@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 
-from components.onnx_deployment.variant import choose_variant
+from components.onnx_deployment.variant import GraphOutcomes, accuracy_drop, choose_variant
 from driftloop.bundle import ONNX_FP32, ONNX_INT8
+from driftloop.evaluation.paired import compare
 
 
 def right(n: int, *, gained: int, lost: int) -> tuple[np.ndarray, np.ndarray]:
@@ -41,6 +42,22 @@ def test_images_of_one_patient_count_as_fewer() -> None:
     fp32, int8 = right(1000, gained=0, lost=4)
     assert choose_variant(fp32, int8, np.arange(1000), max_drop=0.01).served == ONNX_INT8
     assert choose_variant(fp32, int8, np.arange(1000) // 20, max_drop=0.01).served == ONNX_FP32
+
+
+def one_hot(right: np.ndarray) -> np.ndarray:
+    """Probabilities (N, 2) that classify images of class 0 as given."""
+    return np.stack([right, ~right], axis=1).astype(np.float32)
+
+
+def test_the_interval_of_the_drop_counts_images_of_one_patient_as_fewer() -> None:
+    fp32, int8 = right(1000, gained=2, lost=40)
+    labels, patients = np.zeros(1000, np.int64), np.arange(1000) // 20
+    apart = accuracy_drop(GraphOutcomes(one_hot(fp32), one_hot(int8), labels, np.arange(1000)))
+    together = accuracy_drop(GraphOutcomes(one_hot(fp32), one_hot(int8), labels, patients))
+    expected = compare(fp32, int8, confidence=0.975, groups=patients)
+    assert together == {"value": expected.estimate, "low": expected.low, "high": expected.high}
+    assert together["value"] == apart["value"] == pytest.approx(0.038)
+    assert together["low"] < apart["low"] < apart["high"] < together["high"]
 
 
 @pytest.mark.parametrize(

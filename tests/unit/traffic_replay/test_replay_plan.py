@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from components.traffic_replay.replay_plan import ReplayPlan, apart, make_plan, shrink
+from components.traffic_replay.replay_plan import ReplayPlan, fit_to_stream, make_plan, separate_groups
 from driftloop.scenarios import parse
 
 
@@ -15,8 +15,8 @@ def samples(n: int, *, groups: int | None = None, positives: float = 0.5) -> pd.
 
 
 def plan(table: pd.DataFrame, drift: str = "blur:0.5", *, played: set[str] | None = None, seed: int = 0, **wanted: int) -> ReplayPlan:
-    asked = {"clean": 40, "drifted": 160, "window_size": 20, "labels": 50} | wanted
-    return make_plan(table, played or set(), parse(drift), max_label_share=0.45, rng=np.random.default_rng(seed), **asked)
+    amounts = {"clean": 40, "drifted": 160, "window_size": 20, "labels": 50} | wanted
+    return make_plan(table, played or set(), parse(drift), max_label_share=0.45, rng=np.random.default_rng(seed), **amounts)
 
 
 def test_no_image_is_asked_about_twice():
@@ -69,7 +69,7 @@ def test_labels_are_uniform_over_the_drifted_requests():
     [((40, 160), 500, (40, 160)), ((40, 160), 100, (20, 80)), ((40, 160), 10, (0, 10)), ((0, 160), 100, (0, 100)), ((200, 0), 90, (90, 0))],
 )
 def test_a_short_stream_shrinks_both_parts_in_proportion(wanted: tuple[int, int], available: int, expected: tuple[int, int]):
-    assert shrink(*wanted, available, 20) == expected
+    assert fit_to_stream(*wanted, available, 20) == expected
 
 
 def test_no_window_holds_a_group_twice_while_that_can_be_had():
@@ -82,12 +82,12 @@ def test_no_window_holds_a_group_twice_while_that_can_be_had():
 
 def test_groups_repeat_when_there_are_too_few_and_nothing_is_lost():
     groups = np.array(["a", "a", "a", "b", "b", "c"])
-    assert sorted(apart(np.arange(6), groups, 4)) == list(range(6))
+    assert sorted(separate_groups(np.arange(6), groups, 4)) == list(range(6))
 
 
 def test_the_order_stays_random_where_groups_do_not_collide():
     rows = np.random.default_rng(0).permutation(50)
-    assert list(apart(rows, np.arange(50).astype(str), 10)) == rows.tolist()
+    assert list(separate_groups(rows, np.arange(50).astype(str), 10)) == rows.tolist()
 
 
 def test_a_prior_shift_reaches_the_drifted_part_only():

@@ -31,8 +31,8 @@ def train(recipe: Recipe, seed: int = 1, **options: object) -> tuple[architectur
     return model, fit(model, batches, ordered_batches(*squares_on_noise(32, seed=2)), recipe, seed=seed, **options)
 
 
-def same(one: architectures.Classifier, other: architectures.Classifier) -> bool:
-    return all(torch.equal(tensor, other.state_dict()[name]) for name, tensor in one.state_dict().items())
+def same(model: architectures.Classifier, other: architectures.Classifier) -> bool:
+    return all(torch.equal(tensor, other.state_dict()[name]) for name, tensor in model.state_dict().items())
 
 
 @pytest.mark.parametrize("name", RECIPES)
