@@ -23,7 +23,7 @@ def run(
     dataset: str | Path,
     model: str | Path,
     candidate: str | Path,
-    report_path: str | Path,
+    report: str | Path,
     *,
     config: dict[str, Any],
     metrics: MetricsLog,
@@ -33,7 +33,7 @@ def run(
     Args:
         dataset, model: directories of the dataset artifact and of the trained bundle.
         candidate: directory of the bundle to write.
-        report_path: HTML file to write.
+        report: HTML file to write.
         config: overrides of `DeploySettings`.
         metrics: gets the figures that KFP's UI compares between runs.
 
@@ -48,7 +48,7 @@ def run(
     deployment = deploy(read_description(dataset), Path(model), Path(candidate), settings)
     facts = deployment_facts(deployment, seconds=time.perf_counter() - started)
     write_candidate(deployment, Path(candidate), facts, dataset, model)
-    write_deployment_report(deployment, report_path)
+    write_deployment_report(deployment, report)
     _log_metrics(facts, metrics)
     drop, speed = facts["int8_drop"]["value"], facts["speedup"]
     report_metrics(

@@ -10,7 +10,7 @@ from components.production_monitoring.metrics import curve_points, model_metrics
 from components.production_monitoring.outputs import EVENTS_FOLDER, log_traffic_metrics, metrics_line, traffic_facts, write_curve_events
 from driftloop import registry, runtime
 from driftloop.bundle import ModelDescription, read_model
-from driftloop.contracts import PRODUCTION_LOGS, PRODUCTION_MONITORING
+from driftloop.contracts import PRODUCTION_MONITORING
 from driftloop.deliverables import write_production_logs
 from driftloop.errors import NoChampion
 from driftloop.inference.image_statistics import statistic_names
@@ -52,7 +52,7 @@ def run(store: str, traffic: str, champion: str, dashboard: str, *, until: str, 
     service, model = service_metrics(own), model_metrics(fresh, description.classes)
     rules = check_alert_rules(service, model, expected, settings)
     points = curve_points(fresh, description.classes)
-    write_production_logs(Path(traffic, PRODUCTION_LOGS), collected.all_fresh, description.classes, info.statistic_names)
+    write_production_logs(traffic, collected.all_fresh, description.classes, info.statistic_names)
     write_alerts(traffic, rules)
     write_curve_events(traffic, points, info.statistic_names)
     publish_events(Path(traffic, EVENTS_FOLDER), home.uri, "production-monitoring")

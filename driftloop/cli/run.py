@@ -10,8 +10,9 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
-from driftloop.backends.base import Backend, BackendName, Failure, RunRequest, open_backend
+from driftloop.backends.base import Backend, BackendName, Failure, RunRequest
 from driftloop.backends.compiled_pipeline import default_arguments
+from driftloop.backends.open import open_backend
 from driftloop.backends.run_folder import RunFolder
 from driftloop.backends.run_summary import build_summary, print_summary
 from driftloop.cli.arguments import collect

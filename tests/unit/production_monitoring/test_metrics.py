@@ -12,6 +12,7 @@ from statsmodels.stats.proportion import proportion_confint
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from components.production_monitoring.metrics import benchmark_p95, calibration_error, model_metrics, service_metrics
+from driftloop.contracts import PRODUCTION_LOGS
 from driftloop.deliverables import harmless, write_production_logs
 from tests.unit.production_monitoring.conftest import Production
 
@@ -179,8 +180,8 @@ def test_nothing_in_the_csv_is_a_formula(production: Production):
     rows = production.watch().rows
     evil = ["=1+1", "+1", "-1", "@SUM(A1)", "\t=1", "x\r=1", "x\n=1", "plain"]
     rows["group"], rows["predicted"], rows["request_id"] = evil, evil, evil
-    path = production.root / "evil.csv"
-    write_production_logs(path, rows, ['=HYPERLINK("x")', "dark"], list("abcdef"))
+    path = production.root / PRODUCTION_LOGS
+    write_production_logs(production.root, rows, ['=HYPERLINK("x")', "dark"], list("abcdef"))
     cells = [cell for line in csv.reader(io.StringIO(path.read_text())) for cell in line]
     assert not [cell for cell in cells if cell.lstrip().startswith(("=", "+", "@"))]
     assert not [cell for cell in cells if cell.startswith("-") and not cell[1:2].isdigit()]
