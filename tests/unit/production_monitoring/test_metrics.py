@@ -144,10 +144,10 @@ def test_the_metrics_reach_kfp_and_the_facts(production: Production):
     production.label(ids[:20], ["bright", "dark"] * 10)
     production.watch()
     facts = production.json("facts.json")["production_monitoring"]
-    assert facts["rows"] == production.metrics["rows"] == 100
+    assert facts["rows"] == production.metrics.values["rows"] == 100
     assert facts["labelled"] == 20
     assert facts["accuracy"]["n"] == 20
-    assert facts["accuracy"]["value"] == pytest.approx(production.metrics["accuracy"])
+    assert facts["accuracy"]["value"] == pytest.approx(production.metrics.values["accuracy"])
     assert sum(facts["class_shares"].values()) == pytest.approx(1)
     assert facts["p50_ms"] == pytest.approx(2.0)
 
