@@ -61,7 +61,7 @@ def test_a_watch_without_new_requests_is_stable_and_says_so(command: Command, ho
     summary = command.summary()
     assert summary["drift"]["verdict"] == "stable"
     assert summary["drift"]["p_values"] == {"statistics": None, "embedding": None}
-    assert summary["drift"]["reason"].startswith("No window to judge yet")
+    assert summary["drift"]["reason"].startswith("No window to test yet")
 
 
 def test_a_worse_candidate_is_rejected_and_version_1_goes_on_serving(command: Command, home: Store) -> None:
