@@ -71,5 +71,5 @@ CLEAN_LOSS_TARGET = 0.02
 #: Shared memory of a training step, in GiB, wherever it runs in a container: PyTorch's workers hand batches over in /dev/shm.
 SHARED_MEMORY_GIB = 1
 
-#: Ports of `make up` on the loopback address; docker/compose.yaml and the Makefile carry the same, which a test compares.
+#: Ports of `make up` on the loopback address. docker/ and the Makefile cannot import them: tests/unit/test_ports.py compares.
 MINIO_PORT, MINIO_CONSOLE_PORT, TENSORBOARD_PORT = 9000, 9001, 6006

@@ -1,6 +1,6 @@
 """Where pipelines run: in processes of this machine, in containers, on a cluster.
 
-base               the protocol of a backend, and finding one by its name
+base, open         the protocol of a backend; opening the one that a person names
 local, docker      KFP's local runners, each in a child process (local_child, docker_child) whose log is followed
 cluster            Kubeflow Pipelines by its public API
 run_folder         runs/<id>: log, artifacts, reports        run_summary  summary.json, and the table at a run's end

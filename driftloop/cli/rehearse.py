@@ -62,7 +62,7 @@ def rehearse(
     _check_at_least("--labels-per-window", labels_per_window, 0)
     drift = arguments["traffic_drift"]
     timeline = plan_timeline(drift, windows=windows, drift_at=drift_at, phase=phase)
-    # Everything that trains is loaded only now: a mistake is told at once.
+    # Everything that trains is loaded only now: a mistake is reported at once.
     from driftloop.rehearsal.rehearsing import RehearsalPlan
     from driftloop.rehearsal.rehearsing import rehearse as play
 

@@ -182,8 +182,8 @@ def test_the_exit_status_says_whether_something_failed(tmp_path: Path, monkeypat
     assert (code, "nothing failed" in text) == (0, True)
     code, text = say("--store", str(tmp_path / "file"))
     assert (code, "1 failed" in text, "→ a store is a folder, choose another path" in text) == (1, True, True)
-    found = json.loads(say("--store", str(tmp_path / "file"), "--json")[1])
-    assert {"name": "store", "state": "failed", "cure": "a store is a folder, choose another path"}.items() <= found[-1].items()
+    checks = json.loads(say("--store", str(tmp_path / "file"), "--json")[1])
+    assert {"name": "store", "state": "failed", "cure": "a store is a folder, choose another path"}.items() <= checks[-1].items()
 
 
 def test_no_credential_is_told(limited: Any) -> None:

@@ -18,8 +18,8 @@ LOOP = PIPELINES["full-loop"]
 def test_later_sources_win_and_groups_merge(tmp_path: Path) -> None:
     config = tmp_path / "config.yaml"
     config.write_text("seed: 5\ndata_image_size: 96\ndata_config: {val_share: 0.2, workers: 1}\n")
-    asked = collect(LOOP, [config], {"seed": 6, "data_source": None}, ["data_config.workers=2", "train_epochs=3"])
-    assert asked == {"seed": 6, "data_image_size": 96, "data_config": {"val_share": 0.2, "workers": 2}, "train_epochs": 3}
+    parameters = collect(LOOP, [config], {"seed": 6, "data_source": None}, ["data_config.workers=2", "train_epochs=3"])
+    assert parameters == {"seed": 6, "data_image_size": 96, "data_config": {"val_share": 0.2, "workers": 2}, "train_epochs": 3}
 
 
 def test_settings_that_are_a_pipelines_own_default_survive_other_settings_of_their_group() -> None:
@@ -93,8 +93,8 @@ def test_the_committed_configs_are_valid() -> None:
 
 
 def test_the_first_config_is_what_a_run_does_anyhow() -> None:
-    asked = collect(LOOP, [Path("configs/xray.yaml")], {}, [])
-    assert asked == {name: PARAMETERS[name].default for name in asked}
+    parameters = collect(LOOP, [Path("configs/xray.yaml")], {}, [])
+    assert parameters == {name: PARAMETERS[name].default for name in parameters}
 
 
 @pytest.mark.parametrize(

@@ -39,7 +39,7 @@ def say(*arguments: str) -> str:
     return result.output
 
 
-def told(*arguments: str) -> Any:
+def pruned(*arguments: str) -> Any:
     return json.loads(say(*arguments, "--json"))
 
 
@@ -48,12 +48,12 @@ def test_without_apply_it_only_shows(old: str) -> None:
     assert "would go" in text
     assert "never promoted" in text
     assert "nothing was deleted, --apply does" in text
-    assert told("--store", old)["items"] == told("--store", old)["items"] != []
+    assert pruned("--store", old)["items"] == pruned("--store", old)["items"] != []
 
 
 def test_apply_deletes_what_was_shown(old: str) -> None:
-    shown = told("--store", old)
-    done = told("--store", old, "--apply")
+    shown = pruned("--store", old)
+    done = pruned("--store", old, "--apply")
     assert [item["name"] for item in done["items"]] == [item["name"] for item in shown["items"]]
     assert (shown["applied"], done["applied"]) == (False, True)
     assert done["bytes"] == shown["bytes"] > 20_000
@@ -61,7 +61,7 @@ def test_apply_deletes_what_was_shown(old: str) -> None:
 
 
 def test_younger_than_asked_stays(old: str) -> None:
-    assert told("--store", old, "--older-than", "30d")["items"] == []
+    assert pruned("--store", old, "--older-than", "30d")["items"] == []
 
 
 @pytest.mark.parametrize("age", ["12h", "0d", "a week", "7"])
@@ -73,11 +73,11 @@ def test_an_age_that_a_run_in_progress_could_have_is_refused(old: str, age: str)
 def test_datasets_on_s3_stay_until_somebody_says_what_kubeflow_names(s3_uri: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     open_store(s3_uri).put("champion-is-missing", b"")
-    assert "--pipeline-root" in told("--store", s3_uri)["note"]
+    assert "--pipeline-root" in pruned("--store", s3_uri)["note"]
     root = s3_uri.replace("driftloop-tests", "mlpipeline")
     open_store(root).put("a/dataset/dataset.json", b'{"manifest_hash": "a"}')
     for choice in (root, "none"):
-        assert told("--store", s3_uri, "--pipeline-root", choice)["note"] is None
+        assert pruned("--store", s3_uri, "--pipeline-root", choice)["note"] is None
 
 
 def test_a_store_that_is_not_there_is_one_line(tmp_path: Path) -> None:

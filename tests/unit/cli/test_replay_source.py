@@ -69,8 +69,8 @@ def test_what_the_champion_has_seen_is_left_out(tmp_path: Path, champions: Descr
     new = save(site / "dog", 10, seed=4)
     with opened_source(str(site), champions, seed=0) as (stream, _):
         assert set(stream.samples["sha256"]) == {hashlib.sha256(file.read_bytes()).hexdigest() for file in new}
-    everything = dataset(tmp_path / "all", [*(site / "cat").iterdir(), *new])
-    assert f"{site}: the champion's dataset holds all of its 20 images" in refused(site, everything)
+    whole = dataset(tmp_path / "all", [*(site / "cat").iterdir(), *new])
+    assert f"{site}: the champion's dataset holds all of its 20 images" in refused(site, whole)
 
 
 def test_grey_images_serve_a_champion_that_sees_colours_but_not_the_other_way_round(tmp_path: Path, champions: Description) -> None:

@@ -58,12 +58,12 @@ def command(tmp_path: Path) -> Command:
 
 def changes(kfp: Answers) -> list[tuple[str, str]]:
     """What was asked for that changes schedules or runs, in its order."""
-    asked = ((method, path.partition("?")[0].removeprefix(API)) for method, path, _, _ in kfp.asked)
-    return [(method, path) for method, path in asked if method != "GET" and path.startswith(("/recurringruns", "/runs"))]
+    requests = ((method, path.partition("?")[0].removeprefix(API)) for method, path, _, _ in kfp.asked)
+    return [(method, path) for method, path in requests if method != "GET" and path.startswith(("/recurringruns", "/runs"))]
 
 
 def sent(kfp: Answers, path: str) -> dict[str, Any]:
-    return json.loads(next(body for method, asked, body, _ in kfp.asked if method == "POST" and asked == f"{API}/{path}"))
+    return json.loads(next(body for method, url, body, _ in kfp.asked if method == "POST" and url == f"{API}/{path}"))
 
 
 def test_the_list_tells_trigger_state_and_last_run(kfp: Answers, command: Command) -> None:

@@ -35,7 +35,7 @@ def say(*arguments: str) -> tuple[int, str]:
     return result.exit_code, result.output
 
 
-def told(*arguments: str) -> tuple[int, Any]:
+def status_of(*arguments: str) -> tuple[int, Any]:
     code, text = say(*arguments, "--json")
     return code, json.loads(text)
 
@@ -53,24 +53,24 @@ def test_it_tells_the_champion_the_last_watch_and_its_age(history: StoreHistory)
     assert "1, 5 h ago" in text
     assert "retrain; reject" in text
     assert "on time" in text
-    code, found = told("--store", history.store.uri, "--every", "6h")
-    assert (found["champion"]["version"], found["last_watch"]["sequence"], found["late"]) == ("1", 1, False)
-    assert found["age_seconds"] == pytest.approx(5 * 3600, abs=60)
+    code, shown = status_of("--store", history.store.uri, "--every", "6h")
+    assert (shown["champion"]["version"], shown["last_watch"]["sequence"], shown["late"]) == ("1", 1, False)
+    assert shown["age_seconds"] == pytest.approx(5 * 3600, abs=60)
 
 
 @pytest.mark.parametrize(("age", "late"), [(11.9, False), (12.1, True)])
 def test_a_watch_older_than_twice_its_interval_is_late_and_the_exit_status_says_so(history: StoreHistory, age: float, late: bool) -> None:
     history.watched(1, "1", ago(hours=age))
-    code, found = told("--store", history.store.uri, "--every", "6h")
-    assert (code, found["late"]) == (int(late), late)
+    code, shown = status_of("--store", history.store.uri, "--every", "6h")
+    assert (code, shown["late"]) == (int(late), late)
 
 
 def test_the_interval_is_the_median_gap_of_the_last_watches(history: StoreHistory) -> None:
     for sequence, age in enumerate((40, 19, 13, 7, 1), start=1):
         history.watched(sequence, "1", ago(hours=age))
-    code, found = told("--store", history.store.uri)
-    assert (code, found["late"], found["interval_from"]) == (0, False, "median of the last 5 watches")
-    assert found["interval_seconds"] == pytest.approx(6 * 3600, abs=60)
+    code, shown = status_of("--store", history.store.uri)
+    assert (code, shown["late"], shown["interval_from"]) == (0, False, "median of the last 5 watches")
+    assert shown["interval_seconds"] == pytest.approx(6 * 3600, abs=60)
 
 
 def test_with_one_watch_the_interval_is_unknown_and_it_says_so(history: StoreHistory) -> None:
@@ -84,21 +84,21 @@ def test_with_one_watch_the_interval_is_unknown_and_it_says_so(history: StoreHis
 def test_watches_by_hand_right_after_each_other_are_no_schedule(history: StoreHistory) -> None:
     for sequence, age in enumerate((12, 11, 10), start=1):
         history.watched(sequence, "1", ago(minutes=age))
-    assert told("--store", history.store.uri)[1]["late"] is None
+    assert status_of("--store", history.store.uri)[1]["late"] is None
 
 
 def test_a_store_without_watches_says_so(history: StoreHistory) -> None:
     code, text = say("--store", history.store.uri)
     assert code == 0
     assert "never watched" in text
-    assert told("--store", history.store.uri)[1]["last_watch"] is None
+    assert status_of("--store", history.store.uri)[1]["last_watch"] is None
 
 
 def test_a_champion_that_was_never_watched_is_late_too(history: StoreHistory) -> None:
     pointer = json.loads(history.store.read("champion.json"))
     history.store.put("champion.json", json.dumps(pointer | {"promoted_at": ago(days=2)}).encode())
-    assert told("--store", history.store.uri, "--every", "1h")[0] == 1
-    assert told("--store", history.store.uri, "--every", "2d")[0] == 0
+    assert status_of("--store", history.store.uri, "--every", "1h")[0] == 1
+    assert status_of("--store", history.store.uri, "--every", "2d")[0] == 0
 
 
 def test_an_empty_store_has_neither(store: Store, tmp_path: Path) -> None:
@@ -111,11 +111,11 @@ def test_an_empty_store_has_neither(store: Store, tmp_path: Path) -> None:
 def test_labels_that_a_watch_wants_are_told_with_what_came_since(history: StoreHistory) -> None:
     write_labels(history.store, pd.DataFrame({"request_id": ["a"], "label": ["NORMAL"], "origin": ["random"]}))
     history.watched(1, "1", datetime.now(UTC).isoformat(), verdict="needs_labels")
-    assert told("--store", history.store.uri)[1]["label_files_since"] == 0
+    assert status_of("--store", history.store.uri)[1]["label_files_since"] == 0
     assert "none came since" in say("--store", history.store.uri)[1]
     write_labels(history.store, pd.DataFrame({"request_id": ["b"], "label": ["NORMAL"], "origin": ["random"]}))
-    found = told("--store", history.store.uri)[1]
-    assert (found["labels_wanted"], found["label_files_since"]) == (True, 1)
+    shown = status_of("--store", history.store.uri)[1]
+    assert (shown["labels_wanted"], shown["label_files_since"]) == (True, 1)
 
 
 def test_size_says_what_a_watch_adds(history: StoreHistory) -> None:
@@ -123,10 +123,10 @@ def test_size_says_what_a_watch_adds(history: StoreHistory) -> None:
     history.store.put("logs/dt=2026-01-01/hour=00/a.parquet", b"x" * 1000)
     history.watched(2, "1", ago(hours=1))
     history.store.put("logs/dt=2026-01-01/hour=00/b.parquet", b"x" * 50_000)
-    found = told("--store", history.store.uri, "--size")[1]["usage"]
+    shown = status_of("--store", history.store.uri, "--size")[1]["usage"]
     record = len(history.store.read("watch/00000002.json"))
-    assert found["growth"] == {"logs": 1000, "watch": record}
-    assert found["total"] == sum(entry.size for entry in history.store.list()) == sum(found["areas"].values())
+    assert shown["growth"] == {"logs": 1000, "watch": record}
+    assert shown["total"] == sum(entry.size for entry in history.store.list()) == sum(shown["areas"].values())
     assert "between the last two watches" in say("--store", history.store.uri, "--size")[1]
 
 

@@ -62,7 +62,7 @@ def command(tmp_path: Path) -> Command:
 
 
 def posted(kfp: Answers, path: str) -> list[bytes]:
-    return [sent for method, asked, sent, _ in kfp.asked if method == "POST" and asked.partition("?")[0] == f"{API}/{path}"]
+    return [sent for method, url, sent, _ in kfp.asked if method == "POST" and url.partition("?")[0] == f"{API}/{path}"]
 
 
 def test_a_run_that_succeeds_is_shown_to_its_end(kfp: Answers, command: Command) -> None:
@@ -127,7 +127,7 @@ def test_without_waiting_only_the_address_is_told(kfp: Answers, command: Command
 
 def test_a_version_that_is_there_is_not_uploaded_again(kfp: Answers, command: Command) -> None:
     command(*TRAINING, "--no-wait")
-    (upload,) = [asked for method, asked, _, _ in kfp.asked if "upload_version" in asked]
+    (upload,) = [url for _, url, _, _ in kfp.asked if "upload_version" in url]
     name = upload.partition("name=")[2].partition("&")[0]
     kfp.add(f"{API}/pipelines/p1/versions", {"pipeline_versions": [{"display_name": name, "pipeline_version_id": "v7"}]})
     assert "uploaded" not in command(*TRAINING, "--no-wait").stdout

@@ -35,7 +35,7 @@ def node(path: str, kind: str, phase: str, began: int = 0, ended: int | None = N
 
 
 def workflow(*nodes: dict[str, Any]) -> dict[str, Any]:
-    return {"metadata": {"name": "watch-76srh"}, "status": {"nodes": {one["id"]: one for one in nodes}}}
+    return {"metadata": {"name": "watch-76srh"}, "status": {"nodes": {node["id"]: node for node in nodes}}}
 
 
 def step(
@@ -77,8 +77,7 @@ def step(
 
 
 def progress(*nodes: dict[str, Any], ended: bool = False, succeeded: bool = False) -> dict[str, StepProgress]:
-    found = nodes_of(workflow(*nodes))
-    return progress_of(STEPS, found, {}, BEGAN + timedelta(seconds=100), ended=ended, succeeded=succeeded)
+    return progress_of(STEPS, nodes_of(workflow(*nodes)), {}, BEGAN + timedelta(seconds=100), ended=ended, succeeded=succeeded)
 
 
 @pytest.mark.parametrize("retried", [True, False])
@@ -116,25 +115,25 @@ def test_a_cached_step_is_told_from_one_that_ran() -> None:
 def test_a_second_attempt_gives_the_pod_and_the_first_ones_message_is_kept() -> None:
     nodes = step("drift-detection", "Running", 10, None)
     again = node("(0).root(0).drift-detection(0).executor(1)", "Pod", "Running", 60, None, templateName="retry-system-container-impl")
-    found = nodes_of(workflow(*nodes, again))
-    assert found["drift-detection"].pod == f"watch-76srh-retry-system-container-impl-{again['id'].rpartition('-')[2]}"
-    assert found["drift-detection"].phase == "Running"
+    merged = nodes_of(workflow(*nodes, again))
+    assert merged["drift-detection"].pod == f"watch-76srh-retry-system-container-impl-{again['id'].rpartition('-')[2]}"
+    assert merged["drift-detection"].phase == "Running"
 
 
 def test_a_branch_is_taken_or_not() -> None:
     skipped = node("(0).root(0).condition-1", "Skipped", "Skipped", 41, 41, message="when 'false != false' evaluated false")
     taken = node("(0).root(0).condition-4", "Retry", "Running", 41)
-    found = progress(*step("drift-detection", "Succeeded", 10, 40), skipped, taken, *step("synthesis-report-3", "Running", 45, None))
-    assert found["condition-1"].state == "not taken"
-    assert found["condition-4"].state == "running"
-    assert "automated-retraining" not in found
+    states = progress(*step("drift-detection", "Succeeded", 10, 40), skipped, taken, *step("synthesis-report-3", "Running", 45, None))
+    assert states["condition-1"].state == "not taken"
+    assert states["condition-4"].state == "running"
+    assert "automated-retraining" not in states
 
 
 def test_what_a_failure_left_undone_waits_and_is_not_called_not_taken() -> None:
     omitted = node("(0).root(0).condition-1", "Skipped", "Omitted", 41, 41, message="omitted: depends condition not met")
-    found = progress(*step("drift-detection", "Failed", 10, 40), omitted, ended=True)
-    assert found["drift-detection"].state == "failed"
-    assert "condition-1" not in found
+    states = progress(*step("drift-detection", "Failed", 10, 40), omitted, ended=True)
+    assert states["drift-detection"].state == "failed"
+    assert "condition-1" not in states
 
 
 def test_a_step_whose_driver_fails_has_failed() -> None:
@@ -145,8 +144,8 @@ def shown(*states: dict[str, StepProgress]) -> list[str]:
     """What is printed where there is no terminal."""
     console = Console(file=StringIO(), width=120, highlight=False)
     with LiveTable(console, STEPS) as display:
-        for one in states:
-            display.show(one)
+        for state in states:
+            display.show(state)
     return console.file.getvalue().splitlines()  # type: ignore[attr-defined]
 
 

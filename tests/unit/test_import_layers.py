@@ -1,0 +1,28 @@
+"""The contracts of import-linter in pyproject.toml name every module of the library: one that is left out could import anything."""
+
+import tomllib
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parents[2]
+LIBRARY = {f"driftloop.{path.stem}" for path in (ROOT / "driftloop").iterdir() if path.name not in ("__init__.py", "__pycache__")} - {
+    "driftloop.cli",
+    "driftloop.backends",
+    "driftloop.rehearsal",
+}
+
+
+def contracts() -> list[dict[str, Any]]:
+    return tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]["contracts"]
+
+
+def test_the_lowest_layer_is_the_whole_library() -> None:
+    (layers,) = [contract["layers"] for contract in contracts() if contract["type"] == "layers"]
+    assert layers[:-1] == ["driftloop.cli", "driftloop.backends", "pipelines | driftloop.rehearsal", "components"]
+    assert {name.strip() for name in layers[-1].split(":")} == LIBRARY
+
+
+def test_nothing_in_the_library_nor_a_step_knows_kfp() -> None:
+    (contract,) = [contract for contract in contracts() if contract.get("forbidden_modules") == ["kfp"]]
+    assert set(contract["source_modules"]) == LIBRARY | {"driftloop.rehearsal", "components"}
+    assert contract["ignore_imports"] == ["components.*.component -> kfp"]
