@@ -28,9 +28,9 @@ endif
 endif
 
 $(READY): requirements/dev.txt requirements/uv.txt pyproject.toml
-	@python="$(PYTHON)"; "$$python" -c '$(SUPPORTED)' 2>/dev/null || { \
-	echo "$${python:-nothing on PATH} is not a Python 3.11, 3.12 or 3.13 with its module venv (Debian, Ubuntu: apt install python3-venv);" \
-	"name one with: make $(MAKECMDGOALS) PYTHON=/path/to/python3" >&2; exit 2; }; \
+	@clear=; python="$(PYTHON)"; "$$python" -c '$(SUPPORTED)' 2>/dev/null || { \
+	echo "driftloop needs Python 3.11, 3.12 or 3.13 with its module venv (Debian, Ubuntu: apt install python3-venv);" \
+	"found: $${python:-none on PATH}; name one with: make $(MAKECMDGOALS) PYTHON=/path/to/python3" >&2; exit 2; }; \
 	[ ! -e $(VENV)/pyvenv.cfg ] || [ "$$($(BIN)/python -c '$(VERSION)' 2>&1)" = "$$("$$python" -c '$(VERSION)')" ] || clear=--clear; \
 	set -x; "$$python" -m venv $$clear $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/uv.txt
