@@ -4,7 +4,6 @@ from typing import Any
 
 import numpy as np
 
-from components.drift_detection import detectors
 from components.drift_detection.evidence import write_evidence
 from components.drift_detection.explain import explain_window
 from components.drift_detection.findings import WatchFindings
@@ -13,10 +12,11 @@ from components.drift_detection.label_requests import requests_for
 from components.drift_detection.policy import decide, missing_for_retraining, situation_of
 from components.drift_detection.reference import answered_rows, read_champion
 from components.drift_detection.report import build_report
+from components.drift_detection.reported_metrics import log_drift_metrics
 from components.drift_detection.window_test import estimate_without_labels, tested_windows
 from components.drift_detection.windows import cover_rows, cut_windows, drift_is_confirmed, effective_size, level_of, read_history, untested
 from driftloop.inference.traffic import read_traffic
-from driftloop.runtime import MetricsLog, report_metrics
+from driftloop.runtime import MetricsLog
 from driftloop.settings import DriftSettings, RetrainSettings
 
 
@@ -99,24 +99,5 @@ def run(
     )
     write_evidence(evidence, findings, traffic, champion)
     build_report(findings).write(report)
-    _log_figures(findings, metrics)
+    log_drift_metrics(findings, metrics)
     return verdict.name
-
-
-def _log_figures(findings: WatchFindings, metrics: MetricsLog) -> None:
-    """The figures that matter, for the UI and for the log."""
-    tested, drifted = len(findings.tested), findings.drifted_windows
-    named: dict[str, float] = {"windows": tested, "windows_drifted": drifted, "alpha": findings.level.alpha}
-    text = f"{findings.verdict.name}: {drifted} of {tested} windows drifted"
-    if findings.explained:
-        results = findings.explained.tested.test.results
-        named |= {f"p_{name}": result.p_value for name, result in results.items()}
-        effects = {detector.effect: results[detector.name].effect for detector in detectors.DETECTORS if detector.effect}
-        named |= {name: effect for name, effect in effects.items() if effect is not None}
-        text += ", p " + " ".join(f"{result.p_value:.2g} ({name})" for name, result in results.items())
-    if findings.drop:
-        named |= {"accuracy_drop": findings.drop.value, "accuracy_drop_low": findings.drop.low, "accuracy_drop_high": findings.drop.high}
-        text += f", accuracy down {100 * findings.drop.value:.1f} points on {findings.drop.n} labels"
-    for name, value in named.items():
-        metrics.log_metric(name, value)
-    report_metrics(text)

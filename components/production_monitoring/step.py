@@ -7,7 +7,13 @@ from components.production_monitoring.alerts import check_alert_rules, write_ale
 from components.production_monitoring.collect import CollectedRows, WatchPeriod, collect_rows, next_period, pack_images
 from components.production_monitoring.dashboard import build_dashboard
 from components.production_monitoring.metrics import curve_points, model_metrics, read_expected_metrics, service_metrics
-from components.production_monitoring.outputs import EVENTS_FOLDER, log_traffic_metrics, metrics_line, traffic_facts, write_curve_events
+from components.production_monitoring.reported_metrics import (
+    EVENTS_FOLDER,
+    log_traffic_metrics,
+    metrics_line,
+    traffic_facts,
+    write_curve_events,
+)
 from driftloop import registry, runtime
 from driftloop.bundle import ModelDescription, read_model
 from driftloop.contracts import PRODUCTION_MONITORING
