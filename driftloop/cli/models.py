@@ -12,7 +12,7 @@ from rich.table import Table
 from driftloop import registry
 from driftloop.cli.arguments import DEFAULT_STORE, open_existing
 from driftloop.errors import IntegrityError, NoChampion, NotFound
-from driftloop.registry import Champion
+from driftloop.registry import Champion, Hold
 from driftloop.store import Store
 
 models = typer.Typer(name="models", help="List, compare, verify, promote and roll back the versions in a store.", no_args_is_help=True)
@@ -39,6 +39,8 @@ def list_versions(store: StoreOption = DEFAULT_STORE, as_json: JsonOption = Fals
         lineage = version.dataset[:12], version.parent or "-", version.run or "-"
         _add(table, version.version, serves, _minute(version.registered_at), accuracy, *lineage, size)
     _wide().print(table)
+    if champion is not None and champion.hold is not None:
+        Console(soft_wrap=True, highlight=False).print(escape(say_hold(champion.hold, home)))
 
 
 @models.command()
@@ -59,7 +61,8 @@ def show(version: VersionOrChampion = "", store: StoreOption = DEFAULT_STORE, as
     _add(table, "files", "\n".join(f"{digest[:12]}  {name}" for name, digest in info.files.items()))
     for move in moves:
         who = "a person" if move.by_person else "a run"
-        _add(table, _minute(move.at), f"{move.action} {move.before or '(none)'} -> {move.version} by {who}: {move.reason}")
+        what = "hold released" if move.action == "release" else f"{move.action} {move.before or '(none)'} -> {move.version}"
+        _add(table, _minute(move.at), f"{what}{', promotions on hold' if move.hold else ''} by {who}: {move.reason}")
     Console().print(table)
 
 
@@ -102,14 +105,26 @@ def promote(
     home = open_existing(store)
     champion = registry.current(home)
     now = registry.promote(home, version, expected=champion.version if champion else None, reason=reason, by_person=True)
-    _say_who_serves(now, as_json)
+    _say_who_serves(now, home, as_json)
 
 
 @models.command()
-def rollback(reason: ReasonOption, store: StoreOption = DEFAULT_STORE, as_json: JsonOption = False) -> None:
+def rollback(
+    reason: ReasonOption,
+    hold: Annotated[bool, typer.Option("--hold", help="Promote nothing from now on, until `driftloop models release`.")] = False,
+    store: StoreOption = DEFAULT_STORE,
+    as_json: JsonOption = False,
+) -> None:
     """Let the version before the champion serve again."""
     home = open_existing(store)
-    _say_who_serves(registry.rollback(home, reason=reason), as_json)
+    _say_who_serves(registry.rollback(home, reason=reason, hold=hold), home, as_json)
+
+
+@models.command()
+def release(reason: ReasonOption = "released by hand", store: StoreOption = DEFAULT_STORE, as_json: JsonOption = False) -> None:
+    """Let promotions go on after a `rollback --hold`; the champion stays."""
+    home = open_existing(store)
+    _say_who_serves(registry.release(home, reason=reason), home, as_json)
 
 
 def differences(store: Store, left_version: str, right_version: str) -> dict[str, tuple[Any, Any]]:
@@ -149,12 +164,18 @@ def _champion(home: Store, champion: Champion | None) -> str:
     return champion.version
 
 
-def _say_who_serves(champion: Champion, as_json: bool) -> None:
+def _say_who_serves(champion: Champion, home: Store, as_json: bool) -> None:
     if as_json:
         _print_json(_pointer(champion))
         return
     before = f"; a rollback returns to version {champion.previous}" if champion.previous else ""
-    Console(soft_wrap=True).print(f"version {champion.version} serves{before}")
+    held = f"\n{say_hold(champion.hold, home)}" if champion.hold else ""
+    Console(soft_wrap=True).print(escape(f"version {champion.version} serves{before}{held}"))
+
+
+def say_hold(hold: Hold, home: Store) -> str:
+    """That promotions are stopped, why, and what lets them go on."""
+    return f"promotions are on hold since {_minute(hold.since)}: {hold.reason}; driftloop models release --store {home.uri} ends it"
 
 
 def _pointer(champion: Champion | None) -> dict[str, Any] | None:

@@ -4,6 +4,7 @@ A number is claimed by creating `registration.json`, which two writers cannot bo
 is the mark that the version is complete. A registration that dies on the way leaves a number that nobody reads and nobody uses again.
 """
 
+import hashlib
 import json
 import secrets
 from datetime import UTC, datetime
@@ -22,6 +23,10 @@ from driftloop.store import Store
 PREFIX = "versions/"
 #: A version's first file: who registered it, and when.
 CLAIM = "registration.json"
+
+
+#: What of model.json changes an answer; all else in it is how the model came to be.
+SERVING_FIELDS = {"classes", "image_size", "channels", "mean", "std", "temperature"}
 
 
 class VersionInfo(BaseModel):
@@ -51,6 +56,8 @@ class VersionInfo(BaseModel):
     """digest of the bundle that the gate judged, before `gate.json` was added to it"""
     digest: str
     """digest of the version's own SHA256SUMS"""
+    serves: str
+    """digest of what users get, by `digest_of_what_serves`"""
     bytes: int
     """size of all files"""
     files: dict[str, str]
@@ -124,9 +131,24 @@ def version_info(store: Store, version: str) -> VersionInfo:
         decision=gate.get("decision"),
         candidate=gate.get("candidate") or checksums.digest,
         digest=checksums.digest,
+        serves=digest_of_what_serves(model, checksums.files),
         bytes=sum(info.size for info in store.list(_key(version, "")) if info.key.rpartition("/")[2] in checksums.files),
         files=checksums.files,
     )
+
+
+def digest_of_what_serves(model: bundle.ModelDescription, files: dict[str, str]) -> str:
+    """A digest of what users get, and of nothing else: two trainings that took different times and made the same model share it.
+
+    The reference is left out: it decides what a watch says, and the answers to users are the same under another one.
+
+    Args:
+        model: the bundle's `model.json`.
+        files: SHA-256 of each of its files by name; of the served graph, or of the weights before there is one.
+    """
+    graph = files.get(model.served) or files.get(bundle.WEIGHTS, "")
+    content = {"graph": graph} | model.model_dump(include=SERVING_FIELDS)
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
 def description(store: Store, version: str) -> bundle.ModelDescription:

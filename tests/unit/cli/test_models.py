@@ -9,7 +9,7 @@ from typer.testing import CliRunner
 
 from driftloop import registry
 from driftloop.cli.models import models
-from driftloop.errors import InputError, IntegrityError, NoChampion, NotFound
+from driftloop.errors import Conflict, InputError, IntegrityError, NoChampion, NotFound
 from driftloop.store import Store
 from tests.factories.candidates import write_candidate, write_gate_evidence
 
@@ -113,3 +113,18 @@ def test_without_a_champion_a_version_must_be_named(store: Store, tmp_path: Path
     (tmp_path / "store").mkdir()
     with pytest.raises(NoChampion, match="no champion; name a version"):
         _say("show", "--store", store.uri)
+
+
+def test_a_hold_is_shown_until_it_is_released(two: Store) -> None:
+    assert "on hold since" in _say("rollback", "--reason", "[site] B", "--hold", "--store", two.uri)
+    assert "promotions are on hold since" in (listing := _say("list", "--store", two.uri))
+    assert f"[site] B; driftloop models release --store {two.uri} ends it" in listing
+    assert _json("list", "--store", two.uri)["champion"]["hold"]["reason"] == "[site] B"
+    with pytest.raises(Conflict, match="on hold since"):
+        _say("promote", "2", "--store", two.uri)
+    assert _say("release", "--reason", "repaired", "--store", two.uri) == "version 1 serves\n"
+    assert "on hold" not in _say("list", "--store", two.uri)
+    moves = _say("show", "1", "--store", two.uri)
+    assert "rollback 2 -> 1, promotions on hold by a person: [site] B" in moves
+    assert "hold released by a person: repaired" in moves
+    assert "version 2 serves; a rollback returns to version 1" in _say("promote", "2", "--store", two.uri)

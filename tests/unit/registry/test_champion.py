@@ -111,7 +111,7 @@ def test_after_a_rollback_the_next_promotion_rolls_back_to_the_right_one(three: 
 def test_the_same_evidence_cannot_promote_again_what_was_rolled_back(three: Store) -> None:
     _promote_in_turn(three, "1", "2")
     registry.rollback(three, reason="bad")
-    with pytest.raises(Conflict, match="version 2 was rolled back, and the same evidence cannot promote it again; a person may"):
+    with pytest.raises(Conflict, match="what version 2 serves was rolled back, and evidence cannot promote it again; a person may"):
         registry.promote(three, "2", expected="1", reason="the run was repeated")
     champion = registry.current(three)
     assert champion is not None
