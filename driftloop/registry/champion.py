@@ -12,7 +12,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
 from driftloop.errors import Conflict, InputError, IntegrityError, NoChampion, NotFound
-from driftloop.registry.versions import VersionInfo, same_content, version_info
+from driftloop.registry.versions import VersionInfo, check_files, complete_versions, evidence_by_version, same_content, version_info
 from driftloop.schema import check_schema
 from driftloop.store import Store
 
@@ -90,7 +90,7 @@ def current(store: Store) -> Champion | None:
     """The champion; None where nothing was promoted yet.
 
     Raises:
-        IntegrityError: the pointer cannot be read.
+        IntegrityError: the pointer cannot be read, or there is none though there are versions: only what was accepted is registered.
     """
     return _read(store)[0]
 
@@ -108,10 +108,13 @@ def promote(store: Store, version: str, *, expected: str | None, reason: str, by
 
     Raises:
         NotFound: there is no such complete version.
+        IntegrityError: files of it are missing, or the pointer is lost.
         Conflict: the champion is another by now (the pointer stays), what it serves was rolled back, or promotions are on hold.
     """
     info = version_info(store, version)
-    champion, tag = _read(store)
+    champion, tag = read_pointer(store)
+    if champion is None and not _may_be_first(store, version):
+        raise _lost(store)
     if champion is not None and _serves(store, champion, version):
         return champion
     if champion is not None and champion.hold is not None:
@@ -127,6 +130,7 @@ def promote(store: Store, version: str, *, expected: str | None, reason: str, by
         )
     if (champion.version if champion else None) != expected:
         raise _moved(store, version, expected, champion)
+    check_files(store, info)
     return _move(store, tag, _change("promotion", info, champion, reason, by_person=by_person), history)
 
 
@@ -151,6 +155,7 @@ def rollback(store: Store, *, reason: str, hold: bool = False) -> Champion:
     if champion.previous is None:
         raise InputError(f"{store.uri}: version {champion.version} has no version before it to roll back to")
     before = version_info(store, champion.previous)
+    check_files(store, before)
     return _move(store, tag, _change("rollback", before, champion, reason, hold=hold), champion.history)
 
 
@@ -172,6 +177,39 @@ def release(store: Store, *, reason: str) -> Champion:
 
 
 def _read(store: Store) -> tuple[Champion | None, str]:
+    """The pointer with its tag; None and "" where nothing was promoted yet."""
+    champion, tag = read_pointer(store)
+    if champion is None and complete_versions(store):
+        # Between a first registration and its promotion there is a moment without a pointer, too.
+        champion, tag = read_pointer(store)
+        if champion is None:
+            raise _lost(store)
+    return champion, tag
+
+
+def _may_be_first(store: Store, version: str) -> bool:
+    """Whether the version may be promoted though there is no pointer: then a first promotion died, or several race.
+
+    The oldest version may, so that one of them can; unless the gate has compared a candidate with a champion, which is then lost.
+    """
+    compared = any(gate.get("champion_version") for gate in evidence_by_version(store).values())
+    return not compared and complete_versions(store)[:1] == [version]
+
+
+def _lost(store: Store) -> IntegrityError:
+    return IntegrityError(f"{store.uri}/{KEY}: lost, though there are versions that were accepted; {_restore(store)}")
+
+
+def _restore(store: Store) -> str:
+    return f"rebuild it with `driftloop models restore-pointer --store {store.uri}`"
+
+
+def read_pointer(store: Store) -> tuple[Champion | None, str]:
+    """The pointer as it lies there, with its tag; None and "" where there is none, for whatever reason.
+
+    Raises:
+        IntegrityError: it cannot be read.
+    """
     try:
         data, tag = store.read_tagged(KEY)
     except NotFound:
@@ -179,7 +217,7 @@ def _read(store: Store) -> tuple[Champion | None, str]:
     try:
         return Champion.model_validate_json(data), tag
     except ValidationError:
-        raise IntegrityError(f"{store.uri}/{KEY}: cannot be read as a champion pointer; restore it from a backup") from None
+        raise IntegrityError(f"{store.uri}/{KEY}: cannot be read as a champion pointer; {_restore(store)}") from None
 
 
 def _change(

@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict
 
 from driftloop import bundle
 from driftloop.contracts import GATE_EVIDENCE
-from driftloop.errors import Conflict, InputError, NotFound
+from driftloop.errors import Conflict, InputError, IntegrityError, NotFound
 from driftloop.evaluation.intervals import Proportion
 from driftloop.registry.gate_evidence import read_evidence
 from driftloop.store import Store
@@ -106,7 +106,7 @@ def register(store: Store, bundle_dir: str | Path, evidence_dir: str | Path, *, 
 
 def versions(store: Store) -> list[VersionInfo]:
     """The complete versions, oldest first."""
-    return [version_info(store, version) for version in _complete(store)]
+    return [version_info(store, version) for version in complete_versions(store)]
 
 
 def version_info(store: Store, version: str) -> VersionInfo:
@@ -137,6 +137,11 @@ def version_info(store: Store, version: str) -> VersionInfo:
     )
 
 
+def registered_at(store: Store, version: str) -> datetime:
+    """When a version was registered, also one that was pruned."""
+    return datetime.fromisoformat(json.loads(store.read(_key(version, CLAIM)))["registered_at"])
+
+
 def digest_of_what_serves(model: bundle.ModelDescription, files: dict[str, str]) -> str:
     """A digest of what users get, and of nothing else: two trainings that took different times and made the same model share it.
 
@@ -160,6 +165,22 @@ def evidence_by_version(store: Store) -> dict[str, dict[str, Any]]:
     """Each version's gate.json, oldest version first; also of versions that were pruned, of which it stays."""
     judged = [str(number) for number, names in sorted(_numbers(store).items()) if GATE_EVIDENCE in names]
     return {version: json.loads(store.read(_key(version, GATE_EVIDENCE))) for version in judged}
+
+
+def complete_versions(store: Store) -> list[str]:
+    """The versions that carry their mark, in the order of their numbers."""
+    return [str(number) for number, names in sorted(_numbers(store).items()) if bundle.SUMS in names]
+
+
+def check_files(store: Store, info: VersionInfo) -> None:
+    """See that a version has all of its files, which is no promise that their bytes are right: `download` reads them.
+
+    Raises:
+        IntegrityError: some are missing.
+    """
+    missing = info.files.keys() - {entry.key.rpartition("/")[2] for entry in store.list(_key(info.version, ""))}
+    if missing:
+        raise IntegrityError(f"{store.uri}: version {info.version} lacks {', '.join(sorted(missing))}; restore it from a backup")
 
 
 def same_content(store: Store, version: str, other: str) -> bool:
@@ -197,12 +218,7 @@ def _claim(store: Store, run: str) -> str:
 
 
 def _find(store: Store, sums: bytes) -> str | None:
-    return next((version for version in _complete(store) if _sums(store, version) == sums), None)
-
-
-def _complete(store: Store) -> list[str]:
-    """The versions that carry their mark, in the order of their numbers."""
-    return [str(number) for number, names in sorted(_numbers(store).items()) if bundle.SUMS in names]
+    return next((version for version in complete_versions(store) if _sums(store, version) == sums), None)
 
 
 def _numbers(store: Store) -> dict[int, set[str]]:

@@ -128,3 +128,33 @@ def test_a_hold_is_shown_until_it_is_released(two: Store) -> None:
     assert "rollback 2 -> 1, promotions on hold by a person: [site] B" in moves
     assert "hold released by a person: repaired" in moves
     assert "version 2 serves; a rollback returns to version 1" in _say("promote", "2", "--store", two.uri)
+
+
+def test_a_lost_pointer_is_shown_rebuilt_and_written_only_when_asked(two: Store) -> None:
+    two.delete("champion.json")
+    result = CliRunner().invoke(models, ["list", "--store", two.uri], env={"COLUMNS": "200"})
+    assert [line.split()[0] for line in result.output.splitlines()][-2:] == ["1", "2"]
+    assert isinstance(result.exception, IntegrityError)
+    result = CliRunner().invoke(models, ["list", "--json", "--store", two.uri])
+    assert json.loads(result.output)["champion"] is None
+    assert isinstance(result.exception, IntegrityError)
+    assert "version 2" in _say("show", "2", "--store", two.uri)
+    with pytest.raises(IntegrityError, match="restore-pointer"):
+        _say("show", "--store", two.uri)
+    shown = _say("restore-pointer", "--store", two.uri)
+    assert "promotion 1 -> 2" in shown
+    assert "the gate accepted version 2" in shown
+    assert "version 2 is to serve" in shown
+    assert "nothing was written; --yes does" in shown
+    assert _json("restore-pointer", "--store", two.uri)["written"] is False
+    assert not two.exists("champion.json")
+    assert "version 2 serves; a rollback returns to version 1" in _say("restore-pointer", "--yes", "--store", two.uri)
+    with pytest.raises(Conflict, match="only a lost or damaged pointer"):
+        _say("restore-pointer", "--yes", "--store", two.uri)
+
+
+def test_a_person_names_who_is_to_serve(two: Store) -> None:
+    two.put("champion.json", b"")
+    written = _json("restore-pointer", "--yes", "--version", "1", "--store", two.uri)
+    assert (written["written"], written["champion"]["version"]) == (True, "1")
+    assert registry.current(two) is not None

@@ -110,9 +110,10 @@ def test_a_checkpoint_that_nobody_resumed_goes_and_its_dataset_stays(history: St
     history.check()
 
 
-def test_without_a_champion_every_version_stays(history: StoreHistory) -> None:
+def test_with_a_lost_pointer_nothing_is_pruned(history: StoreHistory) -> None:
     history.store.delete("champion.json")
-    assert [item.kind for item in plan_prune(history.store, everything_is_old()) if item.kind == "version"] == []
+    with pytest.raises(IntegrityError, match="lost, though there are versions"):
+        plan_prune(history.store, everything_is_old())
 
 
 @pytest.mark.parametrize("key", ["versions/2/model.json", "datasets/{}/dataset.json"])
