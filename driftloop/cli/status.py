@@ -84,7 +84,7 @@ def read_status(store: Store, now: datetime, *, every: timedelta | None, with_us
 def _usage(store: Store) -> "StoreUsage":
     from driftloop.housekeeping.store_contents import store_usage  # loads pandas, for which the other commands need not wait
 
-    return store_usage(store.list())
+    return store_usage(store)
 
 
 def as_dict(state: Status) -> dict[str, Any]:

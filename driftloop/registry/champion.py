@@ -12,6 +12,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
 from driftloop.errors import Conflict, InputError, IntegrityError, NoChampion, NotFound
+from driftloop.prune_marks import take_up
 from driftloop.registry.versions import VersionInfo, check_files, complete_versions, evidence_by_version, same_content, version_info
 from driftloop.schema import check_schema
 from driftloop.store import Store
@@ -109,8 +110,10 @@ def promote(store: Store, version: str, *, expected: str | None, reason: str, by
     Raises:
         NotFound: there is no such complete version.
         IntegrityError: files of it are missing, or the pointer is lost.
-        Conflict: the champion is another by now (the pointer stays), what it serves was rolled back, or promotions are on hold.
+        Conflict: the champion is another by now (the pointer stays), what it serves was rolled back, promotions are on hold, or a prune
+            is deleting the version.
     """
+    take_up(store, "version", version)
     info = version_info(store, version)
     champion, tag = read_pointer(store)
     if champion is None and not _may_be_first(store, version):
@@ -154,6 +157,7 @@ def rollback(store: Store, *, reason: str, hold: bool = False) -> Champion:
         raise NoChampion(f"{store.uri}: no champion to roll back")
     if champion.previous is None:
         raise InputError(f"{store.uri}: version {champion.version} has no version before it to roll back to")
+    take_up(store, "version", champion.previous)
     before = version_info(store, champion.previous)
     check_files(store, before)
     return _move(store, tag, _change("rollback", before, champion, reason, hold=hold), champion.history)

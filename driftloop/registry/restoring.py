@@ -11,6 +11,7 @@ from typing import Literal
 
 from driftloop.contracts import PROMOTE
 from driftloop.errors import Conflict, InputError, IntegrityError, NoChampion, NotFound
+from driftloop.prune_marks import take_up
 from driftloop.registry.champion import KEY, Champion, Change, encoded, pointer_after, read_pointer, standing
 from driftloop.registry.versions import check_files, evidence_by_version, registered_at, version_info
 from driftloop.store import Store
@@ -86,6 +87,7 @@ def restore(store: Store, restoration: Restoration) -> Champion:
     Raises:
         Conflict: somebody else wrote one meanwhile; it stays.
     """
+    take_up(store, "version", restoration.champion.version)
     data = encoded(restoration.champion)
     try:
         if restoration.tag:

@@ -17,6 +17,7 @@ from driftloop import bundle
 from driftloop.contracts import GATE_EVIDENCE
 from driftloop.errors import Conflict, InputError, IntegrityError, NotFound
 from driftloop.evaluation.intervals import Proportion
+from driftloop.prune_marks import take_up
 from driftloop.registry.gate_evidence import read_evidence
 from driftloop.store import Store
 
@@ -82,9 +83,10 @@ def register(store: Store, bundle_dir: str | Path, evidence_dir: str | Path, *, 
     Raises:
         InputError: no bundle or no `gate.json` there, or one about another candidate.
         IntegrityError: the bundle does not match its SHA256SUMS.
+        Conflict: a prune is deleting its dataset.
     """
     bundle_dir, evidence_dir = Path(bundle_dir), Path(evidence_dir)
-    bundle.read_model(bundle_dir)
+    model = bundle.read_model(bundle_dir)
     judged = read_evidence(evidence_dir).candidate
     checksums = bundle.verify(bundle_dir)
     if checksums.digest != judged:
@@ -98,6 +100,7 @@ def register(store: Store, bundle_dir: str | Path, evidence_dir: str | Path, *, 
     if registered is not None:
         return registered
     version = _claim(store, run)
+    take_up(store, "dataset", model.dataset)
     for name, path in sorted(files.items()):
         store.upload(_key(version, name), path)
     store.create(_key(version, bundle.SUMS), sums)
@@ -165,6 +168,11 @@ def evidence_by_version(store: Store) -> dict[str, dict[str, Any]]:
     """Each version's gate.json, oldest version first; also of versions that were pruned, of which it stays."""
     judged = [str(number) for number, names in sorted(_numbers(store).items()) if GATE_EVIDENCE in names]
     return {version: json.loads(store.read(_key(version, GATE_EVIDENCE))) for version in judged}
+
+
+def claimed_versions(store: Store) -> list[str]:
+    """Every version that was ever claimed, also those that were never completed, in the order of their numbers."""
+    return [str(number) for number, names in sorted(_numbers(store).items()) if CLAIM in names]
 
 
 def complete_versions(store: Store) -> list[str]:
