@@ -115,13 +115,14 @@ def promote(
 @models.command()
 def rollback(
     reason: ReasonOption,
+    version: Annotated[str, typer.Argument(help="The version to take back, so that repeating the command changes nothing.")] = "",
     hold: Annotated[bool, typer.Option("--hold", help="Promote nothing from now on, until `driftloop models release`.")] = False,
     store: StoreOption = DEFAULT_STORE,
     as_json: JsonOption = False,
 ) -> None:
     """Let the version before the champion serve again."""
     home = open_existing(store)
-    _say_who_serves(registry.rollback(home, reason=reason, hold=hold), home, as_json)
+    _say_who_serves(registry.rollback(home, reason=reason, hold=hold, version=version), home, as_json)
 
 
 @models.command()

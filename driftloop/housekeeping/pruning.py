@@ -19,7 +19,7 @@ from driftloop import registry
 from driftloop.bundle import DESCRIPTION, SUMS, ModelDescription
 from driftloop.dataset.description import DATASET_FILE, Description
 from driftloop.dataset.writing import DATASETS
-from driftloop.errors import Conflict, IntegrityError
+from driftloop.errors import Conflict, IntegrityError, NotFound
 from driftloop.housekeeping.store_contents import (
     CHECKPOINTS_FOLDER,
     KEPT_OF_A_VERSION,
@@ -37,7 +37,7 @@ from driftloop.registry.versions import PREFIX as VERSIONS
 from driftloop.store import Store
 from driftloop.watch_record import WatchRecord, read_records
 
-#: In the order in which things go: a version before the dataset that it needs.
+#: In the order in which things go.
 HOME_KINDS = ("version", "dataset", "checkpoint", "probe")
 #: Those after the first four lie outside the model's home.
 KINDS = (*HOME_KINDS, "artifacts", "tensorboard")
@@ -102,7 +102,7 @@ def place_of(kind: str, name: str) -> Place:
 
 
 def plan_prune(store: Store, policy: PrunePolicy) -> list[PruneItem]:
-    """All that could go now: versions first, since datasets are needed by versions.
+    """All that could go now, versions first.
 
     Raises:
         IntegrityError: the pointer is lost, or something that stays cannot be read, so what it needs is not known.
@@ -111,7 +111,7 @@ def plan_prune(store: Store, policy: PrunePolicy) -> list[PruneItem]:
     contents = read_store_contents(store, policy.cutoff)
     kept = kept_versions(store, contents, champion, policy)
     items = [_version_item(contents.versions[name], champion) for name in sorted(contents.versions.keys() - kept, key=int)]
-    needed = needed_datasets(store, contents, kept, policy)
+    needed = needed_datasets(store, contents, policy)
     items += [_dataset_item(contents.datasets[name]) for name in sorted(contents.datasets.keys() - needed)]
     items += [
         PruneItem("checkpoint", name, "its training was never resumed", contents.datasets[name].old_checkpoints)
@@ -140,19 +140,22 @@ def in_promotion(store: Store, contents: StoreContents) -> set[str]:
     return {name for name, folder in contents.versions.items() if folder.written.get(CLAIM, moved) >= moved}
 
 
-def needed_datasets(store: Store, contents: StoreContents, versions: set[str], policy: PrunePolicy) -> set[str]:
-    """The datasets that stay: young ones, those of the versions that stay, those in use, and all that these point at."""
+def needed_datasets(store: Store, contents: StoreContents, policy: PrunePolicy) -> set[str]:
+    """The datasets that stay: young ones, those in use, those of all versions that are there, and all that these point at.
+
+    Also of versions that could go: one of them may just be taken up, and has to find its dataset. It goes after them.
+    """
     if policy.in_use is None:
         named = contents.complete_datasets
     else:
-        named = {read_model_description(store, version).dataset for version in _described_versions(contents, versions)} | policy.in_use
+        named = {read_model_description(store, version).dataset for version in _described_versions(contents)} | policy.in_use
     young = {name for name, folder in contents.datasets.items() if folder.whole.touched >= policy.cutoff}
     return with_shared_shards(store, named | young, contents.complete_datasets)
 
 
-def _described_versions(contents: StoreContents, versions: set[str]) -> list[str]:
+def _described_versions(contents: StoreContents) -> list[str]:
     """The versions that are complete, or that are just being written and have their description already."""
-    folders = [contents.versions[version] for version in versions & contents.versions.keys()]
+    folders = contents.versions.values()
     return [folder.name for folder in folders if folder.complete or (DESCRIPTION in folder.written and folder.removable.objects)]
 
 
@@ -222,17 +225,20 @@ def with_shared_shards(store: Store, hashes: Iterable[str], complete: set[str]) 
         if name in kept:
             continue
         kept.add(name)
-        if name in complete:
-            dataset = _read_dataset_description(store, name)
+        dataset = _read_dataset_description(store, name) if name in complete else None
+        if dataset is not None:
             keys = [dataset.samples, *(shard.key for shard in dataset.shards)]
             waiting += [key.split("/")[1] for key in keys] + ([dataset.parent] if dataset.parent else [])
     return kept
 
 
-def _read_dataset_description(store: Store, name: str) -> Description:
+def _read_dataset_description(store: Store, name: str) -> Description | None:
+    """None where it is gone since it was listed: another prune has come to it."""
     key = f"{DATASETS}{name}/{DATASET_FILE}"
     try:
         return Description.model_validate_json(store.read(key))
+    except NotFound:
+        return None
     except ValidationError:
         raise _unreadable(store, key) from None
 

@@ -137,24 +137,30 @@ def promote(store: Store, version: str, *, expected: str | None, reason: str, by
     return _move(store, tag, _change("promotion", info, champion, reason, by_person=by_person), history)
 
 
-def rollback(store: Store, *, reason: str, hold: bool = False) -> Champion:
+def rollback(store: Store, *, reason: str, hold: bool = False, version: str = "") -> Champion:
     """Let the previous version serve again; a second rollback goes one further back.
 
     Args:
         store: the model's home.
         reason: one line for the history.
         hold: stop all promotions from now on, until `release`. A hold that stands already stays.
+        version: the one to take back, so that repeating changes nothing; empty takes back whichever serves.
 
     Raises:
         InputError: no reason given, or no version before this one.
         NoChampion: nothing was promoted yet.
-        Conflict: somebody else moved the pointer just now.
+        Conflict: another version serves than the one to take back, or somebody else moved the pointer just now.
     """
     if not reason.strip():
         raise InputError("a rollback needs its reason, for the history; give one with --reason")
     champion, tag = _read(store)
     if champion is None:
         raise NoChampion(f"{store.uri}: no champion to roll back")
+    if version and version != champion.version:
+        last = champion.history[-1]
+        if last.action == "rollback" and last.before == version and (champion.hold is not None or not hold):
+            return champion
+        raise Conflict(f"{store.uri}: version {version} does not serve, version {champion.version} does; nothing was changed")
     if champion.previous is None:
         raise InputError(f"{store.uri}: version {champion.version} has no version before it to roll back to")
     take_up(store, "version", champion.previous)

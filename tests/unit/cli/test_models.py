@@ -95,6 +95,13 @@ def test_rollback_needs_a_reason_and_puts_the_previous_version_back(two: Store) 
     assert (champion.version, champion.reason) == ("1", "misses fractures")
 
 
+def test_rollback_of_a_named_version_is_done_once(two: Store) -> None:
+    for _ in range(2):
+        assert "version 1 serves" in _say("rollback", "2", "--reason", "misses fractures", "--store", two.uri)
+    with pytest.raises(Conflict, match="version 9 does not serve"):
+        _say("rollback", "9", "--reason", "misses fractures", "--store", two.uri)
+
+
 def test_promote_is_a_persons_decision_also_after_a_rollback(two: Store) -> None:
     _say("rollback", "--reason", "by mistake", "--store", two.uri)
     pointer = _json("promote", "2", "--reason", "it was the scanner", "--store", two.uri)

@@ -23,11 +23,12 @@ APP.command()(prune)
 
 @pytest.fixture
 def old(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
-    """A local store, ten days old, with a version that was never promoted and a dataset that only it names."""
+    """A local store, ten days old, with a version that was never promoted and a dataset that nothing names."""
     monkeypatch.chdir(tmp_path)
     history = StoreHistory(open_store(str(tmp_path / "store")), tmp_path)
     history.promote(history.register(history.dataset(10).manifest_hash))
-    history.register(history.dataset(30).manifest_hash, parent="1")
+    history.register(history.dataset(10).manifest_hash, parent="1")
+    history.dataset(30)
     ten_days_ago = (datetime.now(UTC) - timedelta(days=10)).timestamp()
     for path in (tmp_path / "store").rglob("*"):
         os.utime(path, (ten_days_ago, ten_days_ago))

@@ -40,7 +40,8 @@ def test_it_may_do_all_that_a_prune_does_and_nothing_else(
 ) -> None:
     uri = f"s3://driftloop/{secrets.token_hex(6)}"
     history = StoreHistory(open_store(uri), tmp_path)
-    first, second = history.register(history.dataset(10).manifest_hash), history.register(history.dataset(30).manifest_hash)
+    first, second = (history.register(history.dataset(10).manifest_hash) for _ in range(2))
+    history.dataset(30)
     time.sleep(0.002)  # S3 tells times to the millisecond
     history.promote(first)
     history.watched(1, first, run_id=RUN)

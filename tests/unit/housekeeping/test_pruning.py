@@ -33,15 +33,17 @@ def prune_once(store: Store, policy: PrunePolicy, *, days: float = 0) -> dict[st
 
 
 def prune(store: Store, policy: PrunePolicy) -> dict[str, bool]:
-    """A prune that marks, and a day later one that deletes."""
-    prune_once(store, policy)
-    return prune_once(store, policy, days=1.01)
+    """Prunes on four days: versions are marked, deleted, and then their datasets marked and deleted."""
+    pruned: dict[str, bool] = {}
+    for day in range(4):
+        pruned |= prune_once(store, policy, days=1.01 * day)
+    return pruned
 
 
 def test_what_nothing_names_goes_and_the_rest_stays_whole(history: StoreHistory) -> None:
     items = plan_prune(history.store, everything_is_old())
-    assert named(items) == [("version", "3"), ("version", "4"), ("dataset", "#"), ("dataset", "#"), ("probe", "doctor/")]
-    assert [item.why for item in items[:3]] == ["never promoted", "was never completed", "no version and no run names it"]
+    assert named(items) == [("version", "3"), ("version", "4"), ("dataset", "#"), ("probe", "doctor/")]
+    assert [item.why for item in items[:3]] == ["never promoted", "was never completed", "was never completed"]
     assert set(prune(history.store, everything_is_old()).values()) == {True}
     history.check()
     assert [info.version for info in registry.versions(history.store)] == ["1", "2"]
@@ -55,7 +57,7 @@ def test_a_plan_and_a_preview_write_and_delete_nothing(history: StoreHistory) ->
     policy = everything_is_old()
     roots = dict.fromkeys(HOME_KINDS, history.store)
     shown = list(preview_prune(history.store, lambda: plan_prune(history.store, policy), roots, datetime.now(UTC), wait_s=DAY_S))
-    assert len(shown) == 5
+    assert len(shown) == 4
     assert all(mark is not None for _, mark in shown)
     assert list(history.store.list()) == before
 
@@ -70,10 +72,18 @@ def test_a_first_prune_only_marks_and_a_second_deletes_only_after_the_wait(histo
     history.check()
 
 
+def test_a_dataset_goes_a_prune_after_the_versions_that_need_it(history: StoreHistory) -> None:
+    policy, orphan = everything_is_old(), history.dataset(30).manifest_hash
+    states = [prune_once(history.store, policy, days=1.01 * day) for day in range(4)]
+    assert [state.get("3") for state in states] == [False, True, None, None]
+    assert [state.get(orphan) for state in states] == [None, None, False, True]
+
+
 def test_what_is_sized_is_what_goes(history: StoreHistory) -> None:
     sizes = {item.name: item.objects.size for item in plan_prune(history.store, everything_is_old())}
     before = {entry.key: entry.size for entry in history.store.list()}
-    prune(history.store, everything_is_old())
+    for day in (0, 1.01):
+        prune_once(history.store, everything_is_old(), days=day)
     gone = {key: size for key, size in before.items() if not history.store.exists(key)}
     assert sum(sizes.values()) == sum(gone.values())
     assert sizes["3"] == sum(size for key, size in gone.items() if key.startswith("versions/3/"))
@@ -128,14 +138,15 @@ def test_a_version_in_promotion_is_never_touched(history: StoreHistory, keep: in
     assert {registered, "6", dataset}.isdisjoint(gone)
     history.promote("3")
     gone = [item.name for item in plan_prune(history.store, everything_is_old(keep_versions=keep))]
-    assert {registered, "6", dataset} <= set(gone)
+    assert {registered, "6"} <= set(gone)
+    assert dataset not in gone
 
 
 def test_a_dataset_stays_while_artifacts_name_it_or_nobody_has_looked(history: StoreHistory) -> None:
-    orphan = history.dataset(30).manifest_hash
+    orphan = history.dataset(80).manifest_hash
     assert orphan in [item.name for item in plan_prune(history.store, everything_is_old())]
     assert orphan not in [item.name for item in plan_prune(history.store, everything_is_old(in_use=frozenset({orphan})))]
-    assert named(plan_prune(history.store, everything_is_old(in_use=None)))[2:] == [("dataset", "#"), ("probe", "doctor/")]
+    assert orphan not in [item.name for item in plan_prune(history.store, everything_is_old(in_use=None))]
 
 
 def test_what_a_dataset_points_at_stays_with_it(history: StoreHistory) -> None:
@@ -233,25 +244,26 @@ def test_what_is_being_deleted_can_be_neither_promoted_nor_rolled_back_to_nor_wr
 
 def test_a_dataset_that_is_taken_up_again_stays(history: StoreHistory) -> None:
     policy = everything_is_old()
+    history.dataset(80)
     prune_once(history.store, policy)
-    again = history.dataset(30)
+    again = history.dataset(80)
     assert prune_once(history.store, policy, days=2)[again.manifest_hash] is False
     history.check()
     assert prune_once(history.store, policy, days=4)[again.manifest_hash] is True
 
 
 def test_a_dataset_that_is_taken_up_again_is_young(history: StoreHistory) -> None:
-    orphan = history.dataset(30).manifest_hash
+    orphan = history.dataset(80).manifest_hash
     lately = max(entry.modified for entry in history.store.list())
     policy = PrunePolicy(lately + timedelta(microseconds=1), in_use=frozenset())
     assert orphan in [item.name for item in plan_prune(history.store, policy)]
-    again = history.dataset(30)
+    again = history.dataset(80)
     assert again.manifest_hash == orphan
     assert orphan not in [item.name for item in plan_prune(history.store, policy)]
 
 
 def test_a_dataset_that_another_grows_out_of_is_young(history: StoreHistory) -> None:
-    parent = history.dataset(30)
+    parent = history.dataset(80)
     lately = max(entry.modified for entry in history.store.list())
     policy = PrunePolicy(lately + timedelta(microseconds=1), in_use=frozenset())
     grown = history.grown(parent, 40)
@@ -268,11 +280,11 @@ def test_a_dataset_whose_writing_goes_on_stays(history: StoreHistory) -> None:
 
 
 def test_a_registration_takes_its_dataset_up(history: StoreHistory) -> None:
-    policy = everything_is_old()
-    prune_once(history.store, policy)
-    dataset = next(key for key in read_marks(history.store)[0] if key.startswith("dataset/") and UNFINISHED not in key)
-    history.register(dataset.partition("/")[2])
-    assert dataset not in read_marks(history.store)[0]
+    dataset = history.dataset(80).manifest_hash
+    prune_once(history.store, everything_is_old())
+    assert f"dataset/{dataset}" in read_marks(history.store)[0]
+    history.register(dataset)
+    assert f"dataset/{dataset}" not in read_marks(history.store)[0]
 
 
 def test_a_prune_that_was_killed_is_ended_by_the_next_whatever_that_keeps(history: StoreHistory) -> None:

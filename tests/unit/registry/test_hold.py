@@ -180,3 +180,18 @@ def test_a_hold_that_races_promotions_is_seen_by_all_that_come_after_it(two: Sto
     else:
         assert "somebody moved the champion just now" in held.result()
         assert (champion.version, champion.hold) == (third, None)
+
+
+def test_a_rollback_that_names_its_version_can_be_repeated(two: Store, tmp_path: Path) -> None:
+    registry.promote(two, register(two, tmp_path, 3, champion="2"), expected="2", reason="better")
+    for wrong in ("1", "2", "9"):
+        with pytest.raises(Conflict, match=f"version {wrong} does not serve, version 3 does; nothing was changed"):
+            registry.rollback(two, reason="bad", version=wrong)
+    first = registry.rollback(two, reason="bad", version="3")
+    assert first.version == "2"
+    assert registry.rollback(two, reason="bad", version="3") == first == champion_of(two)
+    with pytest.raises(Conflict, match="version 3 does not serve"):
+        registry.rollback(two, reason="bad", version="3", hold=True)  # promotions are not on hold: that was another command
+    held = registry.rollback(two, reason="bad", version="2", hold=True)
+    assert registry.rollback(two, reason="bad", version="2", hold=True) == held
+    assert held.version == "1"
