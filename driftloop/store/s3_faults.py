@@ -102,7 +102,7 @@ def _answered(code: str, message: str, status: int, what: str, server: str, buck
         return NotFound(f"{what}: no such object")
     if code in REFUSED_KEY:
         return StoreError(f"{what}: {server} refuses the credentials ({code}); check AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY")
-    if status in (401, 403):
+    if status in (401, 403) or code == "AccessDenied":
         return StoreError(
             f"{what}: {server} denies access ({code or status}); check AWS_ACCESS_KEY_ID and what it may do in bucket {bucket!r}"
         )
