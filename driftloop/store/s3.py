@@ -1,19 +1,17 @@
 """A store in an S3 bucket; MinIO is the reference server.
 
-Conditional writes are presigned PUTs sent with `If-None-Match: *` or `If-Match: <tag>`, since the client's own `put_object` takes no
-such header. A request whose answer was lost may have taken effect: a conditional write that is repeated after such a fault and then
-refused is settled by reading the object back. Racing writers are told apart by their content, so that needs a nonce.
+Conditional writes are PUTs with `If-None-Match: *` or `If-Match: <tag>`, every header and the content signed
+(`driftloop.store.s3_connection`). A request whose answer was lost may have taken effect: a conditional write that is repeated after
+such a fault and then refused is settled by reading the object back. Racing writers are told apart by their content, so that needs a
+nonce.
 """
 
-import base64
 import contextlib
-import hashlib
 import itertools
 import os
 import re
 import secrets
 from collections.abc import Callable, Iterator, Mapping
-from datetime import timedelta
 from io import BytesIO
 from pathlib import Path
 
@@ -31,7 +29,6 @@ CHUNK_BYTES = 1 << 20
 LIST_PAGE = 1000
 #: A person waits for `check`: it gives up sooner than a running step does.
 CHECK_PATIENCE_S = 3.0
-SIGNATURE_LIFETIME = timedelta(minutes=10)
 
 BUCKET_NAME = re.compile("[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
 
@@ -54,7 +51,7 @@ class S3Store:
         self._prefix = f"{checked_key(prefix)}/" if prefix else ""
         self._patience_s = patience_s
         self._server = s3_endpoint(environment)
-        self._client, self._connections = connect_s3(self.uri, environment)
+        self._client = connect_s3(self.uri, environment)
 
     def read(self, key: str) -> bytes:
         """See `Store.read`."""
@@ -82,11 +79,15 @@ class S3Store:
         self._write(lambda _: self._client.put_object(self._bucket, self._name(key), BytesIO(data), len(data), part_size=PART_BYTES), key)
 
     def upload(self, key: str, path: str | Path) -> None:
-        """See `Store.upload`. In memory are at most a handful of parts of 16 MiB."""
+        """See `Store.upload`. In memory are at most a handful of parts of 16 MiB, each hashed before it is sent."""
 
         def attempt(_: bool) -> None:
             with open(path, "rb") as stream:
-                self._client.put_object(self._bucket, self._name(key), stream, Path(path).stat().st_size, part_size=PART_BYTES)
+                size = os.fstat(stream.fileno()).st_size
+                written = self._client.put_object(self._bucket, self._name(key), stream, size, part_size=PART_BYTES)
+            if size > PART_BYTES and not written.etag:
+                # S3 answers 200 before it has put the parts together, and may then still fail, in the answer's body.
+                raise ServerError("the parts of an upload were not put together", 500)
 
         self._write(attempt, key)
 
@@ -182,10 +183,7 @@ class S3Store:
 
     def _put(self, key: str, data: bytes, condition: dict[str, str]) -> str:
         """One conditional PUT; its tag. Raises `Conflict` when the condition does not hold."""
-        name = self._name(key)
-        url = self._client.get_presigned_url("PUT", self._bucket, name, expires=SIGNATURE_LIFETIME)
-        digest = base64.b64encode(hashlib.md5(data, usedforsecurity=False).digest()).decode()
-        response = self._connections.urlopen("PUT", url, body=data, headers=condition | {"Content-MD5": digest})
+        response = self._client.put_if(self._bucket, self._name(key), data, condition)
         if response.status == 200:
             return response.headers["etag"].strip('"')
         fault = S3Error.fromxml(response) if response.data else ServerError("", response.status)

@@ -1,12 +1,16 @@
 """The S3 client as the standard AWS_* variables describe it: endpoint, region, credentials, time-outs."""
 
+import base64
+import hashlib
 import os
 from collections.abc import Mapping
-from urllib.parse import urlsplit
+from urllib.parse import urlsplit, urlunsplit
 
 import certifi
 import urllib3
 from minio import Minio
+from minio.signer import sign_v4_s3
+from minio.time import to_amz_date, utcnow
 from urllib3.util import Timeout
 
 from driftloop.errors import StoreError
@@ -14,6 +18,36 @@ from driftloop.errors import StoreError
 AWS_ENDPOINT = "https://s3.amazonaws.com"
 S3_CONNECT_TIMEOUT_S = 5.0
 S3_READ_TIMEOUT_S = 60.0
+
+
+class SigningClient(Minio):
+    """MinIO's client with the one request that it lacks: a PUT on a condition, which its `put_object` cannot take."""
+
+    def put_if(self, bucket: str, name: str, data: bytes, condition: Mapping[str, str]) -> urllib3.BaseHTTPResponse:
+        """The server's answer to one conditional PUT, of whatever status.
+
+        Every header is signed, and with them the hash of the body, over TLS too: what a proxy on the way drops or changes of the
+        condition or of the content makes the server refuse the request.
+
+        Args:
+            condition: the header `If-Match` or `If-None-Match`.
+        """
+        region = self._get_region(bucket)
+        url = self._base_url.build(method="PUT", region=region, bucket_name=bucket, object_name=name)
+        credentials, now, content = self._provider.retrieve(), utcnow(), hashlib.sha256(data).hexdigest()
+        headers = {
+            **condition,
+            "Host": url.netloc,
+            "User-Agent": self._user_agent,
+            # Buckets whose objects are locked by default ask for this one.
+            "Content-MD5": base64.b64encode(hashlib.md5(data, usedforsecurity=False).digest()).decode(),
+            "x-amz-content-sha256": content,
+            "x-amz-date": to_amz_date(now),
+        }
+        if credentials.session_token:
+            headers["X-Amz-Security-Token"] = credentials.session_token
+        sign_v4_s3(method="PUT", url=url, region=region, headers=headers, credentials=credentials, content_sha256=content, date=now)
+        return self._http.urlopen("PUT", urlunsplit(url), body=data, headers=headers)
 
 
 def s3_endpoint(environment: Mapping[str, str] = os.environ) -> str:
@@ -34,8 +68,8 @@ def s3_endpoint(environment: Mapping[str, str] = os.environ) -> str:
     return AWS_ENDPOINT
 
 
-def connect_s3(uri: str, environment: Mapping[str, str] = os.environ) -> tuple[Minio, urllib3.PoolManager]:
-    """A client and its connections, which contact nobody yet; neither repeats a request by itself.
+def connect_s3(uri: str, environment: Mapping[str, str] = os.environ) -> SigningClient:
+    """A client, which contacts nobody yet and repeats no request by itself.
 
     What may be repeated, and what an answer that was lost may mean, is decided request by request (`driftloop.store.s3`).
 
@@ -59,7 +93,7 @@ def connect_s3(uri: str, environment: Mapping[str, str] = os.environ) -> tuple[M
     )
     region = environment.get("AWS_REGION") or environment.get("AWS_DEFAULT_REGION")
     try:
-        client = Minio(
+        return SigningClient(
             server.netloc,
             access_key=environment["AWS_ACCESS_KEY_ID"],
             secret_key=environment["AWS_SECRET_ACCESS_KEY"],
@@ -70,4 +104,3 @@ def connect_s3(uri: str, environment: Mapping[str, str] = os.environ) -> tuple[M
         )
     except ValueError as error:
         raise StoreError(f"{uri}: {error}; check AWS_ENDPOINT_URL and AWS_REGION") from None
-    return client, connections

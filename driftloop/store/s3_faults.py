@@ -27,6 +27,9 @@ CLIENT_FAULTS = (MinioException, HTTPError, ParseError, ConnectionError, Timeout
 #: 409 is how S3 answers a conditional write that ran into another one: neither has won yet.
 PASSING_STATUS = frozenset({408, 409, 425, 429, 500, 502, 503, 504})
 PASSING_CODES = frozenset({"RequestTimeout", "SlowDown", "InternalError", "ServiceUnavailable"})
+#: What arrived was not what was sent, a part's tag not what was answered, or an upload is over whose last answer was lost: the next try
+#: may go through whole.
+PASSING_CODES |= {"XAmzContentSHA256Mismatch", "BadDigest", "IncompleteBody", "InvalidPart", "NoSuchUpload"}
 REFUSED_KEY = frozenset(
     {"InvalidAccessKeyId", "SignatureDoesNotMatch", "InvalidToken", "ExpiredToken", "TokenRefreshRequired", "AuthorizationHeaderMalformed"}
 )

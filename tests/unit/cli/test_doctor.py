@@ -22,7 +22,7 @@ from driftloop.cli.doctor.machine import check_disk, check_machine, check_packag
 from driftloop.cli.doctor.store import check_store
 from driftloop.store import Store, open_store
 from tests.minio_server import MinioServer
-from tests.unit.cli.careless_proxy import CarelessProxy
+from tests.unit.store.gateways import CarelessGateway
 
 APP = typer.Typer()
 APP.command()(doctor)
@@ -67,10 +67,10 @@ def limited(minio_server: MinioServer, s3_uri: str, monkeypatch: pytest.MonkeyPa
 def careless(minio_server: MinioServer, s3_uri: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     """A store on a server that ignores the conditions of writes."""
     open_store(s3_uri).put("champion-is-missing", b"")
-    proxy = CarelessProxy(minio_server.port)
-    monkeypatch.setenv("AWS_ENDPOINT_URL", proxy.endpoint)
+    gateway = CarelessGateway(minio_server)
+    monkeypatch.setenv("AWS_ENDPOINT_URL", gateway.endpoint)
     yield s3_uri
-    proxy.close()
+    gateway.close()
 
 
 def test_a_good_store_passes_and_nothing_is_left_in_it(store: Store) -> None:

@@ -4,6 +4,7 @@ import json
 import re
 import secrets
 import threading
+import tracemalloc
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from http.server import BaseHTTPRequestHandler, HTTPServer
@@ -15,7 +16,7 @@ from minio.credentials import StaticProvider
 
 from driftloop.errors import Conflict, StoreError
 from driftloop.store import open_store
-from driftloop.store.s3 import S3Store
+from driftloop.store.s3 import PART_BYTES, S3Store
 from tests.minio_server import MinioServer
 from tests.unit.store.lossy_proxy import LossyProxy
 
@@ -231,3 +232,15 @@ def test_more_objects_than_fit_one_page_are_all_listed(s3_uri: str) -> None:
         list(writers.map(lambda key: store.put(key, b""), keys))
     assert [info.key for info in store.list("logs/")] == keys
     assert [info.key for info in store.list("logs/", after=keys[999])] == keys[1000:]
+
+
+def test_a_large_upload_is_never_in_memory_as_a_whole(s3_uri: str, tmp_path: Path) -> None:
+    shard = tmp_path / "shard"
+    with open(shard, "wb") as stream:
+        stream.truncate(20 * PART_BYTES)
+    store = open_store(s3_uri)
+    tracemalloc.start()
+    store.upload("shard", shard)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 9 * PART_BYTES
