@@ -25,7 +25,8 @@ from driftloop.backends.log_events import LogEvent
 from driftloop.backends.run_folder import LATEST, RUNS, RunFolder
 from driftloop.contracts import MINIO_PORT
 from driftloop.errors import InputError, StoreError
-from driftloop.store.s3_connection import s3_endpoint
+from driftloop.store.s3_connection import s3_credentials, s3_endpoint
+from driftloop.store.s3_credentials import as_variables
 from pipelines import PIPELINES
 
 BUILD = Path(__file__).parents[2] / "docker" / "build.sh"
@@ -80,6 +81,9 @@ class DockerBackend(ChildProcessBackend):
         self._environment: dict[str, str] = dict(os.environ)
         if not any(os.environ.get(name) for name in NAMES_A_SERVER):
             self._environment |= self._own_minio()
+        elif not os.environ.get("AWS_ACCESS_KEY_ID"):
+            # A container sees neither this machine's files nor its identity.
+            self._environment |= as_variables(s3_credentials("the store", os.environ).retrieve())
         self._network, self._endpoint = self._way_to(s3_endpoint(self._environment))
         if store:
             check_store(store, needs_champion=request.needs_champion, environment=self._environment)

@@ -9,11 +9,13 @@ from urllib.parse import urlsplit, urlunsplit
 import certifi
 import urllib3
 from minio import Minio
+from minio.credentials.providers import Provider
 from minio.signer import sign_v4_s3
 from minio.time import to_amz_date, utcnow
 from urllib3.util import Timeout
 
 from driftloop.errors import StoreError
+from driftloop.store.s3_credentials import find_credentials
 
 AWS_ENDPOINT = "https://s3.amazonaws.com"
 S3_CONNECT_TIMEOUT_S = 5.0
@@ -68,6 +70,21 @@ def s3_endpoint(environment: Mapping[str, str] = os.environ) -> str:
     return AWS_ENDPOINT
 
 
+def s3_credentials(uri: str, environment: Mapping[str, str] = os.environ) -> Provider:
+    """Who gives the keys of the server that `s3_endpoint` names; any other than AWS also exchanges tokens for them itself.
+
+    Args:
+        uri: of the store, for messages.
+        environment: where the variables are looked up.
+
+    Raises:
+        StoreError: as `find_credentials`.
+    """
+    endpoint = s3_endpoint(environment)
+    sts = environment.get("AWS_ENDPOINT_URL_STS") or (None if endpoint == AWS_ENDPOINT else endpoint)
+    return find_credentials(uri, environment, sts=sts)
+
+
 def connect_s3(uri: str, environment: Mapping[str, str] = os.environ) -> SigningClient:
     """A client, which contacts nobody yet and repeats no request by itself.
 
@@ -78,12 +95,9 @@ def connect_s3(uri: str, environment: Mapping[str, str] = os.environ) -> Signing
         environment: where the AWS_* variables are looked up.
 
     Raises:
-        StoreError: no credentials in the environment, or an endpoint that is not a URL.
+        StoreError: no credentials (`find_credentials`), or an endpoint that is not a URL.
     """
-    for variable in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
-        if not environment.get(variable):
-            raise StoreError(f"{uri}: {variable} is not set; export the store's AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY")
-    server = urlsplit(s3_endpoint(environment))
+    server, credentials = urlsplit(s3_endpoint(environment)), s3_credentials(uri, environment)
     connections = urllib3.PoolManager(
         maxsize=16,
         timeout=Timeout(connect=S3_CONNECT_TIMEOUT_S, read=S3_READ_TIMEOUT_S),
@@ -95,9 +109,7 @@ def connect_s3(uri: str, environment: Mapping[str, str] = os.environ) -> Signing
     try:
         return SigningClient(
             server.netloc,
-            access_key=environment["AWS_ACCESS_KEY_ID"],
-            secret_key=environment["AWS_SECRET_ACCESS_KEY"],
-            session_token=environment.get("AWS_SESSION_TOKEN"),
+            credentials=credentials,
             secure=server.scheme == "https",
             region=region or None,
             http_client=connections,

@@ -92,7 +92,7 @@ def explained_fault(fault: Exception, *, what: str, server: str, bucket: str) ->
         return StoreError(
             f"{what}: no trusted TLS connection to {server}; name the server's CA in AWS_CA_BUNDLE, or check http/https in AWS_ENDPOINT_URL"
         )
-    return TransientFault(f"{what}: cannot reach {server} ({_cause(fault)}); check AWS_ENDPOINT_URL and that the server runs")
+    return TransientFault(f"{what}: cannot reach {server} ({cause_of(fault)}); check AWS_ENDPOINT_URL and that the server runs")
 
 
 def _answered(code: str, message: str, status: int, what: str, server: str, bucket: str) -> Exception:
@@ -114,7 +114,7 @@ def _answered(code: str, message: str, status: int, what: str, server: str, buck
     return StoreError(f"{what}: {server} answers {status} {code} {message}".strip() + "; check AWS_ENDPOINT_URL and AWS_REGION")
 
 
-def _cause(fault: Exception) -> str:
+def cause_of(fault: Exception) -> str:
     """The few words that matter of a connection's error."""
     # Looked for first: urllib3 counts a refused connection among the time-outs.
     text = str(fault)

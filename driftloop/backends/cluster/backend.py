@@ -25,6 +25,7 @@ from driftloop.registry import current
 from driftloop.scenarios import parse
 from driftloop.sources.built_in import check_built_in, is_built_in
 from driftloop.store import open_store
+from driftloop.store.s3_credentials import names_credentials
 from pipelines import PIPELINES
 
 DEFAULT_STORE = "s3://driftloop/default"
@@ -102,7 +103,7 @@ class ClusterBackend:
 
     def _check_store_from_here(self, store: str, needs_champion: bool, findings: PreflightFindings) -> None:
         """The store may be out of reach from here, or AWS_* may be another store's: then nothing is known."""
-        if not os.environ.get("AWS_ACCESS_KEY_ID"):
+        if not names_credentials(os.environ):
             return
         try:
             opened = open_store(store)
