@@ -20,6 +20,7 @@ from minio.error import S3Error, ServerError
 
 from driftloop.errors import Conflict, NotFound, StoreError
 from driftloop.store.interface import ObjectInfo, cannot_follow, checked_key
+from driftloop.store.s3_conditions import PROOF, prove_conditions
 from driftloop.store.s3_connection import connect_s3, s3_endpoint
 from driftloop.store.s3_faults import CLIENT_FAULTS, S3_PATIENCE_S, Answer, NoBucket, explained_fault, retry
 
@@ -68,11 +69,13 @@ class S3Store:
 
     def create(self, key: str, data: bytes) -> str:
         """See `Store.create`."""
-        return self._write_if(key, data, {"If-None-Match": "*"}, "exists already")
+        self._prove_conditions()
+        return self._create(key, data)
 
     def replace(self, key: str, data: bytes, tag: str) -> str:
         """See `Store.replace`."""
-        return self._write_if(key, data, {"If-Match": f'"{tag}"'}, "changed since it was read")
+        self._prove_conditions()
+        return self._replace(key, data, tag)
 
     def put(self, key: str, data: bytes) -> None:
         """See `Store.put`."""
@@ -124,7 +127,7 @@ class S3Store:
         after = after if after.startswith(prefix) else ""
         while True:
             page = self._page(prefix, after, self._patience_s)
-            yield from page
+            yield from (info for info in page if "/." not in f"/{info.key}")
             if len(page) < LIST_PAGE:
                 return
             after = page[-1].key
@@ -139,7 +142,10 @@ class S3Store:
         self._page("", "", CHECK_PATIENCE_S)
 
     def _name(self, key: str) -> str:
-        return self._prefix + checked_key(key)
+        return self._prefix + (key if key == PROOF else checked_key(key))
+
+    def _prove_conditions(self) -> None:
+        prove_conditions(self._server, self.uri, _Proof(self))
 
     @contextlib.contextmanager
     def _response(self, key: str) -> Iterator[urllib3.BaseHTTPResponse]:
@@ -154,6 +160,8 @@ class S3Store:
             response.release_conn()
 
     def _page(self, prefix: str, after: str, patience_s: float) -> tuple[ObjectInfo, ...]:
+        """At most LIST_PAGE objects, such as have names that no key can have among them."""
+
         def attempt(_: bool) -> tuple[ObjectInfo, ...]:
             start = self._prefix + after if after else None
             listed = self._client.list_objects(self._bucket, self._prefix + prefix, recursive=True, start_after=start)
@@ -166,6 +174,12 @@ class S3Store:
             return self._retry(attempt, patience_s=patience_s)
         except NoBucket:
             return ()
+
+    def _create(self, key: str, data: bytes) -> str:
+        return self._write_if(key, data, {"If-None-Match": "*"}, "exists already")
+
+    def _replace(self, key: str, data: bytes, tag: str) -> str:
+        return self._write_if(key, data, {"If-Match": f'"{tag}"'}, "changed since it was read")
 
     def _write_if(self, key: str, data: bytes, condition: dict[str, str], otherwise: str) -> str:
         """A conditional PUT; its tag, or `Conflict` with `otherwise`."""
@@ -234,3 +248,19 @@ class S3Store:
                 raise explained_fault(fault, what=what, server=self._server, bucket=self._bucket) from None
 
         return retry(explaining, patience_s=self._patience_s if patience_s is None else patience_s)
+
+
+class _Proof:
+    """See `ProofObject`."""
+
+    def __init__(self, store: S3Store) -> None:
+        self._store = store
+
+    def read(self) -> tuple[bytes, str]:
+        return self._store.read_tagged(PROOF)
+
+    def create(self, data: bytes) -> str:
+        return self._store._create(PROOF, data)
+
+    def replace(self, data: bytes, tag: str) -> str:
+        return self._store._replace(PROOF, data, tag)

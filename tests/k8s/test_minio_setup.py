@@ -14,6 +14,9 @@ from minio import Minio, MinioAdmin
 from minio.credentials import StaticProvider
 from minio.error import S3Error
 
+from driftloop.errors import Conflict
+from driftloop.store import open_store
+from driftloop.store.s3_conditions import PROOF
 from tests.k8s.rendering import ROOT
 from tests.minio_server import MinioServer
 
@@ -166,6 +169,18 @@ def test_the_service_learns_that_there_is_no_champion(minio: Installed) -> None:
     with pytest.raises(S3Error) as missing:
         client.get_object("driftloop", "team/none/champion.json")
     assert missing.value.code == "NoSuchKey"
+
+
+def test_the_service_may_prove_that_conditional_writes_are_honoured(minio: Installed) -> None:
+    keys = {"AWS_ACCESS_KEY_ID": "driftloop-service", "AWS_SECRET_ACCESS_KEY": (minio.users / "driftloop-service").read_text()}
+    store = open_store("s3://driftloop/team/chest", minio.server.environment | keys)
+    log = "logs/dt=2026-11-21/hour=09/a.parquet"
+    store.create(log, b"x")
+    with pytest.raises(Conflict):
+        store.create(log, b"y")
+    for key in (PROOF, log):
+        minio.login("root").stat_object("driftloop", f"team/chest/{key}")
+        minio.login("root").remove_object("driftloop", f"team/chest/{key}")
 
 
 def test_tensorboard_reads_its_events_and_nothing_else(minio: Installed) -> None:

@@ -51,10 +51,12 @@ class CutOff(Exception):
 
 
 class Gateway:
-    """Passes every request on, and its answer back; what it is made for overrides `serve`."""
+    """Passes every request on, and its answer back; what each of the others is made for overrides `serve`."""
 
     def __init__(self, server: MinioServer) -> None:
         self._server = server
+        #: Method and path of every request.
+        self.requests: list[tuple[str, str]] = []
         self._pool = urllib3.PoolManager(maxsize=16, retries=False, timeout=30)
         self._http = _Server(("127.0.0.1", 0), self.serve)
         self.endpoint = f"http://127.0.0.1:{self._http.server_port}"
@@ -67,6 +69,7 @@ class Gateway:
 
     def forward(self, request: Request) -> Reply:
         """The server's own answer."""
+        self.requests.append((request.method, request.path))
         url = f"{self._server.endpoint}{request.path}"
         answer = self._pool.urlopen(request.method, url, body=request.body, headers=request.headers)
         return Reply(answer.status, {name.lower(): value for name, value in answer.headers.items()}, answer.data)

@@ -39,7 +39,7 @@ def through(minio_server: MinioServer, s3_uri: str, monkeypatch: pytest.MonkeyPa
     gateways = []
 
     def open_through(tamper: Callable[[Request], None]) -> S3Store:
-        gateways.append(TamperingGateway(minio_server, tamper))
+        gateways.append(TamperingGateway(minio_server, lambda request: tamper(request) if request.path.endswith("champion.json") else None))
         monkeypatch.setenv("AWS_ENDPOINT_URL", gateways[-1].endpoint)
         bucket, _, prefix = s3_uri.removeprefix("s3://").partition("/")
         return S3Store(bucket, prefix, patience_s=0)
