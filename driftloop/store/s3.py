@@ -16,7 +16,7 @@ from io import BytesIO
 from pathlib import Path
 
 import urllib3
-from minio.error import S3Error, ServerError
+from minio.error import InvalidResponseError, S3Error, ServerError
 
 from driftloop.errors import Conflict, NotFound, StoreError
 from driftloop.store.interface import ObjectInfo, cannot_follow, checked_key
@@ -200,9 +200,13 @@ class S3Store:
         response = self._client.put_if(self._bucket, self._name(key), data, condition)
         if response.status == 200:
             return response.headers["etag"].strip('"')
-        fault = S3Error.fromxml(response) if response.data else ServerError("", response.status)
-        missing = isinstance(fault, S3Error) and fault.code == "NoSuchKey"
-        if response.status == 412 or missing:
+        if response.status == 412:
+            raise Conflict(key)
+        kind = response.headers.get("content-type", "")
+        if "xml" not in kind or not response.data:
+            raise InvalidResponseError(response.status, kind, None)
+        fault = S3Error.fromxml(response)
+        if fault.code == "NoSuchKey":
             raise Conflict(key)
         raise fault
 
