@@ -28,6 +28,9 @@ from driftloop.store.s3_faults import CLIENT_FAULTS, S3_PATIENCE_S, Answer, NoBu
 PART_BYTES = 16 << 20
 CHUNK_BYTES = 1 << 20
 LIST_PAGE = 1000
+#: Objects that a rule of the bucket may let expire, and the tag that it finds them by: a rule knows no patterns, and one for each store
+#: would soon be too many. The rule is made in k8s/minio/setup.py.
+EXPIRING, EXPIRING_TAG = "logs/", {"x-amz-tagging": "driftloop=log"}
 #: A person waits for `check`: it gives up sooner than a running step does.
 CHECK_PATIENCE_S = 3.0
 
@@ -51,6 +54,7 @@ class S3Store:
         self._bucket = bucket
         self._prefix = f"{checked_key(prefix)}/" if prefix else ""
         self._patience_s = patience_s
+        self._may_tag = True
         self._server = s3_endpoint(environment)
         self._client = connect_s3(self.uri, environment)
 
@@ -186,7 +190,7 @@ class S3Store:
 
         def attempt(retried: bool) -> str:
             try:
-                return self._put(key, data, condition)
+                return self._tagged(key, lambda tag: self._put(key, data, condition | tag))
             except Conflict:
                 tag = self._own_tag(key, data) if retried else None
                 if tag is None:
@@ -194,6 +198,19 @@ class S3Store:
                 return tag
 
         return self._write(attempt, key)
+
+    def _tagged(self, key: str, write: Callable[[dict[str, str]], str]) -> str:
+        """Write with the tag by which logs expire, or without where the server has no tags, or these credentials may not set any."""
+        if not key.startswith(EXPIRING) or not self._may_tag:
+            return write({})
+        try:
+            return write(EXPIRING_TAG)
+        except S3Error as fault:
+            if fault.code not in ("NotImplemented", "AccessDenied"):
+                raise
+        tag = write({})
+        self._may_tag = False
+        return tag
 
     def _put(self, key: str, data: bytes, condition: dict[str, str]) -> str:
         """One conditional PUT; its tag. Raises `Conflict` when the condition does not hold."""

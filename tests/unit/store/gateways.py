@@ -117,6 +117,20 @@ class CarelessGateway(Gateway):
         return self.forward(request)
 
 
+class TaglessGateway(Gateway):
+    """Refuses every object with a tag."""
+
+    def __init__(self, server: MinioServer, code: str) -> None:
+        self._code = code
+        super().__init__(server)
+
+    def serve(self, request: Request) -> Reply:
+        if "x-amz-tagging" not in request.headers:
+            return self.forward(request)
+        self.requests.append((request.method, "tagged"))
+        return Reply(501, {"content-type": "application/xml"}, f"<Error><Code>{self._code}</Code></Error>".encode())
+
+
 class FaultyGateway(Gateway):
     """Answers a share of the requests with a fault, before or after the server has done what was asked."""
 

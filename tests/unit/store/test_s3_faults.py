@@ -11,13 +11,14 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 import pytest
-from minio import MinioAdmin
+from minio import Minio, MinioAdmin
 from minio.credentials import StaticProvider
 
 from driftloop.errors import Conflict, StoreError
 from driftloop.store import open_store
 from driftloop.store.s3 import PART_BYTES, S3Store
 from tests.minio_server import MinioServer
+from tests.unit.store.gateways import Gateway, TaglessGateway
 from tests.unit.store.lossy_proxy import LossyProxy
 
 
@@ -223,6 +224,37 @@ def _add_user(server: MinioServer, user: str, password: str, *, bucket: str) -> 
     admin.policy_add(f"only-{user}", policy={"Version": "2012-10-17", "Statement": [statement]})
     admin.attach_policy([f"only-{user}"], user=user)
     assert json.loads(admin.user_info(user))["status"] == "enabled"
+
+
+@pytest.mark.parametrize("refusal", ["", "NotImplemented", "AccessDenied"])
+def test_logs_are_tagged_where_that_is_allowed_and_written_in_any_case(
+    minio_server: MinioServer, s3_uri: str, monkeypatch: pytest.MonkeyPatch, refusal: str
+) -> None:
+    server = minio_server.endpoint.removeprefix("http://")
+    root = Minio(server, minio_server.access_key, minio_server.secret_key, secure=False, region="us-east-1")
+    gateway = TaglessGateway(minio_server, refusal) if refusal else Gateway(minio_server)
+    monkeypatch.setenv("AWS_ENDPOINT_URL", gateway.endpoint)
+    store = open_store(s3_uri)
+    for key in ("logs/a", "logs/b", "catalogs/c"):
+        store.create(key, b"x")
+        with pytest.raises(Conflict):
+            store.create(key, b"y")
+    gateway.close()
+    bucket, _, prefix = s3_uri.removeprefix("s3://").partition("/")
+    tags = {key: root.get_object_tags(bucket, f"{prefix}/{key}") for key in ("logs/a", "logs/b", "catalogs/c")}
+    log = None if refusal else {"driftloop": "log"}
+    assert tags == {"logs/a": log, "logs/b": log, "catalogs/c": None}
+    assert [path for _, path in gateway.requests].count("tagged") == bool(refusal)
+
+
+@pytest.mark.parametrize("code", ["SlowDown", "InvalidTag"])
+def test_any_other_refusal_of_a_log_is_told(minio_server: MinioServer, s3_uri: str, monkeypatch: pytest.MonkeyPatch, code: str) -> None:
+    gateway = TaglessGateway(minio_server, code)
+    monkeypatch.setenv("AWS_ENDPOINT_URL", gateway.endpoint)
+    bucket, _, prefix = s3_uri.removeprefix("s3://").partition("/")
+    with pytest.raises(StoreError, match=f"logs/a: .* answers 501 {code}"):
+        S3Store(bucket, prefix, patience_s=0).create("logs/a", b"x")
+    gateway.close()
 
 
 def test_more_objects_than_fit_one_page_are_all_listed(s3_uri: str) -> None:
