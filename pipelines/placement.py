@@ -27,6 +27,7 @@ GPU = "nvidia.com/gpu"
 #: The cluster's secret with the store's credentials, and the ConfigMap with its address; both are made by whoever installs driftloop.
 STORE_SECRET = "driftloop-store"  # noqa: S105 - the name of a secret, not one
 STORE_CONFIG = "driftloop-store"
+STORE_CA, STORE_CA_FOLDER = "driftloop-store-ca", "/etc/driftloop-store"
 MINUTE = 60
 #: A step that failed is repeated: nodes go, stores are away. The workflow controller has to allow it (k8s/kubeflow).
 RETRIES = 2
@@ -99,6 +100,9 @@ def place(task: dsl.PipelineTask, display_name: str, gpus: object = None, nodes:
     kubernetes.use_config_map_as_env(
         task, config_map_name=STORE_CONFIG, config_map_key_to_env={"endpoint": "AWS_ENDPOINT_URL", "region": "AWS_REGION"}
     )
+    # A store's own certificate authority (k8s/driftloop/store.yaml), where there is one.
+    kubernetes.use_config_map_as_env(task, config_map_name=STORE_CONFIG, config_map_key_to_env={"ca": "AWS_CA_BUNDLE"}, optional=True)
+    kubernetes.use_config_map_as_volume(task, config_map_name=STORE_CA, mount_path=STORE_CA_FOLDER, optional=True)
     if needs.gpu:
         task.set_accelerator_type(GPU).set_accelerator_limit(gpus)
         kubernetes.add_node_selector_json(task, nodes)

@@ -1,4 +1,4 @@
-"""`--on docker`: the pipeline's steps in containers, hardened as on the cluster, on a store in MinIO or S3.
+"""`--on docker`: the pipeline's steps in hardened containers, on a store in MinIO or S3.
 
 What is missing is brought up: the images are built where driftloop runs from its sources (DRIFTLOOP_BUILD_IMAGES=0 takes them
 as they are), and MinIO is started where no AWS_* variable names a server. That MinIO goes on running: what a run promoted can be

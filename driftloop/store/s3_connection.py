@@ -98,12 +98,15 @@ def connect_s3(uri: str, environment: Mapping[str, str] = os.environ) -> Signing
         StoreError: no credentials (`find_credentials`), or an endpoint that is not a URL.
     """
     server, credentials = urlsplit(s3_endpoint(environment)), s3_credentials(uri, environment)
+    authorities = environment.get("AWS_CA_BUNDLE") or environment.get("SSL_CERT_FILE") or certifi.where()
+    if server.scheme == "https" and not os.path.isfile(authorities):
+        raise StoreError(f"{uri}: {authorities}: no such file; AWS_CA_BUNDLE names the file with the certificate of the server's authority")
     connections = urllib3.PoolManager(
         maxsize=16,
         timeout=Timeout(connect=S3_CONNECT_TIMEOUT_S, read=S3_READ_TIMEOUT_S),
         retries=False,
         cert_reqs="CERT_REQUIRED",
-        ca_certs=environment.get("AWS_CA_BUNDLE") or environment.get("SSL_CERT_FILE") or certifi.where(),
+        ca_certs=authorities,
     )
     region = environment.get("AWS_REGION") or environment.get("AWS_DEFAULT_REGION")
     try:

@@ -211,3 +211,10 @@ def test_nobody_who_exchanges_a_token_is_one_clear_line(
     with pytest.raises(StoreError, match=r"no keys from the token in .*\(connection refused\); export") as caught:
         S3Store("driftloop-tests", "credentials", environment=environment).read("key")
     assert identity.token.read_text()[:20] not in str(caught.value)
+
+
+def test_an_authority_that_is_not_there_is_one_clear_line(address: dict[str, str]) -> None:
+    keys = {"AWS_ACCESS_KEY_ID": "a", "AWS_SECRET_ACCESS_KEY": "b", "AWS_CA_BUNDLE": "/nowhere/ca.crt"}
+    connect_s3(URI, address | keys)
+    with pytest.raises(StoreError, match=r"/nowhere/ca\.crt: no such file; AWS_CA_BUNDLE names the file"):
+        connect_s3(URI, address | keys | {"AWS_ENDPOINT_URL": "https://minio.example"})
