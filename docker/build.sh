@@ -11,7 +11,8 @@ docker=${DOCKER:-docker}
 version=$(sed -n 's/^version = "\(.*\)"$/\1/p' pyproject.toml)
 
 packages=$(mktemp)
-trap 'rm -f "$packages"' EXIT
+said=$(mktemp)
+trap 'rm -f "$packages" "$said"' EXIT
 for name in PIP_INDEX_URL PIP_EXTRA_INDEX_URL PIP_DEFAULT_TIMEOUT UV_INDEX_URL UV_DEFAULT_INDEX UV_EXTRA_INDEX_URL UV_HTTP_TIMEOUT GOPROXY GOSUMDB; do
   if [ -n "${!name:-}" ]; then printf '%s=%q\n' "$name" "${!name}" >>"$packages"; fi
 done
@@ -53,9 +54,16 @@ for name in "${@:-watch}"; do
     "$docker" tag "driftloop-$name:$content" "driftloop-$name:$version"
   else
     # shellcheck disable=SC2086 - DOCKER_BUILD_ARGS holds several arguments
-    DOCKER_BUILDKIT=1 "$docker" build --quiet "${bases[@]}" ${DOCKER_BUILD_ARGS:-} --file "docker/$name.Dockerfile" \
+    if ! DOCKER_BUILDKIT=1 "$docker" build --quiet "${bases[@]}" ${DOCKER_BUILD_ARGS:-} --file "docker/$name.Dockerfile" \
       --build-arg "VERSION=$version" --build-arg "REVISION=$content" --secret "id=packages,src=$packages" \
-      --tag "driftloop-$name:$version" --tag "driftloop-$name:$content" . >/dev/null
+      --tag "driftloop-$name:$version" --tag "driftloop-$name:$content" . 2>"$said" >/dev/null; then
+      cat "$said" >&2
+      if grep -q 'buildx component is missing' "$said"; then
+        echo "$docker has no plugin to build with (buildx): install the package docker-buildx-plugin (Debian's own: docker-buildx)," \
+          "or name a client that has it, such as DOCKER=/usr/bin/docker" >&2
+      fi
+      exit 1
+    fi
   fi
   echo "driftloop-$name:$version driftloop-$name:$content"
 done

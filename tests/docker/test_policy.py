@@ -121,6 +121,27 @@ def test_another_base_is_another_image(tmp_path: Path) -> None:
     assert not set(tags().values()) & set(go.values())
 
 
+#: What docker 28 says without its plugin.
+NO_BUILDX = """ERROR: BuildKit is enabled but the buildx component is missing or broken.
+       Install the buildx component to build images with BuildKit:
+       https://docs.docker.com/go/buildx/"""
+
+
+@pytest.mark.parametrize(
+    ("said", "last"), [(NO_BUILDX, "has no plugin to build with (buildx): install the package"), ("no space left", "")]
+)
+def test_a_client_without_its_build_plugin_is_told_what_is_missing(tmp_path: Path, said: str, last: str) -> None:
+    client = tmp_path / "docker"
+    client.write_text(f"#!/bin/sh\n[ $1 = build ] && echo '{said}' >&2\nexit 1\n")
+    client.chmod(0o755)
+    command = [str(ROOT / "docker" / "build.sh"), "minio"]
+    done = subprocess.run(command, env=os.environ | {"DOCKER": str(client)}, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert done.stderr.startswith(said)
+    assert (done.stderr.splitlines()[-1].startswith(f"{client} {last}")) is bool(last)
+    assert ("DOCKER=" in done.stderr) is bool(last)
+
+
 def test_tensorboards_user_reads_its_events_and_nothing_else(tmp_path: Path, minio_server: MinioServer) -> None:
     root = {"MINIO_ROOT_USER": minio_server.access_key, "MINIO_ROOT_PASSWORD": minio_server.secret_key} | minio_server.environment
     user = {"AWS_ACCESS_KEY_ID": "driftloop-tensorboard", "AWS_SECRET_ACCESS_KEY": secrets.token_hex(12), "AWS_REGION": "us-east-1"}

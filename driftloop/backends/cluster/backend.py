@@ -158,18 +158,21 @@ class ClusterBackend:
         folder.parameters.write_text(json.dumps(arguments, indent=1))
         if reason := why_unreachable(self.connection):
             self._tell(f"reports will not be fetched: {reason}")
-        self._start(folder.id, arguments)
-        folder.path.joinpath("cluster_run.json").write_text(json.dumps({"run_id": self._run_id, "address": self.address}, indent=1) + "\n")
-        self._tell(self.address)
         try:
+            self._start(folder.id, arguments)
+            folder.path.joinpath("cluster_run.json").write_text(
+                json.dumps({"run_id": self._run_id, "address": self.address}, indent=1) + "\n"
+            )
+            self._tell(self.address)
             with folder.log.open("w") as file:
                 log = PodLogs(self.connection, self._run_id, file, echo)
                 run, progress = self._follow(log, show)
             failure = self._failure(run, progress, log)
         except (KeyboardInterrupt, SystemExit):
-            # With a token there is no command to show: it would stand in the list of processes.
-            command = f", or with: curl --request POST {self.connection.endpoint}{API}/runs/{self._run_id}:terminate"
-            self._tell(f"the run goes on in the cluster; stop it on its page{'' if self.connection.token else command}")
+            if self._run_id:
+                # With a token there is no command to show: it would stand in the list of processes.
+                command = f", or with: curl --request POST {self.connection.endpoint}{API}/runs/{self._run_id}:terminate"
+                self._tell(f"the run goes on in the cluster; stop it on its page{'' if self.connection.token else command}")
             raise
         self._fetch(folder, log)
         return failure

@@ -143,6 +143,7 @@ def _check_training_nodes(nodes: list[Any], gpus: int, labels: Mapping[str, str]
 def _check_in_registry(image: str, findings: PreflightFindings) -> None:
     """Ask the image's registry for its manifest, as the node will."""
     host, (path, _, tag) = registry_of(image), image.partition("/")[2].rpartition(":")
+    name = path.rpartition("/")[2]
     scheme = "http" if host.partition(":")[0] in ("localhost", "127.0.0.1") else "https"
     request = urllib.request.Request(f"{scheme}://{host}/v2/{path}/manifests/{tag}", method="HEAD", headers={"Accept": MANIFESTS})  # noqa: S310
     try:
@@ -150,7 +151,8 @@ def _check_in_registry(image: str, findings: PreflightFindings) -> None:
     except urllib.error.HTTPError as error:
         if error.code == 404:
             findings.failures.append(
-                f"image {image} is not in its registry; push it with `make cluster-images`, or check DRIFTLOOP_IMAGE_PREFIX"
+                f"image {image} is not in its registry; build it with docker/build.sh {name.removeprefix('driftloop-')}, push it with "
+                f"`docker tag {name}:{tag} {image}` and `docker push {image}`, or check DRIFTLOOP_IMAGE_PREFIX"
             )
         else:
             findings.not_checked.append(f"image {image}: its registry answers {error.code}")

@@ -102,7 +102,10 @@ def test_a_run_that_somebody_terminates_is_told_as_that(kfp: Answers, command: C
     assert "the run was terminated in the cluster" in command(*TRAINING, status=1).stderr
 
 
-def test_an_interrupt_leaves_the_run_running_and_says_how_to_stop_it(kfp: Answers, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupt_leaves_the_run_running_and_says_how_to_stop_it(
+    kfp: Answers, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: signal.Signals
+) -> None:
     monkeypatch.delenv("KFP_TOKEN")
     ends(kfp, "RUNNING", "Running", "")
     waiting = subprocess.Popen([DRIFTLOOP, *TRAINING], cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
@@ -110,7 +113,7 @@ def test_an_interrupt_leaves_the_run_running_and_says_how_to_stop_it(kfp: Answer
     while not any(path == f"{API}/runs/r1" for _, path, _, _ in kfp.asked):
         assert time.monotonic() < deadline
         time.sleep(0.05)
-    waiting.send_signal(signal.SIGINT)
+    waiting.send_signal(number)
     shown, _ = waiting.communicate(timeout=60)
     assert waiting.returncode != 0
     stop = f"the run goes on in the cluster; stop it on its page, or with: curl --request POST {kfp.url}{API}/runs/r1:terminate"

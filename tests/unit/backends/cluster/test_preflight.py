@@ -110,7 +110,7 @@ def test_an_image_with_a_registry_is_asked_for_there(cluster: Answers) -> None:
     assert inspect_cluster("kubeflow", [f"{host}/me/driftloop-watch:918dd4b6689d"], gpus=0) == PreflightFindings()
     assert cluster.asked[0][0] == "HEAD"
     absent = inspect_cluster("kubeflow", [f"{host}/me/driftloop-watch:000000000000"], gpus=0)
-    assert "is not in its registry; push it" in absent.failures[0]
+    assert "is not in its registry; build it with docker/build.sh watch, push it with `docker tag driftloop-watch:0" in absent.failures[0]
     cluster.add("/v2/me/driftloop-watch/manifests/918dd4b6689d", b"", 401)
     private = inspect_cluster("kubeflow", [f"{host}/me/driftloop-watch:918dd4b6689d"], gpus=0)
     assert private.failures == []
