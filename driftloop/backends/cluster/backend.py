@@ -82,7 +82,7 @@ class ClusterBackend:
         self._experiment = request.experiment or DEFAULT_EXPERIMENT
         self._run_id = ""
         self._last_lines: list[str] = []
-        self.upload = compile_upload(pipeline)
+        self.upload = compile_upload(pipeline, request.placement)
         self.steps = steps_of(self.upload.text)
         server = self.connection.server
         if not server.tested:
