@@ -105,6 +105,8 @@ class Step:
     """The name that people see."""
     branch: Branch | None = None
     """The branch that it is in, if any."""
+    component: str = ""
+    """The component's name, as `pipelines.placement` knows it."""
 
 
 def steps_of(text: str) -> list[Step]:
@@ -130,7 +132,8 @@ def _steps(spec: dict[str, Any], tasks: dict[str, Any], branch: Branch | None) -
         if "dag" in component:
             steps += _steps(spec, component["dag"]["tasks"], Branch(name, title, branch))
         else:
-            steps.append(Step(name, title, branch))
+            label = re.sub(r"^comp-|-\d+$", "", tasks[name]["componentRef"]["name"])
+            steps.append(Step(name, title, branch, label.replace("-", "_")))
     return steps
 
 

@@ -56,7 +56,7 @@ def _groups(on: BackendName, store: str | None, gpus: int) -> Iterable[Callable[
     if on is BackendName.cluster:
         from driftloop.cli.doctor.cluster import check_cluster
 
-        yield lambda: check_cluster(gpus)
+        yield lambda: check_cluster(gpus, store)
     yield lambda: _check_store(on, store)
 
 
