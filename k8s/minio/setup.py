@@ -22,6 +22,8 @@ PIPELINE_ROOT = "mlpipeline"
 STORES = "driftloop"
 #: What driftloop's stores tag their logs with (driftloop/store/s3.py).
 LOG_TAG = ("driftloop", "log")
+#: Copies of the curves that stay with each run's artifacts.
+TENSORBOARD = "tensorboard/"
 
 
 class Server:
@@ -92,9 +94,10 @@ def can_log_in(server: Server, user: str, secret: str) -> bool:
 
 
 def make_lifecycle(client: Minio, log_days: int, old_version_days: int) -> None:
-    """The logs of all stores expire, and versions that something newer replaced; KFP's pipeline root keeps everything."""
+    """All stores' logs expire, TensorBoard's copies, and versions that something newer replaced; KFP's pipeline root keeps everything."""
     rules = [Rule(ENABLED, Filter(prefix=""), "old-versions", noncurrent_version_expiration=NoncurrentVersionExpiration(old_version_days))]
     rules += [Rule(ENABLED, Filter(tag=Tag(*LOG_TAG)), "expire-logs", expiration=Expiration(days=log_days))]
+    rules += [Rule(ENABLED, Filter(prefix=TENSORBOARD), "expire-tensorboard", expiration=Expiration(days=log_days))]
     if _rules(client.get_bucket_lifecycle(STORES)) != _rules(LifecycleConfig(rules)):
         client.set_bucket_lifecycle(STORES, LifecycleConfig(rules))
         print(f"bucket {STORES}: {len(rules)} lifecycle rules: {', '.join(rule.rule_id or '' for rule in rules)}")

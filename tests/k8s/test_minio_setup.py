@@ -226,7 +226,7 @@ def test_logs_and_old_versions_expire_and_the_pipeline_root_never(minio: Install
     minio.run()
     state = minio.state()
     assert state["versioning"] == "Enabled"
-    assert state["rules"].keys() == {"old-versions", "expire-logs"}
+    assert state["rules"].keys() == {"old-versions", "expire-logs", "expire-tensorboard"}
     logs, rest = state["rules"]["expire-logs"], state["rules"]["old-versions"]
     assert (logs.expiration.days, logs.noncurrent_version_expiration) == (90, None)
     assert (rest.expiration, rest.noncurrent_version_expiration.noncurrent_days) == (None, 30)
@@ -246,7 +246,8 @@ def test_the_logs_of_every_store_expire_by_one_rule_and_nothing_else_does(minio:
         log = root.stat_object("driftloop", f"{home}/{LOGS_PREFIX}dt=2026-11-21/hour=08/a.parquet")
         assert 'rule-id="expire-logs"' in log.metadata["x-amz-expiration"]
         assert "x-amz-expiration" not in root.stat_object("driftloop", f"{home}/labels/a.parquet").metadata
-    assert len(root.get_bucket_lifecycle("driftloop").rules) == 2
+    assert 'rule-id="expire-tensorboard"' in root.stat_object("driftloop", EVENTS).metadata["x-amz-expiration"]
+    assert len(root.get_bucket_lifecycle("driftloop").rules) == 3
 
 
 def test_a_second_run_changes_nothing(minio: Installed) -> None:

@@ -131,6 +131,16 @@ class TaglessGateway(Gateway):
         return Reply(501, {"content-type": "application/xml"}, f"<Error><Code>{self._code}</Code></Error>".encode())
 
 
+class LateErrorGateway(Gateway):
+    """Says once, in an answer that began well, that the parts of an upload could not be put together, as S3 may."""
+
+    def serve(self, request: Request) -> Reply:
+        if request.method != "POST" or "uploadId=" not in request.path or ("POST", "late error") in self.requests:
+            return self.forward(request)
+        self.requests.append(("POST", "late error"))
+        return Reply(200, {"content-type": "application/xml"}, b"<Error><Code>InternalError</Code></Error>")
+
+
 class FaultyGateway(Gateway):
     """Answers a share of the requests with a fault, before or after the server has done what was asked."""
 

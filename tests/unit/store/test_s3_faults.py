@@ -18,7 +18,7 @@ from driftloop.errors import Conflict, StoreError
 from driftloop.store import open_store
 from driftloop.store.s3 import PART_BYTES, S3Store
 from tests.minio_server import MinioServer
-from tests.unit.store.gateways import Gateway, TaglessGateway
+from tests.unit.store.gateways import Gateway, LateErrorGateway, TaglessGateway
 from tests.unit.store.lossy_proxy import LossyProxy
 
 
@@ -265,6 +265,19 @@ def test_more_objects_than_fit_one_page_are_all_listed(s3_uri: str) -> None:
         list(writers.map(lambda key: store.put(key, b""), keys))
     assert [info.key for info in store.list("logs/")] == keys
     assert [info.key for info in store.list("logs/", after=keys[999])] == keys[1000:]
+
+
+def test_an_upload_that_fails_in_an_answer_that_began_well_is_tried_again(
+    minio_server: MinioServer, s3_uri: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shard = tmp_path / "shard"
+    shard.write_bytes(secrets.token_bytes(PART_BYTES + 1))
+    gateway = LateErrorGateway(minio_server)
+    monkeypatch.setenv("AWS_ENDPOINT_URL", gateway.endpoint)
+    open_store(s3_uri).upload("shard", shard)
+    gateway.close()
+    assert ("POST", "late error") in gateway.requests
+    assert open_store(s3_uri, minio_server.environment).read("shard") == shard.read_bytes()
 
 
 def test_a_large_upload_is_never_in_memory_as_a_whole(s3_uri: str, tmp_path: Path) -> None:
