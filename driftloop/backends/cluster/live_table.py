@@ -39,9 +39,9 @@ class StepProgress:
 
 
 class LiveTable:
-    """A line a step, all at once on a terminal, elsewhere as each begins, waits for another reason, or ends. A branch is one line until it
+    """A line a step: all at once on a terminal, elsewhere as each begins, waits for another reason, or ends.
 
-    is taken.
+    A branch is one line until it is taken.
 
     Args:
         console: where to print.
