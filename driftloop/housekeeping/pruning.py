@@ -25,7 +25,8 @@ from driftloop.registry import Champion, standing
 from driftloop.registry.versions import CLAIM
 from driftloop.registry.versions import PREFIX as VERSIONS
 from driftloop.store import ObjectInfo, Store
-from driftloop.watch_record import WatchRecord, read_records
+from driftloop.watch_record import WatchRecord
+from driftloop.watch_store import read_records
 
 #: What stays of a version for good: its number is never given out again, and its lineage and the gate's evidence can still be read.
 KEPT_OF_A_VERSION = frozenset({CLAIM, DESCRIPTION, GATE_EVIDENCE})

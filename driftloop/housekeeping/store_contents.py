@@ -15,7 +15,7 @@ from driftloop.dataset.description import DATASET_FILE as DATASET
 from driftloop.dataset.writing import DATASETS
 from driftloop.registry.versions import PREFIX as VERSIONS
 from driftloop.store import ObjectInfo, Store
-from driftloop.watch_record import HEARTBEAT, WATCH_PREFIX
+from driftloop.watch_store import is_record_key
 
 #: Only what is named as driftloop names it can go; `versions/refused/`, for example, is not a version.
 VERSION_NUMBER, DATASET_HASH = re.compile("[1-9][0-9]*"), re.compile("[0-9a-f]{64}")
@@ -107,7 +107,7 @@ class StoreUsage:
 def store_usage(listing: Iterable[ObjectInfo]) -> StoreUsage:
     """The usage of a store whose whole listing is given. Times are the store's own, so no two clocks are compared."""
     entries = list(listing)
-    records = [entry for entry in entries if entry.key.startswith(WATCH_PREFIX) and entry.key != HEARTBEAT]
+    records = [entry for entry in entries if is_record_key(entry.key)]
     growth = None
     if len(records) > 1:
         before, last = (record.modified for record in sorted(records, key=lambda entry: entry.key)[-2:])
