@@ -122,6 +122,25 @@ def test_an_old_proof_is_made_anew_and_one_of_the_future_too(careless: CarelessG
         open_store(s3_uri).create("watch/1.json", b"{}")
 
 
+def test_a_fresh_proof_of_the_same_address_is_believed(careless: CarelessGateway, raw: Minio, s3_uri: str) -> None:
+    """So a server that stops honouring conditions is found a week later, not at once."""
+    note(raw, s3_uri, noted(careless.endpoint, datetime.now(UTC) - timedelta(days=6)))
+    open_store(s3_uri).create("watch/1.json", b"{}")
+
+
+def test_a_process_that_lives_long_looks_again(gateway: Gateway, s3_uri: str) -> None:
+    store = open_store(s3_uri)
+    store.create("watch/1.json", b"{}")
+    (place,) = _proved
+    assert place == (gateway.endpoint, s3_uri)
+    assert 0 <= PROOF_HOLDS.total_seconds() - (_proved[place] - time.monotonic()) < 60
+    gateway.requests.clear()
+    _proved[place] = time.monotonic()
+    store.create("watch/2.json", b"{}")
+    store.create("watch/3.json", b"{}")
+    assert [path.rpartition("/")[2] for _, path in gateway.requests] == [PROOF, "2.json", "3.json"]
+
+
 @pytest.mark.parametrize(
     "content", [b"", b"{", b"[]", b'{"schema": 1}', b'{"schema": 2, "proved": {}}', b'{"schema": 1, "proved": {"a": 7}}']
 )
