@@ -167,7 +167,7 @@ def timm_epochs(root: Path, *, side: int, net: str, batch: int, device: torch.de
 
 
 def watched(run: Callable[[], list[PassTime]], device: torch.device) -> dict[str, Any]:
-    """Run it; the rate of the epochs after the first (which starts workers, fills caches, records graphs), and what the GPU did meanwhile."""
+    """Run it: the rate of the epochs after the first, which starts workers, fills caches and records graphs; and how busy the GPU was."""
     if device.type == "cuda":
         torch.cuda.empty_cache()
         torch.cuda.reset_peak_memory_stats()
