@@ -34,7 +34,7 @@ MEAN, STD = [0.5] * 3, [0.25] * 3
 PEAKS = {"H100": 989e12, "H200": 989e12, "A100": 312e12}
 TIMM_NETS = ("resnet18",)
 #: Images written, and the batch sizes, by side.
-CASES = {64: (40_000, (64, 512)), 224: (8_000, (64, 256))}
+CASES = {64: (20_000, (64, 512)), 224: (5_000, (64, 256))}
 EPOCHS = 5
 GOALS = {"ratio": 1.0, "busy": 0.95}
 

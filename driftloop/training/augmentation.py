@@ -38,13 +38,15 @@ class Augmentation:
 
         Random numbers come from a CPU `generator`, so that one seed gives the same views on every device.
         """
-        # One copy to the device for all amounts of a batch.
-        amounts = send(torch.cat([self._draw_moves(len(images), generator), self._draw_light(len(images), generator)]), images.device)
+        return self.apply(images, send(self.draw(len(images), generator), images.device))
+
+    def apply(self, images: Tensor, amounts: Tensor) -> Tensor:
+        """The views that `amounts` of `draw`, on the images' device, make of them."""
         views = _change_light(_move(images.float(), amounts[:6]), amounts[6], amounts[7]).clamp_(0, 255)
         return views if images.is_floating_point() else views.round_().to(images.dtype)
 
-    def _draw_moves(self, n: int, generator: torch.Generator) -> Tensor:
-        """The rows of each image's matrix, (6, N)."""
+    def draw(self, n: int, generator: torch.Generator) -> Tensor:
+        """What happens to each of n images, (8, N) on the CPU: the two rows of its matrix, its gain and its offset."""
         angle = _uniform(n, generator) * math.radians(self.rotation)
         size = 1 + _uniform(n, generator) * self.scale
         mirror_x = _random_sign(n, generator) if self.flip else torch.ones(n)
@@ -53,12 +55,8 @@ class Augmentation:
         # affine_grid counts in half sides: -1 to 1 across the image.
         right = [cos * mirror_x, -sin * mirror_y, 2 * self.shift * _uniform(n, generator)]
         down = [sin * mirror_x, cos * mirror_y, 2 * self.shift * _uniform(n, generator)]
-        return torch.stack([*right, *down])
-
-    def _draw_light(self, n: int, generator: torch.Generator) -> Tensor:
-        """Each image's gain and offset, (2, N)."""
         gain = 1 + _uniform(n, generator) * self.contrast
-        return torch.stack([gain, 255 * self.brightness * _uniform(n, generator)])
+        return torch.stack([*right, *down, gain, 255 * self.brightness * _uniform(n, generator)])
 
 
 def _move(images: Tensor, matrices: Tensor) -> Tensor:

@@ -17,12 +17,15 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from driftloop.training.augmentation import Augmentation, mixup
+from driftloop.training.cuda_graph import Replayed
 from driftloop.training.device import send
 from driftloop.training.epoch import Batch
 from driftloop.training.seeding import derive
 
 #: Of a GPU's free memory, what a split may take to lie there as a whole.
 RESIDENT_SHARE = 0.25
+#: Images that are copied there together.
+COPIED_TOGETHER = 2048
 #: Batches that are gathered ahead of the GPU where the split does not lie there.
 AHEAD = 3
 #: The epoch's image numbers, (steps, batch size) int, from a seeded generator: a sampler other than shuffling.
@@ -53,7 +56,9 @@ class Pixels:
         self.std = torch.tensor(list(std), dtype=torch.float32, device=device)
         self.resident = None
         if device.type == "cuda" and images.nbytes < torch.cuda.mem_get_info(device)[0] * RESIDENT_SHARE:
-            self.resident = to_tensor(images).to(device)
+            self.resident = torch.empty(images.shape, dtype=torch.uint8, device=device).permute(0, 3, 1, 2)
+            for start in range(0, len(images), COPIED_TOGETHER):
+                self.resident[start : start + COPIED_TOGETHER] = to_tensor(np.array(images[start : start + COPIED_TOGETHER]))
 
     def take(self, rows: np.ndarray) -> tuple[Tensor, Tensor]:
         """Images uint8 (n, C, H, W) and labels (n,) int64 of `rows`, on the device."""
@@ -71,9 +76,15 @@ class Pixels:
             waiting: deque[Future[Tensor]] = deque()
             for position, rows in enumerate(batches):
                 for following in batches[position + len(waiting) : position + AHEAD]:
-                    waiting.append(gathering.submit(lambda rows: to_tensor(np.take(self.images, rows, axis=0)).pin_memory(), following))
+                    waiting.append(gathering.submit(self._gather, following))
                 images = waiting.popleft().result().to(self.device, non_blocking=True)
                 yield images, self.device_labels[send(torch.from_numpy(rows), self.device)]
+
+    def _gather(self, rows: np.ndarray) -> Tensor:
+        """Images uint8 (n, C, H, W) in page-locked memory."""
+        place = torch.empty((len(rows), *self.images.shape[1:]), dtype=torch.uint8, pin_memory=True)
+        np.take(self.images, rows, axis=0, out=place.numpy(), mode="clip")  # "raise" would gather elsewhere first
+        return place.permute(0, 3, 1, 2)
 
     def normalise(self, images: Tensor) -> Tensor:
         return normalise(images, self.mean, self.std).contiguous(memory_format=torch.channels_last)
@@ -151,6 +162,7 @@ class TrainingBatches:
         self.pixels = Pixels(images, labels, mean, std, device)
         self.batch_size, self.augmentation, self.mixup_alpha, self.classes = batch_size, augmentation, mixup_alpha, classes
         self.steps = max(min_steps, len(images) // batch_size, 1)
+        self._views = Replayed(self._show) if device.type == "cuda" else self._show
         self.order = order or self._shuffled
 
     def epoch(self, seed: int) -> Iterator[Batch]:
@@ -159,12 +171,18 @@ class TrainingBatches:
         generator = torch.Generator().manual_seed(derive(seed, 1))
         for images, labels in self.pixels.take_each(list(rows)):
             if self.augmentation:
-                images = self.augmentation(images.float(), generator)
-            inputs = self.pixels.normalise(images)
+                inputs = self._views(images, send(self.augmentation.draw(len(images), generator), images.device))
+            else:
+                inputs = self.pixels.normalise(images)
             if self.mixup_alpha > 0:
                 yield mixup(inputs, F.one_hot(labels, self.classes).float(), self.mixup_alpha, generator)
             else:
                 yield inputs, labels
+
+    def _show(self, images: Tensor, amounts: Tensor) -> Tensor:
+        """Views of images, as a network takes them."""
+        assert self.augmentation
+        return self.pixels.normalise(self.augmentation.apply(images.float(), amounts))
 
     def _shuffled(self, rng: np.random.Generator, steps: int, batch_size: int) -> np.ndarray:
         n = len(self.pixels.labels)

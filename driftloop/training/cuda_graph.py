@@ -1,79 +1,109 @@
-"""A training step's gradients as one CUDA graph.
+"""Work of a training step on a GPU, recorded once and replayed as a whole: a CUDA graph.
 
 A small network on small images is hundreds of kernels of a few microseconds: started one by one from Python, they leave a fast GPU idle
-most of the time (measured in bench/README.md). Recorded once and replayed as a whole, they do not. Only the gradients are recorded: views
-of the images, optimiser and schedule change from step to step and stay outside.
+most of the time (measured in bench/README.md). The views of the images and the gradients are recorded; optimiser and schedule, which
+change from step to step, stay outside.
 """
 
 from collections.abc import Callable, Iterable
+from typing import Generic, TypeVar
 
 import torch
 from torch import Tensor, nn
 
 from driftloop.training.epoch import Batch, EpochResult, Loss, Tally
 
-#: Steps that run as they are before one is recorded: the libraries choose their kernels and allocate in them.
-WARM_UP_STEPS = 3
+#: Calls that run as they are before one is recorded: the libraries choose their kernels and allocate in them.
+WARM_UP_CALLS = 3
+#: What a function returns.
+_Answer = TypeVar("_Answer", Tensor, None)
+
+
+class Replayed(Generic[_Answer]):
+    """A function of tensors on one GPU: recorded in the call after the first three, then replayed with the inputs copied in.
+
+    Inputs of other shapes start anew. The function must not wait for the GPU, nor depend on anything but its inputs and on memory that
+    stays where it is; random numbers (dropout) go on as they would. What it returns, a tensor or None, is a copy.
+    """
+
+    def __init__(self, function: Callable[..., _Answer]) -> None:
+        self.function = function
+        self.calls = 0
+        self.shapes: list[torch.Size] = []
+        self.graph: torch.cuda.CUDAGraph | None = None
+        self.inputs: list[Tensor] = []
+        self.answer: _Answer
+
+    def __call__(self, *inputs: Tensor) -> _Answer:
+        shapes = [tensor.shape for tensor in inputs]
+        if shapes != self.shapes:
+            self.shapes, self.calls, self.graph = shapes, 0, None
+        self.calls += 1
+        if self.calls <= WARM_UP_CALLS:
+            return self._on_side_stream(inputs)
+        if self.graph is None:
+            self._record(inputs)
+        assert self.graph is not None
+        for place, tensor in zip(self.inputs, inputs, strict=True):
+            place.copy_(tensor)
+        self.graph.replay()
+        return None if self.answer is None else self.answer.clone()
+
+    def _record(self, inputs: tuple[Tensor, ...]) -> None:
+        self.inputs = [tensor.clone() for tensor in inputs]
+        self.graph = torch.cuda.CUDAGraph()
+        # A thread that gathers the next batches may allocate meanwhile.
+        with torch.cuda.graph(self.graph, capture_error_mode="thread_local"):
+            self.answer = self.function(*self.inputs)
+
+    def _on_side_stream(self, inputs: tuple[Tensor, ...]) -> _Answer:
+        """Compute on another stream than the usual one, as recording wants it of the calls before."""
+        usual, side = torch.cuda.current_stream(), torch.cuda.Stream()
+        side.wait_stream(usual)
+        with torch.cuda.stream(side):
+            answer = self.function(*inputs)
+        usual.wait_stream(side)
+        for tensor in inputs:
+            tensor.record_stream(side)
+        if answer is not None:
+            answer.record_stream(usual)
+        return answer
 
 
 class GraphedGradients:
-    """Forward, loss and backward of batches of one shape; recorded in the step after the first three, then replayed.
-
-    A batch of another shape runs as it is. Random numbers (dropout) go on as they would without the graph.
+    """Forward, loss and backward of a batch, replayed.
 
     Args:
         model: on a GPU and in training mode whenever this is called; its weights must stay where they are in memory.
-        loss: of logits (N, K) float32 and targets, a scalar.
+        loss: of logits (N, K) float32 and targets, a scalar; it must not wait for the GPU.
         dtype: of autocast, or None for float32.
     """
 
     def __init__(self, model: nn.Module, loss: Loss, dtype: torch.dtype | None) -> None:
         self.model, self.loss, self.dtype = model, loss, dtype
-        self.device = next(model.parameters()).device
-        self.tally = Tally(self.device)
-        self.steps = 0
-        self.graph: torch.cuda.CUDAGraph | None = None
-        self.images: Tensor | None = None
-        self.targets: Tensor | None = None
+        self.tally = Tally(next(model.parameters()).device)
+        self.images = 0
+        self._replayed = Replayed(self._compute)
 
     def __call__(self, images: Tensor, targets: Tensor) -> None:
-        """Leave the gradients of a batch in the parameters, and count its outcome in `tally`."""
-        self.steps += 1
-        if self.graph is None and self.steps > WARM_UP_STEPS:
-            self._record(images, targets)
-        if self.graph is None or self.images is None or self.targets is None or images.shape != self.images.shape:
-            self._on_side_stream(images, targets)
-            return
-        self.images.copy_(images)
-        self.targets.copy_(targets)
-        self.graph.replay()
-        self.tally.images += len(images)
+        """Leave the gradients of a batch in the parameters, and count its outcome."""
+        self._replayed(images, targets)
+        self.images += len(images)
 
-    def _record(self, images: Tensor, targets: Tensor) -> None:
-        self.images, self.targets = images.clone(), targets.clone()
-        # Gradients that are absent while it is recorded get a place in the graph's memory, and are overwritten in each replay.
-        self.model.zero_grad(set_to_none=True)
-        graph, counted = torch.cuda.CUDAGraph(), self.tally.images
-        # A thread that gathers the next batches may allocate meanwhile.
-        with torch.cuda.graph(graph, capture_error_mode="thread_local"):
-            self._compute(self.images, self.targets)
-        self.tally.images = counted  # nothing was computed yet
-        self.graph = graph
+    def start(self) -> None:
+        """Nothing is counted yet."""
+        self.tally.reset()
+        self.images = 0
 
-    def _on_side_stream(self, images: Tensor, targets: Tensor) -> None:
-        """Compute as it is, on another stream than the usual one, as recording wants it of the steps before."""
-        side = torch.cuda.Stream(self.device)
-        side.wait_stream(torch.cuda.current_stream(self.device))
-        with torch.cuda.stream(side):
-            # Once a graph exists, its gradients are kept and filled.
-            self.model.zero_grad(set_to_none=self.graph is None)
-            self._compute(images, targets)
-        torch.cuda.current_stream(self.device).wait_stream(side)
-        for tensor in (images, targets):
-            tensor.record_stream(side)
+    def result(self) -> EpochResult:
+        """What was counted since the start."""
+        self.tally.images = self.images
+        return self.tally.result()
 
     def _compute(self, images: Tensor, targets: Tensor) -> None:
-        with torch.autocast(self.device.type, self.dtype, enabled=self.dtype is not None):
+        # Absent while a graph is recorded, they get a place in its memory and are overwritten in each replay.
+        self.model.zero_grad(set_to_none=True)
+        with torch.autocast("cuda", self.dtype, enabled=self.dtype is not None):
             logits = self.model(images)
         logits = logits.float()
         value = self.loss(logits, targets)
@@ -97,10 +127,10 @@ def train_epoch_graphed(
         after_step: called after each step (learning-rate schedule, moving average).
     """
     gradients.model.train()
-    gradients.tally.reset()
+    gradients.start()
     for images, targets in batches:
         gradients(images, targets)
         optimizer.step()
         if after_step:
             after_step()
-    return gradients.tally.result()
+    return gradients.result()

@@ -58,6 +58,15 @@ class Recipe:
         weights = torch.tensor(self.class_weights, device=device) if self.class_weights else None
 
         def smoothed(logits: Tensor, targets: Tensor) -> Tensor:
-            return F.cross_entropy(logits, targets, weight=weights, label_smoothing=self.label_smoothing)
+            if weights is None or targets.ndim > 1 or device.type == "cpu":
+                return F.cross_entropy(logits, targets, weight=weights, label_smoothing=self.label_smoothing)
+            return weighted_cross_entropy(logits, targets, weights, self.label_smoothing)
 
         return smoothed
+
+
+def weighted_cross_entropy(logits: Tensor, targets: Tensor, weights: Tensor, label_smoothing: float) -> Tensor:
+    """PyTorch's cross-entropy of class numbers (N,), smoothed and with a weight (K,) for each class; its own would wait for a GPU."""
+    chosen = F.one_hot(targets, logits.shape[1]).to(logits.dtype)
+    total = F.cross_entropy(logits, chosen, weight=weights, label_smoothing=label_smoothing, reduction="sum")
+    return total / weights[targets].sum()

@@ -16,7 +16,7 @@ from driftloop.training.architectures import Classifier, PlainCNN, ResidualNet
 from driftloop.training.augmentation import Augmentation
 from driftloop.training.batches import OrderedBatches, TrainingBatches
 from driftloop.training.checkpoint import FileCheckpoint
-from driftloop.training.cuda_graph import WARM_UP_STEPS, GraphedGradients, train_epoch_graphed
+from driftloop.training.cuda_graph import WARM_UP_CALLS, GraphedGradients, Replayed, train_epoch_graphed
 from driftloop.training.device import mixed_precision, pick_device
 from driftloop.training.epoch import train_epoch, train_epoch_amp
 from driftloop.training.loop import EpochRecord, TrainingHistory, fit
@@ -92,7 +92,6 @@ def test_a_recorded_step_is_the_step_itself(gpu: torch.device, dtype: torch.dtyp
         if graphed:
             gradients = GraphedGradients(model, F.cross_entropy, dtype)
             results = [train_epoch_graphed(gradients, batches(gpu).epoch(epoch), optimizer) for epoch in (1, 2)]
-            assert gradients.graph is not None
         elif dtype:
             results = [train_epoch_amp(model, batches(gpu).epoch(epoch), optimizer, dtype=dtype) for epoch in (1, 2)]
         else:
@@ -103,21 +102,22 @@ def test_a_recorded_step_is_the_step_itself(gpu: torch.device, dtype: torch.dtyp
     assert results == expected_results
 
 
-def test_a_batch_of_another_size_is_not_lost(gpu: torch.device) -> None:
-    model = PlainCNN(1, 2).to(gpu)
-    optimizer = torch.optim.SGD(model.parameters(), 0.01)
-    gradients = GraphedGradients(model, F.cross_entropy, None)
-    model.train()
-    images, labels = torch.rand(24, 1, 32, 32, device=gpu), torch.arange(24, device=gpu) % 2
-    for size in (16,) * (WARM_UP_STEPS + 2) + (8, 16, 24):
-        gradients(images[:size], labels[:size])
-        given = [parameter.grad.clone() for parameter in model.parameters() if parameter.grad is not None]
-        optimizer.zero_grad(set_to_none=False)
-        torch.manual_seed(0)
-        assert all(gradient.abs().sum() > 0 for gradient in given)
-    assert gradients.tally.images == 16 * (WARM_UP_STEPS + 3) + 8 + 24
+def test_a_recorded_function_takes_other_values_and_other_shapes(gpu: torch.device) -> None:
+    squares = Replayed(lambda x, y: x * x + y)
+    for size in (16,) * (WARM_UP_CALLS + 3) + (8,) * (WARM_UP_CALLS + 2) + (16,):
+        x, y = torch.rand(size, device=gpu), torch.rand(size, device=gpu)
+        answer = squares(x, y)
+        assert answer is not None
+        assert torch.equal(answer, x * x + y)
 
 
+def test_answers_of_a_recorded_function_are_copies(gpu: torch.device) -> None:
+    twice = Replayed(lambda x: 2 * x)
+    answers = [twice(torch.full((4,), float(number), device=gpu)) for number in range(WARM_UP_CALLS + 3)]
+    assert [int(answer[0]) for answer in answers if answer is not None] == [2 * number for number in range(WARM_UP_CALLS + 3)]
+
+
+@pytest.mark.filterwarnings("ignore:Synchronization debug mode:UserWarning")
 def test_no_step_waits_for_the_gpu(gpu: torch.device, monkeypatch: pytest.MonkeyPatch) -> None:
     """Neither where the images lie on the GPU nor where they come from memory."""
     for share in (0.25, 0.0):
