@@ -63,10 +63,10 @@ def measure(device: torch.device, *, seconds: float, compiled: bool) -> list[dic
                     calls = torch_calls(net, images, device, compiled=compiled) | onnx_calls(files, images)
                     taken = time_in_turns(calls, seconds=seconds)
                     for name, times in taken.items():
-                        p50, p95 = (1000 * float(value) for value in np.percentile(times, [50, 95]))
+                        p50, p95 = (1000 * float(value) for value in np.percentile(times.wall, [50, 95]))
                         rows.append(
                             {"net": net, "side": side, "batch": batch, "variant": name}
-                            | {"p50_ms": p50, "p95_ms": p95, "images_per_second": 1000 * batch / p50, "calls": len(times)}
+                            | {"p50_ms": p50, "p95_ms": p95, "images_per_second": 1000 * batch / p50, "calls": len(times.wall)}
                         )
                         print(rows[-1], flush=True)
     return rows

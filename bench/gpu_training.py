@@ -33,9 +33,11 @@ MEAN, STD = [0.5] * 3, [0.25] * 3
 #: Dense bfloat16 rate of the datasheets, in FLOP/s.
 PEAKS = {"H100": 989e12, "H200": 989e12, "A100": 312e12}
 TIMM_NETS = ("resnet18",)
-#: Images written, and the batch sizes, by side.
-CASES = {64: (20_000, (64, 512)), 224: (5_000, (64, 256))}
+#: Images written, the batch sizes, and how often an epoch of driftloop's goes through them: a second or more, for the driver to sample.
+CASES = {64: (20_000, (64, 512), 5), 224: (5_000, (64, 256), 2)}
 EPOCHS = 5
+#: The longest interval over which the driver averages its figure.
+SAMPLING_S = 1.0
 GOALS = {"ratio": 1.0, "busy": 0.95}
 
 
@@ -45,18 +47,19 @@ class PassTime:
 
     images: int
     seconds: float
+    ended: float
 
 
 def measure(folder: Path, device: torch.device, *, scale: float = 1.0) -> list[dict[str, Any]]:
     """A row for each side, network and batch size; `scale` shrinks the data for a try-out."""
     rows = []
-    for side, (count, batch_sizes) in CASES.items():
+    for side, (count, batch_sizes, rounds) in CASES.items():
         root = folder / str(side)
         write_images(root, round(count * scale), side)
         packed, packing_s = pack(root, side)
         for net in (RESIDUAL, *TIMM_NETS):
             for batch in batch_sizes:
-                case = partial(case_row, root, packed, side=side, net=net, batch=batch, device=device)
+                case = partial(case_row, root, packed, side=side, net=net, batch=batch, rounds=rounds, device=device)
                 rows.append({"side": side, "images": len(packed.labels), "packing_s": round(packing_s, 1)} | case())
                 print(rows[-1], flush=True)
     return rows
@@ -72,13 +75,13 @@ class Packed:
     """int64 (N,)."""
 
 
-def case_row(root: Path, packed: Packed, *, side: int, net: str, batch: int, device: torch.device) -> dict[str, Any]:
+def case_row(root: Path, packed: Packed, *, side: int, net: str, batch: int, rounds: int, device: torch.device) -> dict[str, Any]:
     """One network at one batch size, by each loop."""
     flops = training_flops(network(net, device), batch, side, device)
     ours = {}
     for name, share in (("resident", 0.25), ("streamed", 0.0)):
         our_batches.RESIDENT_SHARE = share
-        ours[name] = watched(partial(our_epochs, packed, net=net, batch=batch, device=device), device)
+        ours[name] = watched(partial(our_epochs, packed, net=net, batch=batch, rounds=rounds, device=device), device)
     our_batches.RESIDENT_SHARE = 0.25
     timm = watched(partial(timm_epochs, root, side=side, net=net, batch=batch, device=device), device)
     sides = ours | {"timm": timm}
@@ -111,18 +114,25 @@ def recipe(steps_known: bool = True) -> Recipe:
     return Recipe(EPOCHS, 1e-3, weight_decay=0.05, one_cycle=steps_known, precision="bfloat16", label_smoothing=0.05)
 
 
-def our_epochs(packed: Packed, *, net: str, batch: int, device: torch.device) -> list[PassTime]:
+def our_epochs(packed: Packed, *, net: str, batch: int, rounds: int, device: torch.device) -> list[PassTime]:
     """Driftloop's loop, with its default views."""
     model = network(net, device)
     training = TrainingBatches(
-        packed.images, packed.labels, mean=MEAN, std=STD, device=device, batch_size=batch, augmentation=Augmentation()
+        packed.images,
+        packed.labels,
+        mean=MEAN,
+        std=STD,
+        device=device,
+        batch_size=batch,
+        augmentation=Augmentation(),
+        min_steps=rounds * len(packed.images) // batch,
     )
     selection = EpochSelection(PassTime, lambda _, done: pass_time(done), lambda record: record.seconds)
     return train(model, training, selection, recipe(), seed=1).records
 
 
 def pass_time(done: TrainingPass) -> PassTime:
-    return PassTime(done.result.images, done.seconds)
+    return PassTime(done.result.images, done.seconds, done.began + done.seconds)
 
 
 def timm_epochs(root: Path, *, side: int, net: str, batch: int, device: torch.device) -> list[PassTime]:
@@ -162,7 +172,8 @@ def timm_epochs(root: Path, *, side: int, net: str, batch: int, device: torch.de
             seen += len(images)
         if device.type == "cuda":
             torch.cuda.synchronize()
-        records.append(PassTime(seen, time.perf_counter() - began))
+        ended = time.perf_counter()
+        records.append(PassTime(seen, ended - began, ended))
     return records
 
 
@@ -176,10 +187,8 @@ def watched(run: Callable[[], list[PassTime]], device: torch.device) -> dict[str
         records = run()
         whole = time.perf_counter() - began
     steady = records[1:]
-    spent = sum(record.seconds for record in steady)
-    # The samples of the epochs after the first: the last `spent` seconds.
-    end = samples[-1][0] if samples else 0.0
-    busy = [share for moment, share in samples if moment > end - spent]
+    # The driver's samples say what was: those of the first moments of the second epoch still see the first.
+    busy = [share for moment, share in samples if records[0].ended + SAMPLING_S < moment <= records[-1].ended]
     rates = [record.images / record.seconds for record in steady]
     return {
         "images_per_second": round(statistics.median(rates)),

@@ -27,7 +27,7 @@ class Replayed(Generic[_Answer]):
     """
 
     def __init__(self, function: Callable[..., _Answer]) -> None:
-        self.function = function
+        self.function: Callable[..., _Answer] = function
         self.calls = 0
         self.shapes: list[torch.Size] = []
         self.graph: torch.cuda.CUDAGraph | None = None

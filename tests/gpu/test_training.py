@@ -126,11 +126,11 @@ def test_no_step_waits_for_the_gpu(gpu: torch.device, monkeypatch: pytest.Monkey
         optimizer = AMP.optimizer(model)
         scheduler = AMP.scheduler(optimizer, 100)
         assert scheduler
-        gradients = GraphedGradients(model, AMP.loss(gpu), torch.bfloat16)
+        gradients, training = GraphedGradients(model, AMP.loss(gpu), torch.bfloat16), batches(gpu)
         for epoch in (1, 2):
             torch.cuda.set_sync_debug_mode("error" if epoch == 2 else "default")
             try:
-                for images, targets in batches(gpu).epoch(epoch):
+                for images, targets in training.epoch(epoch):
                     gradients(images, targets)
                     optimizer.step()
                     scheduler.step()
