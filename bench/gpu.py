@@ -14,6 +14,7 @@ import platform
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterator
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -40,25 +41,29 @@ def main() -> int:
         return 2
     device = torch.device("cpu" if chosen.cpu else "cuda")
     parts: dict[str, Any] = json.loads(chosen.out.read_text())["parts"] if chosen.out.exists() else {}
+    chosen.out.parent.mkdir(parents=True, exist_ok=True)
     for part in chosen.parts:
-        parts[part] = about(device) | {"rows": measure(part, device, chosen)}
-        # Written after each part: what was measured is kept, whatever happens to the next.
-        chosen.out.parent.mkdir(parents=True, exist_ok=True)
-        chosen.out.write_text(json.dumps(environment() | about(device) | {"parts": parts}, indent=1) + "\n")
+        parts[part] = environment() | about(device) | {"rows": []}
+        for measured in measure(part, device, chosen):
+            print(measured, flush=True)
+            parts[part]["rows"].append(measured)
+            # Written after each row: what was measured is kept, whatever happens to the next.
+            chosen.out.write_text(json.dumps(environment() | about(device) | {"parts": parts}, indent=1) + "\n")
     return 0
 
 
-def measure(part: str, device: torch.device, chosen: argparse.Namespace) -> list[dict[str, Any]]:
+def measure(part: str, device: torch.device, chosen: argparse.Namespace) -> Iterator[dict[str, Any]]:
     if part == "training":
         from bench import gpu_training
 
         with tempfile.TemporaryDirectory(prefix="driftloop-gpu-") as folder:
-            return gpu_training.measure(Path(folder), device, scale=chosen.scale)
-    if part == "inference":
+            yield from gpu_training.measure(Path(folder), device, scale=chosen.scale)
+    elif part == "inference":
         from bench import gpu_inference
 
-        return gpu_inference.measure(device, seconds=chosen.seconds, compiled=device.type == "cuda")
-    return [loop(gpus, chosen.arguments) for gpus in ("1", "0")]
+        yield from gpu_inference.measure(device, seconds=chosen.seconds, compiled=device.type == "cuda")
+    else:
+        yield from (loop(gpus, chosen.arguments) for gpus in ("1", "0"))
 
 
 def loop(gpus: str, arguments: list[str]) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """Answering on a GPU and on the CPU beside it: the graph that is served, from bytes in this process's memory to its answer there."""
 
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -51,9 +51,8 @@ class LowPrecision(nn.Module):
         return torch.softmax(self.network.classify(embedding).float(), dim=1), embedding.float()
 
 
-def measure(device: torch.device, *, seconds: float, compiled: bool) -> list[dict[str, Any]]:
+def measure(device: torch.device, *, seconds: float, compiled: bool) -> Iterator[dict[str, Any]]:
     """A row for each network, side, batch size and way to compute."""
-    rows = []
     for net in (RESIDUAL, *TIMM_NETS):
         for side in SIDES:
             with tempfile.TemporaryDirectory() as folder:
@@ -64,12 +63,8 @@ def measure(device: torch.device, *, seconds: float, compiled: bool) -> list[dic
                     taken = time_in_turns(calls, seconds=seconds)
                     for name, times in taken.items():
                         p50, p95 = (1000 * float(value) for value in np.percentile(times.wall, [50, 95]))
-                        rows.append(
-                            {"net": net, "side": side, "batch": batch, "variant": name}
-                            | {"p50_ms": p50, "p95_ms": p95, "images_per_second": 1000 * batch / p50, "calls": len(times.wall)}
-                        )
-                        print(rows[-1], flush=True)
-    return rows
+                        rate = {"images_per_second": 1000 * batch / p50, "calls": len(times.wall)}
+                        yield {"net": net, "side": side, "batch": batch, "variant": name, "p50_ms": p50, "p95_ms": p95} | rate
 
 
 def serving_graph(net: str) -> ServingGraph:

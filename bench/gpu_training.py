@@ -50,9 +50,8 @@ class PassTime:
     ended: float
 
 
-def measure(folder: Path, device: torch.device, *, scale: float = 1.0) -> list[dict[str, Any]]:
+def measure(folder: Path, device: torch.device, *, scale: float = 1.0) -> Iterator[dict[str, Any]]:
     """A row for each side, network and batch size; `scale` shrinks the data for a try-out."""
-    rows = []
     for side, (count, batch_sizes, rounds) in CASES.items():
         root = folder / str(side)
         write_images(root, round(count * scale), side)
@@ -60,9 +59,7 @@ def measure(folder: Path, device: torch.device, *, scale: float = 1.0) -> list[d
         for net in (RESIDUAL, *TIMM_NETS):
             for batch in batch_sizes:
                 case = partial(case_row, root, packed, side=side, net=net, batch=batch, rounds=rounds, device=device)
-                rows.append({"side": side, "images": len(packed.labels), "packing_s": round(packing_s, 1)} | case())
-                print(rows[-1], flush=True)
-    return rows
+                yield {"side": side, "images": len(packed.labels), "packing_s": round(packing_s, 1)} | case()
 
 
 @dataclass(frozen=True)
