@@ -1,6 +1,6 @@
 """A model bundle: one directory layout from the first training to the champion in the store.
 
-    model.json model.pth facts.json [model.onnx model.int8.onnx reference.npz gate.json MODEL_CARD.md] SHA256SUMS
+    model.json model.pth facts.json [model.onnx model.int8.onnx model.fp16.onnx reference.npz gate.json MODEL_CARD.md] SHA256SUMS
 
 Weights are state dicts (never pickled objects), and every file is listed in SHA256SUMS, which `verify` checks.
 """
@@ -21,6 +21,7 @@ DESCRIPTION = "model.json"
 WEIGHTS = "model.pth"
 ONNX_FP32 = "model.onnx"
 ONNX_INT8 = "model.int8.onnx"
+ONNX_FP16 = "model.fp16.onnx"
 REFERENCE = "reference.npz"
 CARD = "MODEL_CARD.md"
 SUMS = "SHA256SUMS"
