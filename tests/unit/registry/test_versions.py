@@ -10,6 +10,7 @@ import pytest
 
 from driftloop import bundle, registry
 from driftloop.errors import InputError, IntegrityError, NotFound
+from driftloop.registry.versions import registered_at
 from driftloop.store import Store
 from tests.factories.candidates import MANIFEST, write_candidate, write_gate_evidence
 from tests.unit.registry.crashing_store import Crash, CrashingStore
@@ -175,3 +176,22 @@ def test_the_files_are_those_of_the_sha256sum_command(store: Store, tmp_path: Pa
     bundle.seal(tmp_path / "copy")
     assert (tmp_path / "copy" / "SHA256SUMS").read_bytes() == (tmp_path / "sums").read_bytes()
     assert json.loads((tmp_path / "copy" / "gate.json").read_text())["decision"] == "promote"
+
+
+@pytest.mark.parametrize("name", ["registration.json", "gate.json", "model.json"])
+@pytest.mark.parametrize("damage", [b"", b"{", b"[]", b'"text"'])
+def test_a_damaged_object_is_one_line_that_names_it(store: Store, tmp_path: Path, name: str, damage: bytes) -> None:
+    for seed in (1, 2):
+        _register(store, tmp_path, seed)
+    store.put(f"versions/1/{name}", damage)
+    with pytest.raises(IntegrityError, match=rf"versions/1/{name}: damaged, .*; restore it from a backup"):
+        registry.version_info(store, "1")
+    assert registry.version_info(store, "2").version == "2"
+    assert _register(store, tmp_path, 3) == "3"
+
+
+def test_a_claim_that_does_not_say_when_is_one_line(store: Store) -> None:
+    for damage in (b"{}", b'{"registered_at": 7}', b'{"registered_at": "yesterday"}'):
+        store.put("versions/1/registration.json", damage)
+        with pytest.raises(IntegrityError, match=r"versions/1/registration\.json: does not say when"):
+            registered_at(store, "1")
