@@ -63,7 +63,7 @@ NEEDS: dict[str, Needs] = {
     ONNX_DEPLOYMENT: Needs(HEAVY, "2Gi", 60 * MINUTE),
     TRAFFIC_REPLAY: Needs(LIGHT, "768Mi", 60 * MINUTE, cached=False),
     PRODUCTION_MONITORING: Needs(LIGHT, "768Mi", 30 * MINUTE, cached=False),
-    DRIFT_DETECTION: Needs(HEAVY, "768Mi", 60 * MINUTE),
+    DRIFT_DETECTION: Needs(HEAVY, "768Mi", 60 * MINUTE, cached=False),
     AUTOMATED_RETRAINING: Needs(HEAVY, "2Gi", 360 * MINUTE, gpu=True),
     VALIDATION_GATE: Needs(HEAVY, "768Mi", 60 * MINUTE, cached=False),
     MODEL_PROMOTION: Needs(LIGHT, "512Mi", 30 * MINUTE, cached=False),

@@ -16,7 +16,8 @@ from driftloop.durations import parse_duration, say_duration
 from driftloop.housekeeping.watch_age import RECENT_RECORDS, WatchAge, watch_age
 from driftloop.registry import Champion, Hold
 from driftloop.store import Store
-from driftloop.watch_record import WatchRecord, read_records
+from driftloop.watch_record import WatchRecord
+from driftloop.watch_store import read_records
 
 if TYPE_CHECKING:
     from driftloop.housekeeping.store_contents import StoreUsage

@@ -35,14 +35,13 @@ from driftloop.registry.champion import KEY as POINTER
 from driftloop.registry.versions import CLAIM
 from driftloop.registry.versions import PREFIX as VERSIONS
 from driftloop.store import Store
-from driftloop.watch_record import WatchRecord, read_records
+from driftloop.watch_record import WatchRecord
+from driftloop.watch_store import read_records
 
 #: In the order in which things go.
 HOME_KINDS = ("version", "dataset", "checkpoint", "probe")
 #: Those after the first four lie outside the model's home.
 KINDS = (*HOME_KINDS, "artifacts", "tensorboard")
-#: More watch records than any store holds: all of them are read.
-ALL_RECORDS = 1_000_000
 
 
 @dataclass(frozen=True)
@@ -126,7 +125,7 @@ def kept_versions(store: Store, contents: StoreContents, champion: Champion | No
     if champion is None:
         return set(contents.versions)
     young = {name for name, folder in contents.versions.items() if folder.whole.touched >= policy.cutoff}
-    records = read_records(store, ALL_RECORDS)
+    records = read_records(store)
     kept = young | in_promotion(store, contents) | recently_named(champion, records, policy.cutoff) | {champion.version}
     if policy.keep_versions is not None:
         return kept | champions_to_keep(champion, policy.keep_versions)
@@ -176,11 +175,11 @@ def named_versions(champion: Champion, records: Iterable[WatchRecord]) -> set[st
 
 
 def recently_named(champion: Champion, records: Iterable[WatchRecord], cutoff: datetime) -> set[str]:
-    """The versions named after `cutoff`: a watch that began before a promotion or a rollback may still work on them."""
+    """The versions named after `cutoff`: a watch that began before a promotion may still work on them, as may an open one."""
     recent = [change for change in champion.history if datetime.fromisoformat(change.at) > cutoff]
     names = {name for change in recent for name in (change.version, change.before)}
     for record in records:
-        if datetime.fromisoformat(record.finished) > cutoff:
+        if not record.finished or datetime.fromisoformat(record.finished) > cutoff:
             names |= {record.champion_version, record.promoted_version}
     return {name for name in names if name}
 

@@ -17,7 +17,7 @@ from driftloop.dataset.writing import DATASETS
 from driftloop.registry.versions import CLAIM
 from driftloop.registry.versions import PREFIX as VERSIONS
 from driftloop.store import ObjectInfo, Store
-from driftloop.watch_record import HEARTBEAT, WATCH_PREFIX
+from driftloop.watch_store import WATCH_PREFIX, is_record_key
 
 #: Only what is named as driftloop names it can go; `versions/refused/`, for example, is not a version.
 VERSION_NUMBER, DATASET_HASH = re.compile("[1-9][0-9]*"), re.compile("[0-9a-f]{64}")
@@ -169,6 +169,6 @@ def _last_two_records(store: Store) -> tuple[datetime, datetime] | None:
     """When the last two watch records were written; None with fewer."""
     before = last = None
     for entry in store.list(WATCH_PREFIX):
-        if entry.key != HEARTBEAT:
+        if is_record_key(entry.key):
             before, last = last, entry.modified
     return None if before is None or last is None else (before, last)

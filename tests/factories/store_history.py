@@ -8,7 +8,8 @@ from driftloop.dataset import Description, extend_dataset, open_split
 from driftloop.dataset.writing import write_dataset
 from driftloop.registry.champion import read_pointer
 from driftloop.store import Store
-from driftloop.watch_record import WatchRecord, record_key
+from driftloop.watch_record import WatchRecord
+from driftloop.watch_store import record_key
 from tests.factories.candidates import write_candidate, write_gate_evidence
 from tests.factories.datasets import random_split
 from tests.factories.records import CLASSES, watch_record

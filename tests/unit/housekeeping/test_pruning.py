@@ -128,6 +128,13 @@ def test_a_version_that_moved_lately_stays_though_its_files_are_old(history: Sto
     assert ("version", "3") not in named(plan_prune(history.store, policy))
 
 
+def test_a_version_that_an_open_watch_works_on_stays(history: StoreHistory) -> None:
+    policy = everything_is_old(keep_versions=1)
+    assert ("version", "3") in named(plan_prune(history.store, policy))
+    history.watched(1, "3", finished="", until="2026-01-01T00:00:00+00:00", started="2026-01-01T00:00:00+00:00", state="started")
+    assert ("version", "3") not in named(plan_prune(history.store, policy))
+
+
 @pytest.mark.parametrize("keep", [None, 1])
 def test_a_version_in_promotion_is_never_touched(history: StoreHistory, keep: int | None) -> None:
     dataset = history.dataset(70).manifest_hash
