@@ -7,10 +7,11 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+from pydantic import ValidationError
 
 from driftloop import bundle, registry
 from driftloop.errors import InputError, IntegrityError, NotFound
-from driftloop.registry.versions import registered_at
+from driftloop.registry.versions import claimed_versions, complete_versions, registered_at
 from driftloop.store import Store
 from tests.factories.candidates import MANIFEST, write_candidate, write_gate_evidence
 from tests.unit.registry.crashing_store import Crash, CrashingStore
@@ -195,3 +196,26 @@ def test_a_claim_that_does_not_say_when_is_one_line(store: Store) -> None:
         store.put("versions/1/registration.json", damage)
         with pytest.raises(IntegrityError, match=r"versions/1/registration\.json: does not say when"):
             registered_at(store, "1")
+
+
+def test_only_numbers_are_versions(store: Store, tmp_path: Path) -> None:
+    for name in ("refused", "٣", "notes"):
+        store.put(f"versions/{name}/SHA256SUMS", b"")
+    store.put("versions/4/registration.json", b"{}")
+    store.put("versions/7/SHA256SUMS", b"")
+    assert complete_versions(store) == ["7"]
+    assert claimed_versions(store) == ["4"]
+    assert _register(store, tmp_path, 1) == "8"
+
+
+def test_a_version_is_fetched_into_any_folder(store: Store, tmp_path: Path) -> None:
+    version = _register(store, tmp_path, 1)
+    for folder in (tmp_path, tmp_path / "new" / "folder"):
+        registry.download(store, version, folder / "copy")
+        registry.download(store, version, folder / "copy")
+        bundle.verify(folder / "copy")
+
+
+def test_what_is_known_of_a_version_cannot_be_changed(store: Store, tmp_path: Path) -> None:
+    with pytest.raises(ValidationError, match="frozen"):
+        registry.version_info(store, _register(store, tmp_path, 1)).version = "2"  # type: ignore[misc]
