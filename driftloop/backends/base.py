@@ -1,7 +1,7 @@
 """What `driftloop run` asks of every backend, and finding a backend by its name."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from types import TracebackType
 from typing import Any, Protocol, Self
@@ -34,6 +34,8 @@ class RunRequest:
     """Whether to follow the run to its end, or only to start it."""
     experiment: str | None = None
     """The experiment that a run on a cluster belongs to; None for the usual one."""
+    placement: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    """What steps on a cluster ask for where it is not the usual: component -> `memory` or `cpu` -> as Kubernetes writes it."""
 
     @property
     def needs_champion(self) -> bool:

@@ -42,6 +42,8 @@ class ChildProcessBackend:
             raise only_on_a_cluster("--no-wait")
         if request.experiment is not None:
             raise only_on_a_cluster("--experiment")
+        if request.placement:
+            raise only_on_a_cluster("placement")
         self.pipeline = request.pipeline
         self.environment: Mapping[str, str] = os.environ
         self.arguments = default_arguments(PIPELINES[request.pipeline]) | dict(request.parameters) | {"store": None}

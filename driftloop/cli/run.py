@@ -16,7 +16,7 @@ from driftloop.backends.delivered_models import deliver_models
 from driftloop.backends.open import open_backend
 from driftloop.backends.run_folder import RunFolder
 from driftloop.backends.run_summary import build_summary, print_summary
-from driftloop.cli.arguments import collect
+from driftloop.cli.arguments import read_arguments
 from driftloop.errors import InputError, RunFailed
 from driftloop.settings import PARAMETERS
 from driftloop.store import open_store
@@ -52,7 +52,11 @@ def run(
     ] = None,
     assignments: Annotated[
         list[str] | None,
-        typer.Option("--set", help="Any parameter or setting: data_image_size=96, train_config.label_smoothing=0.05. Repeatable."),
+        typer.Option(
+            "--set",
+            help="Any parameter or setting: data_image_size=96, train_config.label_smoothing=0.05; on a cluster what a step asks for, too: "
+            "placement.automated_retraining.memory=4Gi. Repeatable.",
+        ),
     ] = None,
     config: Annotated[list[Path] | None, typer.Option(help="YAML file of parameters and settings. Repeatable.")] = None,
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Show the pipeline's log, too.")] = False,
@@ -61,7 +65,8 @@ def run(
     compiled = PIPELINES[pipeline.value]
     options = {"data_source": source, "traffic_drift": drift, "store": store, "seed": seed, "gpus": gpus}
     given = _known_to(pipeline.value, options, default_arguments(compiled))
-    request = RunRequest(pipeline.value, collect(compiled, config or [], given, assignments or []), wait, experiment)
+    parameters, placement = read_arguments(compiled, config or [], given, assignments or [])
+    request = RunRequest(pipeline.value, parameters, wait, experiment, placement)
     console = Console(highlight=False)
     backend = open_backend(on, request, lambda line: console.print(f"[dim]{escape(line)}[/]", soft_wrap=True))
     if not wait:

@@ -23,7 +23,7 @@ from driftloop.housekeeping.store_contents import Tally
 from driftloop.registry.versions import CLAIM, PREFIX, claimed_versions
 from driftloop.schema import parse_json
 from driftloop.store import Store, open_store
-from driftloop.watch_store import read_records
+from driftloop.watch_store import read_every_record
 
 ARTIFACTS, LATEST = "artifacts", "latest"
 #: The artifacts of a drift watch: <root>/drift-watch/<run id>/<step>/...
@@ -90,7 +90,7 @@ def own_runs(store: Store) -> set[str]:
     """The runs that wrote to this store, as far as it knows them: those that registered a version or left a watch record."""
     claims = [f"{PREFIX}{number}/{CLAIM}" for number in claimed_versions(store)]
     registered = {str(parse_json(store.read(key), f"{store.uri}/{key}").get("run", "")) for key in claims}
-    return (registered | {record.run_id for record in read_records(store)}) - {""}
+    return (registered | {record.run_id for record in read_every_record(store)}) - {""}
 
 
 def read_pipeline_root(root: Store, cutoff: datetime, runs: set[str]) -> tuple[set[str], list[PruneItem]]:

@@ -16,7 +16,7 @@ from driftloop.registry.champion import KEY, Champion, Change, encoded, pointer_
 from driftloop.registry.versions import check_files, evidence_by_version, registered_at, version_info
 from driftloop.store import Store
 from driftloop.watch_record import WatchRecord
-from driftloop.watch_store import read_records
+from driftloop.watch_store import read_every_record
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ def plan_restoration(store: Store, version: str = "") -> Restoration:
     """
     tag = _damaged(store)
     accepted = accepted_versions(store)
-    history = rebuilt_history(accepted, read_records(store))
+    history = rebuilt_history(accepted, read_every_record(store))
     if version:
         known = {entry.version: entry for entry in accepted}
         if version not in known:

@@ -44,7 +44,11 @@ class Store(Protocol):
         """Write an object that must not exist yet; its tag. Raises `Conflict` when it does."""
 
     def replace(self, key: str, data: bytes, tag: str) -> str:
-        """Write over an object that must still have `tag`; its new tag. Raises `Conflict` when it changed or is gone."""
+        """Write over an object that must still have `tag`; its new tag. Raises `Conflict` when it changed or is gone.
+
+        Where an answer was lost, this write may have taken effect and been written over since: whoever reads the object to try again
+        must look for his own change in it.
+        """
 
     def put(self, key: str, data: bytes) -> None:
         """Write unconditionally; for keys whose content is determined by their name, so that repeating does no harm."""

@@ -203,6 +203,30 @@ def test_a_large_file_is_streamed_in_and_out(store: Store, tmp_path: Path) -> No
     assert info.size == source.stat().st_size
 
 
+def test_a_download_goes_into_folders_that_are_there_or_not_and_replaces_a_file(store: Store, tmp_path: Path) -> None:
+    store.put("key", b"new")
+    for copy in (tmp_path / "copy", tmp_path / "not" / "there" / "copy"):
+        for _ in ("once", "again"):
+            store.download("key", copy)
+            assert copy.read_bytes() == b"new"
+            copy.write_bytes(b"an older file, and longer")
+        assert [path.name for path in copy.parent.iterdir() if path.is_file()] == ["copy"]
+
+
+def test_several_may_delete_an_object_at_once(store: Store) -> None:
+    with ThreadPoolExecutor(8) as deleters:
+        for number in range(10):
+            store.put(f"key/{number}", b"x")
+            together = threading.Barrier(8)
+
+            def delete(_: int, number: int = number, together: threading.Barrier = together) -> None:
+                together.wait()
+                store.delete(f"key/{number}")
+
+            list(deleters.map(delete, range(8)))
+    assert list(store.list()) == []
+
+
 @pytest.mark.parametrize("key", ["", "/etc/passwd", "../secret", "a/../b", "a//b", "a/", "a/.", ".lock", "a/.hidden", "a\\b"])
 def test_keys_that_are_not_plain_relative_paths_are_refused(store: Store, key: str) -> None:
     for use in (store.read, store.exists, store.delete, lambda key: store.put(key, b"x"), lambda key: store.create(key, b"x")):
