@@ -239,6 +239,31 @@ def test_a_rollback_that_is_overtaken_changes_nothing_and_says_who_serves(three:
     assert (champion.version, len(champion.history)) == (serves, 3)
 
 
+@pytest.mark.parametrize("action", ["promotion", "rollback"])
+def test_a_move_whose_answer_was_lost_and_that_was_moved_on_from_is_done(
+    three: Store, monkeypatch: pytest.MonkeyPatch, action: str
+) -> None:
+    _promote_in_turn(three, "1", "2")
+    replace = three.replace
+
+    def lost(key: str, data: bytes, tag: str) -> str:
+        monkeypatch.setattr(three, "replace", replace)
+        replace(key, data, tag)
+        champion = registry.current(three)
+        assert champion is not None
+        other = "2" if action == "rollback" else "1"
+        registry.promote(three, other, expected=champion.version, reason="somebody else", by_person=True)
+        raise Conflict(f"{key}: changed since it was read")
+
+    monkeypatch.setattr(three, "replace", lost)
+    if action == "promotion":
+        now = registry.promote(three, "3", expected="2", reason="better")
+    else:
+        now = registry.rollback(three, reason="bad")
+    assert now.reason == "somebody else"
+    assert [change.action for change in now.history[2:]] == [action, "promotion"]
+
+
 def test_what_was_read_cannot_be_changed(three: Store) -> None:
     _promote_in_turn(three, "1", "2")
     champion = registry.rollback(three, reason="bad", hold=True)
