@@ -9,7 +9,7 @@ from pydantic import ValidationError
 from driftloop import prune_marks, registry
 from driftloop.dataset import Description
 from driftloop.errors import Conflict, IntegrityError, NotFound, StoreError
-from driftloop.housekeeping.pruning import HOME_KINDS, PruneItem, PrunePolicy, carry_out_prune, plan_prune, preview_prune
+from driftloop.housekeeping.pruning import HOME_KINDS, PruneItem, PrunePolicy, carry_out_prune, plan_prune, preview_prune, recently_named
 from driftloop.prune_marks import Mark, drop_deleted, item_key, next_marks, read_marks, take_up, write_marks
 from driftloop.store import Store
 from tests.factories.store_history import UNFINISHED, StoreHistory
@@ -128,6 +128,19 @@ def test_a_version_that_moved_lately_stays_though_its_files_are_old(history: Sto
     history.watched(1, "3", finished=(lately + timedelta(hours=1)).isoformat())
     policy = PrunePolicy(lately, keep_versions=1, in_use=frozenset())
     assert ("version", "3") not in named(plan_prune(history.store, policy))
+
+
+def test_named_at_the_cutoff_is_named_lately(history: StoreHistory) -> None:
+    champion = registry.current(history.store)
+    assert champion is not None
+    last = datetime.fromisoformat(champion.history[-1].at)
+    assert recently_named(champion, [], last) >= {"1", "2"}
+    assert recently_named(champion, [], last + timedelta(seconds=1)) == set()
+    record = history.watched(1, "3", finished="2026-01-01T00:00:00+00:00", promoted_version="4")
+    ended = datetime(2026, 1, 1, tzinfo=UTC)
+    later = champion.model_copy(update={"history": []})
+    assert recently_named(later, [record], ended) == {"3", "4"}
+    assert recently_named(later, [record], ended + timedelta(seconds=1)) == set()
 
 
 def test_a_version_that_an_open_watch_works_on_stays(history: StoreHistory) -> None:
