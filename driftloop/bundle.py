@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, model_validator
 
 from driftloop.errors import InputError, IntegrityError
 from driftloop.evaluation.intervals import Proportion
-from driftloop.schema import check_schema
+from driftloop.schema import check_schema, parse_stored
 from driftloop.step_facts import write_json
 
 DESCRIPTION = "model.json"
@@ -90,11 +90,12 @@ def read_model(directory: str | Path) -> ModelDescription:
 
     Raises:
         InputError: the directory holds no bundle.
+        IntegrityError: its description is damaged.
     """
     path = Path(directory, DESCRIPTION)
     if not path.exists():
         raise InputError(f"{directory}: not a model bundle (no {DESCRIPTION})")
-    return ModelDescription.model_validate_json(path.read_bytes())
+    return parse_stored(ModelDescription, path.read_bytes(), str(path))
 
 
 def write_model(directory: str | Path, model: ModelDescription) -> None:

@@ -17,7 +17,7 @@ from driftloop.dataset.reading import stored_description
 from driftloop.errors import NotFound
 from driftloop.inference.traffic import read_traffic
 from driftloop.registry.gate_evidence import refusals
-from driftloop.registry.versions import evidence_by_version
+from driftloop.registry.versions import complete_versions, evidence_by_version
 from driftloop.store import Store
 from driftloop.watch_record import WatchRecord
 
@@ -119,7 +119,7 @@ def split_identity(description: Description, split: str = TEST) -> str:
 
 def gated_versions(store: Store) -> list[GatedVersion]:
     """The registered versions that a gate judged, oldest first, pruned ones included."""
-    whole = {info.version for info in registry.versions(store)}
+    whole = set(complete_versions(store))
     gated = []
     for version, gate in evidence_by_version(store).items():
         accuracy = (gate.get("accuracy") or {}).get("candidate_clean")

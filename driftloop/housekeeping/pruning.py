@@ -175,11 +175,11 @@ def named_versions(champion: Champion, records: Iterable[WatchRecord]) -> set[st
 
 
 def recently_named(champion: Champion, records: Iterable[WatchRecord], cutoff: datetime) -> set[str]:
-    """The versions named after `cutoff`: a watch that began before a promotion or a rollback may still work on them."""
-    recent = [change for change in champion.history if datetime.fromisoformat(change.at) > cutoff]
+    """The versions named at or after `cutoff`: a watch that began before a promotion may still work on them, as may an open one."""
+    recent = [change for change in champion.history if datetime.fromisoformat(change.at) >= cutoff]
     names = {name for change in recent for name in (change.version, change.before)}
     for record in records:
-        if datetime.fromisoformat(record.finished) > cutoff:
+        if not record.finished or datetime.fromisoformat(record.finished) >= cutoff:
             names |= {record.champion_version, record.promoted_version}
     return {name for name in names if name}
 

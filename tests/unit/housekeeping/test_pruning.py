@@ -1,14 +1,16 @@
 """What a prune takes, what it never takes, and when: it marks, and a later one deletes what is still not needed."""
 
+import json
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from pydantic import ValidationError
 
 from driftloop import prune_marks, registry
 from driftloop.dataset import Description
-from driftloop.errors import Conflict, IntegrityError, NotFound
-from driftloop.housekeeping.pruning import HOME_KINDS, PruneItem, PrunePolicy, carry_out_prune, plan_prune, preview_prune
-from driftloop.prune_marks import Mark, item_key, read_marks, take_up, write_marks
+from driftloop.errors import Conflict, IntegrityError, NotFound, StoreError
+from driftloop.housekeeping.pruning import HOME_KINDS, PruneItem, PrunePolicy, carry_out_prune, plan_prune, preview_prune, recently_named
+from driftloop.prune_marks import Mark, drop_deleted, item_key, next_marks, read_marks, take_up, write_marks
 from driftloop.store import Store
 from tests.factories.store_history import UNFINISHED, StoreHistory
 
@@ -125,6 +127,26 @@ def test_a_version_that_moved_lately_stays_though_its_files_are_old(history: Sto
     lately = datetime.now(UTC) + timedelta(minutes=30)
     history.watched(1, "3", finished=(lately + timedelta(hours=1)).isoformat())
     policy = PrunePolicy(lately, keep_versions=1, in_use=frozenset())
+    assert ("version", "3") not in named(plan_prune(history.store, policy))
+
+
+def test_named_at_the_cutoff_is_named_lately(history: StoreHistory) -> None:
+    champion = registry.current(history.store)
+    assert champion is not None
+    last = datetime.fromisoformat(champion.history[-1].at)
+    assert recently_named(champion, [], last) >= {"1", "2"}
+    assert recently_named(champion, [], last + timedelta(seconds=1)) == set()
+    record = history.watched(1, "3", finished="2026-01-01T00:00:00+00:00", promoted_version="4")
+    ended = datetime(2026, 1, 1, tzinfo=UTC)
+    later = champion.model_copy(update={"history": []})
+    assert recently_named(later, [record], ended) == {"3", "4"}
+    assert recently_named(later, [record], ended + timedelta(seconds=1)) == set()
+
+
+def test_a_version_that_an_open_watch_works_on_stays(history: StoreHistory) -> None:
+    policy = everything_is_old(keep_versions=1)
+    assert ("version", "3") in named(plan_prune(history.store, policy))
+    history.watched(1, "3", finished="", until="2026-01-01T00:00:00+00:00", started="2026-01-01T00:00:00+00:00", state="started")
     assert ("version", "3") not in named(plan_prune(history.store, policy))
 
 
@@ -323,6 +345,64 @@ def test_taking_up_what_is_not_marked_writes_nothing(history: StoreHistory) -> N
     before = history.store.read(prune_marks.KEY)
     take_up(history.store, "version", "1")
     assert history.store.read(prune_marks.KEY) == before
+
+
+def test_a_mark_ripens_exactly_after_the_wait_and_starts_anew_where_something_was_written() -> None:
+    day, hour = timedelta(days=1), timedelta(hours=1)
+    began = datetime(2026, 1, 1, tzinfo=UTC)
+    mark = Mark(marked_at=began, touched=began - 9 * day)
+    for now, deleting in ((began + day - timedelta(milliseconds=1), False), (began + day, True), (began - hour, False)):
+        [following] = next_marks({"version/3": mark}, {"version/3": mark.touched}, now, wait_s=DAY_S).values()
+        assert following == mark.model_copy(update={"deleting": deleting})
+    [anew] = next_marks({"version/3": mark}, {"version/3": began - 8 * day}, began + 2 * day, wait_s=DAY_S).values()
+    assert anew == Mark(marked_at=began + 2 * day, touched=began - 8 * day)
+    assert next_marks({"version/3": mark}, {}, began + 2 * day, wait_s=DAY_S) == {}
+    begun = {"version/3": mark.model_copy(update={"deleting": True})}
+    for found in ({}, {"version/3": began}):
+        assert next_marks(begun, found, began, wait_s=DAY_S) == begun
+
+
+def test_the_marks_have_a_form_and_one_of_a_newer_driftloop_is_not_touched(store: Store) -> None:
+    write_marks(store, {}, "")
+    content = json.loads(store.read(prune_marks.KEY))
+    assert content["schema_version"] == 1
+    newer = json.dumps(content | {"schema_version": 2}).encode()
+    store.put(prune_marks.KEY, newer)
+    with pytest.raises(StoreError, match=r"prune/marks\.json: written by a newer driftloop"):
+        take_up(store, "version", "3")
+    with pytest.raises(ValidationError, match="frozen"):
+        Mark(marked_at=datetime.now(UTC), touched=datetime.now(UTC)).deleting = True  # type: ignore[misc]
+
+
+def test_two_who_take_things_up_at_once_both_do(history: StoreHistory, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = history.store
+    prune_once(store, everything_is_old())
+    replace = store.replace
+
+    def late(key: str, data: bytes, tag: str) -> str:
+        monkeypatch.setattr(store, "replace", replace)
+        take_up(store, "version", "4")
+        return replace(key, data, tag)
+
+    monkeypatch.setattr(store, "replace", late)
+    take_up(store, "version", "3")
+    assert {"version/3", "version/4"}.isdisjoint(read_marks(store)[0])
+
+
+def test_deleted_things_are_forgotten_though_somebody_changes_the_marks(history: StoreHistory, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = history.store
+    old = Mark(marked_at=datetime.now(UTC), touched=datetime.now(UTC))
+    write_marks(store, {"version/3": old, "version/4": old.model_copy(update={"deleting": True}), "probe/doctor/": old}, "")
+    replace = store.replace
+
+    def late(key: str, data: bytes, tag: str) -> str:
+        monkeypatch.setattr(store, "replace", replace)
+        take_up(store, "version", "3")
+        return replace(key, data, tag)
+
+    monkeypatch.setattr(store, "replace", late)
+    drop_deleted(store, {"version/4", "probe/doctor/"})
+    assert list(read_marks(store)[0]) == ["probe/doctor/"]
 
 
 def test_a_dataset_that_was_pruned_can_be_written_again(history: StoreHistory) -> None:

@@ -64,6 +64,13 @@ def test_the_watch_that_promoted_says_so() -> None:
     assert served_by([("1", None, 1), ("2", "1", 2)], [record]) == [("promotion", "1"), ("promotion", "2")]
 
 
+def test_a_watch_that_promoted_and_died_before_it_said_so_does_not_undo_it() -> None:
+    failed = {"hours": 9, "started": (START + timedelta(hours=1.5)).isoformat(), "champion_version": "1", "state": "failed"}
+    assert served_by([("1", None, 1), ("2", "1", 2)], [failed])[-1] == ("promotion", "2")
+    later = {"hours": 11, "started": (START + timedelta(hours=10)).isoformat(), "champion_version": "1"}
+    assert served_by([("1", None, 1), ("2", "1", 2)], [failed, later])[-1] == ("rollback", "1")
+
+
 @pytest.mark.parametrize("later", [{"accepted": [("4", "2", 4)]}, {"records": [{"hours": 4, "champion_version": "2"}]}])
 def test_a_version_that_lost_its_race_never_served(later: dict[str, Any]) -> None:
     moves = served_by([("1", None, 1), ("2", "1", 2), ("3", "1", 3), *later.get("accepted", [])], later.get("records", []))
