@@ -15,7 +15,7 @@ from minio.credentials import StaticProvider
 from minio.error import S3Error
 
 from driftloop.errors import Conflict
-from driftloop.inference.log import LOGS_PREFIX
+from driftloop.inference.log_files import LOGS_PREFIX
 from driftloop.store import open_store
 from driftloop.store.s3_conditions import PROOF
 from tests.k8s.rendering import ROOT
