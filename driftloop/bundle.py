@@ -10,10 +10,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, model_validator
 
 from driftloop.errors import InputError, IntegrityError
 from driftloop.evaluation.intervals import Proportion
+from driftloop.schema import check_schema
 from driftloop.step_facts import write_json
 
 DESCRIPTION = "model.json"
@@ -23,7 +24,8 @@ ONNX_INT8 = "model.int8.onnx"
 REFERENCE = "reference.npz"
 CARD = "MODEL_CARD.md"
 SUMS = "SHA256SUMS"
-
+#: The form in which `model.json` is written.
+DESCRIPTION_SCHEMA = 1
 
 #: Of many classes so many are named in a sentence.
 MOST_NAMED = 6
@@ -62,6 +64,14 @@ class ModelDescription(BaseModel):
     """ONNX file that users get; empty before export"""
     temperature: float = 1.0
     """of the calibration inside the graph"""
+    schema_version: int = DESCRIPTION_SCHEMA
+    """form of the file"""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _of_a_known_form(cls, content: Any) -> Any:
+        check_schema(content, DESCRIPTION, DESCRIPTION_SCHEMA)
+        return {**content, "schema_version": DESCRIPTION_SCHEMA}
 
 
 @dataclass(frozen=True)

@@ -79,6 +79,15 @@ def read_records(store: Store, most: int | None = None) -> list[WatchRecord]:
     return records if most is None else records[-most:]
 
 
+def read_every_record(store: Store) -> list[WatchRecord]:
+    """Every watch record, those of long ago, too, oldest first: one read each.
+
+    Raises:
+        IntegrityError, StoreError: as `read_records`.
+    """
+    return list(_records_after(store, 0))
+
+
 def start_watch(store: Store, record: WatchRecord) -> WatchRecord:
     """Take the record's number for its run, then close what dead runs left open.
 

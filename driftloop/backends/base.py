@@ -81,6 +81,10 @@ class Backend(Protocol):
     def arguments(self) -> dict[str, Any]:
         """All of the pipeline's parameters, as the steps get them; `store` is None where the run is to have a new one."""
 
+    @property
+    def environment(self) -> Mapping[str, str]:
+        """The variables, AWS_* among them, by which the run's store is opened on this machine."""
+
     def store_for(self, folder: RunFolder) -> str:
         """The URI of the store of the run in `folder`: the one that was named, or a new one."""
 

@@ -78,15 +78,15 @@ class DockerBackend(ChildProcessBackend):
         for image in sorted({executor["container"]["image"] for executor in executors}):
             self._prepare_image(image)
         #: This process's variables, with those of our own MinIO where no server is named.
-        self._environment: dict[str, str] = dict(os.environ)
+        self.environment = dict(os.environ)
         if not any(os.environ.get(name) for name in NAMES_A_SERVER):
-            self._environment |= self._own_minio()
+            self.environment |= self._own_minio()
         elif not os.environ.get("AWS_ACCESS_KEY_ID"):
             # A container sees neither this machine's files nor its identity.
-            self._environment |= as_variables(s3_credentials("the store", os.environ).retrieve())
-        self._network, self._endpoint = self._way_to(s3_endpoint(self._environment))
+            self.environment |= as_variables(s3_credentials("the store", os.environ).retrieve())
+        self._network, self._endpoint = self._way_to(s3_endpoint(self.environment))
         if store:
-            check_store(store, needs_champion=request.needs_champion, environment=self._environment)
+            check_store(store, needs_champion=request.needs_champion, environment=self.environment)
 
     def store_for(self, folder: RunFolder) -> str:
         """See `Backend.store_for`."""
@@ -98,7 +98,7 @@ class DockerBackend(ChildProcessBackend):
         """See `Backend.execute`; a step that succeeded without leaving its outputs counts as failed, too."""
         folder.parameters.write_text(json.dumps(arguments, indent=1))
         sandbox = Sandbox(folder.id, self._network, _mounted(arguments.get("data_source", "")), int(arguments["gpus"]), _own(folder))
-        environment = child_environment(folder, self._environment) | {"AWS_ENDPOINT_URL": self._endpoint}
+        environment = child_environment(folder, self.environment) | {"AWS_ENDPOINT_URL": self._endpoint}
         module = ["driftloop.backends.docker_child", self.pipeline, str(folder.parameters), str(folder.artifacts), sandbox.to_json()]
         silent: list[str] = []
 

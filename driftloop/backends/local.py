@@ -45,6 +45,7 @@ class ChildProcessBackend:
         if request.placement:
             raise only_on_a_cluster("placement")
         self.pipeline = request.pipeline
+        self.environment: Mapping[str, str] = os.environ
         self.arguments = default_arguments(PIPELINES[request.pipeline]) | dict(request.parameters) | {"store": None}
         if "traffic_drift" in self.arguments:
             parse(self.arguments["traffic_drift"])

@@ -12,12 +12,14 @@ from rich.markup import escape
 
 from driftloop.backends.base import Backend, BackendName, Failure, RunRequest
 from driftloop.backends.compiled_pipeline import default_arguments
+from driftloop.backends.delivered_models import deliver_models
 from driftloop.backends.open import open_backend
 from driftloop.backends.run_folder import RunFolder
 from driftloop.backends.run_summary import build_summary, print_summary
 from driftloop.cli.arguments import read_arguments
 from driftloop.errors import InputError, RunFailed
 from driftloop.settings import PARAMETERS
+from driftloop.store import open_store
 from pipelines import PIPELINES
 
 
@@ -89,6 +91,9 @@ def _execute(name: str, backend: Backend, arguments: Mapping[str, Any], folder: 
     finally:
         error = failure.text if failure else None
         summary = build_summary(folder, name, arguments, time.monotonic() - began, display.seconds, error)
+        missing = deliver_models(folder, lambda: open_store(arguments["store"], backend.environment), summary.champion.after)
+    if missing:
+        console.print(f"[dim]{escape(missing)}[/]", soft_wrap=True)
     if failure is None:
         print_summary(console, summary, folder)
     backend.afterwards(console, failed=failure is not None)

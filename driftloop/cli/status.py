@@ -14,7 +14,7 @@ from driftloop import registry
 from driftloop.cli.arguments import DEFAULT_STORE, open_existing
 from driftloop.durations import parse_duration, say_duration
 from driftloop.housekeeping.watch_age import RECENT_RECORDS, WatchAge, watch_age
-from driftloop.registry import Champion
+from driftloop.registry import Champion, Hold
 from driftloop.store import Store
 from driftloop.watch_record import WatchRecord
 from driftloop.watch_store import read_records
@@ -85,7 +85,7 @@ def read_status(store: Store, now: datetime, *, every: timedelta | None, with_us
 def _usage(store: Store) -> "StoreUsage":
     from driftloop.housekeeping.store_contents import store_usage  # loads pandas, for which the other commands need not wait
 
-    return store_usage(store.list())
+    return store_usage(store)
 
 
 def as_dict(state: Status) -> dict[str, Any]:
@@ -93,7 +93,7 @@ def as_dict(state: Status) -> dict[str, Any]:
     age = state.age
     return {
         "store": state.store,
-        "champion": state.champion.model_dump(include={"version", "previous", "promoted_at", "reason"}) if state.champion else None,
+        "champion": state.champion.model_dump(include={"version", "previous", "promoted_at", "reason", "hold"}) if state.champion else None,
         "last_watch": state.last.model_dump(exclude={"windows"}) if state.last else None,
         "age_seconds": _seconds(age.age),
         "interval_seconds": _seconds(age.interval),
@@ -119,6 +119,8 @@ def _print(state: Status) -> None:
     table.add_column(overflow="fold")
     table.add_row("store", escape(state.store))
     table.add_row("champion", _say_champion(state.champion))
+    if state.champion is not None and state.champion.hold is not None:
+        table.add_row("promotions", _say_hold(state.champion.hold))
     table.add_row("last watch", _say_watch(state))
     age = state.age
     table.add_row("interval", f"{say_duration(age.interval)} ({age.interval_from})" if age.interval else f"not known ({age.interval_from})")
@@ -138,6 +140,10 @@ def _say_champion(champion: Champion | None) -> str:
     if champion is None:
         return "none; train one with `driftloop run training`"
     return f"[bold]version {champion.version}[/] since {_minute(champion.promoted_at)}: {escape(champion.reason)}"
+
+
+def _say_hold(hold: Hold) -> str:
+    return f"[bold]on hold[/] since {_minute(hold.since)}: {escape(hold.reason)}; `driftloop models release` ends it"
 
 
 def _say_watch(state: Status) -> str:

@@ -7,13 +7,17 @@ import hashlib
 import json
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, model_validator
 
 from driftloop.errors import InputError
+from driftloop.schema import check_schema
 
 DATASET_FILE = "dataset.json"
+#: The form in which `dataset.json` is written.
+DATASET_SCHEMA = 1
 #: Columns of the samples table, in order.
 SAMPLE_COLUMNS = ("path", "label", "split", "group", "sha256", "width", "height")
 
@@ -63,6 +67,14 @@ class Description(BaseModel):
     shards: list[Shard]
     parent: str | None = None
     """The hash of the dataset that this one grew out of."""
+    schema_version: int = DATASET_SCHEMA
+    """The form of the file."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _of_a_known_form(cls, content: Any) -> Any:
+        check_schema(content, DATASET_FILE, DATASET_SCHEMA)
+        return {**content, "schema_version": DATASET_SCHEMA}
 
 
 def read_description(directory: str | Path) -> Description:

@@ -3,7 +3,7 @@
 Which keys it takes is the same in a folder and on S3, so that a store can be copied from one to the other and back.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -67,6 +67,9 @@ class Store(Protocol):
 
     def delete(self, key: str) -> None:
         """Remove an object; nothing happens when there is none."""
+
+    def delete_many(self, keys: Iterable[str]) -> None:
+        """Remove objects, in no particular order and as few requests as it can; `keys` may be endless, and is taken as it comes."""
 
     def check(self) -> None:
         """Raise the one clear line that says why this store cannot be used; write nothing."""

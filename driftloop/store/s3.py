@@ -7,15 +7,17 @@ nonce.
 """
 
 import contextlib
+import functools
 import itertools
 import os
 import re
 import secrets
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from io import BytesIO
 from pathlib import Path
 
 import urllib3
+from minio.deleteobjects import DeleteObject
 from minio.error import InvalidResponseError, S3Error, ServerError
 
 from driftloop.errors import Conflict, NotFound, StoreError
@@ -28,6 +30,8 @@ from driftloop.store.s3_faults import CLIENT_FAULTS, S3_PATIENCE_S, Answer, NoBu
 PART_BYTES = 16 << 20
 CHUNK_BYTES = 1 << 20
 LIST_PAGE = 1000
+#: The most keys that S3 takes in one request.
+DELETE_BATCH = 1000
 #: Objects that a rule of the bucket may let expire, and the tag that it finds them by: a rule knows no patterns, and one for each store
 #: would soon be too many. The rule is made in k8s/minio/setup.py.
 EXPIRING, EXPIRING_TAG = "logs/", {"x-amz-tagging": "driftloop=log"}
@@ -141,9 +145,22 @@ class S3Store:
         with contextlib.suppress(NoBucket):
             self._retry(lambda _: self._client.remove_object(self._bucket, self._name(key)), key)
 
+    def delete_many(self, keys: Iterable[str]) -> None:
+        """See `Store.delete_many`. Each batch is sent, and retried, by itself."""
+        names = (self._name(key) for key in keys)
+        while batch := tuple(itertools.islice(names, DELETE_BATCH)):
+            with contextlib.suppress(NoBucket):
+                self._retry(functools.partial(self._delete_batch, batch))
+
     def check(self) -> None:
         """See `Store.check`. A missing bucket is not an obstacle: the first write creates it."""
         self._page("", "", CHECK_PATIENCE_S)
+
+    def _delete_batch(self, names: tuple[str, ...], _: bool) -> None:
+        """One request; an object that it did not remove is an error like that of a request of its own."""
+        for error in self._client.remove_objects(self._bucket, [DeleteObject(name) for name in names]):
+            fault = S3Error(None, error.code, error.message, None, None, None)
+            raise explained_fault(fault, what=f"s3://{self._bucket}/{error.name}", server=self._server, bucket=self._bucket)
 
     def _name(self, key: str) -> str:
         return self._prefix + (key if key == PROOF else checked_key(key))

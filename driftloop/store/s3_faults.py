@@ -106,7 +106,7 @@ def _answered(code: str, message: str, status: int, what: str, server: str, buck
     if code in REFUSED_KEY:
         proxy = ", and whether a proxy on the way changes requests" if code == "SignatureDoesNotMatch" else ""
         return StoreError(f"{what}: {server} refuses the credentials ({code}); check AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY{proxy}")
-    if status in (401, 403):
+    if status in (401, 403) or code == "AccessDenied":
         return StoreError(
             f"{what}: {server} denies access ({code or status}); check AWS_ACCESS_KEY_ID and what it may do in bucket {bucket!r}"
         )

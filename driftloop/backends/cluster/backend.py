@@ -83,6 +83,7 @@ class ClusterBackend:
         pipeline = PIPELINES[request.pipeline]
         self.arguments = cluster_arguments(default_arguments(pipeline), request.parameters)
         self.connection = ClusterConnection.from_environment()
+        self.environment: Mapping[str, str] = os.environ
         self._tell = tell
         self._experiment = request.experiment or DEFAULT_EXPERIMENT
         self._run_id = ""

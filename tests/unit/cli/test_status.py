@@ -10,6 +10,7 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
+from driftloop import registry
 from driftloop.cli.status import status
 from driftloop.errors import InputError
 from driftloop.inference.labels import write_labels
@@ -139,3 +140,12 @@ def test_an_interval_that_is_none_is_one_line(history: StoreHistory, every: str)
 def test_a_store_that_is_not_there_is_one_line(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no store there; name one with --store"):
         say("--store", str(tmp_path / "nowhere"))
+
+
+def test_a_hold_on_promotions_is_shown(history: StoreHistory) -> None:
+    history.promote(history.register(history.dataset(10).manifest_hash))
+    assert "models release" not in say("--store", history.store.uri)[1]
+    registry.rollback(history.store, reason="[site] B", hold=True)
+    assert "on hold since" in (text := say("--store", history.store.uri)[1])
+    assert "[site] B; `driftloop models release` ends it" in text
+    assert status_of("--store", history.store.uri)[1]["champion"]["hold"]["reason"] == "[site] B"

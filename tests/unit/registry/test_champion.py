@@ -26,8 +26,8 @@ def _promote_in_turn(store: Store, *versions: str) -> None:
         registry.promote(store, version, expected=before, reason=f"{version} is better")
 
 
-def test_no_champion_serves_before_the_first_promotion(three: Store) -> None:
-    assert registry.current(three) is None
+def test_no_champion_serves_in_a_store_without_versions(store: Store) -> None:
+    assert registry.current(store) is None
 
 
 def test_a_promotion_moves_the_pointer_and_remembers(three: Store) -> None:
@@ -80,6 +80,18 @@ def test_of_racing_promotions_one_wins_and_the_others_say_so(three: Store) -> No
     assert set(answers) == {champion.version, None}
 
 
+def test_a_version_that_lacks_a_file_is_neither_promoted_nor_rolled_back_to(three: Store) -> None:
+    _promote_in_turn(three, "1", "2")
+    for version in ("1", "3"):
+        three.delete(f"versions/{version}/model.int8.onnx")
+    before = three.read("champion.json")
+    with pytest.raises(IntegrityError, match=r"version 3 lacks model\.int8\.onnx; restore it from a backup"):
+        registry.promote(three, "3", expected="2", reason="better")
+    with pytest.raises(IntegrityError, match=r"version 1 lacks model\.int8\.onnx"):
+        registry.rollback(three, reason="bad")
+    assert three.read("champion.json") == before
+
+
 def test_what_was_never_registered_cannot_be_promoted(three: Store) -> None:
     with pytest.raises(NotFound, match="no complete version 7"):
         registry.promote(three, "7", expected=None, reason="?")
@@ -111,7 +123,7 @@ def test_after_a_rollback_the_next_promotion_rolls_back_to_the_right_one(three: 
 def test_the_same_evidence_cannot_promote_again_what_was_rolled_back(three: Store) -> None:
     _promote_in_turn(three, "1", "2")
     registry.rollback(three, reason="bad")
-    with pytest.raises(Conflict, match="version 2 was rolled back, and the same evidence cannot promote it again; a person may"):
+    with pytest.raises(Conflict, match="what version 2 serves was rolled back, and evidence cannot promote it again; a person may"):
         registry.promote(three, "2", expected="1", reason="the run was repeated")
     champion = registry.current(three)
     assert champion is not None
@@ -148,14 +160,16 @@ def test_a_pointer_that_moved_there_and_back_is_not_taken_for_one_that_never_mov
         three.replace("champion.json", data, tag)
 
 
-def test_a_rollback_needs_a_champion_and_a_reason(three: Store) -> None:
+def test_a_rollback_needs_a_champion_and_a_reason(store: Store) -> None:
     with pytest.raises(NoChampion, match="no champion to roll back"):
-        registry.rollback(three, reason="bad")
+        registry.rollback(store, reason="bad")
     with pytest.raises(InputError, match="give one with --reason"):
-        registry.rollback(three, reason=" ")
+        registry.rollback(store, reason=" ")
 
 
 def test_a_pointer_that_cannot_be_read_is_one_clear_line(three: Store) -> None:
     three.put("champion.json", b"{")
-    with pytest.raises(IntegrityError, match=r"champion\.json: cannot be read as a champion pointer"):
+    with pytest.raises(
+        IntegrityError, match=r"champion\.json: cannot be read as a champion pointer; rebuild it with `driftloop models rest"
+    ):
         registry.current(three)

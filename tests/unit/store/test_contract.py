@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from driftloop.errors import Conflict, NotFound, StoreError
-from driftloop.store import Store
+from driftloop.store import Store, s3
 
 
 def test_what_is_written_is_read_back(store: Store) -> None:
@@ -91,6 +91,18 @@ def test_an_object_can_be_created_again_after_it_was_deleted(store: Store) -> No
     store.delete("key")
     store.create("key", b"two")
     assert store.read("key") == b"two"
+
+
+def test_many_objects_are_deleted_in_batches(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(s3, "DELETE_BATCH", 3)
+    store.delete_many(iter(["nothing/there/yet"]))
+    for number in range(8):
+        store.put(f"a/{number}", b"")
+    store.delete_many(f"a/{number}" for number in range(7))
+    store.delete_many(["a/3", "absent"])
+    assert [info.key for info in store.list()] == ["a/7"]
+    with pytest.raises(StoreError, match="not a key"):
+        store.delete_many(["../champion.json"])
 
 
 def test_exactly_one_of_forty_racing_creators_wins(store: Store) -> None:
