@@ -1,7 +1,9 @@
 """What a prune takes, what it never takes, and when: it marks, and a later one deletes what is still not needed."""
 
 import json
+import os
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import pytest
 from pydantic import ValidationError
@@ -12,6 +14,7 @@ from driftloop.errors import Conflict, IntegrityError, NotFound, StoreError
 from driftloop.housekeeping.pruning import HOME_KINDS, PruneItem, PrunePolicy, carry_out_prune, plan_prune, preview_prune, recently_named
 from driftloop.prune_marks import Mark, drop_deleted, item_key, next_marks, read_marks, take_up, write_marks
 from driftloop.store import Store
+from driftloop.store.local import LocalStore
 from tests.factories.store_history import UNFINISHED, StoreHistory
 
 DAY_S = 86_400
@@ -418,3 +421,17 @@ def test_what_driftloop_does_not_name_so_is_left_alone(history: StoreHistory) ->
         history.store.put(key, b"somebody's")
     prune(history.store, everything_is_old())
     assert {entry.key for entry in history.store.list()} >= theirs
+
+
+def test_of_what_watches_kept_the_newest_table_and_recent_rows_stay(tmp_path: Path) -> None:
+    store, now = LocalStore(tmp_path / "store"), datetime.now(UTC)
+    for days, number in ((120, 1), (100, 2), (50, 3)):
+        for kind in ("rows", "labels"):
+            key = f"watch/{kind}/{number:08d}-0123456789ab.parquet"
+            store.put(key, b"x")
+            os.utime(tmp_path / "store" / key, times=((now - timedelta(days=days)).timestamp(),) * 2)
+    policy = PrunePolicy(now - timedelta(days=7), in_use=frozenset())
+    assert {item.kind: item.objects.objects for item in plan_prune(store, policy)} == {"rows": 2, "labels": 2}
+    prune(store, policy)
+    for kind in ("rows", "labels"):
+        assert [entry.key for entry in store.list(f"watch/{kind}/")] == [f"watch/{kind}/00000003-0123456789ab.parquet"]
