@@ -69,15 +69,21 @@ docker/minio.env: # The keys of the MinIO that `make up` starts, new and random;
 	echo "MINIO_ROOT_USER=driftloop"; echo "MINIO_ROOT_PASSWORD=$$secret"; echo "AWS_ACCESS_KEY_ID=driftloop"; \
 	echo "AWS_SECRET_ACCESS_KEY=$$secret"; echo "AWS_REGION=us-east-1"; echo "AWS_ENDPOINT_URL=http://127.0.0.1:9000"; } > $@
 
+docker/tensorboard.env: # The keys of TensorBoard's user there.
+	@umask 077 && { echo "AWS_ACCESS_KEY_ID=driftloop-tensorboard"; echo "AWS_SECRET_ACCESS_KEY=$$(head -c 24 /dev/urandom | base64 | tr '+/' '-_')"; \
+	echo "AWS_REGION=us-east-1"; } > $@
+
 compose:
 	@$(COMPOSE) version >/dev/null 2>&1 || { echo "$(DOCKER) has no compose command: install the Docker Compose plugin, version 2, or name another program with DOCKER=..." >&2; exit 2; }
 
-up: compose docker/minio.env ## Start MinIO (9000, its console 9001) and TensorBoard (6006) on this machine's loopback address.
+up: setup compose docker/minio.env docker/tensorboard.env ## Start MinIO (9000, its console 9001) and TensorBoard (6006) on this machine's loopback address.
 	DOCKER="$(DOCKER)" docker/build.sh minio tensorboard
+	$(COMPOSE) up --detach --wait minio
+	$(BIN)/python docker/tensorboard_user.py docker/minio.env docker/tensorboard.env
 	$(COMPOSE) up --detach --wait
 	@echo 'MinIO at http://127.0.0.1:9000, TensorBoard at http://127.0.0.1:6006; for --store s3://...: set -a; . docker/minio.env'
 
-down: compose docker/minio.env ## Stop them, and the MinIO of `--on docker`; what they stored stays.
+down: compose docker/minio.env docker/tensorboard.env ## Stop them, and the MinIO of `--on docker`; what they stored stays.
 	$(COMPOSE) down
 	@$(DOCKER) rm --force driftloop-run-minio >/dev/null 2>&1 || true
 

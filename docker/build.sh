@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Builds images: docker/build.sh watch train minio tensorboard. Each gets two tags: the release version, which the pipelines name,
-# and a hash of what it is made of. An image whose content is there already is not built again.
+# and a hash of what it is made of, its base too. An image whose content is there already is not built again.
+# docker/build.sh --pin asks the registry what its bases are now, and notes their digests in docker/bases.txt.
 #   DOCKER              the docker program                                   (docker)
 #   DOCKER_BUILD_ARGS   more arguments for docker build, such as --network host or --build-arg GO_IMAGE=...
 #   PIP_*, UV_*, GO*    where packages come from; a build secret, so that no layer and no history has it
@@ -10,10 +11,24 @@ docker=${DOCKER:-docker}
 version=$(sed -n 's/^version = "\(.*\)"$/\1/p' pyproject.toml)
 
 packages=$(mktemp)
-trap 'rm -f "$packages"' EXIT
+said=$(mktemp)
+trap 'rm -f "$packages" "$said"' EXIT
 for name in PIP_INDEX_URL PIP_EXTRA_INDEX_URL PIP_DEFAULT_TIMEOUT UV_INDEX_URL UV_DEFAULT_INDEX UV_EXTRA_INDEX_URL UV_HTTP_TIMEOUT GOPROXY GOSUMDB; do
   if [ -n "${!name:-}" ]; then printf '%s=%q\n' "$name" "${!name}" >>"$packages"; fi
 done
+
+# A base as it is noted: its name, or its name and its digest.
+base() { grep -m 1 "^$1" docker/bases.txt; }
+
+pin() {
+  local name digest
+  grep -v '^#' docker/bases.txt | while IFS=@ read -r name _; do
+    digest=$("$docker" buildx imagetools inspect "$name" --format '{{.Manifest.Digest}}') || exit 2
+    sed -i "s|^$name.*|$name@$digest|" docker/bases.txt
+    grep "^$name" docker/bases.txt
+  done
+}
+if [ "${1:-}" = --pin ]; then pin; exit; fi
 
 # The files that an image is made of.
 made_of() {
@@ -32,14 +47,23 @@ made_of() {
 
 for name in "${@:-watch}"; do
   files=$(made_of "$name")
-  content=$(LC_ALL=C sort <<<"$files" | xargs -d '\n' sha256sum | sha256sum | cut -c1-12)
+  bases=(--build-arg "PYTHON_IMAGE=$(base python)")
+  if [ "$name" = minio ]; then bases+=(--build-arg "GO_IMAGE=$(base golang)"); fi
+  content=$({ LC_ALL=C sort <<<"$files" | xargs -d '\n' sha256sum; echo "${bases[@]}"; } | sha256sum | cut -c1-12)
   if "$docker" image inspect "driftloop-$name:$content" >/dev/null 2>&1; then
     "$docker" tag "driftloop-$name:$content" "driftloop-$name:$version"
   else
     # shellcheck disable=SC2086 - DOCKER_BUILD_ARGS holds several arguments
-    DOCKER_BUILDKIT=1 "$docker" build --quiet ${DOCKER_BUILD_ARGS:-} --file "docker/$name.Dockerfile" \
+    if ! DOCKER_BUILDKIT=1 "$docker" build --quiet "${bases[@]}" ${DOCKER_BUILD_ARGS:-} --file "docker/$name.Dockerfile" \
       --build-arg "VERSION=$version" --build-arg "REVISION=$content" --secret "id=packages,src=$packages" \
-      --tag "driftloop-$name:$version" --tag "driftloop-$name:$content" . >/dev/null
+      --tag "driftloop-$name:$version" --tag "driftloop-$name:$content" . 2>"$said" >/dev/null; then
+      cat "$said" >&2
+      if grep -q 'buildx component is missing' "$said"; then
+        echo "$docker has no plugin to build with (buildx): install the package docker-buildx-plugin (Debian's own: docker-buildx)," \
+          "or name a client that has it, such as DOCKER=/usr/bin/docker" >&2
+      fi
+      exit 1
+    fi
   fi
   echo "driftloop-$name:$version driftloop-$name:$content"
 done

@@ -1,13 +1,14 @@
 # The MinIO server, built from its released Go module: the project ships no images any more.
 # It rests on the base of the other images, so that it shares their layers, and Python checks its health.
 ARG GO_IMAGE=golang:1.26-bookworm
+ARG PYTHON_IMAGE=python:3.11-slim-bookworm
 FROM ${GO_IMAGE} AS build
 ARG MINIO=v0.0.0-20260212201848-7aac2a2c5b7c
 RUN --mount=type=secret,id=packages --mount=type=cache,target=/go/pkg/mod --mount=type=cache,target=/root/.cache \
     set -a && if [ -f /run/secrets/packages ]; then . /run/secrets/packages; fi && \
     GOMODCACHE=/go/pkg/mod GOBIN=/out CGO_ENABLED=0 go install -trimpath -ldflags '-s -w' github.com/minio/minio@${MINIO}
 
-FROM python:3.11-slim-bookworm
+FROM ${PYTHON_IMAGE}
 LABEL org.opencontainers.image.title="driftloop-minio" \
       org.opencontainers.image.description="The MinIO server, built from its Go module" \
       org.opencontainers.image.licenses="AGPL-3.0-only"

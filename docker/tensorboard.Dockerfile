@@ -1,5 +1,6 @@
 # TensorBoard as a service, with the boto3 that it needs to read s3://; nothing of driftloop is in it.
-FROM python:3.11-slim-bookworm AS dependencies
+ARG PYTHON_IMAGE=python:3.11-slim-bookworm
+FROM ${PYTHON_IMAGE} AS dependencies
 COPY requirements/uv.txt requirements/tensorboard.txt /requirements/
 RUN --mount=type=secret,id=packages --mount=type=cache,target=/root/.cache \
     set -a && if [ -f /run/secrets/packages ]; then . /run/secrets/packages; fi && \
@@ -8,7 +9,7 @@ RUN --mount=type=secret,id=packages --mount=type=cache,target=/root/.cache \
     /opt/uv/bin/uv venv --quiet --python /usr/local/bin/python /opt/venv && \
     /opt/uv/bin/uv pip sync --quiet --compile-bytecode --require-hashes --python /opt/venv/bin/python /requirements/tensorboard.txt
 
-FROM python:3.11-slim-bookworm
+FROM ${PYTHON_IMAGE}
 LABEL org.opencontainers.image.title="driftloop-tensorboard" \
       org.opencontainers.image.description="TensorBoard that reads S3" \
       org.opencontainers.image.licenses="Apache-2.0"

@@ -1,6 +1,7 @@
 # The image of the steps that need no torch: source resolution, replay, monitoring, drift, gate, promotion, report.
 # Build with docker/build.sh, which names it, and passes this machine's package index on as a secret.
-FROM python:3.11-slim-bookworm AS dependencies
+ARG PYTHON_IMAGE=python:3.11-slim-bookworm
+FROM ${PYTHON_IMAGE} AS dependencies
 COPY requirements/uv.txt /requirements/
 RUN --mount=type=secret,id=packages --mount=type=cache,target=/root/.cache \
     set -a && if [ -f /run/secrets/packages ]; then . /run/secrets/packages; fi && \
@@ -23,7 +24,7 @@ RUN /opt/uv/bin/uv pip install --quiet --offline --no-deps --no-build-isolation 
     --python /opt/venv/bin/python --target /opt/driftloop /src && \
     chmod -R a+rX /opt/driftloop
 
-FROM python:3.11-slim-bookworm
+FROM ${PYTHON_IMAGE}
 LABEL org.opencontainers.image.title="driftloop-watch" \
       org.opencontainers.image.description="The steps of driftloop's drift watch: no torch" \
       org.opencontainers.image.licenses="Apache-2.0"

@@ -10,10 +10,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, model_validator
 
 from driftloop.errors import InputError, IntegrityError
 from driftloop.evaluation.intervals import Proportion
+from driftloop.schema import check_schema, parse_stored
 from driftloop.step_facts import write_json
 
 DESCRIPTION = "model.json"
@@ -24,7 +25,8 @@ ONNX_FP16 = "model.fp16.onnx"
 REFERENCE = "reference.npz"
 CARD = "MODEL_CARD.md"
 SUMS = "SHA256SUMS"
-
+#: The form in which `model.json` is written.
+DESCRIPTION_SCHEMA = 1
 
 #: Of many classes so many are named in a sentence.
 MOST_NAMED = 6
@@ -63,6 +65,14 @@ class ModelDescription(BaseModel):
     """ONNX file that users get; empty before export"""
     temperature: float = 1.0
     """of the calibration inside the graph"""
+    schema_version: int = DESCRIPTION_SCHEMA
+    """form of the file"""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _of_a_known_form(cls, content: Any) -> Any:
+        check_schema(content, DESCRIPTION, DESCRIPTION_SCHEMA)
+        return {**content, "schema_version": DESCRIPTION_SCHEMA}
 
 
 @dataclass(frozen=True)
@@ -80,11 +90,12 @@ def read_model(directory: str | Path) -> ModelDescription:
 
     Raises:
         InputError: the directory holds no bundle.
+        IntegrityError: its description is damaged.
     """
     path = Path(directory, DESCRIPTION)
     if not path.exists():
         raise InputError(f"{directory}: not a model bundle (no {DESCRIPTION})")
-    return ModelDescription.model_validate_json(path.read_bytes())
+    return parse_stored(ModelDescription, path.read_bytes(), str(path))
 
 
 def write_model(directory: str | Path, model: ModelDescription) -> None:

@@ -5,21 +5,23 @@ from datetime import timedelta
 
 from driftloop.errors import InputError
 
-UNITS = {"m": "minutes", "h": "hours", "d": "days"}
+UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 
 
 def parse_duration(text: str, *, option: str, least: timedelta) -> timedelta:
-    """The duration that `text` names: a whole number and m, h or d.
+    """The duration that `text` names: a whole number and m, h or d; seconds are understood, and refused.
 
     Raises:
         InputError: it names none, or one shorter than `least`; the line begins with `option`.
     """
-    match = re.fullmatch(r"([0-9]{1,6})([mhd])", text.strip())
+    match = re.fullmatch(r"([0-9]{1,6})([smhd])", text.strip())
     if match is None:
         raise InputError(f"{option}: {text!r} is not a span of time; write it like 90m, 6h or 30d")
     duration = timedelta(**{UNITS[match[2]]: int(match[1])})
     if duration < least:
         raise InputError(f"{option}: {text} is too short; give at least {say_duration(least)}")
+    if match[2] == "s":
+        raise InputError(f"{option}: {text}: seconds are too fine a measure; write it like 90m, 6h or 30d")
     return duration
 
 

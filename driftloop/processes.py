@@ -2,6 +2,7 @@
 
 import multiprocessing
 import os
+import signal
 import sys
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
@@ -33,7 +34,7 @@ def spread(work: Callable[[Item], Result], items: Sequence[Item], *, workers: in
         chunk: items handed over at a time.
 
     Raises:
-        RunFailed: a process died, which usually means that memory ran out.
+        RunFailed: a process died; for lack of memory, or for what it printed.
     """
     workers = min(workers or default_workers(), -(-len(items) // chunk))
     if workers <= 1:
@@ -44,8 +45,7 @@ def spread(work: Callable[[Item], Result], items: Sequence[Item], *, workers: in
         try:
             yield from _in_order(pool, work, chunks, ahead=3 * workers)
         except BrokenProcessPool:
-            message = "a worker process was killed, mostly for lack of memory; give the step more memory or set data_config.workers=1"
-            raise RunFailed(message) from None
+            raise RunFailed(_why_broken(pool)) from None
         finally:
             pool.shutdown(cancel_futures=True)
 
@@ -60,6 +60,19 @@ def _in_order(pool: ProcessPoolExecutor, work: Callable[[Item], Result], chunks:
 
 def _work_through(work: Callable[[Item], Result], items: Sequence[Item]) -> list[Result]:
     return [work(item) for item in items]
+
+
+def _why_broken(pool: ProcessPoolExecutor) -> str:
+    """By how the process that died has ended; those that the pool then ended itself do not count."""
+    processes = list((pool._processes or {}).values())
+    # Until then another thread may be about to read how they ended.
+    pool.shutdown()
+    statuses = [process.exitcode for process in processes]
+    if -signal.SIGKILL in statuses:
+        return "a worker process was killed, mostly for lack of memory; give the step more memory or set data_config.workers=1"
+    status = next((status for status in statuses if status not in (None, 0, -signal.SIGTERM)), None)
+    how = "died" if status is None else f"ended with status {status}" if status > 0 else f"was ended by {signal.Signals(-status).name}"
+    return f"a worker process {how}; what it printed before says why, and data_config.workers=1 does without such processes"
 
 
 def _context() -> multiprocessing.context.BaseContext:

@@ -7,6 +7,7 @@ names that the release gives them; a run on a cluster pins them by content.
 
 import math
 import os
+import platform
 from pathlib import Path
 from typing import Protocol
 
@@ -32,6 +33,11 @@ def progress(fraction: float, text: str = "") -> None:
 def report_metrics(text: str) -> None:
     """Report the metrics that matter at the end of a step, in one short line."""
     print(f"[driftloop {METRICS_MARK}] {text}", flush=True)
+
+
+def run_id() -> str:
+    """The run that this process works for: the runner hands its id down, and a pod's name carries the workflow's."""
+    return os.environ.get("DRIFTLOOP_RUN_ID") or os.environ.get("KFP_POD_NAME") or platform.node()
 
 
 def available_threads(quota: Path = CGROUP_QUOTA) -> int:

@@ -148,14 +148,10 @@ class MonitorSettings(Settings):
     group: ClassVar[str] = "monitor"
     purpose: ClassVar[str] = "production monitoring"
 
-    max_rows: int = Field(100_000, ge=100, le=10_000_000, description="requests one watch covers at most; the next one takes the rest")
-    look_back_days: float = Field(30, ge=0, le=3650, description="how far back older requests are taken along, for labels that came late")
-    context_rows: int = Field(5_000, ge=0, le=1_000_000, description="older requests taken along at most; the labelled ones first")
-    image_mib: int = Field(256, ge=1, le=65_536, description="images packed at most, in MiB; those of labelled requests first")
-    history_records: int = Field(1_000, ge=1, le=100_000, description="records of past watches handed on, the newest ones")
-    settle_seconds: float = Field(
-        0, ge=0, le=86_400, description="without a given end, stop this long before now: above the service's flush interval"
-    )
+    max_rows: int = Field(100_000, ge=100, le=10_000_000, description="requests a watch looks at; of more it takes a uniform sample")
+    late_hours: float = Field(6, ge=1, le=24 * 366, description="so many hours after the one in its name a log file may still appear")
+    look_back_days: float = Field(30, ge=0, le=3650, description="how far back windows of an open drift are taken along, and labels")
+    context_rows: int = Field(5_000, ge=0, le=1_000_000, description="rows of earlier windows taken along at most, the newest ones")
     alert_latency_ratio: float = Field(3.0, gt=1, le=1000, description="alert when the p95 latency exceeds the benchmark's by this factor")
     alert_error_share: float = Field(0.02, ge=0, le=1, description="alert when more than this share of the requests failed")
     alert_class_share: float = Field(0.15, gt=0, le=1, description="alert when a class's share moved by more than this from the reference")
@@ -208,6 +204,7 @@ class RetrainSettings(Settings):
     val_parts: float = Field(60, gt=0, description="part of the drifted labels that stops the training")
     gate_parts: float = Field(300, gt=0, description="part of the drifted labels that is kept for the gate")
     needed_labels: int = Field(90, ge=30, le=1_000_000, description="labelled images of the confirmed drift that a retraining needs")
+    image_mib: int = Field(256, ge=1, le=65_536, description="drifted images taken at most, in MiB; the labelled ones first")
     drifted_share: float = Field(0.10, gt=0, lt=1, description="share of drifted images in each batch; the others are old ones")
     restyle_share: float = Field(0.8, ge=0, le=1, description="share of the old images that get the look of the drifted ones; 0: none")
     epochs: int = Field(16, ge=1, le=1000, description="passes over the old training images at most")

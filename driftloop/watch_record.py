@@ -1,20 +1,18 @@
-"""`watch/<sequence>.json`: the one record that a watch leaves, numbered and created only if absent.
+"""`watch/<sequence>.json`: the one record that a watch leaves. `driftloop.watch_store` writes, closes and reads records."""
 
-The next watch starts where the last committed record ended, so there is no mark that could advance before the work is done. Beside the
-records lies the heartbeat: when the last watch finished, in one small object, for whoever asks whether watches still run.
-"""
+import json
+from typing import Any, Literal
 
-import secrets
-from typing import Any
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from driftloop.contracts import CONFIRMED_BY, RETRAIN
+from driftloop.inference.log_files import LogCoverage
+from driftloop.schema import SCHEMA_VERSION, check_schema
 
-from driftloop.contracts import CONFIRMED_BY
-from driftloop.errors import Conflict, IntegrityError, NotFound
-from driftloop.store import Store
-
-WATCH_PREFIX = "watch/"
-HEARTBEAT = f"{WATCH_PREFIX}heartbeat.json"
+#: Form 1 had neither states nor coverage: it was written once, at the end, and covered everything up to a time.
+RECORD_SCHEMA = 2
+#: A record is started with the verdict, before anything is trained, and closed with the report.
+STARTED, CLOSED, FAILED = "started", "closed", "failed"
 
 
 class RecordedWindow(BaseModel):
@@ -46,85 +44,54 @@ class WatchRecord(BaseModel):
 
     model_config = ConfigDict(frozen=True)
 
+    schema_version: int = Field(RECORD_SCHEMA, description="form of the record")
     sequence: int = Field(description="number of the watch, from 1")
-    run_id: str = Field(description="run that committed the record")
+    state: Literal["started", "closed", "failed"] = Field(
+        "closed", description="started with its verdict; then closed by its report, or failed"
+    )
+    failure: str = Field("", description="why it failed, as far as that is known")
+    run_id: str = Field(description="run whose watch it is")
     since: str = Field(description="end of the watch before; empty for the first one")
-    until: str = Field(description="end of what this watch covered: the next one starts here")
-    finished: str = Field(description="when the record was committed")
+    until: str = Field(description="end of what this watch covered")
+    started: str = Field("", description="when the verdict was recorded")
+    finished: str = Field("", description="when the record was closed; empty until then")
     champion_version: str = Field(description="version that was watched")
-    rows: int = Field(description="the champion's requests since the watch before")
+    rows: int = Field(description="the champion's requests that no watch before had covered")
+    sampled: float = Field(1.0, description="share of the requests that was looked at; below 1 where they were too many")
+    coverage: LogCoverage | None = Field(None, description="log files that were covered so far; null in form 1, which went by time")
+    window_rows: str = Field("", description="object with the rows of its drifted windows and those that wait for a window; or empty")
+    label_table: str = Field("", description="object with all labels that were known; or empty")
+    labels_through: str = Field("", description="last label file in that table")
     windows: list[RecordedWindow] = Field(description="windows that this watch tested, oldest first")
     confirmed: bool = Field(description=f"whether drift was confirmed by {CONFIRMED_BY} windows")
     labels: int = Field(0, description="uniformly random labels of the champion's confirmed windows that the watch had")
     verdict: str = Field(description="stable, alert, needs_labels or retrain")
     reason: str = Field(description="of the verdict, in one sentence")
-    decision: str | None = Field(description="promote, reject, inconclusive, or null where nothing was retrained")
-    outcome: str = Field(description="watched, kept or promoted")
-    promoted_version: str | None = Field(description="version that serves now, where one was promoted")
+    decision: str | None = Field(None, description="promote, reject, inconclusive, or null where no gate has decided")
+    outcome: str = Field("", description="watched, kept or promoted; empty unless closed")
+    promoted_version: str | None = Field(None, description="version that serves now, where one was promoted")
+
+    @property
+    def tried_to_retrain(self) -> bool:
+        """Whether the watch began a retraining, whatever became of it: each counts for cooldown and budget."""
+        return self.decision is not None or (self.verdict == RETRAIN and self.state != CLOSED)
+
+    @property
+    def last_write(self) -> str:
+        """When the record was closed, or else started."""
+        return self.finished or self.started
 
 
-class Heartbeat(BaseModel):
-    """The last watch that finished, as its record has it."""
+def parse_record(data: bytes, where: str) -> WatchRecord:
+    """A record of this form or of the one before.
 
-    model_config = ConfigDict(frozen=True)
-
-    sequence: int = Field(description="number of the watch")
-    run_id: str = Field(description="run that committed its record")
-    finished: str = Field(description="when its record was committed, ISO 8601 in UTC")
-    until: str = Field(description="end of what it covered")
-    verdict: str = Field(description="of the watch")
-    nonce: str = Field("", description="makes each content unique, so that it can be swapped safely")
-
-
-def record_key(sequence: int) -> str:
-    """The record's key; zero-padded, so that key order is sequence order."""
-    return f"{WATCH_PREFIX}{sequence:08d}.json"
-
-
-def read_records(store: Store, most: int) -> list[WatchRecord]:
-    """The newest `most` watch records, oldest first.
+    Args:
+        data: as stored.
+        where: for the message.
 
     Raises:
-        IntegrityError: an object under `watch/` is not a record.
+        ValueError: it is damaged.
+        StoreError: it is of a form that this driftloop does not read.
     """
-    keys = [entry.key for entry in store.list(WATCH_PREFIX) if entry.key.endswith(".json") and entry.key != HEARTBEAT]
-    return [_read_record(store, key) for key in keys[-most:]]
-
-
-def move_heartbeat(store: Store, record: WatchRecord) -> None:
-    """Move the heartbeat on to `record`; a heartbeat of the same or of a later watch stays, so a late or repeated call does no harm."""
-    data = Heartbeat(nonce=secrets.token_hex(16), **record.model_dump(include=set(Heartbeat.model_fields))).model_dump_json().encode()
-    while True:
-        try:
-            standing, tag = _read_heartbeat(store)
-        except IntegrityError:
-            standing, tag = None, store.read_tagged(HEARTBEAT)[1]
-        if standing is not None and standing.sequence >= record.sequence:
-            return
-        try:
-            if tag:
-                store.replace(HEARTBEAT, data, tag)
-            else:
-                store.create(HEARTBEAT, data)
-        except Conflict:
-            continue  # another watch was faster: reading again shows which of the two is later
-        return
-
-
-def _read_heartbeat(store: Store) -> tuple[Heartbeat | None, str]:
-    """The heartbeat and its tag; None and "" where there is none."""
-    try:
-        data, tag = store.read_tagged(HEARTBEAT)
-    except NotFound:
-        return None, ""
-    try:
-        return Heartbeat.model_validate_json(data), tag
-    except ValidationError:
-        raise IntegrityError(f"{store.uri}/{HEARTBEAT}: cannot be read as a heartbeat; the next watch writes it anew") from None
-
-
-def _read_record(store: Store, key: str) -> WatchRecord:
-    try:
-        return WatchRecord.model_validate_json(store.read(key))
-    except ValueError:
-        raise IntegrityError(f"{store.uri}/{key}: cannot be read as a watch record; restore it from a backup") from None
+    content = json.loads(data)
+    return WatchRecord.model_validate(content | {SCHEMA_VERSION: check_schema(content, where, RECORD_SCHEMA)})

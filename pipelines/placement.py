@@ -3,7 +3,10 @@
 The local runners ignore what is Kubernetes' own, so that one compiled file serves a laptop and a cluster.
 """
 
+import difflib
+import re
 from dataclasses import dataclass
+from typing import Any
 
 from kfp import dsl, kubernetes
 
@@ -22,17 +25,21 @@ from driftloop.contracts import (
     TRAFFIC_REPLAY,
     VALIDATION_GATE,
 )
+from driftloop.errors import SettingError
 
 GPU = "nvidia.com/gpu"
 #: The cluster's secret with the store's credentials, and the ConfigMap with its address; both are made by whoever installs driftloop.
 STORE_SECRET = "driftloop-store"  # noqa: S105 - the name of a secret, not one
 STORE_CONFIG = "driftloop-store"
+STORE_CA, STORE_CA_FOLDER = "driftloop-store-ca", "/etc/driftloop-store"
 MINUTE = 60
 #: A step that failed is repeated: nodes go, stores are away. The workflow controller has to allow it (k8s/kubeflow).
 RETRIES = 2
 #: A step may take this many times the memory it asks for, and any free processor: larger images need more, and a node of two cores
 #: beside Kubeflow has a fifth of one to promise.
 MOST_MEMORY, MOST_CPU = 4, "8"
+#: What a person can set of a step, how it is written, and examples.
+QUANTITIES = {"memory": ("[1-9][0-9]{0,6}(Mi|Gi)", "512Mi or 4Gi"), "cpu": (r"[1-9][0-9]{0,5}m?|0\.[0-9]*[1-9]", "500m or 2")}
 #: KFP's name of the run, as the label of each of its pods.
 RUN_LABEL = "metadata.labels['pipeline/runid']"
 
@@ -63,7 +70,7 @@ NEEDS: dict[str, Needs] = {
     ONNX_DEPLOYMENT: Needs(HEAVY, "2Gi", 60 * MINUTE),
     TRAFFIC_REPLAY: Needs(LIGHT, "768Mi", 60 * MINUTE, cached=False),
     PRODUCTION_MONITORING: Needs(LIGHT, "768Mi", 30 * MINUTE, cached=False),
-    DRIFT_DETECTION: Needs(HEAVY, "768Mi", 60 * MINUTE),
+    DRIFT_DETECTION: Needs(HEAVY, "768Mi", 60 * MINUTE, cached=False),
     AUTOMATED_RETRAINING: Needs(HEAVY, "2Gi", 360 * MINUTE, gpu=True),
     VALIDATION_GATE: Needs(HEAVY, "768Mi", 60 * MINUTE, cached=False),
     MODEL_PROMOTION: Needs(LIGHT, "512Mi", 30 * MINUTE, cached=False),
@@ -99,6 +106,9 @@ def place(task: dsl.PipelineTask, display_name: str, gpus: object = None, nodes:
     kubernetes.use_config_map_as_env(
         task, config_map_name=STORE_CONFIG, config_map_key_to_env={"endpoint": "AWS_ENDPOINT_URL", "region": "AWS_REGION"}
     )
+    # A store's own certificate authority (k8s/driftloop/store.yaml), where there is one.
+    kubernetes.use_config_map_as_env(task, config_map_name=STORE_CONFIG, config_map_key_to_env={"ca": "AWS_CA_BUNDLE"}, optional=True)
+    kubernetes.use_config_map_as_volume(task, config_map_name=STORE_CA, mount_path=STORE_CA_FOLDER, optional=True)
     if needs.gpu:
         task.set_accelerator_type(GPU).set_accelerator_limit(gpus)
         kubernetes.add_node_selector_json(task, nodes)
@@ -117,3 +127,44 @@ def at_most(memory: str) -> str:
     """The most memory that a step which asks for this much may take."""
     unit = memory[-2:]
     return f"{MOST_MEMORY * int(memory.removesuffix(unit))}{unit}"
+
+
+def most_cpu(cpu: str) -> str:
+    """The most processors that a step which asks for so many may take."""
+    return max(cpu, MOST_CPU, key=processors)
+
+
+def processors(cpu: str) -> float:
+    """Kubernetes' way to write processors, as a number."""
+    return int(cpu[:-1]) / 1000 if cpu.endswith("m") else float(cpu)
+
+
+def gigabytes(memory: str) -> float:
+    """Kubernetes' way to write memory, in 10^9 bytes."""
+    return int(memory[:-2]) * {"Mi": 1 << 20, "Gi": 1 << 30}[memory[-2:]] / 1e9
+
+
+def check_placement(placement: Any) -> dict[str, dict[str, str]]:
+    """What a person asks for in the place of NEEDS: component -> `memory` or `cpu` -> as Kubernetes writes it.
+
+    Raises:
+        SettingError: no such component, another quantity, or a value that is none.
+    """
+    if not isinstance(placement, dict) or not all(isinstance(wanted, dict) for wanted in placement.values()):
+        raise SettingError("placement: write it like placement.automated_retraining.memory=4Gi")
+    checked: dict[str, dict[str, str]] = {}
+    for step, wanted in placement.items():
+        name = str(step).replace("-", "_")
+        if name not in NEEDS:
+            near = difflib.get_close_matches(name, NEEDS, n=1, cutoff=0.5)
+            raise SettingError(f"placement.{step}: no such step ({f'did you mean {near[0]}?' if near else 'known: ' + ', '.join(NEEDS)})")
+        for quantity, value in wanted.items():
+            if quantity not in QUANTITIES:
+                raise SettingError(
+                    f"placement.{step}: a step asks for {' and '.join(QUANTITIES)}; write it like placement.{step}.memory=4Gi"
+                )
+            pattern, example = QUANTITIES[quantity]
+            if not re.fullmatch(pattern, str(value)):
+                raise SettingError(f"placement.{step}.{quantity}: {value!r} is not an amount; write it like {example}")
+            checked.setdefault(name, {})[quantity] = str(value)
+    return checked

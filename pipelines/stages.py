@@ -79,7 +79,7 @@ def traffic_stage(parameters: TrafficParameters, trained: Trained) -> Any:
 
 
 def watch_stage(parameters: WatchParameters, until: Any) -> None:
-    """Themes 5 to 8 on the traffic up to `until`: every leaf ends with the report, which commits the watch record."""
+    """Themes 5 to 8 on the traffic up to `until`: every leaf ends with the report, which closes the watch record."""
     store = parameters.store
     watched = place(production_monitoring(store=store, until=until, config=parameters.monitor_config), "5 monitoring")
     traffic, champion = watched.outputs["traffic"], watched.outputs["champion"]
@@ -87,6 +87,7 @@ def watch_stage(parameters: WatchParameters, until: Any) -> None:
         drift_detection(
             traffic=traffic,
             champion=champion,
+            store=store,
             alpha=parameters.drift_alpha,
             config=parameters.drift_config,
             retrain_config=parameters.retrain_config,

@@ -7,7 +7,6 @@ name that stands for everything that determines the training; it goes when the b
 import hashlib
 import io
 import json
-import pickle
 from typing import Any
 
 import torch
@@ -15,6 +14,7 @@ import torch
 from driftloop.dataset import Description
 from driftloop.errors import NotFound
 from driftloop.store import Store
+from driftloop.training.weights import read_tensors
 
 
 class StoreCheckpoint:
@@ -40,10 +40,10 @@ class StoreCheckpoint:
     def load(self, device: torch.device) -> dict[str, Any] | None:
         """The last finished epoch, or None where there is none, or none that can be read."""
         try:
-            return torch.load(io.BytesIO(self.store.read(self.key)), map_location=device, weights_only=True)
+            return read_tensors(io.BytesIO(self.store.read(self.key)), device)
         except NotFound:
             return None
-        except (pickle.UnpicklingError, RuntimeError, EOFError):
+        except ValueError:
             print(f"{self.store.uri}/{self.key}: not a readable checkpoint; fine-tuning starts from the beginning", flush=True)
             return None
 

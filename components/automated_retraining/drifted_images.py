@@ -12,10 +12,11 @@ import pandas as pd
 
 from components.automated_retraining.grown_dataset import known_samples
 from driftloop.contracts import LABEL_REQUESTS, WINDOW_ROWS
-from driftloop.dataset import Description
+from driftloop.dataset import UNLABELLED, Description
 from driftloop.dataset.roles import assign_roles, count_labels, missing_labels
 from driftloop.errors import InputError
 from driftloop.inference.confirmed_rows import confirmed_rows
+from driftloop.inference.log import read_kept_images
 from driftloop.inference.traffic import LABEL, Traffic
 from driftloop.settings import RetrainSettings
 from driftloop.store import Store
@@ -31,6 +32,8 @@ class DriftedImages:
     """the champion's dataset"""
     rows: pd.DataFrame
     """requests of the confirmed windows, with `COLUMNS`"""
+    images: np.ndarray
+    """of each row, uint8 (N, H, W, C)"""
     roles: np.ndarray
     """what each row is for, (N,), from `assign_roles`"""
     unknown_labels: dict[str, int]
@@ -54,11 +57,24 @@ def collect_drifted_images(
     Raises:
         InputError: too few labels.
     """
-    rows = confirmed_rows(traffic, coverage, parent.classes)
+    rows, images = fetch_images(store, confirmed_rows(traffic, coverage, parent.classes), parent, settings.image_mib)
     roles = assign_roles(rows, known_samples(store, parent), settings)
     unknown = unknown_labels(traffic, coverage, parent.classes)
     require_labels(count_labels(roles), settings, unknown=unknown)
-    return DriftedImages(parent, rows, roles, unknown, rows_per_window(coverage))
+    return DriftedImages(parent, rows, images, roles, unknown, rows_per_window(coverage))
+
+
+def fetch_images(store: Store, rows: pd.DataFrame, parent: Description, mib: int) -> tuple[pd.DataFrame, np.ndarray]:
+    """The rows whose images are there, in their order, and these, uint8 (N, H, W, C); of more than fit into `mib` MiB the labelled ones
+    first, then the newest. Rows whose image a retention rule has deleted are left out."""
+    shape = (parent.image_size, parent.image_size, parent.channels)
+    order = np.lexsort([rows["time"], rows["label"] != UNLABELLED])
+    chosen = np.sort(order[max(0, len(order) - int(mib * 2**20 // np.prod(shape))) :])
+    rows = rows.iloc[chosen].reset_index(drop=True)
+    images = read_kept_images(store, rows)
+    there = sorted(images)
+    stacked = np.stack([images[row] for row in there]) if there else np.zeros((0, *shape), np.uint8)
+    return rows.iloc[there].reset_index(drop=True), stacked
 
 
 def read_coverage(evidence: str | Path) -> pd.DataFrame:

@@ -66,7 +66,7 @@ def grow(store: Store, parent: Description, rows: pd.DataFrame, roles: np.ndarra
         parent: what the champion was trained on.
         rows: of the confirmed windows.
         roles: of each row.
-        images: of the traffic, by the rows' `image_index`.
+        images: of each row, uint8 (N, H, W, C).
     """
     regime = next_regime(parent) if (roles == REGIME).any() else None
     dropped = tuple(regimes_to_drop(parent)) if regime else ()
@@ -76,7 +76,7 @@ def grow(store: Store, parent: Description, rows: pd.DataFrame, roles: np.ndarra
         chosen = rows[roles == role]
         if len(chosen):
             name = regime if regime and role == REGIME else role
-            parts[name] = (images[chosen["image_index"].to_numpy()], chosen["label"].to_numpy(np.int64), _samples(chosen, images))
+            parts[name] = (images[roles == role], chosen["label"].to_numpy(np.int64), _samples(chosen, images))
     return GrownDataset(extend_dataset(store, base, parts), regime, dropped)
 
 
@@ -124,7 +124,7 @@ def provenance_table(rows: pd.DataFrame, roles: np.ndarray, classes: list[str], 
     """One line for each row that went into the dataset; `split` is where it went, `label` its class name (None in a regime)."""
     table = rows.assign(split=np.where(roles == REGIME, regime or LEFT_OUT, roles))[roles != LEFT_OUT]
     names = [classes[label] if label >= 0 else None for label in table["label"]]
-    return table.assign(label=names).drop(columns="image_index").reset_index(drop=True)
+    return table.assign(label=names).drop(columns="image").reset_index(drop=True)
 
 
 def write_provenance(store: Store, dataset: Description, table: pd.DataFrame, directory: str | Path) -> None:

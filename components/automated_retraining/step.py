@@ -65,7 +65,7 @@ def run(
     set_seed(seed)
     home, watched, old = open_store(store), read_traffic(traffic), read_model(champion)
     drifted = collect_drifted_images(home, watched, read_coverage(drift), open_parent(home, old.dataset), settings)
-    grown = grow(home, drifted.parent, drifted.rows, drifted.roles, watched.images)
+    grown = grow(home, drifted.parent, drifted.rows, drifted.roles, drifted.images)
     write_description(dataset, grown.dataset)
     write_provenance(home, grown.dataset, provenance_table(drifted.rows, drifted.roles, old.classes, grown.regime), dataset)
 

@@ -10,6 +10,7 @@ from driftloop.runtime import WATCH_IMAGE
 def drift_detection(
     traffic: Input[Dataset],
     champion: Input[Model],
+    store: str,
     alpha: float,
     config: dict,
     retrain_config: dict,
@@ -22,6 +23,7 @@ def drift_detection(
     Args:
         traffic: the watch's rows, images and past records, from production_monitoring.
         champion: the bundle that served those rows, with its drift reference.
+        store: the model's home; the watch's record is started there.
         alpha: level of a window's drift test, lowered where the budget of false alarms asks for it.
         config: overrides of the drift settings (window_size, harm_labels, cooldown_days, ...).
         retrain_config: overrides of the retrain settings, the same that the retraining gets: it is started with enough labels only.
@@ -39,6 +41,7 @@ def drift_detection(
         champion.path,
         evidence.path,
         report.path,
+        store=store,
         alpha=alpha,
         config=config,
         retrain_config=retrain_config,

@@ -5,7 +5,7 @@ classifier's own outputs (Lipton et al. 2018; Rabanser et al. 2019), the shares 
 beside the reference images that the champion finds most alike.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,8 +19,10 @@ from components.drift_detection.reference import AcceptedTraffic, Sample, drawn_
 from components.drift_detection.teaching import EmbeddingDrift, detect_embedding_drift
 from components.drift_detection.window_test import TestedWindow
 from components.drift_detection.windows import CutWindow
-from driftloop.inference.traffic import IMAGE_INDEX, Traffic
+from driftloop.inference.log import read_kept_images
+from driftloop.inference.traffic import Traffic
 from driftloop.settings import DriftSettings
+from driftloop.store import Store
 
 #: The credit industry's reading of the population stability index: below the first stable, up to the second moderate, above it large.
 MODERATE_PSI, LARGE_PSI = 0.1, 0.2
@@ -139,8 +141,8 @@ class ShiftedPair:
 
 def most_shifted(
     window: np.ndarray,
-    image_index: np.ndarray,
-    images: np.ndarray,
+    kept: np.ndarray,
+    fetch: Callable[[np.ndarray], Mapping[int, np.ndarray]],
     reference: np.ndarray,
     thumbnails: Sequence[tuple[str, np.ndarray]],
     *,
@@ -151,14 +153,16 @@ def most_shifted(
 
     Args:
         window: embeddings (M, D) of the window's sample.
-        image_index: (M,) row of `images`, -1 where the image was not kept.
-        images: uint8 (n, H, W, C).
+        kept: (M,) bool, whether the image was kept when it was logged.
+        fetch: gives the images, uint8 (H, W, C), of positions in the window, by position; without those that are gone since.
         reference: embeddings (N, D) that the window was compared with.
         thumbnails: regime and picture of each reference row.
     """
     scores = shift_scores(reference, window, rng)
-    kept = np.flatnonzero(image_index >= 0)
-    chosen = kept[np.argsort(-scores[kept], kind="stable")[:count]]
+    candidates = np.flatnonzero(kept)
+    chosen = candidates[np.argsort(-scores[candidates], kind="stable")[:count]]
+    images = fetch(chosen)
+    chosen = np.array([position for position in chosen if position in images], dtype=np.int64)
     if len(chosen) == 0:
         return []
     matches = nearest(reference, window[chosen])
@@ -166,7 +170,7 @@ def most_shifted(
         ShiftedPair(
             position=int(position),
             score=float(scores[position]),
-            image=np.asarray(images[image_index[position]]),
+            image=images[int(position)],
             thumbnail=thumbnails[match][1],
             regime=thumbnails[match][0],
         )
@@ -271,6 +275,7 @@ class ExplainedWindow:
 
 def explain_window(
     watch: Traffic,
+    store: Store,
     rows: pd.DataFrame,
     windows: Sequence[CutWindow],
     tested: Sequence[TestedWindow],
@@ -283,7 +288,8 @@ def explain_window(
     """Explain the decisive window; None where no window was tested.
 
     Args:
-        watch: holds the images.
+        watch: says what the statistics are called.
+        store: holds the images.
         rows: the rows that were cut into `windows`.
         windows: as cut.
         tested: the same windows, tested.
@@ -297,10 +303,16 @@ def explain_window(
     number = max((index for index, window in enumerate(tested) if window.record.drifted), default=len(tested) - 1)
     chosen = tested[number]
     reference = drawn_sample(accepted.regimes, chosen.test.drawn)
+    sample = rows.iloc[windows[number].sample]
+
+    def fetch(positions: np.ndarray) -> dict[int, np.ndarray]:
+        images = read_kept_images(store, sample.iloc[positions])
+        return {int(positions[index]): image for index, image in images.items()}
+
     gallery = most_shifted(
         chosen.sample.embedding,
-        rows[IMAGE_INDEX].to_numpy()[windows[number].sample],
-        watch.images,
+        sample["image"].notna().to_numpy(),
+        fetch,
         reference.embedding,
         accepted.thumbnails(chosen.test.drawn),
         count=settings.gallery_size,

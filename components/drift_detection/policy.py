@@ -57,7 +57,7 @@ class Situation:
     """Why a retraining could not begin with the labelled images that there are; empty where it could."""
     label_free_drop: float | None = None
     """The estimate without labels, against what the champion was accepted for."""
-    days_since_decision: float | None = None
+    days_since_retraining: float | None = None
     """None where there was no decision."""
     recent_retrainings: int = 0
     """In the last 30 days."""
@@ -93,7 +93,7 @@ def situation_of(
         labels_at_refusal=history.labels_at_refusal,
         missing_for_retraining=missing_for_retraining,
         label_free_drop=label_free.drop if label_free else None,
-        days_since_decision=history.days_since_decision,
+        days_since_retraining=history.days_since_retraining,
         recent_retrainings=history.recent_retrainings,
     )
 
@@ -168,9 +168,9 @@ def _harmful(situation: Situation, drop: AccuracyDrop, settings: DriftSettings, 
     harm = f"Drift is confirmed and harmful: on {drop.n} random labels accuracy fell by {_points(drop.value)}, at least {_points(drop.low)}"
     if settings.suggest_only:
         return Verdict("alert", f"{harm}; retraining is suggested, as the policy only suggests.")
-    age = situation.days_since_decision
+    age = situation.days_since_retraining
     if age is not None and age < settings.cooldown_days:
-        return Verdict("alert", f"{harm}; the last decision is {age:.1f} days old and the cooldown lasts {settings.cooldown_days:g}.")
+        return Verdict("alert", f"{harm}; the last retraining was {age:.1f} days ago and the cooldown lasts {settings.cooldown_days:g}.")
     if situation.recent_retrainings >= settings.retrainings_per_30_days:
         return Verdict(
             "alert",

@@ -8,6 +8,7 @@ from components.drift_detection.evidence import write_evidence
 from components.drift_detection.explain import explain_window
 from components.drift_detection.findings import WatchFindings
 from components.drift_detection.harm import correct_answers, drop_from
+from components.drift_detection.kept_rows import kept_rows, recorded_watch
 from components.drift_detection.label_requests import requests_for
 from components.drift_detection.policy import decide, missing_for_retraining, situation_of
 from components.drift_detection.reference import answered_rows, read_champion
@@ -18,6 +19,8 @@ from components.drift_detection.windows import cover_rows, cut_windows, drift_is
 from driftloop.inference.traffic import read_traffic
 from driftloop.runtime import MetricsLog
 from driftloop.settings import DriftSettings, RetrainSettings
+from driftloop.store import open_store
+from driftloop.watch_store import start_watch
 
 
 def run(
@@ -26,18 +29,22 @@ def run(
     evidence: str,
     report: str,
     *,
+    store: str,
     alpha: float,
     config: dict[str, Any] | None = None,
     retrain_config: dict[str, Any] | None = None,
     metrics: MetricsLog,
 ) -> str:
-    """Test a watch's rows, decide what follows, and write the evidence and the report.
+    """Test a watch's rows, decide what follows, write the evidence and the report, and start the watch's record.
+
+    The record is in the store before anything is trained, so that a retraining that dies is known to the next watch.
 
     Args:
         traffic: directory written by production_monitoring.
         champion: bundle of the model that served those rows, with its drift reference.
         evidence: directory to write drift_report.json, windows.parquet, label_requests.csv and facts.json into.
         report: HTML file to write.
+        store: the model's home: holds the images, and takes the record.
         alpha: level of a window's test before the budget lowers it, in the range of `drift_alpha`.
         config: overrides of DriftSettings.
         retrain_config: overrides of RetrainSettings, the same that a retraining will get: it is started with enough labels only.
@@ -49,15 +56,16 @@ def run(
     Raises:
         InputError: no traffic, no champion with a reference, or vectors that cannot be compared.
         SettingError: an alpha or a setting out of range.
+        Conflict: another run has this watch.
     """
     settings, retrain = DriftSettings.complete(config), RetrainSettings.complete(retrain_config)
-    watch = read_traffic(traffic)
+    home, watch = open_store(store), read_traffic(traffic)
     rng = np.random.default_rng([settings.seed, watch.info.sequence])
     accepted = read_champion(champion, rng)
 
     rows = answered_rows(watch)
     history = read_history(watch.records, champion_version=watch.info.champion_version, until=watch.info.until)
-    pending = untested(rows, history)
+    pending = untested(rows)
     size = effective_size(settings.window_size, len(accepted.regimes.samples[0]))
     cut = cut_windows(rows[pending], size=size, minimum=settings.minimum_window, most=settings.max_windows)
     level = level_of(alpha, settings, windows=history.recent_windows + len(cut.windows))
@@ -77,7 +85,7 @@ def run(
     situation = situation_of(settings, size, cut, drifted, confirmed, accepted.clean, drop, labels, label_free, history, missing)
     verdict = decide(situation, settings, retrain)
 
-    explained = explain_window(watch, rows[pending], cut.windows, tested, accepted, alpha=level.alpha, settings=settings, rng=rng)
+    explained = explain_window(watch, home, rows[pending], cut.windows, tested, accepted, alpha=level.alpha, settings=settings, rng=rng)
     findings = WatchFindings(
         info=watch.info,
         settings=settings,
@@ -99,5 +107,8 @@ def run(
     )
     write_evidence(evidence, findings, traffic, champion)
     build_report(findings).write(report)
+    adopted = bool(watch.records) and watch.records[-1].coverage is None
+    kept = kept_rows(rows, pending, cut, tested, watch.info.sequence, adopted=adopted)
+    start_watch(home, recorded_watch(home, watch, findings, kept))
     log_drift_metrics(findings, metrics)
     return verdict.name

@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 
 from driftloop.contracts import CONFIRMING_ALARMS, CONFIRMING_WINDOWS
+from driftloop.inference.watch_tables import NO_WINDOW, WATCH, WINDOW
 from driftloop.settings import DriftSettings, check_parameter
 from driftloop.watch_record import RecordedWindow, WatchRecord
 
@@ -118,12 +119,14 @@ class WatchHistory:
 
     windows: list[RecordedWindow]
     """Tested for the same champion, oldest first."""
+    places: list[tuple[int, int]]
+    """Of each of these: the number of its watch, and its index in the record."""
     open_windows: int
     """The last so many came after the last decision: what a decision was taken on is settled and confirms nothing any more."""
-    days_since_decision: float | None
-    """None where there was no decision."""
+    days_since_retraining: float | None
+    """Since a retraining was tried; None where there was none."""
     recent_retrainings: int
-    """Decisions in the last 30 days, of any version."""
+    """Tries in the last 30 days, of any version, failed ones among them."""
     recent_windows: int
     """Windows in the last 90 days, of any version."""
     labels_at_refusal: int | None = None
@@ -139,35 +142,32 @@ def read_history(records: Sequence[WatchRecord], *, champion_version: str, until
     """The history that the records (oldest first) hold for a watch that ends at `until` (ISO 8601)."""
     end = datetime.fromisoformat(until)
     own = [record for record in records if record.champion_version == champion_version]
-    decided = [record for record in records if record.decision is not None]
-    last_decision = decided[-1].sequence if decided else -1
-    ages = [end - datetime.fromisoformat(record.until) for record in decided]
-    recent = [record for record, age in zip(decided, ages, strict=True) if age <= DECISIONS_COUNT]
-    refused = [record for record in recent if record.champion_version == champion_version]
+    # A retraining that failed has decided nothing, but it cost as much: without a pause it would be tried again at every tick.
+    tried = [record for record in records if record.tried_to_retrain]
+    last_decision = max((record.sequence for record in tried if record.decision is not None), default=-1)
+    ages = [end - datetime.fromisoformat(record.until) for record in tried]
+    recent = [record for record, age in zip(tried, ages, strict=True) if age <= DECISIONS_COUNT]
+    refused = [record for record in recent if record.decision is not None and record.champion_version == champion_version]
     return WatchHistory(
         windows=[window for record in own for window in record.windows],
+        places=[(record.sequence, index) for record in own for index in range(len(record.windows))],
         open_windows=sum(len(record.windows) for record in own if record.sequence > last_decision),
-        days_since_decision=ages[-1] / timedelta(days=1) if ages else None,
+        days_since_retraining=ages[-1] / timedelta(days=1) if ages else None,
         recent_retrainings=len(recent),
         recent_windows=sum(end - datetime.fromisoformat(window.last) <= WINDOWS_COUNT for record in records for window in record.windows),
         labels_at_refusal=refused[-1].labels if refused else None,
     )
 
 
-def untested(rows: pd.DataFrame, history: WatchHistory) -> np.ndarray:
-    """Which rows no window has covered yet, (N,) bool: those after the last tested window, so also those that waited."""
-    if not history.windows:
-        return np.ones(len(rows), dtype=bool)
-    return (rows["time"] > pd.Timestamp(history.windows[-1].last)).to_numpy()
+def untested(rows: pd.DataFrame) -> np.ndarray:
+    """Which rows no window has covered yet, (N,) bool: fresh ones, whatever their times, and those that waited."""
+    return (rows[WINDOW] == NO_WINDOW).to_numpy()
 
 
 def window_of(rows: pd.DataFrame, history: WatchHistory) -> np.ndarray:
     """Which earlier window covered each row, (N,) int64: its index in `history.windows`, -1 for none."""
-    covering = np.full(len(rows), -1, dtype=np.int64)
-    for index, window in enumerate(history.windows):
-        inside = (rows["time"] >= pd.Timestamp(window.first)) & (rows["time"] <= pd.Timestamp(window.last))
-        covering[inside.to_numpy()] = index
-    return covering
+    index = {place: number for number, place in enumerate(history.places)}
+    return np.array([index.get(place, -1) for place in zip(rows[WATCH], rows[WINDOW], strict=True)], dtype=np.int64)
 
 
 def effective_alpha(alpha: float, *, budget: float, windows: float) -> float:

@@ -7,6 +7,7 @@ from typing import Any
 from components.production_monitoring.metrics import ExpectedMetrics, ModelMetrics, ServiceMetrics
 from driftloop.settings import MonitorSettings
 from driftloop.step_facts import write_json
+from driftloop.watch_record import CLOSED, WatchRecord
 
 #: Shares of fewer requests than this jump by chance alone.
 MIN_REQUESTS = 50
@@ -49,6 +50,14 @@ def write_alerts(traffic: str | Path, rules: list[AlertRule]) -> None:
     """Write `alerts.json` into the traffic artifact: the names of the rules that fired, and every rule with what it measured."""
     fired = [rule.rule for rule in rules if rule.fired]
     write_json(Path(traffic, "alerts.json"), {"fired": fired, "rules": [rule.as_json() for rule in rules]})
+
+
+def unfinished_watch_rule(before: WatchRecord | None) -> AlertRule:
+    """The watch before ended without its report: a retraining failed, a pod was killed."""
+    if before is None or before.state == CLOSED:
+        return AlertRule("unfinished watch", False, 0.0, 0.0, "the watch before was finished" if before else "this is the first watch")
+    reason = before.failure or f"run {before.run_id} has not closed its record: a step failed, was killed, or is still running"
+    return AlertRule("unfinished watch", True, 1.0, 0.0, f"watch {before.sequence} ({before.verdict}) was not finished: {reason}")
 
 
 def no_traffic_rule(service: ServiceMetrics) -> AlertRule:

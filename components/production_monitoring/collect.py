@@ -1,59 +1,73 @@
-"""What a watch covers, and the rows and images that belong to it.
+"""What a watch covers, and the rows that belong to it.
 
-A watch covers the time from the end of the last committed record to its own end. Its fresh rows are all that was logged then; context
-are the champion's older rows, which labels that come late may belong to. The log is read an hour at a time, so that memory does not
-grow with its length.
+A watch covers log files that no watch before it has covered. Fresh rows are theirs; context are older rows of the champion that may
+still count: those that wait for a window, and those of the windows of a drift that is not over. They come from what earlier watches
+kept (`driftloop.inference.watch_tables`), not from the log. In requests to the store:
+
+    1 for the history of records   1 for each record after it   1 for the table of labels   1 for each label file of the last hours
+    1 for each earlier watch since the open drift began         1 for each log file that is new
+    and listings of 1,000 names each: of the records, of the label files, of the log's last hours
 """
 
-from collections.abc import Iterator
+import math
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 import numpy as np
 import pandas as pd
 
-from driftloop.bundle import ModelDescription
+from driftloop.contracts import CONFIRMING_WINDOWS
 from driftloop.errors import InputError, NotFound
-from driftloop.inference.log import LOG_SCHEMA, LOGS_PREFIX, STATUS_OK, hour_folder, read_images, read_log
-from driftloop.inference.traffic import FRESH, IMAGE_INDEX, LABEL, LABEL_ORIGIN
+from driftloop.inference.log import LOG_SCHEMA, STATUS_OK, read_log_files, rows_between
+from driftloop.inference.log_files import LogCoverage, LogFile, hour_folder, log_files
+from driftloop.inference.traffic import FRESH, LABEL, LABEL_ORIGIN
+from driftloop.inference.watch_tables import NO_WINDOW, NOT_TESTED, ROW_SCHEMA, WATCH, WINDOW, read_window_rows
 from driftloop.settings import MonitorSettings
 from driftloop.store import Store
 from driftloop.watch_record import WatchRecord
 
-HOUR = timedelta(hours=1)
+#: Two clocks may differ by so much: a given end that lies further ahead is a mistake.
+CLOCKS_DIFFER = timedelta(hours=1)
 #: The resolution of the log's times.
 LOG_TICK = timedelta(microseconds=1)
 
 
 @dataclass(frozen=True)
 class WatchPeriod:
-    """The time that a watch covers: rows with `since` < time <= `until` are its own."""
+    """What a watch covers: the log files that are not in `coverage`, as far as all their rows lie before `until`."""
 
     sequence: int
     """Number under which the watch will be recorded."""
     since: datetime | None
-    """End of the last committed watch; None for the first watch of a store."""
+    """End of the watch before; None for the first watch of a store."""
     until: datetime
     """End of this one."""
+    coverage: LogCoverage
+    """What the watches before have covered."""
 
 
-def next_period(records: list[WatchRecord], until: str, *, settle_seconds: float) -> WatchPeriod:
+def next_period(records: Sequence[WatchRecord], until: str, now: datetime) -> WatchPeriod:
     """The period after the last of `records`.
 
     Args:
         records: oldest first.
-        until: ISO 8601, taken as UTC where it names no zone; empty means `settle_seconds` before now. An end before the last
-            record's is moved to it: the period is then empty, because an earlier watch has covered it.
-        settle_seconds: how long rows may take from their request to the log.
+        until: ISO 8601, taken as UTC where it names no zone; empty means `now`. An end before the last record's is moved to it.
+        now: with a time zone.
 
     Raises:
-        InputError: `until` is not a valid time.
+        InputError: `until` is not a valid time, or lies in the future.
     """
-    end = parse_time(until) if until.strip() else datetime.now(UTC) - timedelta(seconds=settle_seconds)
+    end = parse_time(until) if until.strip() else now
+    if end > now + CLOCKS_DIFFER:
+        raise InputError(f"until: {until} lies in the future (it is {now:%Y-%m-%dT%H:%M:%S%z} now); leave it empty for now")
     if not records:
-        return WatchPeriod(1, None, end)
-    since = parse_time(records[-1].until)
-    return WatchPeriod(records[-1].sequence + 1, since, max(end, since))
+        return WatchPeriod(1, None, end, LogCoverage())
+    last = records[-1]
+    # A record of driftloop 0.1.0 may end in the future: a slip of the pen that was not refused.
+    since = min(parse_time(last.until), now)
+    coverage = last.coverage or LogCoverage(since=hour_folder(since), until=since.isoformat())
+    return WatchPeriod(last.sequence + 1, since, max(end, since), coverage)
 
 
 def parse_time(text: str) -> datetime:
@@ -70,77 +84,158 @@ def parse_time(text: str) -> datetime:
 
 
 @dataclass(frozen=True)
-class CollectedRows:
-    """The rows of a watch, with their labels."""
+class FreshRows:
+    """The rows of the log files that a watch covers."""
 
-    all_fresh: pd.DataFrame
-    """All rows of the period, of every version and status."""
-    champion_rows: pd.DataFrame
-    """The champion's answered requests, fresh ones and context, with the columns that the traffic adds to the log's."""
-    until: datetime
-    """End of what was read; earlier than the period's where rows were left."""
-    rows_left: bool
-    """Whether rows were left for the next watch."""
+    rows: pd.DataFrame
+    """Of every version and status, in time order; a uniform sample where there were too many."""
+    counts: dict[str, int]
+    """How many there were, by version."""
+    late: int
+    """How many of them had come too late for the watch that their time belongs to."""
+    coverage: LogCoverage
+    """What is covered now."""
+
+    @property
+    def sampled(self) -> float:
+        """Share of the rows that is looked at."""
+        total = sum(self.counts.values())
+        return len(self.rows) / total if total > len(self.rows) else 1.0
 
 
-def collect_rows(store: Store, period: WatchPeriod, labels: pd.DataFrame, version: str, settings: MonitorSettings) -> CollectedRows:
-    """Read the rows of `period`, and the older ones of the same version within the look-back.
+def read_fresh(store: Store, period: WatchPeriod, settings: MonitorSettings, now: datetime) -> FreshRows:
+    """Read the log files that the period covers; a file with a row after its end is left to the next watch as a whole.
 
-    Args:
-        labels: what `read_labels` returns.
-        version: the champion's; rows of other versions are counted, not judged.
+    Of more than `max_rows` rows a uniform sample is kept: those whose request ids have the smallest hashes. It is the same whatever the
+    order of the files, and memory does not grow with their number.
     """
-    fresh, until, rows_left = read_fresh(store, period, settings.max_rows)
-    older = read_context(store, period, set(labels["request_id"]), version, settings)
-    champion = joined_rows([older.assign(**{FRESH: False}), answered_by(fresh, version).assign(**{FRESH: True})])
-    if not len(champion):
-        champion[FRESH] = pd.Series(dtype=bool)
-    champion[FRESH] = champion[FRESH].astype(bool)
-    champion[IMAGE_INDEX] = -1
-    return CollectedRows(with_labels(fresh, labels), with_labels(champion, labels), until, rows_left)
+    listed = list(log_files(store, period.coverage.since))
+    left: list[LogFile] = []
+    sample, counts, late = RowSample(settings.max_rows), pd.Series(dtype=np.int64), 0
+    covered_rows = parse_time(period.coverage.until) if period.coverage.until else None
+    for file, table in read_log_files(store, [file for file in listed if not period.coverage.covers(file)]):
+        rows = table.to_pandas()
+        if file.number is None:  # of driftloop 0.1.0: by the hour of its rows, which are covered one by one
+            rows = rows_between(table, covered_rows, period.until).to_pandas()
+        elif len(rows) and rows["time"].max() > period.until:
+            left.append(file)
+            continue
+        counts = counts.add(rows["model_version"].value_counts(), fill_value=0)
+        late += int((rows["time"] <= period.since).sum()) if period.since else 0
+        sample.add(rows)
+    coverage = period.coverage.advanced(listed, left, now=now, until=period.until, late=timedelta(hours=settings.late_hours))
+    return FreshRows(sample.rows(), {str(version): int(count) for version, count in counts.items()}, late, coverage)
 
 
-def read_fresh(store: Store, period: WatchPeriod, most: int) -> tuple[pd.DataFrame, datetime, bool]:
-    """The rows of the period, the oldest `most` of them; the end of what was read; whether rows were left for the next watch.
+class RowSample:
+    """A uniform sample of rows that arrive in parts: the `most` with the smallest hashes of their request ids."""
 
-    Rows of one instant stay together, because the next watch begins after the last instant of this one.
+    def __init__(self, most: int) -> None:
+        self.most = most
+        self._kept = LOG_SCHEMA.empty_table().to_pandas()
+        self._limit = np.uint64(2**64 - 1)
+
+    def add(self, rows: pd.DataFrame) -> None:
+        hashes = _hashed(rows)
+        self._kept = joined_rows([self._kept, rows[hashes <= self._limit]])
+        if len(self._kept) > 2 * self.most:
+            self._thin()
+
+    def rows(self) -> pd.DataFrame:
+        """The sample so far, one row a request, in time order."""
+        self._thin()
+        return self._kept
+
+    def _thin(self) -> None:
+        if len(self._kept) > self.most:
+            hashes = _hashed(self._kept)
+            self._limit = np.partition(hashes, self.most - 1)[self.most - 1]
+            self._kept = self._kept[hashes <= self._limit].reset_index(drop=True)
+
+
+def _hashed(rows: pd.DataFrame) -> np.ndarray:
+    return pd.util.hash_array(rows["request_id"].to_numpy(dtype=object), categorize=False)
+
+
+def read_context(
+    store: Store, records: Sequence[WatchRecord], version: str, period: WatchPeriod, labelled: Collection[str], settings: MonitorSettings
+) -> pd.DataFrame:
+    """The champion's older rows that may still count, in time order, with the columns of `ROW_SCHEMA`.
+
+    These are the rows that wait for a window, and, as far back as the look-back goes, `context_rows` of the drifted windows of a drift
+    that is not over: the labelled ones first, then the newest. What a retention rule has deleted is left out.
+
+    Raises:
+        IntegrityError: what an earlier watch kept is damaged.
     """
-    parts: list[pd.DataFrame] = []
-    count = 0
-    for rows in rows_by_hour(store, period.since, period.until):
-        parts.append(rows)
-        count += len(rows)
-        if count > most:
-            together = joined_rows(parts)
-            if len(together) > most:
-                end = together["time"].iloc[most - 1]
-                return together[together["time"] <= end].reset_index(drop=True), end.to_pydatetime(), True
-    return joined_rows(parts), period.until, False
+    if not records:
+        return empty_rows()
+    if records[-1].coverage is None:
+        rows = _rows_of_old_records(store, records, version, period)
+    else:
+        since = open_drift_since(records, version)
+        older = [_kept_rows(store, record) for record in records[:-1] if record.sequence >= since]
+        rows = joined_rows([*(part[part[WINDOW] != NO_WINDOW] for part in older), _kept_rows(store, records[-1])])
+    rows = answered_by(rows, version)
+    tested = rows[(rows[WINDOW] != NO_WINDOW) & (rows["time"] > period.until - timedelta(days=settings.look_back_days))]
+    order = np.lexsort([tested["time"], tested["request_id"].isin(labelled)])
+    chosen = tested.iloc[order[max(0, len(order) - settings.context_rows) :]]
+    return joined_rows([rows[rows[WINDOW] == NO_WINDOW], chosen])
 
 
-def read_context(store: Store, period: WatchPeriod, labelled: set[str], version: str, settings: MonitorSettings) -> pd.DataFrame:
-    """Older answered rows of this version: those with a label first, then the newest, `context_rows` at most."""
-    most = settings.context_rows
-    if period.since is None or most == 0:
-        return joined_rows([])
-    begin = period.since - timedelta(days=settings.look_back_days)
-    # Labels whose row was not seen yet, and how many rows without a label were.
-    awaited, unlabelled = set(labelled), 0
-    with_label: list[pd.DataFrame] = []
-    without: list[pd.DataFrame] = []
-    for rows in rows_by_hour(store, begin, period.since, newest_first=True):
-        own = answered_by(rows, version)
-        known = own["request_id"].isin(labelled)
-        with_label.append(own[known])
-        if unlabelled < most:
-            without.append(own[~known])
-            unlabelled += int((~known).sum())
-        # Labels of other versions' rows are accounted for too: once every label has its row, nothing older matters.
-        awaited -= set(rows["request_id"])
-        if unlabelled >= most and not awaited:
+def open_drift_since(records: Sequence[WatchRecord], version: str) -> float:
+    """Number of the watch with which an open drift of this version began; infinite without one.
+
+    A drift is over once so many windows in a row did not drift that no later one can confirm it.
+    """
+    first, quiet = math.inf, 0
+    for sequence, window in reversed([(record.sequence, window) for record in _of_version(records, version) for window in record.windows]):
+        quiet = 0 if window.drifted else quiet + 1
+        if quiet == CONFIRMING_WINDOWS:
             break
-    first = joined_rows(with_label).tail(most)
-    return joined_rows([first, joined_rows(without).tail(most - len(first))] if len(first) < most else [first])
+        if window.drifted:
+            first = sequence
+    return first
+
+
+def _of_version(records: Sequence[WatchRecord], version: str) -> list[WatchRecord]:
+    return [record for record in records if record.champion_version == version]
+
+
+def _kept_rows(store: Store, record: WatchRecord) -> pd.DataFrame:
+    if not record.window_rows:
+        return empty_rows()
+    try:
+        return read_window_rows(store, record.window_rows)
+    except NotFound:
+        return empty_rows()
+
+
+def _rows_of_old_records(store: Store, records: Sequence[WatchRecord], version: str, period: WatchPeriod) -> pd.DataFrame:
+    """The same where the newest record is of driftloop 0.1.0, which kept no rows: they are read from the log, by the windows' times."""
+    own = [(record.sequence, index, window) for record in _of_version(records, version) for index, window in enumerate(record.windows)]
+    since = open_drift_since(records, version)
+    drifted = [place for place in own if place[0] >= since and place[2].drifted]
+    last = parse_time(own[-1][2].last) if own else None
+    begin = parse_time(drifted[0][2].first) if drifted else last
+    end = period.since or period.until
+    old = [
+        file for file in log_files(store, hour_folder(begin) if begin else "") if file.number is None and file.folder <= hour_folder(end)
+    ]
+    after = begin - LOG_TICK if begin else None
+    rows = joined_rows([empty_rows(), *(rows_between(table, after, end).to_pandas() for _, table in read_log_files(store, old))])
+    rows = rows.assign(**{WATCH: NOT_TESTED, WINDOW: NO_WINDOW})
+    for sequence, index, window in drifted:
+        rows.loc[rows["time"].between(pd.Timestamp(window.first), pd.Timestamp(window.last)), [WATCH, WINDOW]] = sequence, index
+    return rows[(rows[WINDOW] != NO_WINDOW) | (rows["time"] > last if last else True)]
+
+
+def champion_rows(fresh: pd.DataFrame, context: pd.DataFrame, version: str) -> pd.DataFrame:
+    """The champion's answered requests, in time order: fresh ones, and context. A request that is context already is not fresh again."""
+    own = answered_by(fresh, version)
+    own = own[~own["request_id"].isin(context["request_id"])].assign(**{WATCH: NOT_TESTED, WINDOW: NO_WINDOW, FRESH: True})
+    rows = joined_rows([context.assign(**{FRESH: False}), own])
+    return rows.astype({WATCH: np.int64, WINDOW: np.int64, FRESH: bool})
 
 
 def answered_by(rows: pd.DataFrame, version: str) -> pd.DataFrame:
@@ -155,63 +250,15 @@ def with_labels(rows: pd.DataFrame, labels: pd.DataFrame) -> pd.DataFrame:
     return rows.assign(**{name: column.astype(object).where(column.notna(), None) for name, column in columns.items()})
 
 
-def pack_images(store: Store, rows: pd.DataFrame, model: ModelDescription, mib: int) -> tuple[pd.DataFrame, np.ndarray, int]:
-    """Fetch the kept images of `rows`, as many as fit into `mib` MiB: labelled rows first, then fresh ones, then the newest.
-
-    Returns:
-        The rows with `image_index`, the images uint8 (n, H, W, C) in the order of the rows, and the number of images that are gone
-        from the store (deleted by a retention rule): their rows stay, without an image.
-    """
-    shape = (model.image_size, model.image_size, model.channels)
-    chosen = rows_to_pack(rows, int(mib * 2**20 // np.prod(shape)))
-    images: dict[int, np.ndarray] = {}
-    gone = 0
-    files = rows.loc[chosen, "image"].str.rpartition("#")[0] if len(chosen) else pd.Series(dtype=object)
-    for _, part in rows.loc[chosen].groupby(files, sort=True):
-        try:
-            images.update(zip(part.index, read_images(store, part), strict=True))
-        except NotFound:
-            gone += len(part)
-    order = sorted(images)
-    index = pd.Series(-1, index=rows.index, dtype=np.int64)
-    index.loc[order] = np.arange(len(order))
-    packed = np.stack([images[row] for row in order]) if order else np.zeros((0, *shape), np.uint8)
-    return rows.assign(**{IMAGE_INDEX: index}), packed, gone
+def empty_rows() -> pd.DataFrame:
+    """No rows, with the columns of `ROW_SCHEMA`."""
+    return ROW_SCHEMA.empty_table().to_pandas()
 
 
-def rows_to_pack(rows: pd.DataFrame, most: int) -> pd.Index:
-    """The index of the rows whose images are packed: `most` at most."""
-    kept = rows[rows["image"].notna()]
-    rank = pd.DataFrame({"labelled": kept[LABEL].notna(), "fresh": kept[FRESH], "time": kept["time"]})
-    return rank.sort_values(["labelled", "fresh", "time"], ascending=False, kind="stable").index[:most]
-
-
-def hours_with_rows(store: Store, since: datetime | None, until: datetime) -> list[datetime]:
-    """The beginnings of the hours, in order, that have log files and reach into the period; only names are read."""
-    first = hour_folder(since) if since is not None else f"{LOGS_PREFIX}dt="
-    last = hour_folder(until)
-    hours: list[datetime] = []
-    for entry in store.list(LOGS_PREFIX, after=first):
-        folder = entry.key.rpartition("/")[0] + "/"
-        if folder > last:
-            break
-        if entry.key.endswith(".parquet") and (not hours or hour_folder(hours[-1]) != folder):
-            hours.append(datetime.strptime(folder, f"{LOGS_PREFIX}dt=%Y-%m-%d/hour=%H/").replace(tzinfo=UTC))
-    return hours
-
-
-def rows_by_hour(store: Store, since: datetime | None, until: datetime, *, newest_first: bool = False) -> Iterator[pd.DataFrame]:
-    """The log's rows with `since` < time <= `until`, an hour at a time, each hour sorted by time."""
-    hours = hours_with_rows(store, since, until)
-    for hour in reversed(hours) if newest_first else hours:
-        after = hour - LOG_TICK if since is None else max(since, hour - LOG_TICK)
-        yield read_log(store, after=after, until=min(until, hour + HOUR - LOG_TICK))
-
-
-def joined_rows(parts: list[pd.DataFrame]) -> pd.DataFrame:
-    """The parts as one table in time order, one row a request; without parts an empty table with the log's columns."""
+def joined_rows(parts: Sequence[pd.DataFrame]) -> pd.DataFrame:
+    """The parts as one table in time order, one row a request; the columns are those of the first part."""
     filled = [part for part in parts if len(part)]
     if not filled:
-        return LOG_SCHEMA.empty_table().to_pandas()
+        return parts[0].reset_index(drop=True)
     rows = pd.concat(filled, ignore_index=True).sort_values(["time", "request_id"], ignore_index=True)
     return rows.drop_duplicates("request_id", keep="first", ignore_index=True)

@@ -7,7 +7,6 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from components.production_monitoring.alerts import AlertRule
-from components.production_monitoring.collect import CollectedRows
 from components.production_monitoring.metrics import CurvePoint, ExpectedMetrics, ModelMetrics, ServiceMetrics
 from driftloop.inference.log import STATUS_OK
 from driftloop.inference.traffic import TrafficInfo
@@ -22,7 +21,7 @@ AXIS_TICKS = 5
 
 def build_dashboard(
     info: TrafficInfo,
-    collected: CollectedRows,
+    all_fresh: pd.DataFrame,
     service: ServiceMetrics,
     model: ModelMetrics,
     expected: ExpectedMetrics,
@@ -42,7 +41,7 @@ def build_dashboard(
         return page
     page.section("Service")
     page.figure(latency_chart(points, expected), "Latency over time. Each point covers equally many requests.")
-    page.figure(volume_chart(collected.all_fresh), "Requests over time, all versions.")
+    page.figure(volume_chart(all_fresh), "Requests over time, all versions.")
     page.section("Answers")
     page.figure(shares_chart(points, expected), "Share of each predicted class; dashed: in the champion's reference.")
     page.table(_class_rows(model, expected), "Shares of the predictions, and accuracy where labels have come.")

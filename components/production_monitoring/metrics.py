@@ -105,23 +105,24 @@ class ServiceMetrics:
         return self.failed / self.requests if self.requests else 0.0
 
 
-def service_metrics(rows: pd.DataFrame) -> ServiceMetrics:
+def service_metrics(rows: pd.DataFrame, sampled: float = 1.0) -> ServiceMetrics:
     """Latency percentiles of the answered requests, throughput, and how many failed.
 
     Args:
         rows: time, status and latency_ms, in time order.
+        sampled: the share of the requests that these rows are; numbers of requests are scaled up by it.
     """
     good = rows["status"] == STATUS_OK
     latency = rows.loc[good, "latency_ms"].dropna().to_numpy(dtype=float)
     quantiles = [float(value) for value in np.percentile(latency, [50, 95, 99])] if len(latency) else [None, None, None]
     seconds = (rows["time"].iloc[-1] - rows["time"].iloc[0]).total_seconds() if len(rows) > 1 else 0.0
     return ServiceMetrics(
-        requests=len(rows),
-        failed=int((~good).sum()),
+        requests=round(len(rows) / sampled),
+        failed=round(int((~good).sum()) / sampled),
         p50_ms=quantiles[0],
         p95_ms=quantiles[1],
         p99_ms=quantiles[2],
-        per_second=(len(rows) - 1) / seconds if seconds > 0 else None,
+        per_second=(len(rows) - 1) / sampled / seconds if seconds > 0 else None,
     )
 
 

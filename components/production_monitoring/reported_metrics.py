@@ -26,7 +26,9 @@ def traffic_facts(info: TrafficInfo, service: ServiceMetrics, model: ModelMetric
         "champion_version": info.champion_version,
         "since": info.since,
         "until": info.until,
-        "rows": info.fresh_rows,
+        "rows": info.requests,
+        "sampled": info.sampled,
+        "late_rows": info.late_rows,
         "context_rows": info.rows - info.fresh_rows,
         "other_version_rows": info.other_version_rows,
         "error_share": service.error_share,
@@ -43,7 +45,8 @@ def log_traffic_metrics(
 ) -> None:
     """The numbers that KFP's interface compares between runs; what could not be measured is left out."""
     values = {
-        "rows": info.fresh_rows,
+        "rows": info.requests,
+        "sampled": info.sampled,
         "p50_ms": service.p50_ms,
         "p95_ms": service.p95_ms,
         "p99_ms": service.p99_ms,
@@ -67,7 +70,8 @@ def metrics_line(info: TrafficInfo, service: ServiceMetrics, model: ModelMetrics
     if info.fresh_rows == 0:
         return f"no request of version {info.champion_version} since the last watch, {alerts}"
     accuracy = f"accuracy {model.accuracy.value:.3f} of {model.accuracy.n} labels, " if model.accuracy else ""
-    return f"{info.fresh_rows:,} requests, p95 {service.p95_ms:.2f} ms, {accuracy}{alerts}"
+    looked_at = f" ({info.sampled:.1%} of them looked at)" if info.sampled < 1 else ""
+    return f"{info.requests:,} requests{looked_at}, p95 {service.p95_ms:.2f} ms, {accuracy}{alerts}"
 
 
 def write_curve_events(traffic: str | Path, points: list[CurvePoint], statistic_names: list[str]) -> None:

@@ -1,10 +1,23 @@
 """The step `production_monitoring`: the only reader of the log, the labels and the watch records."""
 
+from collections.abc import Sequence
+from contextlib import suppress
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from components.production_monitoring.alerts import check_alert_rules, write_alerts
-from components.production_monitoring.collect import CollectedRows, WatchPeriod, collect_rows, next_period, pack_images
+import pandas as pd
+
+from components.production_monitoring.alerts import check_alert_rules, unfinished_watch_rule, write_alerts
+from components.production_monitoring.collect import (
+    FreshRows,
+    WatchPeriod,
+    champion_rows,
+    next_period,
+    read_context,
+    read_fresh,
+    with_labels,
+)
 from components.production_monitoring.dashboard import build_dashboard
 from components.production_monitoring.metrics import curve_points, model_metrics, read_expected_metrics, service_metrics
 from components.production_monitoring.reported_metrics import (
@@ -18,16 +31,18 @@ from driftloop import registry, runtime
 from driftloop.bundle import ModelDescription, read_model
 from driftloop.contracts import PRODUCTION_MONITORING
 from driftloop.deliverables import write_production_logs
-from driftloop.errors import NoChampion
+from driftloop.errors import NoChampion, NotFound
 from driftloop.inference.image_statistics import statistic_names
 from driftloop.inference.labels import read_labels
 from driftloop.inference.traffic import Traffic, TrafficInfo, write_traffic
+from driftloop.inference.watch_tables import read_label_table
 from driftloop.reporting.tensorboard import publish_events
 from driftloop.runtime import MetricsLog
 from driftloop.settings import MonitorSettings
 from driftloop.step_facts import write_facts
 from driftloop.store import Store, open_store
-from driftloop.watch_record import read_records
+from driftloop.watch_record import WatchRecord
+from driftloop.watch_store import read_records
 
 
 def run(store: str, traffic: str, champion: str, dashboard: str, *, until: str, config: dict[str, Any], metrics: MetricsLog) -> None:
@@ -43,30 +58,52 @@ def run(store: str, traffic: str, champion: str, dashboard: str, *, until: str, 
     version = fetch_champion(home, champion)
     description = read_model(champion)
     expected = read_expected_metrics(champion, description)
-    records = read_records(home, settings.history_records)
-    period = next_period(records, until, settle_seconds=settings.settle_seconds)
+    records, now = read_records(home), datetime.now(UTC)
+    period = next_period(records, until, now)
+    labels, labels_through = known_labels(home, records, period, settings)
 
-    collected = collect_rows(home, period, read_labels(home), version, settings)
-    runtime.progress(0.4, f"{len(collected.all_fresh):,} requests read")
-    rows, images, gone = pack_images(home, collected.champion_rows, description, settings.image_mib)
-    info = describe_traffic(home, period, collected, version, description)
-    write_traffic(traffic, Traffic(rows, images, info, records))
-    runtime.progress(0.6, f"{len(images):,} images packed")
+    covered = read_fresh(home, period, settings, now)
+    runtime.progress(0.5, f"{sum(covered.counts.values()):,} requests read")
+    context = read_context(home, records, version, period, set(labels["request_id"]), settings)
+    rows = with_labels(champion_rows(covered.rows, context, version), labels)
+    info = describe_traffic(home, period, covered, rows, version, description)
+    before = records[-1] if records else None
+    info = info.model_copy(
+        update={
+            "label_table": before.label_table if before else "",
+            "labels_through": labels_through,
+            "new_labels": labels_through != (before.labels_through if before else ""),
+        }
+    )
+    write_traffic(traffic, Traffic(rows, info, records, labels))
 
-    own = collected.all_fresh[collected.all_fresh["model_version"] == version]
+    all_fresh = with_labels(covered.rows, labels)
+    own = all_fresh[all_fresh["model_version"] == version]
     fresh = rows[rows["fresh"]]
-    service, model = service_metrics(own), model_metrics(fresh, description.classes)
-    rules = check_alert_rules(service, model, expected, settings)
+    service, model = service_metrics(own, covered.sampled), model_metrics(fresh, description.classes)
+    rules = [unfinished_watch_rule(before), *check_alert_rules(service, model, expected, settings)]
     points = curve_points(fresh, description.classes)
-    write_production_logs(traffic, collected.all_fresh, description.classes, info.statistic_names)
+    write_production_logs(traffic, all_fresh, description.classes, info.statistic_names)
     write_alerts(traffic, rules)
     write_curve_events(traffic, points, info.statistic_names)
     publish_events(Path(traffic, EVENTS_FOLDER), home.uri, "production-monitoring")
-    build_dashboard(info, collected, service, model, expected, rules, points, traffic_notes(collected, info, gone)).write(dashboard)
+    build_dashboard(info, all_fresh, service, model, expected, rules, points, traffic_notes(info, covered)).write(dashboard)
 
     write_facts(traffic, PRODUCTION_MONITORING, traffic_facts(info, service, model, rules))
     log_traffic_metrics(metrics, info, service, model, rules)
     runtime.report_metrics(metrics_line(info, service, model, rules))
+
+
+def known_labels(store: Store, records: Sequence[WatchRecord], period: WatchPeriod, settings: MonitorSettings) -> tuple[pd.DataFrame, str]:
+    """Every label of the look-back, and the last label file: from the table of the watch before, and the files that came since."""
+    known, through = None, ""
+    if records and records[-1].label_table:
+        # Where the table is gone, the files are all read again.
+        with suppress(NotFound):
+            known, through = read_label_table(store, records[-1].label_table), records[-1].labels_through
+    labels, through = read_labels(store, known, through)
+    recent = labels["labelled_at"] > period.until - timedelta(days=settings.look_back_days)
+    return labels[recent].reset_index(drop=True), through
 
 
 def fetch_champion(store: Store, directory: str) -> str:
@@ -82,31 +119,40 @@ def fetch_champion(store: Store, directory: str) -> str:
     return champion.version
 
 
-def describe_traffic(store: Store, period: WatchPeriod, collected: CollectedRows, version: str, model: ModelDescription) -> TrafficInfo:
+def describe_traffic(
+    store: Store, period: WatchPeriod, covered: FreshRows, rows: pd.DataFrame, version: str, model: ModelDescription
+) -> TrafficInfo:
     """What the traffic covers."""
     return TrafficInfo(
         sequence=period.sequence,
         store=store.uri,
         champion_version=version,
         since=period.since.isoformat() if period.since else "",
-        until=collected.until.isoformat(),
+        until=period.until.isoformat(),
         classes=model.classes,
         statistic_names=list(statistic_names(model.channels)),
-        rows=len(collected.champion_rows),
-        fresh_rows=int(collected.champion_rows["fresh"].sum()),
-        other_version_rows=int((collected.all_fresh["model_version"] != version).sum()),
+        rows=len(rows),
+        fresh_rows=int(rows["fresh"].sum()),
+        requests=covered.counts.get(version, 0),
+        sampled=covered.sampled,
+        late_rows=covered.late,
+        other_version_rows=sum(count for answered_by, count in covered.counts.items() if answered_by != version),
+        coverage=covered.coverage,
     )
 
 
-def traffic_notes(collected: CollectedRows, info: TrafficInfo, gone: int) -> list[str]:
+def traffic_notes(info: TrafficInfo, covered: FreshRows) -> list[str]:
     """What a reader must know about this watch before its metrics."""
     notes = []
     if info.fresh_rows == 0:
         notes.append("The watch is empty: this version answered no request since the last one.")
     if info.other_version_rows:
         notes.append(f"{info.other_version_rows:,} requests were answered by other versions; they are counted and not judged.")
-    if collected.rows_left:
-        notes.append(f"More requests were waiting than monitor_config.max_rows: this watch ends at {info.until}, the next takes the rest.")
-    if gone:
-        notes.append(f"{gone:,} logged images are gone from the store; their rows are judged without them.")
+    if info.sampled < 1:
+        notes.append(
+            f"{sum(covered.counts.values()):,} requests came, more than monitor_config.max_rows: the watch looks at a uniform sample of "
+            f"{info.sampled:.1%} of them. Watch more often, or raise max_rows, to look at all."
+        )
+    if info.late_rows:
+        notes.append(f"{info.late_rows:,} requests reached the log after the watch that their time belongs to; they are judged here.")
     return notes

@@ -19,12 +19,12 @@ def synthesis_report(
     gate: Input[Artifact] = None,
     version: str = "",
 ) -> None:
-    """Report all that a run measured and decided, and commit the watch record that the next watch starts from.
+    """Report all that a run measured and decided, and close the watch record that the next watch starts from.
 
     Args:
         model: the champion that was watched; its facts say how it was trained.
         outcome: what became of the watch: watched, kept or promoted.
-        store: the model's home, where the watch record is written.
+        store: the model's home, where the watch record is closed.
         summary: `summary.json`.
         html: the report.
         pdf: the same report for printing.

@@ -22,7 +22,7 @@ import pyarrow.parquet as pq
 from driftloop.contracts import STREAM
 from driftloop.dataset import Description, Split, open_split
 from driftloop.errors import Conflict, InputError
-from driftloop.inference.log import LOGS_PREFIX as LOGS
+from driftloop.inference.log_files import LOGS_PREFIX as LOGS
 from driftloop.scenarios import Scenario, parse
 from driftloop.store import Store
 

@@ -1,7 +1,7 @@
 """What `driftloop run` asks of every backend, and finding a backend by its name."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from types import TracebackType
 from typing import Any, Protocol, Self
@@ -9,6 +9,7 @@ from typing import Any, Protocol, Self
 from rich.console import Console
 
 from driftloop.backends.run_folder import RunFolder
+from driftloop.errors import InputError
 
 #: The pipeline that watches a champion, which must be there.
 WATCH = "drift-watch"
@@ -34,6 +35,8 @@ class RunRequest:
     """Whether to follow the run to its end, or only to start it."""
     experiment: str | None = None
     """The experiment that a run on a cluster belongs to; None for the usual one."""
+    placement: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    """What steps on a cluster ask for where it is not the usual: component -> `memory` or `cpu` -> as Kubernetes writes it."""
 
     @property
     def needs_champion(self) -> bool:
@@ -79,6 +82,10 @@ class Backend(Protocol):
     def arguments(self) -> dict[str, Any]:
         """All of the pipeline's parameters, as the steps get them; `store` is None where the run is to have a new one."""
 
+    @property
+    def environment(self) -> Mapping[str, str]:
+        """The variables, AWS_* among them, by which the run's store is opened on this machine."""
+
     def store_for(self, folder: RunFolder) -> str:
         """The URI of the store of the run in `folder`: the one that was named, or a new one."""
 
@@ -109,3 +116,8 @@ class Backend(Protocol):
 
     def afterwards(self, console: Console, *, failed: bool) -> None:
         """Print what a person should see last, such as the run's address."""
+
+
+def only_on_a_cluster(option: str) -> InputError:
+    """The error that says that an option has no meaning here."""
+    return InputError(f"{option} is for runs on a cluster; add --on cluster")

@@ -3,12 +3,16 @@
 A step has two names of KFP's: that of its task, which a cluster reports, and that of its component, which the local runner logs.
 """
 
+import re
 import tempfile
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import yaml
+
+from driftloop.errors import InputError
 
 
 def compile_to_yaml(pipeline: Any) -> str:
@@ -19,6 +23,47 @@ def compile_to_yaml(pipeline: Any) -> str:
         path = Path(folder, "pipeline.yaml")
         compiler.Compiler().compile(pipeline, str(path))
         return path.read_text()
+
+
+def with_placement(text: str, placement: Mapping[str, Mapping[str, str]]) -> str:
+    """A pipeline's YAML whose steps ask for this memory and these processors; as it was where nothing is named.
+
+    Args:
+        text: the YAML.
+        placement: component -> `memory` or `cpu` -> as Kubernetes writes it, checked.
+
+    Raises:
+        InputError: the pipeline has no such step.
+    """
+    if not placement:
+        return text
+    head = "".join(line for line in text.splitlines(keepends=True) if line.startswith("#"))
+    spec, *others = yaml.safe_load_all(text)
+    components = {component["executorLabel"]: name for name, component in spec["components"].items() if "executorLabel" in component}
+    for step, wanted in placement.items():
+        # A component that stands in several places has a number behind its name in all but one.
+        own = re.compile(rf"comp-{step.replace('_', '-')}(-\d+)?")
+        labels = [label for label, component in components.items() if own.fullmatch(component)]
+        if not labels:
+            raise InputError(f"placement.{step}: the {spec['pipelineInfo']['name']} pipeline has no such step")
+        for label in labels:
+            spec["deploymentSpec"]["executors"][label]["container"]["resources"] |= _resources(wanted)
+    return head + yaml.safe_dump_all([spec, *others], sort_keys=True)
+
+
+def _resources(wanted: Mapping[str, str]) -> dict[str, Any]:
+    """KFP's fields, each amount as it is written and as a number."""
+    from pipelines.placement import at_most, gigabytes, most_cpu, processors  # brings KFP along
+
+    resources: dict[str, Any] = {}
+    if memory := wanted.get("memory"):
+        limit = at_most(memory)
+        resources |= {"resourceMemoryRequest": memory, "resourceMemoryLimit": limit}
+        resources |= {"memoryRequest": gigabytes(memory), "memoryLimit": gigabytes(limit)}
+    if cpu := wanted.get("cpu"):
+        limit = most_cpu(cpu)
+        resources |= {"resourceCpuRequest": cpu, "resourceCpuLimit": limit, "cpuRequest": processors(cpu), "cpuLimit": processors(limit)}
+    return resources
 
 
 def default_arguments(pipeline: Any) -> dict[str, Any]:
@@ -60,6 +105,8 @@ class Step:
     """The name that people see."""
     branch: Branch | None = None
     """The branch that it is in, if any."""
+    component: str = ""
+    """The component's name, as `pipelines.placement` knows it."""
 
 
 def steps_of(text: str) -> list[Step]:
@@ -85,7 +132,8 @@ def _steps(spec: dict[str, Any], tasks: dict[str, Any], branch: Branch | None) -
         if "dag" in component:
             steps += _steps(spec, component["dag"]["tasks"], Branch(name, title, branch))
         else:
-            steps.append(Step(name, title, branch))
+            label = re.sub(r"^comp-|-\d+$", "", tasks[name]["componentRef"]["name"])
+            steps.append(Step(name, title, branch, label.replace("-", "_")))
     return steps
 
 

@@ -1,4 +1,4 @@
-"""`--on docker`: the pipeline's steps in containers, hardened as on the cluster, on a store in MinIO or S3.
+"""`--on docker`: the pipeline's steps in hardened containers, on a store in MinIO or S3.
 
 What is missing is brought up: the images are built where driftloop runs from its sources (DRIFTLOOP_BUILD_IMAGES=0 takes them
 as they are), and MinIO is started where no AWS_* variable names a server. That MinIO goes on running: what a run promoted can be
@@ -25,7 +25,8 @@ from driftloop.backends.log_events import LogEvent
 from driftloop.backends.run_folder import LATEST, RUNS, RunFolder
 from driftloop.contracts import MINIO_PORT
 from driftloop.errors import InputError, StoreError
-from driftloop.store.s3_connection import s3_endpoint
+from driftloop.store.s3_connection import s3_credentials, s3_endpoint
+from driftloop.store.s3_credentials import as_variables
 from pipelines import PIPELINES
 
 BUILD = Path(__file__).parents[2] / "docker" / "build.sh"
@@ -77,12 +78,15 @@ class DockerBackend(ChildProcessBackend):
         for image in sorted({executor["container"]["image"] for executor in executors}):
             self._prepare_image(image)
         #: This process's variables, with those of our own MinIO where no server is named.
-        self._environment: dict[str, str] = dict(os.environ)
+        self.environment = dict(os.environ)
         if not any(os.environ.get(name) for name in NAMES_A_SERVER):
-            self._environment |= self._own_minio()
-        self._network, self._endpoint = self._way_to(s3_endpoint(self._environment))
+            self.environment |= self._own_minio()
+        elif not os.environ.get("AWS_ACCESS_KEY_ID"):
+            # A container sees neither this machine's files nor its identity.
+            self.environment |= as_variables(s3_credentials("the store", os.environ).retrieve())
+        self._network, self._endpoint = self._way_to(s3_endpoint(self.environment))
         if store:
-            check_store(store, needs_champion=request.needs_champion, environment=self._environment)
+            check_store(store, needs_champion=request.needs_champion, environment=self.environment)
 
     def store_for(self, folder: RunFolder) -> str:
         """See `Backend.store_for`."""
@@ -94,7 +98,7 @@ class DockerBackend(ChildProcessBackend):
         """See `Backend.execute`; a step that succeeded without leaving its outputs counts as failed, too."""
         folder.parameters.write_text(json.dumps(arguments, indent=1))
         sandbox = Sandbox(folder.id, self._network, _mounted(arguments.get("data_source", "")), int(arguments["gpus"]), _own(folder))
-        environment = child_environment(folder, self._environment) | {"AWS_ENDPOINT_URL": self._endpoint}
+        environment = child_environment(folder, self.environment) | {"AWS_ENDPOINT_URL": self._endpoint}
         module = ["driftloop.backends.docker_child", self.pipeline, str(folder.parameters), str(folder.artifacts), sandbox.to_json()]
         silent: list[str] = []
 

@@ -1,6 +1,7 @@
 """Run one pipeline with KFP's local Docker runner: the child process of `driftloop run --on docker`.
 
-Its containers are as hardened as the cluster's: a numeric user, no capabilities, a read-only root, and no network but the store's.
+Its containers are hardened as the cluster's are (a numeric user, no capabilities), and have a read-only root besides, which KFP cannot ask
+Kubernetes for, and no network but the store's.
 """
 
 import json

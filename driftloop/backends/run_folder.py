@@ -23,10 +23,6 @@ DELIVERABLES = {
     "optimization_report.html": "model-optimization/report",
     "lr_finder.png": "model-optimization/model/plots/lr_finder.png",
     "ablation.csv": "model-optimization/model/plots/ablation.csv",
-    "model.onnx": "onnx-deployment/candidate/model.onnx",
-    "model.int8.onnx": "onnx-deployment/candidate/model.int8.onnx",
-    BENCHMARK: f"onnx-deployment/candidate/{BENCHMARK}",
-    "reference.npz": "onnx-deployment/candidate/reference.npz",
     "deployment_report.html": "onnx-deployment/report",
     PRODUCTION_LOGS: f"production-monitoring/traffic/{PRODUCTION_LOGS}",
     "alerts.json": "production-monitoring/traffic/alerts.json",
@@ -39,6 +35,8 @@ DELIVERABLES = {
     "report.html": "synthesis-report*/html",
     "report.pdf": "synthesis-report*/pdf",
 }
+#: Those of the model that serves after the run, whoever made it; `delivered_models` copies them from the champion.
+CHAMPION_FILES = ("model.onnx", "model.int8.onnx", BENCHMARK, "reference.npz")
 
 
 class RunFolder:

@@ -36,7 +36,10 @@ ROWS = {
 def build_summary(
     folder: RunFolder, pipeline: str, arguments: Mapping[str, Any], seconds: float, steps: dict[str, float], error: str | None
 ) -> Summary:
-    """Complete the report's summary, or make one of the facts that the steps left; written to `summary.json` either way."""
+    """Complete the report's summary, or make one of the facts that the steps left; written to `summary.json` either way.
+
+    The deliverables are collected with it, but for the models, which the store has.
+    """
     reported = folder.find("synthesis-report*/summary")
     if reported is not None:
         summary = Summary.model_validate_json(reported.read_bytes())

@@ -5,10 +5,11 @@ Parameters come from `--config` files, then options, then `--set`, all checked b
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import yaml
 
+from driftloop.backends.base import only_on_a_cluster
 from driftloop.backends.compiled_pipeline import default_arguments
 from driftloop.backends.run_folder import LATEST_STORE
 from driftloop.errors import InputError, SettingError
@@ -33,26 +34,56 @@ def open_existing(uri: str) -> Store:
     return home
 
 
-def collect(pipeline: Any, configs: Sequence[Path], options: dict[str, Any], assignments: Sequence[str]) -> dict[str, Any]:
-    """The parameters of `pipeline` that this run sets itself, checked; the others keep their defaults, as do the other settings of a group.
+class RunArguments(NamedTuple):
+    """What people ask of a run, checked."""
+
+    parameters: dict[str, Any]
+    """The pipeline's parameters that are set; the others keep their defaults, as do the other settings of a group."""
+    placement: dict[str, dict[str, str]]
+    """What steps on a cluster ask for: component -> `memory` or `cpu` -> as Kubernetes writes it."""
+
+
+def read_arguments(pipeline: Any, configs: Sequence[Path], options: dict[str, Any], assignments: Sequence[str]) -> RunArguments:
+    """What the command line says of a run of `pipeline`.
 
     Args:
-        configs: YAML files of parameters; groups of settings as nested mappings.
+        configs: YAML files of parameters; groups of settings, and `placement`, as nested mappings.
         options: from the command line's own options; None means not given.
-        assignments: `name=value` or `group_config.setting=value`, with values as in YAML.
+        assignments: `name=value`, `group_config.setting=value` or `placement.step.memory=value`, with values as in YAML.
 
     Raises:
         SettingError: anything unknown, of the wrong type or out of range.
         InputError: a file that cannot be read.
     """
     known = default_arguments(pipeline)
-    parameters: dict[str, Any] = {}
+    given: dict[str, Any] = {}
     for path in configs:
-        _merge(parameters, _read_yaml(path))
-    _merge(parameters, {name: value for name, value in options.items() if value is not None})
+        _merge(given, _read_yaml(path))
+    _merge(given, {name: value for name, value in options.items() if value is not None})
     for assignment in assignments:
-        _merge(parameters, _parse(assignment))
-    return {name: check(name, _over_default(known.get(name), value), known) for name, value in parameters.items()}
+        _merge(given, _parse(assignment))
+    placement = _check_placement(given.pop("placement", {}))
+    return RunArguments({name: check(name, _over_default(known.get(name), value), known) for name, value in given.items()}, placement)
+
+
+def collect(pipeline: Any, configs: Sequence[Path], options: dict[str, Any], assignments: Sequence[str]) -> dict[str, Any]:
+    """The parameters alone, for what is not run on a cluster; see `read_arguments`.
+
+    Raises:
+        InputError: as `read_arguments`, and `placement` was given.
+    """
+    arguments = read_arguments(pipeline, configs, options, assignments)
+    if arguments.placement:
+        raise only_on_a_cluster("placement")
+    return arguments.parameters
+
+
+def _check_placement(placement: Any) -> dict[str, dict[str, str]]:
+    if not placement:
+        return {}
+    from pipelines.placement import check_placement  # brings KFP along
+
+    return check_placement(placement)
 
 
 def _over_default(default: Any, value: Any) -> Any:
@@ -61,10 +92,14 @@ def _over_default(default: Any, value: Any) -> Any:
 
 
 def _merge(into: dict[str, Any], new: dict[str, Any]) -> None:
-    """Later values win; groups are merged setting by setting."""
+    """Later values win; groups are merged setting by setting, and placement step by step."""
     for name, value in new.items():
         if isinstance(value, dict) and isinstance(into.get(name), dict):
-            into[name] = into[name] | value
+            into[name] = dict(into[name])
+            if name == "placement":
+                _merge(into[name], value)
+            else:
+                into[name] |= value
         else:
             into[name] = value
 
@@ -80,6 +115,9 @@ def _parse(assignment: str) -> dict[str, Any]:
     group, dot, setting = name.partition(".")
     if group == "train_nodes":
         value = text  # a label's value is a text, "yes" too
+    if group == "placement" and dot:
+        step, named, quantity = setting.partition(".")
+        return {group: {step: {quantity: text} if named else text}}
     return {group: {setting: value}} if dot else {name: value}
 
 

@@ -1,6 +1,7 @@
 """`driftloop models`: the versions in a store, which of them serves, and what differs between two."""
 
 import json
+import sys
 import tempfile
 from typing import Annotated, Any
 
@@ -12,7 +13,9 @@ from rich.table import Table
 from driftloop import registry
 from driftloop.cli.arguments import DEFAULT_STORE, open_existing
 from driftloop.errors import IntegrityError, NoChampion, NotFound
-from driftloop.registry import Champion
+from driftloop.registry import Champion, Hold, VersionInfo
+from driftloop.registry.restoring import plan_restoration, restore
+from driftloop.registry.versions import complete_versions
 from driftloop.store import Store
 
 models = typer.Typer(name="models", help="List, compare, verify, promote and roll back the versions in a store.", no_args_is_help=True)
@@ -27,10 +30,12 @@ VersionOrChampion = Annotated[str, typer.Argument(help="The version's number; th
 def list_versions(store: StoreOption = DEFAULT_STORE, as_json: JsonOption = False) -> None:
     """The versions, oldest first, and which of them serves."""
     home = open_existing(store)
-    champion = registry.current(home)
-    versions = registry.versions(home)
+    versions, damaged = _versions_and_damage(home)
+    champion, lost = _champion_or_why_not(home)
+    lost = lost or damaged
     if as_json:
         _print_json({"store": home.uri, "champion": _pointer(champion), "versions": [version.model_dump() for version in versions]})
+        _stop_if(lost)
         return
     table = _table("version", "", "registered", "accuracy (clean)", "dataset", "parent", "run", "MB")
     for version in versions:
@@ -39,13 +44,16 @@ def list_versions(store: StoreOption = DEFAULT_STORE, as_json: JsonOption = Fals
         lineage = version.dataset[:12], version.parent or "-", version.run or "-"
         _add(table, version.version, serves, _minute(version.registered_at), accuracy, *lineage, size)
     _wide().print(table)
+    if champion is not None and champion.hold is not None:
+        Console(soft_wrap=True, highlight=False).print(escape(say_hold(champion.hold, home)))
+    _stop_if(lost)
 
 
 @models.command()
 def show(version: VersionOrChampion = "", store: StoreOption = DEFAULT_STORE, as_json: JsonOption = False) -> None:
     """One version in full: lineage, accuracy, files, and every move of the pointer to it or away from it."""
     home = open_existing(store)
-    champion = registry.current(home)
+    champion = _champion_or_why_not(home)[0] if version else registry.current(home)
     info = registry.version_info(home, version or _champion(home, champion))
     moves = [move for move in (champion.history if champion else []) if info.version in (move.version, move.before)]
     if as_json:
@@ -59,7 +67,8 @@ def show(version: VersionOrChampion = "", store: StoreOption = DEFAULT_STORE, as
     _add(table, "files", "\n".join(f"{digest[:12]}  {name}" for name, digest in info.files.items()))
     for move in moves:
         who = "a person" if move.by_person else "a run"
-        _add(table, _minute(move.at), f"{move.action} {move.before or '(none)'} -> {move.version} by {who}: {move.reason}")
+        what = "hold released" if move.action == "release" else f"{move.action} {move.before or '(none)'} -> {move.version}"
+        _add(table, _minute(move.at), f"{what}{', promotions on hold' if move.hold else ''} by {who}: {move.reason}")
     Console().print(table)
 
 
@@ -102,14 +111,57 @@ def promote(
     home = open_existing(store)
     champion = registry.current(home)
     now = registry.promote(home, version, expected=champion.version if champion else None, reason=reason, by_person=True)
-    _say_who_serves(now, as_json)
+    _say_who_serves(now, home, as_json)
 
 
 @models.command()
-def rollback(reason: ReasonOption, store: StoreOption = DEFAULT_STORE, as_json: JsonOption = False) -> None:
+def rollback(
+    reason: ReasonOption,
+    version: Annotated[str, typer.Argument(help="The version to take back, so that repeating the command changes nothing.")] = "",
+    hold: Annotated[bool, typer.Option("--hold", help="Promote nothing from now on, until `driftloop models release`.")] = False,
+    store: StoreOption = DEFAULT_STORE,
+    as_json: JsonOption = False,
+) -> None:
     """Let the version before the champion serve again."""
     home = open_existing(store)
-    _say_who_serves(registry.rollback(home, reason=reason), as_json)
+    _say_who_serves(registry.rollback(home, reason=reason, hold=hold, version=version), home, as_json)
+
+
+@models.command()
+def release(reason: ReasonOption = "released by hand", store: StoreOption = DEFAULT_STORE, as_json: JsonOption = False) -> None:
+    """Let promotions go on after a `rollback --hold`; the champion stays."""
+    home = open_existing(store)
+    _say_who_serves(registry.release(home, reason=reason), home, as_json)
+
+
+@models.command(name="restore-pointer")
+def restore_pointer(
+    version: Annotated[str, typer.Option("--version", help="Who is to serve, where you know better than the store.")] = "",
+    yes: Annotated[bool, typer.Option("--yes", help="Write the pointer. Without it, it is only shown; a terminal asks.")] = False,
+    store: StoreOption = DEFAULT_STORE,
+    as_json: JsonOption = False,
+) -> None:
+    """Rebuild a lost or damaged `champion.json` from the gate's evidence and the watch records. A pointer that stands is never touched."""
+    home = open_existing(store)
+    restoration = plan_restoration(home, version)
+    champion = restoration.champion
+    if not as_json:
+        table = _table("when", "", "from")
+        for move in champion.history:
+            _add(table, _minute(move.at), f"{move.action} {move.before or '(none)'} -> {move.version}", move.reason.partition(": ")[2])
+        _wide().print(table)
+        say = Console(soft_wrap=True, highlight=False).print
+        say(f"version {champion.version} is to serve; holds, and rollbacks since the last watch, are not known (--version names another)")
+        if not yes and sys.stdin.isatty() and sys.stdout.isatty():
+            yes = typer.confirm("write this pointer?")
+        elif not yes:
+            say("nothing was written; --yes does")
+    if yes:
+        restore(home, restoration)
+    if as_json:
+        _print_json({"written": yes, "champion": _pointer(champion)})
+    elif yes:
+        _say_who_serves(champion, home, as_json)
 
 
 def differences(store: Store, left_version: str, right_version: str) -> dict[str, tuple[Any, Any]]:
@@ -143,18 +195,48 @@ def _flat(name: str, value: Any) -> dict[str, Any]:
     return flat
 
 
+def _versions_and_damage(home: Store) -> tuple[list[VersionInfo], IntegrityError | None]:
+    """The versions that can be read, and the first error of one that cannot."""
+    versions, damaged = [], None
+    for version in complete_versions(home):
+        try:
+            versions.append(registry.version_info(home, version))
+        except IntegrityError as error:
+            damaged = damaged or error
+    return versions, damaged
+
+
+def _champion_or_why_not(home: Store) -> tuple[Champion | None, IntegrityError | None]:
+    """The champion, or the error that says that its pointer is lost: what else there is to see is shown first."""
+    try:
+        return registry.current(home), None
+    except IntegrityError as lost:
+        return None, lost
+
+
+def _stop_if(lost: IntegrityError | None) -> None:
+    if lost is not None:
+        raise lost
+
+
 def _champion(home: Store, champion: Champion | None) -> str:
     if champion is None:
         raise NoChampion(f"{home.uri}: no champion; name a version, see `driftloop models list --store {home.uri}`")
     return champion.version
 
 
-def _say_who_serves(champion: Champion, as_json: bool) -> None:
+def _say_who_serves(champion: Champion, home: Store, as_json: bool) -> None:
     if as_json:
         _print_json(_pointer(champion))
         return
     before = f"; a rollback returns to version {champion.previous}" if champion.previous else ""
-    Console(soft_wrap=True).print(f"version {champion.version} serves{before}")
+    held = f"\n{say_hold(champion.hold, home)}" if champion.hold else ""
+    Console(soft_wrap=True).print(escape(f"version {champion.version} serves{before}{held}"))
+
+
+def say_hold(hold: Hold, home: Store) -> str:
+    """That promotions are stopped, why, and what lets them go on."""
+    return f"promotions are on hold since {_minute(hold.since)}: {hold.reason}; driftloop models release --store {home.uri} ends it"
 
 
 def _pointer(champion: Champion | None) -> dict[str, Any] | None:

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
@@ -12,12 +13,15 @@ from rich.markup import escape
 
 from driftloop.backends.base import Backend, BackendName, Failure, RunRequest
 from driftloop.backends.compiled_pipeline import default_arguments
+from driftloop.backends.delivered_models import deliver_models
 from driftloop.backends.open import open_backend
 from driftloop.backends.run_folder import RunFolder
 from driftloop.backends.run_summary import build_summary, print_summary
-from driftloop.cli.arguments import collect
-from driftloop.errors import InputError, RunFailed
+from driftloop.cli.arguments import read_arguments
+from driftloop.errors import InputError, RunFailed, StoreError
 from driftloop.settings import PARAMETERS
+from driftloop.store import open_store
+from driftloop.watch_store import fail_watch
 from pipelines import PIPELINES
 
 
@@ -50,7 +54,11 @@ def run(
     ] = None,
     assignments: Annotated[
         list[str] | None,
-        typer.Option("--set", help="Any parameter or setting: data_image_size=96, train_config.label_smoothing=0.05. Repeatable."),
+        typer.Option(
+            "--set",
+            help="Any parameter or setting: data_image_size=96, train_config.label_smoothing=0.05; on a cluster what a step asks for, too: "
+            "placement.automated_retraining.memory=4Gi. Repeatable.",
+        ),
     ] = None,
     config: Annotated[list[Path] | None, typer.Option(help="YAML file of parameters and settings. Repeatable.")] = None,
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Show the pipeline's log, too.")] = False,
@@ -59,7 +67,8 @@ def run(
     compiled = PIPELINES[pipeline.value]
     options = {"data_source": source, "traffic_drift": drift, "store": store, "seed": seed, "gpus": gpus}
     given = _known_to(pipeline.value, options, default_arguments(compiled))
-    request = RunRequest(pipeline.value, collect(compiled, config or [], given, assignments or []), wait, experiment)
+    parameters, placement = read_arguments(compiled, config or [], given, assignments or [])
+    request = RunRequest(pipeline.value, parameters, wait, experiment, placement)
     console = Console(highlight=False)
     backend = open_backend(on, request, lambda line: console.print(f"[dim]{escape(line)}[/]", soft_wrap=True))
     if not wait:
@@ -84,12 +93,23 @@ def _execute(name: str, backend: Backend, arguments: Mapping[str, Any], folder: 
     finally:
         error = failure.text if failure else None
         summary = build_summary(folder, name, arguments, time.monotonic() - began, display.seconds, error)
+        missing = deliver_models(folder, lambda: open_store(arguments["store"], backend.environment), summary.champion.after)
+        if failure is not None:
+            _fail_watch(arguments, backend, folder.id, failure.text)
+    if missing:
+        console.print(f"[dim]{escape(missing)}[/]", soft_wrap=True)
     if failure is None:
         print_summary(console, summary, folder)
     backend.afterwards(console, failed=failure is not None)
     if failure is not None:
         where = f"{display.titles.get(display.failed, display.failed)}: " if display.failed else ""
         raise (InputError if failure.ours else RunFailed)(f"{where}{failure.text} (log: {folder.log})")
+
+
+def _fail_watch(arguments: Mapping[str, Any], backend: Backend, run: str, reason: str) -> None:
+    """Say in the record of the run's watch why it has failed; what cannot be said now, the next watch says without the reason."""
+    with suppress(StoreError):
+        fail_watch(open_store(arguments["store"], backend.environment), run, reason)
 
 
 def _known_to(pipeline: str, options: dict[str, Any], known: dict[str, Any]) -> dict[str, Any]:

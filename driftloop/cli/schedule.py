@@ -12,7 +12,7 @@ from rich.table import Table
 
 from driftloop.backends.base import RunRequest
 from driftloop.backends.compiled_pipeline import default_arguments
-from driftloop.cli.arguments import collect
+from driftloop.cli.arguments import RunArguments, read_arguments
 from driftloop.cli.run import PipelineName
 from driftloop.errors import InputError
 from driftloop.settings import PARAMETERS
@@ -56,8 +56,8 @@ def create(
     from driftloop.backends.cluster.schedules import DEFAULT_EXPERIMENT, Trigger, find_experiment
 
     trigger = Trigger.parse(every, cron)
-    parameters = collect(PIPELINES[pipeline.value], config or [], {"store": store, "gpus": gpus}, assignments or [])
-    cluster = _open_cluster(pipeline.value, parameters)
+    arguments = read_arguments(PIPELINES[pipeline.value], config or [], {"store": store, "gpus": gpus}, assignments or [])
+    cluster = _open_cluster(pipeline.value, arguments)
     if any(schedule.name == name for schedule in schedules.list_schedules(cluster.connection)):
         raise InputError(
             f"{name}: there is a schedule of that name; change it with `driftloop schedule update {name}`, or take another name"
@@ -132,7 +132,7 @@ def update(
     """Take this driftloop's version of the pipeline, and what is given here; the rest stays as it is."""
     from driftloop.backends.cluster import schedules
     from driftloop.backends.cluster.schedules import Trigger
-    from driftloop.backends.cluster.uploads import version_names
+    from driftloop.backends.cluster.uploads import version_names, version_placement
 
     trigger = Trigger.parse(every, cron) if every or cron else None
     connection, old = _find(name)
@@ -141,10 +141,11 @@ def update(
         raise InputError(
             f"{name}: repeats {pipeline or 'a pipeline that is gone'}, which is not one of driftloop's; delete it and create it anew"
         )
-    changes = collect(PIPELINES[pipeline], config or [], {"store": store, "gpus": gpus}, assignments or [])
+    changes, placement = read_arguments(PIPELINES[pipeline], config or [], {"store": store, "gpus": gpus}, assignments or [])
+    placement = _merged(version_placement(connection, old.reference), placement)
     known = default_arguments(PIPELINES[pipeline])
     kept = {parameter: value for parameter, value in old.parameters.items() if parameter in known}
-    cluster = _open_cluster(pipeline, collect(PIPELINES[pipeline], [], _merged(kept, changes), []))
+    cluster = _open_cluster(pipeline, read_arguments(PIPELINES[pipeline], [], _merged(kept, changes) | {"placement": placement}, []))
     version = cluster.publish()
     trigger = trigger or old.trigger
     # The new one first: a tick that fires twice finds its watch record taken, a tick that is missed is made up by the next watch.
@@ -167,11 +168,12 @@ def delete(name: Name) -> None:
     _print(f"{name}: deleted")
 
 
-def _open_cluster(pipeline: str, parameters: dict[str, Any]) -> "ClusterBackend":
-    """The cluster, ready for that pipeline with these parameters; what a run checks is checked here, too."""
+def _open_cluster(pipeline: str, arguments: RunArguments) -> "ClusterBackend":
+    """The cluster, ready for that pipeline with these arguments; what a run checks is checked here, too."""
     from driftloop.backends.cluster.backend import ClusterBackend
 
-    return ClusterBackend(RunRequest(pipeline, parameters), lambda line: _print(f"[dim]{escape(line)}[/]", markup=True))
+    request = RunRequest(pipeline, arguments.parameters, placement=arguments.placement)
+    return ClusterBackend(request, lambda line: _print(f"[dim]{escape(line)}[/]", markup=True))
 
 
 def _merged(kept: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:

@@ -14,9 +14,10 @@ from driftloop import registry
 from driftloop.cli.arguments import DEFAULT_STORE, open_existing
 from driftloop.durations import parse_duration, say_duration
 from driftloop.housekeeping.watch_age import RECENT_RECORDS, WatchAge, watch_age
-from driftloop.registry import Champion
+from driftloop.registry import Champion, Hold
 from driftloop.store import Store
-from driftloop.watch_record import WatchRecord, read_records
+from driftloop.watch_record import FAILED, STARTED, WatchRecord
+from driftloop.watch_store import read_records
 
 if TYPE_CHECKING:
     from driftloop.housekeeping.store_contents import StoreUsage
@@ -52,9 +53,9 @@ def status(
     size: Annotated[bool, typer.Option("--size", help="Show the sizes of what is stored, too; lists the whole store.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
 ) -> None:
-    """Who serves since when, and how old the last watch is.
+    """Who serves since when, and up to when production was watched.
 
-    Exit status 0: fine, or not known; 1: the last watch is older than twice its interval; 2: the store cannot be read.
+    Exit status 0: fine, or not known; 1: what the last watch covered ended longer ago than twice its interval; 2: the store cannot be read.
     """
     interval = None if every is None else parse_duration(every, option="--every", least=timedelta(minutes=1))
     state = read_status(open_existing(store), datetime.now(UTC), every=interval, with_usage=size)
@@ -84,7 +85,7 @@ def read_status(store: Store, now: datetime, *, every: timedelta | None, with_us
 def _usage(store: Store) -> "StoreUsage":
     from driftloop.housekeeping.store_contents import store_usage  # loads pandas, for which the other commands need not wait
 
-    return store_usage(store.list())
+    return store_usage(store)
 
 
 def as_dict(state: Status) -> dict[str, Any]:
@@ -92,7 +93,7 @@ def as_dict(state: Status) -> dict[str, Any]:
     age = state.age
     return {
         "store": state.store,
-        "champion": state.champion.model_dump(include={"version", "previous", "promoted_at", "reason"}) if state.champion else None,
+        "champion": state.champion.model_dump(include={"version", "previous", "promoted_at", "reason", "hold"}) if state.champion else None,
         "last_watch": state.last.model_dump(exclude={"windows"}) if state.last else None,
         "age_seconds": _seconds(age.age),
         "interval_seconds": _seconds(age.interval),
@@ -108,7 +109,7 @@ def _label_files(store: Store, last: WatchRecord | None) -> int | None:
     """How many label files came after the last watch, where that asked for labels: their names sort by time."""
     if last is None or last.verdict != "needs_labels":
         return None
-    asked_at = datetime.fromisoformat(last.finished).astimezone(UTC)
+    asked_at = datetime.fromisoformat(last.last_write).astimezone(UTC)
     return sum(1 for entry in store.list(LABELS, after=f"{LABELS}{asked_at:%Y%m%dT%H%M%S%f}") if entry.key.endswith(".parquet"))
 
 
@@ -118,6 +119,8 @@ def _print(state: Status) -> None:
     table.add_column(overflow="fold")
     table.add_row("store", escape(state.store))
     table.add_row("champion", _say_champion(state.champion))
+    if state.champion is not None and state.champion.hold is not None:
+        table.add_row("promotions", _say_hold(state.champion.hold))
     table.add_row("last watch", _say_watch(state))
     age = state.age
     table.add_row("interval", f"{say_duration(age.interval)} ({age.interval_from})" if age.interval else f"not known ({age.interval_from})")
@@ -139,12 +142,24 @@ def _say_champion(champion: Champion | None) -> str:
     return f"[bold]version {champion.version}[/] since {_minute(champion.promoted_at)}: {escape(champion.reason)}"
 
 
+def _say_hold(hold: Hold) -> str:
+    return f"[bold]on hold[/] since {_minute(hold.since)}: {escape(hold.reason)}; `driftloop models release` ends it"
+
+
 def _say_watch(state: Status) -> str:
     last = state.last
     if last is None or state.age.age is None:
         return "this store was never watched; `driftloop run drift-watch` does it once"
     what = "; ".join(filter(None, (last.verdict, last.decision, last.promoted_version and f"version {last.promoted_version} promoted")))
-    return f"{last.sequence}, {say_duration(state.age.age)} ago ({_minute(last.finished)}) by {escape(last.run_id)}: [bold]{what}[/]"
+    covered = f"covers up to {say_duration(state.age.age)} ago ({_minute(last.until)})"
+    text = f"{last.sequence}, {covered}, by {escape(last.run_id)}: [bold]{what}[/]"
+    if last.state == FAILED:
+        text += f"; [bold red]failed[/]: {escape(last.failure)}"
+    elif last.state == STARTED:
+        text += "; not finished yet, or its run was killed"
+    if last.sampled < 1:
+        text += f"; looked at {last.sampled:.1%} of the requests (monitor_config.max_rows)"
+    return text
 
 
 def _say_lateness(age: WatchAge) -> str:

@@ -7,13 +7,17 @@ import hashlib
 import json
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, model_validator
 
 from driftloop.errors import InputError
+from driftloop.schema import check_schema, parse_stored
 
 DATASET_FILE = "dataset.json"
+#: The form in which `dataset.json` is written.
+DATASET_SCHEMA = 1
 #: Columns of the samples table, in order.
 SAMPLE_COLUMNS = ("path", "label", "split", "group", "sha256", "width", "height")
 
@@ -63,6 +67,14 @@ class Description(BaseModel):
     shards: list[Shard]
     parent: str | None = None
     """The hash of the dataset that this one grew out of."""
+    schema_version: int = DATASET_SCHEMA
+    """The form of the file."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _of_a_known_form(cls, content: Any) -> Any:
+        check_schema(content, DATASET_FILE, DATASET_SCHEMA)
+        return {**content, "schema_version": DATASET_SCHEMA}
 
 
 def read_description(directory: str | Path) -> Description:
@@ -70,11 +82,12 @@ def read_description(directory: str | Path) -> Description:
 
     Raises:
         InputError: the directory holds no dataset.
+        IntegrityError: its description is damaged.
     """
     path = Path(directory, DATASET_FILE)
     if not path.exists():
         raise InputError(f"{directory}: not a dataset (no {DATASET_FILE}); pass the `dataset` output of data_analysis")
-    return Description.model_validate_json(path.read_bytes())
+    return parse_stored(Description, path.read_bytes(), str(path))
 
 
 def manifest_hash(classes: Sequence[str], image_size: int, channels: int, shards: Sequence[Shard], samples: pd.DataFrame) -> str:

@@ -18,6 +18,8 @@ from driftloop.contracts import TRAIN
 from driftloop.dataset.description import DATASET_FILE, SAMPLE_COLUMNS, Description, Shard, manifest_hash
 from driftloop.dataset.npy_files import GrowingNpy, file_sha256
 from driftloop.errors import InputError
+from driftloop.prune_marks import take_up
+from driftloop.schema import parse_stored
 from driftloop.step_facts import write_json
 from driftloop.store import Store
 
@@ -67,6 +69,7 @@ def extend_dataset(store: Store, parent: Description, additions: Mapping[str, Pa
     Raises:
         InputError: the parent lies in another store, or the images' size or channels differ.
     """
+    take_up(store, "dataset", parent.manifest_hash)
     if not store.exists(parent.samples):
         raise InputError(f"{store.uri}: dataset {parent.manifest_hash[:12]} is not in this store; extend it in its own, {parent.store}")
     with ShardWriter(image_size=parent.image_size, channels=parent.channels) as writer:
@@ -77,6 +80,7 @@ def extend_dataset(store: Store, parent: Description, additions: Mapping[str, Pa
             writer.add(split, images, labels, samples)
         if not writer.files:
             return parent
+        _used_again(store, parent.manifest_hash)
         return writer.publish(store, classes=parent.classes, source=source or parent.source, parent=parent)
 
 
@@ -166,9 +170,9 @@ class ShardWriter:
         samples = pd.concat([*inherited, *frames], ignore_index=True)
         shards = [*(parent.shards if parent else []), *own]
         name = manifest_hash(classes, self.image_size, self.channels, shards, samples)
+        take_up(store, "dataset", name)
         if store.exists(f"{DATASETS}{name}/{DATASET_FILE}"):
-            existing = Description.model_validate_json(store.read(f"{DATASETS}{name}/{DATASET_FILE}"))
-            return existing.model_copy(update={"store": store.uri})
+            return _used_again(store, name).model_copy(update={"store": store.uri})
         placed = self._upload(store, name, files, own)
         description = self._describe(store, name, classes, source, parent, [*(parent.shards if parent else []), *placed], samples)
         self._upload_samples(store, description.samples, samples)
@@ -258,6 +262,15 @@ class PixelCounts:
         variance = (self.counts * (levels[None] - mean[:, None]) ** 2).sum(1) / total
         std = np.maximum(np.sqrt(variance), 1 / 255)
         return [round(float(value), 8) for value in mean], [round(float(value), 8) for value in std]
+
+
+def _used_again(store: Store, name: str) -> Description:
+    """The description of a dataset that is there. It is written again as it is: a prune spares what was written lately."""
+    key = f"{DATASETS}{name}/{DATASET_FILE}"
+    data = store.read(key)
+    description = parse_stored(Description, data, f"{store.uri}/{key}")
+    store.put(key, data)
+    return description
 
 
 def _samples_of(store: Store, description: Description, folder: Path) -> pd.DataFrame:

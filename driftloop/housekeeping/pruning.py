@@ -1,14 +1,15 @@
 """What could go from a store and why, and deleting it: the plan that `driftloop prune` shows, and then carries out.
 
 Everything here errs on the side of keeping. Whatever was written or named since the cutoff stays, needed or not: a run in progress has
-only just written its datasets and versions, and nothing names them yet. What cannot be read is an error, not a reason to delete.
+only just written its datasets and versions, and nothing names them yet. What cannot be read is an error, not a reason to delete. A
+version that was claimed after the pointer last moved may be about to be promoted, and stays.
 
-Carrying a plan out, each thing loses its mark first, so that a prune that is killed leaves nothing that looks whole and is not. A store
-has no lock to stop others with. Instead the plan is made anew at the start, and again as soon as the pointer moved or a version was
-added; an object that was written again since it was listed stays, and a version that is promoted while its mark goes gets it back.
+A plan is carried out in two prunes, some hours apart: the first marks, the second deletes what is still as it was and still not needed
+(`driftloop.prune_marks` says why nothing can slip between them). Each thing loses the file that makes it whole first, so that a prune
+that is killed leaves nothing that looks whole and is not; the next one goes on with it.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -16,21 +17,31 @@ from pydantic import ValidationError
 
 from driftloop import registry
 from driftloop.bundle import DESCRIPTION, SUMS, ModelDescription
-from driftloop.contracts import GATE_EVIDENCE
 from driftloop.dataset.description import DATASET_FILE, Description
 from driftloop.dataset.writing import DATASETS
-from driftloop.errors import IntegrityError
-from driftloop.housekeeping.store_contents import CHECKPOINTS_FOLDER, StoreContents, StoredFolder, read_store_contents
+from driftloop.errors import Conflict, IntegrityError, NotFound
+from driftloop.housekeeping.store_contents import (
+    CHECKPOINTS_FOLDER,
+    KEPT_OF_A_VERSION,
+    PROBES_PREFIX,
+    StoreContents,
+    StoredFolder,
+    Tally,
+    read_store_contents,
+)
+from driftloop.prune_marks import Mark, drop_deleted, item_key, next_marks, read_marks, write_marks
 from driftloop.registry import Champion, standing
+from driftloop.registry.champion import KEY as POINTER
 from driftloop.registry.versions import CLAIM
 from driftloop.registry.versions import PREFIX as VERSIONS
-from driftloop.store import ObjectInfo, Store
-from driftloop.watch_record import WatchRecord, read_records
+from driftloop.store import Store
+from driftloop.watch_record import WatchRecord
+from driftloop.watch_store import read_records
 
-#: What stays of a version for good: its number is never given out again, and its lineage and the gate's evidence can still be read.
-KEPT_OF_A_VERSION = frozenset({CLAIM, DESCRIPTION, GATE_EVIDENCE})
-#: More watch records than any store holds: all of them are read.
-ALL_RECORDS = 1_000_000
+#: In the order in which things go.
+HOME_KINDS = ("version", "dataset", "checkpoint", "probe")
+#: Those after the first four lie outside the model's home.
+KINDS = (*HOME_KINDS, "artifacts", "tensorboard")
 
 
 @dataclass(frozen=True)
@@ -50,107 +61,112 @@ class PruneItem:
     """One thing that could go."""
 
     kind: str
-    """version, dataset, checkpoint, probe or artifacts."""
+    """version, dataset, checkpoint, probe, artifacts or tensorboard."""
     name: str
-    """The version's number, the dataset's hash, the object's key or the run's id."""
+    """The version's number, the dataset's hash, the folder or the run's id."""
     why: str
     """Why it could go, for people."""
-    objects: tuple[ObjectInfo, ...]
-    """Its objects, in the order in which they go."""
-    mark: str | None = None
-    """Key of the object that makes the thing valid, which is the first to go; None where there is none."""
+    objects: Tally
+    """Over what would be deleted."""
 
     @property
-    def size(self) -> int:
-        """Bytes."""
-        return sum(entry.size for entry in self.objects)
+    def key(self) -> str:
+        """Its name among the marks."""
+        return item_key(self.kind, self.name)
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where the objects of a thing lie."""
+
+    prefix: str
+    """Their keys begin with it."""
+    first: str = ""
+    """Name of the file that makes the thing whole, which is the first to go; empty where there is none."""
+    kept: frozenset[str] = frozenset()
+    """Names of the files that stay for good."""
+
+
+def place_of(kind: str, name: str) -> Place:
+    """Where the objects of a thing lie, below the root of its kind."""
+    if kind == "version":
+        return Place(f"{VERSIONS}{name}/", SUMS, KEPT_OF_A_VERSION)
+    if kind == "dataset":
+        return Place(f"{DATASETS}{name}/", DATASET_FILE)
+    if kind == "checkpoint":
+        return Place(f"{DATASETS}{name}/{CHECKPOINTS_FOLDER}")
+    if kind == "probe":
+        return Place(PROBES_PREFIX)
+    return Place(f"{name}/")
 
 
 def plan_prune(store: Store, policy: PrunePolicy) -> list[PruneItem]:
-    """All that could go now: versions first, since datasets are needed by versions.
+    """All that could go now, versions first.
 
     Raises:
-        IntegrityError: something that stays cannot be read, so what it needs is not known.
+        IntegrityError: the pointer is lost, or something that stays cannot be read, so what it needs is not known.
     """
-    contents = read_store_contents(store)
     champion = registry.current(store)
+    contents = read_store_contents(store, policy.cutoff)
     kept = kept_versions(store, contents, champion, policy)
     items = [_version_item(contents.versions[name], champion) for name in sorted(contents.versions.keys() - kept, key=int)]
-    needed = needed_datasets(store, contents, kept, policy)
+    needed = needed_datasets(store, contents, policy)
     items += [_dataset_item(contents.datasets[name]) for name in sorted(contents.datasets.keys() - needed)]
-    items += _checkpoint_items((contents.datasets[name] for name in sorted(contents.datasets.keys() & needed)), policy.cutoff)
     items += [
-        PruneItem("probe", entry.key, "left by a killed `driftloop doctor`", (entry,))
-        for entry in _older_than_cutoff(contents.probes, policy.cutoff)
+        PruneItem("checkpoint", name, "its training was never resumed", contents.datasets[name].old_checkpoints)
+        for name in sorted(contents.datasets.keys() & needed)
     ]
-    return [item for item in items if item.objects]
+    items.append(PruneItem("probe", PROBES_PREFIX, "left by a killed `driftloop doctor`", contents.old_probes))
+    return [item for item in items if item.objects.objects]
 
 
 def kept_versions(store: Store, contents: StoreContents, champion: Champion | None, policy: PrunePolicy) -> set[str]:
-    """The versions that stay whole. Without a pointer all do: it may be lost, or not yet restored."""
+    """The versions that stay whole; before the first promotion all do."""
     if champion is None:
         return set(contents.versions)
-    young = {name for name, folder in contents.versions.items() if folder.touched >= policy.cutoff}
-    records = read_records(store, ALL_RECORDS)
-    kept = young | recently_named(champion, records, policy.cutoff) | {champion.version}
+    young = {name for name, folder in contents.versions.items() if folder.whole.touched >= policy.cutoff}
+    records = read_records(store)
+    kept = young | in_promotion(store, contents) | recently_named(champion, records, policy.cutoff) | {champion.version}
     if policy.keep_versions is not None:
         return kept | champions_to_keep(champion, policy.keep_versions)
     kept |= named_versions(champion, records)
     return kept | with_fine_tuning_parents(store, kept, contents.complete_versions)
 
 
-def needed_datasets(store: Store, contents: StoreContents, versions: set[str], policy: PrunePolicy) -> set[str]:
-    """The datasets that stay: young ones, those of the versions that stay, those in use, and all that these point at."""
+def in_promotion(store: Store, contents: StoreContents) -> set[str]:
+    """The versions that were claimed since the pointer last moved, by the store's clock: a run may be about to let them serve."""
+    moved = next(entry.modified for entry in store.list(POINTER) if entry.key == POINTER)
+    return {name for name, folder in contents.versions.items() if folder.written.get(CLAIM, moved) >= moved}
+
+
+def needed_datasets(store: Store, contents: StoreContents, policy: PrunePolicy) -> set[str]:
+    """The datasets that stay: young ones, those in use, those of all versions that are there, and all that these point at.
+
+    Also of versions that could go: one of them may just be taken up, and has to find its dataset. It goes after them.
+    """
     if policy.in_use is None:
         named = contents.complete_datasets
     else:
-        named = {
-            read_model_description(store, version).dataset for version in _described_versions(contents, versions, policy)
-        } | policy.in_use
-    young = {name for name, folder in contents.datasets.items() if folder.touched >= policy.cutoff}
+        named = {read_model_description(store, version).dataset for version in _described_versions(contents)} | policy.in_use
+    young = {name for name, folder in contents.datasets.items() if folder.whole.touched >= policy.cutoff}
     return with_shared_shards(store, named | young, contents.complete_datasets)
 
 
-def _described_versions(contents: StoreContents, versions: set[str], policy: PrunePolicy) -> list[str]:
+def _described_versions(contents: StoreContents) -> list[str]:
     """The versions that are complete, or that are just being written and have their description already."""
-    folders = [contents.versions[version] for version in versions & contents.versions.keys()]
-    described = [folder for folder in folders if any(entry.key == folder.prefix + DESCRIPTION for entry in folder.objects)]
-    return [folder.name for folder in folders if folder.complete or (folder in described and folder.touched >= policy.cutoff)]
+    folders = contents.versions.values()
+    return [folder.name for folder in folders if folder.complete or (DESCRIPTION in folder.written and folder.removable.objects)]
 
 
 def _version_item(folder: StoredFolder, champion: Champion | None) -> PruneItem:
-    gone = tuple(entry for entry in folder.objects if entry.key.removeprefix(folder.prefix) not in KEPT_OF_A_VERSION)
     served = champion is not None and any(folder.name == change.version for change in champion.history)
     why = ("served before the versions that are kept" if served else "never promoted") if folder.complete else "was never completed"
-    return _pruned_folder("version", folder, gone, f"{folder.prefix}{SUMS}", why)
+    return PruneItem("version", folder.name, why, folder.removable)
 
 
 def _dataset_item(folder: StoredFolder) -> PruneItem:
     why = "no version and no run names it" if folder.complete else "was never completed"
-    return _pruned_folder("dataset", folder, folder.objects, f"{folder.prefix}{DATASET_FILE}", why)
-
-
-def _pruned_folder(kind: str, folder: StoredFolder, objects: tuple[ObjectInfo, ...], mark: str, why: str) -> PruneItem:
-    """The mark goes first: a prune that is killed leaves a thing that is incomplete, which nobody reads and the next prune takes."""
-    ordered = tuple(sorted(objects, key=lambda entry: (entry.key != mark, entry.key)))
-    return PruneItem(kind, folder.name, why, ordered, mark if folder.complete else None)
-
-
-def _checkpoint_items(folders: Iterable[StoredFolder], cutoff: datetime) -> list[PruneItem]:
-    """What trainings that never ended left to be resumed from, beside datasets that stay."""
-    items = []
-    for folder in folders:
-        old = tuple(
-            entry
-            for entry in _older_than_cutoff(folder.objects, cutoff)
-            if entry.key.startswith(f"{folder.prefix.rstrip('/')}{CHECKPOINTS_FOLDER}")
-        )
-        items.append(PruneItem("checkpoint", folder.name, "its training was never resumed", old))
-    return items
-
-
-def _older_than_cutoff(entries: Iterable[ObjectInfo], cutoff: datetime) -> list[ObjectInfo]:
-    return [entry for entry in entries if entry.modified < cutoff]
+    return PruneItem("dataset", folder.name, why, folder.removable)
 
 
 def named_versions(champion: Champion, records: Iterable[WatchRecord]) -> set[str]:
@@ -159,11 +175,11 @@ def named_versions(champion: Champion, records: Iterable[WatchRecord]) -> set[st
 
 
 def recently_named(champion: Champion, records: Iterable[WatchRecord], cutoff: datetime) -> set[str]:
-    """The versions named after `cutoff`: a watch that began before a promotion or a rollback may still work on them."""
-    recent = [change for change in champion.history if datetime.fromisoformat(change.at) > cutoff]
+    """The versions named at or after `cutoff`: a watch that began before a promotion may still work on them, as may an open one."""
+    recent = [change for change in champion.history if datetime.fromisoformat(change.at) >= cutoff]
     names = {name for change in recent for name in (change.version, change.before)}
     for record in records:
-        if datetime.fromisoformat(record.finished) > cutoff:
+        if not record.finished or datetime.fromisoformat(record.finished) >= cutoff:
             names |= {record.champion_version, record.promoted_version}
     return {name for name in names if name}
 
@@ -208,17 +224,20 @@ def with_shared_shards(store: Store, hashes: Iterable[str], complete: set[str]) 
         if name in kept:
             continue
         kept.add(name)
-        if name in complete:
-            dataset = _read_dataset_description(store, name)
+        dataset = _read_dataset_description(store, name) if name in complete else None
+        if dataset is not None:
             keys = [dataset.samples, *(shard.key for shard in dataset.shards)]
             waiting += [key.split("/")[1] for key in keys] + ([dataset.parent] if dataset.parent else [])
     return kept
 
 
-def _read_dataset_description(store: Store, name: str) -> Description:
+def _read_dataset_description(store: Store, name: str) -> Description | None:
+    """None where it is gone since it was listed: another prune has come to it."""
     key = f"{DATASETS}{name}/{DATASET_FILE}"
     try:
         return Description.model_validate_json(store.read(key))
+    except NotFound:
+        return None
     except ValidationError:
         raise _unreadable(store, key) from None
 
@@ -229,53 +248,84 @@ def _unreadable(store: Store, key: str) -> IntegrityError:
     )
 
 
-def carry_out_prune(store: Store, items: Iterable[PruneItem], policy: PrunePolicy) -> Iterator[tuple[PruneItem, str]]:
-    """Delete item by item; each with the reason for which it was spared after all ("" where it is gone).
+def preview_prune(
+    store: Store, plan: Callable[[], list[PruneItem]], roots: Mapping[str, Store], now: datetime, *, wait_s: float
+) -> Iterator[tuple[PruneItem, Mark | None]]:
+    """What `carry_out_prune` would yield now; nothing is written."""
+    items = {item.key: item for item in plan()}
+    for key, mark in _following(read_marks(store)[0], items, set(roots), now, wait_s).items():
+        item = items.get(key) or _left_over(key)
+        if item.kind in roots:
+            yield item, None if mark.deleting else mark
+
+
+def carry_out_prune(
+    store: Store, plan: Callable[[], list[PruneItem]], roots: Mapping[str, Store], now: datetime, *, wait_s: float
+) -> Iterator[tuple[PruneItem, Mark | None]]:
+    """Mark what could go, and delete what was marked long enough ago.
 
     Args:
-        store: whose plan `items` are.
-        items: what `plan_prune` returned.
-        policy: what it was made with.
+        store: the model's home, which keeps the marks.
+        plan: makes the plan; called again where somebody took a thing up meanwhile.
+        roots: by kind, where the things lie that the plan may hold.
+        now: by this machine's clock.
+        wait_s: seconds between mark and deletion.
+
+    Yields:
+        Each thing with its mark, or None once it is deleted.
     """
-    seen: tuple[str | None, frozenset[str]] | None = None
-    planned: set[tuple[str, str]] = set()
-    for item in items:
-        now = _pointer_and_versions(store)
-        if seen is None or now[0] != seen[0] or now[1] - seen[1]:
-            seen, planned = now, {(current.kind, current.name) for current in plan_prune(store, policy)}
-        yield item, _delete_item(store, item) if (item.kind, item.name) in planned else "somebody needs it by now"
+    items, marks = _write_marks(store, plan, roots, now, wait_s)
+    deleted = set()
+    for key, mark in marks.items():
+        item = items.get(key) or _left_over(key)
+        if mark.deleting and item.kind in roots:
+            delete_objects(roots[item.kind], place_of(item.kind, item.name), mark.touched)
+            deleted.add(key)
+            yield item, None
+        elif item.kind in roots:
+            yield item, mark
+    drop_deleted(store, deleted)
 
 
-def _pointer_and_versions(store: Store) -> tuple[str | None, frozenset[str]]:
-    """The pointer's nonce, and the complete versions: when either changes, the plan is made anew."""
-    champion = registry.current(store)
-    return champion.nonce if champion else None, frozenset(read_store_contents(store).complete_versions)
+def _write_marks(
+    store: Store, plan: Callable[[], list[PruneItem]], roots: Mapping[str, Store], now: datetime, wait_s: float
+) -> tuple[dict[str, PruneItem], dict[str, Mark]]:
+    """Make the plan and write its marks. They are read before it is made: what is taken up in between changes them."""
+    while True:
+        marks, tag = read_marks(store)
+        items = {item.key: item for item in plan()}
+        following = _following(marks, items, set(roots), now, wait_s)
+        if following == marks:
+            return items, following
+        try:
+            write_marks(store, following, tag)
+        except Conflict:
+            continue
+        return items, following
 
 
-def _delete_item(store: Store, item: PruneItem) -> str:
-    """Delete an item's objects in their order; returns why it was spared, or ""."""
-    for entry in item.objects:
-        if not _is_as_listed(store, entry):
-            return "it was written again meanwhile"
-        if item.kind == "version" and entry.key == item.mark:
-            if not _take_mark_away(store, item.name, entry.key):
-                return "it was promoted meanwhile"
-        else:
-            store.delete(entry.key)
-    return ""
+def _following(marks: Mapping[str, Mark], items: Mapping[str, PruneItem], kinds: set[str], now: datetime, wait_s: float) -> dict[str, Mark]:
+    """The marks after this plan, in the order in which things go; kinds that were not looked for keep theirs."""
+    following = next_marks(marks, {key: item.objects.touched for key, item in items.items()}, now, wait_s=wait_s)
+    following |= {key: mark for key, mark in marks.items() if _kind_and_name(key)[0] not in kinds}
+    return dict(sorted(following.items(), key=lambda entry: (KINDS.index(_kind_and_name(entry[0])[0]), entry[0])))
 
 
-def _take_mark_away(store: Store, version: str, mark: str) -> bool:
-    """Take a version's mark away, and give it back if the version serves by now; whether it is gone."""
-    content = store.read(mark)
-    store.delete(mark)
-    champion = registry.current(store)
-    if champion is None or champion.version != version:
-        return True
-    store.put(mark, content)
-    return False
+def _kind_and_name(key: str) -> tuple[str, str]:
+    kind, _, name = key.partition("/")
+    return kind, name
 
 
-def _is_as_listed(store: Store, entry: ObjectInfo) -> bool:
-    """Whether an object is still the one that was listed."""
-    return any(listed.key == entry.key and listed.modified == entry.modified for listed in store.list(entry.key))
+def _left_over(key: str) -> PruneItem:
+    return PruneItem(*_kind_and_name(key), "a prune that was killed had begun to delete it", Tally())
+
+
+def delete_objects(root: Store, place: Place, touched: datetime) -> None:
+    """Delete what lies in a place and was written at or before `touched`; the file that makes it whole first, the others in batches."""
+    if place.first:
+        root.delete(f"{place.prefix}{place.first}")
+    root.delete_many(
+        entry.key
+        for entry in root.list(place.prefix)
+        if entry.modified <= touched and entry.key.removeprefix(place.prefix) not in place.kept
+    )

@@ -9,19 +9,25 @@ import json
 import re
 import shutil
 from collections import defaultdict
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from driftloop.contracts import SUMMARY
 from driftloop.dataset.description import DATASET_FILE as DATASET
 from driftloop.errors import InputError
 from driftloop.housekeeping.pruning import PruneItem
-from driftloop.store import ObjectInfo, Store
+from driftloop.housekeeping.store_contents import Tally
+from driftloop.registry.versions import CLAIM, PREFIX, claimed_versions
+from driftloop.schema import parse_json
+from driftloop.store import Store, open_store
+from driftloop.watch_store import read_every_record
 
 ARTIFACTS, LATEST = "artifacts", "latest"
 #: The artifacts of a drift watch: <root>/drift-watch/<run id>/<step>/...
-WATCH_RUN = re.compile(r"(?:.*/)?drift-watch/([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})/")
+WATCH_RUN = re.compile(r"((?:.*/)?drift-watch/([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}))/")
 
 
 @dataclass(frozen=True)
@@ -80,33 +86,54 @@ def dataset_hash(data: bytes) -> str:
         return ""
 
 
-def read_pipeline_root(root: Store, cutoff: datetime) -> tuple[set[str], list[PruneItem]]:
+def own_runs(store: Store) -> set[str]:
+    """The runs that wrote to this store, as far as it knows them: those that registered a version or left a watch record."""
+    claims = [f"{PREFIX}{number}/{CLAIM}" for number in claimed_versions(store)]
+    registered = {str(parse_json(store.read(key), f"{store.uri}/{key}").get("run", "")) for key in claims}
+    return (registered | {record.run_id for record in read_every_record(store)}) - {""}
+
+
+def read_pipeline_root(root: Store, cutoff: datetime, runs: set[str]) -> tuple[set[str], list[PruneItem]]:
     """The datasets that artifacts name, and the artifacts of watches that were last written to before `cutoff`.
+
+    Args:
+        root: Kubeflow's pipeline root, which other teams may share.
+        cutoff: what was written to since stays.
+        runs: the ids of our own runs; what others wrote is left alone.
 
     Raises:
         InputError: nothing lies there, so it is not a pipeline root, and what artifacts name is not known.
     """
     named: set[str] = set()
-    watches: dict[str, list[ObjectInfo]] = defaultdict(list)
-    entries = list(root.list())
-    if not entries:
+    watches: dict[str, Tally] = defaultdict(Tally)
+    empty = True
+    for entry in root.list():
+        empty = False
+        if entry.key.endswith(f"/{DATASET}"):
+            named.add(dataset_hash(root.read(entry.key)))
+        if (run := WATCH_RUN.match(entry.key)) and run[2] in runs:
+            watches[run[1]].add(entry)
+    if empty:
         raise InputError(
             f"{root.uri}: nothing lies there, so it is not Kubeflow's pipeline root; check --pipeline-root, usually s3://mlpipeline"
         )
-    for entry in entries:
-        if entry.key.endswith(f"/{DATASET}"):
-            named.add(dataset_hash(root.read(entry.key)))
-        if run := WATCH_RUN.match(entry.key):
-            watches[run[1]].append(entry)
-    old = {run: objects for run, objects in watches.items() if max(entry.modified for entry in objects) < cutoff}
-    items = [
-        PruneItem("artifacts", run, f"a watch of {objects[0].modified:%Y-%m-%d} in Kubeflow", tuple(objects))
-        for run, objects in old.items()
-    ]
-    return named - {""}, items
+    return named - {""}, _old("artifacts", "a watch of {:%Y-%m-%d} in Kubeflow", watches, cutoff)
 
 
-def remove_watch_artifacts(root: Store, item: PruneItem) -> None:
-    """Delete the artifacts of a watch; what a kill leaves of them goes next time."""
-    for entry in item.objects:
-        root.delete(entry.key)
+def tensorboard_root(store: Store) -> Store | None:
+    """Where the runs of a store in S3 leave their copies for TensorBoard (`driftloop.reporting.tensorboard`); None for a folder."""
+    return open_store(f"s3://{urlsplit(store.uri).hostname}/tensorboard") if store.uri.startswith("s3://") else None
+
+
+def old_tensorboard_copies(root: Store, cutoff: datetime, runs: set[str]) -> list[PruneItem]:
+    """The copies of our own runs that were last written to before `cutoff`; the bucket may be home to other models."""
+    copies: dict[str, Tally] = defaultdict(Tally)
+    for entry in root.list():
+        run = entry.key.partition("/")[0]
+        if run in runs:
+            copies[run].add(entry)
+    return _old("tensorboard", "curves of a run of {:%Y-%m-%d}", copies, cutoff)
+
+
+def _old(kind: str, why: str, folders: Mapping[str, Tally], cutoff: datetime) -> list[PruneItem]:
+    return [PruneItem(kind, name, why.format(tally.touched), tally) for name, tally in folders.items() if tally.touched < cutoff]

@@ -1,40 +1,71 @@
-"""A store as its listing shows it; nothing is read.
+"""A store as its listing shows it; nothing is read, and what is kept of a listing is sums by folder, however many objects there are.
 
-`read_store_contents` lists versions and datasets: which objects each has, how old they are, whether it is complete. `store_usage` says
-what takes the room, and what a watch adds to it.
+`read_store_contents` lists versions and datasets: how large and how old they are, whether they are complete. `store_usage` says what
+takes the room, and what a watch adds to it.
 """
 
 import re
 from collections import defaultdict
 from collections.abc import Iterable
-from dataclasses import dataclass
-from datetime import datetime
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
 
-from driftloop.bundle import SUMS
-from driftloop.dataset.description import DATASET_FILE as DATASET
+from driftloop.bundle import DESCRIPTION, SUMS
+from driftloop.contracts import GATE_EVIDENCE
+from driftloop.dataset.description import DATASET_FILE
 from driftloop.dataset.writing import DATASETS
+from driftloop.registry.versions import CLAIM
 from driftloop.registry.versions import PREFIX as VERSIONS
 from driftloop.store import ObjectInfo, Store
-from driftloop.watch_record import HEARTBEAT, WATCH_PREFIX
+from driftloop.watch_store import WATCH_PREFIX, is_record_key
 
 #: Only what is named as driftloop names it can go; `versions/refused/`, for example, is not a version.
 VERSION_NUMBER, DATASET_HASH = re.compile("[1-9][0-9]*"), re.compile("[0-9a-f]{64}")
 #: What `driftloop doctor` leaves when it is killed.
 PROBES_PREFIX = "doctor/"
 #: Below a dataset: what its trainings can be resumed from.
-CHECKPOINTS_FOLDER = "/checkpoints/"
+CHECKPOINTS_FOLDER = "checkpoints/"
+#: What stays of a version for good: its number is never given out again, and its lineage and the gate's evidence can still be read.
+KEPT_OF_A_VERSION = frozenset({CLAIM, DESCRIPTION, GATE_EVIDENCE})
+#: The files of a version or a dataset whose presence and time say what it is.
+TELLING = KEPT_OF_A_VERSION | {SUMS, DATASET_FILE}
+BEGINNING = datetime.min.replace(tzinfo=UTC)
 
 
-@dataclass(frozen=True)
+@dataclass
+class Tally:
+    """A sum over objects."""
+
+    size: int = 0
+    """Bytes."""
+    objects: int = 0
+    """How many."""
+    touched: datetime = BEGINNING
+    """When the newest was written, by the store's clock."""
+
+    def add(self, entry: ObjectInfo) -> None:
+        """Count an object."""
+        self.size += entry.size
+        self.objects += 1
+        self.touched = max(self.touched, entry.modified)
+
+
+@dataclass
 class StoredFolder:
     """A version or a dataset in the store."""
 
     prefix: str
     """Under which its objects lie; ends in "/"."""
-    objects: tuple[ObjectInfo, ...]
-    """In key order."""
-    complete: bool
-    """Whether the object that is written last is there."""
+    last: str
+    """Name of the file that is written last: with it the folder is complete."""
+    whole: Tally = field(default_factory=Tally)
+    """Over all of its objects."""
+    removable: Tally = field(default_factory=Tally)
+    """Over those that do not stay for good."""
+    old_checkpoints: Tally = field(default_factory=Tally)
+    """Over the checkpoints from before the cutoff."""
+    written: dict[str, datetime] = field(default_factory=dict)
+    """When its `TELLING` files were written, by name."""
 
     @property
     def name(self) -> str:
@@ -42,9 +73,20 @@ class StoredFolder:
         return self.prefix.split("/")[1]
 
     @property
-    def touched(self) -> datetime:
-        """When the newest object was written, by the store's clock."""
-        return max(entry.modified for entry in self.objects)
+    def complete(self) -> bool:
+        """Whether the file that is written last is there."""
+        return self.last in self.written
+
+    def add(self, entry: ObjectInfo, cutoff: datetime) -> None:
+        """Count an object of the folder."""
+        name = entry.key.removeprefix(self.prefix)
+        self.whole.add(entry)
+        if name in TELLING:
+            self.written[name] = entry.modified
+        if not (self.prefix.startswith(VERSIONS) and name in KEPT_OF_A_VERSION):
+            self.removable.add(entry)
+        if name.startswith(CHECKPOINTS_FOLDER) and entry.modified < cutoff:
+            self.old_checkpoints.add(entry)
 
 
 @dataclass(frozen=True)
@@ -55,8 +97,8 @@ class StoreContents:
     """By number."""
     datasets: dict[str, StoredFolder]
     """By hash."""
-    probes: list[ObjectInfo]
-    """What lies below `doctor/`."""
+    old_probes: Tally
+    """What lies below `doctor/` from before the cutoff."""
 
     @property
     def complete_versions(self) -> set[str]:
@@ -69,22 +111,26 @@ class StoreContents:
         return {name for name, folder in self.datasets.items() if folder.complete}
 
 
-def read_store_contents(store: Store) -> StoreContents:
+def read_store_contents(store: Store, cutoff: datetime) -> StoreContents:
     """List what may be pruned; nothing is read. Datasets first: a version that appears meanwhile is seen with what it needs."""
-    datasets = _folders(store.list(DATASETS), DATASET_HASH, last=DATASET)
-    return StoreContents(_folders(store.list(VERSIONS), VERSION_NUMBER, last=SUMS), datasets, list(store.list(PROBES_PREFIX)))
+    datasets = _folders(store.list(DATASETS), DATASET_HASH, DATASET_FILE, cutoff)
+    versions = _folders(store.list(VERSIONS), VERSION_NUMBER, SUMS, cutoff)
+    probes = Tally()
+    for entry in store.list(PROBES_PREFIX):
+        if entry.modified < cutoff:
+            probes.add(entry)
+    return StoreContents(versions, datasets, probes)
 
 
-def _folders(entries: Iterable[ObjectInfo], name_pattern: re.Pattern[str], *, last: str) -> dict[str, StoredFolder]:
-    objects: dict[str, list[ObjectInfo]] = defaultdict(list)
+def _folders(entries: Iterable[ObjectInfo], name_pattern: re.Pattern[str], last: str, cutoff: datetime) -> dict[str, StoredFolder]:
+    folders: dict[str, StoredFolder] = {}
     for entry in entries:
         area, name, rest = (*entry.key.split("/", 2), "")[:3]
         if rest and name_pattern.fullmatch(name):
-            objects[f"{area}/{name}/"].append(entry)
-    folders = [
-        StoredFolder(prefix, tuple(entries), any(entry.key == prefix + last for entry in entries)) for prefix, entries in objects.items()
-    ]
-    return {folder.name: folder for folder in folders}
+            if name not in folders:
+                folders[name] = StoredFolder(f"{area}/{name}/", last)
+            folders[name].add(entry, cutoff)
+    return folders
 
 
 @dataclass(frozen=True)
@@ -104,19 +150,25 @@ class StoreUsage:
         return sum(self.areas.values())
 
 
-def store_usage(listing: Iterable[ObjectInfo]) -> StoreUsage:
-    """The usage of a store whose whole listing is given. Times are the store's own, so no two clocks are compared."""
-    entries = list(listing)
-    records = [entry for entry in entries if entry.key.startswith(WATCH_PREFIX) and entry.key != HEARTBEAT]
-    growth = None
-    if len(records) > 1:
-        before, last = (record.modified for record in sorted(records, key=lambda entry: entry.key)[-2:])
-        growth = _by_area(entry for entry in entries if before < entry.modified <= last)
-    return StoreUsage(_by_area(entries), len(entries), growth)
-
-
-def _by_area(entries: Iterable[ObjectInfo]) -> dict[str, int]:
+def store_usage(store: Store) -> StoreUsage:
+    """The usage of a store, which is listed whole. Times are the store's own, so no two clocks are compared."""
+    last_two = _last_two_records(store)
     areas: dict[str, int] = defaultdict(int)
-    for entry in entries:
-        areas[entry.key.partition("/")[0]] += entry.size
-    return dict(sorted(areas.items()))
+    growth: dict[str, int] = defaultdict(int)
+    objects = 0
+    for entry in store.list():
+        area = entry.key.partition("/")[0]
+        areas[area] += entry.size
+        objects += 1
+        if last_two is not None and last_two[0] < entry.modified <= last_two[1]:
+            growth[area] += entry.size
+    return StoreUsage(dict(sorted(areas.items())), objects, None if last_two is None else dict(sorted(growth.items())))
+
+
+def _last_two_records(store: Store) -> tuple[datetime, datetime] | None:
+    """When the last two watch records were written; None with fewer."""
+    before = last = None
+    for entry in store.list(WATCH_PREFIX):
+        if is_record_key(entry.key):
+            before, last = last, entry.modified
+    return None if before is None or last is None else (before, last)

@@ -5,10 +5,12 @@ import pandas as pd
 
 from driftloop.contracts import RANDOM
 from driftloop.dataset import UNLABELLED
-from driftloop.inference.traffic import IMAGE_INDEX, LABEL_ORIGIN, Traffic, label_indices
+from driftloop.inference.log import STATUS_OK
+from driftloop.inference.traffic import LABEL_ORIGIN, Traffic, label_indices
+from driftloop.inference.watch_tables import WINDOW
 
 #: Of a row to learn from.
-COLUMNS = ("request_id", "time", "model_version", "window", "group", "image_sha256", "image_index", "label", "origin")
+COLUMNS = ("request_id", "time", "model_version", "window", "group", "image_sha256", "image", "label", "origin")
 
 
 def confirmed_rows(traffic: Traffic, coverage: pd.DataFrame, classes: list[str]) -> pd.DataFrame:
@@ -25,8 +27,10 @@ def confirmed_rows(traffic: Traffic, coverage: pd.DataFrame, classes: list[str])
         classes: of the champion, in order.
     """
     confirmed = coverage[coverage["confirmed"].astype(bool)].drop_duplicates("request_id")
-    rows = traffic.rows.merge(confirmed[["request_id", "window"]], on="request_id", how="inner", sort=False)
-    rows = rows[(rows[IMAGE_INDEX] >= 0) & (rows["status"] == "ok")].reset_index(drop=True)
+    rows = traffic.rows.drop(columns=WINDOW, errors="ignore").merge(
+        confirmed[["request_id", "window"]], on="request_id", how="inner", sort=False
+    )
+    rows = rows[rows["image"].notna() & (rows["status"] == STATUS_OK)].reset_index(drop=True)
     labels = label_indices(rows, classes)
     origins = rows[LABEL_ORIGIN].where(rows[LABEL_ORIGIN].notna() & (labels != UNLABELLED), "")
     rows = rows.assign(label=labels, origin=origins.astype(str), group=_groups(rows))[list(COLUMNS)]

@@ -1,7 +1,7 @@
 """Labels that arrive later, by request id: `labels/<id>.parquet`, never changed once written."""
 
 import io
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import pandas as pd
 import pyarrow as pa
@@ -9,10 +9,12 @@ import pyarrow.parquet as pq
 
 from driftloop.contracts import LABEL_ORIGINS, RANDOM
 from driftloop.errors import InputError, IntegrityError
-from driftloop.inference.log import file_id
+from driftloop.inference.log_files import STAMP, file_id
 from driftloop.store.interface import Store
 
 LABELS_PREFIX = "labels/"
+#: How far the clocks of two importers may differ.
+CLOCKS_DIFFER = timedelta(hours=6)
 LABEL_SCHEMA = pa.schema(
     [("request_id", pa.string()), ("label", pa.string()), ("origin", pa.string()), ("labelled_at", pa.timestamp("us", tz="UTC"))]
 )
@@ -47,22 +49,39 @@ def write_labels(store: Store, frame: pd.DataFrame) -> str:
     return key
 
 
-def read_labels(store: Store) -> pd.DataFrame:
-    """Every labelled request once: request_id, label, origin, labelled_at; the newest label wins.
+def read_labels(store: Store, known: pd.DataFrame | None = None, through: str = "") -> tuple[pd.DataFrame, str]:
+    """Every labelled request once, the newest label wins: request_id, label, origin, labelled_at; and the last label file.
 
     A request that was ever drawn at random stays "random" whatever corrections its label has later: dropping corrected requests
     from the random sample would bias it towards the easy ones.
 
+    Args:
+        known: labels that were read before; None for none.
+        through: the last label file of those. Files that were begun in the hours before it are read once more: their writers' clocks may
+            differ, and a label that is read twice enters once.
+
     Raises:
         IntegrityError: a file is not one of our label files.
     """
-    tables = [_read_table(store, entry.key) for entry in store.list(LABELS_PREFIX) if entry.key.endswith(".parquet")]
-    rows = (pa.concat_tables(tables) if tables else LABEL_SCHEMA.empty_table()).to_pandas()
+    keys = [entry.key for entry in store.list(LABELS_PREFIX, after=_earlier(through)) if entry.key.endswith(".parquet")]
+    tables = [_read_table(store, key).to_pandas() for key in keys]
+    parts = [part for part in [known, *tables] if part is not None and len(part)]
+    rows = pd.concat(parts, ignore_index=True) if parts else LABEL_SCHEMA.empty_table().to_pandas()
     drawn = set(rows.loc[rows["origin"] == RANDOM, "request_id"])
     # File names sort by time, and a stable sort keeps the order within a file.
     rows = rows.sort_values("labelled_at", kind="stable").drop_duplicates("request_id", keep="last").reset_index(drop=True)
     rows.loc[rows["request_id"].isin(drawn), "origin"] = RANDOM
-    return rows
+    return rows, max([through, *keys])
+
+
+def _earlier(through: str) -> str:
+    """The name that a label file begun `CLOCKS_DIFFER` before the file `through` would begin with."""
+    stamp = through.removeprefix(LABELS_PREFIX).partition("-")[0]
+    try:
+        begun = datetime.strptime(stamp, STAMP)
+    except ValueError:
+        return ""
+    return f"{LABELS_PREFIX}{begun - CLOCKS_DIFFER:{STAMP}}"
 
 
 def _read_table(store: Store, key: str) -> pa.Table:

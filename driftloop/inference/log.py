@@ -1,17 +1,18 @@
-"""The inference log and how it is read back: one row a request, in parquet files by hour, with sampled images beside them.
+"""The inference log and how it is read back: one row a request, in parquet files, with sampled images beside them.
 
-    logs/dt=YYYY-MM-DD/hour=HH/<id>.parquet        rows whose `time` lies in that hour (UTC)
-    logs/dt=YYYY-MM-DD/hour=HH/<id>.images.npy     the images those rows refer to, uint8 (n, H, W, C)
+    logs/dt=YYYY-MM-DD/hour=HH/<writer>-<number>.parquet        rows of requests; the hour (UTC) is that in which the file was written
+    logs/dt=YYYY-MM-DD/hour=HH/<writer>-<number>.images.npy     the images those rows refer to, uint8 (n, H, W, C)
 
-A file appears whole or not at all, and the images before the rows that name them. A crash loses at most the rows not yet flushed.
-A flush that is repeated may write a row twice; readers keep one row a request. `driftloop.inference.log_writer` writes it.
+A writer counts its files from 1, so that a reader knows which of them it has seen. A file appears whole or not at all, and the images
+before the rows that name them. `driftloop.inference.log_writer` writes it. Files of driftloop 0.1.0 lie by the hour of their rows and
+have no number.
 """
 
 import hashlib
 import io
-import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from datetime import UTC, datetime
 
 import numpy as np
@@ -20,11 +21,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from driftloop.errors import InputError, IntegrityError
+from driftloop.errors import InputError, IntegrityError, NotFound
+from driftloop.inference.log_files import LogFile, log_files
+from driftloop.schema import SCHEMA_VERSION, check_schema
 from driftloop.store.interface import Store
 
-LOGS_PREFIX = "logs/"
-IMAGES_SUFFIX = ".images.npy"
 #: Status of a request that was answered; any other says what went wrong.
 STATUS_OK = "ok"
 #: How the bytes of an embedding are read: float16, little-endian.
@@ -51,14 +52,11 @@ LOG_SCHEMA = pa.schema(
 )
 
 
-def hour_folder(time: datetime) -> str:
-    """The folder of the rows of that hour: `logs/dt=YYYY-MM-DD/hour=HH/`."""
-    return time.astimezone(UTC).strftime(f"{LOGS_PREFIX}dt=%Y-%m-%d/hour=%H/")
-
-
-def file_id() -> str:
-    """A unique name that sorts by the time it was drawn."""
-    return f"{datetime.now(UTC):%Y%m%dT%H%M%S%f}-{uuid.uuid4().hex[:12]}"
+#: Counted up when a column's meaning changes; a new column alone breaks no reader. Form 1 had no numbers in the files' names.
+LOG_FORM = 2
+FORM_KEY = b"driftloop_schema_version"
+#: Columns without which a file is no log.
+ESSENTIAL = ("request_id", "time")
 
 
 def image_digest(image: np.ndarray) -> str:
@@ -67,9 +65,9 @@ def image_digest(image: np.ndarray) -> str:
 
 
 def read_log(store: Store, *, after: datetime | None, until: datetime) -> pd.DataFrame:
-    """The rows with `after` < time <= `until`, one a request (the first written), sorted by time and request id.
+    """The rows with `after` < time <= `until`, one a request (the first written), sorted by time and request id; every file is read.
 
-    Only the files of those hours are read. Failed requests (status other than `STATUS_OK`) have null predictions.
+    Failed requests (status other than `STATUS_OK`) have null predictions.
 
     Args:
         after: with a time zone; None reads from the beginning.
@@ -78,17 +76,35 @@ def read_log(store: Store, *, after: datetime | None, until: datetime) -> pd.Dat
     Raises:
         IntegrityError: a file is not one of our log files.
     """
-    keys = list(_log_keys(store, after, until))
-    with ThreadPoolExecutor(FILES_AT_ONCE) as pool:
-        tables = list(pool.map(lambda key: _read_log_file(store, key), keys))
-    table = pa.concat_tables(tables) if tables else LOG_SCHEMA.empty_table()
-    inside = pc.less_equal(table["time"], pa.scalar(until.astimezone(UTC), LOG_SCHEMA.field("time").type))
-    if after is not None:
-        inside = pc.and_(inside, pc.greater(table["time"], pa.scalar(after.astimezone(UTC), LOG_SCHEMA.field("time").type)))
-    rows = table.filter(inside).to_pandas()
+    tables = [rows_between(table, after, until) for _, table in read_log_files(store, list(log_files(store)))]
+    rows = (pa.concat_tables(tables) if tables else LOG_SCHEMA.empty_table()).to_pandas()
     # Files come in key order, so the first of two equal ids is the one written first.
     rows = rows.drop_duplicates("request_id", keep="first")
     return rows.sort_values(["time", "request_id"], ignore_index=True)
+
+
+def read_log_files(store: Store, files: Sequence[LogFile]) -> Iterator[tuple[LogFile, pa.Table]]:
+    """The rows of each file, as `LOG_SCHEMA`, in the order of the files; a few are fetched at a time, so memory does not grow with them.
+
+    A column that a file lacks is null; one that we do not know is left out.
+
+    Raises:
+        IntegrityError: a file is not one of our log files.
+        StoreError: it was written by a newer driftloop.
+    """
+    with ThreadPoolExecutor(FILES_AT_ONCE) as pool:
+        for start in range(0, len(files), FILES_AT_ONCE):
+            some = files[start : start + FILES_AT_ONCE]
+            yield from zip(some, pool.map(lambda file: _read_log_file(store, file.key), some), strict=True)
+
+
+def rows_between(table: pa.Table, after: datetime | None, until: datetime) -> pa.Table:
+    """The rows of a log table with `after` < time <= `until`."""
+    kind = LOG_SCHEMA.field("time").type
+    inside = pc.less_equal(table["time"], pa.scalar(until.astimezone(UTC), kind))
+    if after is not None:
+        inside = pc.and_(inside, pc.greater(table["time"], pa.scalar(after.astimezone(UTC), kind)))
+    return table.filter(inside)
 
 
 def read_images(store: Store, rows: pd.DataFrame) -> np.ndarray:
@@ -114,28 +130,42 @@ def read_images(store: Store, rows: pd.DataFrame) -> np.ndarray:
     return images
 
 
+def read_kept_images(store: Store, rows: pd.DataFrame) -> dict[int, np.ndarray]:
+    """The logged images of `rows`, uint8 (H, W, C), by position: without rows whose image was not kept, or is gone from the store.
+
+    Raises:
+        IntegrityError: an image does not match its row's `image_sha256`.
+    """
+    images: dict[int, np.ndarray] = {}
+    kept = np.flatnonzero(rows["image"].notna())
+    files = rows["image"].iloc[kept].str.rpartition("#")[0].to_numpy()
+    for name in sorted(set(files)):
+        positions = kept[files == name]
+        with suppress(NotFound):
+            images.update(zip(positions.tolist(), read_images(store, rows.iloc[positions]), strict=True))
+    return images
+
+
 def logged_statistics(rows: pd.DataFrame) -> np.ndarray:
     """The image statistics of log rows, float32 (n, F)."""
     vectors = [np.asarray(vector, np.float32) for vector in rows["statistics"]]
     return np.stack(vectors) if vectors else np.zeros((0, 0), np.float32)
 
 
-def _log_keys(store: Store, after: datetime | None, until: datetime) -> Iterator[str]:
-    """The log files of the hours from `after` to `until`, in key order, which is the order of the hours."""
-    first = hour_folder(after) if after is not None else ""
-    last = hour_folder(until)
-    for entry in store.list(LOGS_PREFIX, after=first):
-        if entry.key > last and not entry.key.startswith(last):
-            return
-        if entry.key.endswith(".parquet"):
-            yield entry.key
-
-
 def _read_log_file(store: Store, key: str) -> pa.Table:
     try:
         table = pq.read_table(io.BytesIO(store.read(key)))
-        return table.select(LOG_SCHEMA.names).cast(LOG_SCHEMA)
-    except (pa.ArrowException, KeyError) as broken:
+        form = int((table.schema.metadata or {}).get(FORM_KEY, b"1"))
+        check_schema({SCHEMA_VERSION: form}, f"{store.uri}/{key}", LOG_FORM)
+        missing = [name for name in ESSENTIAL if name not in table.column_names]
+        if missing:
+            raise KeyError(f"no column {missing[0]}")
+        columns = [
+            table[field.name].cast(field.type) if field.name in table.column_names else pa.nulls(len(table), field.type)
+            for field in LOG_SCHEMA
+        ]
+        return pa.table(columns, schema=LOG_SCHEMA)
+    except (pa.ArrowException, KeyError, ValueError) as broken:
         raise IntegrityError(f"{store.uri}: {key} is not an inference log file ({str(broken).splitlines()[0]})") from None
 
 

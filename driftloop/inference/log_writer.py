@@ -1,11 +1,11 @@
-"""Writing the inference log: rows are held back, then written hour by hour with their images, the images first."""
+"""Writing the inference log: rows are held back, then written as a file with their images, the images first."""
 
 import hashlib
 import io
 import threading
 import uuid
-from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
 from types import TracebackType
 from typing import Any, Self
@@ -14,8 +14,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from driftloop.errors import Conflict
 from driftloop.inference.image_statistics import image_statistics
-from driftloop.inference.log import EMBEDDING_DTYPE, IMAGES_SUFFIX, LOG_SCHEMA, STATUS_OK, file_id, hour_folder, image_digest
+from driftloop.inference.log import EMBEDDING_DTYPE, FORM_KEY, LOG_FORM, LOG_SCHEMA, STATUS_OK, image_digest
+from driftloop.inference.log_files import IMAGES_SUFFIX, SUFFIX, file_id, hour_folder
 from driftloop.inference.served_model import ServedPredictions
 from driftloop.store.interface import Store
 
@@ -32,7 +34,15 @@ class InferenceLogger:
     """
 
     def __init__(
-        self, store: Store, *, version: str, classes: Sequence[str], channels: int, image_share: float = 1.0, flush_rows: int = 1000
+        self,
+        store: Store,
+        *,
+        version: str,
+        classes: Sequence[str],
+        channels: int,
+        image_share: float = 1.0,
+        flush_rows: int = 1000,
+        clock: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         """A logger into `store`.
 
@@ -42,14 +52,19 @@ class InferenceLogger:
             channels: of its images, 1 or 3.
             image_share: share of the requests whose image is kept, 0-1, drawn by a hash of the request id.
             flush_rows: rows held back at most before they are written.
+            clock: says when a file is written, with a time zone.
         """
         if not 0 <= image_share <= 1 or flush_rows < 1:
             raise ValueError(f"InferenceLogger: image_share in 0-1 and flush_rows >= 1, got {image_share} and {flush_rows}")
         self.store, self.version, self.classes, self.channels = store, version, list(classes), channels
-        self.image_share, self.flush_rows = image_share, flush_rows
-        self._lock = threading.Lock()
+        self.image_share, self.flush_rows, self.clock = image_share, flush_rows, clock
+        self.writer = file_id()
+        self._lock, self._writing = threading.Lock(), threading.Lock()
         self._rows: list[dict[str, Any]] = []
         self._image_bytes = 0
+        self._files = 0
+        #: A file that the store has refused: its number, the name that was tried, and its rows. It goes out first.
+        self._refused: tuple[int, str, list[dict[str, Any]]] | None = None
         self._closed = False
 
     def log(
@@ -95,20 +110,18 @@ class InferenceLogger:
 
     def flush(self) -> None:
         """Write what is held back. Raises StoreError when the store refuses; the rows are then kept for the next flush."""
-        with self._lock:
-            rows, self._rows, self._image_bytes = self._rows, [], 0
-        hours: dict[str, list[dict[str, Any]]] = defaultdict(list)
-        for row in rows:
-            hours[hour_folder(row["time"])].append(row)
-        try:
-            for hour in sorted(hours):
-                self._write_hour(hour, hours[hour])
-                del hours[hour]
-        finally:
-            unwritten = [row for rows in hours.values() for row in rows]
+        with self._writing:
+            if self._refused:
+                number, tried, rows = self._refused
+                # Its answer may be all that was lost. A file that is written again lies in the hour of that: watches look there.
+                if not self.store.exists(tried + SUFFIX):
+                    self._write_file(number, rows)
+                self._refused = None
             with self._lock:
-                self._rows = unwritten + self._rows
-                self._image_bytes += _image_bytes(unwritten)
+                rows, self._rows, self._image_bytes = self._rows, [], 0
+            if rows:
+                self._files += 1
+                self._write_file(self._files, rows)
 
     def close(self) -> None:
         """Take no more rows and flush; may be called again when the store refused."""
@@ -171,18 +184,23 @@ class InferenceLogger:
             "embedding": predictions.embedding[index].astype(EMBEDDING_DTYPE).tobytes(),
         }
 
-    def _write_hour(self, hour: str, rows: list[dict[str, Any]]) -> None:
-        """One file of rows, after the file of the images they refer to; rows are changed only by naming their image."""
-        name = hour + file_id()
+    def _write_file(self, number: int, rows: list[dict[str, Any]]) -> None:
+        """One file of rows, after the file of the images they refer to."""
+        name = f"{hour_folder(self.clock())}{self.writer}-{number:06d}"
+        self._refused = (number, name, rows)
         sampled = [row for row in rows if row["pixels"] is not None]
         for position, row in enumerate(sampled):
             row["image"] = f"{name}{IMAGES_SUFFIX}#{position}"
-        if sampled:
-            self.store.create(name + IMAGES_SUFFIX, _npy_bytes(np.stack([row["pixels"] for row in sampled])))
+        # The names are this writer's alone: what is there already is from a try whose answer was lost.
+        with suppress(Conflict):
+            if sampled:
+                self.store.create(name + IMAGES_SUFFIX, _npy_bytes(np.stack([row["pixels"] for row in sampled])))
         table = pa.Table.from_pylist([{field: row.get(field) for field in LOG_SCHEMA.names} for row in rows], schema=LOG_SCHEMA)
         stream = io.BytesIO()
-        pq.write_table(table, stream, compression="zstd")
-        self.store.create(name + ".parquet", stream.getvalue())
+        pq.write_table(table.replace_schema_metadata({FORM_KEY: str(LOG_FORM)}), stream, compression="zstd")
+        with suppress(Conflict):
+            self.store.create(name + SUFFIX, stream.getvalue())
+        self._refused = None
 
 
 def _image_is_sampled(request_id: str, share: float) -> bool:

@@ -1,17 +1,19 @@
 """The registry: immutable numbered versions in the store, and the pointer to the one that serves."""
 
-from driftloop.registry.champion import Champion, Change, current, promote, rollback, standing
+from driftloop.registry.champion import Champion, Change, Hold, current, promote, release, rollback, standing
 from driftloop.registry.versions import VersionInfo, description, download, register, version_info, versions
 
 __all__ = [
     "Champion",
     "Change",
+    "Hold",
     "VersionInfo",
     "current",
     "description",
     "download",
     "promote",
     "register",
+    "release",
     "rollback",
     "standing",
     "version_info",

@@ -4,6 +4,7 @@ A number is claimed by creating `registration.json`, which two writers cannot bo
 is the mark that the version is complete. A registration that dies on the way leaves a number that nobody reads and nobody uses again.
 """
 
+import hashlib
 import json
 import secrets
 from datetime import UTC, datetime
@@ -14,14 +15,20 @@ from pydantic import BaseModel, ConfigDict
 
 from driftloop import bundle
 from driftloop.contracts import GATE_EVIDENCE
-from driftloop.errors import Conflict, InputError, NotFound
+from driftloop.errors import Conflict, InputError, IntegrityError, NotFound
 from driftloop.evaluation.intervals import Proportion
+from driftloop.prune_marks import take_up
 from driftloop.registry.gate_evidence import read_evidence
+from driftloop.schema import parse_json, parse_stored
 from driftloop.store import Store
 
 PREFIX = "versions/"
 #: A version's first file: who registered it, and when.
 CLAIM = "registration.json"
+
+
+#: What of model.json changes an answer; all else in it is how the model came to be.
+SERVING_FIELDS = {"classes", "image_size", "channels", "mean", "std", "temperature"}
 
 
 class VersionInfo(BaseModel):
@@ -51,6 +58,8 @@ class VersionInfo(BaseModel):
     """digest of the bundle that the gate judged, before `gate.json` was added to it"""
     digest: str
     """digest of the version's own SHA256SUMS"""
+    serves: str
+    """digest of what users get, by `digest_of_what_serves`"""
     bytes: int
     """size of all files"""
     files: dict[str, str]
@@ -75,9 +84,10 @@ def register(store: Store, bundle_dir: str | Path, evidence_dir: str | Path, *, 
     Raises:
         InputError: no bundle or no `gate.json` there, or one about another candidate.
         IntegrityError: the bundle does not match its SHA256SUMS.
+        Conflict: a prune is deleting its dataset.
     """
     bundle_dir, evidence_dir = Path(bundle_dir), Path(evidence_dir)
-    bundle.read_model(bundle_dir)
+    model = bundle.read_model(bundle_dir)
     judged = read_evidence(evidence_dir).candidate
     checksums = bundle.verify(bundle_dir)
     if checksums.digest != judged:
@@ -91,6 +101,7 @@ def register(store: Store, bundle_dir: str | Path, evidence_dir: str | Path, *, 
     if registered is not None:
         return registered
     version = _claim(store, run)
+    take_up(store, "dataset", model.dataset)
     for name, path in sorted(files.items()):
         store.upload(_key(version, name), path)
     store.create(_key(version, bundle.SUMS), sums)
@@ -99,7 +110,7 @@ def register(store: Store, bundle_dir: str | Path, evidence_dir: str | Path, *, 
 
 def versions(store: Store) -> list[VersionInfo]:
     """The complete versions, oldest first."""
-    return [version_info(store, version) for version in _complete(store)]
+    return [version_info(store, version) for version in complete_versions(store)]
 
 
 def version_info(store: Store, version: str) -> VersionInfo:
@@ -107,15 +118,16 @@ def version_info(store: Store, version: str) -> VersionInfo:
 
     Raises:
         NotFound: there is no such complete version.
+        IntegrityError: one of the files that tell it is damaged.
     """
     checksums = _checksums(store, version, _sums(store, version))
     model = description(store, version)
-    claim = json.loads(store.read(_key(version, CLAIM)))
-    gate = json.loads(store.read(_key(version, GATE_EVIDENCE))) if GATE_EVIDENCE in checksums.files else {}
+    claim = _json(store, version, CLAIM)
+    gate = _json(store, version, GATE_EVIDENCE) if GATE_EVIDENCE in checksums.files else {}
     return VersionInfo(
         version=version,
-        registered_at=claim["registered_at"],
-        run=claim["run"],
+        registered_at=str(claim.get("registered_at", "")),
+        run=str(claim.get("run", "")),
         dataset=model.dataset,
         parent=model.parent,
         architecture=model.architecture,
@@ -124,20 +136,66 @@ def version_info(store: Store, version: str) -> VersionInfo:
         decision=gate.get("decision"),
         candidate=gate.get("candidate") or checksums.digest,
         digest=checksums.digest,
+        serves=digest_of_what_serves(model, checksums.files),
         bytes=sum(info.size for info in store.list(_key(version, "")) if info.key.rpartition("/")[2] in checksums.files),
         files=checksums.files,
     )
 
 
+def registered_at(store: Store, version: str) -> datetime:
+    """When a version was registered, also one that was pruned."""
+    claim = _json(store, version, CLAIM)
+    try:
+        return datetime.fromisoformat(claim["registered_at"])
+    except (KeyError, TypeError, ValueError):
+        raise IntegrityError(f"{store.uri}/{_key(version, CLAIM)}: does not say when; restore it from a backup") from None
+
+
+def digest_of_what_serves(model: bundle.ModelDescription, files: dict[str, str]) -> str:
+    """A digest of what users get, and of nothing else: two trainings that took different times and made the same model share it.
+
+    The reference is left out: it decides what a watch says, and the answers to users are the same under another one.
+
+    Args:
+        model: the bundle's `model.json`.
+        files: SHA-256 of each of its files by name; of the served graph, or of the weights before there is one.
+    """
+    graph = files.get(model.served) or files.get(bundle.WEIGHTS, "")
+    content = {"graph": graph} | model.model_dump(include=SERVING_FIELDS)
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
 def description(store: Store, version: str) -> bundle.ModelDescription:
     """A version's `model.json`."""
-    return bundle.ModelDescription.model_validate_json(store.read(_key(version, bundle.DESCRIPTION)))
+    key = _key(version, bundle.DESCRIPTION)
+    return parse_stored(bundle.ModelDescription, store.read(key), f"{store.uri}/{key}")
 
 
 def evidence_by_version(store: Store) -> dict[str, dict[str, Any]]:
     """Each version's gate.json, oldest version first; also of versions that were pruned, of which it stays."""
     judged = [str(number) for number, names in sorted(_numbers(store).items()) if GATE_EVIDENCE in names]
-    return {version: json.loads(store.read(_key(version, GATE_EVIDENCE))) for version in judged}
+    return {version: _json(store, version, GATE_EVIDENCE) for version in judged}
+
+
+def claimed_versions(store: Store) -> list[str]:
+    """Every version that was ever claimed, also those that were never completed, in the order of their numbers."""
+    return [str(number) for number, names in sorted(_numbers(store).items()) if CLAIM in names]
+
+
+def complete_versions(store: Store) -> list[str]:
+    """The versions that carry their mark, in the order of their numbers."""
+    return [str(number) for number, names in sorted(_numbers(store).items()) if bundle.SUMS in names]
+
+
+def check_files(store: Store, info: VersionInfo) -> None:
+    """See that a version has all of its files, which is no promise that their bytes are right: `download` reads them.
+
+    Raises:
+        IntegrityError: some are missing.
+    """
+    missing = info.files.keys() - {entry.key.rpartition("/")[2] for entry in store.list(_key(info.version, ""))}
+    if missing:
+        raise IntegrityError(f"{store.uri}: version {info.version} lacks {', '.join(sorted(missing))}; restore it from a backup")
 
 
 def same_content(store: Store, version: str, other: str) -> bool:
@@ -175,12 +233,7 @@ def _claim(store: Store, run: str) -> str:
 
 
 def _find(store: Store, sums: bytes) -> str | None:
-    return next((version for version in _complete(store) if _sums(store, version) == sums), None)
-
-
-def _complete(store: Store) -> list[str]:
-    """The versions that carry their mark, in the order of their numbers."""
-    return [str(number) for number, names in sorted(_numbers(store).items()) if bundle.SUMS in names]
+    return next((version for version in complete_versions(store) if _sums(store, version) == sums), None)
 
 
 def _numbers(store: Store) -> dict[int, set[str]]:
@@ -204,6 +257,11 @@ def _sums(store: Store, version: str) -> bytes:
         return store.read(_key(version, bundle.SUMS))
     except NotFound:
         raise NotFound(f"{store.uri}: no complete version {version}; see `driftloop models list --store {store.uri}`") from None
+
+
+def _json(store: Store, version: str, name: str) -> dict[str, Any]:
+    key = _key(version, name)
+    return parse_json(store.read(key), f"{store.uri}/{key}")
 
 
 def _key(version: str, name: str) -> str:

@@ -37,7 +37,10 @@ from driftloop.contracts import (
     VALIDATION_GATE,
 )
 from driftloop.errors import DriftloopError
+from driftloop.runtime import run_id
 from driftloop.settings import TrainingParameters, WatchParameters
+from driftloop.store import open_store
+from driftloop.watch_store import fail_watch
 
 #: Opens a named step for the person who watches; what is printed inside belongs to it.
 Announce = Callable[[str], AbstractContextManager[None]]
@@ -169,11 +172,11 @@ class WatchOutcome:
     promoted: str | None = None
     """The version that replaced the champion."""
     failure: str | None = None
-    """The line with which a retraining ended; no record is written then, as on a cluster."""
+    """The line with which a retraining failed; the watch's record says so, too."""
 
 
 def watch_stage(call: StepCaller, parameters: WatchParameters, until: str) -> WatchOutcome:
-    """Themes 5 to 8 on the traffic up to `until`: every branch but a failed one ends with the report, which commits the watch record.
+    """Themes 5 to 8 on the traffic up to `until`: every branch but a failed one ends with the report, which closes the watch record.
 
     Args:
         call: calls the steps.
@@ -190,6 +193,7 @@ def watch_stage(call: StepCaller, parameters: WatchParameters, until: str) -> Wa
         DRIFT_DETECTION,
         traffic=traffic,
         champion=champion,
+        store=store,
         alpha=parameters.drift_alpha,
         config=parameters.drift_config,
         retrain_config=parameters.retrain_config,
@@ -208,6 +212,7 @@ def watch_stage(call: StepCaller, parameters: WatchParameters, until: str) -> Wa
             promoted = call(MODEL_PROMOTION, candidate=candidate, dataset=dataset, evidence=proof, store=store)
             outcome = replace(outcome, promoted=promoted.output)
     except DriftloopError as error:
+        fail_watch(open_store(store), run_id(), str(error))
         return WatchOutcome(traffic, evidence, verdict, failure=str(error))
     if outcome.promoted:
         report(outcome="promoted", gate=proof, version=outcome.promoted)

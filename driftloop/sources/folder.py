@@ -5,6 +5,7 @@ That is read from the names alone, so that a zip need not be unpacked, nor an S3
 
 import hashlib
 import os
+import shutil
 from collections import Counter
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
@@ -17,6 +18,9 @@ from driftloop.errors import InputError
 
 #: Five splits are cut, and each needs two images of every class.
 MIN_CLASS_IMAGES = 2 * len(SPLITS)
+#: What is fetched or unpacked before it is read: more is a mistake, or an attack.
+MOST_SOURCE_FILES = 2_000_000
+MOST_SOURCE_BYTES = 200 << 30
 #: Folders that hold a split, by the names that people give them.
 _SPLIT_FOLDERS = {"training": TRAIN, "valid": VAL, "validation": VAL, "testing": TEST} | {split: split for split in SPLITS}
 #: The layout is looked for in so many levels of folders.
@@ -48,13 +52,14 @@ def arrange(paths: Iterable[str], source: str) -> list[SourceFile]:
     Raises:
         InputError: no class folders, one class only, no training images, a class that training lacks, or one with too few images.
     """
-    images = [PurePosixPath(path) for path in paths if _is_image(path)]
+    images = [PurePosixPath(path) for path in paths if is_image(path)]
     files = _unwrap(images, source)
     _check(files, source)
     return sorted(files, key=lambda file: file.path)
 
 
-def _is_image(path: str) -> bool:
+def is_image(path: str) -> bool:
+    """Whether a file of that relative path is taken for an image."""
     parts = PurePosixPath(path).parts
     return path.lower().endswith(IMAGE_SUFFIXES) and not any(part.startswith(".") or part == "__MACOSX" for part in parts)
 
@@ -99,6 +104,22 @@ def check_counts(counts: dict[str, int] | Counter[str], source: str) -> None:
         raise InputError(
             f"{source}: class '{label}' has {fewest} {images}; at least {MIN_CLASS_IMAGES} are needed, two for each of {', '.join(SPLITS)}"
         )
+
+
+def check_room(needed: int, folder: Path, source: str) -> None:
+    """Refuse what the disk of `folder` has no room for.
+
+    Args:
+        needed: bytes.
+        folder: where they are to be written.
+        source: for the message.
+
+    Raises:
+        InputError: there is less room.
+    """
+    free = shutil.disk_usage(folder).free
+    if needed > free:
+        raise InputError(f"{source}: takes {needed >> 20:,} MiB, and {folder} has room for {free >> 20:,}; set TMPDIR to a larger disk")
 
 
 def list_folder(root: Path) -> list[SourceFile]:

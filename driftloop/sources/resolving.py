@@ -86,9 +86,7 @@ def opened(source: str, *, seed: int, workers: int = 0) -> Iterator[Opened]:
             root = write_built_in(source, folder, seed, workers)
             yield Opened(root, list_folder(root))
         elif source.startswith(_S3) and not s3.is_zip(source):
-            files = s3.list_remote(source)
-            s3.fetch_folder(source, files, folder)
-            yield Opened(folder, files)
+            yield Opened(folder, s3.fetch_folder(source, folder))
         else:
             archive = s3.fetch_zip(source, folder / "source.zip") if source.startswith(_S3) else Path(source)
             files = list_zip(archive)

@@ -2,10 +2,10 @@
 
 import hashlib
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 from driftloop.errors import InputError
-from driftloop.sources.folder import SourceFile, arrange
+from driftloop.sources.folder import MOST_SOURCE_BYTES, MOST_SOURCE_FILES, SourceFile, arrange, check_room, is_image
 from driftloop.store import ObjectInfo, Store, open_store
 
 #: Files fetched at once.
@@ -20,7 +20,7 @@ def list_remote(uri: str) -> list[SourceFile]:
     """The images below `uri`, from its listing.
 
     Raises:
-        InputError: nothing there, or not a layout that `arrange` reads.
+        InputError: nothing there, too much of it, or not a layout that `arrange` reads.
         StoreError: S3 cannot be reached.
     """
     return arrange((info.key for info in _listing(uri)), uri)
@@ -38,29 +38,52 @@ def hash_remote(uri: str) -> str:
     return digest.hexdigest()
 
 
-def fetch_folder(uri: str, files: list[SourceFile], folder: Path) -> None:
-    """Download the images `files` into `folder`, several at a time."""
+def fetch_folder(uri: str, folder: Path) -> list[SourceFile]:
+    """Download the images below `uri` into `folder`, several at a time; what they are.
+
+    Raises:
+        InputError: as `list_remote`, or no room for them.
+    """
+    listing = _listing(uri)
+    files = arrange((info.key for info in listing), uri)
+    sizes = {info.key: info.size for info in listing}
+    check_room(sum(sizes[file.path] for file in files), folder, uri)
     store = open_store(uri)
     for parent in {(folder / file.path).parent for file in files}:
         parent.mkdir(parents=True, exist_ok=True)
     with ThreadPoolExecutor(_CONNECTIONS) as pool:
         for _ in pool.map(lambda file: store.download(file.path, folder / file.path), files):
             pass
+    return files
 
 
 def fetch_zip(uri: str, target: Path) -> Path:
-    """Download the zip at `uri` to `target`."""
+    """Download the zip at `uri` to `target`.
+
+    Raises:
+        InputError: there is none, or no room for it.
+    """
+    check_room(_listing(uri)[0].size, target.parent, uri)
     store, name = _store_and_name(uri)
     store.download(name, target)
     return target
 
 
 def _listing(uri: str) -> list[ObjectInfo]:
+    """The objects of a source, refused while they are still listed where there are too many of them, or too much in their images."""
     if is_zip(uri):
         store, name = _store_and_name(uri)
-        objects = [info for info in store.list(name) if info.key == name]
+        found = (info for info in store.list(name) if info.key == name)
     else:
-        objects = [info for info in open_store(uri).list() if ".." not in PurePosixPath(info.key).parts and not info.key.endswith("/")]
+        found = (info for info in open_store(uri).list() if not info.key.endswith("/"))
+    objects, size = [], 0
+    for info in found:
+        objects.append(info)
+        size += info.size if is_zip(uri) or is_image(info.key) else 0
+        if len(objects) > MOST_SOURCE_FILES:
+            raise InputError(f"{uri}: more than {MOST_SOURCE_FILES:,} files; name the folder in it that holds the class folders")
+        if size > MOST_SOURCE_BYTES:
+            raise InputError(f"{uri}: more than {MOST_SOURCE_BYTES >> 30} GiB of images; name a smaller folder, or make the images smaller")
     if not objects:
         raise InputError(f"{uri}: no such file or folder in this bucket")
     return objects

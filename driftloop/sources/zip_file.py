@@ -1,16 +1,13 @@
 """A zip of images, which may come from anywhere: nothing in it is trusted."""
 
-import shutil
 import stat
 import zipfile
 import zlib
 from pathlib import Path, PurePosixPath
 
 from driftloop.errors import InputError
-from driftloop.sources.folder import SourceFile, arrange
+from driftloop.sources.folder import MOST_SOURCE_BYTES, MOST_SOURCE_FILES, SourceFile, arrange, check_room
 
-MOST_ZIP_FILES = 2_000_000
-MOST_ZIP_BYTES = 200 << 30
 #: Images hardly compress; what unpacks to so many times its size is an attack or a mistake.
 MOST_ZIP_RATIO = 200
 _BLOCK = 1 << 20
@@ -38,11 +35,7 @@ def extract_zip(path: Path, files: list[SourceFile], folder: Path) -> None:
     with _opened(path) as archive:
         _check(path, archive.infolist())
         wanted = [archive.getinfo(file.path) for file in files]
-        needed, free = sum(member.file_size for member in wanted), shutil.disk_usage(folder).free
-        if needed > free:
-            raise InputError(
-                f"{path}: unpacks to {needed >> 20:,} MiB, and {folder} has room for {free >> 20:,}; set TMPDIR to a larger disk"
-            )
+        check_room(sum(member.file_size for member in wanted), folder, str(path))
         for member in wanted:
             _extract(path, archive, member, folder / member.filename)
 
@@ -57,10 +50,10 @@ def _opened(path: Path) -> zipfile.ZipFile:
 
 
 def _check(path: Path, members: list[zipfile.ZipInfo]) -> None:
-    if len(members) > MOST_ZIP_FILES:
-        raise InputError(f"{path}: unsafe zip: {len(members):,} files, at most {MOST_ZIP_FILES:,} are read")
-    if sum(member.file_size for member in members) > MOST_ZIP_BYTES:
-        raise InputError(f"{path}: unsafe zip: unpacks to more than {MOST_ZIP_BYTES >> 30} GiB")
+    if len(members) > MOST_SOURCE_FILES:
+        raise InputError(f"{path}: unsafe zip: {len(members):,} files, at most {MOST_SOURCE_FILES:,} are read")
+    if sum(member.file_size for member in members) > MOST_SOURCE_BYTES:
+        raise InputError(f"{path}: unsafe zip: unpacks to more than {MOST_SOURCE_BYTES >> 30} GiB")
     for member in members:
         problem = _problem(member)
         if problem:

@@ -3,7 +3,7 @@
 Which keys it takes is the same in a folder and on S3, so that a store can be copied from one to the other and back.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -44,7 +44,11 @@ class Store(Protocol):
         """Write an object that must not exist yet; its tag. Raises `Conflict` when it does."""
 
     def replace(self, key: str, data: bytes, tag: str) -> str:
-        """Write over an object that must still have `tag`; its new tag. Raises `Conflict` when it changed or is gone."""
+        """Write over an object that must still have `tag`; its new tag. Raises `Conflict` when it changed or is gone.
+
+        Where an answer was lost, this write may have taken effect and been written over since: whoever reads the object to try again
+        must look for his own change in it.
+        """
 
     def put(self, key: str, data: bytes) -> None:
         """Write unconditionally; for keys whose content is determined by their name, so that repeating does no harm."""
@@ -63,6 +67,9 @@ class Store(Protocol):
 
     def delete(self, key: str) -> None:
         """Remove an object; nothing happens when there is none."""
+
+    def delete_many(self, keys: Iterable[str]) -> None:
+        """Remove objects, in no particular order and as few requests as it can; `keys` may be endless, and is taken as it comes."""
 
     def check(self) -> None:
         """Raise the one clear line that says why this store cannot be used; write nothing."""

@@ -10,7 +10,7 @@ import hashlib
 import os
 import secrets
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import BinaryIO
@@ -110,6 +110,11 @@ class LocalStore:
         if target.exists():
             with _writing(target), self._locked():
                 target.unlink(missing_ok=True)
+
+    def delete_many(self, keys: Iterable[str]) -> None:
+        """See `Store.delete_many`."""
+        for key in keys:
+            self.delete(key)
 
     def check(self) -> None:
         """See `Store.check`."""

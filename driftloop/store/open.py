@@ -14,12 +14,12 @@ def open_store(uri: str, environment: Mapping[str, str] = os.environ) -> Store:
     """The store at `uri`; nothing is created or contacted before its first use.
 
     Args:
-        uri: `s3://bucket/prefix`, a folder's path, or `file:///folder`. For S3 the endpoint and the credentials come from
-            AWS_ENDPOINT_URL (or AWS_ENDPOINT_URL_S3), AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_SESSION_TOKEN and AWS_REGION.
+        uri: `s3://bucket/prefix`, a folder's path, or `file:///folder`. For S3 the endpoint comes from AWS_ENDPOINT_URL (or
+            AWS_ENDPOINT_URL_S3) and AWS_REGION, the credentials from where `driftloop.store.s3_credentials` looks.
         environment: where these variables are looked up.
 
     Raises:
-        StoreError: not such a URI, or S3 without credentials in the environment.
+        StoreError: not such a URI, or S3 without credentials.
     """
     scheme, separator, rest = uri.partition("://")
     if not separator:

@@ -1,27 +1,28 @@
 """A store in an S3 bucket; MinIO is the reference server.
 
-Conditional writes are presigned PUTs sent with `If-None-Match: *` or `If-Match: <tag>`, since the client's own `put_object` takes no
-such header. A request whose answer was lost may have taken effect: a conditional write that is repeated after such a fault and then
-refused is settled by reading the object back. Racing writers are told apart by their content, so that needs a nonce.
+Conditional writes are PUTs with `If-None-Match: *` or `If-Match: <tag>`, every header and the content signed
+(`driftloop.store.s3_connection`). A request whose answer was lost may have taken effect: a conditional write that is repeated after
+such a fault and then refused is settled by reading the object back. Racing writers are told apart by their content, so that needs a
+nonce.
 """
 
-import base64
 import contextlib
-import hashlib
+import functools
 import itertools
 import os
 import re
 import secrets
-from collections.abc import Callable, Iterator, Mapping
-from datetime import timedelta
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from io import BytesIO
 from pathlib import Path
 
 import urllib3
-from minio.error import S3Error, ServerError
+from minio.deleteobjects import DeleteObject
+from minio.error import InvalidResponseError, S3Error, ServerError
 
 from driftloop.errors import Conflict, NotFound, StoreError
 from driftloop.store.interface import ObjectInfo, cannot_follow, checked_key
+from driftloop.store.s3_conditions import PROOF, prove_conditions
 from driftloop.store.s3_connection import connect_s3, s3_endpoint
 from driftloop.store.s3_faults import CLIENT_FAULTS, S3_PATIENCE_S, Answer, NoBucket, explained_fault, retry
 
@@ -29,9 +30,13 @@ from driftloop.store.s3_faults import CLIENT_FAULTS, S3_PATIENCE_S, Answer, NoBu
 PART_BYTES = 16 << 20
 CHUNK_BYTES = 1 << 20
 LIST_PAGE = 1000
+#: The most keys that S3 takes in one request.
+DELETE_BATCH = 1000
+#: Objects that a rule of the bucket may let expire, and the tag that it finds them by: a rule knows no patterns, and one for each store
+#: would soon be too many. The rule is made in k8s/minio/setup.py.
+EXPIRING, EXPIRING_TAG = "logs/", {"x-amz-tagging": "driftloop=log"}
 #: A person waits for `check`: it gives up sooner than a running step does.
 CHECK_PATIENCE_S = 3.0
-SIGNATURE_LIFETIME = timedelta(minutes=10)
 
 BUCKET_NAME = re.compile("[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
 
@@ -53,8 +58,9 @@ class S3Store:
         self._bucket = bucket
         self._prefix = f"{checked_key(prefix)}/" if prefix else ""
         self._patience_s = patience_s
+        self._may_tag = True
         self._server = s3_endpoint(environment)
-        self._client, self._connections = connect_s3(self.uri, environment)
+        self._client = connect_s3(self.uri, environment)
 
     def read(self, key: str) -> bytes:
         """See `Store.read`."""
@@ -71,22 +77,28 @@ class S3Store:
 
     def create(self, key: str, data: bytes) -> str:
         """See `Store.create`."""
-        return self._write_if(key, data, {"If-None-Match": "*"}, "exists already")
+        self._prove_conditions()
+        return self._create(key, data)
 
     def replace(self, key: str, data: bytes, tag: str) -> str:
         """See `Store.replace`."""
-        return self._write_if(key, data, {"If-Match": f'"{tag}"'}, "changed since it was read")
+        self._prove_conditions()
+        return self._replace(key, data, tag)
 
     def put(self, key: str, data: bytes) -> None:
         """See `Store.put`."""
         self._write(lambda _: self._client.put_object(self._bucket, self._name(key), BytesIO(data), len(data), part_size=PART_BYTES), key)
 
     def upload(self, key: str, path: str | Path) -> None:
-        """See `Store.upload`. In memory are at most a handful of parts of 16 MiB."""
+        """See `Store.upload`. In memory are at most a handful of parts of 16 MiB, each hashed before it is sent."""
 
         def attempt(_: bool) -> None:
             with open(path, "rb") as stream:
-                self._client.put_object(self._bucket, self._name(key), stream, Path(path).stat().st_size, part_size=PART_BYTES)
+                size = os.fstat(stream.fileno()).st_size
+                written = self._client.put_object(self._bucket, self._name(key), stream, size, part_size=PART_BYTES)
+            if size > PART_BYTES and not written.etag:
+                # S3 answers 200 before it has put the parts together, and may then still fail, in the answer's body.
+                raise ServerError("the parts of an upload were not put together", 500)
 
         self._write(attempt, key)
 
@@ -123,7 +135,7 @@ class S3Store:
         after = after if after.startswith(prefix) else ""
         while True:
             page = self._page(prefix, after, self._patience_s)
-            yield from page
+            yield from (info for info in page if "/." not in f"/{info.key}")
             if len(page) < LIST_PAGE:
                 return
             after = page[-1].key
@@ -133,12 +145,28 @@ class S3Store:
         with contextlib.suppress(NoBucket):
             self._retry(lambda _: self._client.remove_object(self._bucket, self._name(key)), key)
 
+    def delete_many(self, keys: Iterable[str]) -> None:
+        """See `Store.delete_many`. Each batch is sent, and retried, by itself."""
+        names = (self._name(key) for key in keys)
+        while batch := tuple(itertools.islice(names, DELETE_BATCH)):
+            with contextlib.suppress(NoBucket):
+                self._retry(functools.partial(self._delete_batch, batch))
+
     def check(self) -> None:
         """See `Store.check`. A missing bucket is not an obstacle: the first write creates it."""
         self._page("", "", CHECK_PATIENCE_S)
 
+    def _delete_batch(self, names: tuple[str, ...], _: bool) -> None:
+        """One request; an object that it did not remove is an error like that of a request of its own."""
+        for error in self._client.remove_objects(self._bucket, [DeleteObject(name) for name in names]):
+            fault = S3Error(None, error.code, error.message, None, None, None)
+            raise explained_fault(fault, what=f"s3://{self._bucket}/{error.name}", server=self._server, bucket=self._bucket)
+
     def _name(self, key: str) -> str:
-        return self._prefix + checked_key(key)
+        return self._prefix + (key if key == PROOF else checked_key(key))
+
+    def _prove_conditions(self) -> None:
+        prove_conditions(self._server, self.uri, _Proof(self))
 
     @contextlib.contextmanager
     def _response(self, key: str) -> Iterator[urllib3.BaseHTTPResponse]:
@@ -153,6 +181,8 @@ class S3Store:
             response.release_conn()
 
     def _page(self, prefix: str, after: str, patience_s: float) -> tuple[ObjectInfo, ...]:
+        """At most LIST_PAGE objects, such as have names that no key can have among them."""
+
         def attempt(_: bool) -> tuple[ObjectInfo, ...]:
             start = self._prefix + after if after else None
             listed = self._client.list_objects(self._bucket, self._prefix + prefix, recursive=True, start_after=start)
@@ -166,12 +196,18 @@ class S3Store:
         except NoBucket:
             return ()
 
+    def _create(self, key: str, data: bytes) -> str:
+        return self._write_if(key, data, {"If-None-Match": "*"}, "exists already")
+
+    def _replace(self, key: str, data: bytes, tag: str) -> str:
+        return self._write_if(key, data, {"If-Match": f'"{tag}"'}, "changed since it was read")
+
     def _write_if(self, key: str, data: bytes, condition: dict[str, str], otherwise: str) -> str:
         """A conditional PUT; its tag, or `Conflict` with `otherwise`."""
 
         def attempt(retried: bool) -> str:
             try:
-                return self._put(key, data, condition)
+                return self._tagged(key, lambda tag: self._put(key, data, condition | tag))
             except Conflict:
                 tag = self._own_tag(key, data) if retried else None
                 if tag is None:
@@ -180,17 +216,31 @@ class S3Store:
 
         return self._write(attempt, key)
 
+    def _tagged(self, key: str, write: Callable[[dict[str, str]], str]) -> str:
+        """Write with the tag by which logs expire, or without where the server has no tags, or these credentials may not set any."""
+        if not key.startswith(EXPIRING) or not self._may_tag:
+            return write({})
+        try:
+            return write(EXPIRING_TAG)
+        except S3Error as fault:
+            if fault.code not in ("NotImplemented", "AccessDenied"):
+                raise
+        tag = write({})
+        self._may_tag = False
+        return tag
+
     def _put(self, key: str, data: bytes, condition: dict[str, str]) -> str:
         """One conditional PUT; its tag. Raises `Conflict` when the condition does not hold."""
-        name = self._name(key)
-        url = self._client.get_presigned_url("PUT", self._bucket, name, expires=SIGNATURE_LIFETIME)
-        digest = base64.b64encode(hashlib.md5(data, usedforsecurity=False).digest()).decode()
-        response = self._connections.urlopen("PUT", url, body=data, headers=condition | {"Content-MD5": digest})
+        response = self._client.put_if(self._bucket, self._name(key), data, condition)
         if response.status == 200:
             return response.headers["etag"].strip('"')
-        fault = S3Error.fromxml(response) if response.data else ServerError("", response.status)
-        missing = isinstance(fault, S3Error) and fault.code == "NoSuchKey"
-        if response.status == 412 or missing:
+        if response.status == 412:
+            raise Conflict(key)
+        kind = response.headers.get("content-type", "")
+        if "xml" not in kind or not response.data:
+            raise InvalidResponseError(response.status, kind, None)
+        fault = S3Error.fromxml(response)
+        if fault.code == "NoSuchKey":
             raise Conflict(key)
         raise fault
 
@@ -236,3 +286,19 @@ class S3Store:
                 raise explained_fault(fault, what=what, server=self._server, bucket=self._bucket) from None
 
         return retry(explaining, patience_s=self._patience_s if patience_s is None else patience_s)
+
+
+class _Proof:
+    """See `ProofObject`."""
+
+    def __init__(self, store: S3Store) -> None:
+        self._store = store
+
+    def read(self) -> tuple[bytes, str]:
+        return self._store.read_tagged(PROOF)
+
+    def create(self, data: bytes) -> str:
+        return self._store._create(PROOF, data)
+
+    def replace(self, data: bytes, tag: str) -> str:
+        return self._store._replace(PROOF, data, tag)

@@ -27,6 +27,9 @@ CLIENT_FAULTS = (MinioException, HTTPError, ParseError, ConnectionError, Timeout
 #: 409 is how S3 answers a conditional write that ran into another one: neither has won yet.
 PASSING_STATUS = frozenset({408, 409, 425, 429, 500, 502, 503, 504})
 PASSING_CODES = frozenset({"RequestTimeout", "SlowDown", "InternalError", "ServiceUnavailable"})
+#: What arrived was not what was sent, a part's tag not what was answered, or an upload is over whose last answer was lost: the next try
+#: may go through whole.
+PASSING_CODES |= {"XAmzContentSHA256Mismatch", "BadDigest", "IncompleteBody", "InvalidPart", "NoSuchUpload"}
 REFUSED_KEY = frozenset(
     {"InvalidAccessKeyId", "SignatureDoesNotMatch", "InvalidToken", "ExpiredToken", "TokenRefreshRequired", "AuthorizationHeaderMalformed"}
 )
@@ -89,7 +92,7 @@ def explained_fault(fault: Exception, *, what: str, server: str, bucket: str) ->
         return StoreError(
             f"{what}: no trusted TLS connection to {server}; name the server's CA in AWS_CA_BUNDLE, or check http/https in AWS_ENDPOINT_URL"
         )
-    return TransientFault(f"{what}: cannot reach {server} ({_cause(fault)}); check AWS_ENDPOINT_URL and that the server runs")
+    return TransientFault(f"{what}: cannot reach {server} ({cause_of(fault)}); check AWS_ENDPOINT_URL and that the server runs")
 
 
 def _answered(code: str, message: str, status: int, what: str, server: str, bucket: str) -> Exception:
@@ -101,8 +104,9 @@ def _answered(code: str, message: str, status: int, what: str, server: str, buck
     if code == "NoSuchKey" or status == 404:
         return NotFound(f"{what}: no such object")
     if code in REFUSED_KEY:
-        return StoreError(f"{what}: {server} refuses the credentials ({code}); check AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY")
-    if status in (401, 403):
+        proxy = ", and whether a proxy on the way changes requests" if code == "SignatureDoesNotMatch" else ""
+        return StoreError(f"{what}: {server} refuses the credentials ({code}); check AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY{proxy}")
+    if status in (401, 403) or code == "AccessDenied":
         return StoreError(
             f"{what}: {server} denies access ({code or status}); check AWS_ACCESS_KEY_ID and what it may do in bucket {bucket!r}"
         )
@@ -111,7 +115,7 @@ def _answered(code: str, message: str, status: int, what: str, server: str, buck
     return StoreError(f"{what}: {server} answers {status} {code} {message}".strip() + "; check AWS_ENDPOINT_URL and AWS_REGION")
 
 
-def _cause(fault: Exception) -> str:
+def cause_of(fault: Exception) -> str:
     """The few words that matter of a connection's error."""
     # Looked for first: urllib3 counts a refused connection among the time-outs.
     text = str(fault)

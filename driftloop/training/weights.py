@@ -5,7 +5,7 @@ Files of tensors are read without running anything that a stranger may have put 
 
 import zipfile
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import torch
 from torch import nn
@@ -15,18 +15,20 @@ from driftloop.errors import InputError, IntegrityError
 from driftloop.training import architectures
 
 
-def read_tensors(path: str | Path, device: torch.device) -> Any:
-    """What `torch.save` wrote to `path`: tensors and plain values, on `device`.
+def read_tensors(path: str | Path | BinaryIO, device: torch.device) -> Any:
+    """What `torch.save` wrote to `path`, or to a stream of bytes: tensors and plain values, on `device`.
 
     Raises:
         FileNotFoundError: no such file.
         ValueError: anything else than tensors and plain values in the format of `torch.save`; nothing of it was run.
     """
-    if not Path(path).exists():
+    if isinstance(path, str | Path) and not Path(path).exists():
         raise FileNotFoundError(path)
     # Without this check torch falls back to the format of 2018, a bare pickle.
     if not zipfile.is_zipfile(path):
         raise ValueError(f"{path}: not a file of tensors")
+    if not isinstance(path, str | Path):
+        path.seek(0)
     try:
         return torch.load(path, map_location=device, weights_only=True)
     except Exception as refused:  # the restricted unpickler fails in as many ways as there are bytes

@@ -7,12 +7,11 @@ Reads MINIO_ENDPOINT, MINIO_ROOT_USER, MINIO_ROOT_PASSWORD, LOG_DAYS and OLD_VER
 import json
 import os
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import urllib3
 from minio import Minio, MinioAdmin
-from minio.commonconfig import ENABLED, Filter
+from minio.commonconfig import ENABLED, Filter, Tag
 from minio.credentials import StaticProvider
 from minio.error import MinioAdminException, MinioException, S3Error
 from minio.lifecycleconfig import Expiration, LifecycleConfig, NoncurrentVersionExpiration, Rule
@@ -21,9 +20,10 @@ from minio.versioningconfig import VersioningConfig
 #: KFP's pipeline root. A cached step is served from here for ever, so nothing may expire in it.
 PIPELINE_ROOT = "mlpipeline"
 STORES = "driftloop"
-#: A store lies at most this many folders deep in its bucket.
-DEPTH = 3
-STORE_FOLDERS = {"datasets", "versions", "labels", "watch", "tensorboard"}
+#: What driftloop's stores tag their logs with (driftloop/store/s3.py).
+LOG_TAG = ("driftloop", "log")
+#: Copies of the curves that stay with each run's artifacts.
+TENSORBOARD = "tensorboard/"
 
 
 class Server:
@@ -93,23 +93,11 @@ def can_log_in(server: Server, user: str, secret: str) -> bool:
     return True
 
 
-def log_folders(client: Minio, prefix: str = "", depth: int = DEPTH) -> Iterator[str]:
-    """The prefix of every store's logs, such as `chest/logs/`."""
-    for entry in client.list_objects(STORES, prefix=prefix):
-        name = entry.object_name.removeprefix(prefix).rstrip("/")
-        if not entry.is_dir or name in STORE_FOLDERS:
-            continue
-        if name == "logs":
-            yield entry.object_name
-        elif depth:
-            yield from log_folders(client, entry.object_name, depth - 1)
-
-
 def make_lifecycle(client: Minio, log_days: int, old_version_days: int) -> None:
-    """Logs expire, and versions that something newer replaced; KFP's pipeline root keeps everything."""
+    """All stores' logs expire, TensorBoard's copies, and versions that something newer replaced; KFP's pipeline root keeps everything."""
     rules = [Rule(ENABLED, Filter(prefix=""), "old-versions", noncurrent_version_expiration=NoncurrentVersionExpiration(old_version_days))]
-    days = Expiration(days=log_days)
-    rules += [Rule(ENABLED, Filter(prefix=prefix), f"expire {prefix}", expiration=days) for prefix in sorted(log_folders(client))]
+    rules += [Rule(ENABLED, Filter(tag=Tag(*LOG_TAG)), "expire-logs", expiration=Expiration(days=log_days))]
+    rules += [Rule(ENABLED, Filter(prefix=TENSORBOARD), "expire-tensorboard", expiration=Expiration(days=log_days))]
     if _rules(client.get_bucket_lifecycle(STORES)) != _rules(LifecycleConfig(rules)):
         client.set_bucket_lifecycle(STORES, LifecycleConfig(rules))
         print(f"bucket {STORES}: {len(rules)} lifecycle rules: {', '.join(rule.rule_id or '' for rule in rules)}")
@@ -124,7 +112,8 @@ def _rules(config: LifecycleConfig | None) -> set[tuple[object, ...]]:
     for rule in config.rules if config else []:
         days = rule.expiration.days if rule.expiration else None
         old = rule.noncurrent_version_expiration.noncurrent_days if rule.noncurrent_version_expiration else None
-        rules.add((rule.rule_id, rule.status, (rule.rule_filter.prefix if rule.rule_filter else "") or "", days, old))
+        prefix, tag = (rule.rule_filter.prefix or "", rule.rule_filter.tag) if rule.rule_filter else ("", None)
+        rules.add((rule.rule_id, rule.status, prefix, (tag.key, tag.value) if tag else None, days, old))
     return rules
 
 

@@ -5,7 +5,7 @@ import os
 import pytest
 
 from driftloop.backends.cluster.connection import API
-from driftloop.backends.run_folder import DELIVERABLES
+from driftloop.backends.run_folder import CHAMPION_FILES, DELIVERABLES
 from tests.cluster.conftest import OnCluster, Run
 
 
@@ -34,7 +34,7 @@ def test_the_second_training_comes_from_the_cache(drifted: Run, undrifted: Run) 
 
 def test_reports_and_results_are_brought_back(drifted: Run) -> None:
     brought = {path.name for path in (drifted.folder / "deliverables").iterdir()}
-    assert brought >= set(DELIVERABLES)
+    assert brought >= {*DELIVERABLES, *CHAMPION_FILES}
     assert (drifted.folder / "report.pdf").read_bytes().startswith(b"%PDF")
     assert "<html" in (drifted.folder / "report.html").read_text()[:1000].lower()
     assert drifted.summary["accuracy"]["onnx_int8"]["value"] > 0.5

@@ -1,18 +1,30 @@
 """What the Dockerfiles and the compose file must never lose, read from the files themselves: no engine is needed."""
 
+import os
 import re
+import secrets
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
+from driftloop.errors import StoreError
+from driftloop.store import open_store
 from tests.docker.engine import ROOT
+from tests.minio_server import MinioServer
 
 DOCKERFILES = sorted((ROOT / "docker").glob("*.Dockerfile"))
 LOCKED = sorted((ROOT / "requirements").glob("*.txt"))
 SECRET = re.compile(r"(password|secret_?key|access_?key|token)[a-z_]*\s*[=:]\s*['\"]?[A-Za-z0-9+/]{8,}", re.IGNORECASE)
 ADDRESS = re.compile(r"https?://(?!127\.0\.0\.1|driftloop-minio)[\w.-]+")
+
+
+def pinned_bases() -> list[str]:
+    return [line for line in (ROOT / "docker" / "bases.txt").read_text().splitlines() if not line.startswith("#")]
 
 
 def instructions(dockerfile: Path) -> list[tuple[str, str]]:
@@ -35,12 +47,12 @@ class TestEveryImage:
 
     def test_rests_on_a_pinned_base(self, dockerfile: Path) -> None:
         bases = [arguments.split()[0] for name, arguments in instructions(dockerfile) if name == "FROM"]
-        assert bases[-1] == "python:3.11-slim-bookworm"
+        assert bases[-1] == "${PYTHON_IMAGE}"
         defaults = dict(arguments.split("=", 1) for name, arguments in instructions(dockerfile) if name == "ARG")
         stages = [arguments.split()[2] for name, arguments in instructions(dockerfile) if name == "FROM" and " AS " in arguments]
         for base in bases:
             image = re.sub(r"\$\{(\w+)\}", lambda found: defaults[found[1]], base)
-            assert image in stages or re.fullmatch(r"[\w/.-]+:\d[\w.-]+", image), image
+            assert image in stages or image in {pinned.partition("@")[0] for pinned in pinned_bases()}, image
 
     def test_holds_no_secret_and_no_address(self, dockerfile: Path) -> None:
         text = dockerfile.read_text()
@@ -81,6 +93,73 @@ def test_the_images_get_the_versions_that_are_tested(image: str) -> None:
     assert {pin for pin in pins(image) - pins("dev") if not pin.startswith("onnxruntime==")} == set()
 
 
+def test_a_base_has_a_version_and_where_it_is_known_a_digest() -> None:
+    assert len(pinned_bases()) == 2
+    assert all(re.fullmatch(r"[a-z]+:\d[\w.-]+(@sha256:[0-9a-f]{64})?", base) for base in pinned_bases())
+
+
+def test_another_base_is_another_image(tmp_path: Path) -> None:
+    """Tags as `docker/build.sh` computes them, with an engine that has every image; only what rests on a base changes with it."""
+    checkout = tmp_path / "checkout"
+    checkout.mkdir()
+    for name in ("docker", "requirements", "driftloop", "components", "pipelines"):
+        shutil.copytree(ROOT / name, checkout / name, ignore=shutil.ignore_patterns("__pycache__", "*.env"))
+    for name in ("pyproject.toml", ".dockerignore"):
+        shutil.copy(ROOT / name, checkout)
+
+    def tags() -> dict[str, str]:
+        command = [str(checkout / "docker" / "build.sh"), "watch", "minio"]
+        done = subprocess.run(command, env=os.environ | {"DOCKER": "true"}, capture_output=True, text=True, check=True)
+        return dict(line.split()[1].rsplit(":", 1) for line in done.stdout.splitlines())
+
+    bases, before = checkout / "docker" / "bases.txt", tags()
+    assert tags() == before
+    bases.write_text(re.sub("^golang:.*$", f"golang:1.26-bookworm@sha256:{'0' * 64}", bases.read_text(), flags=re.MULTILINE))
+    go = tags()
+    assert (go["driftloop-watch"] == before["driftloop-watch"], go["driftloop-minio"] == before["driftloop-minio"]) == (True, False)
+    bases.write_text(re.sub("^python:.*$", f"python:3.11-slim-bookworm@sha256:{'0' * 64}", bases.read_text(), flags=re.MULTILINE))
+    assert not set(tags().values()) & set(go.values())
+
+
+#: What docker 28 says without its plugin.
+NO_BUILDX = """ERROR: BuildKit is enabled but the buildx component is missing or broken.
+       Install the buildx component to build images with BuildKit:
+       https://docs.docker.com/go/buildx/"""
+
+
+@pytest.mark.parametrize(
+    ("said", "last"), [(NO_BUILDX, "has no plugin to build with (buildx): install the package"), ("no space left", "")]
+)
+def test_a_client_without_its_build_plugin_is_told_what_is_missing(tmp_path: Path, said: str, last: str) -> None:
+    client = tmp_path / "docker"
+    client.write_text(f"#!/bin/sh\n[ $1 = build ] && echo '{said}' >&2\nexit 1\n")
+    client.chmod(0o755)
+    command = [str(ROOT / "docker" / "build.sh"), "minio"]
+    done = subprocess.run(command, env=os.environ | {"DOCKER": str(client)}, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert done.stderr.startswith(said)
+    assert (done.stderr.splitlines()[-1].startswith(f"{client} {last}")) is bool(last)
+    assert ("DOCKER=" in done.stderr) is bool(last)
+
+
+def test_tensorboards_user_reads_its_events_and_nothing_else(tmp_path: Path, minio_server: MinioServer) -> None:
+    root = {"MINIO_ROOT_USER": minio_server.access_key, "MINIO_ROOT_PASSWORD": minio_server.secret_key} | minio_server.environment
+    user = {"AWS_ACCESS_KEY_ID": "driftloop-tensorboard", "AWS_SECRET_ACCESS_KEY": secrets.token_hex(12), "AWS_REGION": "us-east-1"}
+    for name, variables in (("minio", root), ("tensorboard", user)):
+        (tmp_path / f"{name}.env").write_text("".join(f"{key}={value}\n" for key, value in variables.items()))
+    command = [sys.executable, str(ROOT / "docker" / "tensorboard_user.py"), str(tmp_path / "minio.env"), str(tmp_path / "tensorboard.env")]
+    for _ in ("first", "again"):
+        subprocess.run(command, check=True)
+    for key in ("tensorboard/run/events", "demo/champion.json"):
+        open_store("s3://driftloop", minio_server.environment).put(key, b"x")
+    store = open_store("s3://driftloop", minio_server.environment | user)
+    assert [info.key for info in store.list("tensorboard/")] == ["tensorboard/run/events"]
+    assert store.read("tensorboard/run/events") == b"x"
+    for refused in (lambda: store.read("demo/champion.json"), lambda: list(store.list("demo/")), lambda: store.put("tensorboard/x", b"")):
+        with pytest.raises(StoreError, match="denies access"):
+            refused()
+
+
 def test_services_listen_on_the_loopback_address_only(services: dict[str, dict[str, Any]]) -> None:
     ports = [port for service in services.values() for port in service.get("ports", [])]
     assert ports
@@ -88,13 +167,14 @@ def test_services_listen_on_the_loopback_address_only(services: dict[str, dict[s
 
 
 def test_services_are_hardened_and_get_their_keys_from_a_file_that_git_ignores(services: dict[str, dict[str, Any]]) -> None:
-    for service in services.values():
+    files = {"minio": ["minio.env"], "tensorboard": ["tensorboard.env"]}
+    for name, service in services.items():
         assert service["read_only"] is True
         assert service["cap_drop"] == ["ALL"]
         assert service["security_opt"] == ["no-new-privileges:true"]
-        assert service["env_file"] == ["minio.env"]
+        assert service["env_file"] == files[name]
         assert not SECRET.search(str(service))
-    assert "/docker/minio.env" in (ROOT / ".gitignore").read_text().splitlines()
+    assert {"/docker/minio.env", "/docker/tensorboard.env"} <= set((ROOT / ".gitignore").read_text().splitlines())
     ignored = (ROOT / ".dockerignore").read_text().splitlines()
     assert ignored[1] == "*"
     assert not any("env" in line for line in ignored if line.startswith("!"))

@@ -4,6 +4,7 @@ The network is fixed (random features of the pixels and a threshold on a patch),
 and tests are the real ones.
 """
 
+import io
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -16,9 +17,11 @@ from driftloop.bundle import REFERENCE, write_model
 from driftloop.evaluation.intervals import wilson
 from driftloop.inference.image_statistics import image_statistics, statistic_names
 from driftloop.inference.log import image_digest
+from driftloop.inference.log_files import LogCoverage
 from driftloop.inference.reference import Regime, write_reference
 from driftloop.inference.traffic import Traffic, write_traffic
 from driftloop.scenarios import parse
+from driftloop.store import open_store
 from driftloop.watch_record import RecordedWindow, WatchRecord
 from tests.factories.records import CLASSES, model_description, traffic_info, watch_record
 
@@ -79,8 +82,8 @@ class GrowingLog:
     """A log that grows: `serve` answers images, `watch` writes the traffic that came since the last record."""
 
     rng: np.random.Generator
+    store: str
     version: str = "1"
-    store: str = "store"
     now: datetime = START
     tables: list[pd.DataFrame] = field(default_factory=list)
     pictures: list[np.ndarray] = field(default_factory=list)
@@ -110,22 +113,30 @@ class GrowingLog:
                     "latency_ms": np.float32(3),
                     "group": list(groups) if groups else None,
                     "image_sha256": [image_digest(image) for image in images],
-                    "image": [f"logs/x.images.npy#{index}" for index in range(count)],
-                    "image_index": np.arange(first, first + count),
+                    "image": [f"logs/{first:06d}.images.npy#{index}" for index in range(count)],
+                    "watch": 0,
+                    "window": -1,
                     "label": [CLASSES[value] if index < labels else None for index, value in enumerate(named)],
                     "label_origin": ["random" if index < labels else None for index in range(count)],
                 }
             )
         )
         self.pictures.append(images)
+        stream = io.BytesIO()
+        np.save(stream, images)
+        open_store(self.store).put(f"logs/{first:06d}.images.npy", stream.getvalue())
 
     def watch(self, directory: Path) -> Path:
         """The traffic artifact of a watch at this moment."""
         if not self.tables:
-            quiet = GrowingLog(self.rng)
+            quiet = GrowingLog(self.rng, self.store)
             quiet.serve(1)
         rows = pd.concat(self.tables, ignore_index=True) if self.tables else quiet.tables[0][:0]
         fresh = np.ones(len(rows), bool) if self.since is None else (rows["time"] > self.since).to_numpy()
+        for record in self.records:
+            for index, window in enumerate(record.windows):
+                inside = rows["time"].between(pd.Timestamp(window.first), pd.Timestamp(window.last))
+                rows.loc[inside, ["watch", "window"]] = record.sequence, index
         info = traffic_info(
             sequence=len(self.records) + 1,
             store=self.store,
@@ -135,9 +146,9 @@ class GrowingLog:
             statistic_names=list(statistic_names(1)),
             rows=len(rows),
             fresh_rows=int(fresh.sum()),
+            requests=int(fresh.sum()),
         )
-        images = np.concatenate(self.pictures) if self.pictures else np.zeros((0, SIDE, SIDE, 1), np.uint8)
-        write_traffic(directory, Traffic(rows.assign(fresh=fresh), images, info, list(self.records)))
+        write_traffic(directory, Traffic(rows.assign(fresh=fresh), info, list(self.records)))
         return directory
 
     def commit(self, drift: dict, *, decision: str | None = None) -> None:
@@ -154,6 +165,7 @@ class GrowingLog:
                 reason=drift["reason"],
                 decision=decision,
                 outcome="kept" if decision else "watched",
+                coverage=LogCoverage(),
             )
         )
         self.since = self.now

@@ -15,7 +15,7 @@ from components.validation_gate.step import run
 from driftloop import registry
 from driftloop.bundle import ONNX_FP32, seal, write_model
 from driftloop.dataset import Description, extend_dataset, write_dataset, write_description
-from driftloop.inference.traffic import IMAGE_INDEX, Traffic, write_traffic
+from driftloop.inference.traffic import FRESH, Traffic, write_traffic
 from driftloop.step_facts import write_json
 from driftloop.store import Store, open_store
 from driftloop.watch_record import WatchRecord
@@ -147,8 +147,7 @@ class GateStore:
             sequence=len(records) + 1, store=self.store.uri, champion_version=champion_version, until="2030-01-02T00:00:00+00:00"
         )
         directory = self.folder / f"traffic-{len(records)}"
-        rows = pd.DataFrame({IMAGE_INDEX: pd.Series(dtype=int)})
-        write_traffic(directory, Traffic(rows, np.zeros((0, SIDE, SIDE, 1), np.uint8), info, records))
+        write_traffic(directory, Traffic(pd.DataFrame({FRESH: pd.Series(dtype=bool)}), info, records))
         return str(directory)
 
 

@@ -1,6 +1,6 @@
 """What a retraining reads, tiny: a dataset in a store, a champion, traffic with drifted requests, and the evidence of confirmed windows."""
 
-import hashlib
+import io
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,6 +11,7 @@ import torch
 from driftloop import bundle
 from driftloop.contracts import WINDOW_ROWS
 from driftloop.dataset import Description, write_dataset
+from driftloop.inference.log import image_digest
 from driftloop.inference.traffic import Traffic, write_traffic
 from driftloop.step_facts import write_facts
 from driftloop.store import open_store
@@ -64,6 +65,7 @@ def labelled_requests(
     """Requests in time order and their images; the first `labelled` carry labels of this origin. Every request is its own patient."""
     rng = np.random.default_rng(seed)
     truth = rng.integers(0, 2, count)
+    images = bright_squares(truth, rng, level=130)
     rows = pd.DataFrame(
         {
             "request_id": [f"{prefix}{number:05d}" for number in range(count)],
@@ -71,14 +73,14 @@ def labelled_requests(
             "model_version": "1",
             "status": "ok",
             "group": [f"{prefix}-patient-{number}" for number in range(count)],
-            "image_sha256": [hashlib.sha256(f"{prefix}{number}".encode()).hexdigest() for number in range(count)],
-            "image_index": np.arange(count),
+            "image_sha256": [image_digest(image) for image in images],
+            "image": [f"logs/{prefix}.images.npy#{number}" for number in range(count)],
             "label": [CLASSES[truth[number]] if number < labelled else None for number in range(count)],
             "label_origin": [origin if number < labelled else None for number in range(count)],
             "fresh": True,
         }
     )
-    return rows, bright_squares(truth, rng, level=130)
+    return rows, images
 
 
 def confirmed_windows(rows: pd.DataFrame, *, size: int = 50, confirmed: bool = True) -> pd.DataFrame:
@@ -89,9 +91,12 @@ def confirmed_windows(rows: pd.DataFrame, *, size: int = 50, confirmed: bool = T
 def write_traffic_and_evidence(
     folder: Path, store: str, rows: pd.DataFrame, images: np.ndarray, coverage: pd.DataFrame
 ) -> tuple[Path, Path]:
-    """The traffic and the drift evidence; their directories."""
+    """The traffic and the drift evidence, and the logged images in the store; their directories."""
+    stream = io.BytesIO()
+    np.save(stream, images)
+    open_store(store).put(rows["image"].dropna().iloc[0].partition("#")[0], stream.getvalue())
     info = traffic_info(store=store, rows=len(rows), fresh_rows=len(rows))
-    write_traffic(folder / "traffic", Traffic(rows, images, info))
+    write_traffic(folder / "traffic", Traffic(rows, info))
     (folder / "drift").mkdir(parents=True, exist_ok=True)
     coverage.to_parquet(folder / "drift" / WINDOW_ROWS, index=False)
     return folder / "traffic", folder / "drift"

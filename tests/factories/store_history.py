@@ -6,8 +6,10 @@ from pathlib import Path
 from driftloop import bundle, registry
 from driftloop.dataset import Description, extend_dataset, open_split
 from driftloop.dataset.writing import write_dataset
+from driftloop.registry.champion import read_pointer
 from driftloop.store import Store
-from driftloop.watch_record import WatchRecord, record_key
+from driftloop.watch_record import WatchRecord
+from driftloop.watch_store import record_key
 from tests.factories.candidates import write_candidate, write_gate_evidence
 from tests.factories.datasets import random_split
 from tests.factories.records import CLASSES, watch_record
@@ -37,13 +39,13 @@ class StoreHistory:
         candidate = write_candidate(self.folder / f"candidate-{self.count}", seed=self.count, parent=parent)
         bundle.write_model(candidate, bundle.read_model(candidate).model_copy(update={"dataset": dataset}))
         bundle.seal(candidate)
-        champion = registry.current(self.store)
+        champion = read_pointer(self.store)[0]
         before = champion.version if champion else None
         evidence = write_gate_evidence(self.folder / f"evidence-{self.count}", candidate, champion=before, dataset=dataset)
         return registry.register(self.store, candidate, evidence, run=f"run-{self.count}")
 
     def promote(self, version: str) -> None:
-        champion = registry.current(self.store)
+        champion = read_pointer(self.store)[0]
         registry.promote(self.store, version, expected=champion.version if champion else None, reason="better", by_person=True)
 
     def watched(self, sequence: int, champion: str, finished: str = "2026-01-01T00:00:00+00:00", **changed: object) -> WatchRecord:

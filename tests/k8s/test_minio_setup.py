@@ -14,6 +14,10 @@ from minio import Minio, MinioAdmin
 from minio.credentials import StaticProvider
 from minio.error import S3Error
 
+from driftloop.errors import Conflict
+from driftloop.inference.log_files import LOGS_PREFIX
+from driftloop.store import open_store
+from driftloop.store.s3_conditions import PROOF
 from tests.k8s.rendering import ROOT
 from tests.minio_server import MinioServer
 
@@ -70,7 +74,7 @@ class Installed:
             "users": json.loads(admin.user_list()),
             "policies": _ordered(json.loads(admin.policy_list())),
             "versioning": self.login("root").get_bucket_versioning("driftloop").status,
-            "rules": {(rule.rule_filter.prefix or "") if rule.rule_filter else "": rule for rule in rules},
+            "rules": {rule.rule_id: rule for rule in rules},
         }
 
 
@@ -168,6 +172,18 @@ def test_the_service_learns_that_there_is_no_champion(minio: Installed) -> None:
     assert missing.value.code == "NoSuchKey"
 
 
+def test_the_service_may_prove_that_conditional_writes_are_honoured(minio: Installed) -> None:
+    keys = {"AWS_ACCESS_KEY_ID": "driftloop-service", "AWS_SECRET_ACCESS_KEY": (minio.users / "driftloop-service").read_text()}
+    store = open_store("s3://driftloop/team/chest", minio.server.environment | keys)
+    log = "logs/dt=2026-11-21/hour=09/a.parquet"
+    store.create(log, b"x")
+    with pytest.raises(Conflict):
+        store.create(log, b"y")
+    for key in (PROOF, log):
+        minio.login("root").stat_object("driftloop", f"team/chest/{key}")
+        minio.login("root").remove_object("driftloop", f"team/chest/{key}")
+
+
 def test_tensorboard_reads_its_events_and_nothing_else(minio: Installed) -> None:
     client = minio.login("driftloop-tensorboard")
     assert readable(client) == {EVENTS}
@@ -210,12 +226,28 @@ def test_logs_and_old_versions_expire_and_the_pipeline_root_never(minio: Install
     minio.run()
     state = minio.state()
     assert state["versioning"] == "Enabled"
-    assert state["rules"].keys() == {"", "team/chest/logs/"}
-    logs, rest = state["rules"]["team/chest/logs/"], state["rules"][""]
+    assert state["rules"].keys() == {"old-versions", "expire-logs", "expire-tensorboard"}
+    logs, rest = state["rules"]["expire-logs"], state["rules"]["old-versions"]
     assert (logs.expiration.days, logs.noncurrent_version_expiration) == (90, None)
     assert (rest.expiration, rest.noncurrent_version_expiration.noncurrent_days) == (None, 30)
     assert minio.login("root").get_bucket_lifecycle("mlpipeline") is None
     assert minio.login("root").get_bucket_versioning("mlpipeline").status is None
+
+
+@pytest.mark.parametrize("user", ["driftloop-pipelines", "driftloop-service"])
+def test_the_logs_of_every_store_expire_by_one_rule_and_nothing_else_does(minio: Installed, user: str) -> None:
+    minio.run()
+    keys = {"AWS_ACCESS_KEY_ID": user, "AWS_SECRET_ACCESS_KEY": (minio.users / user).read_text()}
+    root = minio.login("root")
+    for home in (f"{user}-1", f"deep/in/{user}-2"):
+        store = open_store(f"s3://driftloop/{home}", minio.server.environment | keys)
+        store.create(f"{LOGS_PREFIX}dt=2026-11-21/hour=08/a.parquet", b"x")
+        store.create("labels/a.parquet", b"x")
+        log = root.stat_object("driftloop", f"{home}/{LOGS_PREFIX}dt=2026-11-21/hour=08/a.parquet")
+        assert 'rule-id="expire-logs"' in log.metadata["x-amz-expiration"]
+        assert "x-amz-expiration" not in root.stat_object("driftloop", f"{home}/labels/a.parquet").metadata
+    assert 'rule-id="expire-tensorboard"' in root.stat_object("driftloop", EVENTS).metadata["x-amz-expiration"]
+    assert len(root.get_bucket_lifecycle("driftloop").rules) == 3
 
 
 def test_a_second_run_changes_nothing(minio: Installed) -> None:

@@ -83,6 +83,11 @@ def test_the_files_of_the_course_are_there(loop: Command, summary: dict[str, Any
     folder = loop.folder / "runs" / summary["run_id"]
     assert [name for name in DELIVERABLES if not (folder / "deliverables" / name).is_file()] == []
     assert (folder / "report.pdf").read_bytes().startswith(b"%PDF-")
+    manifest = json.loads((folder / "deliverables" / "manifest.json").read_text())
+    assert (manifest["champion"]["version"], manifest["candidate"], manifest["note"]) == ("2", None, None)
+    for name in ("model.onnx", "model.int8.onnx", "reference.npz", "benchmark.json"):
+        served = (folder / "store" / "versions" / "2" / name).read_bytes()
+        assert (folder / "deliverables" / name).read_bytes() == (folder / "deliverables" / "champion" / name).read_bytes() == served
 
 
 def test_the_store_holds_both_versions_and_the_watch_record(loop: Command, summary: dict[str, Any]) -> None:

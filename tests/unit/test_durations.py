@@ -13,10 +13,21 @@ def test_a_number_and_a_unit_are_a_span(text: str, minutes: int) -> None:
     assert parse_duration(text, option="--every", least=timedelta(minutes=1)) == timedelta(minutes=minutes)
 
 
-@pytest.mark.parametrize("text", ["", "6", "h", "6 h", "-6h", "1.5h", "6H", "6s", "9999999d"])
+@pytest.mark.parametrize("text", ["", "6", "h", "6 h", "-6h", "1.5h", "6H", "6ms", "9999999d"])
 def test_anything_else_is_one_line_with_examples(text: str) -> None:
     with pytest.raises(InputError, match=r"--every: .* is not a span of time; write it like 90m, 6h or 30d"):
         parse_duration(text, option="--every", least=timedelta(0))
+
+
+@pytest.mark.parametrize("text", ["0s", "30s", "59s"])
+def test_seconds_are_too_short_and_not_taken_for_a_typing_error(text: str) -> None:
+    with pytest.raises(InputError, match=f"--every: {text} is too short; give at least 1 min"):
+        parse_duration(text, option="--every", least=timedelta(minutes=1))
+
+
+def test_many_seconds_are_to_be_written_in_another_unit() -> None:
+    with pytest.raises(InputError, match="--every: 3600s: seconds are too fine a measure; write it like 90m"):
+        parse_duration("3600s", option="--every", least=timedelta(minutes=1))
 
 
 def test_one_that_is_too_short_names_the_least() -> None:

@@ -1,9 +1,14 @@
 """Work over processes: in order, like a plain loop, and clear about a process that died."""
 
+import multiprocessing
 import os
+import signal
+import sys
+import types
 
 import pytest
 
+from driftloop import processes
 from driftloop.errors import RunFailed
 from driftloop.processes import default_workers, spread
 
@@ -14,6 +19,16 @@ def square(number: int) -> int:
 
 def die(number: int) -> int:
     os._exit(number)
+
+
+def kill(number: int) -> int:
+    os.kill(os.getpid(), signal.SIGKILL)
+    return number
+
+
+def crash(number: int) -> int:
+    os.kill(os.getpid(), signal.SIGSEGV)
+    return number
 
 
 def fail(number: int) -> int:
@@ -36,7 +51,24 @@ def test_an_error_comes_through() -> None:
 
 def test_a_killed_process_is_one_clear_line() -> None:
     with pytest.raises(RunFailed, match="a worker process was killed, mostly for lack of memory"):
-        list(spread(die, [1, 2, 3], workers=2))
+        list(spread(kill, [1, 2, 3], workers=2))
+
+
+def test_a_process_that_ends_by_itself_is_not_taken_for_one_that_lacked_memory() -> None:
+    with pytest.raises(RunFailed, match="a worker process ended with status 7; what it printed before says why"):
+        list(spread(die, [7, 7, 7], workers=2))
+    with pytest.raises(RunFailed, match="a worker process was ended by SIGSEGV; what it printed before says why"):
+        list(spread(crash, [1, 2, 3], workers=2))
+
+
+def test_a_process_that_cannot_import_the_work_is_not_either(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> None:
+    module = types.ModuleType("only_here")
+    exec("def work(number):\n    return number\n", module.__dict__)
+    monkeypatch.setitem(sys.modules, "only_here", module)
+    monkeypatch.setattr(processes, "_context", lambda: multiprocessing.get_context("spawn"))
+    with pytest.raises(RunFailed, match="a worker process ended with status 1; what it printed before says why"):
+        list(spread(module.work, [1, 2, 3], workers=2))
+    assert "No module named 'only_here'" in capfd.readouterr().err
 
 
 def test_as_many_as_cores_but_not_too_many() -> None:

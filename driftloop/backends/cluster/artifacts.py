@@ -19,8 +19,9 @@ from google.protobuf.message_factory import GetMessageClass
 from google.protobuf.struct_pb2 import DESCRIPTOR as STRUCT_FILE
 
 from driftloop.backends.cluster.connection import SIGNED_OUT, ClusterConnection, ClusterError
-from driftloop.backends.run_folder import DELIVERABLES, RunFolder
+from driftloop.backends.run_folder import CHAMPION_FILES, DELIVERABLES, RunFolder
 from driftloop.backends.run_summary import FACT_DIRECTORIES
+from driftloop.bundle import DESCRIPTION, SUMS
 from driftloop.contracts import FACTS
 from driftloop.errors import NotFound, StoreError
 from driftloop.step_facts import write_json
@@ -59,6 +60,7 @@ MESSAGES: dict[str, dict[str, tuple[int, str]]] = {
 #: `<task>/<output>`, and a file in it where the output is a directory: what people look for, and what the summary is made of.
 FETCHED = (
     *DELIVERABLES.values(),
+    *(f"onnx-deployment*/candidate/{name}" for name in (*CHAMPION_FILES, DESCRIPTION, SUMS)),
     "synthesis-report*/summary",
     *(f"{directory}/{FACTS}" for directory in (*FACT_DIRECTORIES, "validation-gate*/evidence")),
 )

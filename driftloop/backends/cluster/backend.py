@@ -4,6 +4,7 @@ import json
 import os
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any, TypeVar
 
@@ -13,25 +14,30 @@ from driftloop.backends.base import Failure, RunRequest
 from driftloop.backends.cluster.artifacts import fetch_results, why_unreachable
 from driftloop.backends.cluster.connection import API, TESTED, ClusterConnection, ClusterError
 from driftloop.backends.cluster.live_table import LiveTable, StepProgress
-from driftloop.backends.cluster.pod_logs import PodLogs
+from driftloop.backends.cluster.pod_logs import PodLogs, shortened
+from driftloop.backends.cluster.pod_troubles import OUT_OF_MEMORY, HopelessWaits, cure_of_wait, in_the_clusters_words, twice
 from driftloop.backends.cluster.preflight import PreflightFindings, inspect_cluster
 from driftloop.backends.cluster.schedules import DEFAULT_EXPERIMENT, find_experiment, start_run
 from driftloop.backends.cluster.uploads import PipelineVersion, check_pipeline_name, compile_upload, upload_version
 from driftloop.backends.cluster.workflow import WorkflowNode, progress_of, read_workflow, waiting_for_pods
-from driftloop.backends.compiled_pipeline import default_arguments, steps_of
+from driftloop.backends.compiled_pipeline import Step, default_arguments, steps_of
 from driftloop.backends.run_folder import RunFolder
 from driftloop.errors import InputError, NoChampion, StoreError
 from driftloop.registry import current
 from driftloop.scenarios import parse
 from driftloop.sources.built_in import check_built_in, is_built_in
 from driftloop.store import open_store
+from driftloop.store.s3_credentials import names_credentials
 from pipelines import PIPELINES
+from pipelines.placement import at_most, needs_of
 
 DEFAULT_STORE = "s3://driftloop/default"
 POLL_S, LOOK_S = 2.0, 10.0
 #: KFP may be out of reach for this long - it restarts, or a port-forward does - before the waiting for a run is given up.
 PATIENCE_S = 300.0
 LAST_LINES = 15
+#: How this command calls the end of a run whose pod cannot start.
+STUCK = "STUCK"
 #: A run in one of these will not change any more.
 ENDED = ("SUCCEEDED", "FAILED", "CANCELED", "SKIPPED")
 Answer = TypeVar("Answer")
@@ -77,11 +83,12 @@ class ClusterBackend:
         pipeline = PIPELINES[request.pipeline]
         self.arguments = cluster_arguments(default_arguments(pipeline), request.parameters)
         self.connection = ClusterConnection.from_environment()
+        self.environment: Mapping[str, str] = os.environ
         self._tell = tell
         self._experiment = request.experiment or DEFAULT_EXPERIMENT
         self._run_id = ""
         self._last_lines: list[str] = []
-        self.upload = compile_upload(pipeline)
+        self.upload = compile_upload(pipeline, request.placement)
         self.steps = steps_of(self.upload.text)
         server = self.connection.server
         if not server.tested:
@@ -93,8 +100,10 @@ class ClusterBackend:
     def _inspect(self, *, needs_champion: bool) -> None:
         """Look for what this run needs in the cluster, and say what could not be looked at."""
         gpus, labels = int(self.arguments["gpus"]), self.arguments["train_nodes"]
-        findings = inspect_cluster(self.connection.namespace, self.upload.images, gpus, labels)
+        findings = inspect_cluster(self.connection.namespace, self.upload.images, gpus, labels, self.arguments["store"])
         self._check_store_from_here(self.arguments["store"], needs_champion, findings)
+        for line in findings.doubts:
+            self._tell(f"probably wrong: {line}")
         for line in findings.not_checked:
             self._tell(f"not checked: {line}")
         if findings.failures:
@@ -102,7 +111,7 @@ class ClusterBackend:
 
     def _check_store_from_here(self, store: str, needs_champion: bool, findings: PreflightFindings) -> None:
         """The store may be out of reach from here, or AWS_* may be another store's: then nothing is known."""
-        if not os.environ.get("AWS_ACCESS_KEY_ID"):
+        if not names_credentials(os.environ):
             return
         try:
             opened = open_store(store)
@@ -157,18 +166,21 @@ class ClusterBackend:
         folder.parameters.write_text(json.dumps(arguments, indent=1))
         if reason := why_unreachable(self.connection):
             self._tell(f"reports will not be fetched: {reason}")
-        self._start(folder.id, arguments)
-        folder.path.joinpath("cluster_run.json").write_text(json.dumps({"run_id": self._run_id, "address": self.address}, indent=1) + "\n")
-        self._tell(self.address)
         try:
+            self._start(folder.id, arguments)
+            folder.path.joinpath("cluster_run.json").write_text(
+                json.dumps({"run_id": self._run_id, "address": self.address}, indent=1) + "\n"
+            )
+            self._tell(self.address)
             with folder.log.open("w") as file:
                 log = PodLogs(self.connection, self._run_id, file, echo)
                 run, progress = self._follow(log, show)
             failure = self._failure(run, progress, log)
         except (KeyboardInterrupt, SystemExit):
-            # With a token there is no command to show: it would stand in the list of processes.
-            command = f", or with: curl --request POST {self.connection.endpoint}{API}/runs/{self._run_id}:terminate"
-            self._tell(f"the run goes on in the cluster; stop it on its page{'' if self.connection.token else command}")
+            if self._run_id:
+                # With a token there is no command to show: it would stand in the list of processes.
+                command = f", or with: curl --request POST {self.connection.endpoint}{API}/runs/{self._run_id}:terminate"
+                self._tell(f"the run goes on in the cluster; stop it on its page{'' if self.connection.token else command}")
             raise
         self._fetch(folder, log)
         return failure
@@ -182,6 +194,7 @@ class ClusterBackend:
     def _follow(self, log: PodLogs, show: Callable[[Mapping[str, StepProgress]], None]) -> tuple[dict[str, Any], dict[str, StepProgress]]:
         """Show the run until it ends; its last state."""
         nodes: dict[str, WorkflowNode] = {}
+        hopeless = HopelessWaits()
         seen, looked = None, 0.0
         while True:
             run = self._answer(lambda: self.connection.call("GET", f"{API}/runs/{self._run_id}"))
@@ -196,10 +209,22 @@ class ClusterBackend:
             progress = self._progress(nodes, log, state)
             log.read(nodes, progress)
             progress = self._progress(nodes, log, state)
+            if state not in ENDED and (stuck := hopeless.longest(progress, time.monotonic())):
+                progress[stuck] = replace(progress[stuck], state="failed")
+                self._end_run()
+                show(progress)
+                return {"state": STUCK}, progress
             show(progress)
             if state in ENDED:
                 return run, progress
             time.sleep(POLL_S)
+
+    def _end_run(self) -> None:
+        """A run whose pod waits for ever would go on until its time limit, and keep a schedule's next run from starting."""
+        try:
+            self.connection.call("POST", f"{API}/runs/{self._run_id}:terminate")
+        except ClusterError as error:
+            self._tell(f"the run was not ended: {error}")
 
     def _progress(self, nodes: Mapping[str, WorkflowNode], log: PodLogs, state: str) -> dict[str, StepProgress]:
         return progress_of(self.steps, nodes, log.texts, datetime.now(UTC), ended=state in ENDED, succeeded=state == "SUCCEEDED")
@@ -220,15 +245,30 @@ class ClusterBackend:
             return None
         if run["state"] == "CANCELED":
             return Failure("the run was terminated in the cluster", ours=False)
-        failed = next((step.name for step in self.steps if progress.get(step.name, StepProgress()).state == "failed"), "")
-        failure = log.failure(failed)
-        # A line of driftloop's own says it all; the traceback above it is for whoever opens the log.
-        self._last_lines = [] if failure and failure.ours else log.last_lines(failed, LAST_LINES)
-        if failure:
-            return failure
+        failed = next((step for step in self.steps if progress.get(step.name, StepProgress()).state == "failed"), None)
+        name = failed.name if failed else ""
+        if run["state"] == STUCK:
+            waits = progress[name].waits
+            return Failure(f"its pod cannot start: {shortened(waits)}; {cure_of_wait(waits)}; the run was ended", ours=True)
         nodes = self._answer(lambda: read_workflow(self.connection, self._run_id))
-        message = next((nodes[name].message for name in (failed, f"{failed}-driver") if name in nodes and nodes[name].message), "")
+        message = next((nodes[node].message for node in (name, f"{name}-driver") if node in nodes and nodes[node].message), "")
+        if failed and (OUT_OF_MEMORY.search(message) or log.was_killed(name)):
+            return Failure(self._out_of_memory(failed), ours=True)
+        failure = log.failure(name)
+        # A line of driftloop's own says it all; the traceback above it is for whoever opens the log.
+        self._last_lines = [] if failure and failure.ours else log.last_lines(name, LAST_LINES)
+        if failure:
+            return Failure(in_the_clusters_words(failure.text, self.connection.namespace), failure.ours)
         return Failure(message or "it left neither a log nor a reason; see its page", ours=False)
+
+    def _out_of_memory(self, step: Step) -> str:
+        """What a step that was killed had, and how to give it more."""
+        asked = self.upload.placement.get(step.component, {}).get("memory", needs_of(step.component).memory)
+        more = twice(asked)
+        return (
+            f"it ran out of memory: it asks for {asked} and may take {at_most(asked)}; "
+            f"give it more with --set placement.{step.component}.memory={more} (then it may take {at_most(more)})"
+        )
 
     def _fetch(self, folder: RunFolder, log: PodLogs) -> None:
         try:

@@ -14,7 +14,6 @@ from driftloop.backends.compiled_pipeline import Branch, Step, branches_of
 from driftloop.backends.step_display import WIDTH
 
 StepState = Literal["waiting", "running", "done", "cached", "failed", "not taken"]
-FINAL = ("done", "cached", "failed", "not taken")
 MARKS: dict[StepState, str] = {
     "waiting": "[dim]·[/]",
     "running": "[cyan]▸[/]",
@@ -35,10 +34,14 @@ class StepProgress:
     """Since its beginning, or until its end."""
     text: str = ""
     """What it found, or what it is doing."""
+    waits: str = ""
+    """Why its pod does not run yet."""
 
 
 class LiveTable:
-    """A line a step, all at once on a terminal, elsewhere as each ends. A branch is one line until it is taken.
+    """A line a step: all at once on a terminal, elsewhere as each begins, waits for another reason, or ends.
+
+    A branch is one line until it is taken.
 
     Args:
         console: where to print.
@@ -52,7 +55,8 @@ class LiveTable:
         self.seconds: dict[str, float] = {}
         self.failed = ""
         self._progress: dict[str, StepProgress] = {}
-        self._printed: set[str] = set()
+        #: Without a terminal: what was last printed of each row.
+        self._printed: dict[str, tuple[StepState, str]] = {}
         self._live = Live(console=console, auto_refresh=False, transient=True) if console.is_terminal else None
 
     def __enter__(self) -> Self:
@@ -81,8 +85,9 @@ class LiveTable:
             self._live.update(Text("\n", no_wrap=True, overflow="ellipsis").join(self._line(row) for row in rows), refresh=True)
             return
         for row in rows:
-            if row.name not in self._printed and self._of(row.name).state in FINAL:
-                self._printed.add(row.name)
+            now = self._of(row.name)
+            if now.state != "waiting" and self._printed.get(row.name) != (now.state, now.waits):
+                self._printed[row.name] = (now.state, now.waits)
                 self.console.print(self._line(row), soft_wrap=True)
 
     def _of(self, name: str) -> StepProgress:

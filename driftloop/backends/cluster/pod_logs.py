@@ -56,6 +56,10 @@ class PodLogs:
         lines = [line for line in self._ended.get(step, []) if line.strip()]
         return ([line for line in lines if not AROUND.match(line)] or lines)[-count:]
 
+    def was_killed(self, step: str) -> bool:
+        """Whether KFP's launcher says that a signal that nobody can catch has ended the step: that is how Linux makes room in memory."""
+        return any(given_up[1] == "signal: killed" for line in self._ended.get(step, []) if (given_up := LAUNCHER_ERROR.match(line)))
+
     def failure(self, step: str) -> Failure | None:
         """Why a step failed, by its log: a line of driftloop's own counts before any other, and the launcher's last."""
         ours = other = around = ""

@@ -1,9 +1,10 @@
 """What a run needs in the cluster itself: the secret and the ConfigMap, the images, a node with a GPU.
 
-Asked of Kubernetes where KUBECONFIG, or the usual ~/.kube/config, names a cluster. What may not be looked at, or what no
-answer proves, is reported as not checked.
+Asked of Kubernetes where KUBECONFIG, or the usual ~/.kube/config, names a cluster: by its current context, or the one that
+DRIFTLOOP_KUBE_CONTEXT names. What may not be looked at, or what no answer proves, is reported as not checked.
 """
 
+import base64
 import os
 import re
 import urllib.error
@@ -13,8 +14,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from driftloop.errors import StoreError
+from driftloop.store import open_store
 from pipelines.placement import GPU, STORE_CONFIG, STORE_SECRET
 
+#: Names one of the kubeconfig's contexts where it is not to be the current one.
+CONTEXT = "DRIFTLOOP_KUBE_CONTEXT"
 SECRET_KEYS, CONFIG_KEYS = ("accesskey", "secretkey"), ("endpoint", "region")
 TIMEOUT_S = (5, 20)
 #: A kubelet reports the largest of its images, and no more than these.
@@ -23,6 +28,10 @@ MANIFESTS = ", ".join(
     f"application/vnd.{kind}+json"
     for kind in ("oci.image.index.v1", "oci.image.manifest.v1", "docker.distribution.manifest.list.v2", "docker.distribution.manifest.v2")
 )
+#: An address that only pods know.
+INSIDE = re.compile(r"://[^/:]+(\.svc(\.[a-z.]+)?)(:\d+)?/?$|://[^./:]+(:\d+)?/?$")
+#: What a store says of keys that its server does not take.
+REFUSED = re.compile(r"(refuses the credentials|denies access) \(\w+\)")
 LOCAL = re.compile(r"^(docker\.io/library/|docker\.io/|localhost/)")
 
 
@@ -34,15 +43,20 @@ class PreflightFindings:
     """Each a line with its cure."""
     not_checked: list[str] = field(default_factory=list)
     """What could not be looked at, and why."""
+    doubts: list[str] = field(default_factory=list)
+    """What is probably wrong, each with its cure; a run may go well all the same."""
 
 
-def inspect_cluster(namespace: str, images: Iterable[str], gpus: int, train_nodes: Mapping[str, str] | None = None) -> PreflightFindings:
+def inspect_cluster(
+    namespace: str, images: Iterable[str], gpus: int, train_nodes: Mapping[str, str] | None = None, store: str = ""
+) -> PreflightFindings:
     """Look for everything that a run in `namespace` needs.
 
     Args:
         images: as the pipeline names them.
         gpus: that a training step asks for.
         train_nodes: labels that its node must have.
+        store: the URI of the store, on which the keys in the Secret are tried; "" tries none.
     """
     findings = PreflightFindings()
     local = [image for image in images if not registry_of(image)]
@@ -52,7 +66,9 @@ def inspect_cluster(namespace: str, images: Iterable[str], gpus: int, train_node
     core = _connect(findings)
     if core is None:
         return findings
-    _check_store_access(core, namespace, findings)
+    access = _check_store_access(core, namespace, findings)
+    if store.startswith("s3://") and access.keys() >= {*SECRET_KEYS, *CONFIG_KEYS}:
+        _try_keys(store, access, namespace, findings)
     nodes = _nodes(core, findings)
     if nodes is not None:
         _check_on_nodes(nodes, local, findings)
@@ -76,8 +92,13 @@ def _connect(findings: PreflightFindings) -> Any:
     from kubernetes import client, config
     from urllib3.exceptions import HTTPError
 
+    context = os.environ.get(CONTEXT, "").strip() or None
     try:
-        api = config.new_client_from_config(config_file=files)
+        names = [entry["name"] for entry in config.list_kube_config_contexts(files)[0]]
+        if context is not None and context not in names:
+            findings.failures.append(f"{CONTEXT}: {files} has no context {context!r}; it has {', '.join(names) or 'none'}")
+            return None
+        api = config.new_client_from_config(config_file=files, context=context)
         api.configuration.retries = False
         core = client.CoreV1Api(client.ApiClient(api.configuration))
         core.get_api_resources(_request_timeout=TIMEOUT_S)
@@ -87,7 +108,9 @@ def _connect(findings: PreflightFindings) -> Any:
     return core
 
 
-def _check_store_access(core: Any, namespace: str, findings: PreflightFindings) -> None:
+def _check_store_access(core: Any, namespace: str, findings: PreflightFindings) -> dict[str, str]:
+    """What the Secret and the ConfigMap say, as far as they are there."""
+    access: dict[str, str] = {}
     for kind, name, read, keys in (
         ("Secret", STORE_SECRET, core.read_namespaced_secret, SECRET_KEYS),
         ("ConfigMap", STORE_CONFIG, core.read_namespaced_config_map, CONFIG_KEYS),
@@ -103,6 +126,36 @@ def _check_store_access(core: Any, namespace: str, findings: PreflightFindings) 
                 findings.failures.append(
                     f"{kind} {name} in namespace {namespace} lacks {' and '.join(missing)}; make it again as k8s/README.md says"
                 )
+            # Kubernetes hands out the values of a Secret in base64.
+            encoded = kind == "Secret"
+            access |= {
+                key: base64.b64decode(value).decode(errors="replace") if encoded else value for key, value in (answer.data or {}).items()
+            }
+    return access
+
+
+def _try_keys(store: str, access: Mapping[str, str], namespace: str, findings: PreflightFindings) -> None:
+    """Ask the store's server whether it takes the keys in the Secret: by its address in the cluster, or by the one that is set here."""
+    inside, here = access["endpoint"], os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL", "")
+    where = f"the keys in Secret {STORE_SECRET}, namespace {namespace}"
+    endpoint = here if INSIDE.search(inside) else inside
+    if not endpoint:
+        findings.not_checked.append(f"{where}: {inside} is reached in the cluster alone; set AWS_ENDPOINT_URL to its address from here")
+        return
+    environment = {"AWS_ENDPOINT_URL": endpoint, "AWS_REGION": access["region"]}
+    environment |= {"AWS_ACCESS_KEY_ID": access["accesskey"], "AWS_SECRET_ACCESS_KEY": access["secretkey"]}
+    if authorities := os.environ.get("AWS_CA_BUNDLE"):
+        environment["AWS_CA_BUNDLE"] = authorities
+    try:
+        open_store(store, environment).check()
+    except StoreError as error:
+        reason = REFUSED.search(str(error))
+        if reason is None:
+            findings.not_checked.append(f"{where}: {error}")
+            return
+        line = f"{endpoint} {reason[0]}: {where}; put the store's accesskey and secretkey into it as k8s/README.md says"
+        # The address that is set here may be another server's.
+        (findings.failures if endpoint == inside else findings.doubts).append(line)
 
 
 def _nodes(core: Any, findings: PreflightFindings) -> list[Any] | None:
@@ -143,6 +196,7 @@ def _check_training_nodes(nodes: list[Any], gpus: int, labels: Mapping[str, str]
 def _check_in_registry(image: str, findings: PreflightFindings) -> None:
     """Ask the image's registry for its manifest, as the node will."""
     host, (path, _, tag) = registry_of(image), image.partition("/")[2].rpartition(":")
+    name = path.rpartition("/")[2]
     scheme = "http" if host.partition(":")[0] in ("localhost", "127.0.0.1") else "https"
     request = urllib.request.Request(f"{scheme}://{host}/v2/{path}/manifests/{tag}", method="HEAD", headers={"Accept": MANIFESTS})  # noqa: S310
     try:
@@ -150,7 +204,8 @@ def _check_in_registry(image: str, findings: PreflightFindings) -> None:
     except urllib.error.HTTPError as error:
         if error.code == 404:
             findings.failures.append(
-                f"image {image} is not in its registry; push it with `make cluster-images`, or check DRIFTLOOP_IMAGE_PREFIX"
+                f"image {image} is not in its registry; build it with docker/build.sh {name.removeprefix('driftloop-')}, push it with "
+                f"`docker tag {name}:{tag} {image}` and `docker push {image}`, or check DRIFTLOOP_IMAGE_PREFIX"
             )
         else:
             findings.not_checked.append(f"image {image}: its registry answers {error.code}")

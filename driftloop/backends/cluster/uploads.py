@@ -10,8 +10,8 @@ import json
 import os
 import re
 import subprocess
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ import yaml
 
 from driftloop import __version__
 from driftloop.backends.cluster.connection import API, ClusterConnection, ClusterError
-from driftloop.backends.compiled_pipeline import compile_to_yaml
+from driftloop.backends.compiled_pipeline import compile_to_yaml, with_placement
 from driftloop.errors import InputError
 
 BUILD = Path(__file__).parents[3] / "docker" / "build.sh"
@@ -27,6 +27,8 @@ BUILD = Path(__file__).parents[3] / "docker" / "build.sh"
 IMAGE = re.compile(rf"(?<=image: )driftloop-([\w-]+):{re.escape(__version__)}(?=\s*$)", re.MULTILINE)
 #: A registry and a path in it, as they stand in front of an image's name.
 PREFIX = re.compile(r"(?:[a-z0-9][a-z0-9.-]*(?::\d+)?/)(?:[a-z0-9][a-z0-9._-]*/)*")
+#: With which a version's description tells what its steps ask for.
+PLACEMENT_LINE = "placement: "
 #: How many versions KFP lists at a time.
 PAGE_SIZE = 100
 
@@ -43,27 +45,34 @@ class Upload:
     """Its YAML."""
     images: tuple[str, ...]
     """The images that it names."""
+    placement: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    """What its steps ask for where it is not the usual."""
 
     @property
     def description(self) -> str:
-        """What the pipeline does, with a line for each parameter."""
-        return next(yaml.safe_load_all(self.text))["pipelineInfo"].get("description", "")
+        """What the pipeline does, with a line for each parameter, and one for what its steps ask for."""
+        text = next(yaml.safe_load_all(self.text))["pipelineInfo"].get("description", "")
+        return f"{text}\n{PLACEMENT_LINE}{json.dumps(self.placement)}" if self.placement else text
 
 
-def compile_upload(pipeline: Any) -> Upload:
+def compile_upload(pipeline: Any, placement: Mapping[str, Mapping[str, str]] | None = None) -> Upload:
     """Compile a pipeline for a cluster.
 
+    Args:
+        pipeline: the pipeline.
+        placement: what its steps ask for where it is not the usual.
+
     Raises:
-        InputError: DRIFTLOOP_IMAGE_PREFIX cannot stand before an image's name, or the tags could not be computed.
+        InputError: it has not those steps, DRIFTLOOP_IMAGE_PREFIX cannot stand before an image's name, or the tags could not be computed.
     """
-    text = compile_to_yaml(pipeline)
+    text = with_placement(compile_to_yaml(pipeline), placement or {})
     prefix = image_prefix()
     names = sorted(set(IMAGE.findall(text)))
     tags = content_tags(names)
     text = IMAGE.sub(lambda match: f"{prefix}driftloop-{match[1]}:{tags[match[1]]}", text)
     images = tuple(f"{prefix}driftloop-{name}:{tags[name]}" for name in names)
     name = next(yaml.safe_load_all(text))["pipelineInfo"]["name"]
-    return Upload(name, f"{__version__}-{hashlib.sha256(text.encode()).hexdigest()[:12]}", text, images)
+    return Upload(name, f"{__version__}-{hashlib.sha256(text.encode()).hexdigest()[:12]}", text, images, placement or {})
 
 
 def image_prefix() -> str:
@@ -165,6 +174,17 @@ def version_names(connection: ClusterConnection, references: list[dict[str, str]
             continue
         names[version_id] = (pipeline.get("display_name", ""), version.get("display_name", "newest"))
     return names
+
+
+def version_placement(connection: ClusterConnection, reference: dict[str, str]) -> dict[str, Any]:
+    """What the steps of an uploaded version ask for, where it is not the usual."""
+    if not reference.get("pipeline_version_id"):
+        return {}
+    version = connection.call("GET", f"{API}/pipelines/{reference['pipeline_id']}/versions/{reference['pipeline_version_id']}")
+    for line in (version.get("description") or "").splitlines():
+        if line.startswith(PLACEMENT_LINE):
+            return json.loads(line.removeprefix(PLACEMENT_LINE))
+    return {}
 
 
 def equals_filter(key: str, value: str) -> str:

@@ -87,7 +87,8 @@ def progress_of(
         if state != "waiting" and first is not None and last is not None:
             # A pod that has not started says why; one that runs says more in its log.
             waits = last.message if state == "running" else ""
-            progress[step.name] = StepProgress(state, _seconds(first.began, last.ended, now), texts.get(step.name) or waits)
+            pending = waits if last.phase == "Pending" else ""
+            progress[step.name] = StepProgress(state, _seconds(first.began, last.ended, now), texts.get(step.name) or waits, pending)
     return progress
 
 

@@ -1,5 +1,6 @@
 """`driftloop doctor --on cluster`: Kubeflow Pipelines, and what runs need in Kubernetes; the checks that `run --on cluster` makes first."""
 
+import os
 from typing import TYPE_CHECKING
 
 from driftloop.cli.doctor.check import Check, CheckState, not_checked, ok, refused
@@ -9,11 +10,12 @@ if TYPE_CHECKING:
     from driftloop.backends.cluster.connection import ClusterConnection
 
 
-def check_cluster(gpus: int) -> list[Check]:
+def check_cluster(gpus: int, store: str | None = None) -> list[Check]:
     """What `--on cluster` needs.
 
     Args:
         gpus: that a training step will ask for; 0 looks for none.
+        store: the URI of the store, on which the steps' keys are tried; None for the usual one.
     """
     from driftloop.backends.cluster.connection import ClusterConnection
     from driftloop.backends.cluster.uploads import content_tags, image_prefix
@@ -26,7 +28,7 @@ def check_cluster(gpus: int) -> list[Check]:
     images = [f"{prefix}driftloop-{name}:{tag}" for name, tag in tags.items()]
     pipelines = _check_pipelines(connection)
     reports = [_check_reports(connection)] if pipelines.state is CheckState.ok else []
-    return [pipelines, *reports, *_check_kubernetes(connection.namespace, images, gpus)]
+    return [pipelines, *reports, *_check_kubernetes(connection.namespace, images, gpus, store)]
 
 
 def _check_pipelines(connection: "ClusterConnection") -> Check:
@@ -50,14 +52,16 @@ def _check_reports(connection: "ClusterConnection") -> Check:
     return refused("reports", reason) if reason else ok("reports", "the metadata store answers, which knows where they are")
 
 
-def _check_kubernetes(namespace: str, images: list[str], gpus: int) -> list[Check]:
-    from driftloop.backends.cluster.preflight import inspect_cluster
+def _check_kubernetes(namespace: str, images: list[str], gpus: int, store: str | None) -> list[Check]:
+    from driftloop.backends.cluster.backend import DEFAULT_STORE
+    from driftloop.backends.cluster.preflight import CONTEXT, inspect_cluster
 
-    findings = inspect_cluster(namespace, images, gpus)
-    checks = [refused("Kubernetes", line) for line in findings.failures] + [
+    findings = inspect_cluster(namespace, images, gpus, store=store or DEFAULT_STORE)
+    checks = [refused("Kubernetes", line) for line in (*findings.failures, *findings.doubts)] + [
         not_checked("Kubernetes", line) for line in findings.not_checked
     ]
     if not checks:
-        looked = "secret, ConfigMap and images" + (f", a node with {gpus} GPU" if gpus else "")
-        checks.append(ok("Kubernetes", f"{looked} are there, namespace {namespace}"))
+        looked = "secret with keys that the store takes, ConfigMap and images" + (f", a node with {gpus} GPU" if gpus else "")
+        context = f", context {os.environ[CONTEXT]}" if os.environ.get(CONTEXT) else ""
+        checks.append(ok("Kubernetes", f"{looked} are there, namespace {namespace}{context}"))
     return checks if gpus else [*checks, not_checked("GPU node", "only with --gpus 1")]

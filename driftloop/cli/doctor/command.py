@@ -56,15 +56,18 @@ def _groups(on: BackendName, store: str | None, gpus: int) -> Iterable[Callable[
     if on is BackendName.cluster:
         from driftloop.cli.doctor.cluster import check_cluster
 
-        yield lambda: check_cluster(gpus)
+        yield lambda: check_cluster(gpus, store)
     yield lambda: _check_store(on, store)
 
 
 def _check_store(on: BackendName, store: str | None) -> list[Check]:
     from driftloop.cli.doctor.store import check_store
+    from driftloop.store.s3_credentials import names_credentials
 
-    if store is None and on is not BackendName.local and not os.environ.get("AWS_ACCESS_KEY_ID"):
-        return [not_checked("store", "AWS_* is not set, so nothing is known of it from here; set it, and name the store with --store")]
+    if store is None and on is not BackendName.local and not names_credentials(os.environ):
+        return [
+            not_checked("store", "no keys are named here (AWS_*), so nothing is known of it; set them, and name the store with --store")
+        ]
     try:
         return check_store(store or _usual_store(on))
     except InputError as error:

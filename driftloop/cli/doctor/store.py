@@ -11,10 +11,9 @@ from driftloop.cli.doctor.check import Check, CheckState, failed, not_checked, o
 from driftloop.errors import Conflict, NotFound, StoreError
 from driftloop.registry import current
 from driftloop.store import Store, open_store
+from driftloop.store.s3_conditions import NO_TAG, OTHER_SERVER
 
 PREFIX = "doctor/"
-OTHER_SERVER = "take a current MinIO, or an S3 server that honours If-None-Match and If-Match when objects are written"
-NO_TAG = "0" * 32
 
 
 def check_store(uri: str) -> list[Check]:

@@ -31,7 +31,7 @@ def test_only_rows_of_confirmed_windows_count(tmp_path: Path) -> None:
 
 def test_rows_without_an_image_and_failed_requests_are_left_out(tmp_path: Path) -> None:
     rows, images = labelled_requests(30, 30)
-    rows.loc[0, "image_index"] = -1
+    rows.loc[0, "image"] = None
     rows.loc[1, "status"] = "error"
     kept = confirmed_rows(traffic_of(tmp_path, rows, images), confirmed_windows(rows), CLASSES)
     assert list(kept["request_id"]) == [f"r{number:05d}" for number in range(2, 30)]

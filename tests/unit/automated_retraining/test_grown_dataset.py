@@ -10,6 +10,7 @@ from driftloop.contracts import DRIFTED_SPLITS
 from driftloop.dataset import Description, open_split
 from driftloop.dataset.roles import REGIME, assign_roles
 from driftloop.inference.confirmed_rows import confirmed_rows
+from driftloop.inference.log import read_images
 from driftloop.inference.traffic import read_traffic
 from driftloop.settings import RetrainSettings
 from driftloop.store import Store, open_store
@@ -31,7 +32,8 @@ def drift_again(inputs: RetrainingInputs, folder: Path, parent: Description, num
     traffic = read_traffic(path)
     confirmed = confirmed_rows(traffic, confirmed_windows(rows), CLASSES)
     roles = assign_roles(confirmed, known_samples(store, parent), RetrainSettings())
-    return grow(store, parent, confirmed, roles, traffic.images), confirmed, roles
+    images = read_images(store, confirmed)
+    return grow(store, parent, confirmed, roles, images), confirmed, roles
 
 
 def images_under(store: Store) -> int:
@@ -55,7 +57,7 @@ def test_every_image_in_the_dataset_is_the_one_its_request_brought(tmp_path: Pat
     inputs = write_retraining_inputs(tmp_path)
     grown, rows, _ = drift_again(inputs, tmp_path, inputs.parent, 1)
     images = labelled_requests(150, 90, seed=1, prefix="drift1-")[1]
-    index = rows.set_index("request_id")["image_index"]
+    index = rows.set_index("request_id")["image"].str.rpartition("#")[2].astype(int)
     for split in (*DRIFTED_SPLITS, "regime-1"):
         part = open_split(grown.dataset, split)
         assert np.array_equal(part.images, images[index[part.samples["path"]].to_numpy()])

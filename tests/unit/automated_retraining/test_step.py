@@ -98,7 +98,7 @@ def test_provenance_lies_beside_the_dataset_in_the_store_too(tmp_path: Path) -> 
 def test_it_writes_to_no_other_part_of_the_store_than_datasets(tmp_path: Path) -> None:
     inputs = write_retraining_inputs(tmp_path)
     retrain(inputs, tmp_path)
-    assert {entry.key.split("/")[0] for entry in open_store(inputs.store).list()} == {"datasets"}
+    assert {entry.key.split("/")[0] for entry in open_store(inputs.store).list()} == {"datasets", "logs"}
 
 
 def test_ranked_labels_train_only_so_that_they_alone_are_too_few(tmp_path: Path) -> None:

@@ -91,3 +91,17 @@ def test_options_of_a_cluster_are_refused_before_the_engine_is_asked(monkeypatch
     ):
         with pytest.raises(InputError, match=f"{option} is for runs on a cluster"):
             DockerBackend(request, print)
+
+
+def test_keys_that_only_this_machine_can_look_up_are_handed_to_the_containers(
+    opened: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, s3_uri: str
+) -> None:
+    access, secret = os.environ["AWS_ACCESS_KEY_ID"], os.environ["AWS_SECRET_ACCESS_KEY"]
+    (tmp_path / "keys").write_text(f"[team]\naws_access_key_id = {access}\naws_secret_access_key = {secret}\n")
+    monkeypatch.delenv("AWS_ACCESS_KEY_ID")
+    monkeypatch.delenv("AWS_SECRET_ACCESS_KEY")
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "keys"))
+    monkeypatch.setenv("AWS_PROFILE", "team")
+    environment = opened.backend(store=s3_uri)._environment
+    assert (environment["AWS_ACCESS_KEY_ID"], environment["AWS_SECRET_ACCESS_KEY"]) == (access, secret)
+    assert "AWS_ACCESS_KEY_ID" not in os.environ

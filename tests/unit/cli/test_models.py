@@ -9,7 +9,7 @@ from typer.testing import CliRunner
 
 from driftloop import registry
 from driftloop.cli.models import models
-from driftloop.errors import InputError, IntegrityError, NoChampion, NotFound
+from driftloop.errors import Conflict, InputError, IntegrityError, NoChampion, NotFound
 from driftloop.store import Store
 from tests.factories.candidates import write_candidate, write_gate_evidence
 
@@ -95,6 +95,13 @@ def test_rollback_needs_a_reason_and_puts_the_previous_version_back(two: Store) 
     assert (champion.version, champion.reason) == ("1", "misses fractures")
 
 
+def test_rollback_of_a_named_version_is_done_once(two: Store) -> None:
+    for _ in range(2):
+        assert "version 1 serves" in _say("rollback", "2", "--reason", "misses fractures", "--store", two.uri)
+    with pytest.raises(Conflict, match="version 9 does not serve"):
+        _say("rollback", "9", "--reason", "misses fractures", "--store", two.uri)
+
+
 def test_promote_is_a_persons_decision_also_after_a_rollback(two: Store) -> None:
     _say("rollback", "--reason", "by mistake", "--store", two.uri)
     pointer = _json("promote", "2", "--reason", "it was the scanner", "--store", two.uri)
@@ -113,3 +120,56 @@ def test_without_a_champion_a_version_must_be_named(store: Store, tmp_path: Path
     (tmp_path / "store").mkdir()
     with pytest.raises(NoChampion, match="no champion; name a version"):
         _say("show", "--store", store.uri)
+
+
+def test_a_hold_is_shown_until_it_is_released(two: Store) -> None:
+    assert "on hold since" in _say("rollback", "--reason", "[site] B", "--hold", "--store", two.uri)
+    assert "promotions are on hold since" in (listing := _say("list", "--store", two.uri))
+    assert f"[site] B; driftloop models release --store {two.uri} ends it" in listing
+    assert _json("list", "--store", two.uri)["champion"]["hold"]["reason"] == "[site] B"
+    with pytest.raises(Conflict, match="on hold since"):
+        _say("promote", "2", "--store", two.uri)
+    assert _say("release", "--reason", "repaired", "--store", two.uri) == "version 1 serves\n"
+    assert "on hold" not in _say("list", "--store", two.uri)
+    moves = _say("show", "1", "--store", two.uri)
+    assert "rollback 2 -> 1, promotions on hold by a person: [site] B" in moves
+    assert "hold released by a person: repaired" in moves
+    assert "version 2 serves; a rollback returns to version 1" in _say("promote", "2", "--store", two.uri)
+
+
+def test_a_lost_pointer_is_shown_rebuilt_and_written_only_when_asked(two: Store) -> None:
+    two.delete("champion.json")
+    result = CliRunner().invoke(models, ["list", "--store", two.uri], env={"COLUMNS": "200"})
+    assert [line.split()[0] for line in result.output.splitlines()][-2:] == ["1", "2"]
+    assert isinstance(result.exception, IntegrityError)
+    result = CliRunner().invoke(models, ["list", "--json", "--store", two.uri])
+    assert json.loads(result.output)["champion"] is None
+    assert isinstance(result.exception, IntegrityError)
+    assert "version 2" in _say("show", "2", "--store", two.uri)
+    with pytest.raises(IntegrityError, match="restore-pointer"):
+        _say("show", "--store", two.uri)
+    shown = _say("restore-pointer", "--store", two.uri)
+    assert "promotion 1 -> 2" in shown
+    assert "the gate accepted version 2" in shown
+    assert "version 2 is to serve" in shown
+    assert "nothing was written; --yes does" in shown
+    assert _json("restore-pointer", "--store", two.uri)["written"] is False
+    assert not two.exists("champion.json")
+    assert "version 2 serves; a rollback returns to version 1" in _say("restore-pointer", "--yes", "--store", two.uri)
+    with pytest.raises(Conflict, match="only a lost or damaged pointer"):
+        _say("restore-pointer", "--yes", "--store", two.uri)
+
+
+def test_a_person_names_who_is_to_serve(two: Store) -> None:
+    two.put("champion.json", b"")
+    written = _json("restore-pointer", "--yes", "--version", "1", "--store", two.uri)
+    assert (written["written"], written["champion"]["version"]) == (True, "1")
+    assert registry.current(two) is not None
+
+
+def test_a_damaged_version_is_named_after_the_others_were_listed(two: Store) -> None:
+    two.put("versions/1/model.json", b"{")
+    result = CliRunner().invoke(models, ["list", "--json", "--store", two.uri])
+    assert [version["version"] for version in json.loads(result.output)["versions"]] == ["2"]
+    assert json.loads(result.output)["champion"]["version"] == "2"
+    assert "versions/1/model.json: damaged" in str(result.exception)

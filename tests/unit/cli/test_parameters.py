@@ -6,7 +6,7 @@ import pytest
 from typer.main import get_command
 
 from driftloop.backends.compiled_pipeline import default_arguments
-from driftloop.cli.arguments import collect
+from driftloop.cli.arguments import collect, read_arguments
 from driftloop.cli.main import app
 from driftloop.errors import InputError, SettingError
 from driftloop.settings import PARAMETERS
@@ -108,3 +108,41 @@ def test_help_says_of_a_parameter_what_its_declaration_says(command: str, option
     shown = {option.name: option.help for option in get_command(app).commands[command].params}
     for option, name in options.items():
         assert shown[option].startswith(PARAMETERS[name].description)
+
+
+def test_what_a_step_asks_for_is_no_parameter(tmp_path: Path) -> None:
+    config = tmp_path / "large.yaml"
+    config.write_text("seed: 6\nplacement: {automated_retraining: {memory: 4Gi, cpu: 2}, validation-gate: {cpu: 500m}}\n")
+    assigned = ["placement.automated_retraining.memory=6Gi", "placement.baseline_training.cpu=0.5"]
+    arguments = read_arguments(LOOP, [config], {}, assigned)
+    assert arguments.parameters == {"seed": 6}
+    assert arguments.placement == {
+        "automated_retraining": {"memory": "6Gi", "cpu": "2"},
+        "validation_gate": {"cpu": "500m"},
+        "baseline_training": {"cpu": "0.5"},
+    }
+    with pytest.raises(InputError, match="placement is for runs on a cluster; add --on cluster"):
+        collect(LOOP, [config], {}, [])
+
+
+@pytest.mark.parametrize(
+    ("assignment", "said"),
+    [
+        ("placement.baseline.memory=4Gi", r"placement.baseline: no such step \(did you mean baseline_training\?\)"),
+        ("placement.automated_retraining=4Gi", "placement: write it like placement.automated_retraining.memory=4Gi"),
+        (
+            "placement.automated_retraining.gpu=1",
+            "placement.automated_retraining: a step asks for memory and cpu; write it like placement.automated_r",
+        ),
+        ("placement.automated_retraining.memory=4", "memory: '4' is not an amount; write it like 512Mi or 4Gi"),
+        ("placement.automated_retraining.memory=4GB", "memory: '4GB' is not an amount"),
+        ("placement.automated_retraining.memory=0Gi", "memory: '0Gi' is not an amount"),
+        ("placement.automated_retraining.cpu=0", "cpu: '0' is not an amount; write it like 500m or 2"),
+        ("placement.automated_retraining.cpu=many", "cpu: 'many' is not an amount"),
+        ("placement.automated_retraining.=4Gi", "placement.automated_retraining: a step asks for memory and cpu"),
+        ("placement=4Gi", "placement: write it like placement.automated_retraining.memory=4Gi"),
+    ],
+)
+def test_a_wrong_placement_is_one_clear_line(assignment: str, said: str) -> None:
+    with pytest.raises(SettingError, match=said):
+        read_arguments(LOOP, [], {}, [assignment])

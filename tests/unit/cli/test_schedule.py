@@ -4,6 +4,7 @@ import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
@@ -105,6 +106,24 @@ def test_an_update_makes_the_new_one_before_it_deletes_the_old_and_keeps_what_is
     assert parameters["drift_config"] == {"window_size": 100, "harm_windows": 3}
     assert (parameters["seed"], parameters["store"], parameters["gate_margin"]) == (3, "s3://driftloop/mine", 0.02)
     assert (made["mode"], made["trigger"]) == ("DISABLE", {"periodic_schedule": {"interval_second": "3600"}})
+
+
+def test_what_steps_ask_for_stays_over_an_update_unless_it_is_changed(kfp: Answers, command: Command) -> None:
+    """KFP keeps a version's description, which was uploaded with it."""
+    command("schedule", "create", "watch", "--every", "6h", "--set", "placement.automated_retraining.memory=4Gi")
+    uploads = [(parse_qs(urlsplit(url).query), body.decode()) for _, url, body, _ in kfp.asked if "upload_version" in url]
+    ((query, text),) = uploads
+    assert "resourceMemoryRequest: 4Gi" in text
+    assert "resourceMemoryLimit: 16Gi" in text
+    kfp.add(f"{API}/pipelines/p1/versions/v1", {"display_name": "0.1.0-old", "description": query["description"][0]})
+    command(
+        "schedule", "update", "nightly", "--set", "placement.automated_retraining.cpu=2", "--set", "placement.onnx_deployment.memory=3Gi"
+    )
+    updated = parse_qs(urlsplit([url for _, url, _, _ in kfp.asked if "upload_version" in url][-1]).query)["description"][0]
+    assert json.loads(updated.splitlines()[-1].removeprefix("placement: ")) == {
+        "automated_retraining": {"memory": "4Gi", "cpu": "2"},
+        "onnx_deployment": {"memory": "3Gi"},
+    }
 
 
 def test_a_run_now_is_what_the_schedule_would_start(kfp: Answers, command: Command) -> None:

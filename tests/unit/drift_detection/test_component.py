@@ -8,7 +8,7 @@ from components.drift_detection.component import drift_detection
 
 def test_signature_is_the_published_one() -> None:
     spec = drift_detection.component_spec
-    assert list(spec.inputs) == ["traffic", "champion", "alpha", "config", "retrain_config"]
+    assert list(spec.inputs) == ["traffic", "champion", "store", "alpha", "config", "retrain_config"]
     assert set(spec.outputs) == {"Output", "evidence", "metrics", "report"}
     assert spec.outputs["Output"].type == "String"
 
@@ -16,7 +16,7 @@ def test_signature_is_the_published_one() -> None:
 def test_each_parameter_is_described() -> None:
     assert all(
         name in (drift_detection.python_func.__doc__ or "")
-        for name in ("traffic:", "champion:", "alpha:", "config:", "retrain_config:", "evidence:")
+        for name in ("traffic:", "champion:", "store:", "alpha:", "config:", "retrain_config:", "evidence:")
     )
 
 

@@ -14,7 +14,7 @@ from components.drift_detection.step import run as detect
 from components.synthesis_report.step import run as report
 from driftloop.store import open_store
 from driftloop.summary import Summary
-from driftloop.watch_record import read_records
+from driftloop.watch_store import read_records
 from tests.factories.drift_traffic import GrowingLog, draw_regime, write_champion_with_references
 from tests.unit.drift_detection.toy_detector import DETECTOR
 
@@ -32,7 +32,14 @@ def watch(directory: Path, production: GrowingLog) -> tuple[dict[str, Any], Metr
     traffic, metrics = production.watch(directory / "traffic"), Metrics()
     config = {"window_size": 60, "minimum_window": 20}
     detect(
-        str(traffic), str(champion), str(directory / "evidence"), str(directory / "drift.html"), alpha=0.05, config=config, metrics=metrics
+        str(traffic),
+        str(champion),
+        str(directory / "evidence"),
+        str(directory / "drift.html"),
+        store=production.store,
+        alpha=0.05,
+        config=config,
+        metrics=metrics,
     )
     return json.loads((directory / "evidence" / "drift_report.json").read_text()), metrics
 
@@ -90,7 +97,7 @@ def test_a_registered_detector_stands_in_everything_that_a_watch_writes(producti
 
 @pytest.mark.usefixtures("registered")
 def test_windows_of_watches_before_a_detector_came_are_shown_without_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    production = GrowingLog(np.random.default_rng(3))
+    production = GrowingLog(np.random.default_rng(3), str(tmp_path / "store"))
     production.serve(120)
     with monkeypatch.context() as before:
         before.setattr(detectors, "DETECTORS", detectors.DETECTORS[:2])

@@ -53,14 +53,17 @@ def test_the_gallery_shows_kept_images_beside_their_nearest_reference() -> None:
     reference = rng.normal(size=(30, 4)).astype(np.float32)
     window = np.concatenate([rng.normal(size=(10, 4)), rng.normal(size=(10, 4)) + 5]).astype(np.float32)
     images = rng.integers(0, 256, (8, 6, 6, 1), dtype=np.uint8)
-    index = np.full(20, -1)
-    index[12:] = np.arange(8)
+    kept = np.arange(20) >= 12
+
+    def fetch(positions: np.ndarray) -> dict[int, np.ndarray]:
+        return {int(position): images[position - 12] for position in positions}
+
     thumbnails = [("reference", np.full((6, 6, 1), row, np.uint8)) for row in range(30)]
-    pairs = most_shifted(window, index, images, reference, thumbnails, count=5, rng=rng)
+    pairs = most_shifted(window, kept, fetch, reference, thumbnails, count=5, rng=rng)
     assert len(pairs) == 5
     assert [pair.score for pair in pairs] == sorted((pair.score for pair in pairs), reverse=True)
     for pair in pairs:
-        np.testing.assert_array_equal(pair.image, images[index[pair.position]])
+        np.testing.assert_array_equal(pair.image, images[pair.position - 12])
         closest = np.argmin(np.sum((reference - window[pair.position]) ** 2, axis=1))
         assert pair.thumbnail[0, 0, 0] == closest
 
@@ -68,7 +71,15 @@ def test_the_gallery_shows_kept_images_beside_their_nearest_reference() -> None:
 def test_without_kept_images_the_gallery_is_empty() -> None:
     rng = np.random.default_rng(3)
     vectors = rng.normal(size=(6, 2))
-    assert most_shifted(vectors, np.full(6, -1), np.zeros((0, 4, 4, 1), np.uint8), vectors, [], count=3, rng=rng) == []
+    nothing: dict[int, np.ndarray] = {}
+    assert most_shifted(vectors, np.zeros(6, bool), lambda _: nothing, vectors, [], count=3, rng=rng) == []
+
+
+def test_images_that_are_gone_from_the_store_are_not_shown() -> None:
+    rng = np.random.default_rng(3)
+    vectors, thumbnails = rng.normal(size=(6, 2)), [("reference", np.zeros((4, 4, 1), np.uint8))] * 6
+    pairs = most_shifted(vectors, np.ones(6, bool), lambda at: {int(at[1]): np.ones((4, 4, 1))}, vectors, thumbnails, count=3, rng=rng)
+    assert [pair.image.mean() for pair in pairs] == [1]
 
 
 def test_nearest_is_the_smallest_distance() -> None:

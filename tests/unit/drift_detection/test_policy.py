@@ -30,7 +30,7 @@ def expected_verdict(drop: str, age: float | None, retrainings: int, suggest_onl
     ("drop", "age", "retrainings", "suggest_only"), list(product(DROPS, [None, 0.5, 1.0, 9.0], [0, 3, 4], [False, True]))
 )
 def test_confirmed_drift(drop: str, age: float | None, retrainings: int, suggest_only: bool) -> None:
-    situation = replace(CONFIRMED, drop=DROPS[drop], days_since_decision=age, recent_retrainings=retrainings)
+    situation = replace(CONFIRMED, drop=DROPS[drop], days_since_retraining=age, recent_retrainings=retrainings)
     verdict = decide(situation, DriftSettings(suggest_only=suggest_only), RETRAIN)
     assert verdict.name == expected_verdict(drop, age, retrainings, suggest_only)
     assert verdict.reason.endswith(".")
@@ -99,14 +99,14 @@ def test_it_never_waits_for_more_labels_than_one_list_asks_for() -> None:
 
 @pytest.mark.parametrize(("labels", "name"), [(660, "needs_labels"), (759, "needs_labels"), (760, "retrain")])
 def test_a_refused_candidate_is_tried_again_on_new_labels_only(labels: int, name: str) -> None:
-    situation = replace(CONFIRMED, drop=HARMFUL, labels=labels, labels_at_refusal=660, days_since_decision=3.0)
+    situation = replace(CONFIRMED, drop=HARMFUL, labels=labels, labels_at_refusal=660, days_since_retraining=3.0)
     verdict = decide(situation, SETTINGS, RETRAIN)
     assert verdict.name == name
     assert ("refused on 660 labels" in verdict.reason) == (name == "needs_labels")
 
 
 def test_the_cooldown_comes_before_labels() -> None:
-    situation = replace(CONFIRMED, drop=HARMFUL, labels=10, labels_at_refusal=10, days_since_decision=0.1)
+    situation = replace(CONFIRMED, drop=HARMFUL, labels=10, labels_at_refusal=10, days_since_retraining=0.1)
     assert decide(situation, SETTINGS, RETRAIN).name == "alert"
 
 
@@ -135,7 +135,7 @@ def test_thresholds_are_settings() -> None:
         (replace(CONFIRMED, drop=OPEN, labels_to_decide=400), "about 400 random labels in all would decide"),
         (replace(CONFIRMED, drop=HARMLESS), "harmless"),
         (replace(CONFIRMED, drop=HARMFUL), "accuracy fell by 10.0 points, at least 4.0 points"),
-        (replace(CONFIRMED, drop=HARMFUL, days_since_decision=0.25), "0.2 days old and the cooldown lasts 1"),
+        (replace(CONFIRMED, drop=HARMFUL, days_since_retraining=0.25), "0.2 days ago and the cooldown lasts 1"),
         (replace(CONFIRMED, drop=HARMFUL, recent_retrainings=4), "budget of 4 retrainings in 30 days is spent"),
     ],
 )

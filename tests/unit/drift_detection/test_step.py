@@ -35,8 +35,8 @@ def champion(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def production() -> GrowingLog:
-    return GrowingLog(np.random.default_rng(2))
+def production(tmp_path: Path) -> GrowingLog:
+    return GrowingLog(np.random.default_rng(2), str(tmp_path / "store"))
 
 
 def watch(
@@ -50,6 +50,7 @@ def watch(
         str(champion),
         str(here / "evidence"),
         str(here / "report" / "drift.html"),
+        store=production.store,
         alpha=0.05,
         config=CONFIG | config,
         retrain_config=retrain_config,
@@ -316,7 +317,16 @@ def test_a_champion_without_a_reference_is_one_clear_line(production: GrowingLog
 def test_an_impossible_alpha_is_one_clear_line(production: GrowingLog, champion: Path, tmp_path: Path, alpha: float) -> None:
     window = production.watch(tmp_path / "window")
     with pytest.raises(SettingError, match="drift_alpha"):
-        run(str(window), str(champion), str(tmp_path / "e"), str(tmp_path / "r.html"), alpha=alpha, config={}, metrics=Metrics())
+        run(
+            str(window),
+            str(champion),
+            str(tmp_path / "e"),
+            str(tmp_path / "r.html"),
+            store=production.store,
+            alpha=alpha,
+            config={},
+            metrics=Metrics(),
+        )
 
 
 def test_labels_of_an_earlier_alarm_say_nothing_about_a_new_drift(production: GrowingLog, champion: Path, tmp_path: Path) -> None:

@@ -20,8 +20,16 @@ def log(count: int, groups: list[str | None] | None = None, copies: list[str] | 
             "time": pd.to_datetime([START + timedelta(minutes=index) for index in range(count)]),
             "group": groups or [None] * count,
             "image_sha256": copies or [f"image {index}" for index in range(count)],
+            "watch": 0,
+            "window": -1,
         }
     )
+
+
+def in_windows(rows: pd.DataFrame, watch: int, sizes: list[int]) -> pd.DataFrame:
+    """The rows, of which the first so many were windows of a watch."""
+    window = np.repeat([*range(len(sizes)), -1], [*sizes, len(rows) - sum(sizes)])
+    return rows.assign(watch=np.where(window >= 0, watch, 0), window=window)
 
 
 def recorded_window(first: int, last: int, *, drifted: bool = False) -> RecordedWindow:
@@ -115,7 +123,7 @@ def test_history_counts_only_windows_of_this_champion_but_decisions_of_any() -> 
     history = read_history(records, champion_version="2", until=START.isoformat())
     assert len(history.windows) == 3
     assert history.open_flags == [True, False]
-    assert history.days_since_decision == pytest.approx(12)
+    assert history.days_since_retraining == pytest.approx(12)
     assert (history.recent_retrainings, history.recent_windows) == (1, 4)
 
 
@@ -130,13 +138,19 @@ def test_history_knows_on_how_many_labels_a_candidate_for_this_champion_was_refu
 
 def test_an_empty_history() -> None:
     history = read_history([], champion_version="1", until=START.isoformat())
-    assert (history.windows, history.open_flags, history.days_since_decision, history.recent_retrainings) == ([], [], None, 0)
+    assert (history.windows, history.open_flags, history.days_since_retraining, history.recent_retrainings) == ([], [], None, 0)
 
 
-def test_rows_after_the_last_tested_window_are_untested_even_if_they_are_not_fresh() -> None:
-    history = read_history([record(1, [recorded_window(0, 9)])], champion_version="1", until=START.isoformat())
-    assert untested(log(12), history).tolist() == [False] * 10 + [True] * 2
-    assert window_of(log(12), history).tolist() == [0] * 10 + [-1] * 2
+def test_rows_that_no_window_covers_are_untested_whatever_their_times() -> None:
+    history = read_history([record(4, [recorded_window(2, 11)])], champion_version="1", until=START.isoformat())
+    late_first = in_windows(log(12).iloc[::-1], 4, [10]).sort_values("time", ignore_index=True)
+    assert untested(late_first).tolist() == [True] * 2 + [False] * 10
+    assert window_of(late_first, history).tolist() == [-1] * 2 + [0] * 10
+
+
+def test_rows_of_windows_that_no_record_knows_are_in_none_of_its_windows() -> None:
+    history = read_history([record(4, [recorded_window(0, 9)])], champion_version="1", until=START.isoformat())
+    assert window_of(in_windows(log(10), 3, [10]), history).tolist() == [-1] * 10
 
 
 def test_coverage_numbers_windows_around_this_watch_and_marks_the_confirming_ones() -> None:
@@ -145,8 +159,8 @@ def test_coverage_numbers_windows_around_this_watch_and_marks_the_confirming_one
         champion_version="1",
         until=START.isoformat(),
     )
-    rows = log(55)
-    pending = untested(rows, history)
+    rows = in_windows(log(55), 1, [10, 10, 10])
+    pending = untested(rows)
     pieces = cut_windows(rows[pending], size=10, minimum=10, most=10)
     table = cover_rows(rows, pending, pieces.windows, [True, False], history).frame(rows)
     assert table.groupby("window").size().to_dict() == {-3: 10, -2: 10, -1: 10, 0: 10, 1: 10}

@@ -1,5 +1,6 @@
 """A store in which there is something to prune."""
 
+import time
 from pathlib import Path
 
 import pytest
@@ -23,10 +24,12 @@ def history(store: Store, tmp_path: Path) -> StoreHistory:
     history = StoreHistory(store, tmp_path)
     first = history.dataset(10)
     history.promote(history.register(first.manifest_hash))
-    history.promote(history.register(history.grown(first, 20).manifest_hash, parent="1"))
+    second = history.register(history.grown(first, 20).manifest_hash, parent="1")
     history.register(history.dataset(30).manifest_hash, parent="2")
-    store.create("versions/4/registration.json", b"{}")
+    store.create("versions/4/registration.json", b'{"run": ""}')
     store.put("versions/4/model.onnx", b"half")
+    time.sleep(0.002)  # S3 tells times to the millisecond, and what was claimed in that of the pointer may be in promotion
+    history.promote(second)
     store.put(f"datasets/{UNFINISHED}/images-train-00000.npy", b"half")
     store.put("doctor/0123/probe", b"left")
     return history

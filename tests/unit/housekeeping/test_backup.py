@@ -11,7 +11,7 @@ import pytest
 
 from driftloop import registry
 from driftloop.store import Store, open_store
-from driftloop.watch_record import move_heartbeat, read_records
+from driftloop.watch_store import move_heartbeat, read_records
 from tests.factories.store_history import StoreHistory
 from tests.minio_client import find_client
 from tests.minio_server import MinioServer

@@ -3,23 +3,24 @@
 import json
 import re
 import secrets
-from datetime import UTC, datetime, timedelta
+import time
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 from minio import MinioAdmin
 from minio.credentials import StaticProvider
 
+from driftloop.cli.prune import Pruning
 from driftloop.errors import StoreError
-from driftloop.housekeeping.pruning import PrunePolicy, carry_out_prune, plan_prune
-from driftloop.housekeeping.run_artifacts import read_pipeline_root, remove_watch_artifacts
 from driftloop.store import open_store
 from tests.factories.store_history import StoreHistory
 from tests.minio_server import MinioServer
 
 GUIDE = (Path(__file__).parents[3] / "docs" / "operations.md").read_text()
 POLICY = json.loads(re.findall(r"```json\n(.*?)```", GUIDE, re.DOTALL)[0])
-WATCH = "v2/artifacts/drift-watch/9ff6ac5a-9a85-49b5-b129-e0d72187ae3c/drift-detection/1/report"
+RUN = "9ff6ac5a-9a85-49b5-b129-e0d72187ae3c"
+WATCH = f"v2/artifacts/drift-watch/{RUN}/drift-detection/1/report"
 
 
 @pytest.fixture
@@ -39,27 +40,31 @@ def test_it_may_do_all_that_a_prune_does_and_nothing_else(
 ) -> None:
     uri = f"s3://driftloop/{secrets.token_hex(6)}"
     history = StoreHistory(open_store(uri), tmp_path)
-    history.promote(history.register(history.dataset(10).manifest_hash))
-    history.register(history.dataset(30).manifest_hash, parent="1")
+    first, second = (history.register(history.dataset(10).manifest_hash) for _ in range(2))
+    history.dataset(30)
+    time.sleep(0.002)  # S3 tells times to the millisecond
+    history.promote(first)
+    history.watched(1, first, run_id=RUN)
     history.store.put("doctor/0123", b"left")
+    curves = f"tensorboard/{RUN}/1-baseline/events.out.tfevents.1"
     open_store("s3://mlpipeline").put(WATCH, b"old")
+    open_store("s3://driftloop").put(curves, b"old")
     for name, value in user.items():
         monkeypatch.setenv(name, value)
 
+    pruning = Pruning(open_store(uri), timedelta(hours=-1), timedelta(0), None, "s3://mlpipeline", tmp_path / "runs")
+    kinds = ["version", "dataset", "probe", "artifacts", "tensorboard"]
+    assert [line.kind for line in pruning.carried_out() if line.goes_from is not None] == kinds
+    assert [line.kind for line in pruning.carried_out() if line.goes_from is None] == kinds
     store, root = open_store(uri), open_store("s3://mlpipeline")
-    policy = PrunePolicy(datetime.now(UTC) + timedelta(hours=1), in_use=frozenset())
-    assert [(item.kind, spared) for item, spared in carry_out_prune(store, plan_prune(store, policy), policy)] == [
-        ("version", ""),
-        ("dataset", ""),
-        ("probe", ""),
-    ]
-    for item in read_pipeline_root(root, policy.cutoff)[1]:
-        remove_watch_artifacts(root, item)
     assert not root.exists(WATCH)
-    store.put("versions/2/SHA256SUMS", b"given back")
-    for forbidden in ("champion.json", "watch/00000001.json", "logs/a.parquet", "labels/a.parquet"):
+    assert not open_store("s3://driftloop").exists(curves)
+    assert not store.exists(f"versions/{second}/model.onnx")
+    for forbidden in ("champion.json", "watch/00000001.json", "logs/a.parquet", "labels/a.parquet", "prune/marks.json"):
         with pytest.raises(StoreError, match="denies access"):
             store.delete(forbidden)
-    for forbidden in ("champion.json", "versions/1/model.onnx", "datasets/x/dataset.json"):
+        with pytest.raises(StoreError, match="denies access"):
+            store.delete_many([forbidden])
+    for forbidden in ("champion.json", "versions/1/model.onnx", "versions/1/SHA256SUMS", "datasets/x/dataset.json"):
         with pytest.raises(StoreError, match="denies access"):
             store.put(forbidden, b"changed")

@@ -2,6 +2,8 @@
 
 import json
 import os
+import tracemalloc
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -9,14 +11,19 @@ import pytest
 
 from driftloop.backends.run_folder import RunFolder
 from driftloop.errors import InputError
+from driftloop.housekeeping.pruning import delete_objects, place_of
 from driftloop.housekeeping.run_artifacts import (
     datasets_named_by_runs,
     finished_run_artifacts,
+    old_tensorboard_copies,
+    own_runs,
     read_pipeline_root,
     remove_run_artifacts,
-    remove_watch_artifacts,
+    tensorboard_root,
 )
-from driftloop.store import Store
+from driftloop.reporting.tensorboard import publish_events
+from driftloop.store import ObjectInfo, Store, open_store
+from tests.factories.store_history import StoreHistory
 
 NOW = datetime.now(UTC)
 OLD = NOW - timedelta(days=9)
@@ -79,6 +86,8 @@ def test_without_local_runs_nothing_is_named(runs: Path) -> None:
     assert datasets_named_by_runs(runs, []) == set()
 
 
+NAMES_C = b'{"manifest_hash": "c"}'
+THEIRS = "v2/artifacts/drift-watch/b7237357-8170-4076-9112-5051ae01f530/automated-retraining/1/dataset/dataset.json"
 WATCH, OTHER = "9ff6ac5a-9a85-49b5-b129-e0d72187ae3c", "a6238246-7170-4076-9112-5051ae01f530"
 
 
@@ -90,25 +99,84 @@ def fill(root: Store) -> None:
     root.put(f"v2/artifacts/training/{OTHER}/data-analysis/77/dataset/facts.json", b'{"manifest_hash": "b"}')
     root.put("v2/artifacts/others/dataset.json", b'["of somebody else"]')
     root.put(f"v2/artifacts/drift-watch/{WATCH}/production-monitoring/78/champion/model.onnx", b"x" * 1000)
-    root.put(f"v2/artifacts/drift-watch/{WATCH}/automated-retraining/79/dataset/dataset.json", b'{"manifest_hash": "c"}')
+    root.put(f"v2/artifacts/drift-watch/{WATCH}/automated-retraining/79/dataset/dataset.json", NAMES_C)
     root.put("v2/artifacts/drift-watch/notes.txt", b"not of a run")
+    root.put(THEIRS, b'{"manifest_hash": "e"}')
+
+
+OURS = {WATCH, "nightly"}
 
 
 def test_the_datasets_that_artifacts_name_are_in_use(store: Store) -> None:
     fill(store)
-    assert read_pipeline_root(store, AN_HOUR_AGO)[0] == {"a", "c"}
+    assert read_pipeline_root(store, AN_HOUR_AGO, OURS)[0] == {"a", "c", "e"}
 
 
-def test_only_the_artifacts_of_old_watches_go(store: Store) -> None:
+def test_only_the_artifacts_of_our_own_old_watches_go(store: Store) -> None:
     fill(store)
-    assert read_pipeline_root(store, AN_HOUR_AGO)[1] == []
-    [item] = read_pipeline_root(store, IN_AN_HOUR)[1]
-    assert (item.kind, item.name, item.size) == ("artifacts", WATCH, 1000 + len('{"manifest_hash": "c"}'))
-    remove_watch_artifacts(store, item)
-    assert [entry.key.split("/")[2] for entry in store.list()] == ["drift-watch", "others", "training", "training"]
-    assert read_pipeline_root(store, IN_AN_HOUR)[1] == []
+    assert read_pipeline_root(store, AN_HOUR_AGO, OURS)[1] == []
+    [item] = read_pipeline_root(store, IN_AN_HOUR, OURS)[1]
+    assert (item.kind, item.name, item.objects.size) == ("artifacts", f"v2/artifacts/drift-watch/{WATCH}", 1000 + len(NAMES_C))
+    delete_objects(store, place_of(item.kind, item.name), item.objects.touched)
+    assert [entry.key.split("/")[2] for entry in store.list()] == ["drift-watch", "drift-watch", "others", "training", "training"]
+    assert read_pipeline_root(store, IN_AN_HOUR, OURS)[1] == []
+    # Another team's watch, by the same pipeline's name: no run of ours has that id.
+    assert store.exists(THEIRS)
 
 
 def test_a_place_where_nothing_lies_is_not_taken_for_a_pipeline_root(store: Store) -> None:
     with pytest.raises(InputError, match="nothing lies there"):
-        read_pipeline_root(store, IN_AN_HOUR)
+        read_pipeline_root(store, IN_AN_HOUR, OURS)
+
+
+def test_our_own_runs_are_those_that_registered_or_watched(store: Store, tmp_path: Path) -> None:
+    history = StoreHistory(store, tmp_path)
+    assert own_runs(store) == set()
+    history.register("d" * 64)
+    store.create("versions/2/registration.json", b'{"run": "died on the way"}')
+    history.watched(1, "1", run_id=WATCH)
+    assert own_runs(store) == {"run-1", "died on the way", WATCH}
+
+
+def test_a_folder_has_no_copies_for_tensorboard(tmp_path: Path) -> None:
+    assert tensorboard_root(open_store(str(tmp_path / "store"))) is None
+
+
+def test_old_copies_of_our_own_runs_for_tensorboard_go(s3_uri: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    mine, theirs = (f"{name}-{s3_uri.rpartition('/')[2]}" for name in ("mine", "theirs"))
+    (tmp_path / "events").mkdir()
+    (tmp_path / "events" / "events.out.tfevents.1").write_bytes(b"curve")
+    for run in (mine, theirs):
+        monkeypatch.setenv("DRIFTLOOP_RUN_ID", run)
+        publish_events(tmp_path / "events", s3_uri, "2-baseline")
+    root = tensorboard_root(open_store(s3_uri))
+    assert root is not None
+    assert old_tensorboard_copies(root, AN_HOUR_AGO, {mine}) == []
+    [item] = old_tensorboard_copies(root, IN_AN_HOUR, {mine, "another"})
+    assert (item.kind, item.name, item.objects.size, item.objects.objects) == ("tensorboard", mine, 5, 1)
+    delete_objects(root, place_of(item.kind, item.name), item.objects.touched)
+    assert {entry.key.partition("/")[0] for entry in root.list()} & {mine, theirs} == {theirs}
+
+
+class Endless:
+    """A bucket's listing with very many objects of very many runs; a page at a time is all that ever exists."""
+
+    uri = "s3://mlpipeline"
+
+    def list(self, prefix: str = "", after: str = "") -> Iterator[ObjectInfo]:
+        for number in range(60_000):
+            run = f"{number // 10:08x}-0000-0000-0000-{0:012x}"
+            yield ObjectInfo(f"v2/artifacts/drift-watch/{run}/step/{number}/rows.parquet", 1, OLD)
+
+
+def test_a_listing_is_read_as_a_stream(tmp_path: Path) -> None:
+    ours = f"{7:08x}-0000-0000-0000-{0:012x}"
+    tracemalloc.start()
+    try:
+        [item] = read_pipeline_root(Endless(), CUTOFF, {ours})[1]  # type: ignore[arg-type]
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert item.objects.objects == 10
+    # A list of so many objects takes 20 MB.
+    assert peak < 1 << 20

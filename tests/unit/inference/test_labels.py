@@ -1,12 +1,16 @@
 """Labels that arrive later."""
 
+import io
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from driftloop.errors import InputError, IntegrityError
-from driftloop.inference.labels import read_labels, write_labels
+from driftloop.inference.labels import LABEL_SCHEMA, read_labels, write_labels
 from driftloop.store import Store, open_store
 
 
@@ -26,11 +30,11 @@ def as_dict(labels: pd.DataFrame) -> dict[str, tuple[str, str]]:
 def test_labels_are_read_back(store: Store) -> None:
     write_labels(store, frame(("a", "NORMAL", "random"), ("b", "PNEUMONIA", "ranked")))
     write_labels(store, frame(("c", "NORMAL", "import")))
-    assert as_dict(read_labels(store)) == {"a": ("NORMAL", "random"), "b": ("PNEUMONIA", "ranked"), "c": ("NORMAL", "import")}
+    assert as_dict(read_labels(store)[0]) == {"a": ("NORMAL", "random"), "b": ("PNEUMONIA", "ranked"), "c": ("NORMAL", "import")}
 
 
 def test_no_labels_are_an_empty_frame(store: Store) -> None:
-    labels = read_labels(store)
+    labels, _ = read_labels(store)
     assert list(labels.columns) == ["request_id", "label", "origin", "labelled_at"]
     assert len(labels) == 0
 
@@ -38,13 +42,36 @@ def test_no_labels_are_an_empty_frame(store: Store) -> None:
 def test_the_newest_label_of_a_request_wins(store: Store) -> None:
     write_labels(store, frame(("a", "NORMAL", "ranked")))
     write_labels(store, frame(("a", "PNEUMONIA", "import"), ("b", "NORMAL", "import"), ("b", "PNEUMONIA", "import")))
-    assert as_dict(read_labels(store)) == {"a": ("PNEUMONIA", "import"), "b": ("PNEUMONIA", "import")}
+    assert as_dict(read_labels(store)[0]) == {"a": ("PNEUMONIA", "import"), "b": ("PNEUMONIA", "import")}
 
 
 def test_a_request_once_drawn_at_random_stays_in_the_random_sample_when_its_label_is_corrected(store: Store) -> None:
     write_labels(store, frame(("a", "NORMAL", "random")))
     write_labels(store, frame(("a", "PNEUMONIA", "import")))
-    assert as_dict(read_labels(store)) == {"a": ("PNEUMONIA", "random")}
+    assert as_dict(read_labels(store)[0]) == {"a": ("PNEUMONIA", "random")}
+
+
+def test_files_that_were_read_are_not_read_again_and_the_labels_stay(store: Store) -> None:
+    for hour in range(20):
+        rows = frame((f"a{hour}", "NORMAL", "random")).assign(labelled_at=pd.Timestamp("2026-03-01T00:00Z") + pd.Timedelta(hours=hour))
+        stream = io.BytesIO()
+        pq.write_table(pa.Table.from_pandas(rows, schema=LABEL_SCHEMA, preserve_index=False), stream)
+        store.put(f"labels/20260301T{hour:02d}0000000000-{hour:012x}.parquet", stream.getvalue())
+    labels, through = read_labels(store)
+    assert through == "labels/20260301T190000000000-000000000013.parquet"
+    for hour in range(13):
+        store.delete(f"labels/20260301T{hour:02d}0000000000-{hour:012x}.parquet")
+    again, through_again = read_labels(store, labels, through)
+    assert (len(again), through_again) == (20, through)
+    assert again["request_id"].is_unique
+
+
+def test_a_label_file_whose_writers_clock_is_slow_is_found(store: Store) -> None:
+    write_labels(store, frame(("a", "NORMAL", "random")))
+    known, through = read_labels(store)
+    late = datetime.now(UTC) - timedelta(hours=1)
+    store.put(f"labels/{late:%Y%m%dT%H%M%S%f}-0123456789ab.parquet", store.read(write_labels(store, frame(("b", "NORMAL", "random")))))
+    assert set(read_labels(store, known, through)[0]["request_id"]) == {"a", "b"}
 
 
 @pytest.mark.parametrize(

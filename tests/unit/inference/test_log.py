@@ -3,6 +3,7 @@
 import io
 import threading
 from collections.abc import Iterator
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
 
@@ -14,9 +15,10 @@ import pytest
 from driftloop.errors import InputError, IntegrityError, StoreError
 from driftloop.inference.image_statistics import image_statistics
 from driftloop.inference.log import EMBEDDING_DTYPE, LOG_SCHEMA, logged_statistics, read_images, read_log
+from driftloop.inference.log_files import hour_folder, log_files
 from driftloop.inference.log_writer import InferenceLogger
 from driftloop.inference.served_model import ServedPredictions
-from driftloop.store import ObjectInfo, Store, open_store
+from driftloop.store import Store, open_store
 from driftloop.store.local import LocalStore
 
 NOON = datetime(2026, 3, 1, 12, 30, tzinfo=UTC)
@@ -66,15 +68,57 @@ def test_what_is_logged_is_read_back_exactly(store: Store) -> None:
     assert list(rows["time"]) == [pd.Timestamp(time) for time in minutes(5)]
 
 
-def test_rows_lie_by_hour_and_a_stretch_of_time_excludes_its_start_and_includes_its_end(store: Store) -> None:
+def test_files_lie_by_the_hour_of_writing_and_are_counted_and_a_stretch_of_time_excludes_its_start(store: Store) -> None:
     times = [NOON, NOON + timedelta(hours=1), NOON + timedelta(hours=2), NOON + timedelta(days=1)]
-    with logger(store) as log:
-        ids = log.log(images(4), predictions(4), 1.0, times=times)
-    folders = {entry.key.rpartition("/")[0] for entry in store.list("logs/")}
-    assert folders == {f"logs/dt=2026-03-01/hour={hour}" for hour in (12, 13, 14)} | {"logs/dt=2026-03-02/hour=12"}
+    clock = iter([NOON + timedelta(days=2), NOON + timedelta(days=2, hours=1)])
+    log = logger(store, clock=lambda: next(clock))
+    ids = []
+    for part in (times[:3], times[3:]):
+        ids += log.log(images(len(part)), predictions(len(part)), 1.0, times=part)
+        log.flush()
+    assert [(file.folder, file.writer, file.number) for file in log_files(store)] == [
+        ("logs/dt=2026-03-03/hour=12/", log.writer, 1),
+        ("logs/dt=2026-03-03/hour=13/", log.writer, 2),
+    ]
     assert list(read_log(store, after=NOON, until=times[2])["request_id"]) == ids[1:3]
     assert list(read_log(store, after=None, until=NOON)["request_id"]) == ids[:1]
     assert len(read_log(store, after=times[3], until=times[3] + timedelta(days=9))) == 0
+
+
+def test_listing_starts_at_a_folder_and_passes_over_what_is_no_log_file(store: Store) -> None:
+    for hour in range(3):
+        log = logger(store, clock=lambda hour=hour: NOON + timedelta(hours=hour))
+        log.log(images(1), predictions(1), 1.0)
+        log.close()
+    store.put("logs/replays/abc.json", b"{}")
+    store.put("logs/dt=2026-03-01/hour=14/notes.parquet", b"")
+    store.put("logs/dt=2026-03-01/hour=14/20260301T120000000000-0123456789ab.parquet", b"")
+    files = list(log_files(store, hour_folder(NOON + timedelta(hours=1))))
+    assert [(file.folder[-3:-1], file.number) for file in files] == [("13", 1), ("14", None), ("14", 1), ("14", None)]
+
+
+def test_a_file_with_a_column_less_or_more_is_read(store: Store) -> None:
+    with logger(store) as log:
+        log.log(images(3), predictions(3), 1.0, times=minutes(3))
+    (file,) = log_files(store)
+    table = pq.read_table(io.BytesIO(store.read(file.key)))
+    stream = io.BytesIO()
+    pq.write_table(table.drop_columns(["group"]).append_column("new", [[1, 2, 3]]), stream)
+    store.put(file.key, stream.getvalue())
+    rows = read_log(store, after=None, until=LATE)
+    assert (list(rows.columns), len(rows), rows["group"].isna().all()) == (LOG_SCHEMA.names, 3, True)
+
+
+def test_a_file_of_a_newer_release_is_not_taken_for_a_damaged_one(store: Store) -> None:
+    with logger(store) as log:
+        log.log(images(1), predictions(1), 1.0, times=[NOON])
+    (file,) = log_files(store)
+    table = pq.read_table(io.BytesIO(store.read(file.key)))
+    stream = io.BytesIO()
+    pq.write_table(table.replace_schema_metadata({"driftloop_schema_version": "3"}), stream)
+    store.put(file.key, stream.getvalue())
+    with pytest.raises(StoreError, match="written by a newer driftloop"):
+        read_log(store, after=None, until=LATE)
 
 
 def test_times_in_other_zones_are_stored_in_utc(store: Store) -> None:
@@ -177,17 +221,53 @@ class Failing(LocalStore):
 def test_a_failed_flush_keeps_the_rows_for_the_next_one(tmp_path: Path, allowed: int) -> None:
     store = Failing(tmp_path / "store", allowed)
     log = logger(store)
-    times = [NOON, NOON, NOON + timedelta(hours=1), NOON + timedelta(hours=1)]
-    ids = log.log(images(4), predictions(4), 1.0, times=times)
-    with pytest.raises(StoreError, match="away"):
-        log.flush()
-    for row in read_images_of_every_row(store):
-        assert row.shape == (8, 8, 1)
+    ids = []
+    for part in (0, 1):
+        ids += log.log(images(2), predictions(2), 1.0, times=[NOON, NOON + timedelta(hours=part)])
+        with suppress(StoreError):
+            log.flush()
+        for row in read_images_of_every_row(store):
+            assert row.shape == (8, 8, 1)
     store.allowed = 99
     log.close()
     rows = read_log(store, after=None, until=LATE)
     assert sorted(rows["request_id"]) == sorted(ids)
-    np.testing.assert_array_equal(read_images(store, rows.set_index("request_id", drop=False).loc[ids]), images(4))
+    np.testing.assert_array_equal(read_images(store, rows.set_index("request_id", drop=False).loc[ids]), np.concatenate([images(2)] * 2))
+
+
+@pytest.mark.parametrize("hours", [0, 8])
+def test_a_flush_whose_answer_was_lost_is_not_written_twice(tmp_path: Path, hours: int) -> None:
+    class Answerless(LocalStore):
+        lost = True
+
+        def create(self, key: str, data: bytes) -> str:
+            tag = super().create(key, data)
+            if self.lost and key.endswith(".parquet"):
+                raise StoreError("the connection broke")
+            return tag
+
+    store, now = Answerless(tmp_path / "store"), [NOON]
+    log = logger(store, clock=lambda: now[0])
+    log.log(images(2), predictions(2), 1.0, times=[NOON, NOON])
+    with pytest.raises(StoreError, match="broke"):
+        log.flush()
+    store.lost = False
+    now[0] += timedelta(hours=hours)
+    log.close()
+    assert [file.number for file in log_files(store)] == [1]
+
+
+def test_a_file_that_goes_out_late_lies_where_watches_look_then(tmp_path: Path) -> None:
+    store, now = Failing(tmp_path / "store", 0), [NOON]
+    log = logger(store, clock=lambda: now[0])
+    log.log(images(2), predictions(2), 1.0, times=[NOON, NOON])
+    with pytest.raises(StoreError, match="away"):
+        log.flush()
+    store.allowed = 99
+    now[0] += timedelta(days=3)
+    log.close()
+    assert [(file.folder, file.number) for file in log_files(store)] == [("logs/dt=2026-03-04/hour=12/", 1)]
+    assert len(read_images(store, read_log(store, after=None, until=LATE))) == 2
 
 
 def read_images_of_every_row(store: Store) -> Iterator[np.ndarray]:
@@ -237,21 +317,3 @@ def test_arguments_of_other_lengths_are_refused(store: Store) -> None:
         logger(store).log(images(2), predictions(3), 1.0)
     with pytest.raises(ValueError, match="have 3 channels"):
         logger(store).log(images(2, channels=3), predictions(2), 1.0)
-
-
-def test_listing_reads_only_the_hours_asked_for(store: Store) -> None:
-    listed_keys: list[str] = []
-
-    class Watching(LocalStore):
-        def list(self, prefix: str = "", after: str = "") -> Iterator[ObjectInfo]:
-            for entry in super().list(prefix, after):
-                listed_keys.append(entry.key)
-                yield entry
-
-    watched = Watching(store.uri)
-    with logger(watched, image_share=0.0) as log:
-        for day in range(10):
-            log.log(images(1), predictions(1), 1.0, times=[NOON + timedelta(days=day)])
-    rows = read_log(watched, after=NOON + timedelta(days=3), until=NOON + timedelta(days=5))
-    assert len(rows) == 2
-    assert len(listed_keys) <= 4

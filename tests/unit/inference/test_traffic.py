@@ -24,7 +24,6 @@ def traffic(rows: int = 3) -> Traffic:
             "time": pd.date_range("2025-03-01", periods=rows, freq="s", tz="UTC").astype("datetime64[us, UTC]"),
             "embedding": [np.arange(4, dtype="<f2").tobytes()] * rows,
             "statistics": [np.arange(6, dtype=np.float32)] * rows,
-            "image_index": np.arange(rows) - 1,
             "label": (["a", "b", None] * rows)[:rows],
             "label_origin": (["random", "ranked", None] * rows)[:rows],
             "fresh": (np.arange(rows) > 0),
@@ -40,7 +39,8 @@ def traffic(rows: int = 3) -> Traffic:
         fresh_rows=max(0, rows - 1),
         other_version_rows=4,
     )
-    return Traffic(frame, np.arange(max(0, rows - 1) * 16, dtype=np.uint8).reshape(-1, 4, 4, 1), info, [record(1), record(2)])
+    labels = pd.DataFrame({"request_id": ["r0"], "label": ["a"], "origin": ["random"], "labelled_at": [pd.Timestamp("2025-03-02T00:00Z")]})
+    return Traffic(frame, info, [record(1), record(2)], labels)
 
 
 def test_traffic_is_read_as_it_was_written(tmp_path: Path):
@@ -49,7 +49,7 @@ def test_traffic_is_read_as_it_was_written(tmp_path: Path):
     read = read_traffic(tmp_path / "artifact")
     assert read.info == written.info
     assert read.records == written.records
-    assert np.array_equal(read.images, written.images)
+    pd.testing.assert_frame_equal(read.labels, written.labels)
     assert list(read.rows["request_id"]) == list(written.rows["request_id"])
     assert list(read.rows["embedding"]) == list(written.rows["embedding"])
     assert all(np.array_equal(a, b) for a, b in zip(read.rows["statistics"], written.rows["statistics"], strict=True))
@@ -73,7 +73,7 @@ def test_labels_as_class_numbers_with_minus_one_for_none_and_for_foreign_ones(tm
 def test_empty_traffic_keeps_its_shape(tmp_path: Path):
     write_traffic(tmp_path, traffic(0))
     read = read_traffic(tmp_path)
-    assert (len(read.rows), read.images.shape, len(read.fresh)) == (0, (0, 4, 4, 1), 0)
+    assert (len(read.rows), len(read.fresh), len(read.labels)) == (0, 0, 1)
 
 
 def test_a_folder_that_holds_no_traffic_is_one_clear_line(tmp_path: Path):

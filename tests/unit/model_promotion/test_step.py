@@ -159,3 +159,26 @@ def test_killed_at_any_write_the_old_champion_serves_and_repeating_completes(
         assert case.serving() == new
         old = new
     assert len(registry.versions(case.store)) == 1 + WRITES
+
+
+def test_with_a_lost_pointer_neither_a_candidate_nor_a_refusal_moves_anything(case: Case) -> None:
+    run(*case.judged(1, champion=None), store=case.uri)
+    case.store.delete("champion.json")
+    for arguments in (case.judged(2, champion=None), case.judged(3, champion="1"), case.judged(4, champion="1", decision="reject")):
+        with pytest.raises(IntegrityError, match="driftloop models restore-pointer"):
+            run(*arguments, store=case.uri)
+    assert not case.store.exists("champion.json")
+
+
+def test_under_a_hold_the_version_is_registered_and_the_champion_stays(case: Case) -> None:
+    run(*case.judged(1, champion=None), store=case.uri)
+    run(*case.judged(2, champion="1"), store=case.uri)
+    registry.rollback(case.store, reason="bad", hold=True)
+    third = case.judged(3, champion="1")
+    for _ in range(2):
+        with pytest.raises(Conflict, match="promotions are on hold since"):
+            run(*third, store=case.uri)
+    assert case.serving() == "1"
+    assert [info.version for info in registry.versions(case.store)] == ["1", "2", "3"]
+    registry.release(case.store, reason="repaired")
+    assert run(*third, store=case.uri) == "3"

@@ -3,7 +3,7 @@
 import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -11,19 +11,24 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from components.production_monitoring.collect import answered_by, next_period, read_fresh
 from components.production_monitoring.step import run
 from driftloop.inference.labels import write_labels
 from driftloop.inference.log_writer import InferenceLogger
 from driftloop.inference.served_model import ServedModel
 from driftloop.inference.traffic import Traffic, read_traffic
+from driftloop.inference.watch_tables import write_window_rows
+from driftloop.settings import MonitorSettings
 from driftloop.store import Store
-from driftloop.watch_record import HEARTBEAT, record_key
+from driftloop.watch_record import RecordedWindow, WatchRecord
+from driftloop.watch_store import read_records, record_key
 from tests.factories.metrics import MetricsFile
 from tests.factories.records import watch_record
 from tests.factories.serving_store import CLASSES, build_serving_store, textured_squares
 
 START = datetime.fromisoformat("2025-03-01T10:00:00+00:00")
 MINUTE = timedelta(minutes=1)
+NOW = datetime.now(UTC)
 
 
 @dataclass
@@ -45,6 +50,7 @@ class Production:
         status: str = "ok",
         latency_ms: float = 2.0,
         seen_as: Callable[[np.ndarray], np.ndarray] = np.array,
+        ids: list[str] | None = None,
     ) -> list[str]:
         """Log n requests, a second apart, of images changed by `seen_as`; their ids."""
         images, _, samples = textured_squares(n, seed=seed)
@@ -52,7 +58,7 @@ class Production:
         predictions = self.model.predict(images) if status == "ok" else None
         times = [START + at * MINUTE + timedelta(seconds=index) for index in range(n)]
         with InferenceLogger(self.store, version=version, classes=CLASSES, channels=1) as log:
-            return log.log(images, predictions, latency_ms, groups=list(samples["group"]), times=times, status=status)
+            return log.log(images, predictions, latency_ms, groups=list(samples["group"]), times=times, status=status, request_ids=ids)
 
     @property
     def model(self) -> ServedModel:
@@ -61,11 +67,18 @@ class Production:
     def label(self, ids: list[str], names: list[str], origin: str = "random") -> None:
         write_labels(self.store, pd.DataFrame({"request_id": ids, "label": names, "origin": origin}))
 
-    def commit(self, sequence: int, until: float) -> None:
-        """Record a watch that ended `until` minutes after START."""
-        record = watch_record(sequence, until=(START + until * MINUTE).isoformat())
-        self.store.create(record_key(sequence), record.model_dump_json().encode())
-        self.store.put(HEARTBEAT, b'{"sequence": 1}')
+    def commit(self, until: float, *, until_as_recorded: str = "", **given: Any) -> WatchRecord:
+        """Record a watch that ended `until` minutes after START and covered what was there; it keeps all its rows as one window."""
+        records = read_records(self.store)
+        period = next_period(records, (START + until * MINUTE).isoformat(), NOW)
+        covered = read_fresh(self.store, period, MonitorSettings(), NOW)
+        rows = answered_by(covered.rows, "1")
+        kept = write_window_rows(self.store, period.sequence, rows.assign(watch=period.sequence, window=0))
+        usual = {"windows": [RecordedWindow(first="", last="", rows=len(rows), drifted=True)], "coverage": covered.coverage}
+        end = until_as_recorded or period.until.isoformat()
+        record = watch_record(period.sequence, until=end, **{"window_rows": kept} | usual | given)
+        self.store.create(record_key(record.sequence), record.model_dump_json().encode())
+        return record
 
     def watch(self, until: float | str = 1000.0, **config: Any) -> Traffic:
         """Run the step up to `until` minutes after START."""

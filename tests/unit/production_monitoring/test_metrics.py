@@ -102,7 +102,7 @@ def test_quiet_production_fires_no_alert(production: Production):
     production.requests(200)
     production.watch()
     assert production.json("alerts.json")["fired"] == []
-    assert len(production.json("alerts.json")["rules"]) == 5
+    assert len(production.json("alerts.json")["rules"]) == 6
 
 
 def brightened(images: np.ndarray) -> np.ndarray:

@@ -1,15 +1,22 @@
 """Which rows a watch covers, with which labels and images."""
 
+from collections import Counter
+from collections.abc import Iterator
 from datetime import datetime, timedelta
 
 import numpy as np
+import pandas as pd
 import pytest
 
+from components.production_monitoring.collect import RowSample
 from driftloop import bundle
 from driftloop.errors import InputError, IntegrityError, NoChampion, SettingError
-from driftloop.inference.log import read_images
-from driftloop.store import open_store
-from tests.factories.onnx_graphs import SIDE
+from driftloop.inference.log import LOG_SCHEMA
+from driftloop.inference.watch_tables import write_label_table, write_window_rows
+from driftloop.store import ObjectInfo, open_store
+from driftloop.store.local import LocalStore
+from driftloop.watch_record import RecordedWindow
+from driftloop.watch_store import roll_up
 from tests.unit.production_monitoring.conftest import MINUTE, START, Production
 
 
@@ -25,25 +32,64 @@ def test_the_first_watch_covers_everything_up_to_its_end(production: Production)
 
 
 def test_the_next_watch_begins_where_the_last_record_ended(production: Production):
-    production.requests(30, at=0)
-    production.commit(1, until=10)
-    production.commit(2, until=50)
+    old = production.requests(30, at=0)
+    production.commit(until=10)
+    production.commit(until=50)
     later = production.requests(20, at=60)
     traffic = production.watch(until=200)
     assert traffic.info.sequence == 3
     assert traffic.info.since == (START + 50 * MINUTE).isoformat()
     assert sorted(traffic.fresh["request_id"]) == sorted(later)
     assert [record.sequence for record in traffic.records] == [1, 2]
-    assert traffic.info.fresh_rows == 20
-    assert traffic.info.rows == 50
+    assert (traffic.info.requests, traffic.info.fresh_rows) == (20, 20)
+    assert sorted(traffic.rows.loc[~traffic.rows["fresh"], "request_id"]) == sorted(old)
 
 
-def test_a_row_at_the_boundary_belongs_to_exactly_one_watch(production: Production):
+def test_a_file_with_a_row_after_the_end_is_left_to_the_next_watch_as_a_whole(production: Production):
     ids = production.requests(2, at=0)
-    first = production.watch(until=0)
-    production.commit(1, until=0)
-    second = production.watch(until=10)
-    assert (list(first.fresh["request_id"]), list(second.fresh["request_id"])) == (ids[:1], ids[1:])
+    assert len(production.watch(until=0).fresh) == 0
+    production.commit(until=0)
+    assert list(production.watch(until=10).fresh["request_id"]) == ids
+    production.commit(until=10)
+    assert len(production.watch(until=20).fresh) == 0
+
+
+def test_rows_that_a_second_replica_held_back_are_judged_by_the_next_watch_and_never_twice(production: Production):
+    """0.1.0 lost them: it went by time."""
+    early = production.requests(300, at=0)
+    production.commit(until=60)
+    late = production.requests(300, at=0.5, seed=10)
+    new = production.requests(50, at=61, seed=11)
+    traffic = production.watch(until=120)
+    assert sorted(traffic.fresh["request_id"]) == sorted(late + new)
+    assert traffic.info.late_rows == 300
+    assert "300 requests reached the log after the watch" in (production.folder / "dashboard.html").read_text()
+    assert set(early).isdisjoint(traffic.fresh["request_id"])
+    production.commit(until=120)
+    assert len(production.watch(until=180).fresh) == 0
+
+
+def test_a_request_that_was_logged_twice_is_one(production: Production):
+    ids = production.requests(10, at=0, ids=[f"r{index}" for index in range(10)])
+    production.commit(until=20)
+    production.requests(12, at=30, ids=[*ids, "r10", "r11"])
+    assert list(production.watch().fresh["request_id"]) == ["r10", "r11"]
+
+
+def test_an_end_in_the_future_is_refused(production: Production):
+    """0.1.0 took it, and every later watch was empty."""
+    with pytest.raises(InputError, match=r"until: 2062-11-24T00:00:00 lies in the future \(it is .* now\); leave it empty"):
+        production.watch(until="2062-11-24T00:00:00")
+    assert list(production.store.list("watch/")) == []
+
+
+def test_a_record_that_ends_in_the_future_does_not_end_watching(production: Production):
+    production.requests(5, at=0)
+    production.commit(until=10, until_as_recorded="2062-11-24T00:00:00+00:00")
+    later = production.requests(5, at=20)
+    traffic = production.watch(until="")
+    assert sorted(traffic.fresh["request_id"]) == sorted(later)
+    assert traffic.info.until < "2062"
 
 
 def test_an_empty_end_means_now(production: Production):
@@ -55,7 +101,7 @@ def test_an_empty_end_means_now(production: Production):
 
 def test_an_end_before_the_last_record_gives_an_empty_watch_not_an_older_mark(production: Production):
     production.requests(5)
-    production.commit(1, until=50)
+    production.commit(until=50)
     traffic = production.watch(until=20)
     assert traffic.info.fresh_rows == 0
     assert traffic.info.until == (START + 50 * MINUTE).isoformat()
@@ -63,8 +109,7 @@ def test_an_end_before_the_last_record_gives_an_empty_watch_not_an_older_mark(pr
 
 def test_an_empty_watch_works_and_says_so(production: Production):
     traffic = production.watch()
-    assert (traffic.info.rows, len(traffic.rows), len(traffic.images)) == (0, 0, 0)
-    assert traffic.images.shape[1:] == (SIDE, SIDE, 1)
+    assert (traffic.info.rows, len(traffic.rows), traffic.info.requests) == (0, 0, 0)
     assert "The watch is empty" in (production.folder / "dashboard.html").read_text()
     assert production.json("alerts.json")["fired"] == ["no traffic"]
     facts = production.json("facts.json")["production_monitoring"]
@@ -99,7 +144,7 @@ def test_labels_are_joined_and_the_newest_one_counts(production: Production):
 
 def test_a_label_that_comes_late_brings_its_older_row_along(production: Production):
     old = production.requests(30, at=0)
-    production.commit(1, until=50)
+    production.commit(until=50)
     fresh = production.requests(10, at=60)
     production.label(old[4:6], ["dark", "bright"])
     traffic = production.watch(context_rows=2)
@@ -111,70 +156,139 @@ def test_a_label_that_comes_late_brings_its_older_row_along(production: Producti
 
 def test_context_takes_labelled_rows_first_and_then_the_newest(production: Production):
     old = production.requests(30, at=0)
-    production.commit(1, until=50)
+    production.commit(until=50)
     production.label(old[:2], ["dark", "bright"])
     traffic = production.watch(context_rows=5)
     assert list(traffic.rows["request_id"]) == old[:2] + old[-3:]
 
 
+def test_rows_that_wait_for_a_window_are_taken_along_whatever_the_context(production: Production):
+    waiting = production.requests(30, at=0)
+    kept = write_window_rows(production.store, 1, production.watch().rows.assign(watch=0, window=-1))
+    production.commit(until=50, window_rows=kept, windows=[])
+    fresh = production.requests(5, at=60, seed=10)
+    rows = production.watch(context_rows=0, look_back_days=0).rows
+    assert list(rows["request_id"]) == waiting + fresh
+    assert list(rows["fresh"]) == [False] * 30 + [True] * 5
+
+
+def test_rows_of_a_drift_that_is_over_are_left_alone(production: Production):
+    production.requests(10, at=0)
+    production.commit(until=10)
+    production.requests(10, at=20, seed=10)
+    window = RecordedWindow(first="", last="", rows=10, drifted=False)
+    production.commit(until=30, windows=[window, window])
+    assert production.watch().info.rows == 20
+    production.commit(until=40, windows=[window])
+    assert production.watch().info.rows == 0
+
+
 def test_rows_beyond_the_look_back_are_left_alone(production: Production):
     ancient = production.requests(10, at=0)
     production.label(ancient[:1], ["dark"])
-    production.commit(1, until=60 * 24 * 40)
+    production.commit(until=60 * 24 * 40)
     assert production.watch(until=60 * 24 * 41, look_back_days=30).info.rows == 0
 
 
 def test_older_rows_of_other_versions_are_no_context(production: Production):
     other = production.requests(10, at=0, version="0")
     production.label(other, ["dark"] * 10)
-    production.commit(1, until=50)
+    production.commit(until=50)
     assert production.watch().info.rows == 0
 
 
-def test_a_backlog_is_cut_and_the_next_watch_takes_the_rest(production: Production):
-    ids = production.requests(130, at=0) + production.requests(50, at=600, seed=10)
-    first = production.watch(max_rows=150)
-    assert list(first.fresh["request_id"]) == ids[:150]
-    assert first.info.until == (START + 600 * MINUTE + timedelta(seconds=19)).isoformat()
-    assert "the next takes the rest" in (production.folder / "dashboard.html").read_text()
-    production.store.create("watch/00000001.json", _record_until(production, first.info.until))
-    second = production.watch(max_rows=150)
-    assert list(second.fresh["request_id"]) == ids[150:]
+def test_of_a_backlog_the_watch_looks_at_a_uniform_sample_and_says_so(production: Production):
+    """0.1.0 took the oldest rows and fell behind for ever, while `status` said "on time"."""
+    ids = production.requests(400, at=0) + production.requests(400, at=600, seed=10) + production.requests(200, at=700, version="7")
+    traffic = production.watch(max_rows=200)
+    assert traffic.info.sampled == 0.2
+    assert (traffic.info.requests, traffic.info.other_version_rows) == (800, 200)
+    assert 130 <= len(traffic.fresh) == traffic.info.fresh_rows <= 190
+    halves = traffic.fresh["request_id"].isin(ids[:400])
+    assert 50 <= halves.sum() <= 110
+    assert "a uniform sample of 20.0% of them" in (production.folder / "dashboard.html").read_text()
+    assert production.metrics.values["rows"] == 800
+    assert sorted(production.watch(max_rows=200).fresh["request_id"]) == sorted(traffic.fresh["request_id"]), "a retry sees the same"
+    production.commit(until=1000)
+    assert production.watch(until=2000).info.requests == 0
 
 
-def _record_until(production: Production, until: str) -> bytes:
-    production.commit(999, until=0)
-    data = production.store.read("watch/00000999.json")
-    production.store.delete("watch/00000999.json")
-    return data.replace((START).isoformat().encode(), until.encode()).replace(b'"sequence":999', b'"sequence":1')
+def test_a_sample_has_the_same_rows_whatever_the_order_of_the_parts():
+    rng = np.random.default_rng(0)
+    rows = LOG_SCHEMA.empty_table().to_pandas()
+    rows["request_id"] = [f"r{index}" for index in range(5000)]
+    rows["time"] = pd.date_range("2025-01-01", periods=5000, freq="s", tz="UTC")
+    expected = None
+    for size in (5000, 700, 33):
+        sample = RowSample(100)
+        shuffled = rows.iloc[rng.permutation(5000)]
+        for start in range(0, 5000, size):
+            sample.add(shuffled.iloc[start : start + size])
+        kept = set(sample.rows()["request_id"])
+        assert len(kept) == 100
+        assert expected in (None, kept)
+        expected = kept
 
 
-def test_images_are_packed_in_the_order_of_the_rows(production: Production):
-    production.requests(25)
-    traffic = production.watch()
-    assert list(traffic.rows["image_index"]) == list(range(25))
-    assert np.array_equal(traffic.images, read_images(production.store, traffic.rows))
+def test_a_watch_makes_as_many_requests_to_the_store_as_the_formula_says(production: Production, monkeypatch: pytest.MonkeyPatch):
+    """0.1.0 read 1,444 objects where a label had come for a row of 35 days ago."""
+    for hour in range(0, 40 * 24, 12):
+        ids = production.requests(6, at=60 * hour, seed=hour)
+        production.commit(until=60 * hour + 30, window_rows="", windows=[RecordedWindow(first="", last="", rows=6, drifted=False)])
+    production.label(ids[:1], ["dark"])
+    roll_up(production.store)
+    for hour in range(2):
+        production.requests(20, at=60 * (40 * 24 + hour), seed=hour)
+        production.commit(until=60 * (40 * 24 + hour) + 30)
+    production.requests(6, at=60 * (40 * 24 + 5))
+    production.requests(6, at=60 * (40 * 24 + 5), seed=8)
+    production.label(ids[1:2], ["dark"])
+    reads: list[str] = []
+    listed: list[str] = []
+    read, listing = LocalStore.read, LocalStore.list
+
+    def counted(store: LocalStore, key: str) -> bytes:
+        reads.append(key.split("/")[0] + ("/rows" if "/rows/" in key else ""))
+        return read(store, key)
+
+    def counted_listing(store: LocalStore, prefix: str = "", after: str = "") -> Iterator[ObjectInfo]:
+        for entry in listing(store, prefix, after):
+            listed.append(entry.key)
+            yield entry
+
+    monkeypatch.setattr(LocalStore, "read", counted)
+    monkeypatch.setattr(LocalStore, "list", counted_listing)
+    traffic = production.watch(until=60 * (40 * 24 + 6))
+    assert traffic.info.fresh_rows == 12
+    bundle_files = 2  # SHA256SUMS, for the champion's files, and the pointer
+    # the history and two records after it, two label files, the rows of two watches with an open drift, two new log files
+    assert Counter(reads) == {"champion.json": 1, "versions": bundle_files - 1, "watch": 3, "labels": 2, "watch/rows": 2, "logs": 2}
+    files = len(list(listing(production.store, "logs/")))
+    assert len([key for key in listed if key.startswith("logs/")]) == files, "all files of this test were written in one hour"
+    assert len([key for key in listed if key.startswith("watch/")]) <= 3
 
 
-def test_when_images_do_not_all_fit_those_of_labelled_rows_are_packed_first(production: Production):
-    ids = production.requests(5000)
-    production.label(ids[:7], ["dark"] * 7)
-    traffic = production.watch(image_mib=1)
-    packed = traffic.rows[traffic.rows["image_index"] >= 0]
-    assert len(packed) == len(traffic.images) == 2**20 // SIDE**2
-    assert set(ids[:7]) <= set(packed["request_id"])
-    assert set(ids[-100:]) <= set(packed["request_id"])
-    assert packed["image_index"].is_monotonic_increasing
+def test_a_watch_that_was_not_finished_is_an_alert(production: Production):
+    production.requests(10)
+    production.watch()
+    assert "unfinished watch" not in production.json("alerts.json")["fired"]
+    production.commit(until=20, state="failed", failure="out of memory", verdict="retrain")
+    production.watch()
+    assert production.json("alerts.json")["fired"][0] == "unfinished watch"
+    assert "watch 1 (retrain) was not finished: out of memory" in (production.folder / "dashboard.html").read_text()
 
 
-def test_images_that_a_retention_rule_deleted_leave_their_rows(production: Production):
-    production.requests(10, at=0)
-    production.requests(10, at=30)
-    images = [entry.key for entry in production.store.list("logs/") if entry.key.endswith(".npy")]
-    production.store.delete(images[0])
-    traffic = production.watch()
-    assert list(traffic.rows["image_index"]) == [-1] * 10 + list(range(10))
-    assert "10 logged images are gone" in (production.folder / "dashboard.html").read_text()
+def test_labels_are_read_once_and_known_for_ever_after(production: Production):
+    ids = production.requests(10)
+    production.label(ids[:3], ["dark"] * 3)
+    first = production.watch()
+    assert (len(first.labels), first.info.new_labels) == (3, True)
+    table = write_label_table(production.store, 1, first.labels)
+    production.commit(until=20, label_table=table, labels_through=first.info.labels_through)
+    second = production.watch()
+    assert (len(second.labels), second.info.new_labels, second.info.label_table) == (3, False, table)
+    production.store.delete(table)
+    assert len(production.watch().labels) == 3, "a table that is gone is made of the files again"
 
 
 def test_the_champion_arrives_verified(production: Production):

@@ -24,7 +24,7 @@ def test_the_random_list_comes_back_with_the_truth_when_it_is_due(tmp_path: Path
     assert job is not None
     assert job.due == 7
     assert [team.hand_in(store, TRUTH, window) for window in (5, 6, 7, 8)] == [0, 0, 2, 0]
-    labels = read_labels(store)
+    labels = read_labels(store)[0]
     assert dict(zip(labels["request_id"], labels["label"], strict=True)) == {"r1": "ill", "r2": "well"}
     assert set(labels["origin"]) == {"random"}
 

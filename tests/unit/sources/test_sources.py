@@ -1,17 +1,19 @@
 """Every kind of source: checked, hashed by content, and opened as files."""
 
 import os
+import shutil
 import stat
 import subprocess
 import sys
 import zipfile
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from PIL import Image
 
 from driftloop.errors import InputError
-from driftloop.sources import check_source, opened, resolve, write_source, zip_file
+from driftloop.sources import check_source, opened, resolve, s3, write_source, zip_file
 from driftloop.sources.built_in import with_stream
 from driftloop.store import open_store
 from tests.factories.image_folders import write_classes, write_images
@@ -137,11 +139,11 @@ def test_a_link_in_a_zip_is_refused(tmp_path: Path) -> None:
 
 def test_too_many_files_or_bytes_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     archive = write_zip(tmp_path / "many.zip", GOOD)
-    monkeypatch.setattr(zip_file, "MOST_ZIP_FILES", 19)
+    monkeypatch.setattr(zip_file, "MOST_SOURCE_FILES", 19)
     with pytest.raises(InputError, match="20 files, at most 19"):
         check_source(str(archive))
     monkeypatch.undo()
-    monkeypatch.setattr(zip_file, "MOST_ZIP_BYTES", 19)
+    monkeypatch.setattr(zip_file, "MOST_SOURCE_BYTES", 19)
     with pytest.raises(InputError, match="unpacks to more than"):
         check_source(str(archive))
 
@@ -241,6 +243,40 @@ def test_a_folder_and_a_zip_in_s3(folder: Path, tmp_path: Path, s3_uri: str) -> 
         assert len(local.files) == 24
     with pytest.raises(InputError, match="no such file or folder in this bucket"):
         resolve(f"{s3_uri}/nothing")
+
+
+def test_an_s3_folder_has_a_limit_as_a_zip_has(folder: Path, s3_uri: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    store, size = open_store(s3_uri), 0
+    for path in sorted(folder.rglob("*.png")):
+        store.upload(path.relative_to(folder).as_posix(), path)
+        size += path.stat().st_size
+    store.put("notes.txt", bytes(1000))
+    monkeypatch.setattr(s3, "MOST_SOURCE_BYTES", size)
+    monkeypatch.setattr(s3, "MOST_SOURCE_FILES", 25)
+    assert check_source(s3_uri) == s3_uri
+    monkeypatch.setattr(s3, "MOST_SOURCE_BYTES", size - 1)
+    with pytest.raises(InputError, match=r"more than 0 GiB of images; name a smaller folder"):
+        check_source(s3_uri)
+    monkeypatch.setattr(s3, "MOST_SOURCE_BYTES", size)
+    monkeypatch.setattr(s3, "MOST_SOURCE_FILES", 24)
+    for look in (check_source, resolve):
+        with pytest.raises(InputError, match="more than 24 files; name the folder in it that holds the class folders"):
+            look(s3_uri)
+
+
+@pytest.mark.parametrize("as_zip", [False, True])
+def test_what_the_disk_has_no_room_for_is_not_fetched(
+    folder: Path, tmp_path: Path, s3_uri: str, monkeypatch: pytest.MonkeyPatch, as_zip: bool
+) -> None:
+    source = f"{s3_uri}/pets.zip" if as_zip else s3_uri
+    if as_zip:
+        open_store(s3_uri).upload("pets.zip", zip_of(folder, tmp_path / "pets.zip"))
+    else:
+        for path in folder.rglob("*.png"):
+            open_store(s3_uri).upload(path.relative_to(folder).as_posix(), path)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=100))
+    with pytest.raises(InputError, match=r"takes 0 MiB, and .* has room for 0; set TMPDIR"), opened(source, seed=1):
+        pass
 
 
 def test_resolving_needs_neither_torch_nor_scikit_learn(folder: Path) -> None:

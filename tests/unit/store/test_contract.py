@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from driftloop.errors import Conflict, NotFound, StoreError
-from driftloop.store import Store
+from driftloop.store import Store, s3
 
 
 def test_what_is_written_is_read_back(store: Store) -> None:
@@ -91,6 +91,18 @@ def test_an_object_can_be_created_again_after_it_was_deleted(store: Store) -> No
     store.delete("key")
     store.create("key", b"two")
     assert store.read("key") == b"two"
+
+
+def test_many_objects_are_deleted_in_batches(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(s3, "DELETE_BATCH", 3)
+    store.delete_many(iter(["nothing/there/yet"]))
+    for number in range(8):
+        store.put(f"a/{number}", b"")
+    store.delete_many(f"a/{number}" for number in range(7))
+    store.delete_many(["a/3", "absent"])
+    assert [info.key for info in store.list()] == ["a/7"]
+    with pytest.raises(StoreError, match="not a key"):
+        store.delete_many(["../champion.json"])
 
 
 def test_exactly_one_of_forty_racing_creators_wins(store: Store) -> None:
@@ -189,6 +201,30 @@ def test_a_large_file_is_streamed_in_and_out(store: Store, tmp_path: Path) -> No
     assert copy.read_bytes() == source.read_bytes()
     (info,) = store.list("datasets/")
     assert info.size == source.stat().st_size
+
+
+def test_a_download_goes_into_folders_that_are_there_or_not_and_replaces_a_file(store: Store, tmp_path: Path) -> None:
+    store.put("key", b"new")
+    for copy in (tmp_path / "copy", tmp_path / "not" / "there" / "copy"):
+        for _ in ("once", "again"):
+            store.download("key", copy)
+            assert copy.read_bytes() == b"new"
+            copy.write_bytes(b"an older file, and longer")
+        assert [path.name for path in copy.parent.iterdir() if path.is_file()] == ["copy"]
+
+
+def test_several_may_delete_an_object_at_once(store: Store) -> None:
+    with ThreadPoolExecutor(8) as deleters:
+        for number in range(10):
+            store.put(f"key/{number}", b"x")
+            together = threading.Barrier(8)
+
+            def delete(_: int, number: int = number, together: threading.Barrier = together) -> None:
+                together.wait()
+                store.delete(f"key/{number}")
+
+            list(deleters.map(delete, range(8)))
+    assert list(store.list()) == []
 
 
 @pytest.mark.parametrize("key", ["", "/etc/passwd", "../secret", "a/../b", "a//b", "a/", "a/.", ".lock", "a/.hidden", "a\\b"])

@@ -5,6 +5,7 @@ import subprocess
 import sys
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -80,6 +81,44 @@ def test_the_uri_stays_with_the_run_that_a_link_pointed_to(tmp_path: Path) -> No
 def test_a_relative_path_and_a_file_uri_name_the_same_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     assert open_store("a store").uri == open_store(f"file://{tmp_path}/a%20store").uri == str(tmp_path / "a store")
+
+
+def test_a_listing_reads_only_the_folders_that_can_hold_its_keys(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = LocalStore(tmp_path)
+    for key in ("logs/dt=1/hour=1/a", "logs/dt=1/hour=2/a", "logs/dt=2/hour=1/a", "watch/1/a"):
+        store.put(key, b"x")
+    read: list[str] = []
+    scandir = os.scandir
+
+    def noting(folder: Path) -> Any:
+        read.append(os.path.relpath(folder, tmp_path))
+        return scandir(folder)
+
+    monkeypatch.setattr(os, "scandir", noting)
+    assert [info.key for info in store.list("logs/dt=1")] == ["logs/dt=1/hour=1/a", "logs/dt=1/hour=2/a"]
+    assert read == ["logs", "logs/dt=1", "logs/dt=1/hour=1", "logs/dt=1/hour=2"]
+    read.clear()
+    assert [info.key for info in store.list("logs/", after="logs/dt=1/hour=1/a")] == ["logs/dt=1/hour=2/a", "logs/dt=2/hour=1/a"]
+    assert "logs/dt=1/hour=1" in read
+    read.clear()
+    assert [info.key for info in store.list("", after="logs/dt=2")] == ["logs/dt=2/hour=1/a", "watch/1/a"]
+    assert not [folder for folder in read if folder.startswith("logs/dt=1")]
+
+
+def test_a_fault_of_the_disk_names_what_it_was_about(tmp_path: Path) -> None:
+    """The system's own errors name a file, or none: reading this one fails as a broken disk does."""
+    store = LocalStore(tmp_path)
+    (tmp_path / "broken").symlink_to("/proc/self/mem")
+    for use in (lambda: store.read("broken"), lambda: store.download("broken", tmp_path / "copy")):
+        with pytest.raises(StoreError, match=rf"^{tmp_path}/broken: Input/output error$"):
+            use()
+    with pytest.raises(StoreError, match=rf"^{tmp_path}/key: Input/output error; a store is a folder with room in it"):
+        store.upload("key", "/proc/self/mem")
+    store.put("object", b"x")
+    with pytest.raises(StoreError, match=rf"^{tmp_path}/object: "):
+        store.put("object/below", b"x")
+    assert [info.key for info in store.list("k")] == []
+    assert not list(tmp_path.glob(".key*"))
 
 
 def test_a_file_in_the_stores_place_is_one_clear_line(tmp_path: Path) -> None:

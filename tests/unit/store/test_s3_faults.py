@@ -4,19 +4,21 @@ import json
 import re
 import secrets
 import threading
+import tracemalloc
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 import pytest
-from minio import MinioAdmin
+from minio import Minio, MinioAdmin
 from minio.credentials import StaticProvider
 
 from driftloop.errors import Conflict, StoreError
 from driftloop.store import open_store
-from driftloop.store.s3 import S3Store
+from driftloop.store.s3 import PART_BYTES, S3Store
 from tests.minio_server import MinioServer
+from tests.unit.store.gateways import Gateway, LateErrorGateway, TaglessGateway
 from tests.unit.store.lossy_proxy import LossyProxy
 
 
@@ -103,7 +105,8 @@ def test_a_server_that_stays_away_is_one_clear_line(own_server: MinioServer) -> 
     store = S3Store("driftloop", "demo", patience_s=0)
     store.put("key", b"x")
     own_server.kill()
-    expected = rf"demo/key: cannot reach {own_server.endpoint} \(connection refused\); check AWS_ENDPOINT_URL .*gave up after 3 tries"
+    refused = rf"cannot reach {own_server.endpoint} \(connection refused\); check AWS_ENDPOINT_URL .*gave up after 3 tries"
+    expected = rf"demo/(key|\.conditional-writes\.json): {refused}"
     for use in (store.read, store.exists, store.delete, lambda key: store.put(key, b""), lambda key: store.create(key, b"")):
         with pytest.raises(StoreError, match=expected):
             use("key")
@@ -223,6 +226,37 @@ def _add_user(server: MinioServer, user: str, password: str, *, bucket: str) -> 
     assert json.loads(admin.user_info(user))["status"] == "enabled"
 
 
+@pytest.mark.parametrize("refusal", ["", "NotImplemented", "AccessDenied"])
+def test_logs_are_tagged_where_that_is_allowed_and_written_in_any_case(
+    minio_server: MinioServer, s3_uri: str, monkeypatch: pytest.MonkeyPatch, refusal: str
+) -> None:
+    server = minio_server.endpoint.removeprefix("http://")
+    root = Minio(server, minio_server.access_key, minio_server.secret_key, secure=False, region="us-east-1")
+    gateway = TaglessGateway(minio_server, refusal) if refusal else Gateway(minio_server)
+    monkeypatch.setenv("AWS_ENDPOINT_URL", gateway.endpoint)
+    store = open_store(s3_uri)
+    for key in ("logs/a", "logs/b", "catalogs/c"):
+        store.create(key, b"x")
+        with pytest.raises(Conflict):
+            store.create(key, b"y")
+    gateway.close()
+    bucket, _, prefix = s3_uri.removeprefix("s3://").partition("/")
+    tags = {key: root.get_object_tags(bucket, f"{prefix}/{key}") for key in ("logs/a", "logs/b", "catalogs/c")}
+    log = None if refusal else {"driftloop": "log"}
+    assert tags == {"logs/a": log, "logs/b": log, "catalogs/c": None}
+    assert [path for _, path in gateway.requests].count("tagged") == bool(refusal)
+
+
+@pytest.mark.parametrize("code", ["SlowDown", "InvalidTag"])
+def test_any_other_refusal_of_a_log_is_told(minio_server: MinioServer, s3_uri: str, monkeypatch: pytest.MonkeyPatch, code: str) -> None:
+    gateway = TaglessGateway(minio_server, code)
+    monkeypatch.setenv("AWS_ENDPOINT_URL", gateway.endpoint)
+    bucket, _, prefix = s3_uri.removeprefix("s3://").partition("/")
+    with pytest.raises(StoreError, match=f"logs/a: .* answers 501 {code}"):
+        S3Store(bucket, prefix, patience_s=0).create("logs/a", b"x")
+    gateway.close()
+
+
 def test_more_objects_than_fit_one_page_are_all_listed(s3_uri: str) -> None:
     store = open_store(s3_uri)
     keys = [f"logs/{number:05d}" for number in range(1005)]
@@ -231,3 +265,28 @@ def test_more_objects_than_fit_one_page_are_all_listed(s3_uri: str) -> None:
         list(writers.map(lambda key: store.put(key, b""), keys))
     assert [info.key for info in store.list("logs/")] == keys
     assert [info.key for info in store.list("logs/", after=keys[999])] == keys[1000:]
+
+
+def test_an_upload_that_fails_in_an_answer_that_began_well_is_tried_again(
+    minio_server: MinioServer, s3_uri: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shard = tmp_path / "shard"
+    shard.write_bytes(secrets.token_bytes(PART_BYTES + 1))
+    gateway = LateErrorGateway(minio_server)
+    monkeypatch.setenv("AWS_ENDPOINT_URL", gateway.endpoint)
+    open_store(s3_uri).upload("shard", shard)
+    gateway.close()
+    assert ("POST", "late error") in gateway.requests
+    assert open_store(s3_uri, minio_server.environment).read("shard") == shard.read_bytes()
+
+
+def test_a_large_upload_is_never_in_memory_as_a_whole(s3_uri: str, tmp_path: Path) -> None:
+    shard = tmp_path / "shard"
+    with open(shard, "wb") as stream:
+        stream.truncate(20 * PART_BYTES)
+    store = open_store(s3_uri)
+    tracemalloc.start()
+    store.upload("shard", shard)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 9 * PART_BYTES

@@ -1,71 +1,77 @@
-"""The watch record is committed once, whoever runs twice."""
+"""The report closes the record of its own watch, once."""
 
-import json
+from pathlib import Path
 
 import numpy as np
-import pandas as pd
 import pytest
 
-from components.synthesis_report.step import commit_watch_record
-from driftloop.inference.traffic import Traffic
-from driftloop.store import Store
+from components.drift_detection.step import run as detect
+from components.synthesis_report.step import run
+from driftloop.errors import Conflict, InputError
+from driftloop.store import open_store
 from driftloop.summary import Summary
-from driftloop.watch_record import HEARTBEAT, WatchRecord, record_key
-from tests.factories.records import traffic_info
+from driftloop.watch_store import read_records
+from tests.factories.drift_traffic import GrowingLog, draw_regime, write_champion_with_references
+from tests.factories.metrics import MetricsFile
 
-DRIFT = {"verdict": "stable", "reason": "the window fits", "confirmed": False, "windows": []}
 
-
-def traffic(sequence: int = 1) -> Traffic:
-    info = traffic_info(
-        sequence=sequence, store="", since="2026-01-01T00:00:00+00:00", until="2026-01-02T00:00:00+00:00", classes=["a", "b"]
+@pytest.fixture
+def watched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """A watch of run-a that has its verdict; the store."""
+    monkeypatch.setenv("DRIFTLOOP_RUN_ID", "run-a")
+    store = str(tmp_path / "store")
+    champion = write_champion_with_references(tmp_path / "champion", [draw_regime("reference", 120, np.random.default_rng(1))])
+    production = GrowingLog(np.random.default_rng(2), store)
+    production.serve(60)
+    detect(
+        str(production.watch(tmp_path / "traffic")),
+        str(champion),
+        str(tmp_path / "evidence"),
+        str(tmp_path / "drift.html"),
+        store=store,
+        alpha=0.05,
+        config={"window_size": 30, "minimum_window": 20},
+        metrics=MetricsFile(),
     )
-    return Traffic(rows=pd.DataFrame(), images=np.zeros((0, 4, 4, 1), np.uint8), info=info, records=[])
+    return store
 
 
-def test_a_watch_is_recorded_with_what_it_covered_and_decided(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("DRIFTLOOP_RUN_ID", "run-a")
-    commit_watch_record(store, traffic(), DRIFT, Summary(), "watched")
-    record = WatchRecord.model_validate_json(store.read(record_key(1)))
-    assert (record.run_id, record.verdict, record.outcome, record.until) == ("run-a", "stable", "watched", "2026-01-02T00:00:00+00:00")
-    assert json.loads(store.read(HEARTBEAT))["sequence"] == 1
+def report(folder: Path, store: str, outcome: str = "watched") -> Summary:
+    return run(
+        model=str(folder / "champion"),
+        outcome=outcome,
+        store=store,
+        summary=str(folder / "summary.json"),
+        html=str(folder / "report.html"),
+        pdf=str(folder / "report.pdf"),
+        traffic=str(folder / "traffic"),
+        drift=str(folder / "evidence"),
+    )
 
 
-def test_a_doubled_watch_ends_as_a_duplicate_and_changes_nothing(
-    store: Store, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setenv("DRIFTLOOP_RUN_ID", "run-a")
-    commit_watch_record(store, traffic(), DRIFT, Summary(), "watched")
-    before = store.read(record_key(1))
+def test_the_record_that_the_verdict_started_is_closed(watched: str, tmp_path: Path) -> None:
+    (opened,) = read_records(open_store(watched))
+    assert (opened.state, opened.run_id, opened.verdict, opened.rows, len(opened.windows)) == ("started", "run-a", "stable", 60, 2)
+    report(tmp_path, watched)
+    (closed,) = read_records(open_store(watched))
+    assert (closed.state, closed.outcome, closed.decision, closed.windows) == ("closed", "watched", None, opened.windows)
+
+
+def test_a_report_that_is_repeated_changes_nothing(watched: str, tmp_path: Path) -> None:
+    report(tmp_path, watched)
+    before = read_records(open_store(watched))
+    report(tmp_path, watched)
+    assert read_records(open_store(watched)) == before
+
+
+def test_another_run_cannot_close_it(watched: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DRIFTLOOP_RUN_ID", "run-b")
-    standing = commit_watch_record(store, traffic(), DRIFT | {"verdict": "alert"}, Summary(), "watched")
-    assert standing.run_id == "run-a"
-    assert store.read(record_key(1)) == before
-    assert "duplicate" in capsys.readouterr().out
+    with pytest.raises(Conflict, match="belongs to run run-a"):
+        report(tmp_path, watched)
+    assert read_records(open_store(watched))[0].state == "started"
 
 
-def test_a_retried_watch_finds_its_own_record(store: Store, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    monkeypatch.setenv("DRIFTLOOP_RUN_ID", "run-a")
-    commit_watch_record(store, traffic(), DRIFT, Summary(), "watched")
-    commit_watch_record(store, traffic(), DRIFT, Summary(), "watched")
-    assert "recorded by this run" in capsys.readouterr().out
-    assert [info.key for info in store.list("watch/")] == [record_key(1), HEARTBEAT]
-
-
-@pytest.mark.parametrize("retried_by", ["run-a", "run-b"])
-def test_a_watch_that_died_between_record_and_heartbeat_is_told_by_whoever_comes_next(
-    store: Store, monkeypatch: pytest.MonkeyPatch, retried_by: str
-) -> None:
-    monkeypatch.setenv("DRIFTLOOP_RUN_ID", "run-a")
-    commit_watch_record(store, traffic(), DRIFT, Summary(), "watched")
-    store.delete(HEARTBEAT)
-    monkeypatch.setenv("DRIFTLOOP_RUN_ID", retried_by)
-    commit_watch_record(store, traffic(), DRIFT | {"verdict": "alert"}, Summary(), "watched")
-    heartbeat = json.loads(store.read(HEARTBEAT))
-    assert (heartbeat["run_id"], heartbeat["verdict"]) == ("run-a", "stable")
-
-
-def test_an_older_watch_that_ends_late_leaves_the_heartbeat_of_the_newer_one(store: Store) -> None:
-    commit_watch_record(store, traffic(sequence=2), DRIFT, Summary(), "watched")
-    commit_watch_record(store, traffic(sequence=1), DRIFT, Summary(), "watched")
-    assert json.loads(store.read(HEARTBEAT))["sequence"] == 2
+def test_an_unknown_outcome_is_refused_before_anything_is_written(watched: str, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="outcome: 'won' is not one of"):
+        report(tmp_path, watched, outcome="won")
+    assert not (tmp_path / "summary.json").exists()

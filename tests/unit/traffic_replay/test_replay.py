@@ -68,7 +68,7 @@ def test_the_first_windows_are_clean_and_the_others_drifted(tmp_path: Path):
 def test_labels_are_random_true_and_cover_only_drifted_requests(tmp_path: Path):
     store, dataset = build_serving_store(tmp_path)
     rows = logged(store, play(store, dataset).until)
-    labels = read_labels(store)
+    labels = read_labels(store)[0]
     assert len(labels) == 20
     assert set(labels["origin"]) == {"random"}
     assert set(labels["request_id"]) <= set(rows["request_id"].iloc[40:])
@@ -113,7 +113,7 @@ def test_a_killed_replay_goes_on_and_ends_as_if_it_had_not_been_killed(tmp_path:
     assert len(rows) == 250
     assert played_rows(store)["image"].is_unique
     assert set(survivors["request_id"]) <= set(rows["request_id"])
-    assert len(read_labels(store)) == 40
+    assert len(read_labels(store)[0]) == 40
     assert rows["time"].is_monotonic_increasing
 
 
@@ -123,7 +123,7 @@ def test_two_stores_in_the_same_state_see_the_same_replay(tmp_path: Path):
         (tmp_path / name).mkdir()
         store, dataset = build_serving_store(tmp_path / name)
         rows = logged(store, play(store, dataset).until)
-        answers.append((rows["request_id"].tolist(), rows["image_sha256"].tolist(), sorted(read_labels(store)["request_id"])))
+        answers.append((rows["request_id"].tolist(), rows["image_sha256"].tolist(), sorted(read_labels(store)[0]["request_id"])))
     assert answers[0] == answers[1]
 
 
@@ -144,7 +144,7 @@ def test_the_truth_of_every_request_is_known_afterwards(tmp_path: Path):
     played = play(store, dataset)
     rows = logged(store, played.until)
     assert set(played.truth) == set(rows["request_id"])
-    labels = read_labels(store)
+    labels = read_labels(store)[0]
     assert {name: played.truth[name] for name in labels["request_id"]} == dict(zip(labels["request_id"], labels["label"], strict=True))
 
 
@@ -159,7 +159,7 @@ def test_without_drift_every_image_is_the_original(tmp_path: Path):
 def test_an_unseen_class_is_labelled_as_none_of_the_classes(tmp_path: Path):
     store, dataset = build_serving_store(tmp_path)
     play(store, dataset, "unseen_class:0.5", amounts=Amounts(0, 100, 45))
-    share = (read_labels(store)["label"] == UNSEEN_LABEL).mean()
+    share = (read_labels(store)[0]["label"] == UNSEEN_LABEL).mean()
     assert 0.25 < share < 0.75
 
 
@@ -182,7 +182,7 @@ def test_the_step_plays_what_its_settings_say(tmp_path: Path, capsys: pytest.Cap
     config = {"window_size": 20.0, "clean_windows": 2.0, "drifted_windows": 3.0, "labels": 9.0}
     until = run(str(tmp_path / "artifact"), champion_version="1", drift="brightness:0.4", seed=1, store=store.uri, config=config)
     assert len(logged(store, until)) == 100
-    assert len(read_labels(store)) == 9
+    assert len(read_labels(store)[0]) == 9
     assert "[driftloop figures] 40 clean + 60 with brightness:0.4 requests, 9 labels, version 1" in capsys.readouterr().out
 
 

@@ -120,5 +120,8 @@ def test_a_prune_leaves_the_gate_what_it_counts_by(store: Store, tmp_path: Path)
         store.put(f"versions/{version}/gate.json", json.dumps(gate).encode())
     before = gated_versions(store)
     policy = PrunePolicy(datetime.now(UTC) + timedelta(hours=1), keep_versions=1, in_use=frozenset())
-    assert [item.name for item, spared in carry_out_prune(store, plan_prune(store, policy), policy) if not spared] == ["1"]
+    for days in (0, 2):
+        now = datetime.now(UTC) + timedelta(days=days)
+        pruned = list(carry_out_prune(store, lambda: plan_prune(store, policy), {"version": store}, now, wait_s=86_400))
+    assert [(item.name, mark) for item, mark in pruned] == [("1", None)]
     assert gated_versions(store) == [replace(before[0], whole=False), *before[1:]]

@@ -5,12 +5,18 @@ import signal
 import subprocess
 import time
 from collections.abc import Iterator
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
 import pytest
+from rich.console import Console
 
+from driftloop.backends.base import RunRequest
+from driftloop.backends.cluster import backend, pod_troubles
+from driftloop.backends.cluster.backend import ClusterBackend
 from driftloop.backends.cluster.connection import API
+from driftloop.backends.run_folder import RunFolder
 from tests.pipelines.command import DRIFTLOOP, Command
 from tests.unit.cli.answering import Answers, answering
 
@@ -22,21 +28,22 @@ LOG = (
 )
 
 
-def workflow(phase: str) -> dict[str, Any]:
-    """Of a run whose first step has ended in that phase."""
+def workflow(phase: str, message: str = "") -> dict[str, Any]:
+    """Of a run whose first step is in that phase, or has ended in it."""
     times = {"startedAt": "2026-11-21T08:33:53Z", "finishedAt": "2026-11-21T08:34:06Z"}
     nodes = [
         {"id": "w-1", "name": "w.root.source-resolution-driver", "type": "Pod", "phase": "Succeeded", "templateName": "driver", **times},
         {"id": "w-2", "name": "w.root.source-resolution", "type": "DAG", "phase": phase, **times},
         {"id": "w-3", "name": "w.root.source-resolution.executor", "type": "Pod", "phase": phase, "templateName": "impl", **times},
     ]
+    nodes[-1] |= {"message": message} if message else {}
     return {"metadata": {"name": "w"}, "status": {"nodes": {node["id"]: node for node in nodes}}}
 
 
-def ends(kfp: Answers, state: str, phase: str, log: str) -> None:
+def ends(kfp: Answers, state: str, phase: str, log: str, message: str = "") -> None:
     """Let the run end so."""
     kfp.add(f"{API}/runs/r1", {"run_id": "r1", "state": state, "run_details": {}})
-    kfp.add("/apis/v1beta1/runs/r1", {"pipeline_runtime": {"workflow_manifest": json.dumps(workflow(phase))}})
+    kfp.add("/apis/v1beta1/runs/r1", {"pipeline_runtime": {"workflow_manifest": json.dumps(workflow(phase, message))}})
     kfp.add("/k8s/pod/logs", (LOG + log).encode())
 
 
@@ -97,12 +104,70 @@ def test_a_failure_that_is_not_the_users_shows_the_end_of_its_log_and_ends_with_
     assert "  MemoryError\n  ValueError: inner\n" in failed.stdout
 
 
+#: What a launcher prints of an executor's input before it starts the step.
+LAUNCHER_JSON = 'I1121 08:34:27.581508      16 launcher_v2.go:151] input ComponentSpec:{\n  "inputDefinitions": {\n'
+
+
+@pytest.mark.parametrize(
+    ("message", "log"),
+    [
+        ("OOMKilled (exit code 137)", ""),
+        ("Error (exit code 1)", "F1121 08:34:39.946000      16 main.go:59] failed to execute component: signal: killed\n"),
+    ],
+)
+def test_a_step_that_ran_out_of_memory_says_what_it_had_and_how_to_give_it_more(
+    kfp: Answers, command: Command, message: str, log: str
+) -> None:
+    ends(kfp, "FAILED", "Failed", LAUNCHER_JSON + log, message)
+    failed = command(*TRAINING, status=2)
+    assert "source: it ran out of memory: it asks for 512Mi and may take 2048Mi; give it more with" in failed.stderr
+    assert "--set placement.source_resolution.memory=1024Mi (then it may take 4096Mi)" in failed.stderr
+    assert "inputDefinitions" not in failed.stdout + failed.stderr
+    again = command(*TRAINING, "--set", "placement.source_resolution.memory=3Gi", status=2).stderr
+    assert "it asks for 3Gi and may take 12Gi; give it more with --set placement.source_resolution.memory=6Gi" in again
+
+
+def test_a_wrong_key_in_the_secret_is_told_as_that(kfp: Answers, command: Command) -> None:
+    line = "s3://driftloop/default: http://minio:9000 refuses the credentials (InvalidAccessKeyId); check AWS_ACCESS_KEY_ID and"
+    ends(kfp, "FAILED", "Failed", f"driftloop.StoreError: {line} AWS_SECRET_ACCESS_KEY\n")
+    said = command(*TRAINING, status=2).stderr
+    assert "(InvalidAccessKeyId); check accesskey and secretkey of Secret driftloop-store in namespace kubeflow" in said
+    assert "AWS_" not in said
+
+
+def test_a_pod_that_cannot_start_ends_the_run_with_its_reason(kfp: Answers, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    reason = "CreateContainerConfigError: couldn't find key accesskey in Secret kubeflow/driftloop-store"
+    ends(kfp, "RUNNING", "Pending", "", reason)
+    kfp.add(f"{API}/runs/r1:terminate", {})
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(pod_troubles, "GRACE_S", 0.1)
+    monkeypatch.setattr(backend, "POLL_S", 0.2)
+    opened = ClusterBackend(RunRequest("training", {"data_source": "digits", "gpus": "0"}), lambda line: None)
+    console = Console(file=StringIO(), width=200, highlight=False)
+    display = opened.display(console)
+    with display:
+        failure = opened.execute(opened.arguments, RunFolder.create("training"), display.show, None)
+    assert failure is not None
+    assert failure.text == (
+        f"its pod cannot start: {reason}; make Secret driftloop-store and ConfigMap driftloop-store as k8s/README.md says; "
+        "the run was ended"
+    )
+    assert display.failed == "source-resolution"
+    assert posted(kfp, "runs/r1:terminate")
+    shown = console.file.getvalue().splitlines()  # type: ignore[attr-defined]
+    assert [line[0] for line in shown] == ["▸", "✗"]
+    assert all(reason in line for line in shown)
+
+
 def test_a_run_that_somebody_terminates_is_told_as_that(kfp: Answers, command: Command) -> None:
     ends(kfp, "CANCELED", "Failed", "")
     assert "the run was terminated in the cluster" in command(*TRAINING, status=1).stderr
 
 
-def test_an_interrupt_leaves_the_run_running_and_says_how_to_stop_it(kfp: Answers, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupt_leaves_the_run_running_and_says_how_to_stop_it(
+    kfp: Answers, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: signal.Signals
+) -> None:
     monkeypatch.delenv("KFP_TOKEN")
     ends(kfp, "RUNNING", "Running", "")
     waiting = subprocess.Popen([DRIFTLOOP, *TRAINING], cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
@@ -110,7 +175,7 @@ def test_an_interrupt_leaves_the_run_running_and_says_how_to_stop_it(kfp: Answer
     while not any(path == f"{API}/runs/r1" for _, path, _, _ in kfp.asked):
         assert time.monotonic() < deadline
         time.sleep(0.05)
-    waiting.send_signal(signal.SIGINT)
+    waiting.send_signal(number)
     shown, _ = waiting.communicate(timeout=60)
     assert waiting.returncode != 0
     stop = f"the run goes on in the cluster; stop it on its page, or with: curl --request POST {kfp.url}{API}/runs/r1:terminate"

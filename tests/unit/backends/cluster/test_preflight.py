@@ -1,6 +1,7 @@
 """What is looked for in the cluster: against a server that answers as Kubernetes and a registry do."""
 
 import json
+from base64 import b64encode
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -8,6 +9,9 @@ from typing import Any
 import pytest
 
 from driftloop.backends.cluster.preflight import IMAGES_REPORTED, PreflightFindings, inspect_cluster, registry_of
+from driftloop.cli.doctor.check import CheckState
+from driftloop.cli.doctor.cluster import _check_kubernetes
+from tests.minio_server import MinioServer
 from tests.unit.cli.answering import Answers, answering
 
 WATCH = "driftloop-watch:918dd4b6689d"
@@ -110,7 +114,7 @@ def test_an_image_with_a_registry_is_asked_for_there(cluster: Answers) -> None:
     assert inspect_cluster("kubeflow", [f"{host}/me/driftloop-watch:918dd4b6689d"], gpus=0) == PreflightFindings()
     assert cluster.asked[0][0] == "HEAD"
     absent = inspect_cluster("kubeflow", [f"{host}/me/driftloop-watch:000000000000"], gpus=0)
-    assert "is not in its registry; push it" in absent.failures[0]
+    assert "is not in its registry; build it with docker/build.sh watch, push it with `docker tag driftloop-watch:0" in absent.failures[0]
     cluster.add("/v2/me/driftloop-watch/manifests/918dd4b6689d", b"", 401)
     private = inspect_cluster("kubeflow", [f"{host}/me/driftloop-watch:918dd4b6689d"], gpus=0)
     assert private.failures == []
@@ -128,3 +132,67 @@ def test_an_image_with_a_registry_is_asked_for_there(cluster: Answers) -> None:
 )
 def test_the_registry_is_told_from_a_folder(image: str, host: str) -> None:
     assert registry_of(image) == host
+
+
+def give(cluster: Answers, access: str, secret: str, endpoint: str) -> None:
+    data = {"accesskey": b64encode(access.encode()).decode(), "secretkey": b64encode(secret.encode()).decode()}
+    cluster.add(f"{NAMESPACE}/secrets/driftloop-store", {"data": data})
+    cluster.add(f"{NAMESPACE}/configmaps/driftloop-store", {"data": {"endpoint": endpoint, "region": "us-east-1"}})
+
+
+def test_the_keys_in_the_secret_are_tried_on_the_store(cluster: Answers, minio_server: MinioServer) -> None:
+    give(cluster, minio_server.access_key, minio_server.secret_key, minio_server.endpoint)
+    assert inspect_cluster("kubeflow", [WATCH], gpus=0, store="s3://driftloop/default") == PreflightFindings()
+    for access, secret in (("wrong", minio_server.secret_key), (minio_server.access_key, "wrong-and-secret")):
+        give(cluster, access, secret, minio_server.endpoint)
+        findings = inspect_cluster("kubeflow", [WATCH], gpus=0, store="s3://driftloop/default")
+        (line,) = findings.failures
+        assert "refuses the credentials" in line
+        assert "the keys in Secret driftloop-store, namespace kubeflow; put the store's accesskey and secretkey into it" in line
+        assert "wrong-and-secret" not in line
+
+
+def test_a_server_inside_the_cluster_is_tried_by_its_address_from_here(
+    cluster: Answers, minio_server: MinioServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("AWS_ENDPOINT_URL", raising=False)
+    monkeypatch.delenv("AWS_ENDPOINT_URL_S3", raising=False)
+    inside = "http://minio.minio.svc.cluster.local:9000"
+    give(cluster, minio_server.access_key, "wrong", inside)
+    findings = inspect_cluster("kubeflow", [WATCH], gpus=0, store="s3://driftloop/default")
+    assert not findings.failures + findings.doubts
+    assert f"{inside} is reached in the cluster alone; set AWS_ENDPOINT_URL to its address from here" in findings.not_checked[0]
+    monkeypatch.setenv("AWS_ENDPOINT_URL", minio_server.endpoint)
+    findings = inspect_cluster("kubeflow", [WATCH], gpus=0, store="s3://driftloop/default")
+    assert (findings.failures, findings.not_checked) == ([], [])
+    assert f"{minio_server.endpoint} refuses the credentials (SignatureDoesNotMatch): the keys in Secret" in findings.doubts[0]
+    give(cluster, minio_server.access_key, minio_server.secret_key, inside)
+    assert inspect_cluster("kubeflow", [WATCH], gpus=0, store="s3://driftloop/default") == PreflightFindings()
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:1")
+    findings = inspect_cluster("kubeflow", [WATCH], gpus=0, store="s3://driftloop/default")
+    assert "cannot reach http://127.0.0.1:1" in findings.not_checked[0]
+
+
+def test_doctor_fails_where_the_keys_in_the_secret_are_refused(
+    cluster: Answers, minio_server: MinioServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AWS_ENDPOINT_URL", minio_server.endpoint)
+    give(cluster, minio_server.access_key, minio_server.secret_key, "http://minio.minio.svc.cluster.local:9000")
+    assert _check_kubernetes("kubeflow", [WATCH], 1, None)[0].state is CheckState.ok
+    give(cluster, "wrong", minio_server.secret_key, "http://minio.minio.svc.cluster.local:9000")
+    (check,) = _check_kubernetes("kubeflow", [WATCH], 1, None)
+    assert (check.state, check.cure) == (CheckState.failed, "put the store's accesskey and secretkey into it as k8s/README.md says")
+
+
+def test_another_context_than_the_current_one_can_be_named(cluster: Answers, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = json.loads((tmp_path / "kubeconfig").read_text())
+    settings["clusters"].append({"name": "gone", "cluster": {"server": "http://127.0.0.1:1"}})
+    settings["contexts"].append({"name": "y", "context": {"cluster": "gone", "user": "u"}})
+    settings["current-context"] = "y"
+    (tmp_path / "kubeconfig").write_text(json.dumps(settings))
+    assert inspect_cluster("kubeflow", [WATCH], gpus=0).not_checked
+    monkeypatch.setenv("DRIFTLOOP_KUBE_CONTEXT", "x")
+    assert inspect_cluster("kubeflow", [WATCH], gpus=0) == PreflightFindings()
+    monkeypatch.setenv("DRIFTLOOP_KUBE_CONTEXT", "z")
+    (line,) = inspect_cluster("kubeflow", [WATCH], gpus=0).failures
+    assert line == f"DRIFTLOOP_KUBE_CONTEXT: {tmp_path / 'kubeconfig'} has no context 'z'; it has x, y"

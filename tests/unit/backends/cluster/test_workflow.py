@@ -103,7 +103,9 @@ def test_a_step_that_runs_counts_its_seconds() -> None:
 def test_a_pod_that_waits_says_why() -> None:
     message = "Unschedulable: 0/1 nodes are available:\n1 Insufficient cpu."
     nodes = step("drift-detection", "Running", 10, None, pod_phase="Pending", message=message)
-    assert progress(*nodes)["drift-detection"].text == "Unschedulable: 0/1 nodes are available: 1 Insufficient cpu."
+    waiting = progress(*nodes)["drift-detection"]
+    assert waiting.text == waiting.waits == "Unschedulable: 0/1 nodes are available: 1 Insufficient cpu."
+    assert progress(*step("drift-detection", "Running", 10, None, message="still going"))["drift-detection"].waits == ""
     assert waiting_for_pods(STEPS, nodes_of(workflow(*nodes)))
     assert not waiting_for_pods(STEPS, nodes_of(workflow(*step("drift-detection", "Running", 10, None))))
 
@@ -149,18 +151,34 @@ def shown(*states: dict[str, StepProgress]) -> list[str]:
     return console.file.getvalue().splitlines()  # type: ignore[attr-defined]
 
 
-def test_each_step_is_printed_once_when_it_has_ended() -> None:
+def test_without_a_terminal_a_step_is_printed_when_it_begins_and_when_it_ends() -> None:
     running = {"drift-detection": StepProgress("running", 3.0)}
+    further = {"drift-detection": StepProgress("running", 9.0, "40% testing windows")}
     ended = {
         "drift-detection": StepProgress("done", 12.0, "stable [p 0.4]"),
         "condition-1": StepProgress("not taken"),
         "condition-4": StepProgress("running"),
     }
     report = ended | {"synthesis-report-3": StepProgress("cached", 2.0)}
-    assert shown(running, ended, ended, report) == [
+    assert shown(running, running, further, ended, ended, report) == [
+        "▸ 6 drift verdict    3.0 s  ",
         "✓ 6 drift verdict   12.0 s  stable [p 0.4]",
         "– drifted: retrain        not taken",
         "✓ 8 report           2.0 s  cached  ",
+    ]
+
+
+def test_without_a_terminal_each_reason_why_a_pod_waits_is_printed_once() -> None:
+    def waiting(seconds: float, reason: str) -> dict[str, StepProgress]:
+        return {"drift-detection": StepProgress("running", seconds, reason, reason)}
+
+    pull = "ImagePullBackOff: Back-off pulling image"
+    started = {"drift-detection": StepProgress("running", 90.0, "3% reading")}
+    assert shown(waiting(0, ""), waiting(4, pull), waiting(8, pull), waiting(30, "ErrImagePull"), started) == [
+        "▸ 6 drift verdict    0.0 s  ",
+        f"▸ 6 drift verdict    4.0 s  {pull}",
+        "▸ 6 drift verdict   30.0 s  ErrImagePull",
+        "▸ 6 drift verdict   90.0 s  3% reading",
     ]
 
 
