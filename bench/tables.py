@@ -349,7 +349,7 @@ def gpu_training_rows(rows: list[dict[str, Any]]) -> str:
         for row in rows
     )
     met = {
-        "at_least_timm_s_rate_in_every_row": all(min(row["ratio"], row["ratio_streamed"]) >= 1 for row in rows),
+        "at_least_the_rate_of_timm_in_every_row": all(min(row["ratio"], row["ratio_streamed"]) >= 1 for row in rows),
         "GPU_busy_95_percent_in_every_row": all((row[name]["busy"] or 0) >= 0.95 for row in rows for name in sides[:2]),
     }
     return table((*header, *more), written) + "\n\n" + goals(met)
