@@ -51,7 +51,7 @@ class Pixels:
         if len(images) == 0 or len(images) != len(labels):
             raise ValueError(f"needs images and as many labels, got {len(images)} and {len(labels)}")
         self.images, self.labels = images, np.asarray(labels, np.int64)
-        self.device, self.device_labels = device, torch.from_numpy(self.labels).to(device)
+        self.device, self.device_labels = device, torch.tensor(self.labels, device=device)
         self.mean = torch.tensor(list(mean), dtype=torch.float32, device=device)
         self.std = torch.tensor(list(std), dtype=torch.float32, device=device)
         self.resident = None
