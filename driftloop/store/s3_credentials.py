@@ -24,7 +24,7 @@ from urllib3.exceptions import HTTPError
 from urllib3.util import Timeout
 
 from driftloop.errors import StoreError
-from driftloop.store.s3_faults import TransientFault, cause_of
+from driftloop.store.s3_faults import PASSING_STATUS, TransientFault, cause_of
 
 KEYS = (("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"), ("MINIO_ACCESS_KEY", "MINIO_SECRET_KEY"))
 WEB_IDENTITY = "AWS_WEB_IDENTITY_TOKEN_FILE"
@@ -64,7 +64,7 @@ def find_credentials(uri: str, environment: Mapping[str, str], *, sts: str | Non
     if any(environment.get(name) for name in CONTAINER):
         return _Exchanged(uri, "the container's credentials endpoint", None)
     if sts is None and environment.get("AWS_EC2_METADATA_DISABLED", "").lower() != "true":
-        return _Exchanged(uri, "the machine's role in EC2; no variable and no file names any", None)
+        return _Exchanged(uri, "the machine's role in EC2; no variable and no file names any", None, named=False)
     raise StoreError(f"{uri}: AWS_ACCESS_KEY_ID is not set, nor are there keys in {_keys_file(environment)}; {EXPORT}")
 
 
@@ -90,29 +90,41 @@ def _file_provider(uri: str, environment: Mapping[str, str]) -> Provider:
 
 
 class _Exchanged(Provider):
-    """Keys that expire, and are fetched again then."""
+    """Keys that expire, and are fetched again then.
 
-    def __init__(self, uri: str, what: str, endpoint: str | None) -> None:
+    Args:
+        uri: of the store, for messages.
+        what: is exchanged for them.
+        endpoint: of who does that; None for AWS's own.
+        named: whether something says that there are such keys: then a fault that may pass is waited for.
+    """
+
+    def __init__(self, uri: str, what: str, endpoint: str | None, *, named: bool = True) -> None:
         connections = urllib3.PoolManager(timeout=Timeout(TIMEOUT_S), retries=False)
         self._provider = IamAwsProvider(custom_endpoint=endpoint, http_client=connections)
-        self._uri, self._what, self._had = uri, what, False
+        self._uri, self._what, self._waiting = uri, what, named
 
     def retrieve(self) -> Credentials:
         """The keys as they are now.
 
         Raises:
-            StoreError: nobody gives any; the first time a fault of the network counts as that.
-            TransientFault: keys that were had before cannot be renewed just now.
+            StoreError: nobody gives any.
+            TransientFault: nobody does just now.
         """
         try:
             credentials = self._provider.retrieve()
         except HTTPError as error:
             # The address that was asked has the token in it: it is not shown.
-            line = f"{self._uri}: no keys from {self._what} ({cause_of(error)}); {EXPORT}"
-            raise (TransientFault if self._had else StoreError)(line) from None
+            raise self._fault(cause_of(error), passing=True) from None
         except (ValueError, KeyError, OSError, ParseError) as error:
-            status = STATUS.search(str(error))
-            reason = f"refused with {status[1]}" if status else error.strerror if isinstance(error, OSError) else "not an answer with keys"
-            raise StoreError(f"{self._uri}: no keys from {self._what} ({reason}); {EXPORT}") from None
-        self._had = True
+            answered = STATUS.search(str(error))
+            if answered:
+                raise self._fault(f"refused with {answered[1]}", passing=int(answered[1]) in PASSING_STATUS) from None
+            reason = error.strerror if isinstance(error, OSError) else "not an answer with keys"
+            raise self._fault(reason or "not readable", passing=False) from None
+        self._waiting = True
         return credentials
+
+    def _fault(self, reason: str, *, passing: bool) -> Exception:
+        line = f"{self._uri}: no keys from {self._what} ({reason}); {EXPORT}"
+        return TransientFault(line) if passing and self._waiting else StoreError(line)

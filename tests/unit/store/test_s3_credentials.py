@@ -7,8 +7,10 @@ import time
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
+from urllib.parse import urlencode
 
 import pytest
+import urllib3
 from Crypto.Hash import SHA256
 from Crypto.PublicKey import RSA
 from Crypto.Signature import pkcs1_15
@@ -106,6 +108,7 @@ class Identity:
         self._key = RSA.generate(2048)
         self.token = folder / "token"
         self.asked: list[str] = []
+        self.refusal = 403
         identity = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -119,7 +122,7 @@ class Identity:
 
             def do_POST(self) -> None:
                 identity.asked.append(self.path)
-                self.send_error(403)
+                self.send_error(identity.refusal)
 
             def log_message(self, *_: object) -> None:
                 """Say nothing."""
@@ -161,6 +164,16 @@ class Identity:
         self._thread.join()
 
 
+def await_exchange(server: MinioServer, identity: Identity) -> None:
+    """Wait until the server has learnt who signs tokens, which it does after it says that it is ready."""
+    query = {"Action": "AssumeRoleWithWebIdentity", "Version": "2011-06-15", "WebIdentityToken": identity.token.read_text()}
+    deadline = time.monotonic() + 60
+    with urllib3.PoolManager(retries=False) as http:
+        while (answer := http.request("POST", f"{server.endpoint}?{urlencode(query)}")).status != 200:
+            assert time.monotonic() < deadline, answer.data
+            time.sleep(0.1)
+
+
 def _base64(data: bytes) -> str:
     return base64.urlsafe_b64encode(data).rstrip(b"=").decode()
 
@@ -188,6 +201,7 @@ def test_a_pods_token_is_exchanged_for_keys_by_the_server_itself(
         monkeypatch.setenv("AWS_ENDPOINT_URL", server.endpoint)
         monkeypatch.setenv("AWS_REGION", "us-east-1")
         monkeypatch.setenv("AWS_WEB_IDENTITY_TOKEN_FILE", str(identity.token))
+        await_exchange(server, identity)
         store = open_store("s3://driftloop-tests/pod")
         tag = store.create("champion.json", b"one")
         store.replace("champion.json", b"two", tag)
@@ -208,8 +222,10 @@ def test_nobody_who_exchanges_a_token_is_one_clear_line(
 ) -> None:
     monkeypatch.setenv("AWS_WEB_IDENTITY_TOKEN_FILE", str(identity.token))
     environment = address | {"AWS_WEB_IDENTITY_TOKEN_FILE": str(identity.token), "AWS_ENDPOINT_URL_STS": "http://127.0.0.1:1"}
-    with pytest.raises(StoreError, match=r"no keys from the token in .*\(connection refused\); export") as caught:
-        S3Store("driftloop-tests", "credentials", environment=environment).read("key")
+    with pytest.raises(
+        StoreError, match=r"no keys from the token in .*\(connection refused\); export .* \(gave up after 3 tries"
+    ) as caught:
+        S3Store("driftloop-tests", "credentials", environment=environment, patience_s=0).read("key")
     assert identity.token.read_text()[:20] not in str(caught.value)
 
 
@@ -218,3 +234,15 @@ def test_an_authority_that_is_not_there_is_one_clear_line(address: dict[str, str
     connect_s3(URI, address | keys)
     with pytest.raises(StoreError, match=r"/nowhere/ca\.crt: no such file; AWS_CA_BUNDLE names the file"):
         connect_s3(URI, address | keys | {"AWS_ENDPOINT_URL": "https://minio.example"})
+
+
+@pytest.mark.parametrize(("refusal", "tries"), [(403, 1), (400, 1), (503, 3), (429, 3)])
+def test_who_exchanges_tokens_and_is_busy_is_asked_again(
+    address: dict[str, str], identity: Identity, monkeypatch: pytest.MonkeyPatch, refusal: int, tries: int
+) -> None:
+    monkeypatch.setenv("AWS_WEB_IDENTITY_TOKEN_FILE", str(identity.token))
+    identity.refusal = refusal
+    environment = address | {"AWS_WEB_IDENTITY_TOKEN_FILE": str(identity.token), "AWS_ENDPOINT_URL_STS": identity.url}
+    with pytest.raises(StoreError, match=rf"no keys from the token in .*\(refused with {refusal}\)"):
+        S3Store("driftloop-tests", "credentials", environment=environment, patience_s=0).read("key")
+    assert len(identity.asked) == tries
