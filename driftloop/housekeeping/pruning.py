@@ -36,11 +36,11 @@ from driftloop.registry.versions import CLAIM
 from driftloop.registry.versions import PREFIX as VERSIONS
 from driftloop.store import Store
 from driftloop.watch_record import WatchRecord
-from driftloop.watch_store import read_records
+from driftloop.watch_store import LABEL_TABLES, WINDOW_ROWS, read_records
 
 #: In the order in which things go.
-HOME_KINDS = ("version", "dataset", "checkpoint", "probe")
-#: Those after the first four lie outside the model's home.
+HOME_KINDS = ("version", "dataset", "checkpoint", "probe", "rows", "labels")
+#: The others lie outside the model's home.
 KINDS = (*HOME_KINDS, "artifacts", "tensorboard")
 
 
@@ -61,7 +61,7 @@ class PruneItem:
     """One thing that could go."""
 
     kind: str
-    """version, dataset, checkpoint, probe, artifacts or tensorboard."""
+    """One of `KINDS`."""
     name: str
     """The version's number, the dataset's hash, the folder or the run's id."""
     why: str
@@ -117,6 +117,8 @@ def plan_prune(store: Store, policy: PrunePolicy) -> list[PruneItem]:
         for name in sorted(contents.datasets.keys() & needed)
     ]
     items.append(PruneItem("probe", PROBES_PREFIX, "left by a killed `driftloop doctor`", contents.old_probes))
+    items.append(PruneItem("rows", WINDOW_ROWS.rstrip("/"), "no watch looks back so far", contents.old_window_rows))
+    items.append(PruneItem("labels", LABEL_TABLES.rstrip("/"), "a newer table replaces them; the labels stay", contents.old_label_tables))
     return [item for item in items if item.objects.objects]
 
 
