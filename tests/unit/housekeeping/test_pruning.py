@@ -504,3 +504,14 @@ def test_of_what_watches_kept_the_newest_table_and_recent_rows_stay(tmp_path: Pa
     prune(store, policy)
     for kind in ("rows", "labels"):
         assert [entry.key for entry in store.list(f"watch/{kind}/")] == [f"watch/{kind}/00000003-0123456789ab.parquet"]
+
+
+def test_the_table_that_the_newest_record_names_stays_though_a_dead_watch_wrote_a_newer_one(tmp_path: Path) -> None:
+    store, now = LocalStore(tmp_path / "store"), datetime.now(UTC)
+    keys = [f"watch/labels/{number:08d}-0123456789ab.parquet" for number in (1, 2, 3)]
+    for days, key in zip((120, 100, 50), keys, strict=True):
+        store.put(key, b"x")
+        os.utime(tmp_path / "store" / key, times=((now - timedelta(days=days)).timestamp(),) * 2)
+    StoreHistory(store, tmp_path).watched(2, "1", label_table=keys[1])
+    prune(store, PrunePolicy(now - timedelta(days=7), in_use=frozenset()))
+    assert [entry.key for entry in store.list("watch/labels/")] == keys[1:]
