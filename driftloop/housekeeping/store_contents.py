@@ -123,7 +123,7 @@ def read_store_contents(store: Store, cutoff: datetime, label_table: str = "") -
     Args:
         store: the model's home.
         cutoff: what was written at or after this time is young.
-        label_table: the table that the newest watch record names, which need not be the newest: a watch may have died after writing its own.
+        label_table: what the newest watch record names; a watch that died may have written a newer one.
     """
     datasets = _folders(store.list(DATASETS), DATASET_HASH, DATASET_FILE, cutoff)
     versions = _folders(store.list(VERSIONS), VERSION_NUMBER, SUMS, cutoff)
