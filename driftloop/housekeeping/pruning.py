@@ -107,7 +107,8 @@ def plan_prune(store: Store, policy: PrunePolicy) -> list[PruneItem]:
         IntegrityError: the pointer is lost, or something that stays cannot be read, so what it needs is not known.
     """
     champion = registry.current(store)
-    contents = read_store_contents(store, policy.cutoff)
+    newest = read_records(store, 1)
+    contents = read_store_contents(store, policy.cutoff, newest[-1].label_table if newest else "")
     kept = kept_versions(store, contents, champion, policy)
     items = [_version_item(contents.versions[name], champion) for name in sorted(contents.versions.keys() - kept, key=int)]
     needed = needed_datasets(store, contents, policy)

@@ -104,7 +104,7 @@ class StoreContents:
     old_window_rows: Tally
     """Rows that watches kept for later ones, from so long before the cutoff that no watch looks back to them."""
     old_label_tables: Tally
-    """Tables of labels from before the cutoff, but for the newest, from which the next watch goes on."""
+    """Tables of labels from before the cutoff and from before the one from which the next watch goes on."""
 
     @property
     def complete_versions(self) -> set[str]:
@@ -117,8 +117,14 @@ class StoreContents:
         return {name for name, folder in self.datasets.items() if folder.complete}
 
 
-def read_store_contents(store: Store, cutoff: datetime) -> StoreContents:
-    """List what may be pruned; nothing is read. Datasets first: a version that appears meanwhile is seen with what it needs."""
+def read_store_contents(store: Store, cutoff: datetime, label_table: str = "") -> StoreContents:
+    """List what may be pruned; nothing is read. Datasets first: a version that appears meanwhile is seen with what it needs.
+
+    Args:
+        store: the model's home.
+        cutoff: what was written at or after this time is young.
+        label_table: what the newest watch record names; a watch that died may have written a newer one.
+    """
     datasets = _folders(store.list(DATASETS), DATASET_HASH, DATASET_FILE, cutoff)
     versions = _folders(store.list(VERSIONS), VERSION_NUMBER, SUMS, cutoff)
     probes = Tally()
@@ -131,8 +137,9 @@ def read_store_contents(store: Store, cutoff: datetime) -> StoreContents:
             rows.add(entry)
     labels = Tally()
     newest = max((entry.modified for entry in tables), default=cutoff)
+    needed = min((entry.modified for entry in tables if entry.key == label_table), default=newest)
     for entry in tables:
-        if entry.modified < min(cutoff, newest):
+        if entry.modified < min(cutoff, needed):
             labels.add(entry)
     return StoreContents(versions, datasets, probes, rows, labels)
 

@@ -12,9 +12,11 @@ from driftloop import prune_marks, registry
 from driftloop.dataset import Description
 from driftloop.errors import Conflict, IntegrityError, NotFound, StoreError
 from driftloop.housekeeping.pruning import HOME_KINDS, PruneItem, PrunePolicy, carry_out_prune, plan_prune, preview_prune, recently_named
+from driftloop.housekeeping.store_contents import read_store_contents
 from driftloop.prune_marks import Mark, drop_deleted, item_key, next_marks, read_marks, take_up, write_marks
 from driftloop.store import Store
 from driftloop.store.local import LocalStore
+from tests.factories.records import model_description
 from tests.factories.store_history import UNFINISHED, StoreHistory
 
 DAY_S = 86_400
@@ -119,6 +121,73 @@ def test_keep_versions_lets_old_champions_go_and_a_rollback_still_works(history:
     history.check()
     with pytest.raises(NotFound, match="no complete version 1"):
         registry.rollback(history.store, reason="still complaints")
+
+
+def test_what_a_kept_version_was_fine_tuned_from_stays_all_the_way_back(history: StoreHistory) -> None:
+    for parent in ("3", "5"):
+        last = history.register(history.dataset(10).manifest_hash, parent=parent)
+    history.promote(last)
+    assert {"1", "3", "5"}.isdisjoint(item.name for item in plan_prune(history.store, everything_is_old()))
+    assert {"1", "3", "5"} <= {item.name for item in plan_prune(history.store, everything_is_old(keep_versions=1))}
+
+
+def test_a_claim_as_old_as_the_pointer_may_be_in_promotion_and_a_version_without_a_claim_is_not_ours(tmp_path: Path) -> None:
+    history = StoreHistory(LocalStore(tmp_path / "store"), tmp_path)
+    dataset = history.dataset(10).manifest_hash
+    history.promote(history.register(dataset))
+    second = history.register(dataset)
+    history.store.put("versions/3/model.onnx", b"of somebody")
+    pointer, claim = tmp_path / "store" / "champion.json", tmp_path / "store" / "versions" / second / "registration.json"
+    for seconds, there in ((0, False), (1, True)):
+        os.utime(claim, (1_700_000_000, 1_700_000_000))
+        os.utime(pointer, (1_700_000_000 + seconds, 1_700_000_000 + seconds))
+        gone = [item.name for item in plan_prune(history.store, everything_is_old()) if item.kind == "version"]
+        assert gone == ([second] if there else [])
+
+
+def test_a_version_that_served_says_so(history: StoreHistory) -> None:
+    history.promote("3")
+    why = {item.name: item.why for item in plan_prune(history.store, everything_is_old(keep_versions=1))}
+    assert why["1"] == "served before the versions that are kept"
+
+
+def test_what_was_written_at_the_cutoff_is_young(history: StoreHistory) -> None:
+    orphan = history.dataset(80).manifest_hash
+    contents = read_store_contents(history.store, datetime.now(UTC))
+    for kind, name, folder in (("version", "3", contents.versions["3"]), ("dataset", orphan, contents.datasets[orphan])):
+        cutoff = folder.whole.touched
+        for policy, there in ((cutoff, False), (cutoff + timedelta(microseconds=1), True)):
+            plan = plan_prune(history.store, PrunePolicy(policy, in_use=frozenset()))
+            assert ((kind, name) in [(item.kind, item.name) for item in plan]) is there, kind
+
+
+def test_the_dataset_of_a_version_that_is_being_written_stays(history: StoreHistory) -> None:
+    dataset = history.dataset(80).manifest_hash
+    model = model_description(dataset=dataset).model_dump_json().encode()
+    history.store.put("versions/9/model.json", model)
+    # Of a version that was pruned as much is left; it needs nothing any more.
+    assert dataset in [item.name for item in plan_prune(history.store, everything_is_old())]
+    history.store.put("versions/9/model.onnx", b"half")
+    assert dataset not in [item.name for item in plan_prune(history.store, everything_is_old())]
+
+
+def test_a_dataset_whose_shards_lie_in_another_keeps_that_one_whatever_its_parent_says(history: StoreHistory) -> None:
+    first, grown = history.dataset(80), history.grown(history.dataset(80), 81)
+    history.store.put(f"datasets/{grown.manifest_hash}/dataset.json", grown.model_copy(update={"parent": None}).model_dump_json().encode())
+    gone = [item.name for item in plan_prune(history.store, everything_is_old(in_use=frozenset({grown.manifest_hash})))]
+    assert {first.manifest_hash, grown.manifest_hash}.isdisjoint(gone)
+
+
+def test_a_preview_tells_sizes_and_what_a_killed_prune_left(history: StoreHistory) -> None:
+    store, policy = history.store, everything_is_old()
+    gone = Mark(marked_at=datetime.now(UTC), touched=datetime.now(UTC), deleting=True)
+    write_marks(store, {item_key("version", "17"): gone}, "")
+    planned = {item.key: item for item in plan_prune(store, policy)}
+    roots = dict.fromkeys(HOME_KINDS, store)
+    shown = list(preview_prune(store, lambda: plan_prune(store, policy), roots, datetime.now(UTC), wait_s=DAY_S))
+    assert {item.key: item for item, mark in shown if mark is not None} == planned
+    [left] = [item for item, mark in shown if mark is None]
+    assert (left.kind, left.name, left.why) == ("version", "17", "a prune that was killed had begun to delete it")
 
 
 def test_a_version_that_a_watch_record_names_stays(history: StoreHistory) -> None:
@@ -435,3 +504,14 @@ def test_of_what_watches_kept_the_newest_table_and_recent_rows_stay(tmp_path: Pa
     prune(store, policy)
     for kind in ("rows", "labels"):
         assert [entry.key for entry in store.list(f"watch/{kind}/")] == [f"watch/{kind}/00000003-0123456789ab.parquet"]
+
+
+def test_the_table_that_the_newest_record_names_stays_though_a_dead_watch_wrote_a_newer_one(tmp_path: Path) -> None:
+    store, now = LocalStore(tmp_path / "store"), datetime.now(UTC)
+    keys = [f"watch/labels/{number:08d}-0123456789ab.parquet" for number in (1, 2, 3)]
+    for days, key in zip((120, 100, 50), keys, strict=True):
+        store.put(key, b"x")
+        os.utime(tmp_path / "store" / key, times=((now - timedelta(days=days)).timestamp(),) * 2)
+    StoreHistory(store, tmp_path).watched(2, "1", label_table=keys[1])
+    prune(store, PrunePolicy(now - timedelta(days=7), in_use=frozenset()))
+    assert [entry.key for entry in store.list("watch/labels/")] == keys[1:]
