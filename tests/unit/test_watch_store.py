@@ -19,6 +19,7 @@ from driftloop.watch_store import (
     fail_watch,
     is_record_key,
     move_heartbeat,
+    read_every_record,
     read_records,
     record_key,
     roll_up,
@@ -315,3 +316,44 @@ def test_one_of_an_earlier_release_counts(store: Store) -> None:
     store.put(HEARTBEAT, b'{"sequence": 9, "run_id": "a", "finished": "2026-01-01", "until": "2026-01-01", "verdict": "stable"}')
     move_heartbeat(store, watch_record(8))
     assert sequence(store) == 9
+
+
+def test_a_failed_record_that_is_alone_in_the_history_is_closed_there_too(store: Store) -> None:
+    start_watch(store, started(1, "run-a"))
+    fail_watch(store, "run-a", "died")
+    roll_up(store)
+    close_watch(store, 1, "run-a", outcome="watched")
+    assert [record.state for record in read_records(store)] == ["closed"]
+
+
+def test_a_record_that_is_closed_while_the_history_is_written_is_closed_there_too(tmp_path: Any) -> None:
+    class Racing(LocalStore):
+        def create(self, key: str, data: bytes) -> str:
+            if key == HISTORY:
+                data_before, tag = self.read_tagged(record_key(1))
+                closed = parse_record(data_before, "here").model_copy(update={"state": "closed", "failure": ""})
+                self.replace(record_key(1), closed.model_dump_json().encode(), tag)
+            return super().create(key, data)
+
+    store = Racing(str(tmp_path))
+    start_watch(store, started(1, "run-a"))
+    fail_watch(store, "run-a", "died")
+    roll_up(store)
+    assert [record.state for record in read_records(store)] == ["closed"]
+    assert json.loads(store.read(HISTORY))["records"][0]["state"] == "closed"
+
+
+def test_every_record_is_read_where_all_are_asked_for(store: Store) -> None:
+    start_watch(store, started(1, "run-1", until="2024-01-01T00:00:00+00:00"))
+    close_watch(store, 1, "run-1", outcome="watched")
+    play(store, 2, 3)
+    assert [record.sequence for record in read_records(store)] == [2, 3]
+    assert [record.sequence for record in read_every_record(store)] == [1, 2, 3]
+
+
+def test_a_history_of_a_newer_release_is_not_taken_for_a_damaged_one(store: Store) -> None:
+    play(store, 1, 1)
+    content = json.loads(store.read(HISTORY))
+    store.put(HISTORY, json.dumps(content | {"schema_version": content["schema_version"] + 1}).encode())
+    with pytest.raises(StoreError, match="written by a newer driftloop"):
+        read_records(store)
