@@ -18,6 +18,7 @@ from bench import (
     drift_teaching,
     full_loop_seeds,
     gate_error_rates,
+    gpu,
     rehearsals,
     retraining_recovery,
     step_needs,
@@ -308,6 +309,85 @@ def needs(result: dict[str, Any]) -> str:
     )
 
 
+#: The ways to compute, as the columns of the table of latencies.
+WAYS = (
+    *("PyTorch FP32", "PyTorch bf16", "PyTorch FP16", "torch.compile bf16"),
+    *("ONNX FP32, CUDA", "ONNX FP16, CUDA", "ONNX FP32, CPU", "ONNX INT8, CPU"),
+)
+
+
+def on_gpu(result: dict[str, Any]) -> str:
+    tables = {"training": gpu_training_rows, "inference": gpu_latency_rows, "loop": gpu_loop_rows}
+    blocks = list(filter(None, [result.get("note")]))
+    for part in gpu.PARTS:
+        measured = result["parts"].get(part)
+        if measured is None:
+            blocks.append(f"**{part.capitalize()}**: not measured.")
+            continue
+        card = f"{measured['card']}, driver {measured['driver']}, CUDA {measured['cuda']}"
+        about = f"{card}; {listed(measured['libraries'])}; {measured['date']}"
+        blocks += [f"**{part.capitalize()}** ({about})", *filter(None, [measured.get("note")]), tables[part](measured["rows"])]
+    return "\n\n".join(blocks)
+
+
+def gpu_training_rows(rows: list[dict[str, Any]]) -> str:
+    """Ours with the images on the GPU, ours from memory, and timm's; then the goals."""
+    sides = ("resident", "streamed", "timm")
+    header = ("network, side, batch", *(f"images/s, {name}" for name in sides), "ratio", "ratio, streamed")
+    more = (*(f"busy, {name}" for name in sides), "MFU", "MFU, timm", "peak MB", "peak MB, timm", "packed in, s")
+    written = (
+        (
+            f"{row['net']}, {row['side']}, {row['batch']}",
+            *(f"{row[name]['images_per_second']:,}" for name in sides),
+            f"{row['ratio']:.1f}x",
+            f"{row['ratio_streamed']:.1f}x",
+            *(share_of(row[name]["busy"]) for name in sides),
+            *(share_of(row[name]["mfu"]) for name in ("resident", "timm")),
+            *(f"{row[name]['peak_memory_mb']:,}" for name in ("resident", "timm")),
+            f"{row['packing_s']:.1f}",
+        )
+        for row in rows
+    )
+    met = {
+        "at_least_the_rate_of_timm_in_every_row": all(min(row["ratio"], row["ratio_streamed"]) >= 1 for row in rows),
+        "GPU_busy_95_percent_in_every_row": all((row[name]["busy"] or 0) >= 0.95 for row in rows for name in sides[:2]),
+    }
+    return table((*header, *more), written) + "\n\n" + goals(met)
+
+
+def share_of(value: float | None) -> str | None:
+    return None if value is None else f"{100 * value:.1f} %"
+
+
+def gpu_latency_rows(rows: list[dict[str, Any]]) -> str:
+    cells: dict[tuple[str, int, int], dict[str, dict[str, Any]]] = {}
+    for row in rows:
+        cells.setdefault((row["net"], row["side"], row["batch"]), {})[row["variant"]] = row
+    written = (
+        (
+            f"{net}, {side}, {batch}",
+            *((f"{found[way]['p50_ms']:.2f} / {found[way]['p95_ms']:.2f}" if way in found else None) for way in WAYS),
+            f"{max(row['images_per_second'] for row in found.values()):,.0f}",
+        )
+        for (net, side, batch), found in cells.items()
+    )
+    return "Milliseconds a call, p50 / p95, copies to the GPU and back included; onnxruntime on the CPU with all cores.\n\n" + table(
+        ("network, side, batch", *WAYS, "most images/s"), written
+    )
+
+
+def gpu_loop_rows(rows: list[dict[str, Any]]) -> str:
+    names = ("verdict", "decision", "optimized", "served", "retrained_on_drifted", "seconds")
+    written = (
+        (f"`{row['command']}`", ", ".join(sorted(set(row["devices"].values()))), *(cell(row[name]) for name in names)) for row in rows
+    )
+    return table(("run", "trained on", *(name.replace("_", " ") for name in names)), written)
+
+
+def cell(value: Any) -> Any:
+    return f"{value:.3f}" if isinstance(value, float) else value
+
+
 Render = Callable[[dict[str, Any]], str]
 SECTIONS: dict[str, tuple[str, Any, Render]] = {
     "full_loop_seeds": ("The full loop, by seed", full_loop_seeds, full_loop),
@@ -317,6 +397,7 @@ SECTIONS: dict[str, tuple[str, Any, Render]] = {
     "drift_teaching": ("Drift: the course's detectors", drift_teaching, teaching),
     "gate_error_rates": ("Gate: error rates", gate_error_rates, gate),
     "retraining_recovery": ("Retraining: what is won back", retraining_recovery, recovery),
+    "gpu": ("On a GPU", gpu, on_gpu),
     "step_needs": ("The steps' needs", step_needs, needs),
     "rehearsals": ("The policy, rehearsed", rehearsals, played),
 }

@@ -1,6 +1,6 @@
 """A model bundle: one directory layout from the first training to the champion in the store.
 
-    model.json model.pth facts.json [model.onnx model.int8.onnx reference.npz gate.json MODEL_CARD.md] SHA256SUMS
+    model.json model.pth facts.json [model.onnx model.int8.onnx model.fp16.onnx reference.npz gate.json MODEL_CARD.md] SHA256SUMS
 
 Weights are state dicts (never pickled objects), and every file is listed in SHA256SUMS, which `verify` checks.
 """
@@ -14,13 +14,14 @@ from pydantic import BaseModel, ConfigDict, model_validator
 
 from driftloop.errors import InputError, IntegrityError
 from driftloop.evaluation.intervals import Proportion
-from driftloop.schema import check_schema
+from driftloop.schema import check_schema, parse_stored
 from driftloop.step_facts import write_json
 
 DESCRIPTION = "model.json"
 WEIGHTS = "model.pth"
 ONNX_FP32 = "model.onnx"
 ONNX_INT8 = "model.int8.onnx"
+ONNX_FP16 = "model.fp16.onnx"
 REFERENCE = "reference.npz"
 CARD = "MODEL_CARD.md"
 SUMS = "SHA256SUMS"
@@ -89,11 +90,12 @@ def read_model(directory: str | Path) -> ModelDescription:
 
     Raises:
         InputError: the directory holds no bundle.
+        IntegrityError: its description is damaged.
     """
     path = Path(directory, DESCRIPTION)
     if not path.exists():
         raise InputError(f"{directory}: not a model bundle (no {DESCRIPTION})")
-    return ModelDescription.model_validate_json(path.read_bytes())
+    return parse_stored(ModelDescription, path.read_bytes(), str(path))
 
 
 def write_model(directory: str | Path, model: ModelDescription) -> None:

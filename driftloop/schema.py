@@ -4,12 +4,17 @@ Readers know the newest form and the one before, so that a store outlives an upg
 release). An object without the field was written before there was one: form 1.
 """
 
+import json
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, TypeVar
 
-from driftloop.errors import StoreError
+from pydantic import BaseModel, ValidationError
+
+from driftloop.errors import IntegrityError, StoreError
 
 SCHEMA_VERSION = "schema_version"
+
+Parsed = TypeVar("Parsed", bound=BaseModel)
 
 
 def check_schema(content: Any, kind: str, newest: int) -> int:
@@ -39,3 +44,35 @@ def check_schema(content: Any, kind: str, newest: int) -> int:
             f"{kind}: written by an old driftloop (form {version}, this one knows {newest - 1} and {newest}); run `driftloop store upgrade`"
         )
     return version
+
+
+def parse_stored(model: type[Parsed], data: bytes, where: str) -> Parsed:
+    """A stored object as its model.
+
+    Raises:
+        IntegrityError: it is damaged; the line says `where` it lies.
+        StoreError: it is of a form that is not read.
+    """
+    try:
+        return model.model_validate_json(data)
+    except ValidationError:
+        raise _damaged(where) from None
+
+
+def parse_json(data: bytes, where: str) -> dict[str, Any]:
+    """A stored object that has no model of its own.
+
+    Raises:
+        IntegrityError: it is damaged; the line says `where` it lies.
+    """
+    try:
+        content = json.loads(data)
+    except ValueError:
+        raise _damaged(where) from None
+    if not isinstance(content, dict):
+        raise _damaged(where)
+    return content
+
+
+def _damaged(where: str) -> IntegrityError:
+    return IntegrityError(f"{where}: damaged, it cannot be read as what its name says; restore it from a backup")

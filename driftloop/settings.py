@@ -117,8 +117,13 @@ class DeploySettings(Settings):
         "auto", description="how INT8 ranges are set; auto takes minmax or percentile, whichever stays closer to FP32"
     )
     calibration_images: int = Field(256, ge=16, le=10_000, description="training images that set INT8 ranges; as many others compare them")
-    int8_max_drop: float = Field(0.01, gt=0, le=0.5, description="INT8 is served when its accuracy loss lies below this, at its 95 % bound")
-    benchmark_seconds: float = Field(5.0, ge=0.1, le=600, description="time spent on timing PyTorch and both ONNX graphs")
+    serve_on: Literal["cpu", "cuda"] = Field(
+        "cpu", description="what the model will be served on: the fastest of its admissible graphs there is taken; cuda adds an FP16 one"
+    )
+    int8_max_drop: float = Field(
+        0.01, gt=0, le=0.5, description="an INT8 or FP16 graph is admissible when its accuracy loss lies below this, at its 95 % bound"
+    )
+    benchmark_seconds: float = Field(5.0, ge=0.1, le=600, description="time spent on timing PyTorch and the ONNX graphs")
     seed: int = Field(0, ge=0, description="of the draw of calibration images")
 
 

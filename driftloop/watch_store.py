@@ -27,6 +27,8 @@ from driftloop.watch_record import CLOSED, FAILED, STARTED, WatchRecord, parse_r
 WATCH_PREFIX = "watch/"
 HEARTBEAT = f"{WATCH_PREFIX}heartbeat.json"
 HISTORY = f"{WATCH_PREFIX}history.json"
+#: What records refer to; see `driftloop.inference.watch_tables`.
+WINDOW_ROWS, LABEL_TABLES = f"{WATCH_PREFIX}rows/", f"{WATCH_PREFIX}labels/"
 HISTORY_SCHEMA = 1
 #: Records that ended longer ago are left out of the history; nothing that is decided looks back further than 90 days.
 HISTORY_KEPT = timedelta(days=400)

@@ -1,19 +1,21 @@
-"""The deployment itself: both graphs made and measured, one of them chosen."""
+"""The deployment itself: the graphs made and measured, one of them chosen."""
 
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from components.onnx_deployment import benchmark, held_out, variant
+from components.onnx_deployment.half import write_half
 from components.onnx_deployment.held_out import measure_references
 from components.onnx_deployment.quantisation import Quantisation, quantise
 from components.onnx_deployment.temperature import TemperatureFit, fit_temperature
-from components.onnx_deployment.variant import GraphOutcomes, VariantChoice, choose_variant
+from components.onnx_deployment.variant import COMPETING, GraphOutcomes, VariantChoice, choose_variant, judge_accuracy
 from driftloop import bundle
 from driftloop.bundle import ModelDescription
 from driftloop.dataset import Description
+from driftloop.inference.provider import CPU, CUDA
 from driftloop.inference.reference import Regime
-from driftloop.inference.served_model import ServedModel
+from driftloop.inference.served_model import ServedModel, open_session
 from driftloop.runtime import progress
 from driftloop.settings import DeploySettings
 from driftloop.training.onnx_export import ServingGraph, check_parity, export_onnx
@@ -30,29 +32,33 @@ class Deployment:
     model: ModelDescription
     """Of the trained bundle."""
     temperature: TemperatureFit
-    """Of the calibration inside both graphs."""
+    """Of the calibration inside all graphs."""
     parity: float
     """Largest difference of a probability between PyTorch and the exported FP32 graph."""
     quantisation: Quantisation
     """How the INT8 ranges were set."""
-    decision: GraphOutcomes
-    """Both graphs on the images that decide which is served."""
+    decision: dict[str, GraphOutcomes]
+    """Each reduced graph beside FP32, by its file, on the images that decide which is served."""
+    serve_on: str
+    """The hardware it is chosen for, "cpu" or "cuda"."""
     choice: VariantChoice
     """Which graph is served."""
-    test: GraphOutcomes
-    """Both graphs on the clean test split."""
+    test: dict[str, GraphOutcomes]
+    """The same on the clean test split."""
     rows: list[dict[str, Any]]
-    """The benchmark's."""
+    """The benchmark's on the CPU."""
+    gpu_rows: list[dict[str, Any]]
+    """The benchmark's on the GPU; none where it is served on CPUs, or where this machine has no GPU that onnxruntime can use."""
     regimes: list[Regime]
     """What drift is judged against."""
     sizes_mb: dict[str, float]
-    """Of the weights and both graphs, by file name."""
+    """Of the weights and the graphs, by file name."""
     provider: str
     """onnxruntime's execution provider of the served graph."""
 
 
 def deploy(dataset: Description, source: Path, candidate: Path, settings: DeploySettings) -> Deployment:
-    """Make both graphs in `candidate` and measure them."""
+    """Make the graphs in `candidate` and measure them."""
     network, model = load_model(source), bundle.read_model(source)
     held_out.check_fit(dataset, model)
     candidate.mkdir(parents=True, exist_ok=True)
@@ -71,17 +77,25 @@ def deploy(dataset: Description, source: Path, candidate: Path, settings: Deploy
     )
     quantisation = quantise(fp32, int8, training_images[::2], training_images[1::2], settings.calibration)
 
-    progress(0.55, "choosing what is served")
-    plain, quantised = ServedModel(candidate, model, bundle.ONNX_FP32), ServedModel(candidate, model, bundle.ONNX_INT8)
-    decision = variant.run_graphs(plain, quantised, held_out.open_cases(dataset, held_out.VARIANT_SPLITS))
-    choice = choose_variant(decision.fp32_right, decision.int8_right, decision.groups, max_drop=settings.int8_max_drop)
-    served = quantised if choice.served == bundle.ONNX_INT8 else plain
+    progress(0.55, "timing")
+    testing, seconds = held_out.open_cases(dataset, held_out.TEST_SPLITS), settings.benchmark_seconds
+    rows = benchmark.compare_latencies(graph, {bundle.ONNX_FP32: fp32, bundle.ONNX_INT8: int8}, testing[0].images, seconds=seconds)
+    provider, gpu_rows, reduced = CPU, [], [bundle.ONNX_INT8]
+    if settings.serve_on == "cuda":
+        write_half(fp32, candidate / bundle.ONNX_FP16)
+        reduced.append(bundle.ONNX_FP16)
+        if open_session(fp32, threads=1, provider=CUDA).get_providers()[0] == CUDA:
+            provider, graphs = CUDA, {name: candidate / name for name in (bundle.ONNX_FP32, bundle.ONNX_FP16)}
+            timed = benchmark.compare_latencies(graph, graphs, testing[0].images, seconds=seconds, provider=CUDA)
+            gpu_rows = [row for row in timed if row["variant"] in graphs]
 
-    progress(0.6, "timing")
-    testing = held_out.open_cases(dataset, held_out.TEST_SPLITS)
-    rows = benchmark.compare_latencies(
-        graph, {bundle.ONNX_FP32: fp32, bundle.ONNX_INT8: int8}, testing[0].images, seconds=settings.benchmark_seconds
-    )
+    progress(0.75, "choosing what is served")
+    providers = dict.fromkeys((bundle.ONNX_FP32, *reduced), provider) | {bundle.ONNX_INT8: CPU}
+    models = {name: ServedModel(candidate, model, name, provider=chosen) for name, chosen in providers.items()}
+    decision = _outcomes(models, held_out.open_cases(dataset, held_out.VARIANT_SPLITS), reduced)
+    admissions = {name: judge_accuracy(decision[name], max_drop=settings.int8_max_drop) for name in COMPETING[settings.serve_on]}
+    choice = choose_variant(admissions, benchmark.milliseconds(rows if settings.serve_on == "cpu" else gpu_rows))
+    served = models[choice.served]
     progress(0.85, "measuring the reference")
     return Deployment(
         model=model,
@@ -89,27 +103,42 @@ def deploy(dataset: Description, source: Path, candidate: Path, settings: Deploy
         parity=parity,
         quantisation=quantisation,
         decision=decision,
+        serve_on=settings.serve_on,
         choice=choice,
-        test=variant.run_graphs(plain, quantised, testing),
+        test=_outcomes(models, testing, reduced),
         rows=rows,
+        gpu_rows=gpu_rows,
         regimes=measure_references(served, dataset),
-        sizes_mb={path.name: path.stat().st_size / 1e6 for path in (source / bundle.WEIGHTS, fp32, int8)},
+        sizes_mb={path.name: path.stat().st_size / 1e6 for path in (source / bundle.WEIGHTS, *(candidate / name for name in models))},
         provider=served.provider,
     )
+
+
+def _outcomes(models: dict[str, ServedModel], cases: list[held_out.Cases], reduced: list[str]) -> dict[str, GraphOutcomes]:
+    """Each reduced graph beside the FP32 one."""
+    return {name: variant.run_graphs(models[bundle.ONNX_FP32], models[name], cases) for name in reduced}
 
 
 def deployment_facts(deployment: Deployment, *, seconds: float) -> dict[str, Any]:
     """The step's facts, as JSON takes them."""
     names = {bundle.ONNX_FP32: "onnx_fp32", bundle.ONNX_INT8: "onnx_int8"}
-    return {
-        "accuracy_fp32": variant.proportion_right(deployment.test.fp32_right).model_dump(),
-        "accuracy_int8": variant.proportion_right(deployment.test.int8_right).model_dump(),
-        "int8_drop": variant.accuracy_drop(deployment.test),
-        "agreement": deployment.test.agreement,
+    int8, half = deployment.test[bundle.ONNX_INT8], deployment.test.get(bundle.ONNX_FP16)
+    of_half = (
+        {"accuracy_fp16": variant.proportion_right(half.reduced_right).model_dump(), "fp16_drop": variant.accuracy_drop(half)}
+        if half
+        else {}
+    )
+    return of_half | {
+        "accuracy_fp32": variant.proportion_right(int8.fp32_right).model_dump(),
+        "accuracy_int8": variant.proportion_right(int8.reduced_right).model_dump(),
+        "int8_drop": variant.accuracy_drop(int8),
+        "agreement": int8.agreement,
+        "serve_on": deployment.serve_on,
         "served": deployment.choice.served,
         "served_reason": deployment.choice.reason,
         "speedup": benchmark.speedups(deployment.rows, names),
         "benchmark": deployment.rows,
+        "benchmark_gpu": deployment.gpu_rows,
         "temperature": deployment.temperature.temperature,
         "calibration": asdict(deployment.temperature),
         "quantisation": asdict(deployment.quantisation),

@@ -8,6 +8,7 @@ from typing import Any
 
 from components.onnx_deployment.deployment import Deployment, deploy, deployment_facts
 from components.onnx_deployment.report import with_deployment, write_deployment_report
+from components.onnx_deployment.variant import GRAPH_NAMES
 from driftloop import bundle
 from driftloop.contracts import BENCHMARK, ONNX_DEPLOYMENT
 from driftloop.dataset import read_description
@@ -52,14 +53,14 @@ def run(
     _log_metrics(facts, metrics)
     drop, speed = facts["int8_drop"]["value"], facts["speedup"]
     report_metrics(
-        f"{'INT8' if deployment.choice.served == bundle.ONNX_INT8 else 'FP32'} served · INT8 {speed['onnx_int8']:.1f}x, "
+        f"{GRAPH_NAMES[deployment.choice.served]} served · INT8 {speed['onnx_int8']:.1f}x, "
         f"FP32 {speed['onnx_fp32']:.1f}x PyTorch · accuracy {facts['accuracy_int8']['value']:.3f} ({-100 * drop:+.1f} points)"
     )
 
 
 def write_candidate(deployment: Deployment, candidate: Path, facts: dict[str, Any], dataset: str | Path, source: str | Path) -> None:
     """Complete the bundle around the graphs, and seal it."""
-    served = facts["accuracy_int8" if deployment.choice.served == bundle.ONNX_INT8 else "accuracy_fp32"]
+    served = facts[f"accuracy_{GRAPH_NAMES[deployment.choice.served].lower()}"]
     model = deployment.model.model_validate(
         deployment.model.model_dump()
         | {
@@ -71,7 +72,8 @@ def write_candidate(deployment: Deployment, candidate: Path, facts: dict[str, An
     )
     shutil.copyfile(Path(source, bundle.WEIGHTS), candidate / bundle.WEIGHTS)
     write_reference(candidate / bundle.REFERENCE, deployment.regimes, statistic_names(model.channels))
-    write_json(candidate / BENCHMARK, {"rows": deployment.rows, "speedup": facts["speedup"], "sizes_mb": deployment.sizes_mb})
+    timed = {"rows": deployment.rows, "gpu_rows": deployment.gpu_rows, "speedup": facts["speedup"], "sizes_mb": deployment.sizes_mb}
+    write_json(candidate / BENCHMARK, timed)
     (candidate / bundle.CARD).write_text(with_deployment(Path(source, bundle.CARD), model, facts), encoding="utf-8")
     bundle.write_model(candidate, model)
     write_facts(candidate, ONNX_DEPLOYMENT, facts, dataset, source)
@@ -87,6 +89,8 @@ def _log_metrics(facts: dict[str, Any], metrics: MetricsLog) -> None:
         metrics.log_metric(f"speedup_{name}", ratio)
     for row in facts["benchmark"]:
         metrics.log_metric(f"p50_ms_{row['variant']}_batch_{row['batch']}", row["p50_ms"])
+    for row in facts["benchmark_gpu"]:
+        metrics.log_metric(f"gpu_p50_ms_{row['variant']}_batch_{row['batch']}", row["p50_ms"])
     metrics.log_metric("temperature", facts["temperature"])
     metrics.log_metric("calibration_error", facts["calibration"]["ece_after"])
 

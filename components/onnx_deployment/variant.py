@@ -1,24 +1,32 @@
-"""Which graph users get: INT8 where it is shown to lose less than a point of accuracy, else FP32."""
+"""Which graph users get: the fastest, where it will be served, of those that are shown to lose less than a point of accuracy.
+
+FP32 is always admissible. On CPUs it competes with INT8, on GPUs with FP16: onnxruntime computes INT8 convolutions on CPUs alone, and a
+GPU's machine should not be left to its CPU.
+"""
 
 from dataclasses import dataclass
 
 import numpy as np
 
 from components.onnx_deployment.held_out import Cases, case_groups, case_labels
-from driftloop.bundle import ONNX_FP32, ONNX_INT8
+from driftloop.bundle import ONNX_FP16, ONNX_FP32, ONNX_INT8
 from driftloop.evaluation.intervals import Proportion, wilson
 from driftloop.evaluation.paired import PairedDifference, compare
 from driftloop.inference.served_model import ServedModel
 
+GRAPH_NAMES = {ONNX_FP32: "FP32", ONNX_INT8: "INT8", ONNX_FP16: "FP16"}
+#: The graphs beside FP32 that compete on each hardware.
+COMPETING = {"cpu": (ONNX_INT8,), "cuda": (ONNX_FP16,)}
+
 
 @dataclass(frozen=True)
 class GraphOutcomes:
-    """Both graphs on the same N labelled images."""
+    """The FP32 graph and one made of it, INT8 or FP16, on the same N labelled images."""
 
     fp32: np.ndarray
     """Probabilities of the FP32 graph, float32 (N, K)."""
-    int8: np.ndarray
-    """Probabilities of the INT8 graph, float32 (N, K)."""
+    reduced: np.ndarray
+    """Probabilities of the other graph, float32 (N, K)."""
     labels: np.ndarray
     """int64 (N,)."""
     groups: np.ndarray
@@ -30,19 +38,19 @@ class GraphOutcomes:
         return self.fp32.argmax(axis=1) == self.labels
 
     @property
-    def int8_right(self) -> np.ndarray:
-        """Whether INT8 classifies each image as labelled, bool (N,)."""
-        return self.int8.argmax(axis=1) == self.labels
+    def reduced_right(self) -> np.ndarray:
+        """Whether the other one does, bool (N,)."""
+        return self.reduced.argmax(axis=1) == self.labels
 
     @property
     def agreement(self) -> float:
         """The share of the images on which both name the same class."""
-        return float((self.fp32.argmax(axis=1) == self.int8.argmax(axis=1)).mean())
+        return float((self.fp32.argmax(axis=1) == self.reduced.argmax(axis=1)).mean())
 
 
-def run_graphs(fp32: ServedModel, int8: ServedModel, cases: list[Cases]) -> GraphOutcomes:
+def run_graphs(fp32: ServedModel, reduced: ServedModel, cases: list[Cases]) -> GraphOutcomes:
     """Run both graphs over the cases."""
-    answers = [np.concatenate([model.predict(part.images).probabilities for part in cases]) for model in (fp32, int8)]
+    answers = [np.concatenate([model.predict(part.images).probabilities for part in cases]) for model in (fp32, reduced)]
     return GraphOutcomes(answers[0], answers[1], case_labels(cases), case_groups(cases))
 
 
@@ -52,23 +60,56 @@ def proportion_right(right: np.ndarray) -> Proportion:
 
 
 def accuracy_drop(outcomes: GraphOutcomes) -> dict[str, float]:
-    """Accuracy that INT8 loses against FP32 (positive is a loss), with its two-sided 95 % interval (Tango).
+    """Accuracy that the reduced graph loses against FP32 (positive is a loss), with its two-sided 95 % interval (Tango).
 
     Images of one patient say less than as many patients: the interval is widened by the design effect.
     """
-    difference = compare(outcomes.fp32_right, outcomes.int8_right, confidence=0.975, groups=outcomes.groups)
+    difference = compare(outcomes.fp32_right, outcomes.reduced_right, confidence=0.975, groups=outcomes.groups)
     return {"value": difference.estimate, "low": difference.low, "high": difference.high}
 
 
-def by_class(outcomes: GraphOutcomes, classes: list[str]) -> list[dict[str, object]]:
-    """Accuracy of both graphs on the images of each class that has any."""
+def by_class(outcomes: dict[str, GraphOutcomes], classes: list[str]) -> list[dict[str, object]]:
+    """Accuracy of FP32 and of each reduced graph, by its name, on the images of each class that has any."""
     rows: list[dict[str, object]] = []
+    first = next(iter(outcomes.values()))
     for label, name in enumerate(classes):
-        of_class = outcomes.labels == label
+        of_class = first.labels == label
         if of_class.any():
-            fp32, int8 = proportion_right(outcomes.fp32_right[of_class]), proportion_right(outcomes.int8_right[of_class])
-            rows.append({"class": name, "images": int(of_class.sum()), "FP32": str(fp32), "INT8": str(int8)})
+            right = {"FP32": first.fp32_right} | {GRAPH_NAMES[file]: found.reduced_right for file, found in outcomes.items()}
+            shares = {graph: str(proportion_right(found[of_class])) for graph, found in right.items()}
+            rows.append({"class": name, "images": int(of_class.sum())} | shares)
     return rows
+
+
+@dataclass(frozen=True)
+class Admission:
+    """Whether a reduced graph may be served."""
+
+    holds: bool
+    """Shown to lose less than the limit."""
+    difference: PairedDifference
+    """Its accuracy minus that of FP32 on the images of the decision."""
+    figures: str
+    """The difference and its bound, in words."""
+
+
+def judge_accuracy(outcomes: GraphOutcomes, *, max_drop: float) -> Admission:
+    """Admissible when the one-sided 95 % lower bound of its accuracy difference to FP32 (Tango's score interval) lies above -max_drop.
+
+    The images are held out from training and from calibration, and are not the gate's test split: a choice made on the split that later
+    judges the model would count its own luck as accuracy. Images of one patient or site count as fewer.
+
+    Args:
+        outcomes: of FP32 and the reduced graph.
+        max_drop: as a share, 0.01 for a point.
+    """
+    difference = compare(outcomes.reduced_right, outcomes.fp32_right, confidence=0.95, groups=outcomes.groups)
+    holds = difference.low > -max_drop
+    figures = (
+        f"{100 * difference.estimate:+.2f} points against FP32 on {difference.n:,} held-out images, "
+        f"95 % lower bound {100 * difference.low:+.2f}, {'above' if holds else 'not above'} {-100 * max_drop:+.2g}"
+    )
+    return Admission(holds, difference, figures)
 
 
 @dataclass(frozen=True)
@@ -79,27 +120,28 @@ class VariantChoice:
     """Name of its file."""
     reason: str
     """Why, in one sentence."""
-    difference: PairedDifference
-    """Accuracy of INT8 minus that of FP32 on the images of the decision."""
+    admissions: dict[str, Admission]
+    """Of each reduced graph that was considered, by file name."""
 
 
-def choose_variant(fp32_right: np.ndarray, int8_right: np.ndarray, groups: np.ndarray, *, max_drop: float) -> VariantChoice:
-    """INT8 when the one-sided 95 % lower bound of its accuracy difference (Tango's score interval) lies above -max_drop.
-
-    The images are held out from training and from calibration, and are not the gate's test split: a choice made on the split that later
-    judges the model would count its own luck as accuracy.
+def choose_variant(admissions: dict[str, Admission], milliseconds: dict[str, float]) -> VariantChoice:
+    """The fastest of FP32 and the admissible ones; the first of them where nothing could be timed.
 
     Args:
-        fp32_right, int8_right: bool (N,), which images each graph classifies right.
-        groups: (N,), the patient or site of each image; images of one group count as fewer.
-        max_drop: as a share, 0.01 for a point.
+        admissions: by file name, of the reduced graphs that the hardware can compute.
+        milliseconds: a call takes there, by file name, at batch 1; empty where this machine has no such hardware.
     """
-    difference = compare(int8_right, fp32_right, confidence=0.95, groups=groups)
-    holds = difference.low > -max_drop
-    figures = (
-        f"{100 * difference.estimate:+.2f} points against FP32 on {difference.n:,} held-out images, "
-        f"95 % lower bound {100 * difference.low:+.2f}, {'above' if holds else 'not above'} {-100 * max_drop:+.2g}"
-    )
-    if holds:
-        return VariantChoice(ONNX_INT8, f"INT8 is served: {figures}", difference)
-    return VariantChoice(ONNX_FP32, f"FP32 is served; INT8: {figures}", difference)
+    candidates = [name for name, admission in admissions.items() if admission.holds]
+    told = "; ".join(f"{GRAPH_NAMES[name]}: {admission.figures}" for name, admission in admissions.items())
+    if not milliseconds:
+        served = next(iter(candidates), ONNX_FP32)
+        return VariantChoice(
+            served,
+            f"{GRAPH_NAMES[served]} is served, by accuracy alone: speed was not measured here, where there is no such hardware; {told}",
+            admissions,
+        )
+    served = min([*candidates, ONNX_FP32], key=lambda name: milliseconds[name])
+    if not candidates:
+        return VariantChoice(served, f"FP32 is served; {told}", admissions)
+    speeds = ", ".join(f"{GRAPH_NAMES[name]} {milliseconds[name]:.3g} ms" for name in [ONNX_FP32, *candidates])
+    return VariantChoice(served, f"{GRAPH_NAMES[served]} is served, the fastest admissible graph ({speeds} a call); {told}", admissions)

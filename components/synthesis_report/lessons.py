@@ -6,15 +6,16 @@ to show for each best practice, `maturity_rows` where it stands on the MLOps mat
 
 from typing import Any
 
-from driftloop.bundle import ONNX_FP32, ONNX_INT8
+from driftloop.bundle import ONNX_FP16, ONNX_FP32, ONNX_INT8
 from driftloop.contracts import CONFIRMED_BY, DATA_ANALYSIS, DRIFT_DETECTION, MODEL_OPTIMIZATION, ONNX_DEPLOYMENT, TEST
 from driftloop.summary import Summary
 
-VARIANT_NAMES = {"pytorch": "PyTorch FP32 (eager)", "onnx_fp32": "ONNX FP32", "onnx_int8": "ONNX INT8"}
+VARIANT_NAMES = {"pytorch": "PyTorch FP32 (eager)", "onnx_fp32": "ONNX FP32", "onnx_int8": "ONNX INT8", "onnx_fp16": "ONNX FP16"}
 VARIANT_ADVICE = {
     "pytorch": "to train further and to look inside; not to serve",
     "onnx_fp32": "to serve where every tenth of a point counts, or where INT8 lost too much",
     "onnx_int8": "to serve on CPUs: the smallest and fastest, if the gate's bound on its loss holds",
+    "onnx_fp16": "to serve many images at a time on GPUs; one at a time, FP32 may be as fast",
 }
 
 
@@ -93,8 +94,8 @@ def variant_rows(facts: dict[str, Any]) -> list[dict[str, object]]:
         "pytorch": optimized.get("accuracy"),
         "onnx_fp32": deployed.get("accuracy_fp32"),
         "onnx_int8": deployed.get("accuracy_int8"),
-    }
-    served = {ONNX_FP32: "onnx_fp32", ONNX_INT8: "onnx_int8"}.get(deployed.get("served", ""))
+    } | ({"onnx_fp16": deployed["accuracy_fp16"]} if deployed.get("accuracy_fp16") else {})
+    served = {ONNX_FP32: "onnx_fp32", ONNX_INT8: "onnx_int8", ONNX_FP16: "onnx_fp16"}.get(deployed.get("served", ""))
     return [
         {
             "variant": VARIANT_NAMES[name] + (" (served)" if name == served else ""),

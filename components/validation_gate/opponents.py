@@ -17,7 +17,7 @@ from driftloop.dataset.reading import stored_description
 from driftloop.errors import NotFound
 from driftloop.inference.traffic import read_traffic
 from driftloop.registry.gate_evidence import refusals
-from driftloop.registry.versions import evidence_by_version
+from driftloop.registry.versions import complete_versions, evidence_by_version
 from driftloop.store import Store
 from driftloop.watch_record import WatchRecord
 
@@ -119,7 +119,7 @@ def split_identity(description: Description, split: str = TEST) -> str:
 
 def gated_versions(store: Store) -> list[GatedVersion]:
     """The registered versions that a gate judged, oldest first, pruned ones included."""
-    whole = {info.version for info in registry.versions(store)}
+    whole = set(complete_versions(store))
     gated = []
     for version, gate in evidence_by_version(store).items():
         accuracy = (gate.get("accuracy") or {}).get("candidate_clean")
@@ -151,8 +151,8 @@ def count_uses(gated: Sequence[GatedVersion], refused: Sequence[dict[str, Any]],
     """How often the gate has used this test split before, as far as the store knows.
 
     A promoted candidate is a registered version, and a refused one of the training pipeline leaves its evidence. A refused retraining
-    leaves only the record of its watch, which counts when the champion of that watch was judged on the same split. Without records (the
-    training pipeline reads no traffic) the highest count that was written down is the best that is known.
+    leaves only the record of its watch, as does one that failed: these count when the champion of that watch was judged on the same
+    split. Without records (the training pipeline reads no traffic) the highest count that was written down is the best that is known.
 
     Args:
         gated: versions that a gate judged.
@@ -162,6 +162,8 @@ def count_uses(gated: Sequence[GatedVersion], refused: Sequence[dict[str, Any]],
     """
     on_split = {info.version: info for info in gated if info.test_split == test_split}
     trained = [int(gate["test_uses"]) for gate in refused if gate.get("test_split") == test_split]
-    retrained = sum(record.decision in (REJECT, INCONCLUSIVE) and record.champion_version in on_split for record in records)
+    # Of a retraining that failed nobody knows whether its gate had looked: it counts.
+    spent = [record for record in records if record.decision in (REJECT, INCONCLUSIVE) or (record.tried_to_retrain and not record.decision)]
+    retrained = sum(record.champion_version in on_split for record in spent)
     counted = [info.test_uses for info in on_split.values()] + trained
     return max([len(on_split) + len(trained) + retrained, *counted])

@@ -9,6 +9,7 @@ from typing import Any, Protocol, Self
 from rich.console import Console
 
 from driftloop.backends.run_folder import RunFolder
+from driftloop.errors import InputError
 
 #: The pipeline that watches a champion, which must be there.
 WATCH = "drift-watch"
@@ -115,3 +116,8 @@ class Backend(Protocol):
 
     def afterwards(self, console: Console, *, failed: bool) -> None:
         """Print what a person should see last, such as the run's address."""
+
+
+def only_on_a_cluster(option: str) -> InputError:
+    """The error that says that an option has no meaning here."""
+    return InputError(f"{option} is for runs on a cluster; add --on cluster")

@@ -14,7 +14,7 @@ from typing import Any
 
 from rich.console import Console
 
-from driftloop.backends.base import Failure, RunRequest
+from driftloop.backends.base import Failure, RunRequest, only_on_a_cluster
 from driftloop.backends.compiled_pipeline import default_arguments, step_titles
 from driftloop.backends.log_events import LogEvent, read_event
 from driftloop.backends.run_folder import LATEST_STORE, RunFolder
@@ -95,11 +95,6 @@ class LocalBackend(ChildProcessBackend):
         folder.parameters.write_text(json.dumps(arguments, indent=1))
         module = ["driftloop.backends.local_child", self.pipeline, str(folder.parameters), str(folder.artifacts)]
         return follow(module, child_environment(folder, os.environ), folder, show, echo)
-
-
-def only_on_a_cluster(option: str) -> InputError:
-    """The error that says that an option has no meaning here."""
-    return InputError(f"{option} is for runs on a cluster; add --on cluster")
 
 
 def check_store(uri: str, *, needs_champion: bool, environment: Mapping[str, str] = os.environ) -> None:

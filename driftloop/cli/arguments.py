@@ -9,8 +9,8 @@ from typing import Any, NamedTuple
 
 import yaml
 
+from driftloop.backends.base import only_on_a_cluster
 from driftloop.backends.compiled_pipeline import default_arguments
-from driftloop.backends.local import only_on_a_cluster
 from driftloop.backends.run_folder import LATEST_STORE
 from driftloop.errors import InputError, SettingError
 from driftloop.settings import check

@@ -18,6 +18,7 @@ from driftloop.cli.replay import replay
 from driftloop.cli.run import run
 from driftloop.cli.schedule import schedule
 from driftloop.cli.status import status
+from driftloop.cli.store import store
 from driftloop.cli.write_source import write_source_images
 from driftloop.errors import DriftloopError
 
@@ -38,6 +39,7 @@ app.command()(prune)
 app.add_typer(schedule, name="schedule")
 app.add_typer(models, name="models")
 app.add_typer(labels, name="labels")
+app.add_typer(store, name="store")
 app.command(name="write-source")(write_source_images)
 app.command(name="compile")(compile_pipelines)
 

@@ -13,8 +13,9 @@ from rich.table import Table
 from driftloop import registry
 from driftloop.cli.arguments import DEFAULT_STORE, open_existing
 from driftloop.errors import IntegrityError, NoChampion, NotFound
-from driftloop.registry import Champion, Hold
+from driftloop.registry import Champion, Hold, VersionInfo
 from driftloop.registry.restoring import plan_restoration, restore
+from driftloop.registry.versions import complete_versions
 from driftloop.store import Store
 
 models = typer.Typer(name="models", help="List, compare, verify, promote and roll back the versions in a store.", no_args_is_help=True)
@@ -29,8 +30,9 @@ VersionOrChampion = Annotated[str, typer.Argument(help="The version's number; th
 def list_versions(store: StoreOption = DEFAULT_STORE, as_json: JsonOption = False) -> None:
     """The versions, oldest first, and which of them serves."""
     home = open_existing(store)
-    versions = registry.versions(home)
+    versions, damaged = _versions_and_damage(home)
     champion, lost = _champion_or_why_not(home)
+    lost = lost or damaged
     if as_json:
         _print_json({"store": home.uri, "champion": _pointer(champion), "versions": [version.model_dump() for version in versions]})
         _stop_if(lost)
@@ -191,6 +193,17 @@ def _flat(name: str, value: Any) -> dict[str, Any]:
     for key, inner in value.items():
         flat |= _flat(f"{name}.{key}", inner)
     return flat
+
+
+def _versions_and_damage(home: Store) -> tuple[list[VersionInfo], IntegrityError | None]:
+    """The versions that can be read, and the first error of one that cannot."""
+    versions, damaged = [], None
+    for version in complete_versions(home):
+        try:
+            versions.append(registry.version_info(home, version))
+        except IntegrityError as error:
+            damaged = damaged or error
+    return versions, damaged
 
 
 def _champion_or_why_not(home: Store) -> tuple[Champion | None, IntegrityError | None]:

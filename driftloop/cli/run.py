@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
@@ -17,9 +18,10 @@ from driftloop.backends.open import open_backend
 from driftloop.backends.run_folder import RunFolder
 from driftloop.backends.run_summary import build_summary, print_summary
 from driftloop.cli.arguments import read_arguments
-from driftloop.errors import InputError, RunFailed
+from driftloop.errors import InputError, RunFailed, StoreError
 from driftloop.settings import PARAMETERS
 from driftloop.store import open_store
+from driftloop.watch_store import fail_watch
 from pipelines import PIPELINES
 
 
@@ -92,6 +94,8 @@ def _execute(name: str, backend: Backend, arguments: Mapping[str, Any], folder: 
         error = failure.text if failure else None
         summary = build_summary(folder, name, arguments, time.monotonic() - began, display.seconds, error)
         missing = deliver_models(folder, lambda: open_store(arguments["store"], backend.environment), summary.champion.after)
+        if failure is not None:
+            _fail_watch(arguments, backend, folder.id, failure.text)
     if missing:
         console.print(f"[dim]{escape(missing)}[/]", soft_wrap=True)
     if failure is None:
@@ -100,6 +104,12 @@ def _execute(name: str, backend: Backend, arguments: Mapping[str, Any], folder: 
     if failure is not None:
         where = f"{display.titles.get(display.failed, display.failed)}: " if display.failed else ""
         raise (InputError if failure.ours else RunFailed)(f"{where}{failure.text} (log: {folder.log})")
+
+
+def _fail_watch(arguments: Mapping[str, Any], backend: Backend, run: str, reason: str) -> None:
+    """Say in the record of the run's watch why it has failed; what cannot be said now, the next watch says without the reason."""
+    with suppress(StoreError):
+        fail_watch(open_store(arguments["store"], backend.environment), run, reason)
 
 
 def _known_to(pipeline: str, options: dict[str, Any], known: dict[str, Any]) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from driftloop.durations import parse_duration, say_duration
 from driftloop.housekeeping.watch_age import RECENT_RECORDS, WatchAge, watch_age
 from driftloop.registry import Champion, Hold
 from driftloop.store import Store
-from driftloop.watch_record import WatchRecord
+from driftloop.watch_record import FAILED, STARTED, WatchRecord
 from driftloop.watch_store import read_records
 
 if TYPE_CHECKING:
@@ -53,9 +53,9 @@ def status(
     size: Annotated[bool, typer.Option("--size", help="Show the sizes of what is stored, too; lists the whole store.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
 ) -> None:
-    """Who serves since when, and how old the last watch is.
+    """Who serves since when, and up to when production was watched.
 
-    Exit status 0: fine, or not known; 1: the last watch is older than twice its interval; 2: the store cannot be read.
+    Exit status 0: fine, or not known; 1: what the last watch covered ended longer ago than twice its interval; 2: the store cannot be read.
     """
     interval = None if every is None else parse_duration(every, option="--every", least=timedelta(minutes=1))
     state = read_status(open_existing(store), datetime.now(UTC), every=interval, with_usage=size)
@@ -109,7 +109,7 @@ def _label_files(store: Store, last: WatchRecord | None) -> int | None:
     """How many label files came after the last watch, where that asked for labels: their names sort by time."""
     if last is None or last.verdict != "needs_labels":
         return None
-    asked_at = datetime.fromisoformat(last.finished).astimezone(UTC)
+    asked_at = datetime.fromisoformat(last.last_write).astimezone(UTC)
     return sum(1 for entry in store.list(LABELS, after=f"{LABELS}{asked_at:%Y%m%dT%H%M%S%f}") if entry.key.endswith(".parquet"))
 
 
@@ -151,7 +151,15 @@ def _say_watch(state: Status) -> str:
     if last is None or state.age.age is None:
         return "this store was never watched; `driftloop run drift-watch` does it once"
     what = "; ".join(filter(None, (last.verdict, last.decision, last.promoted_version and f"version {last.promoted_version} promoted")))
-    return f"{last.sequence}, {say_duration(state.age.age)} ago ({_minute(last.finished)}) by {escape(last.run_id)}: [bold]{what}[/]"
+    covered = f"covers up to {say_duration(state.age.age)} ago ({_minute(last.until)})"
+    text = f"{last.sequence}, {covered}, by {escape(last.run_id)}: [bold]{what}[/]"
+    if last.state == FAILED:
+        text += f"; [bold red]failed[/]: {escape(last.failure)}"
+    elif last.state == STARTED:
+        text += "; not finished yet, or its run was killed"
+    if last.sampled < 1:
+        text += f"; looked at {last.sampled:.1%} of the requests (monitor_config.max_rows)"
+    return text
 
 
 def _say_lateness(age: WatchAge) -> str:

@@ -13,7 +13,7 @@ import pandas as pd
 from pydantic import BaseModel, ConfigDict, model_validator
 
 from driftloop.errors import InputError
-from driftloop.schema import check_schema
+from driftloop.schema import check_schema, parse_stored
 
 DATASET_FILE = "dataset.json"
 #: The form in which `dataset.json` is written.
@@ -82,11 +82,12 @@ def read_description(directory: str | Path) -> Description:
 
     Raises:
         InputError: the directory holds no dataset.
+        IntegrityError: its description is damaged.
     """
     path = Path(directory, DATASET_FILE)
     if not path.exists():
         raise InputError(f"{directory}: not a dataset (no {DATASET_FILE}); pass the `dataset` output of data_analysis")
-    return Description.model_validate_json(path.read_bytes())
+    return parse_stored(Description, path.read_bytes(), str(path))
 
 
 def manifest_hash(classes: Sequence[str], image_size: int, channels: int, shards: Sequence[Shard], samples: pd.DataFrame) -> str:

@@ -13,6 +13,7 @@ import pandas as pd
 from driftloop.dataset.description import DATASET_FILE, Description, Shard, manifest_hash, read_description
 from driftloop.dataset.npy_files import GrowingNpy, file_sha256, map_images
 from driftloop.errors import InputError, IntegrityError, NotFound
+from driftloop.schema import parse_stored
 from driftloop.store import Store, open_store
 from driftloop.store.local import LocalStore
 
@@ -40,8 +41,10 @@ def stored_description(store: Store, manifest_hash: str) -> Description:
 
     Raises:
         NotFound: the store does not have that dataset.
+        IntegrityError: its description is damaged.
     """
-    description = Description.model_validate_json(store.read(f"datasets/{manifest_hash}/{DATASET_FILE}"))
+    key = f"datasets/{manifest_hash}/{DATASET_FILE}"
+    description = parse_stored(Description, store.read(key), f"{store.uri}/{key}")
     return description.model_copy(update={"store": store.uri})
 
 

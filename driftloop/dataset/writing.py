@@ -19,6 +19,7 @@ from driftloop.dataset.description import DATASET_FILE, SAMPLE_COLUMNS, Descript
 from driftloop.dataset.npy_files import GrowingNpy, file_sha256
 from driftloop.errors import InputError
 from driftloop.prune_marks import take_up
+from driftloop.schema import parse_stored
 from driftloop.step_facts import write_json
 from driftloop.store import Store
 
@@ -267,8 +268,9 @@ def _used_again(store: Store, name: str) -> Description:
     """The description of a dataset that is there. It is written again as it is: a prune spares what was written lately."""
     key = f"{DATASETS}{name}/{DATASET_FILE}"
     data = store.read(key)
+    description = parse_stored(Description, data, f"{store.uri}/{key}")
     store.put(key, data)
-    return Description.model_validate_json(data)
+    return description
 
 
 def _samples_of(store: Store, description: Description, folder: Path) -> pd.DataFrame:

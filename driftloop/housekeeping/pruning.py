@@ -36,11 +36,11 @@ from driftloop.registry.versions import CLAIM
 from driftloop.registry.versions import PREFIX as VERSIONS
 from driftloop.store import Store
 from driftloop.watch_record import WatchRecord
-from driftloop.watch_store import read_records
+from driftloop.watch_store import LABEL_TABLES, WINDOW_ROWS, read_records
 
 #: In the order in which things go.
-HOME_KINDS = ("version", "dataset", "checkpoint", "probe")
-#: Those after the first four lie outside the model's home.
+HOME_KINDS = ("version", "dataset", "checkpoint", "probe", "rows", "labels")
+#: The others lie outside the model's home.
 KINDS = (*HOME_KINDS, "artifacts", "tensorboard")
 
 
@@ -61,7 +61,7 @@ class PruneItem:
     """One thing that could go."""
 
     kind: str
-    """version, dataset, checkpoint, probe, artifacts or tensorboard."""
+    """One of `KINDS`."""
     name: str
     """The version's number, the dataset's hash, the folder or the run's id."""
     why: str
@@ -107,7 +107,8 @@ def plan_prune(store: Store, policy: PrunePolicy) -> list[PruneItem]:
         IntegrityError: the pointer is lost, or something that stays cannot be read, so what it needs is not known.
     """
     champion = registry.current(store)
-    contents = read_store_contents(store, policy.cutoff)
+    newest = read_records(store, 1)
+    contents = read_store_contents(store, policy.cutoff, newest[-1].label_table if newest else "")
     kept = kept_versions(store, contents, champion, policy)
     items = [_version_item(contents.versions[name], champion) for name in sorted(contents.versions.keys() - kept, key=int)]
     needed = needed_datasets(store, contents, policy)
@@ -117,6 +118,8 @@ def plan_prune(store: Store, policy: PrunePolicy) -> list[PruneItem]:
         for name in sorted(contents.datasets.keys() & needed)
     ]
     items.append(PruneItem("probe", PROBES_PREFIX, "left by a killed `driftloop doctor`", contents.old_probes))
+    items.append(PruneItem("rows", WINDOW_ROWS.rstrip("/"), "no watch looks back so far", contents.old_window_rows))
+    items.append(PruneItem("labels", LABEL_TABLES.rstrip("/"), "a newer table replaces them; the labels stay", contents.old_label_tables))
     return [item for item in items if item.objects.objects]
 
 
@@ -175,11 +178,11 @@ def named_versions(champion: Champion, records: Iterable[WatchRecord]) -> set[st
 
 
 def recently_named(champion: Champion, records: Iterable[WatchRecord], cutoff: datetime) -> set[str]:
-    """The versions named after `cutoff`: a watch that began before a promotion or a rollback may still work on them."""
-    recent = [change for change in champion.history if datetime.fromisoformat(change.at) > cutoff]
+    """The versions named at or after `cutoff`: a watch that began before a promotion may still work on them, as may an open one."""
+    recent = [change for change in champion.history if datetime.fromisoformat(change.at) >= cutoff]
     names = {name for change in recent for name in (change.version, change.before)}
     for record in records:
-        if datetime.fromisoformat(record.finished) > cutoff:
+        if not record.finished or datetime.fromisoformat(record.finished) >= cutoff:
             names |= {record.champion_version, record.promoted_version}
     return {name for name in names if name}
 

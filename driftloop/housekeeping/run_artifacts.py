@@ -21,6 +21,7 @@ from driftloop.errors import InputError
 from driftloop.housekeeping.pruning import PruneItem
 from driftloop.housekeeping.store_contents import Tally
 from driftloop.registry.versions import CLAIM, PREFIX, claimed_versions
+from driftloop.schema import parse_json
 from driftloop.store import Store, open_store
 from driftloop.watch_store import read_every_record
 
@@ -87,7 +88,8 @@ def dataset_hash(data: bytes) -> str:
 
 def own_runs(store: Store) -> set[str]:
     """The runs that wrote to this store, as far as it knows them: those that registered a version or left a watch record."""
-    registered = {str(json.loads(store.read(f"{PREFIX}{number}/{CLAIM}")).get("run", "")) for number in claimed_versions(store)}
+    claims = [f"{PREFIX}{number}/{CLAIM}" for number in claimed_versions(store)]
+    registered = {str(parse_json(store.read(key), f"{store.uri}/{key}").get("run", "")) for key in claims}
     return (registered | {record.run_id for record in read_every_record(store)}) - {""}
 
 

@@ -8,7 +8,7 @@ import re
 from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 from driftloop.bundle import DESCRIPTION, SUMS
 from driftloop.contracts import GATE_EVIDENCE
@@ -17,12 +17,14 @@ from driftloop.dataset.writing import DATASETS
 from driftloop.registry.versions import CLAIM
 from driftloop.registry.versions import PREFIX as VERSIONS
 from driftloop.store import ObjectInfo, Store
-from driftloop.watch_store import WATCH_PREFIX, is_record_key
+from driftloop.watch_store import LABEL_TABLES, WATCH_PREFIX, WINDOW_ROWS, is_record_key
 
 #: Only what is named as driftloop names it can go; `versions/refused/`, for example, is not a version.
 VERSION_NUMBER, DATASET_HASH = re.compile("[1-9][0-9]*"), re.compile("[0-9a-f]{64}")
 #: What `driftloop doctor` leaves when it is killed.
 PROBES_PREFIX = "doctor/"
+#: A watch takes rows of earlier windows along as far back as `monitor_config.look_back_days`, a third of this by default.
+ROWS_KEPT = timedelta(days=90)
 #: Below a dataset: what its trainings can be resumed from.
 CHECKPOINTS_FOLDER = "checkpoints/"
 #: What stays of a version for good: its number is never given out again, and its lineage and the gate's evidence can still be read.
@@ -99,6 +101,10 @@ class StoreContents:
     """By hash."""
     old_probes: Tally
     """What lies below `doctor/` from before the cutoff."""
+    old_window_rows: Tally
+    """Rows that watches kept for later ones, from so long before the cutoff that no watch looks back to them."""
+    old_label_tables: Tally
+    """Tables of labels from before the cutoff and from before the one from which the next watch goes on."""
 
     @property
     def complete_versions(self) -> set[str]:
@@ -111,15 +117,31 @@ class StoreContents:
         return {name for name, folder in self.datasets.items() if folder.complete}
 
 
-def read_store_contents(store: Store, cutoff: datetime) -> StoreContents:
-    """List what may be pruned; nothing is read. Datasets first: a version that appears meanwhile is seen with what it needs."""
+def read_store_contents(store: Store, cutoff: datetime, label_table: str = "") -> StoreContents:
+    """List what may be pruned; nothing is read. Datasets first: a version that appears meanwhile is seen with what it needs.
+
+    Args:
+        store: the model's home.
+        cutoff: what was written at or after this time is young.
+        label_table: what the newest watch record names; a watch that died may have written a newer one.
+    """
     datasets = _folders(store.list(DATASETS), DATASET_HASH, DATASET_FILE, cutoff)
     versions = _folders(store.list(VERSIONS), VERSION_NUMBER, SUMS, cutoff)
     probes = Tally()
     for entry in store.list(PROBES_PREFIX):
         if entry.modified < cutoff:
             probes.add(entry)
-    return StoreContents(versions, datasets, probes)
+    rows, tables = Tally(), list(store.list(LABEL_TABLES))
+    for entry in store.list(WINDOW_ROWS):
+        if entry.modified < cutoff - ROWS_KEPT:
+            rows.add(entry)
+    labels = Tally()
+    newest = max((entry.modified for entry in tables), default=cutoff)
+    needed = min((entry.modified for entry in tables if entry.key == label_table), default=newest)
+    for entry in tables:
+        if entry.modified < min(cutoff, needed):
+            labels.add(entry)
+    return StoreContents(versions, datasets, probes, rows, labels)
 
 
 def _folders(entries: Iterable[ObjectInfo], name_pattern: re.Pattern[str], last: str, cutoff: datetime) -> dict[str, StoredFolder]:

@@ -1,4 +1,4 @@
-"""Whether the watches of a store still come: how old the last one is, how often they come, and when that is late."""
+"""Whether the watches of a store keep up: how long ago what they covered ends, how often they come, and when that is late."""
 
 import statistics
 from collections.abc import Sequence
@@ -21,7 +21,7 @@ class WatchAge:
     """How old the last watch is, and whether that is late."""
 
     age: timedelta | None
-    """Of the last watch; None where there was none."""
+    """How long ago what the last watch covered ended; None where there was none."""
     interval: timedelta | None
     """Between watches; None where it is not known."""
     interval_from: str
@@ -40,7 +40,8 @@ def watch_age(records: Sequence[WatchRecord], now: datetime, *, every: timedelta
         waiting_since: when the present champion began to serve: a store that was never watched is late from then on.
     """
     interval, source = (every, "--every") if every is not None else usual_interval(records)
-    last = datetime.fromisoformat(records[-1].finished) if records else None
+    # By what was covered, not by when somebody looked: a watch may look at the traffic of last week.
+    last = datetime.fromisoformat(records[-1].until) if records else None
     begin = last or waiting_since
     late = None if interval is None or begin is None else now - begin > LATE_AFTER * interval
     return WatchAge(max(now - last, timedelta(0)) if last else None, interval, source, late)
@@ -48,7 +49,7 @@ def watch_age(records: Sequence[WatchRecord], now: datetime, *, every: timedelta
 
 def usual_interval(records: Sequence[WatchRecord]) -> tuple[timedelta | None, str]:
     """The median gap between watches, and where it comes from in words; None where no schedule can be seen."""
-    ends = [datetime.fromisoformat(record.finished) for record in records]
+    ends = [datetime.fromisoformat(record.last_write) for record in records]
     gaps = [(later - earlier).total_seconds() for earlier, later in pairwise(ends)]
     if not gaps:
         return None, "fewer than two watches; say --every"

@@ -17,14 +17,23 @@ LOG = logging.getLogger("driftloop.inference")
 
 
 def choose_provider(file_name: str) -> str:
-    """The execution provider for a graph of that file name.
+    """The execution provider for a graph of that file name; where it is not what the machine or the graph suggests, that is said once.
 
-    CUDA for the FP32 graph where a device is visible; else the CPU. INT8 graphs always run on the CPU:
+    CUDA for FP32 and FP16 graphs where a device is visible; else the CPU. INT8 graphs always run on the CPU:
     onnxruntime's CUDA provider has no kernels for quantised convolutions and would compute them as floats, quantising around each one.
     """
-    if ".int8." in file_name or not cuda_device_visible() or CUDA not in ort.get_available_providers():
+    visible = cuda_device_visible()
+    if ".int8." in file_name:
+        if visible:
+            warn_once(f"{file_name} runs on the CPU, beside a GPU: INT8 is for CPUs; set deploy_config.serve_on=cuda to use the GPU")
         return CPU
-    return CUDA
+    if visible and CUDA in ort.get_available_providers():
+        return CUDA
+    if visible:
+        warn_once(f"{file_name} runs on the CPU, beside a GPU: this onnxruntime was built without CUDA (install onnxruntime-gpu)")
+    elif ".fp16." in file_name:
+        warn_once(f"{file_name} runs on the CPU: it was made for a GPU (deploy_config.serve_on=cuda) and none is visible here")
+    return CPU
 
 
 def cuda_device_visible() -> bool:
@@ -47,6 +56,12 @@ def loading_cuda() -> Iterator[None]:
         yield
     finally:
         ort.set_default_logger_severity(ORT_DEFAULT)
+
+
+@functools.cache
+def warn_once(message: str) -> None:
+    """Put `message` into the log as a warning, which people see without asking for it; the first time only."""
+    LOG.warning("%s", message)
 
 
 @functools.cache

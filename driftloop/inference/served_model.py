@@ -10,7 +10,7 @@ import onnxruntime as ort
 
 from driftloop.bundle import ModelDescription, read_model, verify
 from driftloop.errors import InputError, IntegrityError
-from driftloop.inference.provider import CPU, ORT_ERRORS_ONLY, choose_provider, loading_cuda, log_once
+from driftloop.inference.provider import CPU, ORT_ERRORS_ONLY, choose_provider, loading_cuda, log_once, warn_once
 from driftloop.runtime import available_threads
 
 INPUT, PROBABILITIES, EMBEDDING = "images", "probabilities", "embedding"
@@ -45,14 +45,14 @@ class ServedModel:
         model.description.classes[predictions.labels[0]]
     """
 
-    def __init__(self, directory: str | Path, description: ModelDescription, variant: str, threads: int = 0) -> None:
+    def __init__(self, directory: str | Path, description: ModelDescription, variant: str, threads: int = 0, provider: str = "") -> None:
         """A session on the file `variant` of `directory`; `open` is for sealed bundles and checks their sums first."""
         path = Path(directory, variant)
         if not path.is_file():
             raise InputError(f"{directory}: no {variant} in this bundle; onnx_deployment writes it")
         self.description, self.variant = description, variant
         self.threads = threads or available_threads()
-        self.session = open_session(path, threads=self.threads)
+        self.session = open_session(path, threads=self.threads, provider=provider)
         self.provider: str = self.session.get_providers()[0]
         self.embedding_size = check_graph(self.session, description, path)
         log_once(f"{variant} runs on {self.provider}, {self.threads} thread{'s' if self.threads > 1 else ''}")
@@ -132,7 +132,10 @@ def open_session(path: str | Path, *, threads: int, provider: str = "") -> ort.I
     except Exception as broken:  # onnxruntime's own exception classes share no public base
         raise IntegrityError(f"{path}: onnxruntime cannot load this graph ({_first_line(broken)})") from None
     if chosen not in session.get_providers():
-        log_once("a GPU was asked for, but onnxruntime found no CUDA and cuDNN libraries of its version: inference runs on the CPU")
+        warn_once(
+            f"{Path(path).name} runs on the CPU: {chosen} was asked for, but there is no GPU, or onnxruntime found no CUDA and cuDNN "
+            "libraries of its version"
+        )
     return session
 
 

@@ -17,8 +17,8 @@ from driftloop.errors import IntegrityError
 from driftloop.inference.labels import LABEL_SCHEMA
 from driftloop.inference.log import LOG_SCHEMA
 from driftloop.store.interface import Store
+from driftloop.watch_store import LABEL_TABLES, WINDOW_ROWS
 
-ROWS_PREFIX, LABELS_PREFIX = "watch/rows/", "watch/labels/"
 #: Of a row: the watch that tested it (0: none yet), and the index of its window in that watch's record (-1: none yet).
 WATCH, WINDOW = "watch", "window"
 NOT_TESTED, NO_WINDOW = 0, -1
@@ -27,7 +27,7 @@ ROW_SCHEMA = pa.schema([*LOG_SCHEMA, (WATCH, pa.int64()), (WINDOW, pa.int64())])
 
 def write_window_rows(store: Store, sequence: int, rows: pd.DataFrame) -> str:
     """Store rows with the columns of `ROW_SCHEMA`; the key of their object, or empty without rows."""
-    return _write(store, ROWS_PREFIX, sequence, rows, ROW_SCHEMA)
+    return _write(store, WINDOW_ROWS, sequence, rows, ROW_SCHEMA)
 
 
 def read_window_rows(store: Store, key: str) -> pd.DataFrame:
@@ -37,7 +37,7 @@ def read_window_rows(store: Store, key: str) -> pd.DataFrame:
 
 def write_label_table(store: Store, sequence: int, labels: pd.DataFrame) -> str:
     """Store labels with the columns of `LABEL_SCHEMA`; the key of their object, or empty without labels."""
-    return _write(store, LABELS_PREFIX, sequence, labels, LABEL_SCHEMA)
+    return _write(store, LABEL_TABLES, sequence, labels, LABEL_SCHEMA)
 
 
 def read_label_table(store: Store, key: str) -> pd.DataFrame:

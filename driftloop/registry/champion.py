@@ -263,6 +263,8 @@ def _move(store: Store, tag: str, change: Change, history: list[Change]) -> Cham
             store.create(KEY, data)
     except Conflict:
         now = current(store)
+        if now is not None and change in now.history:
+            return now  # the answer to this write was lost, and somebody has moved on since
         if change.action == "promotion" and now is not None and _serves(store, now, change.version):
             return now
         if change.action == "promotion":

@@ -5,7 +5,6 @@ retraining is in the record of its watch.)
 """
 
 import hashlib
-import json
 from pathlib import Path
 from typing import Any, Literal
 
@@ -13,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from driftloop.contracts import GATE_EVIDENCE
 from driftloop.errors import Conflict, InputError
+from driftloop.schema import parse_json
 from driftloop.store import Store
 
 REFUSED = "versions/refused/"
@@ -62,5 +62,9 @@ def keep_refusal(store: Store, evidence_dir: str | Path) -> None:
 
 
 def refusals(store: Store) -> list[dict[str, Any]]:
-    """The gate.json of each refused candidate."""
-    return [json.loads(store.read(info.key)) for info in store.list(REFUSED)]
+    """The gate.json of each refused candidate.
+
+    Raises:
+        IntegrityError: one is damaged, so how often its test split was used is not known.
+    """
+    return [parse_json(store.read(info.key), f"{store.uri}/{info.key}") for info in store.list(REFUSED)]

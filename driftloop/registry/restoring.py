@@ -146,11 +146,19 @@ def rebuilt_history(accepted: Sequence[Accepted], records: Sequence[WatchRecord]
             history = _led_to(history, known, entry.champion, entry.at, f"the gate compared version {entry.version} with it")
         history.append(_change("promotion", history, entry, entry.at, f"the gate accepted version {entry.version}"))
     if records and history:
-        last, finished = records[-1], datetime.fromisoformat(records[-1].finished)
-        if finished > datetime.fromisoformat(history[-1].at):
-            serving = last.promoted_version or last.champion_version
-            history = _led_to(history, known, serving, finished, f"watch {last.sequence} saw version {serving} serve")
+        at, serving = _seen_by(records[-1])[-1]
+        if at > datetime.fromisoformat(history[-1].at):
+            history = _led_to(history, known, serving, at, f"watch {records[-1].sequence} saw version {serving} serve")
     return history
+
+
+def _seen_by(record: WatchRecord) -> list[tuple[datetime, str]]:
+    """Which versions a watch saw serving, and when: the one that it watched as it began, and the one that it promoted as it ended.
+
+    Records of form 1 tell one time only. A watch that failed may have promoted and not said so.
+    """
+    seen = [(datetime.fromisoformat(record.started or record.finished), record.champion_version)]
+    return seen + ([(datetime.fromisoformat(record.finished), record.promoted_version)] if record.promoted_version else [])
 
 
 def _displaced(served: list[str], entry: Accepted) -> set[str]:
@@ -162,8 +170,8 @@ def _displaced(served: list[str], entry: Accepted) -> set[str]:
 
 def _seen_after(entry: Accepted, later: Sequence[Accepted], records: Sequence[WatchRecord]) -> set[str | None]:
     """The versions that gates and watches saw serving after `entry` was registered."""
-    watched = [record for record in records if datetime.fromisoformat(record.finished) > entry.at]
-    return {other.champion for other in later} | {name for record in watched for name in (record.champion_version, record.promoted_version)}
+    watched = {version for record in records for at, version in _seen_by(record) if at > entry.at}
+    return {other.champion for other in later} | watched
 
 
 def _led_to(history: list[Change], known: dict[str, Accepted], version: str, at: datetime, why: str) -> list[Change]:

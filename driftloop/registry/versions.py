@@ -19,6 +19,7 @@ from driftloop.errors import Conflict, InputError, IntegrityError, NotFound
 from driftloop.evaluation.intervals import Proportion
 from driftloop.prune_marks import take_up
 from driftloop.registry.gate_evidence import read_evidence
+from driftloop.schema import parse_json, parse_stored
 from driftloop.store import Store
 
 PREFIX = "versions/"
@@ -117,15 +118,16 @@ def version_info(store: Store, version: str) -> VersionInfo:
 
     Raises:
         NotFound: there is no such complete version.
+        IntegrityError: one of the files that tell it is damaged.
     """
     checksums = _checksums(store, version, _sums(store, version))
     model = description(store, version)
-    claim = json.loads(store.read(_key(version, CLAIM)))
-    gate = json.loads(store.read(_key(version, GATE_EVIDENCE))) if GATE_EVIDENCE in checksums.files else {}
+    claim = _json(store, version, CLAIM)
+    gate = _json(store, version, GATE_EVIDENCE) if GATE_EVIDENCE in checksums.files else {}
     return VersionInfo(
         version=version,
-        registered_at=claim["registered_at"],
-        run=claim["run"],
+        registered_at=str(claim.get("registered_at", "")),
+        run=str(claim.get("run", "")),
         dataset=model.dataset,
         parent=model.parent,
         architecture=model.architecture,
@@ -142,7 +144,11 @@ def version_info(store: Store, version: str) -> VersionInfo:
 
 def registered_at(store: Store, version: str) -> datetime:
     """When a version was registered, also one that was pruned."""
-    return datetime.fromisoformat(json.loads(store.read(_key(version, CLAIM)))["registered_at"])
+    claim = _json(store, version, CLAIM)
+    try:
+        return datetime.fromisoformat(claim["registered_at"])
+    except (KeyError, TypeError, ValueError):
+        raise IntegrityError(f"{store.uri}/{_key(version, CLAIM)}: does not say when; restore it from a backup") from None
 
 
 def digest_of_what_serves(model: bundle.ModelDescription, files: dict[str, str]) -> str:
@@ -161,13 +167,14 @@ def digest_of_what_serves(model: bundle.ModelDescription, files: dict[str, str])
 
 def description(store: Store, version: str) -> bundle.ModelDescription:
     """A version's `model.json`."""
-    return bundle.ModelDescription.model_validate_json(store.read(_key(version, bundle.DESCRIPTION)))
+    key = _key(version, bundle.DESCRIPTION)
+    return parse_stored(bundle.ModelDescription, store.read(key), f"{store.uri}/{key}")
 
 
 def evidence_by_version(store: Store) -> dict[str, dict[str, Any]]:
     """Each version's gate.json, oldest version first; also of versions that were pruned, of which it stays."""
     judged = [str(number) for number, names in sorted(_numbers(store).items()) if GATE_EVIDENCE in names]
-    return {version: json.loads(store.read(_key(version, GATE_EVIDENCE))) for version in judged}
+    return {version: _json(store, version, GATE_EVIDENCE) for version in judged}
 
 
 def claimed_versions(store: Store) -> list[str]:
@@ -250,6 +257,11 @@ def _sums(store: Store, version: str) -> bytes:
         return store.read(_key(version, bundle.SUMS))
     except NotFound:
         raise NotFound(f"{store.uri}: no complete version {version}; see `driftloop models list --store {store.uri}`") from None
+
+
+def _json(store: Store, version: str, name: str) -> dict[str, Any]:
+    key = _key(version, name)
+    return parse_json(store.read(key), f"{store.uri}/{key}")
 
 
 def _key(version: str, name: str) -> str:

@@ -7,6 +7,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from driftloop.training.device import send
+
 
 @dataclass(frozen=True)
 class Augmentation:
@@ -36,29 +38,35 @@ class Augmentation:
 
         Random numbers come from a CPU `generator`, so that one seed gives the same views on every device.
         """
-        views = self._change_light(self._move(images.float(), generator), generator).clamp_(0, 255)
+        return self.apply(images, send(self.draw(len(images), generator), images.device))
+
+    def apply(self, images: Tensor, amounts: Tensor) -> Tensor:
+        """The views that `amounts` of `draw`, on the images' device, make of them."""
+        views = _change_light(_move(images.float(), amounts[:6]), amounts[6], amounts[7]).clamp_(0, 255)
         return views if images.is_floating_point() else views.round_().to(images.dtype)
 
-    def _move(self, images: Tensor, generator: torch.Generator) -> Tensor:
-        n = len(images)
+    def draw(self, n: int, generator: torch.Generator) -> Tensor:
+        """What happens to each of n images, (8, N) on the CPU: the two rows of its matrix, its gain and its offset."""
         angle = _uniform(n, generator) * math.radians(self.rotation)
         size = 1 + _uniform(n, generator) * self.scale
         mirror_x = _random_sign(n, generator) if self.flip else torch.ones(n)
         mirror_y = _random_sign(n, generator) if self.vertical_flip else torch.ones(n)
         cos, sin = angle.cos() * size, angle.sin() * size
         # affine_grid counts in half sides: -1 to 1 across the image.
-        right = torch.stack([cos * mirror_x, -sin * mirror_y, 2 * self.shift * _uniform(n, generator)], 1)
-        down = torch.stack([sin * mirror_x, cos * mirror_y, 2 * self.shift * _uniform(n, generator)], 1)
-        matrices = torch.stack([right, down], 1).to(images.device)
-        grid = F.affine_grid(matrices, list(images.shape), align_corners=False)
-        return F.grid_sample(images, grid, padding_mode="reflection", align_corners=False)
+        right = [cos * mirror_x, -sin * mirror_y, 2 * self.shift * _uniform(n, generator)]
+        down = [sin * mirror_x, cos * mirror_y, 2 * self.shift * _uniform(n, generator)]
+        gain = 1 + _uniform(n, generator) * self.contrast
+        return torch.stack([*right, *down, gain, 255 * self.brightness * _uniform(n, generator)])
 
-    def _change_light(self, images: Tensor, generator: torch.Generator) -> Tensor:
-        n = len(images)
-        gain = (1 + _uniform(n, generator) * self.contrast).to(images.device)[:, None, None, None]
-        offset = (255 * self.brightness * _uniform(n, generator)).to(images.device)[:, None, None, None]
-        middle = images.mean((1, 2, 3), keepdim=True)
-        return (images - middle) * gain + middle + offset
+
+def _move(images: Tensor, matrices: Tensor) -> Tensor:
+    grid = F.affine_grid(matrices.T.reshape(-1, 2, 3), list(images.shape), align_corners=False)
+    return F.grid_sample(images, grid, padding_mode="reflection", align_corners=False)
+
+
+def _change_light(images: Tensor, gain: Tensor, offset: Tensor) -> Tensor:
+    middle = images.mean((1, 2, 3), keepdim=True)
+    return (images - middle) * gain[:, None, None, None] + middle + offset[:, None, None, None]
 
 
 def mixup(images: Tensor, targets: Tensor, alpha: float, generator: torch.Generator) -> tuple[Tensor, Tensor]:
@@ -73,8 +81,8 @@ def mixup(images: Tensor, targets: Tensor, alpha: float, generator: torch.Genera
     # A Beta variate from two Gamma variates; torch.distributions takes no generator.
     draws = torch._standard_gamma(torch.full((2, len(images)), alpha), generator=generator)
     weight = (draws[0] / draws.sum(0).clamp_min(1e-8)).clamp(0, 1)
-    weight = torch.maximum(weight, 1 - weight).to(images.device)
-    partner = torch.randperm(len(images), generator=generator).to(images.device)
+    weight = send(torch.maximum(weight, 1 - weight), images.device)
+    partner = send(torch.randperm(len(images), generator=generator), images.device)
     w = weight[:, None, None, None]
     return images * w + images[partner] * (1 - w), targets * weight[:, None] + targets[partner] * (1 - weight[:, None])
 

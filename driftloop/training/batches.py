@@ -3,10 +3,13 @@
 How stored images become what a network takes stands here alone: training, validation and export must agree.
 
 No loader processes: indexing, augmenting and normalising a batch of bytes costs less than handing it over from another process
-(measured on two cores; on a GPU all of it runs there).
+(measured on two cores). On a GPU all of it runs there, and nothing waits: a split that fits lies in its memory as a whole; of a larger one
+a thread gathers the next batches in page-locked memory while the GPU works on the last.
 """
 
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 
 import numpy as np
 import torch
@@ -14,9 +17,17 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from driftloop.training.augmentation import Augmentation, mixup
+from driftloop.training.cuda_graph import Replayed
+from driftloop.training.device import send
 from driftloop.training.epoch import Batch
 from driftloop.training.seeding import derive
 
+#: Of a GPU's free memory, what a split may take to lie there as a whole.
+RESIDENT_SHARE = 0.25
+#: Images that are copied there together.
+COPIED_TOGETHER = 2048
+#: Batches that are gathered ahead of the GPU where the split does not lie there.
+AHEAD = 3
 #: The epoch's image numbers, (steps, batch size) int, from a seeded generator: a sampler other than shuffling.
 Order = Callable[[np.random.Generator, int, int], np.ndarray]
 
@@ -34,25 +45,46 @@ def normalise(images: Tensor, mean: Tensor, std: Tensor) -> Tensor:
 
 
 class Pixels:
-    """The images of a split on their way to a device; a small split stays on the GPU as a whole."""
+    """The images of a split on their way to a device; one that fits lies on the GPU as a whole."""
 
     def __init__(self, images: np.ndarray, labels: np.ndarray, mean: Sequence[float], std: Sequence[float], device: torch.device) -> None:
         if len(images) == 0 or len(images) != len(labels):
             raise ValueError(f"needs images and as many labels, got {len(images)} and {len(labels)}")
         self.images, self.labels = images, np.asarray(labels, np.int64)
-        self.device = device
+        self.device, self.device_labels = device, torch.tensor(self.labels, device=device)
         self.mean = torch.tensor(list(mean), dtype=torch.float32, device=device)
         self.std = torch.tensor(list(std), dtype=torch.float32, device=device)
         self.resident = None
-        if device.type == "cuda" and images.nbytes < torch.cuda.mem_get_info(device)[0] // 4:
-            self.resident = to_tensor(images).to(device)
+        if device.type == "cuda" and images.nbytes < torch.cuda.mem_get_info(device)[0] * RESIDENT_SHARE:
+            self.resident = torch.empty(images.shape, dtype=torch.uint8, device=device).permute(0, 3, 1, 2)
+            for start in range(0, len(images), COPIED_TOGETHER):
+                self.resident[start : start + COPIED_TOGETHER] = to_tensor(np.array(images[start : start + COPIED_TOGETHER]))
 
     def take(self, rows: np.ndarray) -> tuple[Tensor, Tensor]:
         """Images uint8 (n, C, H, W) and labels (n,) int64 of `rows`, on the device."""
-        labels = torch.from_numpy(self.labels[rows]).to(self.device)
-        if self.resident is not None:
-            return self.resident[torch.from_numpy(rows).to(self.device)], labels
-        return to_tensor(self.images[rows]).to(self.device), labels
+        on_device = send(torch.from_numpy(rows), self.device)
+        images = self.resident[on_device] if self.resident is not None else send(to_tensor(self.images[rows]), self.device)
+        return images, self.device_labels[on_device]
+
+    def take_each(self, batches: Sequence[np.ndarray]) -> Iterator[tuple[Tensor, Tensor]]:
+        """`take` for one batch of rows after the other; on a GPU, what has to come from this process's memory is gathered ahead."""
+        if self.device.type != "cuda" or self.resident is not None:
+            yield from map(self.take, batches)
+            return
+        # One thread: it keeps the order, and copies more than a network takes.
+        with ThreadPoolExecutor(1) as gathering:
+            waiting: deque[Future[Tensor]] = deque()
+            for position, rows in enumerate(batches):
+                for following in batches[position + len(waiting) : position + AHEAD]:
+                    waiting.append(gathering.submit(self._gather, following))
+                images = waiting.popleft().result().to(self.device, non_blocking=True)
+                yield images, self.device_labels[send(torch.from_numpy(rows), self.device)]
+
+    def _gather(self, rows: np.ndarray) -> Tensor:
+        """Images uint8 (n, C, H, W) in page-locked memory."""
+        place = torch.empty((len(rows), *self.images.shape[1:]), dtype=torch.uint8, pin_memory=True)
+        np.take(self.images, rows, axis=0, out=place.numpy(), mode="clip")  # "raise" would gather elsewhere first
+        return place.permute(0, 3, 1, 2)
 
     def normalise(self, images: Tensor) -> Tensor:
         return normalise(images, self.mean, self.std).contiguous(memory_format=torch.channels_last)
@@ -88,9 +120,8 @@ class OrderedBatches:
         return self.pixels.labels
 
     def __iter__(self) -> Iterator[Batch]:
-        n = len(self.labels)
-        for start in range(0, n, self.batch_size):
-            images, labels = self.pixels.take(np.arange(start, min(start + self.batch_size, n)))
+        rows = np.arange(len(self.labels))
+        for images, labels in self.pixels.take_each(np.split(rows, range(self.batch_size, len(rows), self.batch_size))):
             yield self.pixels.normalise(images), labels
 
 
@@ -131,21 +162,27 @@ class TrainingBatches:
         self.pixels = Pixels(images, labels, mean, std, device)
         self.batch_size, self.augmentation, self.mixup_alpha, self.classes = batch_size, augmentation, mixup_alpha, classes
         self.steps = max(min_steps, len(images) // batch_size, 1)
+        self._views = Replayed(self._show) if device.type == "cuda" else self._show
         self.order = order or self._shuffled
 
     def epoch(self, seed: int) -> Iterator[Batch]:
         """The batches of the epoch that `seed` stands for."""
         rows = self.order(np.random.default_rng(seed), self.steps, self.batch_size)
         generator = torch.Generator().manual_seed(derive(seed, 1))
-        for batch in rows:
-            images, labels = self.pixels.take(batch)
+        for images, labels in self.pixels.take_each(list(rows)):
             if self.augmentation:
-                images = self.augmentation(images.float(), generator)
-            inputs = self.pixels.normalise(images)
+                inputs = self._views(images, send(self.augmentation.draw(len(images), generator), images.device))
+            else:
+                inputs = self.pixels.normalise(images)
             if self.mixup_alpha > 0:
                 yield mixup(inputs, F.one_hot(labels, self.classes).float(), self.mixup_alpha, generator)
             else:
                 yield inputs, labels
+
+    def _show(self, images: Tensor, amounts: Tensor) -> Tensor:
+        """Views of images, as a network takes them."""
+        assert self.augmentation
+        return self.pixels.normalise(self.augmentation.apply(images.float(), amounts))
 
     def _shuffled(self, rng: np.random.Generator, steps: int, batch_size: int) -> np.ndarray:
         n = len(self.pixels.labels)

@@ -1,22 +1,33 @@
 """Where to compute, and in which number type."""
 
 import torch
+from torch import Tensor
 
+from driftloop.errors import InputError
+from driftloop.inference.provider import cuda_device_visible
 from driftloop.runtime import available_threads
 
 
 def pick_device(gpus: str) -> torch.device:
     """The device for a step that was given `gpus`, the number of GPUs as KFP passes it on ("0", "1", ...).
 
-    A GPU that is asked for and not visible is said in the log, and the CPU is used. On the CPU, PyTorch gets as many threads as
-    the process may run on.
+    One GPU is what a pipeline asks for unless it is told otherwise: on a machine without any, that is said in the log and the CPU is used.
+    On the CPU, PyTorch gets as many threads as the process may run on.
 
     Raises:
         ValueError: `gpus` is not a number.
+        InputError: more than one GPU, of which one would be used and the others held; or a GPU that is there and that PyTorch cannot use.
     """
     if not gpus.strip().isdecimal():
         raise ValueError(f"gpus: {gpus!r} is not a number of GPUs")
+    if int(gpus) > 1:
+        raise InputError(f"gpus={gpus}: a training uses one GPU, the others would be held for nothing; set gpus=1")
     if int(gpus) > 0:
+        if not torch.cuda.is_available() and cuda_device_visible():
+            raise InputError(
+                f"gpus={gpus}: there is an NVIDIA GPU here, but PyTorch {torch.__version__} cannot use it (its driver is too old, or this "
+                "PyTorch was built without CUDA); mend that, or set gpus=0 to train on the CPU"
+            )
         if torch.cuda.is_available():
             device = torch.device("cuda", torch.cuda.current_device())
             print(f"training on {torch.cuda.get_device_name(device)}", flush=True)
@@ -24,6 +35,14 @@ def pick_device(gpus: str) -> torch.device:
         print(f"gpus={gpus}, but no GPU is visible here: training on the CPU", flush=True)
     torch.set_num_threads(available_threads())
     return torch.device("cpu")
+
+
+def send(tensor: Tensor, device: torch.device) -> Tensor:
+    """A tensor of this process's memory on `device`. A GPU gets it in the order of its work, while this process goes on.
+
+    Only page-locked memory can be copied so. A plain `to` would wait, each time, until all that the GPU was given is done.
+    """
+    return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor.to(device)
 
 
 def mixed_precision(device: torch.device) -> torch.dtype | None:

@@ -36,6 +36,12 @@ class Tally:
         self.correct = torch.zeros((), dtype=torch.int64, device=device)
         self.images = 0
 
+    def reset(self) -> None:
+        """Back to nothing seen, in the same memory."""
+        self.loss.zero_()
+        self.correct.zero_()
+        self.images = 0
+
     def add(self, loss: Tensor, logits: Tensor, targets: Tensor) -> None:
         truth = targets if targets.ndim == 1 else targets.argmax(1)
         self.loss += loss.detach().double() * len(logits)
@@ -136,4 +142,4 @@ def validate(model: nn.Module, batches: Iterable[Batch], *, loss: Loss = F.cross
 def predict(model: nn.Module, batches: Iterable[Batch]) -> Tensor:
     """Class probabilities (N, K) float32 on the CPU, in the order of the batches; the model is left in evaluation mode."""
     model.eval()
-    return torch.cat([model(images).softmax(1).cpu() for images, _ in batches])
+    return torch.cat([model(images).softmax(1) for images, _ in batches]).cpu()

@@ -16,9 +16,13 @@ from torch.amp.grad_scaler import GradScaler
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from driftloop.training.batches import OrderedBatches, TrainingBatches
+from driftloop.training.cuda_graph import GraphedGradients, train_epoch_graphed
 from driftloop.training.epoch import Batch, EpochResult, train_epoch, train_epoch_amp, validate
 from driftloop.training.recipe import Recipe
 from driftloop.training.seeding import derive
+
+#: What is computed in which number type, by a recipe's precision.
+AUTOCAST = {"float32": None, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
 class Batches(Protocol):
@@ -141,6 +145,9 @@ class _TrainingState(Generic[_Record]):
         self.optimizer = recipe.optimizer(model)
         self.scheduler = recipe.scheduler(self.optimizer, batches.steps * recipe.epochs)
         self.scaler = GradScaler(self.device.type) if recipe.precision == "float16" else None
+        self.gradients: GraphedGradients | None = None
+        if self.device.type == "cuda" and self.scaler is None:
+            self.gradients = GraphedGradients(model, self.loss, AUTOCAST[recipe.precision])
         averaging = get_ema_multi_avg_fn(recipe.average)
         self.average = AveragedModel(model, multi_avg_fn=averaging, use_buffers=True) if recipe.average else None
         self.records: list[_Record] = []
@@ -160,10 +167,11 @@ class _TrainingState(Generic[_Record]):
             self.best_epoch, self.best = epoch, copy.deepcopy(measured.state_dict())
 
     def _pass(self, seed: int) -> EpochResult:
-        batches = self.batches.epoch(seed)
-        if self.recipe.precision == "float32":
+        batches, dtype = self.batches.epoch(seed), AUTOCAST[self.recipe.precision]
+        if self.gradients:
+            return train_epoch_graphed(self.gradients, batches, self.optimizer, after_step=self._after_step)
+        if dtype is None:
             return train_epoch(self.model, batches, self.optimizer, loss=self.loss, after_step=self._after_step)
-        dtype = {"bfloat16": torch.bfloat16, "float16": torch.float16}[self.recipe.precision]
         return train_epoch_amp(
             self.model, batches, self.optimizer, loss=self.loss, after_step=self._after_step, dtype=dtype, scaler=self.scaler
         )

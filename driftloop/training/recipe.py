@@ -37,12 +37,14 @@ class Recipe:
 
     def optimizer(self, model: nn.Module) -> torch.optim.Optimizer:
         """Adam or AdamW; biases and norms are not decayed."""
+        # On a GPU, one kernel for all weights in place of dozens.
+        fused = next(model.parameters()).is_cuda or None
         if self.weight_decay == 0:
-            return torch.optim.Adam(model.parameters(), self.learning_rate)
+            return torch.optim.Adam(model.parameters(), self.learning_rate, fused=fused)
         matrices = [parameter for parameter in model.parameters() if parameter.ndim > 1]
         vectors = [parameter for parameter in model.parameters() if parameter.ndim <= 1]
         groups = [{"params": matrices, "weight_decay": self.weight_decay}, {"params": vectors, "weight_decay": 0.0}]
-        return torch.optim.AdamW(groups, self.learning_rate)
+        return torch.optim.AdamW(groups, self.learning_rate, fused=fused)
 
     def scheduler(self, optimizer: torch.optim.Optimizer, steps: int) -> torch.optim.lr_scheduler.OneCycleLR | None:
         """OneCycle over `steps` optimiser steps in all, or None for a constant rate."""
@@ -56,6 +58,15 @@ class Recipe:
         weights = torch.tensor(self.class_weights, device=device) if self.class_weights else None
 
         def smoothed(logits: Tensor, targets: Tensor) -> Tensor:
-            return F.cross_entropy(logits, targets, weight=weights, label_smoothing=self.label_smoothing)
+            if weights is None or targets.ndim > 1 or device.type == "cpu":
+                return F.cross_entropy(logits, targets, weight=weights, label_smoothing=self.label_smoothing)
+            return weighted_cross_entropy(logits, targets, weights, self.label_smoothing)
 
         return smoothed
+
+
+def weighted_cross_entropy(logits: Tensor, targets: Tensor, weights: Tensor, label_smoothing: float) -> Tensor:
+    """PyTorch's cross-entropy of class numbers (N,), smoothed and with a weight (K,) for each class; its own would wait for a GPU."""
+    chosen = F.one_hot(targets, logits.shape[1]).to(logits.dtype)
+    total = F.cross_entropy(logits, chosen, weight=weights, label_smoothing=label_smoothing, reduction="sum")
+    return total / weights[targets].sum()

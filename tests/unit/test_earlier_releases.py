@@ -102,3 +102,24 @@ def test_requests_of_old_and_new_writers_are_covered_once(store: Store, tmp_path
     again, _ = watch(store, tmp_path, "second-new-run", monkeypatch, until="")
     assert again.info.fresh_rows == 0
     assert json.loads(store.read("watch/00000004.json"))["coverage"]["files"] != {}
+
+
+def test_it_is_upgraded_when_asked_to_and_only_then(store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = {entry.key: store.read(entry.key) for entry in store.list()}
+    runner = CliRunner()
+    dry = runner.invoke(app, ["store", "upgrade", "--store", store.uri])
+    assert dry.exit_code == 0
+    assert dry.output.splitlines()[:3] == [
+        "champion.json: form 1 -> 2",
+        "watch/00000001.json: form 1 -> 2",
+        "watch/00000002.json: form 1 -> 2",
+    ]
+    assert "nothing was changed" in dry.output
+    assert {entry.key: store.read(entry.key) for entry in store.list()} == before
+    done = runner.invoke(app, ["store", "upgrade", "--store", store.uri, "--yes"])
+    assert "3 objects upgraded" in done.output
+    assert "newest form" in runner.invoke(app, ["store", "upgrade", "--store", store.uri, "--yes"]).output
+    changed = {entry.key for entry in store.list() if before.get(entry.key) != store.read(entry.key)}
+    assert changed == {"champion.json", "watch/00000001.json", "watch/00000002.json", "watch/history.json"}
+    _, drift = watch(store, tmp_path, "first-new-run", monkeypatch)
+    assert (drift["confirmed"], drift["verdict"], drift["labels"]) == (True, "needs_labels", 6)

@@ -165,3 +165,11 @@ def test_a_person_names_who_is_to_serve(two: Store) -> None:
     written = _json("restore-pointer", "--yes", "--version", "1", "--store", two.uri)
     assert (written["written"], written["champion"]["version"]) == (True, "1")
     assert registry.current(two) is not None
+
+
+def test_a_damaged_version_is_named_after_the_others_were_listed(two: Store) -> None:
+    two.put("versions/1/model.json", b"{")
+    result = CliRunner().invoke(models, ["list", "--json", "--store", two.uri])
+    assert [version["version"] for version in json.loads(result.output)["versions"]] == ["2"]
+    assert json.loads(result.output)["champion"]["version"] == "2"
+    assert "versions/1/model.json: damaged" in str(result.exception)

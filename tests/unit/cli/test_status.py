@@ -51,7 +51,7 @@ def test_it_tells_the_champion_the_last_watch_and_its_age(history: StoreHistory)
     assert code == 0
     assert "version 1 since" in text
     assert "better" in text
-    assert "1, 5 h ago" in text
+    assert "1, covers up to 5 h ago" in text
     assert "retrain; reject" in text
     assert "on time" in text
     code, shown = status_of("--store", history.store.uri, "--every", "6h")
@@ -149,3 +149,18 @@ def test_a_hold_on_promotions_is_shown(history: StoreHistory) -> None:
     assert "on hold since" in (text := say("--store", history.store.uri)[1])
     assert "[site] B; `driftloop models release` ends it" in text
     assert status_of("--store", history.store.uri)[1]["champion"]["hold"]["reason"] == "[site] B"
+
+
+def test_lateness_goes_by_what_was_covered_not_by_when_somebody_looked(history: StoreHistory) -> None:
+    history.watched(1, "1", ago(minutes=1), until=ago(hours=20))
+    code, shown = status_of("--store", history.store.uri, "--every", "6h")
+    assert (code, shown["late"]) == (1, True)
+
+
+def test_a_failed_an_unfinished_and_a_sampling_watch_say_so(history: StoreHistory) -> None:
+    history.watched(1, "1", ago(hours=1), state="failed", failure="out of memory [x]", verdict="retrain")
+    assert "failed: out of memory [x]" in say("--store", history.store.uri)[1]
+    history.watched(2, "1", "", until=ago(hours=1), started=ago(hours=1), state="started", sampled=0.25)
+    text = say("--store", history.store.uri)[1]
+    assert "not finished yet, or its run was killed" in text
+    assert "looked at 25.0% of the requests" in text

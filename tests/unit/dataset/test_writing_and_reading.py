@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from driftloop.dataset import UNLABELLED, ShardWriter, extend_dataset, open_split, read_description, write_dataset, write_description
+from driftloop.dataset.reading import stored_description
 from driftloop.errors import InputError, IntegrityError, NotFound
 from driftloop.store import open_store
 from driftloop.store.local import LocalStore
@@ -249,3 +250,17 @@ def test_the_same_works_over_s3(s3_uri: str, tmp_path: Path) -> None:
     cached = tmp_path / "cache" / f"{single.sha256}.npy"
     cached.write_bytes(b"damaged")
     assert len(open_split(child, "drifted_train")) == 5, "a damaged copy in the cache is fetched again"
+
+
+def test_a_damaged_description_is_one_line_and_is_not_written_over(store: LocalStore, tmp_path: Path) -> None:
+    parts = {"train": random_split(4, seed=1), "test": random_split(4, seed=2)}
+    key = f"datasets/{write_dataset(store, parts, classes=CLASSES, source='here').manifest_hash}/dataset.json"
+    store.put(key, b"{")
+    for use in (
+        lambda: write_dataset(store, parts, classes=CLASSES, source="here"),
+        lambda: stored_description(store, key.split("/")[1]),
+        lambda: read_description(store.path(key).parent),
+    ):
+        with pytest.raises(IntegrityError, match=r"dataset\.json: damaged, .*; restore it from a backup"):
+            use()
+    assert store.read(key) == b"{"

@@ -45,19 +45,23 @@ def test_it_may_do_all_that_a_prune_does_and_nothing_else(
     time.sleep(0.002)  # S3 tells times to the millisecond
     history.promote(first)
     history.watched(1, first, run_id=RUN)
-    history.store.put("doctor/0123", b"left")
+    for key in ("doctor/0123", "watch/rows/00000001.parquet", "watch/labels/00000001.parquet"):
+        history.store.put(key, b"left")
+    time.sleep(0.002)
+    history.store.put("watch/labels/00000002.parquet", b"the newest table stays")
     curves = f"tensorboard/{RUN}/1-baseline/events.out.tfevents.1"
     open_store("s3://mlpipeline").put(WATCH, b"old")
     open_store("s3://driftloop").put(curves, b"old")
     for name, value in user.items():
         monkeypatch.setenv(name, value)
 
-    pruning = Pruning(open_store(uri), timedelta(hours=-1), timedelta(0), None, "s3://mlpipeline", tmp_path / "runs")
-    kinds = ["version", "dataset", "probe", "artifacts", "tensorboard"]
+    pruning = Pruning(open_store(uri), timedelta(days=-91), timedelta(0), None, "s3://mlpipeline", tmp_path / "runs")
+    kinds = ["version", "dataset", "probe", "rows", "labels", "artifacts", "tensorboard"]
     assert [line.kind for line in pruning.carried_out() if line.goes_from is not None] == kinds
     assert [line.kind for line in pruning.carried_out() if line.goes_from is None] == kinds
     store, root = open_store(uri), open_store("s3://mlpipeline")
     assert not root.exists(WATCH)
+    assert [info.key for info in store.list("watch/")] == ["watch/00000001.json", "watch/labels/00000002.parquet"]
     assert not open_store("s3://driftloop").exists(curves)
     assert not store.exists(f"versions/{second}/model.onnx")
     for forbidden in ("champion.json", "watch/00000001.json", "logs/a.parquet", "labels/a.parquet", "prune/marks.json"):

@@ -1,15 +1,22 @@
 """What a prune takes, what it never takes, and when: it marks, and a later one deletes what is still not needed."""
 
+import json
+import os
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import pytest
+from pydantic import ValidationError
 
 from driftloop import prune_marks, registry
 from driftloop.dataset import Description
-from driftloop.errors import Conflict, IntegrityError, NotFound
-from driftloop.housekeeping.pruning import HOME_KINDS, PruneItem, PrunePolicy, carry_out_prune, plan_prune, preview_prune
-from driftloop.prune_marks import Mark, item_key, read_marks, take_up, write_marks
+from driftloop.errors import Conflict, IntegrityError, NotFound, StoreError
+from driftloop.housekeeping.pruning import HOME_KINDS, PruneItem, PrunePolicy, carry_out_prune, plan_prune, preview_prune, recently_named
+from driftloop.housekeeping.store_contents import read_store_contents
+from driftloop.prune_marks import Mark, drop_deleted, item_key, next_marks, read_marks, take_up, write_marks
 from driftloop.store import Store
+from driftloop.store.local import LocalStore
+from tests.factories.records import model_description
 from tests.factories.store_history import UNFINISHED, StoreHistory
 
 DAY_S = 86_400
@@ -116,6 +123,73 @@ def test_keep_versions_lets_old_champions_go_and_a_rollback_still_works(history:
         registry.rollback(history.store, reason="still complaints")
 
 
+def test_what_a_kept_version_was_fine_tuned_from_stays_all_the_way_back(history: StoreHistory) -> None:
+    for parent in ("3", "5"):
+        last = history.register(history.dataset(10).manifest_hash, parent=parent)
+    history.promote(last)
+    assert {"1", "3", "5"}.isdisjoint(item.name for item in plan_prune(history.store, everything_is_old()))
+    assert {"1", "3", "5"} <= {item.name for item in plan_prune(history.store, everything_is_old(keep_versions=1))}
+
+
+def test_a_claim_as_old_as_the_pointer_may_be_in_promotion_and_a_version_without_a_claim_is_not_ours(tmp_path: Path) -> None:
+    history = StoreHistory(LocalStore(tmp_path / "store"), tmp_path)
+    dataset = history.dataset(10).manifest_hash
+    history.promote(history.register(dataset))
+    second = history.register(dataset)
+    history.store.put("versions/3/model.onnx", b"of somebody")
+    pointer, claim = tmp_path / "store" / "champion.json", tmp_path / "store" / "versions" / second / "registration.json"
+    for seconds, there in ((0, False), (1, True)):
+        os.utime(claim, (1_700_000_000, 1_700_000_000))
+        os.utime(pointer, (1_700_000_000 + seconds, 1_700_000_000 + seconds))
+        gone = [item.name for item in plan_prune(history.store, everything_is_old()) if item.kind == "version"]
+        assert gone == ([second] if there else [])
+
+
+def test_a_version_that_served_says_so(history: StoreHistory) -> None:
+    history.promote("3")
+    why = {item.name: item.why for item in plan_prune(history.store, everything_is_old(keep_versions=1))}
+    assert why["1"] == "served before the versions that are kept"
+
+
+def test_what_was_written_at_the_cutoff_is_young(history: StoreHistory) -> None:
+    orphan = history.dataset(80).manifest_hash
+    contents = read_store_contents(history.store, datetime.now(UTC))
+    for kind, name, folder in (("version", "3", contents.versions["3"]), ("dataset", orphan, contents.datasets[orphan])):
+        cutoff = folder.whole.touched
+        for policy, there in ((cutoff, False), (cutoff + timedelta(microseconds=1), True)):
+            plan = plan_prune(history.store, PrunePolicy(policy, in_use=frozenset()))
+            assert ((kind, name) in [(item.kind, item.name) for item in plan]) is there, kind
+
+
+def test_the_dataset_of_a_version_that_is_being_written_stays(history: StoreHistory) -> None:
+    dataset = history.dataset(80).manifest_hash
+    model = model_description(dataset=dataset).model_dump_json().encode()
+    history.store.put("versions/9/model.json", model)
+    # Of a version that was pruned as much is left; it needs nothing any more.
+    assert dataset in [item.name for item in plan_prune(history.store, everything_is_old())]
+    history.store.put("versions/9/model.onnx", b"half")
+    assert dataset not in [item.name for item in plan_prune(history.store, everything_is_old())]
+
+
+def test_a_dataset_whose_shards_lie_in_another_keeps_that_one_whatever_its_parent_says(history: StoreHistory) -> None:
+    first, grown = history.dataset(80), history.grown(history.dataset(80), 81)
+    history.store.put(f"datasets/{grown.manifest_hash}/dataset.json", grown.model_copy(update={"parent": None}).model_dump_json().encode())
+    gone = [item.name for item in plan_prune(history.store, everything_is_old(in_use=frozenset({grown.manifest_hash})))]
+    assert {first.manifest_hash, grown.manifest_hash}.isdisjoint(gone)
+
+
+def test_a_preview_tells_sizes_and_what_a_killed_prune_left(history: StoreHistory) -> None:
+    store, policy = history.store, everything_is_old()
+    gone = Mark(marked_at=datetime.now(UTC), touched=datetime.now(UTC), deleting=True)
+    write_marks(store, {item_key("version", "17"): gone}, "")
+    planned = {item.key: item for item in plan_prune(store, policy)}
+    roots = dict.fromkeys(HOME_KINDS, store)
+    shown = list(preview_prune(store, lambda: plan_prune(store, policy), roots, datetime.now(UTC), wait_s=DAY_S))
+    assert {item.key: item for item, mark in shown if mark is not None} == planned
+    [left] = [item for item, mark in shown if mark is None]
+    assert (left.kind, left.name, left.why) == ("version", "17", "a prune that was killed had begun to delete it")
+
+
 def test_a_version_that_a_watch_record_names_stays(history: StoreHistory) -> None:
     history.watched(1, "3")
     assert ("version", "3") not in named(plan_prune(history.store, everything_is_old()))
@@ -125,6 +199,26 @@ def test_a_version_that_moved_lately_stays_though_its_files_are_old(history: Sto
     lately = datetime.now(UTC) + timedelta(minutes=30)
     history.watched(1, "3", finished=(lately + timedelta(hours=1)).isoformat())
     policy = PrunePolicy(lately, keep_versions=1, in_use=frozenset())
+    assert ("version", "3") not in named(plan_prune(history.store, policy))
+
+
+def test_named_at_the_cutoff_is_named_lately(history: StoreHistory) -> None:
+    champion = registry.current(history.store)
+    assert champion is not None
+    last = datetime.fromisoformat(champion.history[-1].at)
+    assert recently_named(champion, [], last) >= {"1", "2"}
+    assert recently_named(champion, [], last + timedelta(seconds=1)) == set()
+    record = history.watched(1, "3", finished="2026-01-01T00:00:00+00:00", promoted_version="4")
+    ended = datetime(2026, 1, 1, tzinfo=UTC)
+    later = champion.model_copy(update={"history": []})
+    assert recently_named(later, [record], ended) == {"3", "4"}
+    assert recently_named(later, [record], ended + timedelta(seconds=1)) == set()
+
+
+def test_a_version_that_an_open_watch_works_on_stays(history: StoreHistory) -> None:
+    policy = everything_is_old(keep_versions=1)
+    assert ("version", "3") in named(plan_prune(history.store, policy))
+    history.watched(1, "3", finished="", until="2026-01-01T00:00:00+00:00", started="2026-01-01T00:00:00+00:00", state="started")
     assert ("version", "3") not in named(plan_prune(history.store, policy))
 
 
@@ -325,6 +419,64 @@ def test_taking_up_what_is_not_marked_writes_nothing(history: StoreHistory) -> N
     assert history.store.read(prune_marks.KEY) == before
 
 
+def test_a_mark_ripens_exactly_after_the_wait_and_starts_anew_where_something_was_written() -> None:
+    day, hour = timedelta(days=1), timedelta(hours=1)
+    began = datetime(2026, 1, 1, tzinfo=UTC)
+    mark = Mark(marked_at=began, touched=began - 9 * day)
+    for now, deleting in ((began + day - timedelta(milliseconds=1), False), (began + day, True), (began - hour, False)):
+        [following] = next_marks({"version/3": mark}, {"version/3": mark.touched}, now, wait_s=DAY_S).values()
+        assert following == mark.model_copy(update={"deleting": deleting})
+    [anew] = next_marks({"version/3": mark}, {"version/3": began - 8 * day}, began + 2 * day, wait_s=DAY_S).values()
+    assert anew == Mark(marked_at=began + 2 * day, touched=began - 8 * day)
+    assert next_marks({"version/3": mark}, {}, began + 2 * day, wait_s=DAY_S) == {}
+    begun = {"version/3": mark.model_copy(update={"deleting": True})}
+    for found in ({}, {"version/3": began}):
+        assert next_marks(begun, found, began, wait_s=DAY_S) == begun
+
+
+def test_the_marks_have_a_form_and_one_of_a_newer_driftloop_is_not_touched(store: Store) -> None:
+    write_marks(store, {}, "")
+    content = json.loads(store.read(prune_marks.KEY))
+    assert content["schema_version"] == 1
+    newer = json.dumps(content | {"schema_version": 2}).encode()
+    store.put(prune_marks.KEY, newer)
+    with pytest.raises(StoreError, match=r"prune/marks\.json: written by a newer driftloop"):
+        take_up(store, "version", "3")
+    with pytest.raises(ValidationError, match="frozen"):
+        Mark(marked_at=datetime.now(UTC), touched=datetime.now(UTC)).deleting = True  # type: ignore[misc]
+
+
+def test_two_who_take_things_up_at_once_both_do(history: StoreHistory, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = history.store
+    prune_once(store, everything_is_old())
+    replace = store.replace
+
+    def late(key: str, data: bytes, tag: str) -> str:
+        monkeypatch.setattr(store, "replace", replace)
+        take_up(store, "version", "4")
+        return replace(key, data, tag)
+
+    monkeypatch.setattr(store, "replace", late)
+    take_up(store, "version", "3")
+    assert {"version/3", "version/4"}.isdisjoint(read_marks(store)[0])
+
+
+def test_deleted_things_are_forgotten_though_somebody_changes_the_marks(history: StoreHistory, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = history.store
+    old = Mark(marked_at=datetime.now(UTC), touched=datetime.now(UTC))
+    write_marks(store, {"version/3": old, "version/4": old.model_copy(update={"deleting": True}), "probe/doctor/": old}, "")
+    replace = store.replace
+
+    def late(key: str, data: bytes, tag: str) -> str:
+        monkeypatch.setattr(store, "replace", replace)
+        take_up(store, "version", "3")
+        return replace(key, data, tag)
+
+    monkeypatch.setattr(store, "replace", late)
+    drop_deleted(store, {"version/4", "probe/doctor/"})
+    assert list(read_marks(store)[0]) == ["probe/doctor/"]
+
+
 def test_a_dataset_that_was_pruned_can_be_written_again(history: StoreHistory) -> None:
     prune(history.store, everything_is_old())
     again: Description = history.dataset(30)
@@ -338,3 +490,28 @@ def test_what_driftloop_does_not_name_so_is_left_alone(history: StoreHistory) ->
         history.store.put(key, b"somebody's")
     prune(history.store, everything_is_old())
     assert {entry.key for entry in history.store.list()} >= theirs
+
+
+def test_of_what_watches_kept_the_newest_table_and_recent_rows_stay(tmp_path: Path) -> None:
+    store, now = LocalStore(tmp_path / "store"), datetime.now(UTC)
+    for days, number in ((120, 1), (100, 2), (50, 3)):
+        for kind in ("rows", "labels"):
+            key = f"watch/{kind}/{number:08d}-0123456789ab.parquet"
+            store.put(key, b"x")
+            os.utime(tmp_path / "store" / key, times=((now - timedelta(days=days)).timestamp(),) * 2)
+    policy = PrunePolicy(now - timedelta(days=7), in_use=frozenset())
+    assert {item.kind: item.objects.objects for item in plan_prune(store, policy)} == {"rows": 2, "labels": 2}
+    prune(store, policy)
+    for kind in ("rows", "labels"):
+        assert [entry.key for entry in store.list(f"watch/{kind}/")] == [f"watch/{kind}/00000003-0123456789ab.parquet"]
+
+
+def test_the_table_that_the_newest_record_names_stays_though_a_dead_watch_wrote_a_newer_one(tmp_path: Path) -> None:
+    store, now = LocalStore(tmp_path / "store"), datetime.now(UTC)
+    keys = [f"watch/labels/{number:08d}-0123456789ab.parquet" for number in (1, 2, 3)]
+    for days, key in zip((120, 100, 50), keys, strict=True):
+        store.put(key, b"x")
+        os.utime(tmp_path / "store" / key, times=((now - timedelta(days=days)).timestamp(),) * 2)
+    StoreHistory(store, tmp_path).watched(2, "1", label_table=keys[1])
+    prune(store, PrunePolicy(now - timedelta(days=7), in_use=frozenset()))
+    assert [entry.key for entry in store.list("watch/labels/")] == keys[1:]

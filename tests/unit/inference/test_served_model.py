@@ -141,15 +141,16 @@ def test_opening_a_model_writes_nothing_to_the_console(tmp_path: Path, capfd: py
 @pytest.mark.skipif(
     provider.CUDA not in ort.get_available_providers() or provider.cuda_device_visible(), reason="needs a CUDA build and no GPU"
 )
-def test_cuda_that_cannot_be_had_falls_back_to_the_cpu_and_says_so_only_in_the_log(
+def test_cuda_that_cannot_be_had_falls_back_to_the_cpu_and_says_so_in_one_line(
     tmp_path: Path, capfd: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
 ) -> None:
-    provider.log_once.cache_clear()
+    provider.warn_once.cache_clear()
     path = write_brightness_bundle(tmp_path) / bundle.ONNX_FP32
-    with caplog.at_level(logging.INFO, logger="driftloop.inference"):
-        session = open_session(path, threads=1, provider=provider.CUDA)
-    assert session.get_providers() == [provider.CPU]
-    assert "inference runs on the CPU" in caplog.text
+    sessions = [open_session(path, threads=1, provider=provider.CUDA) for _ in range(2)]
+    assert sessions[1].get_providers() == [provider.CPU]
+    (said,) = caplog.records
+    assert said.levelno == logging.WARNING
+    assert said.message.startswith("model.onnx runs on the CPU: CUDAExecutionProvider was asked for, but there is no GPU, or")
     assert capfd.readouterr() == ("", "")
 
 
@@ -160,3 +161,25 @@ def test_a_hidden_gpu_is_not_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_int8_graphs_always_run_on_the_cpu() -> None:
     assert provider.choose_provider(bundle.ONNX_INT8) == provider.CPU
+
+
+def test_a_gpu_that_int8_leaves_idle_is_said(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    provider.warn_once.cache_clear()
+    monkeypatch.setattr(provider, "cuda_device_visible", lambda: True)
+    assert provider.choose_provider(bundle.ONNX_INT8) == provider.CPU
+    assert "beside a GPU: INT8 is for CPUs; set deploy_config.serve_on=cuda" in caplog.text
+
+
+def test_a_graph_for_gpus_without_one_is_said(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    provider.warn_once.cache_clear()
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    assert provider.choose_provider(bundle.ONNX_FP16) == provider.CPU
+    assert "it was made for a GPU" in caplog.text
+
+
+def test_an_onnxruntime_without_cuda_beside_a_gpu_is_said(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    provider.warn_once.cache_clear()
+    monkeypatch.setattr(provider, "cuda_device_visible", lambda: True)
+    monkeypatch.setattr(ort, "get_available_providers", lambda: [provider.CPU])
+    assert provider.choose_provider(bundle.ONNX_FP32) == provider.CPU
+    assert "built without CUDA" in caplog.text

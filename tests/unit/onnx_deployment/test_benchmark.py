@@ -1,5 +1,6 @@
 """The benchmark: same work, equal turns, ratios of medians."""
 
+import time
 from pathlib import Path
 
 import numpy as np
@@ -8,9 +9,13 @@ import torch
 from torch import nn
 
 from components.onnx_deployment.benchmark import (
+    CallTimes,
     benchmark_model,
     benchmark_onnx,
+    calmest,
     compare_latencies,
+    is_calm,
+    milliseconds,
     speedups,
     summarise_latency,
     time_in_turns,
@@ -35,7 +40,7 @@ def graph(tmp_path: Path) -> Path:
 def test_contenders_take_turns_in_equal_numbers() -> None:
     calls: list[str] = []
     taken = time_in_turns({"a": lambda: calls.append("a"), "b": lambda: calls.append("b")}, seconds=0.0)
-    assert len(taken["a"]) == len(taken["b"]) >= 15
+    assert len(taken["a"].wall) == len(taken["b"].processor) >= 15
     assert calls.count("a") == calls.count("b")
     turns = "".join(calls[6:])
     assert "a" * 13 not in turns
@@ -44,11 +49,49 @@ def test_contenders_take_turns_in_equal_numbers() -> None:
 
 def test_percentiles_equal_numpy_s_in_milliseconds() -> None:
     seconds = np.random.default_rng(0).gamma(2, 0.001, 500)
-    measured = summarise_latency(seconds, batch=32, threads=1)
+    measured = summarise_latency(CallTimes(seconds, seconds / 2), batch=32, threads=1)
     assert measured.p50_ms == pytest.approx(np.median(seconds) * 1000)
     assert measured.p99_ms == pytest.approx(np.quantile(seconds, 0.99) * 1000)
     assert measured.images_per_second == pytest.approx(32 / np.median(seconds))
+    assert measured.processor_ms == pytest.approx(measured.p50_ms / 2)
+    assert measured.spread == pytest.approx(measured.p95_ms / measured.p50_ms)
     assert measured.runs == 500
+
+
+def test_processor_time_leaves_out_what_others_take() -> None:
+    times = time_in_turns({"sleep": lambda: time.sleep(0.01)}, seconds=0.0)["sleep"]
+    assert np.median(times.wall) >= 0.01
+    assert np.median(times.processor) < 0.005
+    assert times.disagreement > 0.5
+    assert not is_calm({"sleep": times}, on_processor=True)
+    assert is_calm({"sleep": CallTimes(np.full(9, 0.01), np.full(9, 0.0))}, on_processor=False)
+
+
+def test_a_call_that_sometimes_takes_four_times_as_long_is_not_calm() -> None:
+    seconds = np.array([1.0] * 8 + [4.0] * 2)
+    assert not is_calm({"a": CallTimes(seconds, seconds)}, on_processor=True)
+    assert is_calm({"a": CallTimes(np.ones(10), np.full(10, 0.9))}, on_processor=True)
+
+
+def test_what_is_not_calm_is_measured_three_times_and_said(graph: Path) -> None:
+    calls: list[str] = []
+    taken = calmest({"sleep": lambda: calls.append("") or time.sleep(0.001)}, seconds=0.0, on_processor=True)
+    assert len(calls) == 3 * (3 + 3 * 6)
+    assert not is_calm(taken, on_processor=True)
+
+
+class Slept(nn.Module):
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        time.sleep(0.005)
+        return images.float().mean((1, 2))
+
+
+def test_speed_ups_are_of_processor_time(graph: Path) -> None:
+    rows = compare_latencies(Slept(), {"model.onnx": graph}, IMAGES, seconds=0.0)
+    assert not rows[0]["calm"]
+    assert rows[1]["speedup"] == pytest.approx(rows[0]["processor_ms"] / rows[1]["processor_ms"])
+    assert rows[1]["speedup"] < rows[0]["p50_ms"] / rows[1]["p50_ms"]
+    assert milliseconds(rows) == {row["variant"]: row["processor_ms"] for row in rows[:2]}
 
 
 def test_a_model_and_a_graph_can_be_timed_alone(graph: Path) -> None:
@@ -66,7 +109,7 @@ def test_rows_compare_with_pytorch_at_both_batch_sizes(graph: Path) -> None:
         ("model.onnx", 32, 1),
     ]
     assert rows[0]["speedup"] == rows[2]["speedup"] == 1
-    assert rows[1]["speedup"] == pytest.approx(rows[0]["p50_ms"] / rows[1]["p50_ms"])
+    assert rows[1]["speedup"] == pytest.approx(rows[0]["processor_ms"] / rows[1]["processor_ms"])
     assert speedups(rows, {"model.onnx": "onnx_fp32"}) == {"onnx_fp32": rows[1]["speedup"]}
 
 

@@ -92,6 +92,22 @@ def test_both_graphs_are_compared_with_the_groups_of_the_images(grey: Deployed) 
     assert grey.facts["int8_drop"] == accuracy_drop(outcomes)
 
 
+def test_a_model_for_gpus_gets_an_fp16_graph_and_says_where_its_speed_was_not_measured(
+    grey: Deployed, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    half = deploy(tmp_path, grey.inputs, int8_max_drop=0.05, serve_on="cuda")
+    assert half.facts["served"] == bundle.ONNX_FP16
+    assert "speed was not measured here" in half.facts["served_reason"]
+    assert half.facts["benchmark_gpu"] == []
+    assert half.facts["fp16_drop"]["value"] == pytest.approx(half.facts["accuracy_fp32"]["value"] - half.facts["accuracy_fp16"]["value"])
+    assert "were not timed here" in half.report.read_text()
+    images = open_split(grey.inputs.description, "test").images
+    served, fp32 = ServedModel.open(half.candidate), ServedModel.open(half.candidate, variant=bundle.ONNX_FP32)
+    np.testing.assert_allclose(served.predict(images).probabilities, fp32.predict(images).probabilities, atol=0.01)
+    assert (half.candidate / bundle.ONNX_FP16).stat().st_size < 0.6 * (half.candidate / bundle.ONNX_FP32).stat().st_size
+
+
 def test_fp32_is_served_where_too_few_images_can_show_it_and_the_run_says_so(colour: Deployed) -> None:
     assert colour.facts["served"] == bundle.ONNX_FP32
     assert colour.facts["served_reason"].startswith("FP32 is served; INT8:")

@@ -1,10 +1,10 @@
-"""INT8 is served where it is shown to lose less than a point: level, power, and the reason in words."""
+"""The fastest graph is served of those that are shown to lose less than a point: level, power, and the reason in words."""
 
 import numpy as np
 import pytest
 
-from components.onnx_deployment.variant import GraphOutcomes, accuracy_drop, choose_variant
-from driftloop.bundle import ONNX_FP32, ONNX_INT8
+from components.onnx_deployment.variant import Admission, GraphOutcomes, accuracy_drop, choose_variant, judge_accuracy
+from driftloop.bundle import ONNX_FP16, ONNX_FP32, ONNX_INT8
 from driftloop.evaluation.paired import compare
 
 
@@ -16,32 +16,59 @@ def right(n: int, *, gained: int, lost: int) -> tuple[np.ndarray, np.ndarray]:
     return fp32, int8
 
 
-def served(n: int, gained: int, lost: int) -> str:
-    return choose_variant(*right(n, gained=gained, lost=lost), np.arange(n), max_drop=0.01).served
+def judged(n: int, *, gained: int, lost: int, groups: np.ndarray | None = None) -> Admission:
+    fp32, reduced = right(n, gained=gained, lost=lost)
+    whose = np.arange(n) if groups is None else groups
+    return judge_accuracy(GraphOutcomes(one_hot(fp32), one_hot(reduced), np.zeros(n, np.int64), whose), max_drop=0.01)
 
 
-def test_no_loss_on_many_images_serves_int8() -> None:
-    choice = choose_variant(*right(1100, gained=3, lost=3), np.arange(1100), max_drop=0.01)
-    assert choice.served == ONNX_INT8
-    assert choice.reason.startswith("INT8 is served: +0.00 points against FP32 on 1,100 held-out images, 95 % lower bound -0.")
+def test_no_loss_on_many_images_is_admissible() -> None:
+    admission = judged(1100, gained=3, lost=3)
+    assert admission.holds
+    assert admission.figures.startswith("+0.00 points against FP32 on 1,100 held-out images, 95 % lower bound -0.")
 
 
-def test_a_shown_loss_serves_fp32() -> None:
-    choice = choose_variant(*right(1100, gained=0, lost=30), np.arange(1100), max_drop=0.01)
-    assert choice.served == ONNX_FP32
-    assert choice.reason.startswith("FP32 is served; INT8: -2.73 points")
-    assert "not above -1" in choice.reason
+def test_a_shown_loss_is_not() -> None:
+    admission = judged(1100, gained=0, lost=30)
+    assert not admission.holds
+    assert admission.figures.startswith("-2.73 points")
+    assert "not above -1" in admission.figures
 
 
-def test_too_few_images_serve_fp32_even_without_any_loss() -> None:
-    assert served(100, 0, 0) == ONNX_FP32
-    assert served(400, 0, 0) == ONNX_INT8
+def test_too_few_images_admit_nothing_even_without_any_loss() -> None:
+    assert not judged(100, gained=0, lost=0).holds
+    assert judged(400, gained=0, lost=0).holds
 
 
 def test_images_of_one_patient_count_as_fewer() -> None:
-    fp32, int8 = right(1000, gained=0, lost=4)
-    assert choose_variant(fp32, int8, np.arange(1000), max_drop=0.01).served == ONNX_INT8
-    assert choose_variant(fp32, int8, np.arange(1000) // 20, max_drop=0.01).served == ONNX_FP32
+    assert judged(1000, gained=0, lost=4).holds
+    assert not judged(1000, gained=0, lost=4, groups=np.arange(1000) // 20).holds
+
+
+def test_the_fastest_admissible_graph_is_served() -> None:
+    good, bad = judged(1100, gained=0, lost=0), judged(1100, gained=0, lost=30)
+    fast, slow = {ONNX_FP32: 3.0, ONNX_INT8: 1.0}, {ONNX_FP32: 1.0, ONNX_INT8: 3.0}
+    assert choose_variant({ONNX_INT8: good}, fast).served == ONNX_INT8
+    assert choose_variant({ONNX_INT8: bad}, fast).served == ONNX_FP32
+    assert choose_variant({ONNX_INT8: good}, slow).served == ONNX_FP32
+    assert choose_variant({ONNX_FP16: good}, {ONNX_FP32: 1.0, ONNX_FP16: 0.5}).served == ONNX_FP16
+
+
+def test_the_reason_names_speeds_and_accuracies() -> None:
+    good, bad = judged(1100, gained=0, lost=0), judged(1100, gained=0, lost=30)
+    speeds = {ONNX_FP32: 3.0, ONNX_INT8: 1.25}
+    assert choose_variant({ONNX_INT8: good}, speeds).reason.startswith(
+        "INT8 is served, the fastest admissible graph (FP32 3 ms, INT8 1.25 ms a call); INT8: +0.00 points against FP32"
+    )
+    assert choose_variant({ONNX_INT8: bad}, speeds).reason.startswith("FP32 is served; INT8: -2.73 points")
+
+
+def test_where_nothing_could_be_timed_accuracy_decides_and_that_is_said() -> None:
+    good, bad = judged(1100, gained=0, lost=0), judged(1100, gained=0, lost=30)
+    choice = choose_variant({ONNX_FP16: good}, {})
+    assert choice.served == ONNX_FP16
+    assert "speed was not measured here" in choice.reason
+    assert choose_variant({ONNX_FP16: bad}, {}).served == ONNX_FP32
 
 
 def one_hot(right: np.ndarray) -> np.ndarray:
@@ -68,6 +95,6 @@ def test_level_and_power_at_1000_images(drop: float, discordance: float, lowest:
     """A loss of a point passes 5 % of the time at most; one of .1 point 89 % at .7 % discordant images, 80 % at 1 %."""
     rng = np.random.default_rng(0)
     counts = rng.multinomial(1000, [(discordance - drop) / 2, (discordance + drop) / 2, 1 - discordance], size=1000)
-    passed = {(gained, lost): served(1000, gained, lost) == ONNX_INT8 for gained, lost in {(int(a), int(b)) for a, b, _ in counts}}
+    passed = {(gained, lost): judged(1000, gained=gained, lost=lost).holds for gained, lost in {(int(a), int(b)) for a, b, _ in counts}}
     rate = np.mean([passed[int(gained), int(lost)] for gained, lost, _ in counts])
     assert lowest <= rate <= highest

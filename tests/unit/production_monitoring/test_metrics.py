@@ -96,6 +96,9 @@ def test_the_benchmark_is_that_of_the_served_graph_at_batch_one():
     rows.append({"variant": "model.int8.onnx", "batch": 1, "p95_ms": 1.5})
     assert benchmark_p95({"onnx_deployment": {"benchmark": rows}}, "model.int8.onnx") == 1.5
     assert benchmark_p95({}, "model.int8.onnx") is None
+    on_gpu = {"serve_on": "cuda", "benchmark": rows, "benchmark_gpu": [row | {"p95_ms": 0.5} for row in rows]}
+    assert benchmark_p95({"onnx_deployment": on_gpu}, "model.int8.onnx") == 0.5
+    assert benchmark_p95({"onnx_deployment": on_gpu | {"benchmark_gpu": []}}, "model.int8.onnx") is None
 
 
 def test_quiet_production_fires_no_alert(production: Production):

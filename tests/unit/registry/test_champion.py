@@ -1,10 +1,12 @@
 """The champion pointer: moved by compare-and-swap, with its history, and back again."""
 
 import threading
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+from pydantic import ValidationError
 
 from driftloop import registry
 from driftloop.errors import Conflict, InputError, IntegrityError, NoChampion, NotFound
@@ -173,3 +175,99 @@ def test_a_pointer_that_cannot_be_read_is_one_clear_line(three: Store) -> None:
         IntegrityError, match=r"champion\.json: cannot be read as a champion pointer; rebuild it with `driftloop models rest"
     ):
         registry.current(three)
+
+
+def _moved_in_between(store: Store, monkeypatch: pytest.MonkeyPatch, write: str, move: Callable[[], object]) -> None:
+    """Let somebody else move the pointer just before this store's next write of that kind."""
+    method = getattr(store, write)
+
+    def late(*arguments: object) -> object:
+        monkeypatch.setattr(store, write, method)
+        move()
+        return method(*arguments)
+
+    monkeypatch.setattr(store, write, late)
+
+
+def test_a_promotion_that_another_one_overtakes_says_who_serves(three: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    _promote_in_turn(three, "1")
+    _moved_in_between(three, monkeypatch, "replace", lambda: registry.promote(three, "2", expected="1", reason="faster"))
+    with pytest.raises(Conflict, match=r"version 3 was to follow champion 1, but the champion is now 2, promoted at .*it stays"):
+        registry.promote(three, "3", expected="1", reason="slower")
+    champion = registry.current(three)
+    assert champion is not None
+    assert [change.version for change in champion.history] == ["1", "2"]
+
+
+def test_a_doubled_promotion_answers_what_the_first_one_did(three: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    _promote_in_turn(three, "1")
+    _moved_in_between(three, monkeypatch, "replace", lambda: registry.promote(three, "2", expected="1", reason="first"))
+    assert registry.promote(three, "2", expected="1", reason="second").reason == "first"
+
+
+def test_a_doubled_first_promotion_answers_what_the_first_one_did(three: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    _moved_in_between(three, monkeypatch, "create", lambda: registry.promote(three, "1", expected=None, reason="first"))
+    assert registry.promote(three, "1", expected=None, reason="second").reason == "first"
+
+
+def test_the_same_files_under_another_number_serve_already(three: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    _promote_in_turn(three, "1", "2")
+    for entry in list(three.list("versions/2/")):
+        three.put(entry.key.replace("versions/2/", "versions/4/"), three.read(entry.key))
+    before = three.read("champion.json")
+    assert registry.promote(three, "4", expected="1", reason="doubled").version == "2"
+    assert three.read("champion.json") == before
+    # Once the champion's files are pruned, nothing says that the two are the same.
+    three.delete("versions/2/SHA256SUMS")
+    with pytest.raises(Conflict, match="version 4 was to follow champion 1"):
+        registry.promote(three, "4", expected="1", reason="doubled")
+
+
+@pytest.mark.parametrize("move", ["promotion", "rollback"])
+def test_a_rollback_that_is_overtaken_changes_nothing_and_says_who_serves(three: Store, monkeypatch: pytest.MonkeyPatch, move: str) -> None:
+    _promote_in_turn(three, "1", "2")
+    moves = {
+        "promotion": lambda: registry.promote(three, "3", expected="2", reason="better"),
+        "rollback": lambda: registry.rollback(three, reason="faster"),
+    }
+    _moved_in_between(three, monkeypatch, "replace", moves[move])
+    serves = "3" if move == "promotion" else "1"
+    with pytest.raises(Conflict, match=rf"somebody moved the champion just now: {serves}, promoted at .*; nothing was changed"):
+        registry.rollback(three, reason="bad")
+    champion = registry.current(three)
+    assert champion is not None
+    assert (champion.version, len(champion.history)) == (serves, 3)
+
+
+@pytest.mark.parametrize("action", ["promotion", "rollback"])
+def test_a_move_whose_answer_was_lost_and_that_was_moved_on_from_is_done(
+    three: Store, monkeypatch: pytest.MonkeyPatch, action: str
+) -> None:
+    _promote_in_turn(three, "1", "2")
+    replace = three.replace
+
+    def lost(key: str, data: bytes, tag: str) -> str:
+        monkeypatch.setattr(three, "replace", replace)
+        replace(key, data, tag)
+        champion = registry.current(three)
+        assert champion is not None
+        other = "2" if action == "rollback" else "1"
+        registry.promote(three, other, expected=champion.version, reason="somebody else", by_person=True)
+        raise Conflict(f"{key}: changed since it was read")
+
+    monkeypatch.setattr(three, "replace", lost)
+    if action == "promotion":
+        now = registry.promote(three, "3", expected="2", reason="better")
+    else:
+        now = registry.rollback(three, reason="bad")
+    assert now.reason == "somebody else"
+    assert [change.action for change in now.history[2:]] == [action, "promotion"]
+
+
+def test_what_was_read_cannot_be_changed(three: Store) -> None:
+    _promote_in_turn(three, "1", "2")
+    champion = registry.rollback(three, reason="bad", hold=True)
+    assert champion.hold is not None
+    for frozen, name in ((champion, "version"), (champion.history[0], "version"), (champion.hold, "reason")):
+        with pytest.raises(ValidationError, match="frozen"):
+            setattr(frozen, name, "9")

@@ -14,6 +14,7 @@ from driftloop.registry.versions import digest_of_what_serves as digest
 from driftloop.step_facts import write_facts
 from driftloop.store import Store
 from tests.factories.candidates import write_candidate, write_gate_evidence
+from tests.factories.records import model_description
 
 
 def register(store: Store, folder: Path, seed: int, *, champion: str | None, seconds: float = 31.2, temperature: float = 1.0) -> str:
@@ -195,3 +196,16 @@ def test_a_rollback_that_names_its_version_can_be_repeated(two: Store, tmp_path:
     held = registry.rollback(two, reason="bad", version="2", hold=True)
     assert registry.rollback(two, reason="bad", version="2", hold=True) == held
     assert held.version == "1"
+
+
+def test_a_release_does_not_count_as_a_rollback_of_what_serves(two: Store, tmp_path: Path) -> None:
+    registry.rollback(two, reason="bad", hold=True)
+    registry.release(two, reason="repaired")
+    third = registry.promote(two, register(two, tmp_path, 3, champion="1"), expected="1", reason="better").version
+    twin = register(two, tmp_path, 1, champion=third, seconds=31.3)
+    assert registry.promote(two, twin, expected=third, reason="the first one was better after all").version == twin
+
+
+def test_the_digest_of_what_serves_is_stored_and_must_not_change_from_release_to_release() -> None:
+    model = model_description(served="model.int8.onnx")
+    assert digest(model, {"model.int8.onnx": "a" * 64}) == "ea9d5fb44cd85437c1318616fd06d547d0d65c1ecd69324d07a730ac3d657c3e"

@@ -64,6 +64,13 @@ def test_the_watch_that_promoted_says_so() -> None:
     assert served_by([("1", None, 1), ("2", "1", 2)], [record]) == [("promotion", "1"), ("promotion", "2")]
 
 
+def test_a_watch_that_promoted_and_died_before_it_said_so_does_not_undo_it() -> None:
+    failed = {"hours": 9, "started": (START + timedelta(hours=1.5)).isoformat(), "champion_version": "1", "state": "failed"}
+    assert served_by([("1", None, 1), ("2", "1", 2)], [failed])[-1] == ("promotion", "2")
+    later = {"hours": 11, "started": (START + timedelta(hours=10)).isoformat(), "champion_version": "1"}
+    assert served_by([("1", None, 1), ("2", "1", 2)], [failed, later])[-1] == ("rollback", "1")
+
+
 @pytest.mark.parametrize("later", [{"accepted": [("4", "2", 4)]}, {"records": [{"hours": 4, "champion_version": "2"}]}])
 def test_a_version_that_lost_its_race_never_served(later: dict[str, Any]) -> None:
     moves = served_by([("1", None, 1), ("2", "1", 2), ("3", "1", 3), *later.get("accepted", [])], later.get("records", []))
@@ -82,6 +89,16 @@ def test_what_a_person_promoted_is_seen_by_gate_or_watch() -> None:
     moves = served_by(accepted, [{"hours": 6, "champion_version": "3"}])
     assert moves[-1] == ("rollback", "3")
     assert served_by([("2", "1", 2)], [{"hours": 3, "champion_version": "9"}]) == [("promotion", "2")]
+
+
+def test_two_rollbacks_are_seen_in_what_the_next_gate_compared_with() -> None:
+    moves = served_by([("1", None, 1), ("2", "1", 2), ("3", "2", 3), ("4", "1", 4)])
+    assert moves[-3:] == [("rollback", "2"), ("rollback", "1"), ("promotion", "4")]
+
+
+def test_what_was_seen_in_the_moment_of_a_registration_says_nothing_about_it() -> None:
+    assert served_by([("1", None, 1), ("2", "1", 2)], [{"hours": 2, "champion_version": "1"}])[-1] == ("promotion", "2")
+    assert served_by([("1", None, 1), ("2", "1", 2), ("3", "1", 3)], [{"hours": 3, "champion_version": "2"}])[-1] == ("promotion", "3")
 
 
 def test_nothing_accepted_is_no_history() -> None:
@@ -126,6 +143,7 @@ def test_the_rebuilt_pointer_is_the_one_that_was_lost(history: StoreHistory) -> 
     assert (rebuilt.version, rebuilt.previous, rebuilt.hold) == (lost.version, lost.previous, None)
     known = [(change.action, change.version, change.before, change.candidate, change.serves) for change in lost.history]
     assert [(change.action, change.version, change.before, change.candidate, change.serves) for change in rebuilt.history] == known
+    assert not any(change.by_person for change in rebuilt.history)
     assert "rebuilt after the pointer was lost: watch 1 saw version 2 serve" in rebuilt.reason
     with pytest.raises(Conflict, match="was rolled back"):
         registry.promote(store, "3", expected="2", reason="repeated")

@@ -7,9 +7,11 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+from pydantic import ValidationError
 
 from driftloop import bundle, registry
 from driftloop.errors import InputError, IntegrityError, NotFound
+from driftloop.registry.versions import claimed_versions, complete_versions, registered_at
 from driftloop.store import Store
 from tests.factories.candidates import MANIFEST, write_candidate, write_gate_evidence
 from tests.unit.registry.crashing_store import Crash, CrashingStore
@@ -175,3 +177,45 @@ def test_the_files_are_those_of_the_sha256sum_command(store: Store, tmp_path: Pa
     bundle.seal(tmp_path / "copy")
     assert (tmp_path / "copy" / "SHA256SUMS").read_bytes() == (tmp_path / "sums").read_bytes()
     assert json.loads((tmp_path / "copy" / "gate.json").read_text())["decision"] == "promote"
+
+
+@pytest.mark.parametrize("name", ["registration.json", "gate.json", "model.json"])
+@pytest.mark.parametrize("damage", [b"", b"{", b"[]", b'"text"'])
+def test_a_damaged_object_is_one_line_that_names_it(store: Store, tmp_path: Path, name: str, damage: bytes) -> None:
+    for seed in (1, 2):
+        _register(store, tmp_path, seed)
+    store.put(f"versions/1/{name}", damage)
+    with pytest.raises(IntegrityError, match=rf"versions/1/{name}: damaged, .*; restore it from a backup"):
+        registry.version_info(store, "1")
+    assert registry.version_info(store, "2").version == "2"
+    assert _register(store, tmp_path, 3) == "3"
+
+
+def test_a_claim_that_does_not_say_when_is_one_line(store: Store) -> None:
+    for damage in (b"{}", b'{"registered_at": 7}', b'{"registered_at": "yesterday"}'):
+        store.put("versions/1/registration.json", damage)
+        with pytest.raises(IntegrityError, match=r"versions/1/registration\.json: does not say when"):
+            registered_at(store, "1")
+
+
+def test_only_numbers_are_versions(store: Store, tmp_path: Path) -> None:
+    for name in ("refused", "٣", "notes"):
+        store.put(f"versions/{name}/SHA256SUMS", b"")
+    store.put("versions/4/registration.json", b"{}")
+    store.put("versions/7/SHA256SUMS", b"")
+    assert complete_versions(store) == ["7"]
+    assert claimed_versions(store) == ["4"]
+    assert _register(store, tmp_path, 1) == "8"
+
+
+def test_a_version_is_fetched_into_any_folder(store: Store, tmp_path: Path) -> None:
+    version = _register(store, tmp_path, 1)
+    for folder in (tmp_path, tmp_path / "new" / "folder"):
+        registry.download(store, version, folder / "copy")
+        registry.download(store, version, folder / "copy")
+        bundle.verify(folder / "copy")
+
+
+def test_what_is_known_of_a_version_cannot_be_changed(store: Store, tmp_path: Path) -> None:
+    with pytest.raises(ValidationError, match="frozen"):
+        registry.version_info(store, _register(store, tmp_path, 1)).version = "2"  # type: ignore[misc]

@@ -70,3 +70,10 @@ def test_images_without_labels_are_refused() -> None:
     with pytest.raises(ValueError, match="needs images and as many labels"):
         training_batches(squares_on_noise(4, seed=1)[0], np.zeros(3, np.int64))
     assert CPU.type == "cpu"
+
+
+def test_labels_that_must_not_be_written_are_taken() -> None:
+    images, labels = squares_on_noise(16, seed=1)
+    labels.flags.writeable = False
+    _, targets = next(iter(ordered_batches(images, labels)))
+    assert torch.equal(targets, torch.tensor(labels))

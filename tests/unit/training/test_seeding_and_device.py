@@ -4,6 +4,8 @@ import numpy as np
 import pytest
 import torch
 
+from driftloop.errors import InputError
+from driftloop.training import device
 from driftloop.training.device import mixed_precision, pick_device
 from driftloop.training.seeding import derive, set_seed
 
@@ -45,3 +47,16 @@ def test_a_number_of_gpus_that_is_none_is_refused() -> None:
 
 def test_mixed_precision_on_the_cpu_is_bfloat16_or_nothing() -> None:
     assert mixed_precision(torch.device("cpu")) in (None, torch.bfloat16)
+
+
+def test_more_gpus_than_a_training_uses_are_refused() -> None:
+    with pytest.raises(InputError, match="gpus=2: a training uses one GPU"):
+        pick_device("2")
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="PyTorch can use the GPU here")
+def test_a_gpu_that_pytorch_cannot_use_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(device, "cuda_device_visible", lambda: True)
+    with pytest.raises(InputError, match="there is an NVIDIA GPU here, but PyTorch"):
+        pick_device("1")
+    assert pick_device("0") == torch.device("cpu")

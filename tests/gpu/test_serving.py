@@ -1,0 +1,39 @@
+"""The served graphs on onnxruntime's CUDA provider, where it is installed."""
+
+from pathlib import Path
+
+import numpy as np
+import onnxruntime as ort
+import pytest
+import torch
+
+from components.onnx_deployment.half import write_half
+from driftloop.inference.provider import CPU, CUDA
+from driftloop.inference.served_model import open_session
+from driftloop.training.architectures import RESIDUAL, build_network
+from driftloop.training.onnx_export import ServingGraph, export_onnx
+
+SIDE = 64
+IMAGES = np.random.default_rng(0).integers(0, 256, (16, SIDE, SIDE, 1), dtype=np.uint8)
+
+
+@pytest.fixture(scope="module")
+def graphs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """FP32 and FP16 of a fresh network."""
+    if CUDA not in ort.get_available_providers():
+        pytest.skip("onnxruntime was built without CUDA here")
+    torch.manual_seed(0)
+    folder = tmp_path_factory.mktemp("graphs")
+    network = build_network(RESIDUAL, channels=1, classes=2)
+    export_onnx(ServingGraph(network, mean=[0.5], std=[0.2], temperature=1.5), folder / "fp32.onnx", image_size=SIDE, channels=1)
+    write_half(folder / "fp32.onnx", folder / "fp16.onnx")
+    return {name: folder / f"{name}.onnx" for name in ("fp32", "fp16")}
+
+
+@pytest.mark.parametrize(("name", "tolerance"), [("fp32", 2e-3), ("fp16", 5e-3)])
+def test_cuda_answers_as_the_cpu_does(graphs: dict[str, Path], name: str, tolerance: float) -> None:
+    expected = open_session(graphs["fp32"], threads=2, provider=CPU).run(None, {"images": IMAGES})
+    session = open_session(graphs[name], threads=2, provider=CUDA)
+    assert session.get_providers()[0] == CUDA
+    for answer, right in zip(session.run(None, {"images": IMAGES}), expected, strict=True):
+        np.testing.assert_allclose(answer, right, atol=tolerance)
