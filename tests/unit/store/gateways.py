@@ -60,7 +60,8 @@ class Gateway:
         self._pool = urllib3.PoolManager(maxsize=16, retries=False, timeout=30)
         self._http = _Server(("127.0.0.1", 0), self.serve)
         self.endpoint = f"http://127.0.0.1:{self._http.server_port}"
-        self._thread = threading.Thread(target=self._http.serve_forever, kwargs={"poll_interval": 0.05})
+        # A test that fails before it closes the gateway must still end.
+        self._thread = threading.Thread(target=self._http.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
         self._thread.start()
 
     def serve(self, request: Request) -> Reply:
@@ -171,7 +172,7 @@ class FaultyGateway(Gateway):
 
 
 class _Server(ThreadingHTTPServer):
-    daemon_threads = False
+    daemon_threads = True
 
     def __init__(self, address: tuple[str, int], serve: Callable[[Request], Reply]) -> None:
         self.serve = serve

@@ -69,6 +69,16 @@ def test_a_create_whose_answer_was_lost_does_not_claim_another_writers_object(pr
     assert store.read("champion.json") == b"another writer's"
 
 
+def test_a_replace_of_an_object_that_is_gone_has_lost_even_where_its_answer_was_lost(proxy: LossyProxy, s3_uri: str) -> None:
+    store = open_store(s3_uri)
+    tag = store.create("champion.json", b"one")
+    store.delete("champion.json")
+    proxy.swallow(1)
+    with pytest.raises(Conflict, match=r"champion\.json: changed since it was read"):
+        store.replace("champion.json", secrets.token_bytes(16), tag)
+    assert not store.exists("champion.json")
+
+
 def test_writes_that_may_be_repeated_survive_lost_answers(proxy: LossyProxy, s3_uri: str, tmp_path: Path) -> None:
     store = open_store(s3_uri)
     source = tmp_path / "shard"
