@@ -77,3 +77,9 @@ def test_files_of_the_first_release_are_never_covered_as_a_whole() -> None:
     coverage = advance(LogCoverage(), [file("a", None), file("a", 1)], hours=2)
     assert not coverage.covers(file("a", None))
     assert coverage.until == (NOON + 2 * HOUR).isoformat()
+
+
+def test_a_log_without_files_is_waited_for_from_now_on() -> None:
+    coverage = advance(LogCoverage(), [])
+    assert (coverage.since, coverage.files) == (hour_folder(NOON - LATE), {})
+    assert advance(coverage, [], hours=5).since == coverage.since
