@@ -83,11 +83,7 @@ CASES: list[list[str]] = [
     *(["models", "diff", "1", "2", "--store", "empty"],),
     *(["labels", "import", name, "--store", "empty"] for name in ("none.csv", "file.txt", "broken.yaml", ".")),
     *(["store", "upgrade", "--store", store] for store in BAD_STORES),
-    *(
-        ["rehearse", "--source", "digits", option, value]
-        for option in ("--windows", "--drift-at", "--phase")
-        for value in ("0", "-3", "100000")
-    ),
+    *(["rehearse", "--source", "digits", option, value] for option in ("--windows", "--drift-at", "--phase") for value in ("0", "-3")),
 ]
 
 
