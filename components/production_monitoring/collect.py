@@ -132,25 +132,30 @@ class RowSample:
 
     def __init__(self, most: int) -> None:
         self.most = most
-        self._kept = LOG_SCHEMA.empty_table().to_pandas()
+        self._parts = [LOG_SCHEMA.empty_table().to_pandas()]
+        self._held = 0
         self._limit = np.uint64(2**64 - 1)
 
     def add(self, rows: pd.DataFrame) -> None:
-        hashes = _hashed(rows)
-        self._kept = joined_rows([self._kept, rows[hashes <= self._limit]])
-        if len(self._kept) > 2 * self.most:
+        part = rows[_hashed(rows) <= self._limit]
+        self._parts.append(part)
+        self._held += len(part)
+        # Joining sorts: once for many files, not once for each.
+        if self._held > 2 * self.most:
             self._thin()
 
     def rows(self) -> pd.DataFrame:
         """The sample so far, one row a request, in time order."""
         self._thin()
-        return self._kept
+        return self._parts[0]
 
     def _thin(self) -> None:
-        if len(self._kept) > self.most:
-            hashes = _hashed(self._kept)
+        kept = joined_rows(self._parts)
+        if len(kept) > self.most:
+            hashes = _hashed(kept)
             self._limit = np.partition(hashes, self.most - 1)[self.most - 1]
-            self._kept = self._kept[hashes <= self._limit].reset_index(drop=True)
+            kept = kept[hashes <= self._limit].reset_index(drop=True)
+        self._parts, self._held = [kept], len(kept)
 
 
 def _hashed(rows: pd.DataFrame) -> np.ndarray:

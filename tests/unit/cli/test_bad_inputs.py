@@ -83,6 +83,8 @@ CASES: list[list[str]] = [
     *(["models", "diff", "1", "2", "--store", "empty"],),
     *(["labels", "import", name, "--store", "empty"] for name in ("none.csv", "file.txt", "broken.yaml", ".")),
     *(["store", "upgrade", "--store", store] for store in BAD_STORES),
+    *(["rehearse", "--source", source] for source in BAD_SOURCES),
+    *(["rehearse", "--source", "digits", "--set", text] for text in BAD_WATCH_SETTINGS),
     *(["rehearse", "--source", "digits", option, value] for option in ("--windows", "--drift-at", "--phase") for value in ("0", "-3")),
 ]
 
