@@ -377,11 +377,21 @@ def gpu_latency_rows(rows: list[dict[str, Any]]) -> str:
 
 
 def gpu_loop_rows(rows: list[dict[str, Any]]) -> str:
-    names = ("verdict", "decision", "optimized", "served", "retrained_on_drifted", "seconds")
+    names = ("verdict", "decision", "baseline", "optimized", "served", "champion_on_drifted", "retrained_on_drifted", "recovered")
+    trainings = ("baseline-training", "model-optimization", "automated-retraining")
     written = (
-        (f"`{row['command']}`", ", ".join(sorted(set(row["devices"].values()))), *(cell(row[name]) for name in names)) for row in rows
+        (
+            f"`{row['command']}`",
+            ", ".join(sorted(set(row["devices"].values()))),
+            *(cell(row[name]) for name in names),
+            "{0[0]} of {0[1]}".format(row["targets_met"]),
+            *(f"{row['steps'][step]:.0f}" if step in row["steps"] else None for step in trainings),
+            f"{row['seconds']:.0f}",
+        )
+        for row in rows
     )
-    return table(("run", "trained on", *(name.replace("_", " ") for name in names)), written)
+    steps = (f"{step.replace('-', ' ')}, s" for step in trainings)
+    return table(("run", "trained on", *(name.replace("_", " ") for name in names), "targets met", *steps, "the whole loop, s"), written)
 
 
 def cell(value: Any) -> Any:
