@@ -290,7 +290,7 @@ PARAMETERS: dict[str, Parameter] = {
     "gate_margin": Parameter(0.02, "non-inferiority margin: the loss of clean accuracy that the gate accepts", 0.001, 0.2),
     "seed": Parameter(1, "seed of everything random", 0, 2**31 - 1),
     "store": Parameter("s3://driftloop/demo", "the model's home: s3://bucket/prefix or a folder"),
-    "gpus": Parameter("1", "GPUs for the training steps; 0 trains on the CPU", 0, 8),
+    "gpus": Parameter("1", "GPUs for the training steps: 1, since a training uses one, or 0 for the CPU", 0, 1),
     "train_nodes": Parameter(
         {}, 'labels of the nodes that training steps run on, as JSON, such as {"nvidia.com/gpu.product": "NVIDIA-L4"}'
     ),
