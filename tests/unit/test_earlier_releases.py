@@ -104,6 +104,15 @@ def test_requests_of_old_and_new_writers_are_covered_once(store: Store, tmp_path
     assert json.loads(store.read("watch/00000004.json"))["coverage"]["files"] != {}
 
 
+def test_rows_of_its_stable_windows_are_settled_and_what_came_after_them_is_fresh(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store.delete("watch/00000002.json")
+    traffic, drift = watch(store, tmp_path, "first-new-run", monkeypatch)
+    assert (len(traffic.rows), len(traffic.fresh)) == (100, 100)
+    assert [window["rows"] for window in drift["windows"]] == [40, 40, 20]
+
+
 def test_it_is_upgraded_when_asked_to_and_only_then(store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     before = {entry.key: store.read(entry.key) for entry in store.list()}
     runner = CliRunner()

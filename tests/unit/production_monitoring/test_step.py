@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from components.production_monitoring.collect import RowSample
+from components.production_monitoring.collect import RowSample, next_period
 from driftloop import bundle
 from driftloop.errors import InputError, IntegrityError, NoChampion, SettingError
 from driftloop.inference.log import LOG_SCHEMA
@@ -17,7 +17,7 @@ from driftloop.store import ObjectInfo, open_store
 from driftloop.store.local import LocalStore
 from driftloop.watch_record import RecordedWindow
 from driftloop.watch_store import roll_up
-from tests.unit.production_monitoring.conftest import MINUTE, START, Production
+from tests.unit.production_monitoring.conftest import MINUTE, NOW, START, Production
 
 
 def test_the_first_watch_covers_everything_up_to_its_end(production: Production):
@@ -81,6 +81,12 @@ def test_an_end_in_the_future_is_refused(production: Production):
     with pytest.raises(InputError, match=r"until: 2062-11-24T00:00:00 lies in the future \(it is .* now\); leave it empty"):
         production.watch(until="2062-11-24T00:00:00")
     assert list(production.store.list("watch/")) == []
+
+
+def test_clocks_may_differ_by_less_than_an_hour():
+    assert next_period([], (NOW + timedelta(minutes=50)).isoformat(), NOW).until == NOW + timedelta(minutes=50)
+    with pytest.raises(InputError, match="lies in the future"):
+        next_period([], (NOW + timedelta(minutes=70)).isoformat(), NOW)
 
 
 def test_a_record_that_ends_in_the_future_does_not_end_watching(production: Production):
