@@ -50,6 +50,24 @@ def test_a_watch_is_in_the_store_before_its_end_and_closed_at_it(store: Store) -
     assert read_records(store) == [closed]
 
 
+@pytest.mark.parametrize(
+    ("given", "tried"),
+    [
+        ({"verdict": "retrain", "decision": "reject"}, True),
+        ({"verdict": "retrain", "state": "started"}, True),
+        ({"verdict": "retrain", "state": "failed"}, True),
+        ({"verdict": "stable", "state": "started"}, False),
+        ({"verdict": "alert", "state": "failed"}, False),
+        ({"verdict": "stable"}, False),
+    ],
+)
+def test_what_counts_as_a_try_to_retrain(given: dict[str, Any], tried: bool) -> None:
+    record = started(1, **given)
+    assert record.tried_to_retrain is tried
+    assert record.model_copy(update={"started": "a", "finished": ""}).last_write == "a"
+    assert record.model_copy(update={"started": "a", "finished": "b"}).last_write == "b"
+
+
 def test_a_second_run_of_the_same_watch_stops_before_it_trains(store: Store) -> None:
     start_watch(store, started(1, "run-a"))
     before = store.read(record_key(1))

@@ -1,5 +1,6 @@
 """Which rows a watch covers, with which labels and images."""
 
+import math
 from collections import Counter
 from collections.abc import Iterator
 from datetime import datetime, timedelta
@@ -8,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from components.production_monitoring.collect import RowSample, next_period
+from components.production_monitoring.collect import RowSample, next_period, open_drift_since
 from driftloop import bundle
 from driftloop.errors import InputError, IntegrityError, NoChampion, SettingError
 from driftloop.inference.log import LOG_SCHEMA
@@ -17,6 +18,7 @@ from driftloop.store import ObjectInfo, open_store
 from driftloop.store.local import LocalStore
 from driftloop.watch_record import RecordedWindow
 from driftloop.watch_store import roll_up
+from tests.factories.records import watch_record
 from tests.unit.production_monitoring.conftest import MINUTE, NOW, START, Production
 
 
@@ -81,6 +83,26 @@ def test_an_end_in_the_future_is_refused(production: Production):
     with pytest.raises(InputError, match=r"until: 2062-11-24T00:00:00 lies in the future \(it is .* now\); leave it empty"):
         production.watch(until="2062-11-24T00:00:00")
     assert list(production.store.list("watch/")) == []
+
+
+def test_a_file_that_ends_with_the_watch_is_covered_and_nothing_is_late_in_a_first_watch(production: Production):
+    production.requests(61, at=0)
+    traffic = production.watch(until=1)
+    assert (traffic.info.fresh_rows, traffic.info.late_rows) == (61, 0)
+    production.commit(until=1)
+    production.requests(2, at=1)
+    assert production.watch(until=2).info.late_rows == 1, "a row at the very end of the watch before is late, the one after it is not"
+
+
+@pytest.mark.parametrize(
+    ("drifted", "since"),
+    [("T", 1), ("TFF", 1), ("TFFF", math.inf), ("TFFT", 1), ("TFFTFF", 1), ("TFFFT", 5), ("FT", 2), ("F", math.inf), ("", math.inf)],
+)
+def test_a_drift_is_open_until_no_later_window_can_confirm_it(drifted: str, since: float):
+    windows = [RecordedWindow(first="", last="", rows=1, drifted=flag == "T") for flag in drifted]
+    records = [watch_record(number, windows=[window]) for number, window in enumerate(windows, 1)]
+    other = watch_record(99, champion_version="2", windows=[RecordedWindow(first="", last="", rows=1, drifted=True)])
+    assert open_drift_since([*records, other], "1") == since
 
 
 def test_clocks_may_differ_by_less_than_an_hour():
