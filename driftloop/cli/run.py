@@ -18,7 +18,7 @@ from driftloop.backends.open import open_backend
 from driftloop.backends.run_folder import RunFolder
 from driftloop.backends.run_summary import build_summary, print_summary
 from driftloop.cli.arguments import read_arguments
-from driftloop.errors import InputError, RunFailed, StoreError
+from driftloop.errors import DriftloopError, InputError, RunFailed
 from driftloop.settings import PARAMETERS
 from driftloop.store import open_store
 from driftloop.watch_store import fail_watch
@@ -108,8 +108,10 @@ def _execute(name: str, backend: Backend, arguments: Mapping[str, Any], folder: 
 
 def _fail_watch(arguments: Mapping[str, Any], backend: Backend, run: str, reason: str) -> None:
     """Say in the record of the run's watch why it has failed; what cannot be said now, the next watch says without the reason."""
-    with suppress(StoreError):
-        fail_watch(open_store(arguments["store"], backend.environment), run, reason)
+    with suppress(DriftloopError):
+        home = open_store(arguments["store"], backend.environment)
+        home.check()  # gives up soon where the store is out of reach
+        fail_watch(home, run, reason)
 
 
 def _known_to(pipeline: str, options: dict[str, Any], known: dict[str, Any]) -> dict[str, Any]:
