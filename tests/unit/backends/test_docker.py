@@ -102,6 +102,6 @@ def test_keys_that_only_this_machine_can_look_up_are_handed_to_the_containers(
     monkeypatch.delenv("AWS_SECRET_ACCESS_KEY")
     monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "keys"))
     monkeypatch.setenv("AWS_PROFILE", "team")
-    environment = opened.backend(store=s3_uri)._environment
+    environment = opened.backend(store=s3_uri).environment
     assert (environment["AWS_ACCESS_KEY_ID"], environment["AWS_SECRET_ACCESS_KEY"]) == (access, secret)
     assert "AWS_ACCESS_KEY_ID" not in os.environ
