@@ -160,13 +160,17 @@ def _read_log_file(store: Store, key: str) -> pa.Table:
         missing = [name for name in ESSENTIAL if name not in table.column_names]
         if missing:
             raise KeyError(f"no column {missing[0]}")
-        columns = [
-            table[field.name].cast(field.type) if field.name in table.column_names else pa.nulls(len(table), field.type)
-            for field in LOG_SCHEMA
-        ]
-        return pa.table(columns, schema=LOG_SCHEMA)
+        return with_schema(table, LOG_SCHEMA)
     except (pa.ArrowException, KeyError, ValueError) as broken:
         raise IntegrityError(f"{store.uri}: {key} is not an inference log file ({str(broken).splitlines()[0]})") from None
+
+
+def with_schema(table: pa.Table, schema: pa.Schema) -> pa.Table:
+    """The table with the columns of `schema`: one that it lacks is null, one that the schema does not know is left out."""
+    columns = [
+        table[field.name].cast(field.type) if field.name in table.column_names else pa.nulls(len(table), field.type) for field in schema
+    ]
+    return pa.table(columns, schema=schema)
 
 
 def _read_image_file(store: Store, key: str) -> np.ndarray:

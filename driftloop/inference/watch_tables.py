@@ -8,6 +8,7 @@ Each is named by its content and by the record that refers to it; the record is 
 
 import hashlib
 import io
+from collections.abc import Sequence
 
 import pandas as pd
 import pyarrow as pa
@@ -15,7 +16,7 @@ import pyarrow.parquet as pq
 
 from driftloop.errors import IntegrityError
 from driftloop.inference.labels import LABEL_SCHEMA
-from driftloop.inference.log import LOG_SCHEMA
+from driftloop.inference.log import ESSENTIAL, LOG_SCHEMA, with_schema
 from driftloop.store.interface import Store
 from driftloop.watch_store import LABEL_TABLES, WINDOW_ROWS
 
@@ -32,7 +33,7 @@ def write_window_rows(store: Store, sequence: int, rows: pd.DataFrame) -> str:
 
 def read_window_rows(store: Store, key: str) -> pd.DataFrame:
     """Rows that `write_window_rows` has stored. Raises IntegrityError when they are damaged, NotFound when they are gone."""
-    return _read(store, key, ROW_SCHEMA)
+    return _read(store, key, ROW_SCHEMA, [*ESSENTIAL, WATCH, WINDOW])
 
 
 def write_label_table(store: Store, sequence: int, labels: pd.DataFrame) -> str:
@@ -42,7 +43,7 @@ def write_label_table(store: Store, sequence: int, labels: pd.DataFrame) -> str:
 
 def read_label_table(store: Store, key: str) -> pd.DataFrame:
     """Labels that `write_label_table` has stored. Raises IntegrityError when they are damaged, NotFound when they are gone."""
-    return _read(store, key, LABEL_SCHEMA)
+    return _read(store, key, LABEL_SCHEMA, LABEL_SCHEMA.names)
 
 
 def _write(store: Store, prefix: str, sequence: int, rows: pd.DataFrame, schema: pa.Schema) -> str:
@@ -56,8 +57,10 @@ def _write(store: Store, prefix: str, sequence: int, rows: pd.DataFrame, schema:
     return key
 
 
-def _read(store: Store, key: str, schema: pa.Schema) -> pd.DataFrame:
+def _read(store: Store, key: str, schema: pa.Schema, essential: Sequence[str]) -> pd.DataFrame:
     try:
-        return pq.read_table(io.BytesIO(store.read(key))).select(schema.names).cast(schema).to_pandas()
+        table = pq.read_table(io.BytesIO(store.read(key)))
+        table.select(essential)
+        return with_schema(table, schema).to_pandas()
     except (pa.ArrowException, KeyError) as broken:
         raise IntegrityError(f"{store.uri}: {key} is damaged ({str(broken).splitlines()[0]}); restore it from a backup") from None
