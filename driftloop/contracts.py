@@ -59,8 +59,8 @@ RANDOM, RANKED, IMPORT = LABEL_ORIGINS = ("random", "ranked", "import")
 CONFIRMING_ALARMS, CONFIRMING_WINDOWS = 2, 3
 CONFIRMED_BY = f"{CONFIRMING_ALARMS} of {CONFIRMING_WINDOWS}"
 
-#: The verdict of a watch, by which the pipeline branches.
-STABLE, ALERT, NEEDS_LABELS, RETRAIN = VERDICTS = ("stable", "alert", "needs_labels", "retrain")
+#: The verdict by which the pipeline branches; the drift step has the others.
+RETRAIN = "retrain"
 
 #: What became of a watch: nothing was retrained, the champion was kept against a candidate, or the candidate was promoted.
 WATCHED, KEPT, PROMOTED = OUTCOMES = ("watched", "kept", "promoted")

@@ -21,9 +21,9 @@ def drift_detection(
     """Decide whether a production window has drifted from what its champion was accepted for, and whether that matters.
 
     Args:
-        traffic: the watch's rows, images and past records, from production_monitoring.
+        traffic: the watch's rows, labels and past records, from production_monitoring.
         champion: the bundle that served those rows, with its drift reference.
-        store: the model's home; the watch's record is started there.
+        store: the model's home: holds the images, and takes the watch's record.
         alpha: level of a window's drift test, lowered where the budget of false alarms asks for it.
         config: overrides of the drift settings (window_size, harm_labels, cooldown_days, ...).
         retrain_config: overrides of the retrain settings, the same that the retraining gets: it is started with enough labels only.

@@ -22,7 +22,7 @@ def production_monitoring(
         store: the store that holds the champion, the log, the labels and the watch records: a folder or s3://bucket/prefix.
         until: the end of the watch, an ISO 8601 time; empty means now.
         config: overrides of the monitor settings.
-        traffic: the rows with their labels and images, production_logs.csv, alerts.json, TensorBoard events.
+        traffic: the rows with their labels, production_logs.csv, alerts.json, TensorBoard events.
         champion: the bundle of the version that serves, checked against its checksums.
         metrics: the metrics of this watch.
         dashboard: the watch as a page of charts.
