@@ -66,15 +66,8 @@ def run(store: str, traffic: str, champion: str, dashboard: str, *, until: str, 
     runtime.progress(0.5, f"{sum(covered.counts.values()):,} requests read")
     context = read_context(home, records, version, period, set(labels["request_id"]), settings)
     rows = with_labels(champion_rows(covered.rows, context, version), labels)
-    info = describe_traffic(home, period, covered, rows, version, description)
     before = records[-1] if records else None
-    info = info.model_copy(
-        update={
-            "label_table": before.label_table if before else "",
-            "labels_through": labels_through,
-            "new_labels": labels_through != (before.labels_through if before else ""),
-        }
-    )
+    info = describe_traffic(home, period, covered, rows, version, description, before, labels_through)
     write_traffic(traffic, Traffic(rows, info, records, labels))
 
     all_fresh = with_labels(covered.rows, labels)
@@ -120,7 +113,14 @@ def fetch_champion(store: Store, directory: str) -> str:
 
 
 def describe_traffic(
-    store: Store, period: WatchPeriod, covered: FreshRows, rows: pd.DataFrame, version: str, model: ModelDescription
+    store: Store,
+    period: WatchPeriod,
+    covered: FreshRows,
+    rows: pd.DataFrame,
+    version: str,
+    model: ModelDescription,
+    before: WatchRecord | None,
+    labels_through: str,
 ) -> TrafficInfo:
     """What the traffic covers."""
     return TrafficInfo(
@@ -138,6 +138,9 @@ def describe_traffic(
         late_rows=covered.late,
         other_version_rows=sum(count for answered_by, count in covered.counts.items() if answered_by != version),
         coverage=covered.coverage,
+        label_table=before.label_table if before else "",
+        labels_through=labels_through,
+        new_labels=labels_through != (before.labels_through if before else ""),
     )
 
 
