@@ -52,7 +52,7 @@ lint: setup ## Check style, types, layers and that the compiled pipelines are fr
 	$(BIN)/driftloop compile --check
 
 audit: setup ## Look up known vulnerabilities of everything that is pinned.
-	set -e; for name in uv dev train watch tensorboard; do $(BIN)/pip-audit --strict --require-hashes --disable-pip --requirement requirements/$$name.txt; done
+	set -e; for name in uv dev train watch serve tensorboard; do $(BIN)/pip-audit --strict --require-hashes --disable-pip --requirement requirements/$$name.txt; done
 
 format: setup ## Put the code into its standard form.
 	$(BIN)/ruff check --fix .
@@ -103,6 +103,7 @@ lock: setup ## Resolve the requirements again, with hashes and without addresses
 	$(COMPILE) --upgrade pyproject.toml --extra dev -o requirements/dev.txt
 	$(COMPILE) --upgrade pyproject.toml --extra train --constraints requirements/dev.txt -o requirements/train.txt
 	$(COMPILE) --upgrade pyproject.toml requirements/watch.in --excludes requirements/watch-excludes.txt --constraints requirements/dev.txt -o requirements/watch.txt
+	$(COMPILE) --upgrade pyproject.toml --extra serve requirements/serve.in --excludes requirements/watch-excludes.txt --constraints requirements/dev.txt -o requirements/serve.txt
 	$(COMPILE) --upgrade requirements/tensorboard.in -o requirements/tensorboard.txt
 
 clean: ## Remove the environment and what the tools cached; runs stay.
