@@ -1,0 +1,39 @@
+"""The page `/` of the service: files that need nothing from elsewhere, and a policy under which nothing else would load."""
+
+from importlib.resources import files
+
+from fastapi import APIRouter
+from fastapi.responses import Response
+
+#: By path: the file and its type. The page finds the others, and the service, beside itself: it also works below a prefix.
+FILES = {
+    "/": ("index.html", "text/html; charset=utf-8"),
+    "/page.css": ("page.css", "text/css; charset=utf-8"),
+    "/page.js": ("page.js", "text/javascript; charset=utf-8"),
+}
+#: No script or style that stands in the page, no other host, no frame; images are those that the user chose.
+POLICY = "default-src 'self'; img-src 'self' blob: data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; object-src 'none'"
+HEADERS = {
+    "Content-Security-Policy": POLICY,
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+    # A new release's page must not run with the old one's script.
+    "Cache-Control": "no-cache",
+}
+
+
+def page_router() -> APIRouter:
+    """The page and its two files. They hold no secret and need no key; what the page asks for does."""
+    router = APIRouter(include_in_schema=False)
+    for path, (name, media_type) in FILES.items():
+        router.add_api_route(path, _file(name, media_type), methods=["GET", "HEAD"], response_class=Response)
+    return router
+
+
+def _file(name: str, media_type: str):  # type: ignore[no-untyped-def]  # FastAPI reads the inner function's signature
+    content = files(__package__).joinpath(name).read_bytes()
+
+    async def answer() -> Response:
+        return Response(content, media_type=media_type, headers=HEADERS)
+
+    return answer
