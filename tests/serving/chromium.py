@@ -3,6 +3,7 @@
 import base64
 import json
 import os
+import select
 import shutil
 import subprocess
 import time
@@ -88,7 +89,8 @@ class Tab:
 
 class Chromium:
     def __init__(self, requests: int, answers: int) -> None:
-        self._requests, self._answers = os.fdopen(requests, "wb", buffering=0), os.fdopen(answers, "rb")
+        self._requests, self._answers = os.fdopen(requests, "wb", buffering=0), answers
+        self._unread = b""
         self._number = 0
         self._tabs: dict[str, Tab] = {}
 
@@ -115,12 +117,13 @@ class Chromium:
             self._note(answer)
 
     def _read(self) -> bytes:
-        message = bytearray()
-        while (byte := self._answers.read(1)) != b"\0":
-            if not byte:
-                raise AssertionError("Chromium ended")
-            message += byte
-        return bytes(message)
+        while b"\0" not in self._unread:
+            assert select.select([self._answers], [], [], DEADLINE_S)[0], f"Chromium said nothing for {DEADLINE_S} s"
+            received = os.read(self._answers, 1 << 16)
+            assert received, "Chromium ended"
+            self._unread += received
+        message, _, self._unread = self._unread.partition(b"\0")
+        return message
 
     def _note(self, event: dict[str, Any]) -> None:
         tab = self._tabs.get(event.get("sessionId", ""))
@@ -165,7 +168,7 @@ def chromium(profile: Path) -> Iterator[Chromium]:
             process.kill()
             process.wait()
         browser._requests.close()
-        browser._answers.close()
+        os.close(our_answers)
 
 
 def _until(condition: Callable[[], Any], what: Callable[[], str]) -> Any:

@@ -56,7 +56,7 @@ def test_an_image_that_is_chosen_is_answered(tab: Tab, tmp_path: Path) -> None:
         ["NORMAL", "3.1 %"],
     ]
     assert "This image is unusual. Sharpness 812 is higher than in 99.6 % of the reference." in card
-    assert "1 of 250 usual images looks as unusual (p = 0.004)." in card
+    assert "1 of 250 usual images looks as unusual (p\u00a0=\u00a00.004)." in card
     assert "sharpness: here 812, usually 90 to 400" in card
     assert "Version 3 · request 01hf" in card
     widths = tab.run(
@@ -130,7 +130,7 @@ def test_traffic_and_the_champion_are_shown_and_a_new_version_is_announced(tab: 
         "log rows lost": "0",
         "changes of champion": "1",
     }
-    assert "this one since" in tab.text("#since")
+    assert "Counted by this replica alone" in tab.text("#since")
     row = tab.text("#recent tr")
     assert all(part in row for part in ("PNEUMONIA", "96.9 %", "0.004", "3.2 ms", service.recent[0]["request_id"]))
     service.version = "4"
@@ -143,9 +143,13 @@ def test_what_is_no_image_and_a_full_queue_are_one_sentence(tab: Tab, service: S
     tab.drop("#drop", tmp_path / "notes.txt")
     answers(tab, 1)
     assert tab.text(".failure") == "notes.txt: not an image that can be read."
+    (tmp_path / "folder").mkdir()
+    tab.drop("#drop", tmp_path / "folder")
+    answers(tab, 2)
+    assert tab.text(".failure").startswith("folder: not a file that can be read.")
     service.busy = 1
     tab.choose("#choose", image(tmp_path / "usual.png"))
-    answers(tab, 2)
+    answers(tab, 3)
     assert "The queue is full. Try again in 2 s." in tab.text(".failure")
     tab.run("document.querySelector('.again').click()")
     tab.until("!document.querySelector('.answer .outcome').hidden")

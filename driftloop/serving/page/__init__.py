@@ -1,5 +1,6 @@
 """The page `/` of the service: files that need nothing from elsewhere, and a policy under which nothing else would load."""
 
+from collections.abc import Awaitable, Callable
 from importlib.resources import files
 
 from fastapi import APIRouter
@@ -30,8 +31,8 @@ def page_router() -> APIRouter:
     return router
 
 
-def _file(name: str, media_type: str):  # type: ignore[no-untyped-def]  # FastAPI reads the inner function's signature
-    content = files(__package__).joinpath(name).read_bytes()
+def _file(name: str, media_type: str) -> Callable[[], Awaitable[Response]]:
+    content = files("driftloop.serving.page").joinpath(name).read_bytes()
 
     async def answer() -> Response:
         return Response(content, media_type=media_type, headers=HEADERS)

@@ -146,6 +146,8 @@ async function predict(image, card) {
   const form = new FormData();
   form.append("image", image, image.name);
   try {
+    // A folder, or a file that has gone since: fetch would say that the service is.
+    await image.slice(0, 1).arrayBuffer().catch(() => { throw new Failure(`${image.name}: not a file that can be read.`); });
     const { version, predictions } = await ask("predict", "key", { method: "POST", body: form });
     show(card, version, predictions[0], image.name);
   } catch (failure) {
@@ -200,7 +202,7 @@ function showUnusual(box, unusual) {
   find("b", box).textContent = heading;
   find("p span", box).textContent = sentence(unusual.sentence.replace(/^looks as usual: /, ""));
   const odds = p < 0.5 ? `1 of ${count(1 / p)} usual images looks as unusual` : "Most usual images look as unusual";
-  find(".odds", box).textContent = `${odds} (p = ${number(p, 2)}).`;
+  find(".odds", box).textContent = `${odds} (p\u00a0=\u00a0${number(p, 2)}).`;
   drawGauge(box, unusual.statistic.replaceAll("_", " "), value, low, high);
   return heading;
 }
@@ -215,7 +217,8 @@ function drawGauge(box, name, value, low, high) {
   find(".mark", gauge).setAttribute("x", Math.min(place(value), 99) - 0.4);
   const text = `${name}: here ${number(value)}, usually ${number(low)} to ${number(high)}`;
   gauge.setAttribute("aria-label", text);
-  find(".ends", box).textContent = text;
+  // Within the range the sentence has said it.
+  find(".ends", box).textContent = low <= value && value <= high ? "" : text;
 }
 
 // --- feedback -------------------------------------------------------------------------------------------------------------------
@@ -299,10 +302,9 @@ function showActivity(activity) {
   if (changed) say(`Version ${activity.version} answers now.`);
   version = activity.version;
   document.title = `${activity.champion}, version ${version}`;
-  const size = activity.image_size ? `images are seen at ${activity.image_size} × ${activity.image_size} pixels; ` : "";
-  const since = new Date(activity.since).toLocaleString("en", { dateStyle: "medium", timeStyle: "short" });
-  find("#since").textContent = `Each replica counts its own requests; this one since ${since}. The champion tells ${activity.classes.join(", ")} apart; ${size}`
-    .replace(/; $/, ".");
+  const since = new Date(activity.since).toLocaleString("en-GB", { dateStyle: "medium", timeStyle: "short" });
+  const classes = activity.classes.length > 6 ? `${activity.classes.length} classes` : new Intl.ListFormat("en").format(activity.classes);
+  find("#since").textContent = `Counted by this replica alone, since ${since}. The champion tells ${classes} apart, in images of ${activity.image_size} × ${activity.image_size} pixels.`;
   const tiles = [
     ["champion", activity.champion],
     ["version", activity.version, changed && "new"],
