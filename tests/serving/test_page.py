@@ -208,7 +208,11 @@ def test_names_and_classes_are_text_never_markup(tab: Tab, service: StandIn, tmp
     answers(tab, 1)
     assert "<b>bold</b>" in tab.text(".class")
     assert "<i>name<i>.png" in tab.text(".name")
-    assert "broken" not in tab.run("document.title")
+    tab.until("document.querySelectorAll('#recent tr').length == 1")
+    for place in (".bars", "#recent", "#since"):
+        assert "<b>bold</b>" in tab.run(f"document.querySelector('{place}').textContent")
+        assert tab.run(f"document.querySelector('{place}').querySelectorAll('img, b').length") == 0
+    assert tab.run("document.querySelector('select').value").startswith("<img")
 
 
 def test_many_classes_are_folded_away(tab: Tab, service: StandIn, tmp_path: Path) -> None:
