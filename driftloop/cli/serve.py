@@ -37,6 +37,9 @@ def serve(
         driftloop serve &
         curl -F image=@chest.png http://127.0.0.1:8080/predict
     """
+    # Workers run side by side already: a BLAS with threads of its own would have them wait for one another. Read when numpy is loaded.
+    for name in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"):
+        os.environ.setdefault(name, "1")
     try:
         import uvicorn
 

@@ -4,12 +4,13 @@ Nothing ever waits for a batch to fill: where no one queues, an image is on its 
 image's decoding overlaps another's prediction, and a caller's thread does neither.
 """
 
+import asyncio
 import threading
 import time
 from collections import deque
 from collections.abc import Callable
-from concurrent.futures import Future
-from dataclasses import dataclass, field
+from contextlib import suppress
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -37,8 +38,8 @@ class Job:
     tags: dict[str, str]
     began: float
     """Monotonic seconds at which the request came in."""
-    answer: "Future[tuple[Answers, int]]" = field(default_factory=Future)
-    """The answers of its batch, and its place among them."""
+    answer: "asyncio.Future[tuple[Answers, int]]"
+    """The answers of its batch, and its place among them; of the caller's event loop."""
 
 
 class Batcher:
@@ -109,16 +110,14 @@ class Batcher:
             try:
                 self._answer(jobs)
             except BaseException as error:
-                for job in jobs:
-                    if not job.answer.done():
-                        job.answer.set_exception(error)
+                _resolve(jobs, error)
 
     def _answer(self, jobs: list[Job]) -> None:
         live = self._live()
         late = time.monotonic() - self._patience
         taken, images = [], []
         for job in jobs:
-            if not job.answer.set_running_or_notify_cancel():
+            if job.answer.cancelled():
                 continue  # its caller has gone
             try:
                 if job.began < late:
@@ -128,7 +127,7 @@ class Batcher:
                 images.append(_pixels(job.image, live))
                 taken.append(job)
             except Exception as error:
-                job.answer.set_exception(error)
+                _resolve([job], error)
         if not taken or live is None:
             return
         stack = np.stack(images)
@@ -136,11 +135,29 @@ class Batcher:
             answers = live.answer(stack)
             self._done(answers, stack, taken)
         except Exception as error:
-            for job in taken:
-                job.answer.set_exception(error)
+            _resolve(taken, error)
             return
-        for index, job in enumerate(taken):
-            job.answer.set_result((answers, index))
+        _resolve(taken, answers)
+
+
+def _resolve(jobs: list[Job], outcome: Answers | BaseException) -> None:
+    """Tell the callers of a batch: one call into their event loop for all of them, as each wakes it up."""
+
+    def tell(of_loop: list[tuple[int, Job]]) -> None:
+        for index, job in of_loop:
+            if job.answer.done():
+                continue
+            if isinstance(outcome, BaseException):
+                job.answer.set_exception(outcome)
+            else:
+                job.answer.set_result((outcome, index))
+
+    by_loop: dict[asyncio.AbstractEventLoop, list[tuple[int, Job]]] = {}
+    for index, job in enumerate(jobs):
+        by_loop.setdefault(job.answer.get_loop(), []).append((index, job))
+    for loop, of_loop in by_loop.items():
+        with suppress(RuntimeError):  # the loop has ended, and its callers with it
+            loop.call_soon_threadsafe(tell, of_loop)
 
 
 def _pixels(image: bytes | np.ndarray, live: LiveModel) -> np.ndarray:

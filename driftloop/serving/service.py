@@ -97,9 +97,10 @@ class Service:
         began = time.monotonic() if began is None else began
         hidden = self.names.hashed(group) if group else None
         names = request_ids or [uuid.UUID(bytes=secrets.token_bytes(16), version=4).hex for _ in images]
-        jobs = [Job(image, name, hidden, tags or {}, began) for image, name in zip(images, names, strict=True)]
+        loop = asyncio.get_running_loop()
+        jobs = [Job(image, name, hidden, tags or {}, began, loop.create_future()) for image, name in zip(images, names, strict=True)]
         self.batcher.submit(jobs)
-        answers = await asyncio.gather(*(asyncio.wrap_future(job.answer) for job in jobs), return_exceptions=True)
+        answers = await asyncio.gather(*(job.answer for job in jobs), return_exceptions=True)
         for index, answer in enumerate(answers):
             if isinstance(answer, BaseException):
                 if len(jobs) > 1 and isinstance(answer, ValueError):
