@@ -14,17 +14,17 @@ function resolve(schema, api) {
   return path ? path.reduce((at, step) => at[step], api) : schema;
 }
 
-/** A type as people say it: "list of numbers", "text", the name of a model. */
+/** A type as people say it: "list: number", "text", the name of a model. */
 function typeOf(schema, api) {
   const known = resolve(schema, api) ?? {};
   const options = known.anyOf ?? known.oneOf;
   if (options) return [...new Set(options.map((option) => typeOf(option, api)))].join(" or ");
   if (known.enum) return known.enum.map((value) => JSON.stringify(value)).join(" or ");
   if (known.const !== undefined) return JSON.stringify(known.const);
-  if (known.type === "array") return `list of ${typeOf(known.items ?? {}, api)}`;
+  if (known.type === "array") return `list: ${typeOf(known.items ?? {}, api)}`;
   if (known.type === "object" && known.additionalProperties) return `object: name → ${typeOf(known.additionalProperties, api)}`;
   if (known.format === "binary") return "file";
-  return { string: "text", integer: "whole number", boolean: "true or false", null: "nothing" }[known.type] ?? known.title ?? known.type ?? "anything";
+  return { string: "text", number: "number", integer: "whole number", boolean: "true or false", null: "nothing" }[known.type] ?? known.title ?? known.type ?? "anything";
 }
 
 /** A table of a model's fields; those of a field that is a model itself, or a list of one, stand below it. */
@@ -35,7 +35,7 @@ function fields(schema, api, prefix = "", seen = []) {
     const inner = resolve(field, api);
     const item = inner.type === "array" ? resolve(inner.items, api) : inner;
     const label = prefix + name + (inner.type === "array" ? "[]" : "");
-    const row = [label, typeOf(field, api), known.required?.includes(name) ? "" : "optional", field.description ?? inner.description ?? ""];
+    const row = [label, typeOf(field, api) + (known.required?.includes(name) ? "" : ", optional"), field.description ?? inner.description ?? ""];
     return [row, ...fields(item, api, `${label}.`, [...seen, known])];
   });
 }
@@ -49,11 +49,13 @@ function table(caption, head, rows) {
   const body = made.createTBody();
   for (const [name, ...rest] of rows) {
     const row = body.insertRow();
-    const first = element("td");
-    first.append(element("code", name));
+    const first = element("td"), code = element("code");
+    // Long names break at their dots.
+    code.append(...name.split(/(?<=\.)/).flatMap((part) => [part, document.createElement("wbr")]));
+    first.append(code);
     row.append(first, ...rest.map((text) => element("td", text)));
   }
-  Object.assign(scroll, { tabIndex: 0, role: "region", ariaLabel: caption });
+  Object.assign(scroll, { tabIndex: 0, role: "group", ariaLabel: caption });
   scroll.append(made);
   return scroll;
 }
@@ -62,7 +64,7 @@ function contents(title, content, api) {
   return Object.entries(content ?? {}).flatMap(([media, { schema }]) => {
     const rows = fields(schema, api);
     const caption = `${title}: ${media}`;
-    return rows.length ? [table(caption, ["field", "type", "", "meaning"], rows)] : [element("p", `${caption}, ${typeOf(schema, api)}`, "small")];
+    return rows.length ? [table(caption, ["field", "type", "meaning"], rows)] : [element("p", `${caption}, ${typeOf(schema, api)}`, "small")];
   });
 }
 
@@ -82,8 +84,10 @@ function operationSection(method, path, operation, api) {
   section.append(heading, element("p", operation.description ?? operation.summary ?? ""), element("pre", curl(method, path, operation)));
   const parameters = (operation.parameters ?? []).map((parameter) => resolve(parameter, api));
   if (parameters.length) {
-    const rows = parameters.map(({ name, in: where, schema, required, description }) => [name, `${typeOf(schema, api)}, in the ${where}`, required ? "" : "optional", description ?? ""]);
-    section.append(table("Parameters", ["name", "type", "", "meaning"], rows));
+    const rows = parameters.map(({ name, in: where, schema, required, description }) => [
+      name, `${typeOf(schema, api)}, in the ${where}${required ? "" : ", optional"}`, description ?? "",
+    ]);
+    section.append(table("Parameters", ["name", "type", "meaning"], rows));
   }
   section.append(...contents("Takes", operation.requestBody?.content, api));
   const others = [];
