@@ -41,7 +41,8 @@ class StandIn:
     address: str = ""
     key: str | None = None
     feedback_key: str | None = None
-    version: str = "3"
+    version: str | None = "3"
+    """None before the first promotion."""
     classes: list[str] = field(default_factory=lambda: list(CLASSES))
     busy: int = 0
     """Answers of /predict that are a 503."""
@@ -57,6 +58,8 @@ class StandIn:
         async def predict(request: Request) -> JSONResponse:
             if self.key and request.headers.get("X-API-Key") != self.key:
                 return refuse(401, "a key is needed: Authorization: Bearer KEY")
+            if self.version is None:
+                return refuse(503, "no model has been promoted yet; try again later", {"Retry-After": "1"})
             if self.busy:
                 self.busy -= 1
                 return refuse(503, "the queue is full", {"Retry-After": "2"})
@@ -104,9 +107,9 @@ class StandIn:
             return JSONResponse(
                 {
                     "version": self.version,
-                    "since": "2026-11-28T01:12:00+00:00",
-                    "classes": self.classes,
-                    "image_size": 64,
+                    "since": self.version and "2026-11-28T01:12:00+00:00",
+                    "classes": self.classes if self.version else [],
+                    "image_size": self.version and 64,
                     "champion": "driftloop",
                     "requests": 1234,
                     "errors": 0,

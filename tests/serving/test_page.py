@@ -123,7 +123,7 @@ def test_traffic_and_the_champion_are_shown_and_a_new_version_is_announced(tab: 
         "requests a second": "41.2",
         "median latency": "3.1 ms",
         "latency, 95 %": "8.8 ms",
-        "requests": "1,234",
+        "images answered": "1,234",
         "errors": "0",
         "in the queue": "0",
         "log rows to be written": "12",
@@ -174,6 +174,28 @@ def test_a_key_is_asked_for_kept_in_the_tab_and_sent(browser: Chromium, service:
     tab.open(f"{service.address}/?again")
     tab.until("document.querySelectorAll('#tiles div').length > 0")
     assert tab.run("[document.querySelector('#key').hidden, localStorage.length, document.cookie]") == [True, 0, ""]
+
+
+def test_feedback_takes_the_key_that_is_there_where_it_has_none_of_its_own(browser: Chromium, service: StandIn, tmp_path: Path) -> None:
+    service.key = service.feedback_key = "open sesame"
+    tab = browser.tab()
+    tab.open(f"{service.address}/")
+    tab.until("!document.querySelector('#key').hidden")
+    enter(tab, "open sesame")
+    tab.choose("#choose", image(tmp_path / "usual.png"))
+    answers(tab, 1)
+    tab.run("document.querySelector('.yes').click()")
+    tab.until("document.querySelector('.told').innerText == 'Thank you: kept as PNEUMONIA.'")
+
+
+def test_a_service_without_a_champion_says_so(tab: Tab, service: StandIn, tmp_path: Path) -> None:
+    service.version = None
+    tab.until("document.querySelector('#since').innerText == 'No model has been promoted yet: nothing can be answered.'")
+    tab.choose("#choose", image(tmp_path / "usual.png"))
+    answers(tab, 1)
+    assert "No model has been promoted yet; try again later." in tab.text(".failure")
+    service.version = "1"
+    tab.until("document.querySelector('#said').innerText == 'Version 1 answers now.'")
 
 
 def enter(tab: Tab, key: str) -> None:

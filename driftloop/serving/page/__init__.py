@@ -1,4 +1,4 @@
-"""The page `/` of the service: files that need nothing from elsewhere, and a policy under which nothing else would load."""
+"""The pages `/` and `/docs` of the service: files that need nothing from elsewhere, and a policy under which nothing else would load."""
 
 from collections.abc import Awaitable, Callable
 from importlib.resources import files
@@ -11,6 +11,8 @@ FILES = {
     "/": ("index.html", "text/html; charset=utf-8"),
     "/page.css": ("page.css", "text/css; charset=utf-8"),
     "/page.js": ("page.js", "text/javascript; charset=utf-8"),
+    "/docs": ("docs.html", "text/html; charset=utf-8"),
+    "/docs.js": ("docs.js", "text/javascript; charset=utf-8"),
 }
 #: No script or style that stands in the page, no other host, no frame; images are those that the user chose.
 POLICY = "default-src 'self'; img-src 'self' blob: data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; object-src 'none'"
@@ -24,7 +26,7 @@ HEADERS = {
 
 
 def page_router() -> APIRouter:
-    """The page and its two files. They hold no secret and need no key; what the page asks for does."""
+    """The pages and their files. They hold no secret and need no key; what the page asks for does."""
     router = APIRouter(include_in_schema=False)
     for path, (name, media_type) in FILES.items():
         router.add_api_route(path, _file(name, media_type), methods=["GET", "HEAD"], response_class=Response)

@@ -12,7 +12,7 @@ const say = (text) => { find("#said").textContent = text; };
 // --- numbers for people ---------------------------------------------------------------------------------------------------------
 
 const number = (value, digits = 3) => value.toLocaleString("en", { maximumSignificantDigits: digits });
-const count = (value) => Math.round(value).toLocaleString("en");
+const count = (value) => value == null ? value : Math.round(value).toLocaleString("en");
 
 function percent(share) {
   if (share > 0 && share < 0.001) return "< 0.1 %";
@@ -50,9 +50,11 @@ class Failure extends Error {
 
 async function ask(path, purpose, options = {}) {
   const key = sessionStorage.getItem(`driftloop.${purpose}`);
+  // Feedback may have a key of its own; where it has none, it takes the other.
+  const shown = key ?? sessionStorage.getItem("driftloop.key");
   let response, answer;
   try {
-    response = await fetch(path, { ...options, headers: { ...options.headers, ...(key && { "X-API-Key": key }) }, signal: AbortSignal.timeout(60_000) });
+    response = await fetch(path, { ...options, headers: { ...options.headers, ...(shown && { "X-API-Key": shown }) }, signal: AbortSignal.timeout(60_000) });
     answer = await response.json().catch(() => null);
   } catch (error) {
     throw new Failure(error.name === "TimeoutError" ? "The service did not answer within a minute." : "The service cannot be reached.");
@@ -154,7 +156,7 @@ async function predict(image, card) {
     if (failure.status === 401) return needKey("key", failure.key, () => again(image, card));
     find(".waiting", card).hidden = true;
     find(".failure", card).hidden = false;
-    const wait = failure.retryAfter ? ` Try again in ${count(failure.retryAfter)} s.` : "";
+    const wait = failure.retryAfter && !/try again/i.test(failure.message) ? ` Try again in ${count(failure.retryAfter)} s.` : "";
     find(".failure .notice", card).textContent = failure.message + wait;
     // What is no image, or too large, stays so.
     find(".again", card).hidden = [413, 415, 422].includes(failure.status);
@@ -280,7 +282,7 @@ document.addEventListener("drop", (event) => {
 
 // --- traffic --------------------------------------------------------------------------------------------------------------------
 
-let version = null, timer = 0;
+let version, timer = 0; // version: undefined before the first answer, null while there is no champion
 
 async function watch() {
   clearTimeout(timer);
@@ -298,33 +300,37 @@ async function watch() {
 }
 
 function showActivity(activity) {
-  const changed = version !== null && version !== activity.version;
+  const changed = version !== undefined && activity.version && version !== activity.version;
   if (changed) say(`Version ${activity.version} answers now.`);
   version = activity.version;
-  document.title = `${activity.champion}, version ${version}`;
-  const since = new Date(activity.since).toLocaleString("en-GB", { dateStyle: "medium", timeStyle: "short" });
-  const classes = activity.classes.length > 6 ? `${activity.classes.length} classes` : new Intl.ListFormat("en").format(activity.classes);
-  find("#since").textContent = `Counted by this replica alone, since ${since}. The champion tells ${classes} apart, in images of ${activity.image_size} × ${activity.image_size} pixels.`;
+  document.title = version ? `driftloop, version ${version}` : "driftloop";
+  find("#since").textContent = version ? `Counted by this replica alone. ${aboutChampion(activity)}` : "No model has been promoted yet: nothing can be answered.";
   const tiles = [
     ["champion", activity.champion],
-    ["version", activity.version, changed && "new"],
+    ["version", version ?? "none", changed && "new"],
     ["requests a second", number(activity.requests_per_second)],
     ["median latency", milliseconds(activity.p50_ms)],
     ["latency, 95 %", milliseconds(activity.p95_ms)],
-    ["requests", count(activity.requests)],
+    ["images answered", count(activity.requests)],
     ["errors", count(activity.errors), activity.errors && "bad"],
     ["in the queue", count(activity.queue)],
     ["log rows to be written", count(activity.log_backlog_rows)],
     ["log rows lost", count(activity.log_dropped_rows), activity.log_dropped_rows && "bad"],
     ["changes of champion", count(activity.swaps)],
   ];
-  find("#tiles").replaceChildren(...tiles.map(([name, value, className]) => {
+  find("#tiles").replaceChildren(...tiles.filter(([, value]) => value != null).map(([name, value, className]) => {
     const tile = element("div", "", className || "");
     tile.append(element("dt", name), element("dd", value));
     return tile;
   }));
   find("#recent-scroll").hidden = !activity.recent.length;
   find("#recent").replaceChildren(...activity.recent.map(recentRow));
+}
+
+function aboutChampion({ classes, image_size, since }) {
+  const told = classes.length > 6 ? `${classes.length} classes` : new Intl.ListFormat("en").format(classes);
+  const at = new Date(since).toLocaleString("en-GB", { dateStyle: "medium", timeStyle: "short" });
+  return `Version ${version} has answered since ${at}; it tells ${told} apart, in images of ${image_size} × ${image_size} pixels.`;
 }
 
 function recentRow(request) {
