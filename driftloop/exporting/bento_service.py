@@ -12,7 +12,6 @@ import bentoml
 import numpy as np
 import onnxruntime
 from bentoml.exceptions import UnprocessableEntity
-from PIL import Image
 
 from driftloop.dataset.decoding import UnreadableImage, decode_image
 
@@ -22,7 +21,7 @@ MODEL = json.loads((HERE / "model.json").read_text())
 
 @bentoml.service(
     name="driftloop-champion",
-    image=bentoml.images.Image(python_version="3.11").requirements_file(str(HERE / "requirements.txt")),
+    image=bentoml.images.Image(python_version="3.11").requirements_file("requirements.txt"),
     traffic={"timeout": 30, "max_concurrency": 64},
 )
 class Champion:
@@ -38,18 +37,17 @@ class Champion:
     def predict(self, image: Path) -> dict[str, Any]:
         """The class of one image (JPEG, PNG, WebP, TIFF, BMP), with the calibrated probability of each."""
         try:
-            pixels = decode_image(image.read_bytes(), MODEL["image_size"]).pixels
+            pixels = with_channels(decode_image(image.read_bytes(), MODEL["image_size"]).pixels, MODEL["channels"])
         except UnreadableImage as unreadable:
             raise UnprocessableEntity(f"image: {unreadable}") from None
-        (probabilities,) = self.session.run(["probabilities"], {"images": with_channels(pixels, MODEL["channels"])[None]})
+        (probabilities,) = self.session.run(["probabilities"], {"images": pixels[None]})
         by_class = dict(zip(MODEL["classes"], probabilities[0].tolist(), strict=True))
         best = max(by_class, key=by_class.__getitem__)
         return {"version": MODEL["version"], "class": best, "confidence": by_class[best], "probabilities": by_class}
 
 
 def with_channels(pixels: np.ndarray, channels: int) -> np.ndarray:
-    """(side, side, channels): a grey image for a colour model gets three equal channels, a colour image for a grey model its luminance."""
-    if channels == 1:
-        grey = pixels if pixels.ndim == 2 else np.asarray(Image.fromarray(pixels).convert("L"))
-        return grey[..., None]
-    return pixels if pixels.ndim == 3 else np.repeat(pixels[..., None], 3, axis=-1)
+    """(side, side, channels), as driftloop's service does it: a grey image for a colour model gets three equal channels."""
+    if pixels.ndim == 3 and channels == 1:
+        raise UnreadableImage("in colour; this model was trained on grey images: convert it to grey first")
+    return pixels if pixels.ndim == 3 else np.repeat(pixels[..., None], channels, axis=-1)
