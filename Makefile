@@ -73,10 +73,10 @@ docker/tensorboard.env: # The keys of TensorBoard's user there.
 	@umask 077 && { echo "AWS_ACCESS_KEY_ID=driftloop-tensorboard"; echo "AWS_SECRET_ACCESS_KEY=$$(head -c 24 /dev/urandom | base64 | tr '+/' '-_')"; \
 	echo "AWS_REGION=us-east-1"; } > $@
 
-docker/service.env: # The keys of the service's user there, and those that callers, labellers and group names are checked with.
+docker/service.env: # The keys of the service's user there, and those that callers and labellers show.
 	@random() { head -c 24 /dev/urandom | base64 | tr '+/' '-_'; }; umask 077 && { \
 	echo "AWS_ACCESS_KEY_ID=driftloop-service"; echo "AWS_SECRET_ACCESS_KEY=$$(random)"; echo "AWS_REGION=us-east-1"; \
-	echo "DRIFTLOOP_API_KEY=$$(random)"; echo "DRIFTLOOP_FEEDBACK_KEY=$$(random)"; echo "DRIFTLOOP_GROUP_KEY=$$(random)"; } > $@
+	echo "DRIFTLOOP_API_KEY=$$(random)"; echo "DRIFTLOOP_FEEDBACK_KEY=$$(random)"; } > $@
 
 compose:
 	@$(COMPOSE) version >/dev/null 2>&1 || { echo "$(DOCKER) has no compose command: install the Docker Compose plugin, version 2, or name another program with DOCKER=..." >&2; exit 2; }

@@ -109,15 +109,14 @@ def environment() -> list[dict[str, Any]]:
         {"name": "AWS_SECRET_ACCESS_KEY", "valueFrom": of("secret", STORE_SECRET, "secretkey")},
         {"name": "DRIFTLOOP_API_KEY", "valueFrom": of("secret", KEYS_SECRET, "api")},
         {"name": "DRIFTLOOP_FEEDBACK_KEY", "valueFrom": of("secret", KEYS_SECRET, "feedback")},
-        {"name": "DRIFTLOOP_GROUP_KEY", "valueFrom": of("secret", KEYS_SECRET, "group")},
     ]
 
 
 def probes(port: str) -> dict[str, Any]:
-    """Up to two minutes to start in, then out of the lists while it is not ready, and restarted where it does not answer at all."""
+    """Startup and liveness ask for no champion: a pod that waits for one is unready, not broken."""
     live, ready = ({"path": f"/v2/health/{name}", "port": port} for name in ("live", "ready"))
     return {
-        "startupProbe": {"httpGet": ready, "periodSeconds": 2, "failureThreshold": 60, "timeoutSeconds": 5},
+        "startupProbe": {"httpGet": live, "periodSeconds": 2, "failureThreshold": 60, "timeoutSeconds": 5},
         "readinessProbe": {"httpGet": ready, "periodSeconds": 5, "timeoutSeconds": 5},
         "livenessProbe": {"httpGet": live, "periodSeconds": 20, "timeoutSeconds": 10},
     }
@@ -194,7 +193,7 @@ Before it, in its namespace:
 ```sh
 kubectl create configmap {CONFIG_MAP} --from-literal=endpoint=http://minio.minio.svc.cluster.local:9000 --from-literal=region=us-east-1
 kubectl create secret generic {STORE_SECRET} --from-env-file=/dev/stdin      # accesskey=..., secretkey=...: MinIO's user driftloop-service
-kubectl create secret generic {KEYS_SECRET} --from-env-file=/dev/stdin # api=..., feedback=..., group=...
+kubectl create secret generic {KEYS_SECRET} --from-env-file=/dev/stdin # api=..., feedback=...
 kubectl apply -f inferenceservice.yaml
 ```
 
