@@ -16,6 +16,7 @@ from components.drift_detection.report import build_report
 from components.drift_detection.reported_metrics import log_drift_metrics
 from components.drift_detection.window_test import estimate_without_labels, tested_windows
 from components.drift_detection.windows import cover_rows, cut_windows, drift_is_confirmed, effective_size, level_of, read_history, untested
+from driftloop.inference.labels import write_requested
 from driftloop.inference.traffic import read_traffic
 from driftloop.runtime import MetricsLog
 from driftloop.settings import DriftSettings, RetrainSettings
@@ -110,5 +111,6 @@ def run(
     adopted = bool(watch.records) and watch.records[-1].coverage is None
     kept = kept_rows(rows, pending, cut, tested, watch.info.sequence, adopted=adopted)
     start_watch(home, recorded_watch(home, watch, findings, kept))
+    write_requested(home, watch.info.sequence, findings.requests)
     log_drift_metrics(findings, metrics)
     return verdict.name

@@ -140,10 +140,8 @@ def replay(
     _check_classes(model, description, version)
     ids = [request_id(key, digest) for digest in stream.samples["sha256"].iloc[plan.rows]]
     traffic = PlayedTraffic(stream, plan, ids, scenario, draws)
-    with InferenceLogger(
-        store, version=version, classes=description.classes, channels=description.channels, image_share=settings.image_share
-    ) as log:
-        answered = play(traffic, model, log, own, batch_size=settings.batch_size, clock=clock)
+    with InferenceLogger(store, image_share=settings.image_share) as log:
+        answered = play(traffic, model, log, own, version=version, batch_size=settings.batch_size, clock=clock)
     truth = class_names(answered.truth, description.classes)
     _label(store, [ids[row] for row in plan.labelled], [truth[row] for row in plan.labelled])
     leave_receipt(store, key, identity)

@@ -83,6 +83,7 @@ def play(
     log: InferenceLogger,
     logged: pd.DataFrame,
     *,
+    version: str,
     batch_size: int,
     clock: Callable[[], datetime] = utc_now,
 ) -> AnsweredTraffic:
@@ -90,6 +91,7 @@ def play(
 
     Args:
         logged: rows of this replay that are in the log already, with request_id and time.
+        version: under which the model is registered.
         batch_size: requests answered together; their latency is that of the batch.
         clock: the time of each request.
     """
@@ -104,7 +106,16 @@ def play(
         if new:
             predictions, times, waited = answer(model, images[new], last, batch_size, clock)
             groups = [str(group) for group in traffic.groups(chunk)[new]]
-            log.log(images[new], predictions, waited, groups=groups, request_ids=[ids[index] for index in new], times=times)
+            log.log(
+                images[new],
+                predictions,
+                waited,
+                version=version,
+                classes=model.description.classes,
+                groups=groups,
+                request_ids=[ids[index] for index in new],
+                times=times,
+            )
             last = times[-1]
             latencies += waited
         runtime.progress(chunk.stop / len(traffic.ids), f"{chunk.stop:,} of {len(traffic.ids):,} requests")

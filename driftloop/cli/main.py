@@ -18,6 +18,7 @@ from driftloop.cli.rehearse import rehearse
 from driftloop.cli.replay import replay
 from driftloop.cli.run import run
 from driftloop.cli.schedule import schedule
+from driftloop.cli.serve import serve
 from driftloop.cli.status import status
 from driftloop.cli.store import store
 from driftloop.cli.write_source import write_source_images
@@ -32,6 +33,7 @@ app = typer.Typer(
     rich_markup_mode="rich",
 )
 app.command()(run)
+app.command()(serve)
 app.command()(replay)
 app.command()(rehearse)
 app.command()(status)

@@ -1,4 +1,7 @@
-"""Labels that arrive later, by request id: `labels/<id>.parquet`, never changed once written."""
+"""Labels that arrive later, by request id: `labels/<id>.parquet`, never changed once written.
+
+watch/requests/<sequence>.csv      what a watch asked for: only the ids on its uniform list may come back as "random" by themselves
+"""
 
 import io
 from datetime import UTC, datetime, timedelta
@@ -8,45 +11,80 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from driftloop.contracts import LABEL_ORIGINS, RANDOM
-from driftloop.errors import InputError, IntegrityError
+from driftloop.errors import Conflict, InputError, IntegrityError
+from driftloop.inference.log import with_schema
 from driftloop.inference.log_files import STAMP, file_id
 from driftloop.store.interface import Store
 
 LABELS_PREFIX = "labels/"
 #: How far the clocks of two importers may differ.
 CLOCKS_DIFFER = timedelta(hours=6)
+REQUESTS_PREFIX = "watch/requests/"
+#: Lists of what was asked for that are looked at, newest first: a label comes weeks later, not years.
+MOST_LISTS = 100
 LABEL_SCHEMA = pa.schema(
-    [("request_id", pa.string()), ("label", pa.string()), ("origin", pa.string()), ("labelled_at", pa.timestamp("us", tz="UTC"))]
+    [
+        ("request_id", pa.string()),
+        ("label", pa.string()),
+        ("origin", pa.string()),
+        ("labelled_at", pa.timestamp("us", tz="UTC")),
+        # what became of it, in the user's own unit
+        ("outcome", pa.float64()),
+    ]
 )
 
 
-def write_labels(store: Store, frame: pd.DataFrame) -> str:
+def write_labels(store: Store, frame: pd.DataFrame, *, name: str = "") -> str:
     """Write labels; returns the key of their file.
 
     Args:
-        frame: request_id, label (class name) and origin (one of `contracts.LABEL_ORIGINS`). Of a request that is named
-            twice, the last row counts.
+        frame: request_id, label (class name), origin (one of `contracts.LABEL_ORIGINS`), and perhaps outcome, a number. Of a request
+            that is named twice, the last row counts.
+        name: of the file, by `file_id`, where the same labels may be written twice; drawn where not given.
 
     Raises:
         InputError: a column is missing, a value is empty, or an origin is unknown.
     """
-    missing = [name for name in ("request_id", "label", "origin") if name not in frame]
+    missing = [column for column in ("request_id", "label", "origin") if column not in frame]
     if missing:
         raise InputError(f"labels: no column {missing[0]!r}; needed are request_id, label and origin")
     columns = frame[["request_id", "label", "origin"]].reset_index(drop=True)
-    for name in columns:
-        empty = columns[name].isna() | (columns[name].astype(str).str.strip() == "")
+    for column in columns:
+        empty = columns[column].isna() | (columns[column].astype(str).str.strip() == "")
         if empty.any():
-            raise InputError(f"labels: row {int(empty.to_numpy().argmax()) + 1} has no {name}")
+            raise InputError(f"labels: row {int(empty.to_numpy().argmax()) + 1} has no {column}")
     unknown = sorted(set(columns["origin"]) - set(LABEL_ORIGINS))
     if unknown:
         raise InputError(f"labels: origin {unknown[0]!r} is not known; use one of {', '.join(LABEL_ORIGINS)}")
-    stamped = columns.astype(str).assign(labelled_at=datetime.now(UTC))
+    outcome = frame["outcome"].astype(float).to_numpy() if "outcome" in frame else float("nan")
+    stamped = columns.astype(str).assign(labelled_at=datetime.now(UTC), outcome=outcome)
     stream = io.BytesIO()
     pq.write_table(pa.Table.from_pandas(stamped, schema=LABEL_SCHEMA, preserve_index=False), stream, compression="zstd")
-    key = f"{LABELS_PREFIX}{file_id()}.parquet"
-    store.create(key, stream.getvalue())
+    key = f"{LABELS_PREFIX}{name or file_id()}.parquet"
+    try:
+        store.create(key, stream.getvalue())
+    except Conflict:
+        if not name:
+            raise
     return key
+
+
+def write_requested(store: Store, sequence: int, requests: pd.DataFrame) -> None:
+    """Remember what a watch asks labels for; a watch that is tried again asks for the same."""
+    if len(requests):
+        store.put(f"{REQUESTS_PREFIX}{sequence:06d}.csv", requests[["request_id", "origin"]].to_csv(index=False).encode())
+
+
+def read_requested(store: Store) -> set[str]:
+    """The ids on the uniform lists of the newest watches. Raises IntegrityError: a list cannot be read."""
+    ids: set[str] = set()
+    for key in sorted((entry.key for entry in store.list(REQUESTS_PREFIX)), reverse=True)[:MOST_LISTS]:
+        try:
+            asked = pd.read_csv(io.BytesIO(store.read(key)), dtype=str, keep_default_na=False)
+            ids |= set(asked.loc[asked["origin"] == RANDOM, "request_id"])
+        except (ValueError, KeyError) as broken:
+            raise IntegrityError(f"{store.uri}: {key} is not a list of label requests ({str(broken).splitlines()[0]})") from None
+    return ids
 
 
 def read_labels(store: Store, known: pd.DataFrame | None = None, through: str = "") -> tuple[pd.DataFrame, str]:
@@ -86,6 +124,8 @@ def _earlier(through: str) -> str:
 
 def _read_table(store: Store, key: str) -> pa.Table:
     try:
-        return pq.read_table(io.BytesIO(store.read(key))).select(LABEL_SCHEMA.names).cast(LABEL_SCHEMA)
+        table = pq.read_table(io.BytesIO(store.read(key)))
+        table.select(["request_id", "label", "origin", "labelled_at"])
+        return with_schema(table, LABEL_SCHEMA)
     except (pa.ArrowException, KeyError) as broken:
         raise IntegrityError(f"{store.uri}: {key} is not a label file ({str(broken).splitlines()[0]})") from None

@@ -48,6 +48,8 @@ LOG_SCHEMA = pa.schema(
         ("group", pa.string()),
         ("image_sha256", pa.string()),
         ("image", pa.string()),
+        # site, device, ... as a JSON object; null where there are none: maps do not survive pandas
+        ("tags", pa.string()),
     ]
 )
 

@@ -1,12 +1,23 @@
-"""Writing the inference log: rows are held back, then written as a file with their images, the images first."""
+"""Writing the inference log: an answer is in the spool before its caller has it, and in the store a few seconds later.
+
+`InferenceLogger.log` appends to a file on this machine (`driftloop.inference.spool`) and returns; a thread of its own brings what is
+there to the store, whole files at a time, the images first. While the store is away nothing waits but that thread.
+"""
 
 import hashlib
 import io
+import json
+import logging
+import tempfile
 import threading
+import time
 import uuid
-from collections.abc import Callable, Sequence
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from datetime import UTC, datetime
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
@@ -14,58 +25,103 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from driftloop.errors import Conflict
+from driftloop.errors import Conflict, StoreError
 from driftloop.inference.image_statistics import image_statistics
 from driftloop.inference.log import EMBEDDING_DTYPE, FORM_KEY, LOG_FORM, LOG_SCHEMA, STATUS_OK, image_digest
 from driftloop.inference.log_files import IMAGES_SUFFIX, SUFFIX, file_id, hour_folder
 from driftloop.inference.served_model import ServedPredictions
+from driftloop.inference.spool import Record, Segment, Spool, encoded
 from driftloop.store.interface import Store
 
-#: Sampled images held back at most, in bytes, before they are flushed whatever the number of rows.
-MAX_IMAGE_BYTES = 64 << 20
+LOG = logging.getLogger("driftloop.inference")
+#: Between two tries while the store is away, in seconds; it doubles up to the second figure.
+FIRST_PAUSE, LONGEST_PAUSE = 0.5, 15.0
+
+
+@dataclass(frozen=True)
+class LogLimits:
+    """When rows go to the store, and how much may wait for it."""
+
+    rows: int = 1000
+    """In a file, about."""
+    bytes: int = 64 << 20
+    """In a file, about: images are most of it."""
+    seconds: float = 10.0
+    """That a row waits at most while the store answers."""
+    spool_bytes: int = 1 << 30
+    """On this machine's disk while the store is away; beyond it the oldest images go, then the oldest rows."""
+
+
+@dataclass
+class LogCounts:
+    """What became of the rows so far."""
+
+    logged: int = 0
+    """Taken."""
+    written: int = 0
+    """In the store."""
+    waiting: int = 0
+    """In the spool."""
+    waiting_bytes: int = 0
+    dropped_rows: int = 0
+    """Lost for want of room."""
+    dropped_images: int = 0
+    """Likewise, of rows that were kept."""
+    failures: int = 0
+    """Tries that the store refused."""
 
 
 class InferenceLogger:
-    """Writes the log rows of one model version; safe to share between threads.
+    """Logs the answers of a model; safe to share between threads.
 
     Example:
-        with InferenceLogger(store, version="3", classes=model.description.classes, channels=1) as log:
-            log.log(images, model.predict(images), latency_ms=2.1)
+        with InferenceLogger(store) as log:
+            log.log(images, model.predict(images), latency_ms=2.1, version="3", classes=model.description.classes)
     """
 
     def __init__(
         self,
         store: Store,
         *,
-        version: str,
-        classes: Sequence[str],
-        channels: int,
         image_share: float = 1.0,
-        flush_rows: int = 1000,
+        limits: LogLimits | None = None,
+        spool: str | Path | None = None,
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         """A logger into `store`.
 
         Args:
-            version: the registered version that predicts.
-            classes: its class names, in the order of its probabilities.
-            channels: of its images, 1 or 3.
             image_share: share of the requests whose image is kept, 0-1, drawn by a hash of the request id.
-            flush_rows: rows held back at most before they are written.
+            limits: when rows are written, and how many may wait.
+            spool: folder that outlives the process: what a killed one has left there is taken over. None: a temporary one.
             clock: says when a file is written, with a time zone.
         """
-        if not 0 <= image_share <= 1 or flush_rows < 1:
-            raise ValueError(f"InferenceLogger: image_share in 0-1 and flush_rows >= 1, got {image_share} and {flush_rows}")
-        self.store, self.version, self.classes, self.channels = store, version, list(classes), channels
-        self.image_share, self.flush_rows, self.clock = image_share, flush_rows, clock
+        if not 0 <= image_share <= 1:
+            raise ValueError(f"InferenceLogger: image_share in 0-1, got {image_share}")
+        self.store, self.image_share, self.limits, self.clock = store, image_share, limits or LogLimits(), clock
+        if self.limits.rows < 1:
+            raise ValueError(f"InferenceLogger: limits.rows >= 1, got {self.limits.rows}")
         self.writer = file_id()
-        self._lock, self._writing = threading.Lock(), threading.Lock()
-        self._rows: list[dict[str, Any]] = []
-        self._image_bytes = 0
-        self._files = 0
-        #: A file that the store has refused: its number, the name that was tried, and its rows. It goes out first.
-        self._refused: tuple[int, str, list[dict[str, Any]]] | None = None
-        self._closed = False
+        self._temporary = None if spool else tempfile.TemporaryDirectory(prefix="driftloop-spool-")
+        self._spool = Spool(Path(spool or self._temporary.name), self.writer)  # type: ignore[union-attr]
+        self._lock = threading.Lock()  # the spool and the counts
+        self._writing = threading.Lock()  # one file at a time, in their order
+        self._wake = threading.Event()
+        self._stopped = False
+        self._opened = 0.0
+        self._sealed: deque[Segment] = deque(self._spool.adopt())
+        adopted = sum(segment.rows for segment in self._sealed)
+        self._counts = LogCounts(logged=adopted, waiting=adopted, waiting_bytes=sum(segment.size for segment in self._sealed))
+        if adopted:
+            LOG.info("%s rows of a writer that was cut off were found in %s", adopted, spool)
+        self._thread = threading.Thread(target=self._work, name="driftloop-log", daemon=True)
+        self._thread.start()
+
+    @property
+    def counts(self) -> LogCounts:
+        """What became of the rows so far."""
+        with self._lock:
+            return LogCounts(**vars(self._counts))
 
     def log(
         self,
@@ -73,20 +129,28 @@ class InferenceLogger:
         predictions: ServedPredictions | None,
         latency_ms: float | Sequence[float] | np.ndarray,
         *,
+        version: str,
+        classes: Sequence[str],
         groups: Sequence[str | None] | None = None,
+        tags: Sequence[Mapping[str, str]] | None = None,
         request_ids: Sequence[str] | None = None,
         times: Sequence[datetime] | None = None,
+        statistics: np.ndarray | None = None,
         status: str = STATUS_OK,
     ) -> list[str]:
-        """Add one row for each of N images and flush when enough are held back.
+        """Add one row for each of N images. When it returns they are in the spool; a full disk is counted, and never raises.
 
         Args:
-            images: uint8 (N, H, W, channels), as the model saw them.
+            images: uint8 (N, H, W, C), as the model saw them.
             predictions: what the model answered; None for requests that failed (`status` says how): their prediction columns are null.
             latency_ms: of each request, or one number for all.
+            version: the registered version that answered.
+            classes: its class names, in the order of its probabilities.
             groups: patient, source or session of each image, where known: one group is one independent case to the drift tests.
+            tags: site, device, ... of each image.
             request_ids: unique ids; drawn where not given. A repeated id is one request.
             times: of each request, with a time zone; now where not given.
+            statistics: of the images, as `image_statistics` gives them, where they are known already.
             status: `STATUS_OK`, or what went wrong.
 
         Returns:
@@ -94,40 +158,58 @@ class InferenceLogger:
 
         Raises:
             ValueError: arguments of different lengths, a time without a zone, or a logger that was closed.
-            StoreError: the flush failed; the rows are kept and go out with the next one.
         """
-        ids = list(request_ids) if request_ids is not None else [uuid.uuid4().hex for _ in images]
-        rows = self._log_rows(images, predictions, latency_ms, groups, ids, times, status)
-        with self._lock:
-            if self._closed:
-                raise ValueError("InferenceLogger.log: this logger was closed")
-            self._rows += rows
-            self._image_bytes += _image_bytes(rows)
-            full = len(self._rows) >= self.flush_rows or self._image_bytes >= MAX_IMAGE_BYTES
-        if full:
-            self.flush()
+        count = len(images)
+        ids = list(request_ids) if request_ids is not None else [uuid.uuid4().hex for _ in range(count)]
+        times = times if times is not None else [datetime.now(UTC)] * count
+        groups = list(groups) if groups is not None else [None] * count
+        tags = [dict(each) for each in tags] if tags is not None else [{}] * count
+        lengths = {len(ids), len(groups), len(times), len(tags), count if predictions is None else len(predictions)}
+        if lengths != {count}:
+            raise ValueError(f"InferenceLogger.log: {count} images, but other arguments have {sorted(lengths - {count})} entries")
+        sampled = [index for index in range(count) if _image_is_sampled(ids[index], self.image_share)]
+        fields: dict[str, Any] = {
+            "request_ids": ids,
+            "times": [_microseconds(moment) for moment in times],
+            "version": version,
+            "status": status,
+            "groups": groups,
+            "tags": tags,
+            "latencies": [float(number) for number in np.broadcast_to(np.asarray(latency_ms, np.float32), (count,))],
+            "digests": [image_digest(image) for image in images],
+            "sampled": sampled,
+            "predicted": None if predictions is None else [classes[int(label)] for label in predictions.labels],
+        }
+        arrays = {
+            "statistics": image_statistics(images) if statistics is None else np.asarray(statistics, np.float32),
+            "pixels": images[sampled],
+        }
+        if predictions is not None:
+            arrays["probabilities"] = predictions.probabilities.astype(np.float32, copy=False)
+            arrays["embedding"] = predictions.embedding.astype(EMBEDDING_DTYPE, copy=False)
+        self._append(encoded(fields, arrays), count)
         return ids
 
     def flush(self) -> None:
-        """Write what is held back. Raises StoreError when the store refuses; the rows are then kept for the next flush."""
-        with self._writing:
-            if self._refused:
-                number, tried, rows = self._refused
-                # Its answer may be all that was lost. A file that is written again lies in the hour of that: watches look there.
-                if not self.store.exists(tried + SUFFIX):
-                    self._write_file(number, rows)
-                self._refused = None
-            with self._lock:
-                rows, self._rows, self._image_bytes = self._rows, [], 0
-            if rows:
-                self._files += 1
-                self._write_file(self._files, rows)
-
-    def close(self) -> None:
-        """Take no more rows and flush; may be called again when the store refused."""
+        """Write what waits, and wait for it. Raises StoreError when the store refuses; the rows then go on waiting."""
         with self._lock:
-            self._closed = True
-        self.flush()
+            self._seal()
+        while self._write_oldest():
+            pass
+
+    def close(self, *, write: bool = True) -> None:
+        """Take no more rows and flush; may be called again when the store refused. With `write=False` the rest stays in the spool."""
+        with self._lock:
+            self._stopped = True
+            self._seal()
+        self._wake.set()
+        if write:
+            self.flush()
+        self._thread.join()
+        with self._lock:
+            self._spool.close()
+        if self._temporary:
+            self._temporary.cleanup()
 
     def __enter__(self) -> Self:
         return self
@@ -135,72 +217,150 @@ class InferenceLogger:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self.close()
 
-    def _log_rows(
-        self,
-        images: np.ndarray,
-        predictions: ServedPredictions | None,
-        latency_ms: float | Sequence[float] | np.ndarray,
-        groups: Sequence[str | None] | None,
-        ids: list[str],
-        times: Sequence[datetime] | None,
-        status: str,
-    ) -> list[dict[str, Any]]:
-        """The columns of each row, and its sampled image as `pixels` (None where the image is not kept)."""
-        count = len(images)
-        groups = groups if groups is not None else [None] * count
-        times = times if times is not None else [datetime.now(UTC)] * count
-        if images.shape[-1] != self.channels:
-            raise ValueError(f"InferenceLogger.log: images have {images.shape[-1]} channels, this logger was made for {self.channels}")
-        lengths = {len(ids), len(groups), len(times), count if predictions is None else len(predictions)}
-        if lengths != {count}:
-            raise ValueError(f"InferenceLogger.log: {count} images, but other arguments have {sorted(lengths - {count})} entries")
-        latencies = np.broadcast_to(np.asarray(latency_ms, np.float32), (count,))
-        statistics = image_statistics(images)
-        rows = []
-        for index in range(count):
-            kept = _image_is_sampled(ids[index], self.image_share)
-            row = {
-                "request_id": ids[index],
-                "time": _in_utc(times[index]),
-                "model_version": self.version,
-                "status": status,
-                "statistics": statistics[index],
-                "latency_ms": float(latencies[index]),
-                "group": groups[index],
-                "image_sha256": image_digest(images[index]),
-                "pixels": images[index].copy() if kept else None,
-            }
-            rows.append(row | self._prediction_columns(predictions, index))
-        return rows
+    def _append(self, record: bytes, rows: int) -> None:
+        with self._lock:
+            if self._stopped:
+                raise ValueError("InferenceLogger.log: this logger was closed")
+            self._counts.logged += rows
+            self._make_room(len(record))
+            new = self._spool.open is None
+            try:
+                segment = self._spool.append(record, rows)
+            except OSError as refused:
+                self._counts.dropped_rows += rows
+                LOG.error("%s rows of the log are lost: %s", rows, refused)
+                return
+            self._counts.waiting += rows
+            self._counts.waiting_bytes += len(record)
+            if new:
+                self._opened = time.monotonic()
+            if segment.rows >= self.limits.rows or segment.size >= self.limits.bytes:
+                self._seal()
+                self._wake.set()
 
-    def _prediction_columns(self, predictions: ServedPredictions | None, index: int) -> dict[str, Any]:
-        if predictions is None:
-            return {"predicted": None, "confidence": None, "probabilities": None, "embedding": None}
-        probabilities = predictions.probabilities[index]
-        return {
-            "predicted": self.classes[int(probabilities.argmax())],
-            "confidence": float(probabilities.max()),
-            "probabilities": probabilities,
-            "embedding": predictions.embedding[index].astype(EMBEDDING_DTYPE).tobytes(),
-        }
+    def _seal(self) -> None:
+        segment = self._spool.seal()
+        if segment:
+            self._sealed.append(segment)
 
-    def _write_file(self, number: int, rows: list[dict[str, Any]]) -> None:
-        """One file of rows, after the file of the images they refer to."""
-        name = f"{hour_folder(self.clock())}{self.writer}-{number:06d}"
-        self._refused = (number, name, rows)
-        sampled = [row for row in rows if row["pixels"] is not None]
-        for position, row in enumerate(sampled):
-            row["image"] = f"{name}{IMAGES_SUFFIX}#{position}"
+    def _make_room(self, size: int) -> None:
+        """Do without the oldest images, then without the oldest rows, until a record of `size` bytes fits."""
+        if self._counts.waiting_bytes + size <= self.limits.spool_bytes:
+            return
+        self._seal()
+        # The oldest may be on its way to the store at this moment.
+        spare = list(self._sealed)[1:]
+        for segment in spare:
+            if self._counts.waiting_bytes + size <= self.limits.spool_bytes:
+                return
+            before = segment.size
+            self._counts.dropped_images += segment.without_images()
+            self._counts.waiting_bytes -= before - segment.size
+        for segment in spare:
+            if self._counts.waiting_bytes + size <= self.limits.spool_bytes:
+                return
+            self._sealed.remove(segment)
+            self._done_with(segment)
+            self._counts.dropped_rows += segment.rows
+
+    def _done_with(self, segment: Segment) -> None:
+        segment.remove()
+        self._counts.waiting -= segment.rows
+        self._counts.waiting_bytes -= segment.size
+
+    def _work(self) -> None:
+        """The thread that brings sealed segments to the store; it ends when the logger is closed, whatever still waits."""
+        pause = FIRST_PAUSE
+        while not self._stopped:
+            self._wake.wait(min(1.0, self.limits.seconds / 4))
+            self._wake.clear()
+            with self._lock:
+                if self._spool.open is not None and time.monotonic() - self._opened >= self.limits.seconds:
+                    self._seal()
+            try:
+                while not self._stopped and self._write_oldest():
+                    pause = FIRST_PAUSE
+            except StoreError as refused:
+                LOG.warning("the log waits for its store: %s", refused)
+                self._sleep(pause)
+                pause = min(2 * pause, LONGEST_PAUSE)
+            except Exception:
+                # Nothing may end this thread: what is wrong with one file must not hold up those after it for ever.
+                LOG.exception("a file of the log could not be written")
+                self._sleep(pause)
+                pause = min(2 * pause, LONGEST_PAUSE)
+
+    def _sleep(self, seconds: float) -> None:
+        until = time.monotonic() + seconds
+        while not self._stopped and time.monotonic() < until:
+            time.sleep(0.1)
+
+    def _write_oldest(self) -> bool:
+        """Bring the oldest sealed segment to the store; whether there was one."""
+        with self._writing:
+            with self._lock:
+                if not self._sealed:
+                    return False
+                segment = self._sealed[0]
+            try:
+                self._write(segment)
+            except StoreError:
+                with self._lock:
+                    self._counts.failures += 1
+                raise
+            with self._lock:
+                self._sealed.popleft()
+                self._done_with(segment)
+                self._counts.written += segment.rows
+            return True
+
+    def _write(self, segment: Segment) -> None:
+        """One log file, after the file of the images that it refers to."""
+        name = f"{segment.writer}-{segment.number:06d}"
+        # The answer to an earlier try may be all that was lost. A file that is written anew lies in the hour of that: watches look there.
+        if segment.tried and self.store.exists(segment.tried + name + SUFFIX):
+            return
+        folder = hour_folder(self.clock())
+        key = folder + name
+        segment.mark_tried(folder)
+        kept = segment.records()
+        pixels = [record.arrays["pixels"] for record in kept if len(record.arrays["pixels"])]
+        places = iter(range(sum(map(len, pixels))))
         # The names are this writer's alone: what is there already is from a try whose answer was lost.
         with suppress(Conflict):
-            if sampled:
-                self.store.create(name + IMAGES_SUFFIX, _npy_bytes(np.stack([row["pixels"] for row in sampled])))
-        table = pa.Table.from_pylist([{field: row.get(field) for field in LOG_SCHEMA.names} for row in rows], schema=LOG_SCHEMA)
+            if pixels:
+                self.store.create(key + IMAGES_SUFFIX, _npy_bytes(np.concatenate(pixels)))
+        named = [[f"{key}{IMAGES_SUFFIX}#{next(places)}" for _ in record.fields["sampled"]] for record in kept]
+        table = pa.concat_tables([_table(record, images) for record, images in zip(kept, named, strict=True)])
         stream = io.BytesIO()
         pq.write_table(table.replace_schema_metadata({FORM_KEY: str(LOG_FORM)}), stream, compression="zstd")
         with suppress(Conflict):
-            self.store.create(name + SUFFIX, stream.getvalue())
-        self._refused = None
+            self.store.create(key + SUFFIX, stream.getvalue())
+
+
+def _table(record: Record, images: list[str]) -> pa.Table:
+    """The rows of a record as `LOG_SCHEMA`, with the places of its sampled images."""
+    fields, arrays = record.fields, record.arrays
+    count = len(fields["request_ids"])
+    place = dict(zip(fields["sampled"], images, strict=True))
+    answered = "probabilities" in arrays
+    columns = {
+        "request_id": fields["request_ids"],
+        "time": pa.array(fields["times"], pa.int64()).cast(LOG_SCHEMA.field("time").type),
+        "model_version": [fields["version"]] * count,
+        "status": [fields["status"]] * count,
+        "predicted": fields["predicted"] if answered else [None] * count,
+        "confidence": arrays["probabilities"].max(axis=1) if answered else [None] * count,
+        "probabilities": list(arrays["probabilities"]) if answered else [None] * count,
+        "statistics": list(arrays["statistics"]),
+        "embedding": [row.tobytes() for row in arrays["embedding"]] if answered else [None] * count,
+        "latency_ms": fields["latencies"],
+        "group": fields["groups"],
+        "image_sha256": fields["digests"],
+        "image": [place.get(index) for index in range(count)],
+        "tags": [json.dumps(tags, sort_keys=True) if tags else None for tags in fields["tags"]],
+    }
+    return pa.table([pa.array(columns[field.name], field.type) for field in LOG_SCHEMA], schema=LOG_SCHEMA)
 
 
 def _image_is_sampled(request_id: str, share: float) -> bool:
@@ -208,11 +368,12 @@ def _image_is_sampled(request_id: str, share: float) -> bool:
     return int.from_bytes(hashlib.sha256(request_id.encode()).digest()[:8]) < share * 2.0**64
 
 
-def _in_utc(time: datetime) -> datetime:
-    """The time in UTC. Raises ValueError for a time without a zone."""
-    if time.tzinfo is None:
-        raise ValueError(f"InferenceLogger.log: {time} has no time zone")
-    return time.astimezone(UTC)
+def _microseconds(moment: datetime) -> int:
+    """Microseconds since 1970. Raises ValueError for a time without a zone."""
+    if moment.tzinfo is None:
+        raise ValueError(f"InferenceLogger.log: {moment} has no time zone")
+    whole = moment.astimezone(UTC).replace(microsecond=0)
+    return int(whole.timestamp()) * 1_000_000 + moment.microsecond
 
 
 def _npy_bytes(array: np.ndarray) -> bytes:
@@ -220,8 +381,3 @@ def _npy_bytes(array: np.ndarray) -> bytes:
     stream = io.BytesIO()
     np.save(stream, array, allow_pickle=False)
     return stream.getvalue()
-
-
-def _image_bytes(rows: Sequence[dict[str, Any]]) -> int:
-    """The size of the sampled images that the rows hold back."""
-    return sum(row["pixels"].nbytes for row in rows if row["pixels"] is not None)

@@ -58,13 +58,14 @@ class ServedModel:
         log_once(f"{variant} runs on {self.provider}, {self.threads} thread{'s' if self.threads > 1 else ''}")
 
     @classmethod
-    def open(cls, directory: str | Path, variant: str = "", threads: int = 0) -> Self:
+    def open(cls, directory: str | Path, variant: str = "", threads: int = 0, provider: str = "") -> Self:
         """Open the sealed bundle in `directory`.
 
         Args:
             directory: the bundle; every file is checked against SHA256SUMS first.
             variant: the ONNX file to run; empty takes the one the bundle serves.
             threads: onnxruntime's threads within an operator; 0 takes the cores this process may use.
+            provider: onnxruntime's execution provider; empty takes the one that suits the graph and the machine.
 
         Raises:
             InputError: no bundle, not exported yet, no such variant, or a graph with other inputs or outputs than ours.
@@ -75,7 +76,7 @@ class ServedModel:
         variant = variant or description.served
         if not variant:
             raise InputError(f"{directory}: this model was not exported yet; run onnx_deployment on it first")
-        return cls(directory, description, variant, threads)
+        return cls(directory, description, variant, threads, provider)
 
     def predict(self, images: np.ndarray, batch_size: int = 64) -> ServedPredictions:
         """Classify uint8 images (N, side, side, channels), `batch_size` at a time; N may be 0.

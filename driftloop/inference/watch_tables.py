@@ -50,7 +50,9 @@ def _write(store: Store, prefix: str, sequence: int, rows: pd.DataFrame, schema:
     if not len(rows):
         return ""
     stream = io.BytesIO()
-    pq.write_table(pa.Table.from_pandas(rows[schema.names], schema=schema, preserve_index=False), stream, compression="zstd")
+    # Rows that were read before a column was there do not have it.
+    table = pa.Table.from_pandas(rows.reindex(columns=schema.names), schema=schema, preserve_index=False)
+    pq.write_table(table, stream, compression="zstd")
     data = stream.getvalue()
     key = f"{prefix}{sequence:08d}-{hashlib.sha256(data).hexdigest()[:12]}.parquet"
     store.put(key, data)

@@ -1,6 +1,6 @@
 """The registry: immutable numbered versions in the store, and the pointer to the one that serves."""
 
-from driftloop.registry.champion import Champion, Change, Hold, current, promote, release, rollback, standing
+from driftloop.registry.champion import Champion, Change, Hold, current, promote, read_pointer, release, rollback, standing
 from driftloop.registry.versions import VersionInfo, description, download, register, version_info, versions
 
 __all__ = [
@@ -12,6 +12,7 @@ __all__ = [
     "description",
     "download",
     "promote",
+    "read_pointer",
     "register",
     "release",
     "rollback",

@@ -91,8 +91,8 @@ def test_requests_of_old_and_new_writers_are_covered_once(store: Store, tmp_path
     images, _, samples = textured_squares(30, seed=5)
     registry.download(store, "1", tmp_path / "served")
     model = ServedModel.open(tmp_path / "served")
-    with InferenceLogger(store, version="1", classes=CLASSES, channels=1) as log:
-        ids = log.log(images, model.predict(images), 1.0, groups=list(samples["group"]))
+    with InferenceLogger(store) as log:
+        ids = log.log(images, model.predict(images), 1.0, version="1", classes=CLASSES, groups=list(samples["group"]))
     old = "logs/dt=2025-03-01/hour=12/20250301T120000000000-0123456789ab.parquet"
     (new,) = [entry.key for entry in store.list("logs/") if entry.key.endswith("-000001.parquet")]
     rows = pd.read_parquet(Path(store.uri, new)).assign(time=pd.Timestamp.now("UTC"), request_id=[f"old{index}" for index in range(30)])

@@ -35,7 +35,7 @@ def test_labels_are_read_back(store: Store) -> None:
 
 def test_no_labels_are_an_empty_frame(store: Store) -> None:
     labels, _ = read_labels(store)
-    assert list(labels.columns) == ["request_id", "label", "origin", "labelled_at"]
+    assert list(labels.columns) == ["request_id", "label", "origin", "labelled_at", "outcome"]
     assert len(labels) == 0
 
 
@@ -53,7 +53,9 @@ def test_a_request_once_drawn_at_random_stays_in_the_random_sample_when_its_labe
 
 def test_files_that_were_read_are_not_read_again_and_the_labels_stay(store: Store) -> None:
     for hour in range(20):
-        rows = frame((f"a{hour}", "NORMAL", "random")).assign(labelled_at=pd.Timestamp("2026-03-01T00:00Z") + pd.Timedelta(hours=hour))
+        rows = frame((f"a{hour}", "NORMAL", "random")).assign(
+            labelled_at=pd.Timestamp("2026-03-01T00:00Z") + pd.Timedelta(hours=hour), outcome=0.5
+        )
         stream = io.BytesIO()
         pq.write_table(pa.Table.from_pandas(rows, schema=LABEL_SCHEMA, preserve_index=False), stream)
         store.put(f"labels/20260301T{hour:02d}0000000000-{hour:012x}.parquet", stream.getvalue())

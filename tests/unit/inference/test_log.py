@@ -16,12 +16,13 @@ from driftloop.errors import InputError, IntegrityError, StoreError
 from driftloop.inference.image_statistics import image_statistics
 from driftloop.inference.log import EMBEDDING_DTYPE, LOG_SCHEMA, logged_statistics, read_images, read_log
 from driftloop.inference.log_files import hour_folder, log_files
-from driftloop.inference.log_writer import InferenceLogger
+from driftloop.inference.log_writer import InferenceLogger, LogLimits
 from driftloop.inference.served_model import ServedPredictions
 from driftloop.store import Store, open_store
 from driftloop.store.local import LocalStore
 
 NOON = datetime(2026, 3, 1, 12, 30, tzinfo=UTC)
+BY: dict = {"version": "1", "classes": ["NORMAL", "PNEUMONIA"]}
 LATE = NOON + timedelta(days=1)
 
 
@@ -41,8 +42,7 @@ def predictions(count: int) -> ServedPredictions:
 
 
 def logger(store: Store, **changes: object) -> InferenceLogger:
-    arguments: dict = {"version": "1", "classes": ["NORMAL", "PNEUMONIA"], "channels": 1} | changes
-    return InferenceLogger(store, **arguments)
+    return InferenceLogger(store, **changes)  # type: ignore[arg-type]
 
 
 def minutes(count: int, start: datetime = NOON) -> list[datetime]:
@@ -52,7 +52,7 @@ def minutes(count: int, start: datetime = NOON) -> list[datetime]:
 def test_what_is_logged_is_read_back_exactly(store: Store) -> None:
     seen, said = images(5), predictions(5)
     with logger(store) as log:
-        ids = log.log(seen, said, [1, 2, 3, 4, 5], groups=["p1", None, "p2", "p2", "p3"], times=minutes(5))
+        ids = log.log(seen, said, [1, 2, 3, 4, 5], groups=["p1", None, "p2", "p2", "p3"], times=minutes(5), **BY)
     rows = read_log(store, after=None, until=LATE)
     assert list(rows.columns) == LOG_SCHEMA.names
     assert list(rows["request_id"]) == ids
@@ -74,7 +74,7 @@ def test_files_lie_by_the_hour_of_writing_and_are_counted_and_a_stretch_of_time_
     log = logger(store, clock=lambda: next(clock))
     ids = []
     for part in (times[:3], times[3:]):
-        ids += log.log(images(len(part)), predictions(len(part)), 1.0, times=part)
+        ids += log.log(images(len(part)), predictions(len(part)), 1.0, times=part, **BY)
         log.flush()
     assert [(file.folder, file.writer, file.number) for file in log_files(store)] == [
         ("logs/dt=2026-03-03/hour=12/", log.writer, 1),
@@ -88,7 +88,7 @@ def test_files_lie_by_the_hour_of_writing_and_are_counted_and_a_stretch_of_time_
 def test_listing_starts_at_a_folder_and_passes_over_what_is_no_log_file(store: Store) -> None:
     for hour in range(3):
         log = logger(store, clock=lambda hour=hour: NOON + timedelta(hours=hour))
-        log.log(images(1), predictions(1), 1.0)
+        log.log(images(1), predictions(1), 1.0, **BY)
         log.close()
     store.put("logs/replays/abc.json", b"{}")
     store.put("logs/dt=2026-03-01/hour=14/notes.parquet", b"")
@@ -99,7 +99,7 @@ def test_listing_starts_at_a_folder_and_passes_over_what_is_no_log_file(store: S
 
 def test_a_file_with_a_column_less_or_more_is_read(store: Store) -> None:
     with logger(store) as log:
-        log.log(images(3), predictions(3), 1.0, times=minutes(3))
+        log.log(images(3), predictions(3), 1.0, times=minutes(3), **BY)
     (file,) = log_files(store)
     table = pq.read_table(io.BytesIO(store.read(file.key)))
     stream = io.BytesIO()
@@ -111,7 +111,7 @@ def test_a_file_with_a_column_less_or_more_is_read(store: Store) -> None:
 
 def test_a_file_of_a_newer_release_is_not_taken_for_a_damaged_one(store: Store) -> None:
     with logger(store) as log:
-        log.log(images(1), predictions(1), 1.0, times=[NOON])
+        log.log(images(1), predictions(1), 1.0, times=[NOON], **BY)
     (file,) = log_files(store)
     table = pq.read_table(io.BytesIO(store.read(file.key)))
     stream = io.BytesIO()
@@ -123,9 +123,9 @@ def test_a_file_of_a_newer_release_is_not_taken_for_a_damaged_one(store: Store) 
 
 def test_times_in_other_zones_are_stored_in_utc(store: Store) -> None:
     with logger(store) as log:
-        log.log(images(1), predictions(1), 1.0, times=[NOON.astimezone(timezone(timedelta(hours=9)))])
+        log.log(images(1), predictions(1), 1.0, times=[NOON.astimezone(timezone(timedelta(hours=9)))], **BY)
         with pytest.raises(ValueError, match="no time zone"):
-            log.log(images(1), predictions(1), 1.0, times=[NOON.replace(tzinfo=None)])
+            log.log(images(1), predictions(1), 1.0, times=[NOON.replace(tzinfo=None)], **BY)
     assert read_log(store, after=None, until=NOON)["time"].iloc[0] == pd.Timestamp(NOON)
 
 
@@ -137,17 +137,18 @@ def test_an_empty_store_reads_as_no_rows(store: Store) -> None:
 
 
 def test_rows_are_held_back_until_there_are_enough_of_them(store: Store) -> None:
-    log = logger(store, flush_rows=4)
-    log.log(images(3), predictions(3), 1.0)
+    log = logger(store, limits=LogLimits(rows=4))
+    log.log(images(3), predictions(3), 1.0, **BY)
     assert not list(store.list("logs/"))
-    log.log(images(1), predictions(1), 1.0)
-    assert list(store.list("logs/"))
+    log.log(images(1), predictions(1), 1.0, **BY)
+    log.close()
+    assert len(list(log_files(store))) == 1
 
 
 def test_a_repeated_request_is_one_row_the_first(store: Store) -> None:
     for latency in (1.0, 2.0):
         with logger(store) as log:
-            log.log(images(2), predictions(2), latency, request_ids=["a", "b"], times=minutes(2))
+            log.log(images(2), predictions(2), latency, request_ids=["a", "b"], times=minutes(2), **BY)
     rows = read_log(store, after=None, until=LATE)
     assert list(rows["request_id"]) == ["a", "b"]
     assert list(rows["latency_ms"]) == [1, 1]
@@ -155,7 +156,7 @@ def test_a_repeated_request_is_one_row_the_first(store: Store) -> None:
 
 def test_failed_requests_have_a_status_and_no_prediction(store: Store) -> None:
     with logger(store) as log:
-        log.log(images(1), None, 3.0, times=[NOON], status="timeout")
+        log.log(images(1), None, 3.0, times=[NOON], status="timeout", **BY)
     row = read_log(store, after=None, until=LATE).iloc[0]
     assert row["status"] == "timeout"
     assert row[["predicted", "confidence", "probabilities", "embedding"]].isna().all()
@@ -164,7 +165,7 @@ def test_failed_requests_have_a_status_and_no_prediction(store: Store) -> None:
 def test_a_share_of_the_images_is_kept_by_request_id(store: Store) -> None:
     seen = images(400)
     with logger(store, image_share=0.25) as log:
-        log.log(seen, predictions(400), 1.0, request_ids=[f"r{index:03d}" for index in range(400)], times=[NOON] * 400)
+        log.log(seen, predictions(400), 1.0, request_ids=[f"r{index:03d}" for index in range(400)], times=[NOON] * 400, **BY)
     rows = read_log(store, after=None, until=LATE)
     kept = rows["image"].notna()
     assert 70 <= kept.sum() <= 130
@@ -177,9 +178,9 @@ def test_a_share_of_the_images_is_kept_by_request_id(store: Store) -> None:
 
 def test_images_come_in_the_order_of_the_rows_whatever_their_files(store: Store) -> None:
     seen = images(10)
-    with logger(store, flush_rows=1) as log:
+    with logger(store, limits=LogLimits(rows=1)) as log:
         for index in range(0, 10, 2):
-            log.log(seen[index : index + 2], predictions(2), 1.0, times=minutes(2, NOON + timedelta(minutes=10 * index)))
+            log.log(seen[index : index + 2], predictions(2), 1.0, times=minutes(2, NOON + timedelta(minutes=10 * index)), **BY)
     rows = read_log(store, after=None, until=LATE)
     order = np.random.default_rng(0).permutation(10)
     np.testing.assert_array_equal(read_images(store, rows.iloc[order]), seen[order])
@@ -187,7 +188,7 @@ def test_images_come_in_the_order_of_the_rows_whatever_their_files(store: Store)
 
 def test_a_changed_image_is_noticed(store: Store) -> None:
     with logger(store) as log:
-        log.log(images(1), predictions(1), 1.0, times=[NOON])
+        log.log(images(1), predictions(1), 1.0, times=[NOON], **BY)
     rows = read_log(store, after=None, until=LATE)
     stream = io.BytesIO()
     np.save(stream, np.zeros((1, 8, 8, 1), np.uint8))
@@ -223,7 +224,7 @@ def test_a_failed_flush_keeps_the_rows_for_the_next_one(tmp_path: Path, allowed:
     log = logger(store)
     ids = []
     for part in (0, 1):
-        ids += log.log(images(2), predictions(2), 1.0, times=[NOON, NOON + timedelta(hours=part)])
+        ids += log.log(images(2), predictions(2), 1.0, times=[NOON, NOON + timedelta(hours=part)], **BY)
         with suppress(StoreError):
             log.flush()
         for row in read_images_of_every_row(store):
@@ -248,7 +249,7 @@ def test_a_flush_whose_answer_was_lost_is_not_written_twice(tmp_path: Path, hour
 
     store, now = Answerless(tmp_path / "store"), [NOON]
     log = logger(store, clock=lambda: now[0])
-    log.log(images(2), predictions(2), 1.0, times=[NOON, NOON])
+    log.log(images(2), predictions(2), 1.0, times=[NOON, NOON], **BY)
     with pytest.raises(StoreError, match="broke"):
         log.flush()
     store.lost = False
@@ -260,7 +261,7 @@ def test_a_flush_whose_answer_was_lost_is_not_written_twice(tmp_path: Path, hour
 def test_a_file_that_goes_out_late_lies_where_watches_look_then(tmp_path: Path) -> None:
     store, now = Failing(tmp_path / "store", 0), [NOON]
     log = logger(store, clock=lambda: now[0])
-    log.log(images(2), predictions(2), 1.0, times=[NOON, NOON])
+    log.log(images(2), predictions(2), 1.0, times=[NOON, NOON], **BY)
     with pytest.raises(StoreError, match="away"):
         log.flush()
     store.allowed = 99
@@ -277,11 +278,13 @@ def read_images_of_every_row(store: Store) -> Iterator[np.ndarray]:
 
 
 def test_threads_share_a_logger_without_losing_or_doubling_rows(store: Store) -> None:
-    log = logger(store, flush_rows=7)
+    log = logger(store, limits=LogLimits(rows=7))
 
     def send(worker: int) -> None:
         for number in range(20):
-            log.log(images(2), predictions(2), 1.0, request_ids=[f"{worker}-{number}-{index}" for index in range(2)], times=[NOON, NOON])
+            log.log(
+                images(2), predictions(2), 1.0, request_ids=[f"{worker}-{number}-{index}" for index in range(2)], times=[NOON, NOON], **BY
+            )
 
     threads = [threading.Thread(target=send, args=(worker,)) for worker in range(4)]
     for thread in threads:
@@ -298,13 +301,13 @@ def test_a_closed_logger_takes_no_more_rows(store: Store) -> None:
     log = logger(store)
     log.close()
     with pytest.raises(ValueError, match="was closed"):
-        log.log(images(1), predictions(1), 1.0)
+        log.log(images(1), predictions(1), 1.0, **BY)
 
 
 def test_rows_of_a_block_that_raised_are_kept(store: Store) -> None:
     def serve() -> None:
         with logger(store) as log:
-            log.log(images(1), predictions(1), 1.0, times=[NOON])
+            log.log(images(1), predictions(1), 1.0, times=[NOON], **BY)
             raise RuntimeError("the request after it failed")
 
     with pytest.raises(RuntimeError, match="after it failed"):
@@ -313,7 +316,5 @@ def test_rows_of_a_block_that_raised_are_kept(store: Store) -> None:
 
 
 def test_arguments_of_other_lengths_are_refused(store: Store) -> None:
-    with pytest.raises(ValueError, match=r"2 images, but other arguments have \[3\]"):
-        logger(store).log(images(2), predictions(3), 1.0)
-    with pytest.raises(ValueError, match="have 3 channels"):
-        logger(store).log(images(2, channels=3), predictions(2), 1.0)
+    with logger(store) as log, pytest.raises(ValueError, match=r"2 images, but other arguments have \[3\]"):
+        log.log(images(2), predictions(3), 1.0, **BY)

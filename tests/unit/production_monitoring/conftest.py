@@ -57,8 +57,9 @@ class Production:
         images = seen_as(images)
         predictions = self.model.predict(images) if status == "ok" else None
         times = [START + at * MINUTE + timedelta(seconds=index) for index in range(n)]
-        with InferenceLogger(self.store, version=version, classes=CLASSES, channels=1) as log:
-            return log.log(images, predictions, latency_ms, groups=list(samples["group"]), times=times, status=status, request_ids=ids)
+        given = {"groups": list(samples["group"]), "times": times, "status": status, "request_ids": ids}
+        with InferenceLogger(self.store) as log:
+            return log.log(images, predictions, latency_ms, version=version, classes=CLASSES, **given)
 
     @property
     def model(self) -> ServedModel:

@@ -1,0 +1,106 @@
+"""`driftloop serve`: the champion answers over HTTP, and every answer goes into the log that watches read."""
+
+import ipaddress
+import os
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from driftloop.cli.arguments import DEFAULT_STORE
+from driftloop.errors import InputError
+from driftloop.store import open_store
+
+API_KEYS, FEEDBACK_KEYS = "DRIFTLOOP_API_KEY", "DRIFTLOOP_FEEDBACK_KEY"
+
+
+def serve(
+    store: Annotated[str, typer.Option(help="The model's home: a folder or s3://bucket/prefix.")] = DEFAULT_STORE,
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port to listen on.")] = 8080,
+    image_share: Annotated[float, typer.Option(min=0, max=1, help="Share of the requests whose image is kept in the log.")] = 1.0,
+    poll: Annotated[float, typer.Option(min=0.1, help="Seconds between two looks at the champion.")] = 2.0,
+    flush: Annotated[float, typer.Option(min=0.1, help="Seconds that an answer waits at most for its way into the log.")] = 10.0,
+    spool: Annotated[str, typer.Option(help="Folder for what is not in the store yet; survives a kill. Default: below ~/.cache.")] = "",
+    spool_mib: Annotated[int, typer.Option(min=1, help="What may lie there while the store is away.")] = 1024,
+    queue: Annotated[int, typer.Option(min=1, help="Images that may wait; beyond it requests are turned away.")] = 256,
+    workers: Annotated[int, typer.Option(min=0, help="Threads that decode and predict; 0: one a core.")] = 0,
+    threads: Annotated[int, typer.Option(min=0, help="Threads of one prediction; 0: one a core.")] = 0,
+    provider: Annotated[str, typer.Option(help="onnxruntime's execution provider; empty: what suits graph and machine.")] = "",
+    grace: Annotated[int, typer.Option(min=1, help="Seconds that open requests get when the service is told to end.")] = 20,
+    without_key: Annotated[bool, typer.Option(help=f"Listen beyond this machine without a key in {API_KEYS}.")] = False,
+) -> None:
+    """Answer with the champion, follow every promotion, and log each answer.
+
+    Keys of callers come from DRIFTLOOP_API_KEY, of labellers from DRIFTLOOP_FEEDBACK_KEY (several by comma).
+
+        driftloop serve &
+        curl -F image=@chest.png http://127.0.0.1:8080/predict
+    """
+    try:
+        import uvicorn
+
+        from driftloop.serving.app import create_app
+        from driftloop.serving.service import Service
+        from driftloop.serving.settings import ServingSettings
+    except ModuleNotFoundError as missing:
+        raise InputError(
+            f"driftloop serve needs {missing.name}: install driftloop with its extra: pip install 'driftloop[serve]'"
+        ) from None
+    keys = _keys(API_KEYS)
+    if not keys and not without_key and not _is_loopback(host):
+        raise InputError(f"{host} is reached from other machines: set {API_KEYS} to a key that callers must show, or say --without-key")
+    settings = ServingSettings(
+        image_share=image_share,
+        poll_seconds=poll,
+        flush_seconds=flush,
+        spool=Path(spool).expanduser() if spool else _default_spool(store),
+        spool_mib=spool_mib,
+        most_queued=queue,
+        workers=workers,
+        threads=threads,
+        provider=provider,
+        api_keys=keys,
+        feedback_keys=_keys(FEEDBACK_KEYS),
+    )
+    service = Service(open_store(store), settings)
+    try:
+        service.start()
+    except BaseException:
+        service.close()
+        raise
+    waiting = "" if service.live else " (no champion yet: it answers as soon as one is promoted)"
+    typer.echo(f"http://{host}:{port}  version {service.live.version if service.live else '-'}{waiting}", err=True)
+    config = uvicorn.Config(
+        create_app(service),
+        host=host,
+        port=port,
+        log_level="warning",
+        access_log=False,
+        server_header=False,
+        date_header=False,
+        timeout_graceful_shutdown=grace,
+        timeout_keep_alive=75,
+        h11_max_incomplete_event_size=64 << 10,
+    )
+    uvicorn.Server(config).run()
+
+
+def _keys(name: str) -> tuple[str, ...]:
+    return tuple(key.strip() for key in os.environ.get(name, "").split(",") if key.strip())
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _default_spool(store: str) -> Path:
+    """A folder of this user for this store."""
+    import hashlib
+
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    name = store if "://" in store else str(Path(store).expanduser().resolve())
+    return cache / "driftloop" / "spool" / hashlib.sha256(name.encode()).hexdigest()[:16]

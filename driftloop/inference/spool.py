@@ -1,0 +1,207 @@
+"""The spool of the log writer: answered requests on this machine's disk, until they lie in the store.
+
+    <spool>/<writer>/lock                       held for as long as the writer's process lives
+    <spool>/<writer>/000003.rows                a segment: what becomes the writer's third log file
+    <spool>/<writer>/000002.2026-03-01T12.rows  a segment that was tried in that hour: its log file may be in the store already
+
+A segment is a row of records, one for each batch of answers, each appended by one write(2): what a process has written there outlives
+it. A record that was cut off is left out. The segments of a writer that died are taken over by the next that starts on the same folder.
+"""
+
+import fcntl
+import json
+import os
+import struct
+import zlib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+
+SUFFIX, LOCK = ".rows", "lock"
+#: Magic, length of the fields as JSON, length of the arrays, CRC-32 of both.
+_HEADER = struct.Struct("<4sIQI")
+_MAGIC = b"DLR2"
+#: The number types that a record may hold.
+_DTYPES = {"<f4", "<f2", "|u1"}
+
+
+@dataclass(frozen=True)
+class Record:
+    """The answers of one batch: lists and arrays with an entry for each."""
+
+    fields: dict[str, Any]
+    """What JSON can say: request ids, times, groups, ..."""
+    arrays: dict[str, np.ndarray]
+    """probabilities, statistics, embedding, and the pixels of the sampled images."""
+
+
+def encoded(fields: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> bytes:
+    """A record as bytes."""
+    shapes = {name: [array.dtype.str, *array.shape] for name, array in arrays.items()}
+    head = json.dumps({"fields": fields, "arrays": shapes}).encode()
+    body = b"".join(np.ascontiguousarray(array).tobytes() for array in arrays.values())
+    return _HEADER.pack(_MAGIC, len(head), len(body), zlib.crc32(body, zlib.crc32(head))) + head + body
+
+
+def records(stream: BinaryIO) -> Iterator[Record]:
+    """The whole records of a segment; it ends at the first one that was cut off or damaged."""
+    while len(header := stream.read(_HEADER.size)) == _HEADER.size:
+        magic, head_length, body_length, checksum = _HEADER.unpack(header)
+        if magic != _MAGIC:
+            return
+        head, body = stream.read(head_length), stream.read(body_length)
+        if len(head) != head_length or len(body) != body_length or zlib.crc32(body, zlib.crc32(head)) != checksum:
+            return
+        content = json.loads(head)
+        arrays, at = {}, 0
+        for name, (dtype, *shape) in content["arrays"].items():
+            kind = np.dtype(dtype if dtype in _DTYPES else "V")
+            size = int(np.prod(shape)) * kind.itemsize
+            arrays[name] = np.frombuffer(body, kind, offset=at, count=int(np.prod(shape))).reshape(shape)
+            at += size
+        yield Record(content["fields"], arrays)
+
+
+@dataclass
+class Segment:
+    """A file of records that becomes one log file."""
+
+    path: Path
+    size: int
+    """Bytes."""
+    rows: int
+
+    @property
+    def writer(self) -> str:
+        return self.path.parent.name
+
+    @property
+    def number(self) -> int:
+        return int(self.path.name.split(".")[0])
+
+    @property
+    def tried(self) -> str:
+        """The folder of the store in which the log file may lie already; empty where it was never tried."""
+        parts = self.path.name.split(".")
+        if len(parts) != 3:
+            return ""
+        day, _, hour = parts[1].partition("T")
+        return f"logs/dt={day}/hour={hour}/"
+
+    def mark_tried(self, folder: str) -> None:
+        """Remember, on disk, in which folder of the store the log file is about to be written."""
+        hour = folder.removeprefix("logs/dt=").rstrip("/").replace("/hour=", "T")
+        self._move(self.path.with_name(f"{self.number:06d}.{hour}{SUFFIX}"))
+
+    def records(self) -> list[Record]:
+        with open(self.path, "rb") as stream:
+            return list(records(stream))
+
+    def without_images(self) -> int:
+        """Drop the sampled images, to make room; how many there were."""
+        kept = self.records()
+        partial = self.path.with_suffix(".partial")
+        dropped = 0
+        with open(partial, "wb") as stream:
+            for record in kept:
+                dropped += len(record.arrays["pixels"])
+                arrays = record.arrays | {"pixels": record.arrays["pixels"][:0]}
+                stream.write(encoded(record.fields | {"sampled": []}, arrays))
+        partial.replace(self.path)
+        self.size = self.path.stat().st_size
+        return dropped
+
+    def remove(self) -> None:
+        self.path.unlink(missing_ok=True)
+
+    def _move(self, path: Path) -> None:
+        self.path.rename(path)
+        self.path = path
+
+
+class Spool:
+    """One writer's folder; the segment that is being filled has the highest number. Not safe between threads: its owner locks."""
+
+    def __init__(self, folder: Path, writer: str) -> None:
+        """The spool of `writer` below `folder`, which is made; its lock is held until `close`."""
+        self.folder = folder
+        self.home = folder / writer
+        self.home.mkdir(parents=True)
+        self._lock = _locked(self.home)
+        #: Folders of writers that are gone, and their locks.
+        self._adopted: list[tuple[Path, int]] = []
+        self._number = 0
+        self._file: int | None = None
+        #: The segment that is being filled; None before its first record.
+        self.open: Segment | None = None
+
+    def adopt(self) -> list[Segment]:
+        """The segments of writers that are gone, oldest first; their folders are locked by this process from now on."""
+        adopted = []
+        for home in sorted(path for path in self.folder.iterdir() if path.is_dir() and path != self.home):
+            try:
+                lock = _locked(home)
+            except FileNotFoundError:  # another process has just done away with it
+                continue
+            if lock is None:
+                continue
+            self._adopted.append((home, lock))
+            for partial in home.glob("*.partial"):
+                partial.unlink()
+            for path in sorted(home.glob(f"*{SUFFIX}")):
+                segment = Segment(path, path.stat().st_size, 0)
+                segment.rows = sum(len(record.fields["request_ids"]) for record in segment.records())
+                adopted.append(segment)
+        return adopted
+
+    def append(self, record: bytes, rows: int) -> Segment:
+        """Write a record; OSError where the disk refuses, after which the segment is as before."""
+        if self._file is None or self.open is None:
+            self._number += 1
+            path = self.home / f"{self._number:06d}{SUFFIX}"
+            self._file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND, 0o600)
+            self.open = Segment(path, 0, 0)
+        written = 0
+        try:
+            while written < len(record):
+                written += os.write(self._file, memoryview(record)[written:])
+        except OSError:
+            os.ftruncate(self._file, self.open.size)
+            raise
+        self.open.size += written
+        self.open.rows += rows
+        return self.open
+
+    def seal(self) -> Segment | None:
+        """End the segment that is being filled; None where there is none."""
+        sealed, self.open = self.open, None
+        if self._file is not None:
+            os.close(self._file)
+            self._file = None
+        return sealed if sealed is not None and sealed.rows else None
+
+    def close(self) -> None:
+        """Give the locks back, and remove folders without a segment."""
+        for home, lock in [(self.home, self._lock), *self._adopted]:
+            if not any(home.glob(f"*{SUFFIX}")):
+                (home / LOCK).unlink(missing_ok=True)
+                # Somebody may have put a file there; then the folder stays.
+                if not any(home.iterdir()):
+                    home.rmdir()
+            if lock is not None:
+                os.close(lock)
+        self._lock, self._adopted = None, []
+
+
+def _locked(home: Path) -> int | None:
+    """A lock on a writer's folder; None where its process lives."""
+    lock = os.open(home / LOCK, os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(lock)
+        return None
+    return lock

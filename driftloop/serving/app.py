@@ -1,0 +1,182 @@
+"""The service's web side: its paths, and how what goes wrong becomes one sentence and a status."""
+
+import logging
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import numpy as np
+from fastapi import Depends, FastAPI, Request, Response
+from fastapi.responses import JSONResponse
+from pydantic import BaseModel, ConfigDict, Field
+from starlette.concurrency import run_in_threadpool
+
+from driftloop import __version__
+from driftloop.dataset.decoding import UnreadableImage
+from driftloop.serving.batching import Job, NotReady, Overloaded
+from driftloop.serving.live_model import Answers
+from driftloop.serving.middleware import Guard, keyed
+from driftloop.serving.open_inference import open_inference_router
+from driftloop.serving.page import page_router
+from driftloop.serving.requests import read_request, unprocessable
+from driftloop.serving.service import Service
+
+LOG = logging.getLogger("driftloop.serving")
+RETRY_AFTER = {"retry-after": "1"}
+
+
+class Unusualness(BaseModel):
+    """How unusual the image looks against what the model was accepted for."""
+
+    p_value: float = Field(description="of the image being like those of an accepted regime; small is unusual")
+    statistic: str = Field(description="which says so most clearly: brightness, sharpness, ..., or appearance")
+    value: float
+    usual_low: float = Field(description="2.5 % of the reference lie below")
+    usual_high: float = Field(description="2.5 % of the reference lie above")
+    sentence: str
+
+
+class Prediction(BaseModel):
+    """What the model says of one image."""
+
+    model_config = ConfigDict(populate_by_name=True)
+
+    request_id: str = Field(description="by which a label can be given later")
+    class_: str = Field(alias="class")
+    confidence: float = Field(ge=0, le=1)
+    probabilities: dict[str, float]
+    unusual: Unusualness
+
+
+class Predictions(BaseModel):
+    """One prediction for each image, in their order."""
+
+    version: str = Field(description="of the model that answered")
+    predictions: list[Prediction]
+
+
+class Label(BaseModel):
+    """What an image really showed."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    request_id: str = Field(pattern=r"^[A-Za-z0-9._:-]{1,80}$")
+    label: str = Field(min_length=1, max_length=200, description="one of the model's classes")
+    outcome: float | None = Field(None, allow_inf_nan=False, description="what became of it, in your own unit")
+
+
+class Accepted(BaseModel):
+    """How many labels were taken."""
+
+    accepted: int
+
+
+class Problem(BaseModel):
+    """What was wrong."""
+
+    detail: str
+
+
+def create_app(service: Service) -> FastAPI:
+    """The application around a service, which it starts and ends."""
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        yield
+        await run_in_threadpool(service.close)
+
+    settings = service.settings
+    app = FastAPI(
+        title="driftloop", version=__version__, summary="Answers with the champion, and logs what it answered.", lifespan=lifespan,
+        docs_url=None, redoc_url=None,
+    )  # fmt: skip
+    app.add_middleware(Guard, metrics=service.metrics, most_bytes=settings.most_request_mib << 20)
+    callers = Depends(keyed(settings.api_keys))
+    labellers = Depends(keyed(settings.feedback_keys or settings.api_keys))
+    problems: dict[int | str, dict[str, Any]] = {status: {"model": Problem} for status in (401, 413, 415, 422, 503)}
+    image = {"type": "array", "items": {"type": "string", "format": "binary"}, "minItems": 1}
+    form = {"type": "object", "required": ["image"], "properties": {"image": image, "group": {"type": "string"}}}
+    body = {
+        "required": True,
+        "content": {"multipart/form-data": {"schema": form}, "image/*": {"schema": {"type": "string", "format": "binary"}}},
+    }
+
+    @app.post("/predict", dependencies=[callers], response_model=Predictions, responses=problems, openapi_extra={"requestBody": body})
+    async def predict(request: Request) -> Response:
+        """Classify one image file or several: JPEG, PNG, WebP, TIFF or BMP."""
+        sent = await read_request(request, settings)
+        answers = await service.predict(
+            sent.images, group=sent.group, tags=sent.tags, request_ids=sent.request_ids, began=request.state.began
+        )
+        return JSONResponse({"version": answers[0][1].version, "predictions": [_prediction(*answer) for answer in answers]})
+
+    @app.post("/feedback", status_code=202, dependencies=[labellers], responses={401: {"model": Problem}, 503: {"model": Problem}})
+    async def feedback(label: Label) -> Accepted:
+        """Say what an image really showed, by the id of its request."""
+        live = service.live
+        classes = live.model.description.classes if live else []
+        if classes and label.label not in classes:
+            raise unprocessable(f"label {label.label[:60]!r} is none of {', '.join(classes[:20])}")
+        await run_in_threadpool(service.feedback.take, label.request_id, label.label, label.outcome)
+        service.metrics.feedback.inc()
+        return Accepted(accepted=1)
+
+    @app.get("/activity", dependencies=[callers], responses={401: {"model": Problem}})
+    async def activity() -> dict[str, Any]:
+        """What this replica did lately: what its page shows."""
+        return service.activity()
+
+    @app.get("/metrics", response_class=Response, responses={200: {"content": {"text/plain": {}}}})
+    async def metrics() -> Response:
+        """For Prometheus."""
+        service.metrics.queue.set(service.batcher.queued)
+        return Response(service.metrics.text(service.log), media_type="text/plain; version=0.0.4; charset=utf-8")
+
+    app.include_router(open_inference_router(service, callers))
+    app.include_router(page_router())
+    _explain_errors(app)
+    return app
+
+
+def _prediction(job: Job, answers: Answers, index: int) -> dict[str, Any]:
+    probabilities = answers.predictions.probabilities[index]
+    odd = answers.unusual[index]
+    return {
+        "request_id": job.request_id,
+        "class": answers.classes[int(probabilities.argmax())],
+        "confidence": float(probabilities.max()),
+        "probabilities": dict(zip(answers.classes, map(float, probabilities), strict=True)),
+        "unusual": {
+            "p_value": odd.p_value,
+            "statistic": odd.statistic,
+            "value": _finite(odd.value),
+            "usual_low": _finite(odd.usual_low),
+            "usual_high": _finite(odd.usual_high),
+            "sentence": odd.sentence,
+        },
+    }
+
+
+def _finite(number: float) -> float:
+    """JSON knows no infinity."""
+    return float(np.nan_to_num(number, nan=0.0, posinf=1e30, neginf=-1e30))
+
+
+def _explain_errors(app: FastAPI) -> None:
+    """One sentence for every error; nothing of paths, code or traces."""
+
+    @app.exception_handler(UnreadableImage)
+    async def unreadable(request: Request, error: UnreadableImage) -> Response:
+        return JSONResponse({"detail": str(error)}, 422)
+
+    @app.exception_handler(Overloaded)
+    async def overloaded(request: Request, error: Overloaded) -> Response:
+        return JSONResponse({"detail": "more requests than this replica can answer; try again in a moment"}, 503, RETRY_AFTER)
+
+    @app.exception_handler(NotReady)
+    async def not_ready(request: Request, error: NotReady) -> Response:
+        return JSONResponse({"detail": "no model has been promoted yet; try again later"}, 503, RETRY_AFTER)
+
+    @app.exception_handler(Exception)
+    async def unexpected(request: Request, error: Exception) -> Response:
+        return JSONResponse({"detail": "an error of the service; it is in its log"}, 500)

@@ -1,0 +1,71 @@
+"""Following the champion: a promotion or rollback becomes what users get, without a restart and without a request that notices."""
+
+import logging
+import threading
+
+from driftloop import registry
+from driftloop.errors import DriftloopError
+from driftloop.serving.live_model import LiveModel
+from driftloop.serving.metrics import Metrics
+from driftloop.store import Store
+
+LOG = logging.getLogger("driftloop.serving")
+
+
+class ChampionFollower:
+    """Looks at `champion.json` every few seconds, and loads what it names beside the model that answers.
+
+    `live` is replaced as a whole: a batch that has begun ends with the model that it began with. A version that cannot be loaded is
+    refused once and said, and the one before it goes on.
+    """
+
+    def __init__(self, store: Store, metrics: Metrics, *, poll_seconds: float, provider: str = "", threads: int = 0) -> None:
+        self.store, self.metrics, self.poll_seconds = store, metrics, poll_seconds
+        self.provider, self.threads = provider, threads
+        #: What answers; None before the first champion.
+        self.live: LiveModel | None = None
+        #: The pointer that was last acted upon: another one is looked at once, whether it could be followed or not.
+        self._tag = ""
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._follow, name="driftloop-follow", daemon=True)
+
+    def start(self) -> None:
+        """Load the champion, where there is one, and follow it from now on.
+
+        Raises:
+            DriftloopError: the store cannot be read, or its champion cannot be loaded: a service that starts says so at once.
+        """
+        self._look()
+        self._thread.start()
+
+    def stop(self) -> None:
+        self._stop.set()
+        self._thread.join()
+
+    def _follow(self) -> None:
+        failed = ""
+        while not self._stop.wait(self.poll_seconds):
+            try:
+                self._look()
+                failed = ""
+            except DriftloopError as error:
+                if str(error) != failed:
+                    LOG.error("version %s goes on answering: %s", self.live.version if self.live else "(none)", error)
+                failed = str(error)
+                self.metrics.refusals.inc()
+            except Exception:
+                LOG.exception("following the champion failed")
+                self.metrics.refusals.inc()
+
+    def _look(self) -> None:
+        champion, tag = registry.read_pointer(self.store)
+        if champion is None or tag == self._tag:
+            return
+        if self.live is None or champion.version != self.live.version:
+            live = LiveModel.load(self.store, champion.version, provider=self.provider, threads=self.threads)
+            before, self.live = self.live, live
+            if before is not None:
+                self.metrics.swaps.inc()
+            self.metrics.answering(live)
+            LOG.info("version %s answers (%s on %s)", live.version, live.model.variant, live.model.provider)
+        self._tag = tag

@@ -1,0 +1,82 @@
+"""Around every request: its size is limited, its time and status are counted, and its answer carries headers that keep browsers careful."""
+
+import hmac
+import time
+from collections.abc import Awaitable, Callable, MutableMapping
+from typing import Any
+
+from fastapi import HTTPException, Request
+from starlette.responses import JSONResponse
+
+from driftloop.serving.metrics import Metrics
+
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+
+HEADERS = [
+    (b"x-content-type-options", b"nosniff"),
+    (b"referrer-policy", b"no-referrer"),
+    (b"cache-control", b"no-store"),
+    (b"x-frame-options", b"DENY"),
+]
+
+
+class _TooLarge(Exception):
+    pass
+
+
+class Guard:
+    """ASGI middleware. Paths are counted by their route: what somebody may think up must not become a name in the metrics."""
+
+    def __init__(self, app: Any, *, metrics: Metrics, most_bytes: int) -> None:
+        self.app, self.metrics, self.most_bytes = app, metrics, most_bytes
+
+    async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        began, taken, status = time.monotonic(), 0, 500
+        scope["state"] = {**scope.get("state", {}), "began": began}
+
+        async def limited() -> Message:
+            nonlocal taken
+            message = await receive()
+            taken += len(message.get("body", b""))
+            if taken > self.most_bytes:
+                raise _TooLarge
+            return message
+
+        async def guarded(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                present = {name for name, _ in message["headers"]}
+                message["headers"] = [*message["headers"], *(pair for pair in HEADERS if pair[0] not in present)]
+            await send(message)
+
+        try:
+            length = dict(scope["headers"]).get(b"content-length", b"0")
+            if length.isdigit() and int(length) > self.most_bytes:
+                raise _TooLarge
+            await self.app(scope, limited, guarded)
+        except _TooLarge:
+            sentence = f"the request is larger than {self.most_bytes >> 20} MiB"
+            await JSONResponse({"detail": sentence}, 413, {"connection": "close"})(scope, receive, guarded)
+        finally:
+            route = scope.get("route")
+            self.metrics.request(getattr(route, "path", "(unknown)"), status, time.monotonic() - began)
+
+
+def keyed(keys: tuple[str, ...]) -> Callable[[Request], None]:
+    """A dependency that lets those in who show one of the keys; everybody where there are none."""
+    known = [key.encode() for key in keys]
+
+    def check(request: Request) -> None:
+        scheme, _, bearer = request.headers.get("authorization", "").partition(" ")
+        shown = (bearer.strip() if scheme.lower() == "bearer" else request.headers.get("x-api-key", "")).encode()
+        # Every key is compared, and each in constant time: nothing is learnt from how long a refusal takes.
+        if known and sum(hmac.compare_digest(shown, key) for key in known) == 0:
+            raise HTTPException(401, "this service wants a key: Authorization: Bearer <key>", {"www-authenticate": "Bearer"})
+
+    return check

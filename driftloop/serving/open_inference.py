@@ -1,0 +1,212 @@
+"""The Open Inference Protocol, version 2, over HTTP: JSON, and tensors as binary data behind it.
+
+One model, `champion`, whose version is the registry's. Input `images`: UINT8 (N, side, side, channels), as the graph takes them. Outputs
+`probabilities`: FP32 (N, classes), and `embedding`: FP16 (N, D), which JSON cannot say and binary can; without a wish, probabilities.
+
+https://github.com/kserve/open-inference-protocol and Triton's extension for binary tensors.
+"""
+
+import json
+from typing import Any
+
+import numpy as np
+from fastapi import APIRouter, Request, Response
+from fastapi.params import Depends
+from fastapi.responses import JSONResponse
+from starlette.exceptions import HTTPException
+
+from driftloop import __version__
+from driftloop.inference.served_model import EMBEDDING, INPUT, PROBABILITIES
+from driftloop.serving.batching import NotReady
+from driftloop.serving.live_model import LiveModel
+from driftloop.serving.requests import about, unprocessable
+from driftloop.serving.service import Service
+from driftloop.serving.settings import MODEL_NAME
+
+BINARY_HEADER = "inference-header-content-length"
+EXTENSIONS = ["binary_tensor_data"]
+DATATYPES = {PROBABILITIES: "FP32", EMBEDDING: "FP16"}
+
+
+def open_inference_router(service: Service, callers: Depends) -> APIRouter:
+    """The protocol's paths. Health and descriptions need no key; inference does."""
+    router = APIRouter(prefix="/v2", tags=["Open Inference Protocol"])
+    model_paths = (f"/models/{MODEL_NAME}", f"/models/{MODEL_NAME}/versions/{{version}}")
+
+    def named(version: str | None) -> LiveModel:
+        live = service.live
+        if live is None:
+            raise NotReady
+        if version not in (None, live.version):
+            raise HTTPException(404, f"version {version[:20] if version else ''!r} does not answer here")
+        return live
+
+    @router.get("")
+    async def server() -> dict[str, Any]:
+        """What this server is."""
+        return {"name": "driftloop", "version": __version__, "extensions": EXTENSIONS}
+
+    @router.get("/health/live")
+    async def live() -> dict[str, bool]:
+        """Whether the process answers."""
+        return {"live": True}
+
+    @router.get("/health/ready")
+    async def ready() -> Response:
+        """Whether there is a model, and the service is not about to end."""
+        fine = service.live is not None and not service.closing
+        return JSONResponse({"ready": fine}, 200 if fine else 503)
+
+    async def model_ready(version: str | None = None) -> Response:
+        """Whether the model, or this version of it, answers."""
+        fine = service.live is not None and version in (None, service.live.version)
+        return JSONResponse({"name": MODEL_NAME, "ready": fine}, 200 if fine else 503)
+
+    async def metadata(version: str | None = None) -> dict[str, Any]:
+        """What the model takes and gives."""
+        description = named(version)
+        model = description.model
+        side, channels = model.description.image_size, model.description.channels
+        return {
+            "name": MODEL_NAME,
+            "versions": [description.version],
+            "platform": "onnxruntime",
+            "inputs": [{"name": INPUT, "datatype": "UINT8", "shape": [-1, side, side, channels]}],
+            "outputs": [
+                {"name": PROBABILITIES, "datatype": "FP32", "shape": [-1, len(model.description.classes)]},
+                {"name": EMBEDDING, "datatype": "FP16", "shape": [-1, model.embedding_size]},
+            ],
+        }
+
+    async def infer(request: Request, version: str | None = None) -> Response:
+        """Classify tensors."""
+        model = named(version)
+        content, binary = _parts(await request.body(), request.headers.get(BINARY_HEADER, ""))
+        images, is_binary = _images(content, binary, model, service.settings.most_images)
+        wanted = _wanted(content, is_binary)
+        group, tags, name = about(request)
+        name = str(content.get("id") or name)[:64]
+        names = [name] if name and len(images) == 1 else [f"{name}-{index + 1}" for index in range(len(images))] if name else []
+        answers = await service.predict(list(images), group=group, tags=tags, request_ids=names, began=request.state.began)
+        given = {
+            PROBABILITIES: np.stack([answer.predictions.probabilities[index] for _, answer, index in answers]),
+            EMBEDDING: np.stack([answer.predictions.embedding[index] for _, answer, index in answers]),
+        }
+        head = {"model_name": MODEL_NAME, "model_version": answers[0][1].version, "id": name or answers[0][0].request_id}
+        return _answer(head, given, wanted)
+
+    extra = {"requestBody": {"required": True, "content": {"application/json": {"schema": INFER_SCHEMA}}}}
+    for path in model_paths:
+        router.add_api_route(f"{path}/ready", model_ready, methods=["GET"])
+        router.add_api_route(path, metadata, methods=["GET"])
+        router.add_api_route(f"{path}/infer", infer, methods=["POST"], dependencies=[callers], openapi_extra=extra)
+    return router
+
+
+INFER_SCHEMA = {
+    "type": "object",
+    "required": ["inputs"],
+    "properties": {
+        "id": {"type": "string", "maxLength": 64},
+        "inputs": {
+            "type": "array",
+            "minItems": 1,
+            "maxItems": 1,
+            "items": {
+                "type": "object",
+                "required": ["name", "shape", "datatype"],
+                "properties": {
+                    "name": {"const": INPUT},
+                    "shape": {"type": "array", "items": {"type": "integer", "minimum": 1}, "minItems": 4, "maxItems": 4},
+                    "datatype": {"const": "UINT8"},
+                    "data": {"type": "array"},
+                },
+            },
+        },
+        "outputs": {"type": "array", "items": {"type": "object", "required": ["name"], "properties": {"name": {"enum": [*DATATYPES]}}}},
+    },
+}
+
+
+def _parts(body: bytes, length: str) -> tuple[dict[str, Any], bytes]:
+    """The JSON of a request, and the binary data behind it."""
+    if length and not (length.isascii() and length.isdigit() and int(length) <= len(body)):
+        raise unprocessable(f"{BINARY_HEADER}: the length of the JSON in bytes, at most that of the body")
+    end = int(length) if length else len(body)
+    try:
+        content = json.loads(body[:end])
+    except (ValueError, RecursionError):
+        raise unprocessable("the body is not JSON") from None
+    if not isinstance(content, dict):
+        raise unprocessable("the body is not a JSON object")
+    return content, body[end:]
+
+
+def _images(content: dict[str, Any], binary: bytes, live: LiveModel, most: int) -> tuple[np.ndarray, bool]:
+    """The input tensor, and whether it came as binary data."""
+    side, channels = live.model.description.image_size, live.model.description.channels
+    expected = f"one input: {INPUT}, UINT8, shape [n, {side}, {side}, {channels}], n from 1 to {most}"
+    inputs = content.get("inputs")
+    if not isinstance(inputs, list) or len(inputs) != 1 or not isinstance(inputs[0], dict):
+        raise unprocessable(f"inputs: {expected}")
+    (given,) = inputs
+    shape = given.get("shape")
+    if given.get("name") != INPUT or given.get("datatype") != "UINT8" or not isinstance(shape, list):
+        raise unprocessable(f"inputs: {expected}")
+    if shape[1:] != [side, side, channels] or type(shape[0]) is not int or not 1 <= shape[0] <= most:
+        raise unprocessable(f"shape {str(shape)[:60]}: {expected}")
+    count = shape[0] * side * side * channels
+    parameters = _parameters(given)
+    size = parameters.get("binary_data_size")
+    if size is not None:
+        if size != count or len(binary) != count:
+            raise unprocessable(f"{count} bytes of binary data are expected for this shape; {len(binary)} came")
+        return np.frombuffer(binary, np.uint8).reshape(shape), True
+    try:
+        values = np.asarray(given.get("data"))
+    except ValueError:
+        raise unprocessable("data: lists of different lengths") from None
+    if values.size != count or values.dtype.kind not in "iu" or values.min() < 0 or values.max() > 255:
+        raise unprocessable(f"data: {count} whole numbers from 0 to 255 are expected for this shape")
+    return values.astype(np.uint8).reshape(shape), False
+
+
+def _wanted(content: dict[str, Any], is_binary: bool) -> dict[str, bool]:
+    """The names of the outputs that are wanted, and whether each as binary data."""
+    outputs = content.get("outputs")
+    general = _parameters(content)
+    default = bool(general.get("binary_data_output", is_binary))
+    if not outputs:
+        return {PROBABILITIES: default}
+    wanted = {}
+    for output in outputs if isinstance(outputs, list) else [None]:
+        if not isinstance(output, dict) or output.get("name") not in DATATYPES:
+            raise unprocessable(f"outputs: {PROBABILITIES} and {EMBEDDING} are known")
+        parameters = _parameters(output)
+        wanted[str(output["name"])] = bool(parameters.get("binary_data", default))
+    return wanted
+
+
+def _parameters(holder: dict[str, Any]) -> dict[str, Any]:
+    parameters = holder.get("parameters")
+    return parameters if isinstance(parameters, dict) else {}
+
+
+def _answer(head: dict[str, Any], given: dict[str, np.ndarray], wanted: dict[str, bool]) -> Response:
+    outputs, binary = [], b""
+    for name, as_binary in wanted.items():
+        values = given[name]
+        output: dict[str, Any] = {"name": name, "datatype": DATATYPES[name], "shape": list(values.shape)}
+        if as_binary:
+            data = np.ascontiguousarray(values).tobytes()
+            output["parameters"] = {"binary_data_size": len(data)}
+            binary += data
+        elif DATATYPES[name] == "FP16":
+            raise unprocessable(f"{name} is FP16, which JSON cannot hold; ask for it as binary data")
+        else:
+            output["data"] = values.ravel().tolist()
+        outputs.append(output)
+    text = json.dumps({**head, "outputs": outputs}).encode()
+    if not binary:
+        return Response(text, media_type="application/json")
+    return Response(text + binary, media_type="application/octet-stream", headers={BINARY_HEADER: str(len(text))})

@@ -1,0 +1,107 @@
+"""What callers send, taken apart within limits: images as files, and what is known of them."""
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from fastapi import Request
+from starlette.datastructures import UploadFile
+from starlette.exceptions import HTTPException
+from starlette.formparsers import MultiPartException
+
+from driftloop.contracts import IMAGE_FORMATS
+from driftloop.serving.settings import MOST_TAG_LENGTH, MOST_TAGS, ServingSettings
+
+_REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,64}")
+_TAG_NAME = re.compile(r"[a-z][a-z0-9_-]{0,31}")
+_TAG_HEADER, _TAG_FIELD = "x-tag-", "tag."
+#: Fields of a form besides its images: each is short text.
+MOST_FIELDS = MOST_TAGS + 8
+
+
+@dataclass
+class Sent:
+    """A request for predictions."""
+
+    images: list[bytes] = field(default_factory=list)
+    group: str | None = None
+    tags: dict[str, str] = field(default_factory=dict)
+    request_ids: list[str] = field(default_factory=list)
+    """One for each image, or none."""
+
+
+def unprocessable(message: str) -> HTTPException:
+    """The request is understood and cannot be answered; the caller is told why in a sentence."""
+    return HTTPException(422, message)
+
+
+async def read_request(request: Request, settings: ServingSettings) -> Sent:
+    """The images of a form, or of a body that is an image itself, with group, tags and request id.
+
+    Raises:
+        HTTPException: 413, 415 or 422, in one sentence.
+    """
+    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    given: list[tuple[str, str]] = []
+    if kind.startswith("image/") or kind == "application/octet-stream":
+        images = [await request.body()]
+    elif kind == "multipart/form-data":
+        images, given = await _form(request, settings)
+    else:
+        raise HTTPException(
+            415, "send the image as multipart/form-data in a field called image, or as a body with a Content-Type of image/*"
+        )
+    if not images or not all(images):
+        raise unprocessable("no image in this request: send it in a field called image")
+    sent = Sent(images=images)
+    sent.group, sent.tags, name = about(request, given)
+    if name:
+        sent.request_ids = [name] if len(images) == 1 else [f"{name}-{index + 1}" for index in range(len(images))]
+    return sent
+
+
+def about(request: Request, given: Iterable[tuple[str, str]] = ()) -> tuple[str | None, dict[str, str], str]:
+    """Group, tags and request id, by form fields or headers; fields count where both are there.
+
+    Raises:
+        HTTPException: 422.
+    """
+    headers = {name.lower(): value for name, value in request.headers.items()}
+    fields = dict(given)
+    group = fields.pop("group", headers.get("x-group", "")).strip()
+    name = fields.pop("request_id", headers.get("x-request-id", "")).strip()
+    tags = {key.removeprefix(_TAG_HEADER): value for key, value in headers.items() if key.startswith(_TAG_HEADER)}
+    for key, value in fields.items():
+        if not key.startswith(_TAG_FIELD):
+            raise unprocessable(f"field {key[:40]!r} is not known; known are image, group, request_id and tag.<name>")
+        tags[key.removeprefix(_TAG_FIELD)] = value
+    if len(group) > 200:
+        raise unprocessable("group is longer than 200 characters")
+    if name and not _REQUEST_ID.fullmatch(name):
+        raise unprocessable("a request id has 1 to 64 letters, digits and . _ : -")
+    if len(tags) > MOST_TAGS:
+        raise unprocessable(f"{len(tags)} tags; a request may carry {MOST_TAGS}")
+    for key, value in tags.items():
+        if not _TAG_NAME.fullmatch(key) or not 0 < len(value) <= MOST_TAG_LENGTH or not value.isprintable():
+            raise unprocessable(
+                f"tag {key[:40]!r}: a name of lower-case letters, digits, _ and -, and a value of 1 to {MOST_TAG_LENGTH} characters"
+            )
+    return group or None, tags, name
+
+
+async def _form(request: Request, settings: ServingSettings) -> tuple[list[bytes], list[tuple[str, str]]]:
+    images, fields = [], []
+    try:
+        async with request.form(max_files=settings.most_images, max_fields=MOST_FIELDS, max_part_size=4096) as form:
+            for name, value in form.multi_items():
+                if isinstance(value, UploadFile):
+                    if name != "image":
+                        raise unprocessable(f"file field {name[:40]!r} is not known; images come in fields called image")
+                    images.append(await value.read())
+                elif name == "image":
+                    raise unprocessable(f"the field image holds text; send a file ({', '.join(IMAGE_FORMATS)})")
+                else:
+                    fields.append((name, value))
+    except MultiPartException as broken:
+        raise unprocessable(f"not a form that can be read: {broken.message}") from None
+    return images, fields

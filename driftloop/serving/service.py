@@ -1,0 +1,146 @@
+"""The service without its web side: champion, workers, log and labels, put together, started and ended in the right order."""
+
+import asyncio
+import logging
+import secrets
+import time
+import uuid
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+import numpy as np
+
+from driftloop.errors import StoreError
+from driftloop.inference.group_names import GroupNames
+from driftloop.inference.log_writer import InferenceLogger, LogLimits
+from driftloop.runtime import available_threads
+from driftloop.serving.batching import Batcher, Job
+from driftloop.serving.feedback import Feedback
+from driftloop.serving.follower import ChampionFollower
+from driftloop.serving.live_model import Answers, LiveModel
+from driftloop.serving.metrics import Metrics, Seen
+from driftloop.serving.settings import ServingSettings
+from driftloop.store import Store
+
+LOG = logging.getLogger("driftloop.serving")
+
+
+class Service:
+    """Answers with the champion of a store, and logs what it answered there."""
+
+    def __init__(self, store: Store, settings: ServingSettings) -> None:
+        self.store, self.settings = store, settings
+        self.metrics = Metrics()
+        self.names = GroupNames.of(store)
+        self.follower = ChampionFollower(
+            store, self.metrics, poll_seconds=settings.poll_seconds, provider=settings.provider, threads=settings.threads
+        )
+        limits = LogLimits(seconds=settings.flush_seconds, spool_bytes=settings.spool_mib << 20)
+        labels = settings.spool / "labels" if settings.spool else None
+        rows = settings.spool / "rows" if settings.spool else None
+        self.log = InferenceLogger(store, image_share=settings.image_share, limits=limits, spool=rows)
+        self.feedback = Feedback(store, seconds=settings.flush_seconds, spool=labels)
+        self.batcher = Batcher(
+            lambda: self.follower.live,
+            self._record,
+            workers=settings.workers or available_threads(),
+            most_queued=settings.most_queued,
+            most_batched=settings.most_batched,
+            patience_seconds=settings.patience_seconds,
+        )
+        self.closing = False
+
+    @property
+    def live(self) -> LiveModel | None:
+        """What answers; None before the first champion."""
+        return self.follower.live
+
+    def start(self) -> None:
+        """Load the champion and follow it. Raises DriftloopError where the store or its champion cannot be used."""
+        self.follower.start()
+
+    def close(self) -> None:
+        """Answer what was accepted, write the log, end. What the store does not take stays in the spool, where there is one."""
+        self.closing = True
+        self.batcher.close()
+        self.follower.stop()
+        for part in (self.log, self.feedback):
+            try:
+                part.close()
+            except StoreError as refused:
+                LOG.error("the store does not take the rest: %s", refused)
+                part.close(write=False)
+
+    async def predict(
+        self,
+        images: Sequence[bytes | np.ndarray],
+        *,
+        group: str | None = None,
+        tags: dict[str, str] | None = None,
+        request_ids: Sequence[str] = (),
+        began: float | None = None,
+    ) -> list[tuple[Job, Answers, int]]:
+        """The answers to the images of one request, in their order.
+
+        Args:
+            images: files as they were sent, or pixels as the model takes them.
+            group: patient, source or session that they all come from, by its name.
+            tags: of all of them.
+            request_ids: one for each image; drawn where there are none.
+            began: monotonic seconds at which the request came in.
+
+        Raises:
+            Overloaded, NotReady: try again later.
+            UnreadableImage: one of them is no image for this model; the message says which where there are several.
+        """
+        began = time.monotonic() if began is None else began
+        hidden = self.names.hashed(group) if group else None
+        names = request_ids or [uuid.UUID(bytes=secrets.token_bytes(16), version=4).hex for _ in images]
+        jobs = [Job(image, name, hidden, tags or {}, began) for image, name in zip(images, names, strict=True)]
+        self.batcher.submit(jobs)
+        answers = await asyncio.gather(*(asyncio.wrap_future(job.answer) for job in jobs), return_exceptions=True)
+        for index, answer in enumerate(answers):
+            if isinstance(answer, BaseException):
+                if len(jobs) > 1 and isinstance(answer, ValueError):
+                    raise type(answer)(f"image {index + 1} of {len(jobs)}: {answer}")
+                raise answer
+        return [(job, *answer) for job, answer in zip(jobs, answers, strict=True) if not isinstance(answer, BaseException)]
+
+    def activity(self) -> dict[str, Any]:
+        """What the page shows of this process."""
+        live, counts = self.live, self.log.counts
+        return {
+            "version": live.version if live else None,
+            "since": live.since.isoformat(timespec="seconds") if live else None,
+            "classes": live.model.description.classes if live else [],
+            "image_size": live.model.description.image_size if live else None,
+            "queue": self.batcher.queued,
+            "log_backlog_rows": counts.waiting,
+            "log_dropped_rows": counts.dropped_rows,
+            **self.metrics.activity(),
+        }
+
+    def _record(self, answers: Answers, images: np.ndarray, jobs: list[Job]) -> None:
+        """Log a batch, before its callers have their answers."""
+        now, at = datetime.now(UTC), time.monotonic()
+        latencies = [(at - job.began) * 1000 for job in jobs]
+        self.log.log(
+            images,
+            answers.predictions,
+            latencies,
+            version=answers.version,
+            classes=answers.classes,
+            groups=[job.group for job in jobs],
+            tags=[job.tags for job in jobs],
+            request_ids=[job.request_id for job in jobs],
+            times=[now] * len(jobs),
+            statistics=answers.statistics,
+        )
+        labels, highest = answers.predictions.labels, answers.predictions.probabilities.max(axis=1)
+        self.metrics.answered(
+            [
+                Seen(at, now, job.request_id, answers.classes[int(label)], float(sure), odd.p_value, latency, answers.version)
+                for job, label, sure, odd, latency in zip(jobs, labels, highest, answers.unusual, latencies, strict=True)
+            ]
+        )

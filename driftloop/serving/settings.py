@@ -1,0 +1,32 @@
+"""What a service may be told, with the limits on everything that comes from outside."""
+
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict, Field
+
+#: What one request may bring along besides images.
+MOST_TAGS, MOST_TAG_LENGTH = 10, 64
+#: The name of the served model in the Open Inference Protocol.
+MODEL_NAME = "champion"
+
+
+class ServingSettings(BaseModel):
+    """Settings of a service."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    image_share: float = Field(1.0, ge=0, le=1, description="share of the requests whose image is kept in the log, by a hash of their id")
+    poll_seconds: float = Field(2.0, ge=0.1, le=3600, description="how often the champion is looked for")
+    flush_seconds: float = Field(10.0, ge=0.1, le=3600, description="that an answer waits at most for its way into the store's log")
+    spool: Path | None = Field(None, description="folder that outlives the process: nothing in it is lost when it is killed")
+    spool_mib: int = Field(1024, ge=1, le=1 << 20, description="that may lie there while the store is away")
+    provider: str = Field("", description="onnxruntime's execution provider; empty takes the one that suits graph and machine")
+    threads: int = Field(0, ge=0, le=1024, description="of a prediction; 0 takes the cores this process may use")
+    workers: int = Field(0, ge=0, le=1024, description="threads that decode and predict; 0 takes one a core")
+    most_queued: int = Field(256, ge=1, le=1 << 20, description="images that may wait; beyond it a request is turned away (503)")
+    most_batched: int = Field(32, ge=1, le=1024, description="images of a batch")
+    most_images: int = Field(64, ge=1, le=4096, description="images of a request")
+    most_request_mib: int = Field(64, ge=1, le=1024, description="size of a request (413 beyond it)")
+    patience_seconds: float = Field(10.0, ge=0.1, le=600, description="that a request may take before it is turned away (503)")
+    api_keys: tuple[str, ...] = Field((), description="one of which callers must show; none lets everybody in")
+    feedback_keys: tuple[str, ...] = Field((), description="for labels; none takes those above")
