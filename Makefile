@@ -12,7 +12,7 @@ DOCKER ?= docker
 COMPOSE = DRIFTLOOP_VERSION=$$(sed -n 's/^version = "\(.*\)"$$/\1/p' pyproject.toml) $(DOCKER) compose --file docker/compose.yaml
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test lint audit format compile images compose up down cluster-up cluster-images cluster-down lock clean
+.PHONY: help setup run test lint audit format compile images compose up up-service down cluster-up cluster-images cluster-down lock clean
 
 help: ## Show this list.
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -62,7 +62,7 @@ compile: setup ## Write the three pipelines as YAML into pipelines/compiled/.
 	$(BIN)/driftloop compile
 
 images: ## Build the images of the steps, each tagged by release and by content; DOCKER=... names the docker program.
-	DOCKER="$(DOCKER)" docker/build.sh watch train
+	DOCKER="$(DOCKER)" docker/build.sh watch train serve
 
 docker/minio.env: # The keys of the MinIO that `make up` starts, new and random; as shell variables for `--store s3://...`, too.
 	@umask 077 && secret=$$(head -c 24 /dev/urandom | base64 | tr '+/' '-_') && { \
@@ -73,18 +73,29 @@ docker/tensorboard.env: # The keys of TensorBoard's user there.
 	@umask 077 && { echo "AWS_ACCESS_KEY_ID=driftloop-tensorboard"; echo "AWS_SECRET_ACCESS_KEY=$$(head -c 24 /dev/urandom | base64 | tr '+/' '-_')"; \
 	echo "AWS_REGION=us-east-1"; } > $@
 
+docker/service.env: # The keys of the service's user there, and those that callers and labellers show.
+	@random() { head -c 24 /dev/urandom | base64 | tr '+/' '-_'; }; umask 077 && { \
+	echo "AWS_ACCESS_KEY_ID=driftloop-service"; echo "AWS_SECRET_ACCESS_KEY=$$(random)"; echo "AWS_REGION=us-east-1"; \
+	echo "DRIFTLOOP_API_KEY=$$(random)"; echo "DRIFTLOOP_FEEDBACK_KEY=$$(random)"; } > $@
+
 compose:
 	@$(COMPOSE) version >/dev/null 2>&1 || { echo "$(DOCKER) has no compose command: install the Docker Compose plugin, version 2, or name another program with DOCKER=..." >&2; exit 2; }
 
-up: setup compose docker/minio.env docker/tensorboard.env ## Start MinIO (9000, its console 9001) and TensorBoard (6006) on this machine's loopback address.
+up: setup compose docker/minio.env docker/tensorboard.env docker/service.env ## Start MinIO (9000, its console 9001) and TensorBoard (6006) on this machine's loopback address.
 	DOCKER="$(DOCKER)" docker/build.sh minio tensorboard
 	$(COMPOSE) up --detach --wait minio
-	$(BIN)/python docker/tensorboard_user.py docker/minio.env docker/tensorboard.env
+	$(BIN)/python docker/minio_user.py docker/minio.env docker/tensorboard.env
 	$(COMPOSE) up --detach --wait
 	@echo 'MinIO at http://127.0.0.1:9000, TensorBoard at http://127.0.0.1:6006; for --store s3://...: set -a; . docker/minio.env'
 
-down: compose docker/minio.env docker/tensorboard.env ## Stop them, and the MinIO of `--on docker`; what they stored stays.
-	$(COMPOSE) down
+up-service: up ## Then the champion of DRIFTLOOP_STORE (s3://driftloop/demo) as a service at 8088; its keys are in docker/service.env.
+	DOCKER="$(DOCKER)" docker/build.sh serve
+	$(BIN)/python docker/minio_user.py docker/minio.env docker/service.env
+	$(COMPOSE) --profile service up --detach --wait serve
+	@echo 'the champion at http://127.0.0.1:8088; for its key: set -a; . docker/service.env'
+
+down: compose docker/minio.env docker/tensorboard.env docker/service.env ## Stop them, and the MinIO of `--on docker`; what they stored stays.
+	$(COMPOSE) --profile service down
 	@$(DOCKER) rm --force driftloop-run-minio >/dev/null 2>&1 || true
 
 cluster-up: ## Make a kind cluster with Kubeflow Pipelines (8080), MinIO (9010) and TensorBoard (6016); again: go on, or repair it.

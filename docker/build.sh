@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Builds images: docker/build.sh watch train minio tensorboard. Each gets two tags: the release version, which the pipelines name,
+# Builds images: docker/build.sh watch train serve minio tensorboard. Each gets two tags: the release version, which the pipelines name,
 # and a hash of what it is made of, its base too. An image whose content is there already is not built again.
 # docker/build.sh --pin asks the registry what its bases are now, and notes their digests in docker/bases.txt.
 #   DOCKER              the docker program                                   (docker)
@@ -34,14 +34,14 @@ if [ "${1:-}" = --pin ]; then pin; exit; fi
 made_of() {
   echo "docker/$1.Dockerfile"
   case $1 in
-    watch | train)
+    watch | train | serve)
       echo "requirements/$1.txt"
       echo requirements/uv.txt
       find driftloop components pipelines pyproject.toml .dockerignore -type f -not -path '*/__pycache__/*'
       ;;
     tensorboard) printf 'requirements/%s.txt\n' tensorboard uv ;;
     minio) ;;
-    *) echo "docker/build.sh: no image is called $1; there are watch, train, minio and tensorboard" >&2 && return 2 ;;
+    *) echo "docker/build.sh: no image is called $1; there are watch, train, serve, minio and tensorboard" >&2 && return 2 ;;
   esac
 }
 

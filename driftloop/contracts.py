@@ -76,3 +76,5 @@ SHARED_MEMORY_GIB = 1
 
 #: Ports of `make up` on the loopback address. docker/ and the Makefile cannot import them: tests/unit/test_ports.py compares.
 MINIO_PORT, MINIO_CONSOLE_PORT, TENSORBOARD_PORT = 9000, 9001, 6006
+#: Of `driftloop serve`, and of its container on this machine, where 8080 may be the UI of a kind cluster.
+SERVICE_PORT, PUBLISHED_SERVICE_PORT = 8080, 8088

@@ -10,6 +10,7 @@ from rich.console import Console
 from driftloop import __version__
 from driftloop.cli.compile import compile_pipelines
 from driftloop.cli.doctor.command import doctor
+from driftloop.cli.export import export
 from driftloop.cli.labels import labels
 from driftloop.cli.models import models
 from driftloop.cli.prune import prune
@@ -38,6 +39,7 @@ app.command()(rehearse)
 app.command()(status)
 app.command()(doctor)
 app.command()(prune)
+app.command()(export)
 app.add_typer(schedule, name="schedule")
 app.add_typer(models, name="models")
 app.add_typer(labels, name="labels")

@@ -24,6 +24,8 @@ class ChampionFollower:
         self.provider, self.threads = provider, threads
         #: What answers; None before the first champion.
         self.live: LiveModel | None = None
+        #: Changes of what answers so far.
+        self.swaps = 0
         #: The pointer that was last acted upon: another one is looked at once, whether it could be followed or not.
         self._tag = ""
         self._stop = threading.Event()
@@ -65,6 +67,7 @@ class ChampionFollower:
             live = LiveModel.load(self.store, champion.version, provider=self.provider, threads=self.threads)
             before, self.live = self.live, live
             if before is not None:
+                self.swaps += 1
                 self.metrics.swaps.inc()
             self.metrics.answering(live)
             LOG.info("version %s answers (%s on %s)", live.version, live.model.variant, live.model.provider)

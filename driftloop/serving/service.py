@@ -20,7 +20,7 @@ from driftloop.serving.feedback import Feedback
 from driftloop.serving.follower import ChampionFollower
 from driftloop.serving.live_model import Answers, LiveModel
 from driftloop.serving.metrics import Metrics, Seen
-from driftloop.serving.settings import ServingSettings
+from driftloop.serving.settings import MODEL_NAME, ServingSettings
 from driftloop.store import Store
 
 LOG = logging.getLogger("driftloop.serving")
@@ -112,7 +112,9 @@ class Service:
         """What the page shows of this process."""
         live, counts = self.live, self.log.counts
         return {
+            "champion": MODEL_NAME,
             "version": live.version if live else None,
+            "swaps": self.follower.swaps,
             "since": live.since.isoformat(timespec="seconds") if live else None,
             "classes": live.model.description.classes if live else [],
             "image_size": live.model.description.image_size if live else None,

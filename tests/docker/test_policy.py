@@ -85,7 +85,13 @@ def test_the_watch_image_has_no_torch() -> None:
     assert not names & {"torch", "torchvision", "onnx", "onnxruntime-gpu", "triton", "kubernetes"}
 
 
-@pytest.mark.parametrize("image", ["watch", "train"])
+def test_the_serve_image_has_its_web_server_and_no_torch() -> None:
+    names = set(re.findall(r"^([\w-]+)==", (ROOT / "requirements" / "serve.txt").read_text(), re.MULTILINE))
+    assert {"fastapi", "uvicorn", "python-multipart", "prometheus-client", "onnxruntime", "minio"} <= names
+    assert not names & {"torch", "torchvision", "onnx", "onnxruntime-gpu", "triton", "kubernetes", "schemathesis"}
+
+
+@pytest.mark.parametrize("image", ["watch", "train", "serve"])
 def test_the_images_get_the_versions_that_are_tested(image: str) -> None:
     def pins(name: str) -> set[str]:
         return set(re.findall(r"^([\w.-]+==[\w.]+)", (ROOT / "requirements" / f"{name}.txt").read_text(), re.MULTILINE))
@@ -142,14 +148,34 @@ def test_a_client_without_its_build_plugin_is_told_what_is_missing(tmp_path: Pat
     assert ("DOCKER=" in done.stderr) is bool(last)
 
 
-def test_tensorboards_user_reads_its_events_and_nothing_else(tmp_path: Path, minio_server: MinioServer) -> None:
-    root = {"MINIO_ROOT_USER": minio_server.access_key, "MINIO_ROOT_PASSWORD": minio_server.secret_key} | minio_server.environment
-    user = {"AWS_ACCESS_KEY_ID": "driftloop-tensorboard", "AWS_SECRET_ACCESS_KEY": secrets.token_hex(12), "AWS_REGION": "us-east-1"}
-    for name, variables in (("minio", root), ("tensorboard", user)):
-        (tmp_path / f"{name}.env").write_text("".join(f"{key}={value}\n" for key, value in variables.items()))
-    command = [sys.executable, str(ROOT / "docker" / "tensorboard_user.py"), str(tmp_path / "minio.env"), str(tmp_path / "tensorboard.env")]
+def test_a_service_s_user_gets_the_policy_of_its_name(tmp_path: Path, minio_server: MinioServer) -> None:
+    store = "s3://driftloop/made-up"
+    user = make_user(tmp_path, minio_server, "driftloop-service")
+    root = open_store(store, minio_server.environment)
+    for key in ("champion.json", "datasets/ab/dataset.json"):
+        root.put(key, b"x")
+    service = open_store(store, minio_server.environment | user)
+    assert service.read("champion.json") == b"x"
+    service.put("labels/feedback.parquet", b"x")
+    for refused in (lambda: service.read("datasets/ab/dataset.json"), lambda: service.put("champion.json", b"y")):
+        with pytest.raises(StoreError, match="denies access"):
+            refused()
+
+
+def make_user(folder: Path, server: MinioServer, name: str) -> dict[str, str]:
+    """Run docker/minio_user.py twice, as `make up` does; the user's variables."""
+    root = {"MINIO_ROOT_USER": server.access_key, "MINIO_ROOT_PASSWORD": server.secret_key} | server.environment
+    user = {"AWS_ACCESS_KEY_ID": name, "AWS_SECRET_ACCESS_KEY": secrets.token_hex(12), "AWS_REGION": "us-east-1"}
+    for file, variables in (("minio", root), ("user", user)):
+        (folder / f"{file}.env").write_text("".join(f"{key}={value}\n" for key, value in variables.items()))
+    command = [sys.executable, str(ROOT / "docker" / "minio_user.py"), str(folder / "minio.env"), str(folder / "user.env")]
     for _ in ("first", "again"):
         subprocess.run(command, check=True)
+    return user
+
+
+def test_tensorboards_user_reads_its_events_and_nothing_else(tmp_path: Path, minio_server: MinioServer) -> None:
+    user = make_user(tmp_path, minio_server, "driftloop-tensorboard")
     for key in ("tensorboard/run/events", "demo/champion.json"):
         open_store("s3://driftloop", minio_server.environment).put(key, b"x")
     store = open_store("s3://driftloop", minio_server.environment | user)
@@ -167,14 +193,14 @@ def test_services_listen_on_the_loopback_address_only(services: dict[str, dict[s
 
 
 def test_services_are_hardened_and_get_their_keys_from_a_file_that_git_ignores(services: dict[str, dict[str, Any]]) -> None:
-    files = {"minio": ["minio.env"], "tensorboard": ["tensorboard.env"]}
+    files = {"minio": ["minio.env"], "tensorboard": ["tensorboard.env"], "serve": ["service.env"]}
     for name, service in services.items():
         assert service["read_only"] is True
         assert service["cap_drop"] == ["ALL"]
         assert service["security_opt"] == ["no-new-privileges:true"]
         assert service["env_file"] == files[name]
         assert not SECRET.search(str(service))
-    assert {"/docker/minio.env", "/docker/tensorboard.env"} <= set((ROOT / ".gitignore").read_text().splitlines())
+    assert {f"/docker/{name}" for names in files.values() for name in names} <= set((ROOT / ".gitignore").read_text().splitlines())
     ignored = (ROOT / ".dockerignore").read_text().splitlines()
     assert ignored[1] == "*"
     assert not any("env" in line for line in ignored if line.startswith("!"))

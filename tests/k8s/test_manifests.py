@@ -24,7 +24,7 @@ def check(manifests: list[Manifest]) -> None:
 
 
 def test_the_folders_are_found() -> None:
-    assert {"k8s/minio", "k8s/driftloop", "k8s/kubeflow", "k8s/kubeflow/cluster", "k8s/gpu"} <= set(FOLDERS)
+    assert {"k8s/minio", "k8s/driftloop", "k8s/serving", "k8s/kubeflow", "k8s/kubeflow/cluster", "k8s/gpu"} <= set(FOLDERS)
     assert {"k8s/kind/minio", "k8s/kind/driftloop", "k8s/kind/kubeflow"} <= set(FOLDERS)
 
 

@@ -14,7 +14,7 @@ from minio import Minio, MinioAdmin
 from minio.credentials import StaticProvider
 from minio.error import S3Error
 
-from driftloop.errors import Conflict
+from driftloop.errors import Conflict, StoreError
 from driftloop.inference.log_files import LOGS_PREFIX
 from driftloop.store import open_store
 from driftloop.store.s3_conditions import PROOF
@@ -29,9 +29,14 @@ CHAMPION = "team/chest/champion.json"
 LOG = "team/chest/logs/dt=2026-11-21/hour=08/a.parquet"
 LABEL = "team/chest/labels/a.json"
 WATCH = "team/chest/watch/1.json"
+REQUESTS = "team/chest/watch/requests/000001.csv"
+GROUPS = "team/chest/keys/groups"
+PIXELS = "team/chest/logs/dt=2026-11-21/hour=08/a.npy"
 DATASET = "team/chest/datasets/ab/images-0.npy"
 EVENTS = "tensorboard/chest/events.out.tfevents.1"
-ALL = {MODEL, CHAMPION, LOG, LABEL, WATCH, DATASET, EVENTS}
+ALL = {MODEL, CHAMPION, LOG, PIXELS, LABEL, WATCH, REQUESTS, GROUPS, DATASET, EVENTS}
+#: What the service reads: of its log only whether a row file is there already, never an image.
+SERVICE_READS = {MODEL, CHAMPION, REQUESTS, GROUPS, LOG}
 
 
 class Installed:
@@ -152,15 +157,16 @@ def test_what_pipelines_remove_can_be_brought_back(minio: Installed) -> None:
 
 def test_the_service_reads_models_and_their_champion(minio: Installed) -> None:
     client = minio.login("driftloop-service")
-    assert readable(client) == {MODEL, CHAMPION}
+    assert readable(client) == SERVICE_READS
     assert [entry.object_name for entry in client.list_objects("driftloop", prefix="team/chest/versions/")] == ["team/chest/versions/1/"]
-    assert not allowed(list, client.list_objects("driftloop"))
-    assert not allowed(list, client.list_objects("driftloop", prefix="team/chest/logs/"))
+    assert [entry.object_name for entry in client.list_objects("driftloop", prefix="team/chest/watch/requests/")] == [REQUESTS]
+    for prefix in ("", "team/chest/logs/", "team/chest/labels/", "team/chest/watch/", "team/chest/datasets/", "team/chest/keys/"):
+        assert not allowed(list, client.list_objects("driftloop", prefix=prefix)), prefix
 
 
 def test_the_service_writes_logs_and_labels(minio: Installed) -> None:
     client = minio.login("driftloop-service")
-    assert writable(client) == {LOG, LABEL}
+    assert writable(client) == {LOG, PIXELS, LABEL, GROUPS}
     assert not allowed(put, client, "driftloop", "team/chest/versions/1/logs/model.onnx")
     assert removable(client) == set()
 
@@ -170,6 +176,29 @@ def test_the_service_learns_that_there_is_no_champion(minio: Installed) -> None:
     with pytest.raises(S3Error) as missing:
         client.get_object("driftloop", "team/none/champion.json")
     assert missing.value.code == "NoSuchKey"
+
+
+def test_the_service_cannot_promote_or_take_back_its_model(minio: Installed) -> None:
+    keys = {"AWS_ACCESS_KEY_ID": "driftloop-service", "AWS_SECRET_ACCESS_KEY": (minio.users / "driftloop-service").read_text()}
+    store = open_store("s3://driftloop/team/chest", minio.server.environment | keys)
+    content, tag = store.read_tagged("champion.json")
+    for refused in (
+        lambda: store.replace("champion.json", b"mine", tag),
+        lambda: store.create("versions/9/SHA256SUMS", b"mine"),
+        lambda: store.delete("champion.json"),
+        lambda: store.read("datasets/ab/images-0.npy"),
+    ):
+        with pytest.raises(StoreError, match="denies access"):
+            refused()
+    assert store.read("champion.json") == content
+
+
+def test_the_service_learns_whether_a_log_was_written(minio: Installed) -> None:
+    """Where the answer to a write was lost, it has to look before it writes again."""
+    keys = {"AWS_ACCESS_KEY_ID": "driftloop-service", "AWS_SECRET_ACCESS_KEY": (minio.users / "driftloop-service").read_text()}
+    store = open_store("s3://driftloop/team/chest", minio.server.environment | keys)
+    assert store.exists(LOG.removeprefix("team/chest/"))
+    assert not store.exists("logs/dt=2026-11-21/hour=08/never.parquet")
 
 
 def test_the_service_may_prove_that_conditional_writes_are_honoured(minio: Installed) -> None:
@@ -269,7 +298,7 @@ def test_a_run_mends_what_was_changed_by_hand(minio: Installed) -> None:
     assert "user driftloop-service: set\n" in done.stdout
     assert "lifecycle" in done.stdout
     assert root.get_bucket_lifecycle("mlpipeline") is None
-    assert readable(minio.login("driftloop-service")) == {MODEL, CHAMPION}
+    assert readable(minio.login("driftloop-service")) == SERVICE_READS
 
 
 @pytest.mark.parametrize(

@@ -77,7 +77,7 @@ def test_the_settings_file_is_ignored_by_git() -> None:
 
 
 def test_manifests_are_of_this_release() -> None:
-    for folder in ("minio", "driftloop"):
+    for folder in ("minio", "driftloop", "serving"):
         images = yaml.safe_load((ROOT / "k8s" / folder / "kustomization.yaml").read_text())["images"]
         assert {image["newTag"] for image in images} == {__version__}
 

@@ -6,6 +6,7 @@ from tests.k8s.rendering import Manifest, one, render
 
 STEPS = {"matchExpressions": [{"key": "workflows.argoproj.io/workflow", "operator": "Exists"}]}
 TENSORBOARD = {"matchLabels": {"app": "driftloop-tensorboard"}}
+SERVE = {"matchLabels": {"app.kubernetes.io/name": "driftloop-serve"}}
 
 
 def policy(folder: str, name: str) -> Manifest:
@@ -57,6 +58,16 @@ def test_tensorboard_calls_minio_only() -> None:
     assert callees(spec) == {("kube-system", "", 53), ("minio", "minio", 9000)}
 
 
+def test_the_service_is_called_by_http_and_calls_the_store_and_nothing_else() -> None:
+    spec = policy("k8s/serving", "driftloop-serve")
+    assert spec["podSelector"] == SERVE
+    assert spec["policyTypes"] == ["Ingress", "Egress"]
+    assert spec["ingress"] == [{"ports": [{"protocol": "TCP", "port": 8080}]}]
+    assert callees(spec) == {("kube-system", "", 53), ("minio", "minio", 9000)}
+    assert not [peer for rule in spec["egress"] for peer in rule["to"] if "ipBlock" in peer]
+    assert policy("k8s/serving", "nothing-by-default") == {"podSelector": {}, "policyTypes": ["Ingress", "Egress"]}
+
+
 def test_minio_accepts_those_who_call_it() -> None:
     spec = policy("k8s/minio", "minio")
     (rule,) = spec["ingress"]
@@ -67,8 +78,10 @@ def test_minio_accepts_those_who_call_it() -> None:
         assert namespaces == [{"kubernetes.io/metadata.name": "kubeflow"}, {"app.kubernetes.io/part-of": "kubeflow-profile"}]
     services = [peer["podSelector"] for peer in rule["from"] if peer["podSelector"].get("matchExpressions", [{}])[0].get("key") == "app"]
     assert services == [{"matchExpressions": [{"key": "app", "operator": "In", "values": ["ml-pipeline", "ml-pipeline-ui"]}]}]
+    serving = [peer["namespaceSelector"]["matchLabels"] for peer in rule["from"] if peer["podSelector"] == SERVE]
+    assert serving == [{"kubernetes.io/metadata.name": "serving"}, {"app.kubernetes.io/part-of": "kubeflow-profile"}]
     assert {"podSelector": {"matchLabels": {"app": "minio-setup"}}} in rule["from"]
-    assert len(rule["from"]) == 6
+    assert len(rule["from"]) == 8
 
 
 def test_in_the_namespace_of_minio_nothing_is_open_by_default() -> None:

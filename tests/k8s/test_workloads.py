@@ -7,14 +7,16 @@ import pytest
 from driftloop import __version__
 from tests.k8s.rendering import Manifest, environment, one, pod, render
 
-BASES = ("k8s/minio", "k8s/driftloop")
+BASES = ("k8s/minio", "k8s/driftloop", "k8s/serving")
+ON_KIND = ("k8s/minio", "k8s/driftloop")
 WORKLOADS = {
     (folder, kind, name)
     for base in BASES
-    for folder in (base, base.replace("k8s/", "k8s/kind/"))
+    for folder in (base, *([base.replace("k8s/", "k8s/kind/")] if base in ON_KIND else []))
     for kind, name in {
         "k8s/minio": [("StatefulSet", "minio"), ("CronJob", "setup")],
         "k8s/driftloop": [("Deployment", "driftloop-tensorboard")],
+        "k8s/serving": [("Deployment", "driftloop-serve")],
     }[base]
 }
 SECRET = re.compile(r"PASSWORD|SECRET|ACCESS_KEY|ROOT_USER|TOKEN")
@@ -75,7 +77,7 @@ class TestEveryWorkload:
 
     def test_runs_an_image_of_this_release(self, manifest: Manifest) -> None:
         for container in containers(manifest):
-            assert re.fullmatch(rf"driftloop-(minio|watch|tensorboard):{re.escape(__version__)}", container["image"])
+            assert re.fullmatch(rf"driftloop-(minio|watch|tensorboard|serve):{re.escape(__version__)}", container["image"])
             assert container["imagePullPolicy"] == "IfNotPresent"
 
     def test_gets_secrets_by_reference(self, manifest: Manifest) -> None:
@@ -94,8 +96,9 @@ def test_no_manifest_of_ours_brings_a_secret() -> None:
         assert not [manifest for manifest in render(folder) if manifest["kind"] == "Secret"]
 
 
-def test_the_namespace_of_minio_admits_nothing_less() -> None:
-    labels = one(render("k8s/minio"), "Namespace", "minio")["metadata"]["labels"]
+@pytest.mark.parametrize("namespace", ["minio", "serving"])
+def test_our_own_namespaces_admit_nothing_less(namespace: str) -> None:
+    labels = one(render(f"k8s/{namespace}"), "Namespace", namespace)["metadata"]["labels"]
     assert labels["pod-security.kubernetes.io/enforce"] == "restricted"
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import yaml
 
-from driftloop.contracts import MINIO_CONSOLE_PORT, MINIO_PORT, TENSORBOARD_PORT
+from driftloop.contracts import MINIO_CONSOLE_PORT, MINIO_PORT, PUBLISHED_SERVICE_PORT, SERVICE_PORT, TENSORBOARD_PORT
 
 ROOT = Path(__file__).parents[2]
 MAKEFILE = (ROOT / "Makefile").read_text()
@@ -24,6 +24,16 @@ def published(service: str) -> list[str]:
 def test_compose_publishes_them() -> None:
     assert published("minio") == [f"127.0.0.1:{port}:{port}" for port in (MINIO_PORT, MINIO_CONSOLE_PORT)]
     assert published("tensorboard") == [f"127.0.0.1:{TENSORBOARD_PORT}:{TENSORBOARD_PORT}"]
+    assert published("serve") == [f"127.0.0.1:{PUBLISHED_SERVICE_PORT}:{SERVICE_PORT}"]
+    command = services()["serve"]["command"]
+    assert command[command.index("--port") + 1] == str(SERVICE_PORT)
+
+
+def test_make_up_service_tells_its_port() -> None:
+    assert f"the champion at http://127.0.0.1:{PUBLISHED_SERVICE_PORT};" in MAKEFILE
+    text = (ROOT / "docker" / "serve.Dockerfile").read_text()
+    assert re.findall(r"^EXPOSE (.+)$", text, re.MULTILINE) == [str(SERVICE_PORT)]
+    assert re.findall(r"http://127\.0\.0\.1:(\d+)/", text) == [str(SERVICE_PORT)]
 
 
 def test_compose_lets_tensorboard_find_minio() -> None:

@@ -1,8 +1,8 @@
-"""Give the TensorBoard of `make up` a user of its own in MinIO, who may read its events and nothing else.
+"""Give a service of `make up` a user of its own in MinIO, who may do what the policy of its name says and nothing else.
 
-    python docker/tensorboard_user.py docker/minio.env docker/tensorboard.env
+    python docker/minio_user.py docker/minio.env docker/tensorboard.env
 
-Run again, it changes nothing, but a secret key that has changed. The policy is the cluster's (k8s/minio/policies).
+Run again, it changes nothing, but a secret key or a policy that has changed. The policies are the cluster's (k8s/minio/policies).
 """
 
 import json
@@ -14,8 +14,7 @@ from minio import MinioAdmin
 from minio.credentials import StaticProvider
 from minio.error import MinioAdminException
 
-USER = "driftloop-tensorboard"
-POLICY = Path(__file__).parents[1] / "k8s" / "minio" / "policies" / f"{USER}.json"
+POLICIES = Path(__file__).parents[1] / "k8s" / "minio" / "policies"
 
 
 def read_variables(path: Path) -> dict[str, str]:
@@ -26,16 +25,17 @@ def read_variables(path: Path) -> dict[str, str]:
 def main(root_file: Path, user_file: Path) -> None:
     """Bring the server that `root_file` names to that state."""
     root, user = read_variables(root_file), read_variables(user_file)
+    name = user["AWS_ACCESS_KEY_ID"]
     url = urllib3.util.parse_url(root["AWS_ENDPOINT_URL"])
     keys = StaticProvider(root["MINIO_ROOT_USER"], root["MINIO_ROOT_PASSWORD"])
     admin = MinioAdmin(endpoint=url.netloc, credentials=keys, secure=url.scheme == "https", region="us-east-1")
     try:
-        admin.policy_add(USER, policy=json.loads(POLICY.read_text()))
-        admin.user_add(user["AWS_ACCESS_KEY_ID"], user["AWS_SECRET_ACCESS_KEY"])
-        if json.loads(admin.user_info(user["AWS_ACCESS_KEY_ID"])).get("policyName") != USER:
-            admin.policy_set(USER, user=user["AWS_ACCESS_KEY_ID"])
+        admin.policy_add(name, policy=json.loads((POLICIES / f"{name}.json").read_text()))
+        admin.user_add(name, user["AWS_SECRET_ACCESS_KEY"])
+        if json.loads(admin.user_info(name)).get("policyName") != name:
+            admin.policy_set(name, user=name)
     except (MinioAdminException, urllib3.exceptions.HTTPError) as error:
-        sys.exit(f"driftloop: TensorBoard's user was not made in MinIO at {root['AWS_ENDPOINT_URL']}: {error}")
+        sys.exit(f"driftloop: the user {name} was not made in MinIO at {root['AWS_ENDPOINT_URL']}: {error}")
 
 
 if __name__ == "__main__":

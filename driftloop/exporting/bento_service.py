@@ -1,0 +1,53 @@
+"""The model as a Bento: `bentoml serve`, then `curl -F image=@... localhost:3000/predict`.
+
+`driftloop export --to bentoml` copies this file, and beside it what it imports of driftloop.
+"""
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import bentoml
+import numpy as np
+import onnxruntime
+from bentoml.exceptions import UnprocessableEntity
+
+from driftloop.dataset.decoding import UnreadableImage, decode_image
+
+HERE = Path(__file__).parent
+MODEL = json.loads((HERE / "model.json").read_text())
+
+
+@bentoml.service(
+    name="driftloop-champion",
+    image=bentoml.images.Image(python_version="3.11").requirements_file("requirements.txt"),
+    traffic={"timeout": 30, "max_concurrency": 64},
+)
+class Champion:
+    """One graph in one session; requests are decoded side by side."""
+
+    def __init__(self) -> None:
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        self.session = onnxruntime.InferenceSession(str(HERE / "model.onnx"), options, providers=onnxruntime.get_available_providers())
+
+    @bentoml.api
+    def predict(self, image: Path) -> dict[str, Any]:
+        """The class of one image (JPEG, PNG, WebP, TIFF, BMP), with the calibrated probability of each."""
+        try:
+            pixels = with_channels(decode_image(image.read_bytes(), MODEL["image_size"]).pixels, MODEL["channels"])
+        except UnreadableImage as unreadable:
+            raise UnprocessableEntity(f"image: {unreadable}") from None
+        (probabilities,) = self.session.run(["probabilities"], {"images": pixels[None]})
+        by_class = dict(zip(MODEL["classes"], probabilities[0].tolist(), strict=True))
+        best = max(by_class, key=by_class.__getitem__)
+        return {"version": MODEL["version"], "class": best, "confidence": by_class[best], "probabilities": by_class}
+
+
+def with_channels(pixels: np.ndarray, channels: int) -> np.ndarray:
+    """(side, side, channels), as driftloop's service does it: a grey image for a colour model gets three equal channels."""
+    if pixels.ndim == 3 and channels == 1:
+        raise UnreadableImage("in colour; this model was trained on grey images: convert it to grey first")
+    return pixels if pixels.ndim == 3 else np.repeat(pixels[..., None], channels, axis=-1)
