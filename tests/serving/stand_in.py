@@ -50,7 +50,7 @@ class StandIn:
     feedback: list[dict[str, Any]] = field(default_factory=list)
 
     def app(self) -> FastAPI:
-        app = FastAPI()
+        app = FastAPI(docs_url=None)
         app.include_router(page_router())
         numbers = itertools.count(1)
 

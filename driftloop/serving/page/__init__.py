@@ -26,7 +26,7 @@ HEADERS = {
 
 
 def page_router() -> APIRouter:
-    """The pages and their files. They hold no secret and need no key; what the page asks for does."""
+    """The pages and their files. They need no key; what they ask for does. `/docs` needs an app with `docs_url=None`."""
     router = APIRouter(include_in_schema=False)
     for path, (name, media_type) in FILES.items():
         router.add_api_route(path, _file(name, media_type), methods=["GET", "HEAD"], response_class=Response)

@@ -17,7 +17,7 @@ ROOT = Path(__file__).parents[3]
 
 @pytest.fixture(scope="module")
 def client() -> Iterator[httpx.Client]:
-    app = FastAPI()
+    app = FastAPI(docs_url=None)
     app.include_router(page_router())
     with serving(app) as address, httpx.Client(base_url=address) as client:
         yield client
