@@ -13,7 +13,7 @@ import pytest
 
 from driftloop import registry
 from driftloop.dataset import Description
-from driftloop.inference.group_names import GroupNames
+from driftloop.dataset.group_names import GroupNames
 from driftloop.inference.labels import read_labels, write_requested
 from driftloop.inference.log import read_images, read_log
 from driftloop.store import Store, open_store
