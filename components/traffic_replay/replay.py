@@ -8,8 +8,9 @@ from tempfile import TemporaryDirectory
 import numpy as np
 import pandas as pd
 
+from components.traffic_replay.client import ServiceClient, send, wait_for_log
 from components.traffic_replay.replay_plan import leave_receipt, make_plan, played_rows, replay_key, request_id
-from components.traffic_replay.traffic import TICK, PlayedTraffic, play, utc_now
+from components.traffic_replay.traffic import TICK, AnsweredTraffic, PlayedTraffic, play, utc_now
 from driftloop import registry
 from driftloop.contracts import RANDOM, UNSEEN
 from driftloop.dataset import Split
@@ -93,6 +94,8 @@ def replay(
     seed: int,
     settings: TrafficSettings,
     clock: Callable[[], datetime] = utc_now,
+    to: str = "",
+    rate: float = 0.0,
 ) -> Replayed:
     """Play new images of `stream` through a registered version and log them as production does.
 
@@ -108,6 +111,8 @@ def replay(
         seed: of all draws; the same seed and the same store give the same replay.
         settings: window size, label and image shares, batch size.
         clock: the time of each request, with a zone; a rehearsal hands in a simulated one.
+        to: address of a service on the same store, which is then asked, and logs; empty answers here.
+        rate: requests a second to that service; 0 sends them as fast as it answers.
 
     Raises:
         NoChampion: no version given and the store names no champion.
@@ -134,14 +139,17 @@ def replay(
     if not len(plan.rows) and amounts.requests:
         cure = "use another store, or a larger source"
         raise InputError(f"{store.uri}: all {len(stream):,} stream images were replayed before; {cure}")
-    with TemporaryDirectory() as directory:
-        registry.download(store, version, directory)
-        model = ServedModel.open(directory)
-    _check_classes(model, description, version)
     ids = [request_id(key, digest) for digest in stream.samples["sha256"].iloc[plan.rows]]
     traffic = PlayedTraffic(stream, plan, ids, scenario, draws)
-    with InferenceLogger(store, image_share=settings.image_share) as log:
-        answered = play(traffic, model, log, own, version=version, batch_size=settings.batch_size, clock=clock)
+    if to:
+        answered, version = _ask(to, traffic, store, own, rate)
+    else:
+        with TemporaryDirectory() as directory:
+            registry.download(store, version, directory)
+            model = ServedModel.open(directory)
+        _check_classes(model, description, version)
+        with InferenceLogger(store, image_share=settings.image_share) as log:
+            answered = play(traffic, model, log, own, version=version, batch_size=settings.batch_size, clock=clock)
     truth = class_names(answered.truth, description.classes)
     _label(store, [ids[row] for row in plan.labelled], [truth[row] for row in plan.labelled])
     leave_receipt(store, key, identity)
@@ -161,6 +169,14 @@ def replay(
 def class_names(truth: np.ndarray, classes: list[str]) -> list[str]:
     """The names of true classes (n,)."""
     return [UNSEEN_LABEL if label == UNSEEN else classes[label] for label in truth]
+
+
+def _ask(url: str, traffic: PlayedTraffic, store: Store, logged: pd.DataFrame, rate: float) -> tuple[AnsweredTraffic, str]:
+    """Send the traffic to a service and wait for its log; and the version that answered, or several as "1, 2"."""
+    begun = utc_now()
+    truth, latencies, versions = send(traffic, ServiceClient(url), set(logged["request_id"]), rate=rate)
+    last = wait_for_log(store, set(traffic.ids) - set(logged["request_id"]), begun)
+    return AnsweredTraffic(truth, last, latencies), ", ".join(sorted(versions, key=int))
 
 
 def _label(store: Store, ids: list[str], names: list[str]) -> None:

@@ -25,6 +25,8 @@ def replay(
     ] = "",
     store: Annotated[str, typer.Option(help="The model's home: a folder or s3://bucket/prefix.")] = DEFAULT_STORE,
     seed: Annotated[int, typer.Option(help="Seed of all draws.")] = 1,
+    to: Annotated[str, typer.Option(help="Ask a running `driftloop serve` on the same store, http://host:port, as its clients do.")] = "",
+    rate: Annotated[float, typer.Option(min=0, help="Requests a second to that service; 0: as fast as it answers.")] = 0.0,
 ) -> None:
     """Send new images through the champion, and log them as production does."""
     # The command line starts without waiting for what only this command needs.
@@ -46,7 +48,7 @@ def replay(
             played,
         ),
     ):
-        result = play(home, stream, played, version="", scenario=scenario, amounts=amounts, seed=seed, settings=settings)
+        result = play(home, stream, played, version="", scenario=scenario, amounts=amounts, seed=seed, settings=settings, to=to, rate=rate)
     typer.echo(result.figures())
 
 
