@@ -478,8 +478,8 @@ def soaked(soak: dict[str, Any]) -> str:
     return (
         f"Soak: {soak['seconds']:.0f} s at {soak['per_second']:.0f} requests/s, the store away for {soak['away_seconds']:.0f} s of them. "
         f"{soak['requests']:,} requests, {soak['failed']} failed. In the life of this service {soak['answered']:,} were answered and "
-        f"{soak['logged']:,} logged, {soak['logged_twice']} of them twice. Resident memory: {soak['resident_mib_first_quarter']:.0f} MiB in "
-        f"the first quarter, {soak['resident_mib_last_quarter']:.0f} MiB in the last."
+        f"{soak['logged']:,} logged, {soak['logged_twice']} of them twice. Resident memory: {soak['resident_mib_first_quarter']:.0f} MiB "
+        f"in the first quarter, {soak['resident_mib_last_quarter']:.0f} MiB in the last."
     )
 
 

@@ -160,7 +160,15 @@ def test_the_service_reads_models_and_their_champion(minio: Installed) -> None:
     assert readable(client) == SERVICE_READS
     assert [entry.object_name for entry in client.list_objects("driftloop", prefix="team/chest/versions/")] == ["team/chest/versions/1/"]
     assert [entry.object_name for entry in client.list_objects("driftloop", prefix="team/chest/watch/requests/")] == [REQUESTS]
-    for prefix in ("", "team/chest/logs/", "team/chest/logs/dt=2026-11-21/hour=08/", "team/chest/labels/", "team/chest/watch/", "team/chest/datasets/", "team/chest/keys/"):
+    for prefix in (
+        "",
+        "team/chest/logs/",
+        "team/chest/logs/dt=2026-11-21/hour=08/",
+        "team/chest/labels/",
+        "team/chest/watch/",
+        "team/chest/datasets/",
+        "team/chest/keys/",
+    ):
         assert not allowed(list, client.list_objects("driftloop", prefix=prefix)), prefix
 
 
