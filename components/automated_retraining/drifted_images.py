@@ -13,6 +13,7 @@ import pandas as pd
 from components.automated_retraining.grown_dataset import known_samples
 from driftloop.contracts import LABEL_REQUESTS, WINDOW_ROWS
 from driftloop.dataset import UNLABELLED, Description
+from driftloop.dataset.group_names import GroupNames
 from driftloop.dataset.roles import assign_roles, count_labels, missing_labels
 from driftloop.errors import InputError
 from driftloop.inference.confirmed_rows import confirmed_rows
@@ -58,7 +59,7 @@ def collect_drifted_images(
         InputError: too few labels.
     """
     rows, images = fetch_images(store, confirmed_rows(traffic, coverage, parent.classes), parent, settings.image_mib)
-    roles = assign_roles(rows, known_samples(store, parent), settings)
+    roles = assign_roles(rows, known_samples(store, parent), settings, GroupNames.known(store))
     unknown = unknown_labels(traffic, coverage, parent.classes)
     require_labels(count_labels(roles), settings, unknown=unknown)
     return DriftedImages(parent, rows, images, roles, unknown, rows_per_window(coverage))

@@ -14,6 +14,7 @@ from components.drift_detection.windows import CutRows, WatchHistory
 from driftloop.bundle import ModelDescription
 from driftloop.contracts import CONFIRMED_BY
 from driftloop.dataset.description import DATASET_FILE, Description
+from driftloop.dataset.group_names import GroupNames
 from driftloop.dataset.reading import read_samples
 from driftloop.dataset.roles import assign_roles, count_labels, missing_labels
 from driftloop.dataset.writing import DATASETS
@@ -224,7 +225,7 @@ def missing_for_retraining(watch: Traffic, coverage: pd.DataFrame, model: ModelD
         known = read_samples(dataset.model_copy(update={"store": store.uri}), store)
     except NotFound:
         known = pd.DataFrame({"path": [], "split": [], "group": []}, dtype=str)
-    return missing_labels(count_labels(assign_roles(rows, known, retrain)), retrain)
+    return missing_labels(count_labels(assign_roles(rows, known, retrain, GroupNames.known(store))), retrain)
 
 
 def _missing_labels(situation: Situation, settings: DriftSettings) -> str:

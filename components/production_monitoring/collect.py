@@ -90,7 +90,7 @@ class FreshRows:
     rows: pd.DataFrame
     """Of every version and status, in time order; a uniform sample where there were too many."""
     counts: dict[str, int]
-    """How many there were, by version."""
+    """How many there were, by version; where there were too many to look at all, a request that was logged twice counts as two."""
     late: int
     """How many of them had come too late for the watch that their time belongs to."""
     coverage: LogCoverage
@@ -121,10 +121,17 @@ def read_fresh(store: Store, period: WatchPeriod, settings: MonitorSettings, now
             left.append(file)
             continue
         counts = counts.add(rows["model_version"].value_counts(), fill_value=0)
-        late += int((rows["time"] <= period.since).sum()) if period.since else 0
+        late += _late(rows, period)
         sample.add(rows)
+    rows = sample.rows()
+    if sample.whole:
+        counts, late = rows["model_version"].value_counts(), _late(rows, period)
     coverage = period.coverage.advanced(listed, left, now=now, until=period.until, late=timedelta(hours=settings.late_hours))
-    return FreshRows(sample.rows(), {str(version): int(count) for version, count in counts.items()}, late, coverage)
+    return FreshRows(rows, {str(version): int(count) for version, count in counts.items()}, late, coverage)
+
+
+def _late(rows: pd.DataFrame, period: WatchPeriod) -> int:
+    return int((rows["time"] <= period.since).sum()) if period.since else 0
 
 
 class RowSample:
@@ -135,6 +142,8 @@ class RowSample:
         self._parts = [LOG_SCHEMA.empty_table().to_pandas()]
         self._held = 0
         self._limit = np.uint64(2**64 - 1)
+        #: Whether no request was left out so far; told by `rows`.
+        self.whole = True
 
     def add(self, rows: pd.DataFrame) -> None:
         part = rows[_hashed(rows) <= self._limit]
@@ -152,7 +161,7 @@ class RowSample:
     def _thin(self) -> None:
         kept = joined_rows(self._parts)
         if len(kept) > self.most:
-            hashes = _hashed(kept)
+            self.whole, hashes = False, _hashed(kept)
             self._limit = np.partition(hashes, self.most - 1)[self.most - 1]
             kept = kept[hashes <= self._limit].reset_index(drop=True)
         self._parts, self._held = [kept], len(kept)

@@ -11,6 +11,7 @@ import pandas as pd
 
 from driftloop.contracts import DRIFTED_GATE, DRIFTED_SPLITS, DRIFTED_TRAIN, DRIFTED_VAL, RANDOM, REFERENCE, REGIME_PREFIX, TEST, TRAIN, VAL
 from driftloop.dataset import UNLABELLED, split_by_group
+from driftloop.dataset.group_names import GroupNames
 from driftloop.settings import RetrainSettings
 
 #: With fewer labels in a role there is nothing to learn from, to stop by, or to judge by.
@@ -34,7 +35,7 @@ ROLE_OF_SPLIT = {
 SALT = "drifted/"
 
 
-def assign_roles(rows: pd.DataFrame, known: pd.DataFrame, settings: RetrainSettings) -> np.ndarray:
+def assign_roles(rows: pd.DataFrame, known: pd.DataFrame, settings: RetrainSettings, names: GroupNames) -> np.ndarray:
     """The role of each row, (N,) of names: one of `DRIFTED_SPLITS`, `REGIME` for an unlabelled one, or `LEFT_OUT`.
 
     Only uniformly random labels may judge, so others (ranked, imported) train or, where their patient is held out, do nothing.
@@ -44,11 +45,12 @@ def assign_roles(rows: pd.DataFrame, known: pd.DataFrame, settings: RetrainSetti
         rows: request_id, group, label, origin.
         known: the parent dataset's samples: path, split, group. Requests that it has already are left out.
         settings: the proportions.
+        names: of the store: a patient whom the dataset knows by name is the same one whom the log knows by a hash.
     """
-    groups = rows["group"].tolist()
+    groups = [names.hashed(group) for group in rows["group"]]
     labelled = (rows["label"] != UNLABELLED).to_numpy(dtype=bool)
     random = labelled & (rows["origin"] == RANDOM).to_numpy(dtype=bool)
-    given = known_roles(known)
+    given = known_roles(known.assign(group=[names.hashed(group) for group in known["group"].astype(str)]))
     role_of = hashed_roles(groups, settings) | given
     judging = {group for group, drawn in zip(groups, random, strict=True) if drawn} | given.keys()
 

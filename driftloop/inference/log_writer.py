@@ -318,7 +318,9 @@ class InferenceLogger:
         """One log file, after the file of the images that it refers to."""
         name = f"{segment.writer}-{segment.number:06d}"
         # The answer to an earlier try may be all that was lost. A file that is written anew lies in the hour of that: watches look there.
-        if segment.tried and self.store.exists(segment.tried + name + SUFFIX):
+        # A listing, not `exists`: who may look at an object may read it, and the service's user reads no log.
+        tried = segment.tried + name + SUFFIX
+        if segment.tried and any(entry.key == tried for entry in self.store.list(tried)):
             return
         folder = hour_folder(self.clock())
         key = folder + name

@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 
+from driftloop.dataset.group_names import GroupNames
 from driftloop.errors import StoreError
-from driftloop.inference.group_names import GroupNames
 from driftloop.inference.log_writer import InferenceLogger, LogLimits
 from driftloop.runtime import available_threads
 from driftloop.serving.batching import Batcher, Job

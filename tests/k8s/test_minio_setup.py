@@ -35,8 +35,8 @@ PIXELS = "team/chest/logs/dt=2026-11-21/hour=08/a.npy"
 DATASET = "team/chest/datasets/ab/images-0.npy"
 EVENTS = "tensorboard/chest/events.out.tfevents.1"
 ALL = {MODEL, CHAMPION, LOG, PIXELS, LABEL, WATCH, REQUESTS, GROUPS, DATASET, EVENTS}
-#: What the service reads: of its log only whether a row file is there already, never an image.
-SERVICE_READS = {MODEL, CHAMPION, REQUESTS, GROUPS, LOG}
+#: What the service reads: nothing of its log.
+SERVICE_READS = {MODEL, CHAMPION, REQUESTS, GROUPS}
 
 
 class Installed:
@@ -160,7 +160,15 @@ def test_the_service_reads_models_and_their_champion(minio: Installed) -> None:
     assert readable(client) == SERVICE_READS
     assert [entry.object_name for entry in client.list_objects("driftloop", prefix="team/chest/versions/")] == ["team/chest/versions/1/"]
     assert [entry.object_name for entry in client.list_objects("driftloop", prefix="team/chest/watch/requests/")] == [REQUESTS]
-    for prefix in ("", "team/chest/logs/", "team/chest/labels/", "team/chest/watch/", "team/chest/datasets/", "team/chest/keys/"):
+    for prefix in (
+        "",
+        "team/chest/logs/",
+        "team/chest/logs/dt=2026-11-21/hour=08/",
+        "team/chest/labels/",
+        "team/chest/watch/",
+        "team/chest/datasets/",
+        "team/chest/keys/",
+    ):
         assert not allowed(list, client.list_objects("driftloop", prefix=prefix)), prefix
 
 
@@ -194,11 +202,12 @@ def test_the_service_cannot_promote_or_take_back_its_model(minio: Installed) -> 
 
 
 def test_the_service_learns_whether_a_log_was_written(minio: Installed) -> None:
-    """Where the answer to a write was lost, it has to look before it writes again."""
+    """Where the answer to a write was lost, it has to look before it writes again: it may ask for a file whose name it knows."""
     keys = {"AWS_ACCESS_KEY_ID": "driftloop-service", "AWS_SECRET_ACCESS_KEY": (minio.users / "driftloop-service").read_text()}
     store = open_store("s3://driftloop/team/chest", minio.server.environment | keys)
-    assert store.exists(LOG.removeprefix("team/chest/"))
-    assert not store.exists("logs/dt=2026-11-21/hour=08/never.parquet")
+    log = LOG.removeprefix("team/chest/")
+    assert [entry.key for entry in store.list(log)] == [log]
+    assert list(store.list("logs/dt=2026-11-21/hour=08/never.parquet")) == []
 
 
 def test_the_service_may_prove_that_conditional_writes_are_honoured(minio: Installed) -> None:

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -63,11 +64,12 @@ class Proxy:
         self.port = 0
         self.stop: Callable[[], object] = lambda: None
         self._turn = 0
+        self._open: Counter[int] = Counter()
 
     async def serve(self, ready: threading.Event) -> None:
         """Run until `stop`; `port` is known once `ready` is set."""
-        loop, stopped = asyncio.get_running_loop(), asyncio.Event()
-        self.stop = lambda: loop.call_soon_threadsafe(stopped.set)
+        self.loop, stopped = asyncio.get_running_loop(), asyncio.Event()
+        self.stop = lambda: self.loop.call_soon_threadsafe(stopped.set)
         async with await asyncio.start_server(self._answer, "127.0.0.1", 0) as server:
             self.port = server.sockets[0].getsockname()[1]
             ready.set()
@@ -76,11 +78,11 @@ class Proxy:
     async def _answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with contextlib.closing(writer):
             request = await _read_message(reader)
-            answer = b""
-            for _ in range(3):
-                ports = list(self.ports)
-                self._turn += 1
-                answer = await self._ask(ports[self._turn % len(ports)], request)
+            answer, ports = b"", list(self.ports)
+            self._turn += 1
+            first = self._turn % len(ports)
+            for port in [*ports[first:], *ports[:first]]:
+                answer = await self._ask(port, request)
                 if answer:
                     break
                 self.repeated += 1
@@ -89,6 +91,7 @@ class Proxy:
 
     async def _ask(self, port: int, request: bytes) -> bytes:
         """The whole answer; empty where the connection ended before it did."""
+        self._open[port] += 1
         try:
             reader, writer = await asyncio.open_connection("127.0.0.1", port)
             with contextlib.closing(writer):
@@ -96,6 +99,14 @@ class Proxy:
                 return await _read_message(reader)
         except (OSError, asyncio.IncompleteReadError):
             return b""
+        finally:
+            self._open[port] -= 1
+
+    async def take_out(self, port: int) -> None:
+        """Send nothing more there, and wait until what was sent is answered: what a pod's preStop gives time for."""
+        self.ports.remove(port)
+        while self._open[port]:
+            await asyncio.sleep(0.01)
 
 
 async def _read_message(reader: asyncio.StreamReader) -> bytes:

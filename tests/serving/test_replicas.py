@@ -1,5 +1,6 @@
 """Two replicas under load, as the user of MinIO that they are on a cluster: an update and a kill lose no request and no row."""
 
+import asyncio
 import io
 import threading
 import time
@@ -39,10 +40,10 @@ class Production:
     def join(self, replica: Replica) -> None:
         replica.await_ready()
         self.replicas.append(replica)
-        self.proxy.ports = [*self.proxy.ports, replica.port]
+        self.proxy.ports.append(replica.port)
 
     def leave(self, replica: Replica) -> None:
-        self.proxy.ports = [port for port in self.proxy.ports if port != replica.port]
+        asyncio.run_coroutine_threadsafe(self.proxy.take_out(replica.port), self.proxy.loop).result(timeout=30)
         self.replicas.remove(replica)
 
     def logged(self) -> Counter[str]:
@@ -124,7 +125,7 @@ def test_a_rolling_update_loses_no_request_and_repeats_none(production: Producti
     with Load(production.proxy.port) as load:
         for old, new in zip(list(production.replicas), ("c", "d"), strict=True):
             production.join(production.start(new))
-            production.leave(old)  # what preStop waits for
+            production.leave(old)
             assert old.terminate() == ENDED
             load.more(20)
     assert Counter(load.answers.values()) == {200: len(load.answers)}

@@ -8,6 +8,7 @@ import pandas as pd
 from components.automated_retraining.grown_dataset import GrownDataset, grow, known_samples, open_parent, provenance_table, regimes
 from driftloop.contracts import DRIFTED_SPLITS
 from driftloop.dataset import Description, open_split
+from driftloop.dataset.group_names import GroupNames
 from driftloop.dataset.roles import REGIME, assign_roles
 from driftloop.inference.confirmed_rows import confirmed_rows
 from driftloop.inference.log import read_images
@@ -31,7 +32,7 @@ def drift_again(inputs: RetrainingInputs, folder: Path, parent: Description, num
     path, _ = write_traffic_and_evidence(folder / f"drift{number}", inputs.store, rows, images, confirmed_windows(rows))
     traffic = read_traffic(path)
     confirmed = confirmed_rows(traffic, confirmed_windows(rows), CLASSES)
-    roles = assign_roles(confirmed, known_samples(store, parent), RetrainSettings())
+    roles = assign_roles(confirmed, known_samples(store, parent), RetrainSettings(), GroupNames(b""))
     images = read_images(store, confirmed)
     return grow(store, parent, confirmed, roles, images), confirmed, roles
 

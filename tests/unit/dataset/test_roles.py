@@ -6,10 +6,12 @@ import pytest
 
 from driftloop.contracts import DRIFTED_GATE, DRIFTED_TRAIN, DRIFTED_VAL
 from driftloop.dataset import split_by_group
+from driftloop.dataset.group_names import GroupNames
 from driftloop.dataset.roles import LEFT_OUT, REGIME, assign_roles
 from driftloop.settings import RetrainSettings
 
 SETTINGS = RetrainSettings()
+PLAIN = GroupNames(b"")
 NOBODY = pd.DataFrame({"path": [], "split": [], "group": []}, dtype=object)
 
 
@@ -23,7 +25,7 @@ def patients(count: int, prefix: str = "patient") -> list[str]:
 
 
 def test_labels_are_split_in_the_proportions_300_60_300() -> None:
-    roles = assign_roles(rows_of(patients(20_000)), NOBODY, SETTINGS)
+    roles = assign_roles(rows_of(patients(20_000)), NOBODY, SETTINGS, PLAIN)
     shares = {role: (roles == role).mean() for role in (DRIFTED_TRAIN, DRIFTED_VAL, DRIFTED_GATE)}
     assert shares[DRIFTED_TRAIN] == pytest.approx(300 / 660, abs=0.015)
     assert shares[DRIFTED_VAL] == pytest.approx(60 / 660, abs=0.015)
@@ -32,8 +34,8 @@ def test_labels_are_split_in_the_proportions_300_60_300() -> None:
 
 def test_the_split_is_stable_when_labels_are_added_and_rows_reordered() -> None:
     few, many = rows_of(patients(200)), rows_of(patients(400)[::-1])
-    before = dict(zip(few["group"], assign_roles(few, NOBODY, SETTINGS), strict=True))
-    after = dict(zip(many["group"], assign_roles(many, NOBODY, SETTINGS), strict=True))
+    before = dict(zip(few["group"], assign_roles(few, NOBODY, SETTINGS, PLAIN), strict=True))
+    after = dict(zip(many["group"], assign_roles(many, NOBODY, SETTINGS, PLAIN), strict=True))
     assert before == {group: after[group] for group in before}
 
 
@@ -42,7 +44,7 @@ def test_no_patient_is_on_two_sides() -> None:
     rows = rows_of([f"patient-{number}" for number in rng.integers(0, 150, 900)])
     rows["label"] = rng.choice([0, 1, -1], 900)
     rows["origin"] = np.where(rows["label"] < 0, "", rng.choice(["random", "ranked", "import"], 900))
-    used = rows.assign(role=assign_roles(rows, NOBODY, SETTINGS)).query("role != ''")
+    used = rows.assign(role=assign_roles(rows, NOBODY, SETTINGS, PLAIN)).query("role != ''")
     judged = used[used["role"] != REGIME].groupby("group")["role"].nunique()
     assert (judged == 1).all()
     unseen = set(used.loc[used["role"] == REGIME, "group"])
@@ -52,14 +54,14 @@ def test_no_patient_is_on_two_sides() -> None:
 def test_patients_that_one_hash_put_into_the_stream_still_fall_on_all_three_sides() -> None:
     everybody = patients(5_000)
     stream = [g for g, s in zip(everybody, split_by_group(everybody, {"train": 85, "stream": 15}), strict=True) if s == "stream"]
-    roles = assign_roles(rows_of(stream), NOBODY, SETTINGS)
+    roles = assign_roles(rows_of(stream), NOBODY, SETTINGS, PLAIN)
     assert min((roles == role).mean() for role in (DRIFTED_TRAIN, DRIFTED_GATE)) > 0.38
     assert (roles == DRIFTED_VAL).mean() > 0.05
 
 
 @pytest.mark.parametrize("origin", ["ranked", "import"])
 def test_labels_that_were_not_drawn_at_random_only_train(origin: str) -> None:
-    roles = assign_roles(rows_of(patients(300), origin=origin), NOBODY, SETTINGS)
+    roles = assign_roles(rows_of(patients(300), origin=origin), NOBODY, SETTINGS, PLAIN)
     assert set(roles) == {DRIFTED_TRAIN}
 
 
@@ -67,14 +69,14 @@ def test_a_ranked_label_of_a_patient_who_judges_is_left_out() -> None:
     random, ranked = rows_of(patients(300)), rows_of(patients(300), origin="ranked")
     ranked["request_id"] = [f"ranked-{number}" for number in range(300)]
     both = pd.concat([random, ranked], ignore_index=True)
-    roles = assign_roles(both, NOBODY, SETTINGS)
+    roles = assign_roles(both, NOBODY, SETTINGS, PLAIN)
     held_out = np.isin(roles[:300], [DRIFTED_VAL, DRIFTED_GATE])
     assert set(roles[300:][held_out]) == {LEFT_OUT}
     assert set(roles[300:][~held_out]) == {DRIFTED_TRAIN}
 
 
 def test_unlabelled_rows_become_the_regime() -> None:
-    assert set(assign_roles(rows_of(patients(50), labels=-1, origin=""), NOBODY, SETTINGS)) == {REGIME}
+    assert set(assign_roles(rows_of(patients(50), labels=-1, origin=""), NOBODY, SETTINGS, PLAIN)) == {REGIME}
 
 
 @pytest.mark.parametrize(
@@ -91,20 +93,32 @@ def test_unlabelled_rows_become_the_regime() -> None:
 )
 def test_patients_that_the_dataset_knows_stay_on_their_side(split: str, role: str) -> None:
     known = pd.DataFrame({"path": [f"{split}-file-{n}" for n in range(100)], "split": split, "group": patients(100)})
-    assert set(assign_roles(rows_of(patients(100)), known, SETTINGS)) == {role}
+    assert set(assign_roles(rows_of(patients(100)), known, SETTINGS, PLAIN)) == {role}
 
 
 def test_patients_of_the_stream_are_free_because_the_stream_is_production() -> None:
     known = pd.DataFrame({"path": [f"file-{n}" for n in range(200)], "split": "stream", "group": patients(200)})
-    roles = assign_roles(rows_of(patients(200)), known, SETTINGS)
+    roles = assign_roles(rows_of(patients(200)), known, SETTINGS, PLAIN)
     assert set(roles) == {DRIFTED_TRAIN, DRIFTED_VAL, DRIFTED_GATE}
 
 
 def test_requests_that_the_dataset_has_already_are_left_out() -> None:
     rows = rows_of(patients(100))
     known = pd.DataFrame({"path": rows["request_id"], "split": "drifted_train", "group": rows["group"]})
-    assert set(assign_roles(rows, known, SETTINGS)) == {LEFT_OUT}
+    assert set(assign_roles(rows, known, SETTINGS, PLAIN)) == {LEFT_OUT}
 
 
 def test_no_rows_give_no_sides() -> None:
-    assert assign_roles(rows_of([]), NOBODY, SETTINGS).shape == (0,)
+    assert assign_roles(rows_of([]), NOBODY, SETTINGS, PLAIN).shape == (0,)
+
+
+@pytest.mark.parametrize(("split", "role"), [("train", DRIFTED_TRAIN), ("test", DRIFTED_GATE)])
+def test_a_patient_whose_name_a_service_hid_is_the_one_whom_the_dataset_knows(split: str, role: str) -> None:
+    names = GroupNames(b"a store's key")
+    known = pd.DataFrame({"path": [f"{split}-file-{n}" for n in range(100)], "split": split, "group": patients(100)})
+    hidden = [names.hashed(name) for name in patients(100)]
+    assert not set(hidden) & set(patients(100))
+    assert set(assign_roles(rows_of(hidden), known, SETTINGS, names)) == {role}
+    # Rows that a replay had logged before there was a key.
+    assert set(assign_roles(rows_of(patients(100)), known, SETTINGS, names)) == {role}
+    assert set(assign_roles(rows_of([GroupNames(b"another").hashed(name) for name in patients(300)]), known, SETTINGS, names)) != {role}

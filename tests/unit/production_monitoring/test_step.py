@@ -83,6 +83,15 @@ def test_a_request_that_was_logged_twice_is_one(production: Production):
     assert list(production.watch().fresh["request_id"]) == ["r10", "r11"]
 
 
+def test_a_request_that_a_killed_writer_and_a_retry_both_logged_counts_once(production: Production):
+    ids = production.requests(10, at=0, ids=[f"r{index}" for index in range(10)])
+    production.requests(4, at=1, ids=[*ids[:3], "r10"])
+    traffic = production.watch()
+    assert sorted(traffic.fresh["request_id"]) == sorted([*ids, "r10"])
+    assert (traffic.info.requests, traffic.info.sampled) == (11, 1.0)
+    assert "a uniform sample" not in (production.folder / "dashboard.html").read_text()
+
+
 def test_an_end_in_the_future_is_refused(production: Production):
     """0.1.0 took it, and every later watch was empty."""
     with pytest.raises(InputError, match=r"until: 2062-11-24T00:00:00 lies in the future \(it is .* now\); leave it empty"):

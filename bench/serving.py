@@ -1,0 +1,351 @@
+"""The service beside a textbook handler, LitServe, BentoML and the bare loop; a swap under load; a soak with the store away.
+
+    python -m bench.serving [--sides 64 224] [--seconds 10] [--soak 600] [--out bench/results/serving.json]
+
+Needs `hey` (Debian: apt install hey). LitServe and BentoML run in environments of their own, which are made below a temporary folder
+by uv from the package index. All take the same JPEG of twice the model's side as the body of a POST (LitServe in a form: it knows no
+other files), over loopback, one after the other on an otherwise idle machine; the load generator shares its cores. Processor time is
+that of the server's processes.
+"""
+
+import argparse
+import csv
+import io
+import json
+import os
+import resource
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from PIL import Image
+
+from bench.gate_error_rates import environment
+from bench.serving_store import promote_new_version, smooth_noise
+from driftloop import bundle, registry
+from driftloop.dataset.decoding import decode_image
+from driftloop.inference.served_model import ServedModel
+from driftloop.store import open_store
+
+RIVALS = Path(__file__).parent / "serving_rivals"
+PORT = 18080
+RIVAL_PACKAGES = {"LitServe": ["litserve==0.2.19"], "BentoML": ["bentoml==1.4.40"]}
+TICKS = os.sysconf("SC_CLK_TCK")
+CONNECTIONS = 16
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--sides", type=int, nargs="+", default=[64, 224])
+    parser.add_argument("--seconds", type=float, default=10.0)
+    parser.add_argument("--soak", type=float, default=600.0, help="seconds; 0 leaves it out")
+    parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results" / "serving.json")
+    chosen = parser.parse_args()
+    if not shutil.which("hey"):
+        print("bench.serving needs the load generator hey: apt install hey", file=sys.stderr)
+        return 2
+    report: dict[str, Any] = environment() | {"connections": CONNECTIONS, "seconds": chosen.seconds, "rows": [], "swaps": [], "soak": None}
+    with tempfile.TemporaryDirectory(prefix="driftloop-bench-") as temporary:
+        folder = Path(temporary)
+        rivals = environments(folder)
+        report["other"] = {name.lower(): packages[0].partition("==")[2] for name, packages in RIVAL_PACKAGES.items() if name in rivals}
+        for side in chosen.sides:
+            work = folder / str(side)
+            work.mkdir()
+            store = open_store(str(work / "store"))
+            promote_new_version(store, side, expected=None)
+            registry.download(store, "1", work / "bundle")
+            write_jpeg(work / "image.jpg", 2 * side)
+            report["rows"] += compare(work, side, rivals, chosen.seconds)
+            report["swaps"].append(swap(work, side, max(30.0, chosen.seconds)))
+        if chosen.soak:
+            report["soak"] = soak(folder / str(chosen.sides[0]), chosen.soak)
+    chosen.out.write_text(json.dumps(report, indent=1) + "\n")
+    return 0
+
+
+def environments(folder: Path) -> dict[str, Path]:
+    """A Python for each rival, with onnxruntime and Pillow as ours; those that cannot be had are left out, and said."""
+    made = {}
+    uv = Path(sys.executable).with_name("uv")
+    import onnxruntime
+    import PIL
+
+    ours = [f"onnxruntime=={onnxruntime.__version__}", f"pillow=={PIL.__version__}", f"numpy=={np.__version__}"]
+    for name, packages in RIVAL_PACKAGES.items():
+        home = folder / f"env-{name}"
+        subprocess.run([uv, "venv", "--quiet", "--python", sys.executable, home], check=True)
+        install = [uv, "pip", "install", "--quiet", "--python", home / "bin" / "python", *packages, *ours]
+        if subprocess.run(install).returncode == 0:
+            made[name] = home / "bin" / "python"
+        else:
+            print(f"{name}: cannot be installed here; left out", file=sys.stderr)
+    return made
+
+
+def write_jpeg(path: Path, side: int) -> None:
+    Image.fromarray(smooth_noise(1, side, seed=3)[0, ..., 0]).save(path, "JPEG", quality=90)
+    head = b'--bench\r\nContent-Disposition: form-data; name="image"; filename="a.jpg"\r\nContent-Type: image/jpeg\r\n\r\n'
+    path.with_suffix(".form").write_bytes(head + path.read_bytes() + b"\r\n--bench--\r\n")
+
+
+def compare(work: Path, side: int, rivals: dict[str, Path], seconds: float) -> list[dict[str, Any]]:
+    """Requests a second of each, at full load and from one caller."""
+    given = {**os.environ, "BENCH_SIDE": str(side), "BENCH_MODEL": str(work / "bundle" / bundle.ONNX_INT8), "PYTHONPATH": str(RIVALS)}
+    servers: dict[str, tuple[list[Any], dict[str, str], Path | None]] = {
+        "driftloop serve": (ours(work), dict(os.environ), None),
+        "textbook FastAPI + torch": ([sys.executable, "-m", "bench.serving_rivals.textbook", PORT], {**given, "PYTHONPATH": "."}, None),
+    }
+    if "LitServe" in rivals:
+        servers["LitServe"] = ([rivals["LitServe"], RIVALS / "litserve_server.py", PORT], given, None)
+    if "BentoML" in rivals:
+        command = [rivals["BentoML"].with_name("bentoml"), "serve", "bento_server:Classifier", "--port", PORT, "--host", "127.0.0.1"]
+        servers["BentoML"] = (command, {**given, "BENTOML_DO_NOT_TRACK": "1", "BENTOML_HOME": str(work / "bentoml")}, RIVALS)
+    rows = [bare_loop(work, side, seconds)]
+    for name, (command, variables, directory) in servers.items():
+        with server(command, variables, directory) as process:
+            form = name == "LitServe"
+            load(work, 2, CONNECTIONS, form)
+            before = processor_seconds(process.pid)
+            full = load(work, seconds, CONNECTIONS, form)
+            spent = processor_seconds(process.pid) - before
+            alone = load(work, seconds / 2, 1, form)
+        row = {"side": side, "server": name, "per_second": full["per_second"], "cpu_ms": 1000 * spent / max(full["answers"], 1)}
+        row |= {f"full_{key}": full[key] for key in ("p50", "p95", "p99", "failed")} | {
+            f"alone_{key}": alone[key] for key in ("p50", "p95", "p99")
+        }
+        print(json.dumps(row), flush=True)
+        rows.append(row)
+    return rows
+
+
+def ours(work: Path, *options: str) -> list[Any]:
+    serve = [sys.executable, "-m", "driftloop.cli.main", "serve", "--store", work / "store", "--port", PORT]
+    return [*serve, "--spool", work / "spool", "--poll", "0.5", *options]
+
+
+def bare_loop(work: Path, side: int, seconds: float) -> dict[str, Any]:
+    """The limit: a thread on each core that decodes and predicts, and nothing else."""
+    model = ServedModel.open(work / "bundle", threads=1)
+    data = (work / "image.jpg").read_bytes()
+    stop, counts = time.monotonic() + seconds, [0] * (os.cpu_count() or 1)
+
+    def run(at: int) -> None:
+        while time.monotonic() < stop:
+            model.predict(decode_image(data, side).pixels[None, ..., None])
+            counts[at] += 1
+
+    before = resource.getrusage(resource.RUSAGE_SELF)
+    threads = [threading.Thread(target=run, args=(at,)) for at in range(len(counts))]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    after = resource.getrusage(resource.RUSAGE_SELF)
+    spent = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    row = {"side": side, "server": "bare loop", "per_second": sum(counts) / seconds, "cpu_ms": 1000 * spent / sum(counts)}
+    print(json.dumps(row), flush=True)
+    return row
+
+
+def swap(work: Path, side: int, seconds: float) -> dict[str, Any]:
+    """Latencies at 80 % of what the service can do, in the seconds around each of a few promotions and away from them."""
+    store = open_store(str(work / "store"))
+    moments: list[float] = []
+    with server(ours(work), dict(os.environ), None) as process:
+        load(work, 2, CONNECTIONS)
+        rate = 0.8 * load(work, 5, CONNECTIONS)["per_second"]
+        # Registered beforehand: making a version takes the cores that the service needs.
+        versions = ["1"]
+        for seed in (1, 2):
+            versions.append(promote_new_version(store, side, expected=versions[-1], seed=seed))
+        versions = versions[1:]
+        time.sleep(3)
+        begun = time.monotonic()
+
+        def move() -> None:
+            for at in range(4):
+                time.sleep(seconds / 5)
+                champion = registry.current(store)
+                assert champion is not None
+                other = versions[at % 2] if champion.version != versions[at % 2] else versions[(at + 1) % 2]
+                moments.append(time.monotonic() - begun)
+                registry.promote(store, other, expected=champion.version, reason="benchmark", by_person=True)
+
+        mover = threading.Thread(target=move)
+        mover.start()
+        table = latencies(work, seconds, CONNECTIONS, rate)
+        mover.join()
+        swaps = json.loads(fetch(f"http://127.0.0.1:{PORT}/activity"))["swaps"]
+        memory = resident_mib(process.pid)
+    near = np.zeros(len(table), bool)
+    for moment in moments:
+        # From the move of the pointer until its successor is found, loaded and has taken over: the poll is half a second.
+        near |= table["offset"].between(moment, moment + 3).to_numpy()
+    steady, during = table.loc[~near, "seconds"], table.loc[near, "seconds"]
+    row = {
+        "side": side,
+        "per_second": rate,
+        "swaps": swaps,
+        "requests": len(table),
+        "failed": int((table["status"] != 200).sum()),
+        "steady_p99": float(1000 * steady.quantile(0.99)),
+        "during_p99": float(1000 * during.quantile(0.99)),
+        "resident_mib": memory,
+    }
+    print(json.dumps(row), flush=True)
+    return row
+
+
+def soak(work: Path, seconds: float) -> dict[str, Any]:
+    """80 % load for long, the store away for a tenth of it in the middle (at most a minute): errors, log and memory."""
+    store = open_store(str(work / "store"))
+    logs, hidden = Path(store.uri, "logs"), Path(store.uri, "logs-away")
+    earlier = len(logged_ids(logs))
+    away = min(60.0, seconds / 10)
+    memory: list[float] = []
+    with server(ours(work), dict(os.environ), None) as process:
+        load(work, 2, CONNECTIONS)
+        rate = 0.8 * load(work, 5, CONNECTIONS)["per_second"]
+
+        def disturb() -> None:
+            time.sleep(seconds / 2)
+            logs.rename(hidden)
+            logs.write_bytes(b"")  # whatever is written there fails now
+            time.sleep(away)
+            logs.unlink()
+            hidden.rename(logs)
+
+        def watch() -> None:
+            while not done.wait(seconds / 40):
+                memory.append(resident_mib(process.pid))
+
+        done = threading.Event()
+        threads = [threading.Thread(target=disturb), threading.Thread(target=watch)]
+        for thread in threads:
+            thread.start()
+        table = latencies(work, seconds, CONNECTIONS, rate)
+        done.set()
+        for thread in threads:
+            thread.join()
+        total = json.loads(fetch(f"http://127.0.0.1:{PORT}/activity"))["requests"]
+    ids = logged_ids(logs)
+    half = len(memory) // 4
+    row = {
+        "seconds": seconds,
+        "away_seconds": away,
+        "per_second": rate,
+        "requests": len(table),
+        "failed": int((table["status"] != 200).sum()),
+        "answered": total,
+        "logged": len(ids) - earlier,
+        "logged_twice": int(ids.duplicated().sum()),
+        "p99": float(1000 * table["seconds"].quantile(0.99)),
+        "resident_mib_first_quarter": float(np.median(memory[:half])),
+        "resident_mib_last_quarter": float(np.median(memory[-half:])),
+    }
+    print(json.dumps(row), flush=True)
+    return row
+
+
+def logged_ids(logs: Path) -> pd.Series:
+    """The request ids of every log file."""
+    return pd.concat([pd.read_parquet(path, columns=["request_id"]) for path in sorted(logs.rglob("*.parquet"))])["request_id"]
+
+
+@contextmanager
+def server(command: list[Any], variables: dict[str, str], directory: Path | None) -> Iterator[subprocess.Popen[bytes]]:
+    """A server that answers on `PORT`, with its children in a process group of their own."""
+    with tempfile.TemporaryFile() as errors:
+        process = subprocess.Popen(
+            [str(word) for word in command], env=variables, cwd=directory, stdout=errors, stderr=errors, start_new_session=True
+        )
+        try:
+            until = time.monotonic() + 90
+            while not answers():
+                if process.poll() is not None or time.monotonic() > until:
+                    errors.seek(0)
+                    raise RuntimeError(f"{command[0]} did not start: {errors.read()[-2000:].decode(errors='replace')}")
+                time.sleep(0.2)
+            yield process
+        finally:
+            process.terminate()
+            try:
+                process.wait(60)
+            except subprocess.TimeoutExpired:
+                print(f"{command[0]} did not end", file=sys.stderr)
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+
+
+def answers() -> bool:
+    try:
+        fetch(f"http://127.0.0.1:{PORT}/")
+    except urllib.error.HTTPError:
+        return True
+    except OSError:
+        return False
+    return True
+
+
+def fetch(url: str) -> bytes:
+    with urllib.request.urlopen(url, timeout=10) as answer:
+        return answer.read()
+
+
+def load(work: Path, seconds: float, connections: int, form: bool = False) -> dict[str, Any]:
+    """Answers a second and latencies in ms, as fast as so many callers can."""
+    table = latencies(work, seconds, connections, 0, form)
+    good = table[table["status"] == 200]
+    quantiles = {f"p{q}": float(1000 * good["seconds"].quantile(q / 100)) if len(good) else None for q in (50, 95, 99)}
+    return {"answers": len(good), "per_second": len(good) / seconds, "failed": int(len(table) - len(good)), **quantiles}
+
+
+def latencies(work: Path, seconds: float, connections: int, rate: float, form: bool = False) -> pd.DataFrame:
+    """Every request of `hey`: seconds, status, and offset from its start; `rate` a second in all, 0 for as many as go."""
+    paced = ["-q", f"{rate / connections:.4f}"] if rate else []
+    command = ["hey", "-z", f"{seconds}s", "-c", str(connections), *paced, "-o", "csv", "-t", "60", "-m", "POST"]
+    command += ["-T", "multipart/form-data; boundary=bench" if form else "image/jpeg"]
+    command += ["-D", str(work / ("image.form" if form else "image.jpg")), f"http://127.0.0.1:{PORT}/predict"]
+    output = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    rows = [(float(row["response-time"]), int(row["status-code"]), float(row["offset"])) for row in csv.DictReader(io.StringIO(output))]
+    return pd.DataFrame(rows, columns=["seconds", "status", "offset"])
+
+
+def processor_seconds(root: int) -> float:
+    """User and system time of a process and of all that descend from it and live."""
+    spent, parents = {}, {}
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            try:
+                fields = (entry / "stat").read_text().rpartition(")")[2].split()
+            except OSError:
+                continue
+            parents[int(entry.name)] = int(fields[1])
+            spent[int(entry.name)] = (int(fields[11]) + int(fields[12])) / TICKS
+    family = {root}
+    while grown := {child for child, parent in parents.items() if parent in family} - family:
+        family |= grown
+    return sum(spent.get(member, 0.0) for member in family)
+
+
+def resident_mib(process: int) -> float:
+    lines = Path(f"/proc/{process}/status").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith("VmRSS")) / 1024
+
+
+if __name__ == "__main__":
+    sys.exit(main())

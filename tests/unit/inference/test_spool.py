@@ -1,0 +1,192 @@
+"""What waits on this machine's disk for the store: it outlives its writer, has a bound, and never stands in a caller's way."""
+
+import errno
+import os
+import threading
+import time
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from driftloop.errors import StoreError
+from driftloop.inference.log import read_images, read_log
+from driftloop.inference.log_files import log_files
+from driftloop.inference.log_writer import InferenceLogger, LogLimits
+from driftloop.inference.served_model import ServedPredictions
+from driftloop.inference.spool import encoded, records
+from driftloop.store.local import LocalStore
+
+BY: dict = {"version": "1", "classes": ["NORMAL", "PNEUMONIA"]}
+NEVER = LogLimits(seconds=3600)
+
+
+class AwayStore(LocalStore):
+    """A local store that takes nothing while it is away."""
+
+    away = True
+
+    def create(self, key: str, data: bytes) -> str:
+        if self.away:
+            raise StoreError("the store is away")
+        return super().create(key, data)
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> AwayStore:
+    return AwayStore(tmp_path / "store")
+
+
+def images(count: int, seed: int = 0) -> np.ndarray:
+    return np.random.default_rng(seed).integers(0, 256, (count, 8, 8, 1), dtype=np.uint8)
+
+
+def answers(count: int) -> ServedPredictions:
+    rng = np.random.default_rng(count)
+    first = rng.uniform(0, 1, count).astype(np.float32)
+    return ServedPredictions(np.stack([first, 1 - first], axis=1), rng.normal(0, 1, (count, 4)).astype(np.float16))
+
+
+def fill(log: InferenceLogger, count: int, name: str = "r") -> list[str]:
+    return [log.log(images(1, at), answers(1), 1.0, request_ids=[f"{name}{at}"], **BY)[0] for at in range(count)]
+
+
+def logged(store: LocalStore) -> list[str]:
+    return sorted(read_log(store, after=None, until=datetime.now(UTC) + timedelta(days=1))["request_id"])
+
+
+def test_a_record_that_was_cut_off_ends_a_segment_and_those_before_it_count(tmp_path: Path) -> None:
+    whole = encoded({"request_ids": ["a"]}, {"pixels": images(1)})
+    for cut in (1, 10, len(whole) // 2, len(whole) - 1):
+        path = tmp_path / f"{cut}.rows"
+        path.write_bytes(whole + whole[:cut])
+        with open(path, "rb") as stream:
+            (kept,) = records(stream)
+        np.testing.assert_array_equal(kept.arrays["pixels"], images(1))
+    flipped = bytearray(whole)
+    flipped[-3] ^= 1
+    (tmp_path / "flipped.rows").write_bytes(whole + bytes(flipped) + whole)
+    with open(tmp_path / "flipped.rows", "rb") as stream:
+        assert len(list(records(stream))) == 1
+
+
+def test_rows_go_to_the_store_by_number_size_and_age(tmp_path: Path) -> None:
+    for limits in (LogLimits(rows=5, seconds=3600), LogLimits(bytes=2000, seconds=3600), LogLimits(seconds=0.2)):
+        store = LocalStore(tmp_path / f"store-{limits.rows}-{limits.bytes}")
+        log = InferenceLogger(store, limits=limits)
+        fill(log, 5)
+        until = time.monotonic() + 30
+        while not list(log_files(store)):
+            assert time.monotonic() < until
+            time.sleep(0.02)
+        log.close()
+        assert logged(store) == [f"r{at}" for at in range(5)]
+
+
+def test_nobody_waits_for_a_store_that_hangs(tmp_path: Path) -> None:
+    class Hanging(LocalStore):
+        free = threading.Event()
+
+        def create(self, key: str, data: bytes) -> str:
+            self.free.wait(60)
+            return super().create(key, data)
+
+    store = Hanging(tmp_path / "store")
+    log = InferenceLogger(store, limits=LogLimits(rows=2, seconds=0.1))
+    fill(log, 20)
+    assert (log.counts.logged, log.counts.written, log.counts.waiting) == (20, 0, 20)
+    store.free.set()
+    log.close()
+    assert len(logged(store)) == 20
+
+
+def test_the_next_writer_on_a_spool_takes_over_what_one_without_a_process_left(store: AwayStore, tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        log = InferenceLogger(store, limits=LogLimits(rows=3, seconds=3600), spool=tmp_path / "spool")
+        fill(log, 8, name)
+        log.close(write=False)
+    store.away = False
+    with InferenceLogger(store, limits=NEVER, spool=tmp_path / "spool") as log:
+        assert log.counts.waiting == 16
+        fill(log, 1, "c")
+    assert logged(store) == sorted([*(f"a{at}" for at in range(8)), *(f"b{at}" for at in range(8)), "c0"])
+    assert not list((tmp_path / "spool").iterdir())
+
+
+def test_two_writers_share_a_spool_and_neither_takes_what_the_other_still_fills(store: AwayStore, tmp_path: Path) -> None:
+    store.away = False
+    first = InferenceLogger(store, limits=NEVER, spool=tmp_path / "spool")
+    fill(first, 3, "a")
+    with InferenceLogger(store, limits=NEVER, spool=tmp_path / "spool") as second:
+        assert second.counts.waiting == 0
+        fill(second, 2, "b")
+    assert logged(store) == ["b0", "b1"]
+    first.close()
+    assert logged(store) == ["a0", "a1", "a2", "b0", "b1"]
+
+
+def test_a_file_that_was_written_before_its_writer_died_is_not_written_again_in_a_later_hour(tmp_path: Path) -> None:
+    class Answerless(LocalStore):
+        lost = True
+
+        def create(self, key: str, data: bytes) -> str:
+            tag = super().create(key, data)
+            if self.lost and key.endswith(".parquet"):
+                raise StoreError("the connection broke")
+            return tag
+
+    store, now = Answerless(tmp_path / "store"), datetime(2026, 3, 1, 12, tzinfo=UTC)
+    log = InferenceLogger(store, limits=NEVER, spool=tmp_path / "spool", clock=lambda: now)
+    fill(log, 2)
+    with pytest.raises(StoreError, match="broke"):
+        log.flush()
+    log.close(write=False)
+    store.lost = False
+    with InferenceLogger(store, limits=NEVER, spool=tmp_path / "spool", clock=lambda: now + timedelta(hours=9)):
+        pass
+    assert [(file.folder, file.number) for file in log_files(store)] == [("logs/dt=2026-03-01/hour=12/", 1)]
+
+
+def test_beyond_its_bound_a_spool_does_without_the_oldest_images_and_then_without_the_oldest_rows(store: AwayStore, tmp_path: Path) -> None:
+    record = len(encoded({}, {})) + 800
+    log = InferenceLogger(store, limits=LogLimits(rows=4, seconds=3600, spool_bytes=record * 20), spool=tmp_path / "spool")
+    ids = fill(log, 200)
+    counts = log.counts
+    assert counts.waiting_bytes <= record * 20
+    assert sum(path.stat().st_size for path in (tmp_path / "spool").rglob("*.rows")) == counts.waiting_bytes
+    assert 0 < counts.dropped_rows < 200
+    assert counts.dropped_images > 0
+    assert counts.waiting == 200 - counts.dropped_rows
+    store.away = False
+    log.close()
+    rows = read_log(store, after=None, until=datetime.now(UTC) + timedelta(days=1)).set_index("request_id")
+    assert len(rows) == counts.waiting
+    assert {ids[-1], ids[-2]} <= set(rows.index)
+    assert rows.loc[ids[-1], "image"] is not None
+    np.testing.assert_array_equal(read_images(store, rows.loc[[ids[-1]]].reset_index()), images(1, 199))
+    assert 0 < rows["image"].isna().sum() < len(rows)
+
+
+def test_a_full_disk_is_counted_and_raises_nothing_and_what_was_there_stays(
+    store: AwayStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log = InferenceLogger(store, limits=NEVER, spool=tmp_path / "spool")
+    fill(log, 3, "a")
+    write = os.write
+
+    def half_then_full(file: int, data: bytes) -> int:
+        monkeypatch.setattr(os, "write", full)
+        return write(file, bytes(data)[: len(data) // 2])
+
+    def full(file: int, data: bytes) -> int:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "write", half_then_full)
+    fill(log, 2, "lost")
+    monkeypatch.setattr(os, "write", write)
+    fill(log, 2, "b")
+    assert log.counts.dropped_rows == 2
+    store.away = False
+    log.close()
+    assert logged(store) == ["a0", "a1", "a2", "b0", "b1"]
