@@ -94,7 +94,7 @@ def create_app(service: Service) -> FastAPI:
     app.add_middleware(Guard, metrics=service.metrics, most_bytes=settings.most_request_mib << 20)
     callers = Depends(keyed(settings.api_keys))
     labellers = Depends(keyed(settings.feedback_keys or settings.api_keys))
-    problems: dict[int | str, dict[str, Any]] = {status: {"model": Problem} for status in (401, 413, 415, 422, 503)}
+    problems: dict[int | str, dict[str, Any]] = {status: {"model": Problem} for status in (400, 401, 413, 415, 422, 503)}
     image = {"type": "array", "items": {"type": "string", "format": "binary"}, "minItems": 1}
     form = {"type": "object", "required": ["image"], "properties": {"image": image, "group": {"type": "string"}}}
     body = {

@@ -31,7 +31,6 @@ DATATYPES = {PROBABILITIES: "FP32", EMBEDDING: "FP16"}
 def open_inference_router(service: Service, callers: Depends) -> APIRouter:
     """The protocol's paths. Health and descriptions need no key; inference does."""
     router = APIRouter(prefix="/v2", tags=["Open Inference Protocol"])
-    model_paths = (f"/models/{MODEL_NAME}", f"/models/{MODEL_NAME}/versions/{{version}}")
 
     def named(version: str | None) -> LiveModel:
         live = service.live
@@ -40,6 +39,11 @@ def open_inference_router(service: Service, callers: Depends) -> APIRouter:
         if version not in (None, live.version):
             raise HTTPException(404, f"version {version[:20] if version else ''!r} does not answer here")
         return live
+
+    failing: dict[int | str, dict[str, Any]] = {
+        status: {"description": "in one sentence", "content": {"application/json": {"schema": PROBLEM}}} for status in (404, 422, 503)
+    }
+    closed: dict[int | str, dict[str, Any]] = {**failing, 401: failing[404], 413: failing[404]}
 
     @router.get("")
     async def server() -> dict[str, Any]:
@@ -51,19 +55,16 @@ def open_inference_router(service: Service, callers: Depends) -> APIRouter:
         """Whether the process answers."""
         return {"live": True}
 
-    @router.get("/health/ready")
+    @router.get("/health/ready", responses={503: {"description": "not ready"}})
     async def ready() -> Response:
         """Whether there is a model, and the service is not about to end."""
         fine = service.live is not None and not service.closing
         return JSONResponse({"ready": fine}, 200 if fine else 503)
 
-    async def model_ready(version: str | None = None) -> Response:
-        """Whether the model, or this version of it, answers."""
-        fine = service.live is not None and version in (None, service.live.version)
-        return JSONResponse({"name": MODEL_NAME, "ready": fine}, 200 if fine else 503)
+    def model_ready(version: str | None) -> dict[str, Any]:
+        return {"name": MODEL_NAME, "ready": named(version) is not None}
 
-    async def metadata(version: str | None = None) -> dict[str, Any]:
-        """What the model takes and gives."""
+    def metadata(version: str | None) -> dict[str, Any]:
         description = named(version)
         model = description.model
         side, channels = model.description.image_size, model.description.channels
@@ -78,8 +79,7 @@ def open_inference_router(service: Service, callers: Depends) -> APIRouter:
             ],
         }
 
-    async def infer(request: Request, version: str | None = None) -> Response:
-        """Classify tensors."""
+    async def infer(request: Request, version: str | None) -> Response:
         model = named(version)
         content, binary = _parts(await request.body(), request.headers.get(BINARY_HEADER, ""))
         images, is_binary = _images(content, binary, model, service.settings.most_images)
@@ -96,13 +96,42 @@ def open_inference_router(service: Service, callers: Depends) -> APIRouter:
         return _answer(head, given, wanted)
 
     extra = {"requestBody": {"required": True, "content": {"application/json": {"schema": INFER_SCHEMA}}}}
-    for path in model_paths:
-        router.add_api_route(f"{path}/ready", model_ready, methods=["GET"])
-        router.add_api_route(path, metadata, methods=["GET"])
-        router.add_api_route(f"{path}/infer", infer, methods=["POST"], dependencies=[callers], openapi_extra=extra)
+    whole, of_version = f"/models/{MODEL_NAME}", f"/models/{MODEL_NAME}/versions/{{version}}"
+
+    @router.get(f"{whole}/ready", responses=failing)
+    async def champion_ready() -> dict[str, Any]:
+        """Whether the model answers."""
+        return model_ready(None)
+
+    @router.get(f"{of_version}/ready", responses=failing)
+    async def version_ready(version: str) -> dict[str, Any]:
+        """Whether this version of it answers."""
+        return model_ready(version)
+
+    @router.get(whole, responses=failing)
+    async def champion_metadata() -> dict[str, Any]:
+        """What the model takes and gives."""
+        return metadata(None)
+
+    @router.get(of_version, responses=failing)
+    async def version_metadata(version: str) -> dict[str, Any]:
+        """What this version of it takes and gives."""
+        return metadata(version)
+
+    @router.post(f"{whole}/infer", dependencies=[callers], responses=closed, openapi_extra=extra)
+    async def infer_by_champion(request: Request) -> Response:
+        """Classify tensors."""
+        return await infer(request, None)
+
+    @router.post(f"{of_version}/infer", dependencies=[callers], responses=closed, openapi_extra=extra)
+    async def infer_by_version(request: Request, version: str) -> Response:
+        """Classify tensors with this version, where it is the one that answers."""
+        return await infer(request, version)
+
     return router
 
 
+PROBLEM = {"type": "object", "required": ["detail"], "properties": {"detail": {"type": "string"}}}
 INFER_SCHEMA = {
     "type": "object",
     "required": ["inputs"],

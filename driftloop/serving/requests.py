@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 from fastapi import Request
 from starlette.datastructures import UploadFile
 from starlette.exceptions import HTTPException
-from starlette.formparsers import MultiPartException
 
 from driftloop.contracts import IMAGE_FORMATS
 from driftloop.serving.settings import MOST_TAG_LENGTH, MOST_TAGS, ServingSettings
@@ -39,7 +38,7 @@ async def read_request(request: Request, settings: ServingSettings) -> Sent:
     """The images of a form, or of a body that is an image itself, with group, tags and request id.
 
     Raises:
-        HTTPException: 413, 415 or 422, in one sentence.
+        HTTPException: 400, 413, 415 or 422, in one sentence.
     """
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     given: list[tuple[str, str]] = []
@@ -90,18 +89,16 @@ def about(request: Request, given: Iterable[tuple[str, str]] = ()) -> tuple[str 
 
 
 async def _form(request: Request, settings: ServingSettings) -> tuple[list[bytes], list[tuple[str, str]]]:
+    """Images and text fields; a form that cannot be read, or is beyond these limits, is answered by Starlette with 400 and a sentence."""
     images, fields = [], []
-    try:
-        async with request.form(max_files=settings.most_images, max_fields=MOST_FIELDS, max_part_size=4096) as form:
-            for name, value in form.multi_items():
-                if isinstance(value, UploadFile):
-                    if name != "image":
-                        raise unprocessable(f"file field {name[:40]!r} is not known; images come in fields called image")
-                    images.append(await value.read())
-                elif name == "image":
-                    raise unprocessable(f"the field image holds text; send a file ({', '.join(IMAGE_FORMATS)})")
-                else:
-                    fields.append((name, value))
-    except MultiPartException as broken:
-        raise unprocessable(f"not a form that can be read: {broken.message}") from None
+    async with request.form(max_files=settings.most_images, max_fields=MOST_FIELDS, max_part_size=4096) as form:
+        for name, value in form.multi_items():
+            if isinstance(value, UploadFile):
+                if name != "image":
+                    raise unprocessable(f"file field {name[:40]!r} is not known; images come in fields called image")
+                images.append(await value.read())
+            elif name == "image":
+                raise unprocessable(f"the field image holds text; send a file ({', '.join(IMAGE_FORMATS)})")
+            else:
+                fields.append((name, value))
     return images, fields

@@ -1,0 +1,106 @@
+"""The Open Inference Protocol as its clients speak it."""
+
+import json
+from collections.abc import Iterator
+
+import httpx
+import numpy as np
+import pytest
+
+from tests.factories.onnx_graphs import SIDE
+from tests.factories.serving_store import build_serving_store, textured_squares
+from tests.serving.service_process import ServiceProcess
+
+IMAGES = textured_squares(3, seed=4)[0]
+
+
+@pytest.fixture(scope="module")
+def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServiceProcess]:
+    folder = tmp_path_factory.mktemp("protocol")
+    store, _ = build_serving_store(folder / "model")
+    with ServiceProcess(store.uri, folder) as process:
+        yield process
+
+
+def tensor(images: np.ndarray, **given: object) -> dict:
+    return {"name": "images", "datatype": "UINT8", "shape": list(images.shape), **given}
+
+
+def infer(service: ServiceProcess, content: dict | bytes, binary: bytes = b"", path: str = "/v2/models/champion/infer") -> httpx.Response:
+    head = content if isinstance(content, bytes) else json.dumps(content).encode()
+    headers = {"Inference-Header-Content-Length": str(len(head))} if binary else {}
+    return httpx.post(f"{service.url}{path}", content=head + binary, headers=headers)
+
+
+def test_the_model_describes_itself(service: ServiceProcess) -> None:
+    assert httpx.get(f"{service.url}/v2").json()["extensions"] == ["binary_tensor_data"]
+    described = httpx.get(f"{service.url}/v2/models/champion").json()
+    assert described == httpx.get(f"{service.url}/v2/models/champion/versions/1").json()
+    assert described["inputs"] == [{"name": "images", "datatype": "UINT8", "shape": [-1, SIDE, SIDE, 1]}]
+    assert described["outputs"][0] == {"name": "probabilities", "datatype": "FP32", "shape": [-1, 2]}
+    for path, status in (("/ready", 200), ("/versions/1/ready", 200), ("/versions/2/ready", 404), ("/versions/2", 404)):
+        assert httpx.get(f"{service.url}/v2/models/champion{path}").status_code == status
+
+
+def test_json_and_binary_tensors_give_the_same_answers_as_files_do(service: ServiceProcess) -> None:
+    by_json = infer(service, {"id": "mine", "inputs": [tensor(IMAGES, data=IMAGES.ravel().tolist())]}).json()
+    assert (by_json["id"], by_json["model_name"], by_json["model_version"]) == ("mine", "champion", "1")
+    (output,) = by_json["outputs"]
+    assert (output["datatype"], output["shape"]) == ("FP32", [3, 2])
+    probabilities = np.array(output["data"], np.float32).reshape(3, 2)
+
+    wanted = [{"name": "embedding", "parameters": {"binary_data": True}}, {"name": "probabilities", "parameters": {"binary_data": True}}]
+    parameters = {"binary_data_size": IMAGES.size}
+    answer = infer(service, {"inputs": [tensor(IMAGES, parameters=parameters)], "outputs": wanted}, IMAGES.tobytes())
+    length = int(answer.headers["inference-header-content-length"])
+    head, data = json.loads(answer.content[:length]), answer.content[length:]
+    sizes = [output["parameters"]["binary_data_size"] for output in head["outputs"]]
+    assert sum(sizes) == len(data)
+    assert head["outputs"][0]["datatype"] == "FP16"
+    np.testing.assert_array_equal(np.frombuffer(data[sizes[0] :], np.float32).reshape(3, 2), probabilities)
+    embedding = np.frombuffer(data[: sizes[0]], np.float16).reshape(head["outputs"][0]["shape"])
+    assert np.isfinite(embedding).all()
+
+    for image, row in zip(IMAGES, probabilities, strict=True):
+        (prediction,) = service.predict(image)["predictions"]
+        assert list(prediction["probabilities"].values()) == pytest.approx(row.tolist(), abs=1e-6)
+    nested = infer(service, {"inputs": [tensor(IMAGES[:1], data=IMAGES[:1].tolist())]}, path="/v2/models/champion/versions/1/infer").json()
+    np.testing.assert_allclose(nested["outputs"][0]["data"], probabilities[0], atol=1e-6)
+
+
+FLAT = IMAGES.ravel().tolist()
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"{", "not JSON"),
+        (b"[" * 100_000, "not JSON"),
+        (b"[]", "not a JSON object"),
+        ({}, "one input: images"),
+        ({"inputs": [tensor(IMAGES)] * 2}, "one input: images"),
+        ({"inputs": [tensor(IMAGES, name="x", data=FLAT)]}, "one input: images"),
+        ({"inputs": [tensor(IMAGES, datatype="FP32", data=FLAT)]}, "one input: images"),
+        ({"inputs": [tensor(IMAGES, shape=[3, 1, 1, 1], data=FLAT)]}, "shape [3, 1, 1, 1]"),
+        ({"inputs": [tensor(IMAGES, shape=[10**9, SIDE, SIDE, 1], data=FLAT)]}, "n from 1 to 64"),
+        ({"inputs": [tensor(IMAGES, shape=[True, SIDE, SIDE, 1], data=FLAT)]}, "n from 1 to 64"),
+        ({"inputs": [tensor(IMAGES, data=FLAT[1:])]}, "whole numbers from 0 to 255"),
+        ({"inputs": [tensor(IMAGES, data=[256, *FLAT[1:]])]}, "whole numbers from 0 to 255"),
+        ({"inputs": [tensor(IMAGES, data=[0.5, *FLAT[1:]])]}, "whole numbers from 0 to 255"),
+        ({"inputs": [tensor(IMAGES, data=[10**30, *FLAT[1:]])]}, "whole numbers from 0 to 255"),
+        ({"inputs": [tensor(IMAGES, data=[[1], [2, 3]])]}, "different lengths"),
+        ({"inputs": [tensor(IMAGES)]}, "whole numbers from 0 to 255"),
+        ({"inputs": [tensor(IMAGES, parameters={"binary_data_size": 5})]}, "bytes of binary data are expected"),
+        ({"inputs": [tensor(IMAGES, data=FLAT)], "outputs": [{"name": "x"}]}, "probabilities and embedding are known"),
+        ({"inputs": [tensor(IMAGES, data=FLAT)], "outputs": "all"}, "probabilities and embedding are known"),
+        ({"inputs": [tensor(IMAGES, data=FLAT)], "outputs": [{"name": "embedding"}]}, "ask for it as binary data"),
+    ],
+)
+def test_what_is_not_the_protocol_is_refused_in_a_sentence(service: ServiceProcess, content: dict | bytes, said: str) -> None:
+    answer = infer(service, content)
+    assert (answer.status_code, said in answer.json()["detail"]) == (422, True), answer.text
+
+
+def test_another_version_does_not_answer(service: ServiceProcess) -> None:
+    answer = infer(service, {"inputs": [tensor(IMAGES, data=FLAT)]}, path="/v2/models/champion/versions/7/infer")
+    assert (answer.status_code, answer.json()["detail"]) == (404, "version '7' does not answer here")
