@@ -21,6 +21,7 @@ from bench import (
     gpu,
     rehearsals,
     retraining_recovery,
+    serving,
     step_needs,
 )
 
@@ -398,6 +399,94 @@ def cell(value: Any) -> Any:
     return f"{value:.3f}" if isinstance(value, float) else value
 
 
+SERVERS = ("driftloop serve", "textbook FastAPI + torch", "LitServe", "BentoML")
+
+
+def service(result: dict[str, Any]) -> str:
+    found = {(row["side"], row["server"]): row for row in result["rows"]}
+    limit = {side: row["per_second"] for (side, name), row in found.items() if name == "bare loop"}
+    loaded = ("full_p50", "full_p95", "full_p99", "alone_p50", "alone_p99")
+    rows = (
+        (
+            side,
+            name,
+            f"{row['per_second']:.0f}",
+            f"{row['per_second'] / limit[side]:.2f}",
+            f"{row['cpu_ms']:.2f}",
+            *(milliseconds(row.get(key)) for key in loaded),
+            row.get("full_failed"),
+        )
+        for (side, name), row in found.items()
+    )
+    header = (
+        "px",
+        "server",
+        "answers/s",
+        "of the bare loop",
+        "processor ms each",
+        "p50, ms",
+        "p95",
+        "p99",
+        "alone: p50",
+        "alone: p99",
+        "failed",
+    )
+    swaps = (
+        (
+            row["side"],
+            f"{row['per_second']:.0f}",
+            row["swaps"],
+            row["requests"],
+            row["failed"],
+            milliseconds(row["steady_p99"]),
+            milliseconds(row["during_p99"]),
+            f"{row['during_p99'] / row['steady_p99']:.2f}",
+        )
+        for row in result["swaps"]
+    )
+    parts = [
+        f"{result['connections']} connections, {result['seconds']:.0f} s each; alone: one. The bare loop has no requests: it decodes and "
+        "predicts, on every core.",
+        table(header, rows),
+        table(("px", "requests/s", "swaps", "requests", "failed", "p99 away from swaps, ms", "p99 within 3 s of one", "ratio"), swaps),
+    ]
+    if result["soak"]:
+        parts.append(soaked(result["soak"]))
+    return "\n\n".join([*parts, goals(service_goals(result, found, limit))])
+
+
+def service_goals(result: dict[str, Any], found: dict[tuple[int, str], dict[str, Any]], limit: dict[int, float]) -> dict[str, bool | None]:
+    met: dict[str, bool | None] = {}
+    ours, textbook, *others = SERVERS
+    for side, most in limit.items():
+        speed = found[side, ours]["per_second"]
+        met[f"5x the textbook at {side} px"] = speed >= 5 * found[side, textbook]["per_second"]
+        met[f"0.7 of the bare loop at {side} px"] = speed >= 0.7 * most
+        for rival in others:
+            if (side, rival) in found:
+                met[f"ahead of {rival} at {side} px"] = speed > found[side, rival]["per_second"]
+    for row in result["swaps"]:
+        met[f"swap at {row['side']} px: no error, p99 within 1.2x"] = not row["failed"] and row["during_p99"] <= 1.2 * row["steady_p99"]
+    soak = result["soak"]
+    if soak:
+        once = not soak["logged_twice"] and soak["answered"] == soak["logged"]
+        met["soak: no error, every request logged once"] = once and not soak["failed"]
+    return met
+
+
+def soaked(soak: dict[str, Any]) -> str:
+    return (
+        f"Soak: {soak['seconds']:.0f} s at {soak['per_second']:.0f} requests/s, the store away for {soak['away_seconds']:.0f} s of them. "
+        f"{soak['requests']:,} requests, {soak['failed']} failed. In the life of this service {soak['answered']:,} were answered and "
+        f"{soak['logged']:,} logged, {soak['logged_twice']} of them twice. Resident memory: {soak['resident_mib_first_quarter']:.0f} MiB "
+        f"in the first quarter, {soak['resident_mib_last_quarter']:.0f} MiB in the last."
+    )
+
+
+def milliseconds(value: float | None) -> str | None:
+    return None if value is None else f"{value:.1f}"
+
+
 Render = Callable[[dict[str, Any]], str]
 SECTIONS: dict[str, tuple[str, Any, Render]] = {
     "full_loop_seeds": ("The full loop, by seed", full_loop_seeds, full_loop),
@@ -408,6 +497,7 @@ SECTIONS: dict[str, tuple[str, Any, Render]] = {
     "gate_error_rates": ("Gate: error rates", gate_error_rates, gate),
     "retraining_recovery": ("Retraining: what is won back", retraining_recovery, recovery),
     "gpu": ("On a GPU", gpu, on_gpu),
+    "serving": ("The service", serving, service),
     "step_needs": ("The steps' needs", step_needs, needs),
     "rehearsals": ("The policy, rehearsed", rehearsals, played),
 }

@@ -32,6 +32,8 @@ WINDOW_ROWS, LABEL_TABLES = f"{WATCH_PREFIX}rows/", f"{WATCH_PREFIX}labels/"
 HISTORY_SCHEMA = 1
 #: Records that ended longer ago are left out of the history; nothing that is decided looks back further than 90 days.
 HISTORY_KEPT = timedelta(days=400)
+#: So many of the newest failed records are looked at again whenever records are rolled up.
+LATE_CLOSINGS = 10
 _RECORD_KEY = re.compile(rf"{WATCH_PREFIX}\d{{8}}\.json")
 
 
@@ -170,10 +172,15 @@ def roll_up(store: Store) -> None:
     newest = datetime.fromisoformat(records[-1].until)
     kept = [record for record in records if newest - datetime.fromisoformat(record.until) <= HISTORY_KEPT]
     if _swap_history(store, RecordHistory(through=through, records=kept), tag):
-        # A failed record can still be closed by its run: where that happened between reading it and here, its run has not seen the history.
-        for record in kept:
-            if record.state == FAILED and record.sequence > history.through:
-                _change_in_history(store, _read_record(store, record_key(record.sequence)))
+        # A failed record can still be closed by its run. Where that happened between reading it and here, its run has not seen this
+        # history; and one that is killed between its record and the history leaves this to us.
+        failed = [record for record in kept if record.state == FAILED]
+        looked_at = {record.sequence for record in failed[-LATE_CLOSINGS:]}
+        for record in failed:
+            if record.sequence > history.through or record.sequence in looked_at:
+                standing = _read_record(store, record_key(record.sequence))
+                if standing != record:
+                    _change_in_history(store, standing)
 
 
 def move_heartbeat(store: Store, record: WatchRecord) -> None:

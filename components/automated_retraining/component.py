@@ -23,7 +23,7 @@ def automated_retraining(
 
     Args:
         traffic: the rows, labels and images of production that the watch covers.
-        champion: the bundle that serves; it names the dataset it was trained on.
+        champion: the bundle that serves, or a link to it; it names the dataset it was trained on.
         drift: the evidence of drift_detection, which names the rows of the confirmed windows.
         gpus: number of GPUs ("0" or "1").
         seed: of everything random.

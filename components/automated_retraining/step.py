@@ -2,6 +2,7 @@
 
 import time
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from components.automated_retraining.checkpoint import StoreCheckpoint
@@ -21,6 +22,7 @@ from driftloop.bundle import digest_of, read_model
 from driftloop.contracts import AUTOMATED_RETRAINING
 from driftloop.dataset import write_description
 from driftloop.inference.traffic import read_traffic
+from driftloop.registry.bundle_link import linked_bundle
 from driftloop.runtime import MetricsLog, progress, report_metrics
 from driftloop.settings import RetrainSettings
 from driftloop.step_facts import write_facts
@@ -49,7 +51,7 @@ def run(
     Killed and run again, it goes on from the last finished epoch.
 
     Args:
-        traffic, champion, drift: directories of the traffic, the champion's bundle and the drift evidence.
+        traffic, champion, drift: directories of the traffic, the champion's bundle or a link to it, and the drift evidence.
         dataset, model: directories to write the new dataset's description and the retrained bundle into.
         gpus: number of GPUs, "0" or "1".
         seed: of everything random.
@@ -69,7 +71,9 @@ def run(
     write_description(dataset, grown.dataset)
     write_provenance(home, grown.dataset, provenance_table(drifted.rows, drifted.roles, old.classes, grown.regime), dataset)
 
-    network, device = load_model(champion), pick_device(gpus)
+    device = pick_device(gpus)
+    with TemporaryDirectory(prefix="driftloop-champion-") as scratch:
+        network = load_model(linked_bundle(home, champion, scratch))
     data = FineTuningData(grown.dataset, old.mean, old.std, device)
     mix, recipe = build_mix(data, settings, old, seed=seed), build_recipe(settings, old, device)
     checkpoint = StoreCheckpoint(home, grown.dataset, training_identity(champion, seed, settings))

@@ -22,7 +22,7 @@ def drift_detection(
 
     Args:
         traffic: the watch's rows, labels and past records, from production_monitoring.
-        champion: the bundle that served those rows, with its drift reference.
+        champion: the bundle that served those rows, with its drift reference, or a link to it.
         store: the model's home: holds the images, and takes the watch's record.
         alpha: level of a window's drift test, lowered where the budget of false alarms asks for it.
         config: overrides of the drift settings (window_size, harm_labels, cooldown_days, ...).

@@ -1,5 +1,6 @@
 """Theme 6: has production drifted from what the champion was accepted for, and does it matter?"""
 
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,7 @@ from components.drift_detection.window_test import estimate_without_labels, test
 from components.drift_detection.windows import cover_rows, cut_windows, drift_is_confirmed, effective_size, level_of, read_history, untested
 from driftloop.inference.labels import write_requested
 from driftloop.inference.traffic import read_traffic
+from driftloop.registry.bundle_link import linked_bundle
 from driftloop.runtime import MetricsLog
 from driftloop.settings import DriftSettings, RetrainSettings
 from driftloop.store import open_store
@@ -42,10 +44,10 @@ def run(
 
     Args:
         traffic: directory written by production_monitoring.
-        champion: bundle of the model that served those rows, with its drift reference.
+        champion: bundle of the model that served those rows, with its drift reference, or a link to it.
         evidence: directory to write drift_report.json, windows.parquet, label_requests.csv and facts.json into.
         report: HTML file to write.
-        store: the model's home: holds the images, and takes the record.
+        store: the model's home: holds the images and what `champion` links to, and takes the record.
         alpha: level of a window's test before the budget lowers it, in the range of `drift_alpha`.
         config: overrides of DriftSettings.
         retrain_config: overrides of RetrainSettings, the same that a retraining will get: it is started with enough labels only.
@@ -62,7 +64,8 @@ def run(
     settings, retrain = DriftSettings.complete(config), RetrainSettings.complete(retrain_config)
     home, watch = open_store(store), read_traffic(traffic)
     rng = np.random.default_rng([settings.seed, watch.info.sequence])
-    accepted = read_champion(champion, rng)
+    with TemporaryDirectory(prefix="driftloop-champion-") as scratch:
+        accepted = read_champion(linked_bundle(home, champion, scratch), rng)
 
     rows = answered_rows(watch)
     history = read_history(watch.records, champion_version=watch.info.champion_version, until=watch.info.until)

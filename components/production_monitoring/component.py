@@ -23,7 +23,7 @@ def production_monitoring(
         until: the end of the watch, an ISO 8601 time; empty means now.
         config: overrides of the monitor settings.
         traffic: the rows with their labels, production_logs.csv, alerts.json, TensorBoard events.
-        champion: the bundle of the version that serves, checked against its checksums.
+        champion: a link to the version that serves: its number, the SHA-256 of its checksums, and its small files.
         metrics: the metrics of this watch.
         dashboard: the watch as a page of charts.
     """

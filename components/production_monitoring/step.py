@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import pandas as pd
@@ -36,6 +37,7 @@ from driftloop.inference.image_statistics import statistic_names
 from driftloop.inference.labels import read_labels
 from driftloop.inference.traffic import Traffic, TrafficInfo, write_traffic
 from driftloop.inference.watch_tables import read_label_table
+from driftloop.registry.bundle_link import write_link
 from driftloop.reporting.tensorboard import publish_events
 from driftloop.runtime import MetricsLog
 from driftloop.settings import MonitorSettings
@@ -46,7 +48,7 @@ from driftloop.watch_store import read_records
 
 
 def run(store: str, traffic: str, champion: str, dashboard: str, *, until: str, config: dict[str, Any], metrics: MetricsLog) -> None:
-    """Write the traffic artifact into `traffic`, the champion's bundle into `champion`, the page to `dashboard`.
+    """Write the traffic artifact into `traffic`, a link to the champion's version into `champion`, the page to `dashboard`.
 
     Raises:
         NoChampion: the store names no champion.
@@ -55,9 +57,11 @@ def run(store: str, traffic: str, champion: str, dashboard: str, *, until: str, 
     """
     settings = MonitorSettings.complete(config)
     home = open_store(store)
-    version = fetch_champion(home, champion)
-    description = read_model(champion)
-    expected = read_expected_metrics(champion, description)
+    with TemporaryDirectory(prefix="driftloop-champion-") as scratch:
+        version = fetch_champion(home, scratch)
+        description = read_model(scratch)
+        expected = read_expected_metrics(scratch, description)
+        write_link(champion, version, scratch)
     records, now = read_records(home), datetime.now(UTC)
     period = next_period(records, until, now)
     labels, labels_through = known_labels(home, records, period, settings)

@@ -26,7 +26,7 @@ def validation_gate(
         config: overrides of the gate's other settings.
         evidence: gate.json with every criterion, bound and reason.
         summary: the decision for people.
-        champion: the bundle that serves now; without it, the one that the dataset's home store names, if any.
+        champion: the bundle that serves now, or a link to it; without it, the one that the dataset's home store names, if any.
         traffic: what the watch read that the retraining answers to, with the records of earlier watches.
     """
     from components.validation_gate.step import run

@@ -16,6 +16,7 @@ from driftloop.dataset.description import Description
 from driftloop.dataset.reading import stored_description
 from driftloop.errors import NotFound
 from driftloop.inference.traffic import read_traffic
+from driftloop.registry.bundle_link import linked_bundle
 from driftloop.registry.gate_evidence import refusals
 from driftloop.registry.versions import complete_versions, evidence_by_version
 from driftloop.store import Store
@@ -62,15 +63,16 @@ def find_opponents(store: Store, dataset: Description, champion: str | None, tra
     Args:
         store: the dataset's home.
         dataset: the candidate's.
-        champion: the champion's bundle, as the step was given it; None takes the one the store names.
+        champion: the champion's bundle or a link to it, as the step was given it; None takes the one the store names.
         traffic: what the watch read that the retraining answers to, with the records of earlier watches; or None.
         scratch: a directory that outlives the comparison.
     """
     current = registry.current(store)
     watched = read_traffic(traffic) if traffic else None
     if champion is not None:
-        directory: Path | None = Path(champion)
-        version = watched.info.champion_version if watched else registered_version(store, Path(champion))
+        given = linked_bundle(store, champion, scratch)
+        directory: Path | None = given
+        version = watched.info.champion_version if watched else registered_version(store, given)
     else:
         version = current.version if current else None
         directory = fetch(store, version, scratch / "champion") if version else None

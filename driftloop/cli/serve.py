@@ -2,6 +2,7 @@
 
 import ipaddress
 import os
+import socket
 from pathlib import Path
 from typing import Annotated
 
@@ -66,18 +67,18 @@ def serve(
         api_keys=keys,
         feedback_keys=_keys(FEEDBACK_KEYS),
     )
+    # Bound first: two services on one port would otherwise be noticed only when a model is loaded.
+    listener = _listen(host, port)
     service = Service(open_store(store), settings)
     try:
         service.start()
     except BaseException:
         service.close()
         raise
-    waiting = "" if service.live else " (no champion yet: it answers as soon as one is promoted)"
-    typer.echo(f"http://{host}:{port}  version {service.live.version if service.live else '-'}{waiting}", err=True)
+    answering = f"version {service.live.version}" if service.live else "no champion yet: it answers as soon as one is promoted"
+    typer.echo(f"http://{host}:{listener.getsockname()[1]}  {answering}", err=True)
     config = uvicorn.Config(
         create_app(service),
-        host=host,
-        port=port,
         log_level="warning",
         access_log=False,
         server_header=False,
@@ -86,7 +87,14 @@ def serve(
         timeout_keep_alive=75,
         h11_max_incomplete_event_size=64 << 10,
     )
-    uvicorn.Server(config).run()
+    uvicorn.Server(config).run(sockets=[listener])
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    try:
+        return socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET, backlog=2048)
+    except OSError as refused:
+        raise InputError(f"cannot listen on {host}:{port}: {refused.strerror or refused}; name another with --host or --port") from None
 
 
 def _keys(name: str) -> tuple[str, ...]:

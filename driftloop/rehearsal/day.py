@@ -116,7 +116,7 @@ class DayPlayer:
 def watch(parameters: WatchParameters, until: str, artifacts: Path) -> Watched:
     """Watch the traffic up to `until`, and close the loop where the verdict asks for it.
 
-    The traffic and the champion's bundle are removed in the end: both lie in the store, and many watches of them would fill a disk.
+    The traffic is removed in the end: it lies in the store, and that of many watches would fill a disk.
 
     Args:
         parameters: of the watch.
@@ -131,6 +131,5 @@ def watch(parameters: WatchParameters, until: str, artifacts: Path) -> Watched:
         outcome = watch_stage(call, parameters, until)
         traffic = read_traffic(outcome.traffic)
     finally:
-        for name in ("traffic", "champion"):
-            shutil.rmtree(call.folder(PRODUCTION_MONITORING) / name, ignore_errors=True)
+        shutil.rmtree(call.folder(PRODUCTION_MONITORING) / "traffic", ignore_errors=True)
     return Watched(outcome, traffic.fresh, traffic.info.champion_version, read_facts(outcome.evidence)[DRIFT_DETECTION])

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 from fastapi import Depends, FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.concurrency import run_in_threadpool
@@ -110,7 +111,7 @@ def create_app(service: Service) -> FastAPI:
         )
         return JSONResponse({"version": answers[0][1].version, "predictions": [_prediction(*answer) for answer in answers]})
 
-    @app.post("/feedback", status_code=202, dependencies=[labellers], responses={401: {"model": Problem}, 503: {"model": Problem}})
+    @app.post("/feedback", status_code=202, dependencies=[labellers], responses=problems)
     async def feedback(label: Label) -> Accepted:
         """Say what an image really showed, by the id of its request."""
         live = service.live
@@ -164,6 +165,12 @@ def _finite(number: float) -> float:
 
 def _explain_errors(app: FastAPI) -> None:
     """One sentence for every error; nothing of paths, code or traces."""
+
+    @app.exception_handler(RequestValidationError)
+    async def invalid(request: Request, error: RequestValidationError) -> Response:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"] if part != "body")[:60]
+        return JSONResponse({"detail": f"{where or 'the body'}: {first['msg']}"}, 422)
 
     @app.exception_handler(UnreadableImage)
     async def unreadable(request: Request, error: UnreadableImage) -> Response:

@@ -41,8 +41,10 @@ class ChampionFollower:
         self._thread.start()
 
     def stop(self) -> None:
+        """End; a follower whose start failed has nothing to end."""
         self._stop.set()
-        self._thread.join()
+        if self._thread.ident is not None:
+            self._thread.join()
 
     def _follow(self) -> None:
         failed = ""

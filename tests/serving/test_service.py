@@ -1,5 +1,9 @@
 """The service as its callers know it: a real process, a real store, real kills."""
 
+import os
+import socket
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -253,3 +257,24 @@ def test_while_the_store_is_away_callers_do_not_notice_and_the_log_catches_up(
         logs.unlink()
         wait_for(lambda: service.activity()["log_backlog_rows"] == 0)
     assert sorted(logged(store)["request_id"]) == sorted(f"r-{index}" for index in range(40))
+
+
+def refused(*options: str) -> tuple[int, str]:
+    command = [sys.executable, "-m", "driftloop.cli.main", "serve", *options]
+    ended = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "COLUMNS": "400"})
+    return ended.returncode, ended.stderr.strip()
+
+
+def test_what_a_service_cannot_start_with_is_one_line(production: tuple[Store, Description], tmp_path: Path) -> None:
+    store, _ = production
+    status, said = refused("--store", store.uri, "--host", "0.0.0.0", "--port", "0")
+    assert (status, said.partition(":")[0]) == (2, "driftloop")
+    assert "DRIFTLOOP_API_KEY" in said
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        status, said = refused("--store", store.uri, "--port", str(taken.getsockname()[1]))
+    assert (status, "Address already in use" in said, len(said.splitlines())) == (2, True, 1)
+    status, said = refused("--store", store.uri, "--port", "0", "--provider", "NoSuchProvider", "--spool", str(tmp_path / "spool"))
+    assert (status, "NoSuchProvider" in said, "Traceback" in said) == (2, True, False)
+    Path(store.uri, "versions", "1", "model.onnx").write_bytes(b"damaged")
+    status, said = refused("--store", store.uri, "--port", "0", "--spool", str(tmp_path / "spool"))
+    assert (status, "does not match its checksum" in said, len(said.splitlines())) == (2, True, 1)

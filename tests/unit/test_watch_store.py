@@ -214,6 +214,13 @@ def test_a_record_of_the_first_release_is_a_closed_one(store: Store) -> None:
     assert (record.schema_version, record.state, record.coverage, record.window_rows) == (1, "closed", None, "")
 
 
+def test_a_record_that_lacks_what_was_added_since_was_of_all_requests_and_of_no_labels(store: Store) -> None:
+    content = json.loads(started(1).model_dump_json())
+    store.put(record_key(1), json.dumps({name: content[name] for name in content if name not in ("sampled", "labels")}).encode())
+    (record,) = read_records(store)
+    assert (record.sampled, record.labels) == (1.0, 0)
+
+
 def test_of_many_runs_of_one_watch_exactly_one_goes_on(store: Store) -> None:
     def run(number: int) -> bool:
         mine = open_store(store.uri)
@@ -375,3 +382,54 @@ def test_a_history_of_a_newer_release_is_not_taken_for_a_damaged_one(store: Stor
     store.put(HISTORY, json.dumps(content | {"schema_version": content["schema_version"] + 1}).encode())
     with pytest.raises(StoreError, match="written by a newer driftloop"):
         read_records(store)
+
+
+def test_the_history_says_its_form(store: Store) -> None:
+    play(store, 1, 1)
+    assert json.loads(store.read(HISTORY))["schema_version"] == 1
+
+
+@pytest.mark.parametrize(("seconds", "kept"), [(0, [1, 2]), (1, [2])])
+def test_the_history_keeps_four_hundred_days(store: Store, seconds: int, kept: list[int]) -> None:
+    end = datetime(2026, 1, 1, tzinfo=UTC)
+    for number, until in enumerate((end - timedelta(days=400, seconds=seconds), end), 1):
+        start_watch(store, started(number, f"run-{number}", until=until.isoformat()))
+        close_watch(store, number, f"run-{number}", outcome="watched")
+    assert [record.sequence for record in read_records(store)] == kept
+
+
+def test_a_rolling_up_looks_again_at_a_few_failed_records_and_at_no_others(tmp_path: Any) -> None:
+    store = Counting(str(tmp_path))
+    play(store, 1, 3)
+    for number in range(4, 17):
+        start_watch(store, started(number, f"run-{number}"))
+    play(store, 17, 17)
+    start_watch(store, started(18, "run-18"))
+    fail_watch(store, "run-18", "died")
+    store.reads.clear()
+    roll_up(store)
+    looked_at = [int(key[-13:-5]) for key in store.reads if is_record_key(key)]
+    assert looked_at == [18, *range(8, 17), 18], "the new one, and then the ten newest failed ones"
+
+
+class Rival(LocalStore):
+    """Another watch swaps the history just before the first swap of it."""
+
+    swaps = 0
+
+    def replace(self, key: str, data: bytes, tag: str) -> str:
+        if key == HISTORY:
+            self.swaps += 1
+            if self.swaps == 1:
+                content, standing = self.read_tagged(HISTORY)
+                super().replace(HISTORY, json.dumps(json.loads(content) | {"nonce": "rival"}).encode(), standing)
+        return super().replace(key, data, tag)
+
+
+def test_a_closing_whose_swap_of_the_history_was_forestalled_tries_again(tmp_path: Any) -> None:
+    start_watch(LocalStore(str(tmp_path)), started(1, "run-1"))
+    play(LocalStore(str(tmp_path)), 2, 2)
+    store = Rival(str(tmp_path))
+    close_watch(store, 1, "run-1", outcome="watched")
+    assert store.swaps == 2
+    assert [record.state for record in read_records(store)] == ["closed", "closed"]

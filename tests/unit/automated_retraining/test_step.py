@@ -3,6 +3,7 @@
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from driftloop.store import open_store
 from driftloop.training.weights import load_model
 from tests.factories.metrics import MetricsFile
 from tests.factories.retraining import QUICK, RetrainingInputs, write_retraining_inputs
+from tests.factories.version_links import register_and_link
 
 ROOT = Path(__file__).parents[3]
 
@@ -55,7 +57,8 @@ def checkpoints(inputs: RetrainingInputs) -> list[str]:
 
 def test_it_leaves_a_grown_dataset_and_a_sealed_bundle_of_the_champions_child(tmp_path: Path) -> None:
     inputs = write_retraining_inputs(tmp_path)
-    metrics = retrain(inputs, tmp_path)
+    link = register_and_link(open_store(inputs.store), Path(inputs.champion), tmp_path)
+    metrics = retrain(replace(inputs, champion=link), tmp_path)
     dataset, model = read_description(tmp_path / "dataset"), bundle.read_model(tmp_path / "model")
     bundle.verify(tmp_path / "model")
     assert dataset.parent == inputs.parent.manifest_hash

@@ -14,6 +14,7 @@ from driftloop.errors import InputError, SettingError
 from driftloop.store import open_store
 from tests.factories.drift_traffic import SIDE, GrowingLog, draw_images, draw_regime, write_champion_with_references
 from tests.factories.records import CLASSES
+from tests.factories.version_links import register_and_link
 
 DRIFT = "blur+noise:0.8"
 #: Under this one the network is less sure of itself.
@@ -74,6 +75,12 @@ def test_no_requests_at_all_are_stable_with_a_reason(production: GrowingLog, cha
     assert facts["verdict"] == "stable"
     assert facts["reason"] == "There are no new requests to test."
     assert facts["p_values"] == {"statistics": None, "embedding": None}
+
+
+def test_a_link_to_the_champion_serves_as_the_champion_itself(production: GrowingLog, champion: Path, tmp_path: Path) -> None:
+    link = register_and_link(open_store(production.store), champion, tmp_path)
+    assert not (link / "reference.npz").exists()
+    assert watch(production, link, tmp_path)["verdict"] == "stable"
 
 
 def test_confirmed_drift_without_labels_needs_labels_and_says_which(production: GrowingLog, champion: Path, tmp_path: Path) -> None:

@@ -76,11 +76,11 @@ COMMANDS: dict[str, Callable[[Store, Path], None]] = {
 def run_and_die(command: str, uri: str, folder: Path, write: int, environment: dict[str, str]) -> None:
     """Run a command in this process, which dies just before its write number `write`, counted from 0."""
     os.environ.update(environment)
-    _arm(write)
+    arm(write)
     COMMANDS[command](open_store(uri), folder)
 
 
-def _arm(write: int) -> None:
+def arm(write: int) -> None:
     left = write
 
     def deadly(method: Callable[..., Any]) -> Callable[..., Any]:

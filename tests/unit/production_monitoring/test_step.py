@@ -3,6 +3,7 @@
 import math
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import datetime, timedelta
 
 import numpy as np
@@ -10,14 +11,18 @@ import pandas as pd
 import pytest
 
 from components.production_monitoring.collect import RowSample, next_period, open_drift_since
-from driftloop import bundle
+from driftloop import bundle, registry
 from driftloop.errors import InputError, IntegrityError, NoChampion, SettingError
+from driftloop.inference.image_statistics import statistic_names
 from driftloop.inference.log import LOG_SCHEMA
+from driftloop.inference.reference import read_reference, write_reference
 from driftloop.inference.watch_tables import write_label_table, write_window_rows
+from driftloop.registry.bundle_link import linked_bundle
 from driftloop.store import ObjectInfo, open_store
 from driftloop.store.local import LocalStore
 from driftloop.watch_record import RecordedWindow
 from driftloop.watch_store import roll_up
+from tests.factories.candidates import write_gate_evidence
 from tests.factories.records import watch_record
 from tests.unit.production_monitoring.conftest import MINUTE, NOW, START, Production
 
@@ -328,9 +333,30 @@ def test_labels_are_read_once_and_known_for_ever_after(production: Production):
     assert len(production.watch().labels) == 3, "a table that is gone is made of the files again"
 
 
-def test_the_champion_arrives_verified(production: Production):
+def test_the_champion_goes_by_reference_and_a_watch_writes_no_more_for_a_large_one(production: Production):
+    def written() -> int:
+        return sum(path.stat().st_size for path in production.folder.rglob("*") if path.is_file())
+
+    production.requests(10)
     production.watch()
-    bundle.verify(production.folder / "champion")
+    before = written()
+    small = production.root / "candidate-0"
+    (regime,) = read_reference(small / bundle.REFERENCE)
+    large = {name: np.concatenate([getattr(regime, name)] * 100) for name in ("embedding", "statistics", "probabilities", "thumbnails")}
+    groups = np.array([f"{number}-{group}" for number in range(100) for group in regime.groups])
+    noise = np.random.default_rng(0).integers(0, 256, large["thumbnails"].shape, np.uint8)
+    write_reference(small / bundle.REFERENCE, [replace(regime, **large | {"groups": groups, "thumbnails": noise})], statistic_names(1))
+    bundle.seal(small)
+    evidence = write_gate_evidence(production.root / "evidence-large", small, champion="1", dataset=bundle.read_model(small).dataset)
+    version = registry.register(production.store, small, evidence)
+    registry.promote(production.store, version, expected="1", reason="test")
+    production.requests(10, at=1, version=version)
+    traffic = production.watch()
+    assert traffic.info.champion_version == version
+    assert registry.version_info(production.store, version).bytes > 5_000_000
+    assert written() < before + 20_000
+    whole = linked_bundle(production.store, production.folder / "champion", production.root / "scratch")
+    assert bundle.verify(whole).digest == registry.version_info(production.store, version).digest
 
 
 def test_a_damaged_champion_stops_the_watch(production: Production):

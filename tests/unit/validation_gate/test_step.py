@@ -24,6 +24,7 @@ from tests.factories.gate_store import (
     write_pixel_bundle,
 )
 from tests.factories.records import CLASSES, decided_watch
+from tests.factories.version_links import write_version_link
 
 Part = tuple[Any, Any, Any]
 
@@ -89,7 +90,8 @@ def test_a_first_candidate_at_chance_is_rejected_and_told_why(gate_store: GateSt
 
 def test_a_retrained_candidate_that_repairs_the_drift_is_promoted(gate_store: GateStore, capsys: pytest.CaptureFixture[str]) -> None:
     dataset = gate_store.dataset({"test": clean()}, "dataset")
-    champion = served(gate_store, dataset)
+    served(gate_store, dataset)
+    champion = write_version_link(gate_store.store, "1", gate_store.folder)
     extended = gate_store.dataset({"drifted_gate": drifted()}, "extended", read_description(dataset))
     window = gate_store.traffic("1", [])
     candidate = candidate_of(gate_store, extended)

@@ -1,0 +1,188 @@
+"""What a caller must not be able to do: come in without a key, learn what is inside, or bring the service down."""
+
+import io
+import json
+import random
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import numpy as np
+import pytest
+from PIL import Image
+
+from tests.factories.serving_store import build_serving_store, textured_squares
+from tests.serving.service_process import ServiceProcess, png
+
+KEYS = {"DRIFTLOOP_API_KEY": "caller-1, caller-2", "DRIFTLOOP_FEEDBACK_KEY": "labeller"}
+IMAGE = {"Content-Type": "image/png"}
+
+
+@pytest.fixture(scope="module")
+def image() -> bytes:
+    return png(textured_squares(2, seed=5)[0][0])
+
+
+@pytest.fixture(scope="module")
+def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServiceProcess]:
+    folder = tmp_path_factory.mktemp("open")
+    store, _ = build_serving_store(folder / "model")
+    with ServiceProcess(store.uri, folder) as process:
+        yield process
+
+
+@pytest.fixture(scope="module")
+def locked(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServiceProcess]:
+    folder = tmp_path_factory.mktemp("locked")
+    store, _ = build_serving_store(folder / "model")
+    with ServiceProcess(store.uri, folder, environment=KEYS) as process:
+        yield process
+
+
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        ({}, 401),
+        ({"Authorization": "Bearer wrong"}, 401),
+        ({"Authorization": "Basic caller-1"}, 401),
+        ({"Authorization": "Bearer labeller"}, 401),
+        ({"Authorization": "Bearer caller-1"}, 200),
+        ({"X-API-Key": "caller-2"}, 200),
+    ],
+)
+def test_a_key_lets_callers_in(locked: ServiceProcess, image: bytes, headers: dict[str, str], status: int) -> None:
+    answer = httpx.post(f"{locked.url}/predict", content=image, headers={**IMAGE, **headers})
+    assert answer.status_code == status
+    if status == 401:
+        assert answer.json() == {"detail": "this service wants a key: Authorization: Bearer <key>"}
+    assert httpx.get(f"{locked.url}/activity", headers=headers).status_code == status
+
+
+def test_labels_have_a_key_of_their_own_and_health_needs_none(locked: ServiceProcess) -> None:
+    label = {"request_id": "a", "label": "dark"}
+    assert httpx.post(f"{locked.url}/feedback", json=label, headers={"X-API-Key": "caller-1"}).status_code == 401
+    assert httpx.post(f"{locked.url}/feedback", json=label, headers={"X-API-Key": "labeller"}).status_code == 202
+    for path in ("/v2/health/live", "/v2/health/ready", "/v2/models/champion", "/"):
+        assert httpx.get(f"{locked.url}{path}").status_code == 200
+    assert httpx.post(f"{locked.url}/v2/models/champion/infer", json={}).status_code == 401
+
+
+def bomb() -> bytes:
+    stream = io.BytesIO()
+    Image.new("L", (12_000, 12_000)).save(stream, "PNG")
+    return stream.getvalue()
+
+
+def colour() -> bytes:
+    stream = io.BytesIO()
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (20, 20, 3), dtype=np.uint8)).save(stream, "PNG")
+    return stream.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("content", "headers", "status", "said"),
+    [
+        (b"", IMAGE, 422, "no image in this request"),
+        (b"text", IMAGE, 422, "not an image, or of a format that is not read"),
+        (b"text", {"Content-Type": "text/plain"}, 415, "send multipart/form-data"),
+        (b"--x\r\nbroken", {"Content-Type": "multipart/form-data; boundary=y"}, 422, "not a form that can be read"),
+        (b"", {"Content-Type": "multipart/form-data"}, 422, "not a form that can be read"),
+        (bomb(), IMAGE, 422, "too large: 12000 x 12000 pixels"),
+        (colour(), IMAGE, 422, "in colour; this model was trained on grey images"),
+    ],
+)
+def test_what_is_no_image_for_this_model_is_told_so_in_a_sentence(
+    service: ServiceProcess, content: bytes, headers: dict[str, str], status: int, said: str
+) -> None:
+    answer = httpx.post(f"{service.url}/predict", content=content, headers=headers)
+    assert (answer.status_code, said in answer.json()["detail"]) == (status, True), answer.text
+    assert "\n" not in answer.json()["detail"]
+
+
+@pytest.mark.parametrize(
+    ("headers", "said"),
+    [
+        ({"X-Request-Id": "a b"}, "a request id has"),
+        ({"X-Request-Id": "x" * 65}, "a request id has"),
+        ({"X-Group": "g" * 201}, "group is longer"),
+        ({"X-Tag-Site": "x" * 65}, "tag 'site'"),
+        ({f"X-Tag-t{at}": "x" for at in range(11)}, "11 tags"),
+    ],
+)
+def test_what_comes_with_an_image_has_limits(service: ServiceProcess, image: bytes, headers: dict[str, str], said: str) -> None:
+    answer = httpx.post(f"{service.url}/predict", content=image, headers={**IMAGE, **headers})
+    assert (answer.status_code, said in answer.json()["detail"]) == (422, True), answer.text
+
+
+def test_forms_have_limits(service: ServiceProcess, image: bytes) -> None:
+    def ask(files: list, data: dict | None = None) -> tuple[int, str]:
+        answer = httpx.post(f"{service.url}/predict", files=files, data=data or {})
+        return answer.status_code, answer.json()["detail"]
+
+    assert ask([("picture", ("a.png", image))])[1].startswith("file field 'picture' is not known")
+    assert ask([("image", ("a.png", image))], {"colour": "red"})[1].startswith("field 'colour' is not known")
+    assert ask([("image", ("a.png", image))], {"group": "g" * 5000})[0] == 422
+    assert ask([("image", ("a.png", image))] * 65)[0] == 422
+    status, said = ask([("image", ("a.png", image)), ("image", ("b.png", b"broken"))])
+    assert (status, said) == (422, "image 2 of 2: not an image, or of a format that is not read")
+
+
+def test_a_request_that_is_too_large_is_turned_away_whether_it_says_so_or_not(service: ServiceProcess) -> None:
+    def chunks() -> Iterator[bytes]:
+        for _ in range(70):
+            yield bytes(1 << 20)
+
+    for content in (bytes(65 << 20), chunks()):
+        try:
+            answer = httpx.post(f"{service.url}/predict", content=content, headers=IMAGE, timeout=60)
+        except (httpx.WriteError, httpx.RemoteProtocolError):
+            continue  # the connection is closed on who goes on sending
+        assert (answer.status_code, answer.json()) == (413, {"detail": "the request is larger than 64 MiB"})
+
+
+def test_every_answer_carries_careful_headers_and_tells_nothing_of_the_inside(service: ServiceProcess, image: bytes) -> None:
+    answers = [
+        httpx.get(f"{service.url}/"),
+        httpx.get(f"{service.url}/nowhere"),
+        httpx.get(f"{service.url}/activity"),
+        httpx.post(f"{service.url}/predict", content=image, headers=IMAGE),
+        httpx.post(f"{service.url}/feedback", content=b"{", headers={"Content-Type": "application/json"}),
+    ]
+    assert [answer.status_code for answer in answers] == [200, 404, 200, 200, 422]
+    for answer in answers:
+        assert answer.headers["x-content-type-options"] == "nosniff"
+        assert "server" not in answer.headers
+        assert "Traceback" not in answer.text
+        assert "/driftloop/" not in answer.text
+    assert isinstance(answers[-1].json()["detail"], str)
+
+
+def damaged(rng: random.Random, originals: list[bytes]) -> bytes:
+    data = bytearray(rng.choice(originals))
+    for _ in range(rng.randint(0, 6)):
+        data[rng.randrange(len(data))] = rng.randrange(256)
+    return bytes(data[: rng.randint(1, len(data))]) if rng.random() < 0.5 else bytes(data)
+
+
+def test_damaged_files_give_no_error_of_the_service(service: ServiceProcess) -> None:
+    originals = []
+    for kind in ("JPEG", "PNG", "WEBP", "TIFF", "BMP"):
+        stream = io.BytesIO()
+        Image.fromarray(textured_squares(1, seed=7)[0][0, ..., 0]).save(stream, kind)
+        originals.append(stream.getvalue())
+    rng = random.Random(11)
+    with httpx.Client() as client:
+        statuses = [client.post(f"{service.url}/predict", content=damaged(rng, originals), headers=IMAGE).status_code for _ in range(2000)]
+        assert set(statuses) == {200, 422}
+        assert client.post(f"{service.url}/predict", content=originals[0], headers=IMAGE).status_code == 200
+
+
+def test_nothing_in_the_documented_interface_breaks_it(service: ServiceProcess, tmp_path: Path) -> None:
+    """Schemathesis sends what the interface's description allows, and what it does not."""
+    assert "/predict" in json.loads(httpx.get(f"{service.url}/openapi.json").text)["paths"]
+    command = [sys.executable, "-m", "schemathesis.cli", "run", f"{service.url}/openapi.json", "--max-examples", "20", "--seed", "3"]
+    command += ["--checks", "not_a_server_error,status_code_conformance,content_type_conformance,response_schema_conformance"]
+    ended = subprocess.run([*command, "--phases", "examples,coverage,fuzzing"], cwd=tmp_path, capture_output=True, text=True)
+    assert ended.returncode == 0, ended.stdout[-6000:] + ended.stderr[-2000:]

@@ -1,0 +1,61 @@
+"""Which rows a watch leaves to the next ones."""
+
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from components.drift_detection import kept_rows as module
+from components.drift_detection.kept_rows import MOST_WAITING, kept_rows
+
+
+def cut(*windows: list[int], waiting: int = 0) -> Any:
+    """Windows, as positions within the pending rows, and how many rows wait at their end."""
+    return SimpleNamespace(windows=[SimpleNamespace(rows=np.array(rows)) for rows in windows], waiting=waiting)
+
+
+def outcomes(*drifted: bool) -> Any:
+    return [SimpleNamespace(record=SimpleNamespace(drifted=flag)) for flag in drifted]
+
+
+def rows(watch: list[int], window: list[int]) -> pd.DataFrame:
+    return pd.DataFrame({"request_id": [f"r{index}" for index in range(len(watch))], "watch": watch, "window": window})
+
+
+def kept(frame: pd.DataFrame) -> list[tuple[str, int, int]]:
+    return list(zip(frame["request_id"], frame["watch"], frame["window"], strict=True))
+
+
+#: Two rows of a window of watch 3, and five that no window has tested.
+ROWS = rows([3, 3, 0, 0, 0, 0, 0], [0, 0, -1, -1, -1, -1, -1])
+PENDING = np.array([False, False, True, True, True, True, True])
+
+
+def test_rows_of_drifted_windows_and_waiting_ones_are_kept_under_their_numbers() -> None:
+    frame = kept_rows(ROWS, PENDING, cut([0, 1], [2, 3], waiting=1), outcomes(False, True), 4, adopted=False)
+    assert kept(frame) == [("r4", 4, 1), ("r5", 4, 1), ("r6", 0, -1)]
+    assert list(ROWS["watch"]) == [3, 3, 0, 0, 0, 0, 0], "the traffic itself stays as it is"
+
+
+def test_where_none_waits_and_none_drifted_nothing_is_kept() -> None:
+    assert kept(kept_rows(ROWS, PENDING, cut([0, 1], [2, 3, 4]), outcomes(False, False), 4, adopted=False)) == []
+
+
+def test_windows_of_a_record_that_kept_no_rows_are_kept_now() -> None:
+    frame = kept_rows(ROWS, PENDING, cut(waiting=5), outcomes(), 4, adopted=True)
+    assert kept(frame)[:2] == [("r0", 3, 0), ("r1", 3, 0)]
+    assert kept(frame)[2:] == [(f"r{index}", 0, -1) for index in range(2, 7)]
+
+
+def test_a_row_that_waits_was_in_no_window() -> None:
+    frame = kept_rows(rows([3, 3], [1, 1]), np.array([True, True]), cut([0], waiting=1), outcomes(True), 4, adopted=False)
+    assert kept(frame) == [("r0", 4, 0), ("r1", 0, -1)]
+
+
+def test_of_endless_copies_only_the_newest_wait(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert MOST_WAITING == 20_000
+    monkeypatch.setattr(module, "MOST_WAITING", 3)
+    frame = kept_rows(ROWS, PENDING, cut([0], waiting=4), outcomes(False), 4, adopted=False)
+    assert [name for name, _, _ in kept(frame)] == ["r4", "r5", "r6"]
