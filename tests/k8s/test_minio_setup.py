@@ -7,19 +7,24 @@ import secrets
 import subprocess
 import sys
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 
+import numpy as np
 import pytest
 from minio import Minio, MinioAdmin
 from minio.credentials import StaticProvider
 from minio.error import S3Error
 
 from driftloop.errors import Conflict, StoreError
-from driftloop.inference.log_files import LOGS_PREFIX
+from driftloop.inference.log import read_images, read_log
+from driftloop.inference.log_files import LOGS_PREFIX, log_files
+from driftloop.inference.log_writer import InferenceLogger
 from driftloop.store import open_store
 from driftloop.store.s3_conditions import PROOF
 from tests.k8s.rendering import ROOT
 from tests.minio_server import MinioServer
+from tests.unit.store.lossy_proxy import LossyProxy
 
 FOLDER = ROOT / "k8s" / "minio"
 USERS = [file.stem for file in sorted((FOLDER / "policies").glob("*.json"))]
@@ -208,6 +213,31 @@ def test_the_service_learns_whether_a_log_was_written(minio: Installed) -> None:
     log = LOG.removeprefix("team/chest/")
     assert [entry.key for entry in store.list(log)] == [log]
     assert list(store.list("logs/dt=2026-11-21/hour=08/never.parquet")) == []
+
+
+@pytest.mark.parametrize("lost", [1, 2])
+def test_a_log_of_the_service_whose_answers_were_lost_is_written_once(minio: Installed, lost: int) -> None:
+    """Of the images (1), or of the rows too (2). The store cannot read back what it wrote; the log settles that in its next try."""
+    keys = {"AWS_ACCESS_KEY_ID": "driftloop-service", "AWS_SECRET_ACCESS_KEY": (minio.users / "driftloop-service").read_text()}
+    proxy = LossyProxy(minio.server.port)
+    uri = f"s3://driftloop/team/lossy-{lost}"
+    try:
+        store = open_store(uri, minio.server.environment | keys | {"AWS_ENDPOINT_URL": proxy.endpoint})
+        store.create("logs/proof", b"x")
+        log = InferenceLogger(store)
+        (name,) = log.log(np.zeros((1, 8, 8, 1), np.uint8), None, 1.0, version="1", classes=["a", "b"], status="failed")
+        for _ in range(lost):
+            proxy.swallow(1)
+            with pytest.raises(StoreError, match="denies access"):
+                log.flush()
+        log.close()
+    finally:
+        proxy.close()
+    root = open_store(uri, minio.server.environment)
+    assert [file.number for file in log_files(root)] == [1]
+    rows = read_log(root, after=None, until=datetime.now(UTC))
+    assert list(rows["request_id"]) == [name]
+    assert len(read_images(root, rows)) == 1
 
 
 def test_the_service_may_prove_that_conditional_writes_are_honoured(minio: Installed) -> None:
