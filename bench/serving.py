@@ -122,6 +122,9 @@ def compare(work: Path, side: int, rivals: dict[str, Path], seconds: float) -> l
             full = load(work, seconds, CONNECTIONS, form)
             spent = processor_seconds(process.pid) - before
             alone = load(work, seconds / 2, 1, form)
+        if not full["answers"]:
+            print(f"{name}: answered none of {full['failed']} requests; left out", file=sys.stderr)
+            continue
         row = {"side": side, "server": name, "per_second": full["per_second"], "cpu_ms": 1000 * spent / max(full["answers"], 1)}
         row |= {f"full_{key}": full[key] for key in ("p50", "p95", "p99", "failed")} | {
             f"alone_{key}": alone[key] for key in ("p50", "p95", "p99")

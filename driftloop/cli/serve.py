@@ -39,8 +39,8 @@ def serve(
         curl -F image=@chest.png http://127.0.0.1:8080/predict
     """
     # Workers run side by side already: a BLAS with threads of its own would have them wait for one another. Read when numpy is loaded.
-    for name in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"):
-        os.environ.setdefault(name, "1")
+    # Not by OMP_NUM_THREADS, which also says how many workers there are.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     try:
         import uvicorn
 
