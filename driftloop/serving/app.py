@@ -11,12 +11,13 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.concurrency import run_in_threadpool
+from starlette.exceptions import HTTPException
 
 from driftloop import __version__
 from driftloop.dataset.decoding import UnreadableImage
 from driftloop.serving.batching import Job, NotReady, Overloaded
 from driftloop.serving.live_model import Answers
-from driftloop.serving.middleware import HEADERS, Guard, keyed
+from driftloop.serving.middleware import HEADERS, Guard, keyed, problem
 from driftloop.serving.open_inference import open_inference_router
 from driftloop.serving.page import page_router
 from driftloop.serving.requests import read_request, unprocessable
@@ -166,26 +167,30 @@ def _finite(number: float) -> float:
 def _explain_errors(app: FastAPI) -> None:
     """One sentence for every error; nothing of paths, code or traces."""
 
+    @app.exception_handler(HTTPException)
+    async def refused(request: Request, error: HTTPException) -> Response:
+        return problem(request.url.path, error.detail, error.status_code, error.headers)
+
     @app.exception_handler(RequestValidationError)
     async def invalid(request: Request, error: RequestValidationError) -> Response:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"] if part != "body")[:60]
-        return JSONResponse({"detail": f"{where or 'the body'}: {first['msg']}"}, 422)
+        return problem(request.url.path, f"{where or 'the body'}: {first['msg']}", 422)
 
     @app.exception_handler(UnreadableImage)
     async def unreadable(request: Request, error: UnreadableImage) -> Response:
-        return JSONResponse({"detail": str(error)}, 422)
+        return problem(request.url.path, str(error), 422)
 
     @app.exception_handler(Overloaded)
     async def overloaded(request: Request, error: Overloaded) -> Response:
-        return JSONResponse({"detail": "more requests than this replica can answer; try again in a moment"}, 503, RETRY_AFTER)
+        return problem(request.url.path, "more requests than this replica can answer; try again in a moment", 503, RETRY_AFTER)
 
     @app.exception_handler(NotReady)
     async def not_ready(request: Request, error: NotReady) -> Response:
-        return JSONResponse({"detail": "no model has been promoted yet; try again later"}, 503, RETRY_AFTER)
+        return problem(request.url.path, "no model has been promoted yet; try again later", 503, RETRY_AFTER)
 
     @app.exception_handler(Exception)
     async def unexpected(request: Request, error: Exception) -> Response:
         # Starlette answers this one outside of every middleware, so that Guard does not see it.
         careful = {name.decode(): value.decode() for name, value in HEADERS}
-        return JSONResponse({"detail": "an error of the service; it is in its log"}, 500, careful)
+        return problem(request.url.path, "an error of the service; it is in its log", 500, careful)

@@ -2,7 +2,7 @@
 
 import hmac
 import time
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from typing import Any
 
 from fastapi import HTTPException, Request
@@ -20,6 +20,12 @@ HEADERS = [
     (b"cache-control", b"no-store"),
     (b"x-frame-options", b"DENY"),
 ]
+
+
+def problem(path: str, sentence: str, status: int, headers: Mapping[str, str] | None = None) -> JSONResponse:
+    """What was wrong. The Open Inference Protocol calls it `error`, and its clients read nothing else."""
+    named = {"error": sentence} if path == "/v2" or path.startswith("/v2/") else {}
+    return JSONResponse({"detail": sentence, **named}, status, headers)
 
 
 class _TooLarge(HTTPException):
@@ -64,7 +70,7 @@ class Guard:
                 raise _TooLarge(self.most_bytes)
             await self.app(scope, limited, guarded)
         except _TooLarge as error:
-            await JSONResponse({"detail": error.detail}, error.status_code, error.headers)(scope, receive, guarded)
+            await problem(scope["path"], error.detail, error.status_code, error.headers)(scope, receive, guarded)
         finally:
             route = scope.get("route")
             self.metrics.request(getattr(route, "path", "(unknown)"), status, time.monotonic() - began)

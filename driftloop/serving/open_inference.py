@@ -132,7 +132,7 @@ def open_inference_router(service: Service, callers: Depends) -> APIRouter:
     return router
 
 
-PROBLEM = {"type": "object", "required": ["detail"], "properties": {"detail": {"type": "string"}}}
+PROBLEM = {"type": "object", "required": ["error", "detail"], "properties": {"error": {"type": "string"}, "detail": {"type": "string"}}}
 INFER_SCHEMA = {
     "type": "object",
     "required": ["inputs"],

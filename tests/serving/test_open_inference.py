@@ -103,7 +103,8 @@ FLAT = IMAGES.ravel().tolist()
 )
 def test_what_is_not_the_protocol_is_refused_in_a_sentence(service: ServiceProcess, content: dict | bytes, said: str) -> None:
     answer = infer(service, content)
-    assert (answer.status_code, said in answer.json()["detail"]) == (422, True), answer.text
+    assert (answer.status_code, said in answer.json()["error"]) == (422, True), answer.text
+    assert answer.json() == {"error": answer.json()["error"], "detail": answer.json()["error"]}
 
 
 @pytest.mark.parametrize("length", ["-1", "x", "99999999", "1" * 5000])
@@ -116,3 +117,4 @@ def test_a_length_that_the_body_does_not_have_is_refused(service: ServiceProcess
 def test_another_version_does_not_answer(service: ServiceProcess) -> None:
     answer = infer(service, {"inputs": [tensor(IMAGES, data=FLAT)]}, path="/v2/models/champion/versions/7/infer")
     assert (answer.status_code, answer.json()["detail"]) == (404, "version '7' does not answer here")
+    assert answer.json()["error"] == answer.json()["detail"]
