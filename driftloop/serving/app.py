@@ -16,7 +16,7 @@ from driftloop import __version__
 from driftloop.dataset.decoding import UnreadableImage
 from driftloop.serving.batching import Job, NotReady, Overloaded
 from driftloop.serving.live_model import Answers
-from driftloop.serving.middleware import Guard, keyed
+from driftloop.serving.middleware import HEADERS, Guard, keyed
 from driftloop.serving.open_inference import open_inference_router
 from driftloop.serving.page import page_router
 from driftloop.serving.requests import read_request, unprocessable
@@ -186,4 +186,6 @@ def _explain_errors(app: FastAPI) -> None:
 
     @app.exception_handler(Exception)
     async def unexpected(request: Request, error: Exception) -> Response:
-        return JSONResponse({"detail": "an error of the service; it is in its log"}, 500)
+        # Starlette answers this one outside of every middleware, so that Guard does not see it.
+        careful = {name.decode(): value.decode() for name, value in HEADERS}
+        return JSONResponse({"detail": "an error of the service; it is in its log"}, 500, careful)

@@ -22,8 +22,11 @@ HEADERS = [
 ]
 
 
-class _TooLarge(Exception):
-    pass
+class _TooLarge(HTTPException):
+    """An HTTPException, because FastAPI answers 400 to anything else that is raised while it reads a body."""
+
+    def __init__(self, most_bytes: int) -> None:
+        super().__init__(413, f"the request is larger than {most_bytes >> 20} MiB", {"connection": "close"})
 
 
 class Guard:
@@ -44,7 +47,7 @@ class Guard:
             message = await receive()
             taken += len(message.get("body", b""))
             if taken > self.most_bytes:
-                raise _TooLarge
+                raise _TooLarge(self.most_bytes)
             return message
 
         async def guarded(message: Message) -> None:
@@ -58,11 +61,10 @@ class Guard:
         try:
             length = dict(scope["headers"]).get(b"content-length", b"0")
             if length.isdigit() and int(length) > self.most_bytes:
-                raise _TooLarge
+                raise _TooLarge(self.most_bytes)
             await self.app(scope, limited, guarded)
-        except _TooLarge:
-            sentence = f"the request is larger than {self.most_bytes >> 20} MiB"
-            await JSONResponse({"detail": sentence}, 413, {"connection": "close"})(scope, receive, guarded)
+        except _TooLarge as error:
+            await JSONResponse({"detail": error.detail}, error.status_code, error.headers)(scope, receive, guarded)
         finally:
             route = scope.get("route")
             self.metrics.request(getattr(route, "path", "(unknown)"), status, time.monotonic() - began)

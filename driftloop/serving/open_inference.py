@@ -19,7 +19,7 @@ from driftloop import __version__
 from driftloop.inference.served_model import EMBEDDING, INPUT, PROBABILITIES
 from driftloop.serving.batching import NotReady
 from driftloop.serving.live_model import LiveModel
-from driftloop.serving.requests import about, unprocessable
+from driftloop.serving.requests import about, request_id, unprocessable
 from driftloop.serving.service import Service
 from driftloop.serving.settings import MODEL_NAME
 
@@ -85,7 +85,8 @@ def open_inference_router(service: Service, callers: Depends) -> APIRouter:
         images, is_binary = _images(content, binary, model, service.settings.most_images)
         wanted = _wanted(content, is_binary)
         group, tags, name = about(request)
-        name = str(content.get("id") or name)[:64]
+        if content.get("id") not in (None, ""):
+            name = request_id(content["id"])
         names = [name] if name and len(images) == 1 else [f"{name}-{index + 1}" for index in range(len(images))] if name else []
         answers = await service.predict(list(images), group=group, tags=tags, request_ids=names, began=request.state.began)
         given = {
@@ -159,7 +160,8 @@ INFER_SCHEMA = {
 
 def _parts(body: bytes, length: str) -> tuple[dict[str, Any], bytes]:
     """The JSON of a request, and the binary data behind it."""
-    if length and not (length.isascii() and length.isdigit() and int(length) <= len(body)):
+    # Not more than 19 digits: Python refuses to read numbers of thousands of them.
+    if length and not (length.isascii() and length.isdigit() and len(length) < 20 and int(length) <= len(body)):
         raise unprocessable(f"{BINARY_HEADER}: the length of the JSON in bytes, at most that of the body")
     end = int(length) if length else len(body)
     try:
@@ -209,7 +211,7 @@ def _wanted(content: dict[str, Any], is_binary: bool) -> dict[str, bool]:
         return {PROBABILITIES: default}
     wanted = {}
     for output in outputs if isinstance(outputs, list) else [None]:
-        if not isinstance(output, dict) or output.get("name") not in DATATYPES:
+        if not isinstance(output, dict) or output.get("name") not in list(DATATYPES):  # a list: any JSON can be looked for in it
             raise unprocessable(f"outputs: {PROBABILITIES} and {EMBEDDING} are known")
         parameters = _parameters(output)
         wanted[str(output["name"])] = bool(parameters.get("binary_data", default))

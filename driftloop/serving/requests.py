@@ -76,8 +76,6 @@ def about(request: Request, given: Iterable[tuple[str, str]] = ()) -> tuple[str 
         tags[key.removeprefix(_TAG_FIELD)] = value
     if len(group) > 200:
         raise unprocessable("group is longer than 200 characters")
-    if name and not _REQUEST_ID.fullmatch(name):
-        raise unprocessable("a request id has 1 to 64 letters, digits and . _ : -")
     if len(tags) > MOST_TAGS:
         raise unprocessable(f"{len(tags)} tags; a request may carry {MOST_TAGS}")
     for key, value in tags.items():
@@ -85,7 +83,18 @@ def about(request: Request, given: Iterable[tuple[str, str]] = ()) -> tuple[str 
             raise unprocessable(
                 f"tag {key[:40]!r}: a name of lower-case letters, digits, _ and -, and a value of 1 to {MOST_TAG_LENGTH} characters"
             )
-    return group or None, tags, name
+    return group or None, tags, request_id(name) if name else ""
+
+
+def request_id(given: object) -> str:
+    """What a caller calls its request: what the log keeps, and what /feedback takes.
+
+    Raises:
+        HTTPException: 422.
+    """
+    if not isinstance(given, str) or not _REQUEST_ID.fullmatch(given):
+        raise unprocessable("a request id has 1 to 64 letters, digits and . _ : -")
+    return given
 
 
 async def _form(request: Request, settings: ServingSettings) -> tuple[list[bytes], list[tuple[str, str]]]:

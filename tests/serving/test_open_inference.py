@@ -92,6 +92,11 @@ FLAT = IMAGES.ravel().tolist()
         ({"inputs": [tensor(IMAGES)]}, "whole numbers from 0 to 255"),
         ({"inputs": [tensor(IMAGES, parameters={"binary_data_size": 5})]}, "bytes of binary data are expected"),
         ({"inputs": [tensor(IMAGES, data=FLAT)], "outputs": [{"name": "x"}]}, "probabilities and embedding are known"),
+        ({"inputs": [tensor(IMAGES, data=FLAT)], "outputs": [{"name": []}]}, "probabilities and embedding are known"),
+        ({"inputs": [tensor(IMAGES, data=FLAT)], "outputs": [{"name": {}}]}, "probabilities and embedding are known"),
+        ({"inputs": [tensor(IMAGES, data=FLAT)], "id": "\ud800"}, "a request id has"),
+        ({"inputs": [tensor(IMAGES, data=FLAT)], "id": "a b"}, "a request id has"),
+        ({"inputs": [tensor(IMAGES, data=FLAT)], "id": 5}, "a request id has"),
         ({"inputs": [tensor(IMAGES, data=FLAT)], "outputs": "all"}, "probabilities and embedding are known"),
         ({"inputs": [tensor(IMAGES, data=FLAT)], "outputs": [{"name": "embedding"}]}, "ask for it as binary data"),
     ],
@@ -99,6 +104,13 @@ FLAT = IMAGES.ravel().tolist()
 def test_what_is_not_the_protocol_is_refused_in_a_sentence(service: ServiceProcess, content: dict | bytes, said: str) -> None:
     answer = infer(service, content)
     assert (answer.status_code, said in answer.json()["detail"]) == (422, True), answer.text
+
+
+@pytest.mark.parametrize("length", ["-1", "x", "99999999", "1" * 5000])
+def test_a_length_that_the_body_does_not_have_is_refused(service: ServiceProcess, length: str) -> None:
+    content = {"inputs": [tensor(IMAGES, data=FLAT)]}
+    answer = httpx.post(f"{service.url}/v2/models/champion/infer", json=content, headers={"Inference-Header-Content-Length": length})
+    assert (answer.status_code, "length of the JSON in bytes" in answer.json()["detail"]) == (422, True), answer.text
 
 
 def test_another_version_does_not_answer(service: ServiceProcess) -> None:

@@ -1,18 +1,24 @@
 """What a caller must not be able to do: come in without a key, learn what is inside, or bring the service down."""
 
+import asyncio
 import io
 import json
 import random
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
+from http.client import HTTPResponse
 from pathlib import Path
 
 import httpx
 import numpy as np
 import pytest
+from fastapi import FastAPI
 from PIL import Image
 
+from driftloop.serving.app import _explain_errors
+from driftloop.serving.middleware import HEADERS
 from tests.factories.serving_store import build_serving_store, textured_squares
 from tests.serving.service_process import ServiceProcess, png
 
@@ -122,6 +128,8 @@ def test_forms_have_limits(service: ServiceProcess, image: bytes) -> None:
         return answer.status_code, answer.json()["detail"]
 
     assert ask([("picture", ("a.png", image))])[1].startswith("file field 'picture' is not known")
+    assert ask([("image", (None, "text"))]) == (422, "the field image holds text; send a file (JPEG, PNG, BMP, TIFF, WEBP)")
+    assert ask([("image", ("a.png", b""))])[1].startswith("no image in this request")
     assert ask([("image", ("a.png", image))], {"colour": "red"})[1].startswith("field 'colour' is not known")
     assert ask([("image", ("a.png", image))], {"group": "g" * 5000})[0] == 400
     assert ask([("image", ("a.png", image))] * 65)[0] == 400
@@ -129,17 +137,22 @@ def test_forms_have_limits(service: ServiceProcess, image: bytes) -> None:
     assert (status, said) == (422, "image 2 of 2: not an image, or of a format that is not read")
 
 
-def test_a_request_that_is_too_large_is_turned_away_whether_it_says_so_or_not(service: ServiceProcess) -> None:
-    def chunks() -> Iterator[bytes]:
-        for _ in range(70):
-            yield bytes(1 << 20)
-
-    for content in (bytes(65 << 20), chunks()):
-        try:
-            answer = httpx.post(f"{service.url}/predict", content=content, headers=IMAGE, timeout=60)
-        except (httpx.WriteError, httpx.RemoteProtocolError):
-            continue  # the connection is closed on who goes on sending
-        assert (answer.status_code, answer.json()) == (413, {"detail": "the request is larger than 64 MiB"})
+@pytest.mark.parametrize("path", ["/predict", "/feedback", "/v2/models/champion/infer"])
+def test_a_request_that_is_too_large_is_turned_away_whether_it_says_so_or_not(service: ServiceProcess, path: str) -> None:
+    """Nothing is left unsent when the answer comes, so that no closed connection can hide it."""
+    kind = "image/png" if path == "/predict" else "application/json"
+    head = f"POST {path} HTTP/1.1\r\nHost: x\r\nContent-Type: {kind}\r\n".encode()
+    for body in (b"Content-Length: %d\r\n\r\n" % (65 << 20), b"Transfer-Encoding: chunked\r\n\r\n"):
+        with socket.create_connection(("127.0.0.1", service.port), timeout=60) as connection:
+            connection.sendall(head + body)
+            if b"chunked" in body:
+                for _ in range(64):
+                    connection.sendall(b"100000\r\n" + bytes(1 << 20) + b"\r\n")
+                connection.sendall(b"1\r\n0\r\n")  # one byte beyond 64 MiB
+            answer = HTTPResponse(connection)
+            answer.begin()
+            assert (answer.status, json.loads(answer.read())) == (413, {"detail": "the request is larger than 64 MiB"})
+            assert answer.headers["x-content-type-options"] == "nosniff"
 
 
 def test_every_answer_carries_careful_headers_and_tells_nothing_of_the_inside(service: ServiceProcess, image: bytes) -> None:
@@ -157,6 +170,23 @@ def test_every_answer_carries_careful_headers_and_tells_nothing_of_the_inside(se
         assert "Traceback" not in answer.text
         assert "/driftloop/" not in answer.text
     assert isinstance(answers[-1].json()["detail"], str)
+
+
+def test_an_error_of_the_service_is_as_careful_and_tells_nothing_either() -> None:
+    app = FastAPI()
+    _explain_errors(app)
+
+    @app.get("/")
+    async def broken() -> None:
+        raise RuntimeError("/srv/secret/model.onnx")
+
+    async def ask() -> httpx.Response:
+        async with httpx.AsyncClient(transport=httpx.ASGITransport(app, raise_app_exceptions=False), base_url="http://x") as client:
+            return await client.get("/")
+
+    answer = asyncio.run(ask())
+    assert (answer.status_code, answer.json()) == (500, {"detail": "an error of the service; it is in its log"})
+    assert {name: answer.headers[name.decode()] for name, _ in HEADERS} == {name: value.decode() for name, value in HEADERS}
 
 
 def damaged(rng: random.Random, originals: list[bytes]) -> bytes:
