@@ -41,7 +41,7 @@ from driftloop.store import open_store
 
 RIVALS = Path(__file__).parent / "serving_rivals"
 PORT = 18080
-RIVAL_PACKAGES = {"LitServe": ["litserve==0.2.19"], "BentoML": ["bentoml==1.4.40"]}
+RIVAL_PACKAGES = {"LitServe": ["litserve==0.2.19", "python-multipart"], "BentoML": ["bentoml==1.4.40"]}
 TICKS = os.sysconf("SC_CLK_TCK")
 CONNECTIONS = 16
 

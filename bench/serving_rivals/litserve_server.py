@@ -5,6 +5,7 @@ import sys
 import litserve as ls
 import numpy as np
 from decoding import decode, open_graph
+from fastapi import Request
 
 
 class Api(ls.LitAPI):
@@ -13,7 +14,8 @@ class Api(ls.LitAPI):
     def setup(self, device: str) -> None:
         self.session = open_graph(1)
 
-    def decode_request(self, request: dict) -> np.ndarray:
+    # LitServe goes by the annotation: what it hands over for a Request with a form is the form.
+    def decode_request(self, request: Request) -> np.ndarray:
         return decode(request["image"].file.read())
 
     def batch(self, inputs: list) -> np.ndarray:

@@ -64,14 +64,14 @@ def run(store: str, traffic: str, champion: str, dashboard: str, *, until: str, 
         write_link(champion, version, scratch)
     records, now = read_records(home), datetime.now(UTC)
     period = next_period(records, until, now)
-    labels, labels_through = known_labels(home, records, period, settings)
+    labels, labels_through, label_table = known_labels(home, records, period, settings)
 
     covered = read_fresh(home, period, settings, now)
     runtime.progress(0.5, f"{sum(covered.counts.values()):,} requests read")
     context = read_context(home, records, version, period, set(labels["request_id"]), settings)
     rows = with_labels(champion_rows(covered.rows, context, version), labels)
     before = records[-1] if records else None
-    info = describe_traffic(home, period, covered, rows, version, description, before, labels_through)
+    info = describe_traffic(home, period, covered, rows, version, description, before, label_table, labels_through)
     write_traffic(traffic, Traffic(rows, info, records, labels))
 
     all_fresh = with_labels(covered.rows, labels)
@@ -91,16 +91,21 @@ def run(store: str, traffic: str, champion: str, dashboard: str, *, until: str, 
     runtime.report_metrics(metrics_line(info, service, model, rules))
 
 
-def known_labels(store: Store, records: Sequence[WatchRecord], period: WatchPeriod, settings: MonitorSettings) -> tuple[pd.DataFrame, str]:
-    """Every label of the look-back, and the last label file: from the table of the watch before, and the files that came since."""
-    known, through = None, ""
+def known_labels(
+    store: Store, records: Sequence[WatchRecord], period: WatchPeriod, settings: MonitorSettings
+) -> tuple[pd.DataFrame, str, str]:
+    """Every label of the look-back, the last label file, and the table of the watch before, to which the files that came since are added.
+
+    Where that table is gone its name is empty, and the files are all read again.
+    """
+    known, through, table = None, "", ""
     if records and records[-1].label_table:
-        # Where the table is gone, the files are all read again.
         with suppress(NotFound):
-            known, through = read_label_table(store, records[-1].label_table), records[-1].labels_through
+            known = read_label_table(store, records[-1].label_table)
+            through, table = records[-1].labels_through, records[-1].label_table
     labels, through = read_labels(store, known, through)
     recent = labels["labelled_at"] > period.until - timedelta(days=settings.look_back_days)
-    return labels[recent].reset_index(drop=True), through
+    return labels[recent].reset_index(drop=True), through, table
 
 
 def fetch_champion(store: Store, directory: str) -> str:
@@ -124,6 +129,7 @@ def describe_traffic(
     version: str,
     model: ModelDescription,
     before: WatchRecord | None,
+    label_table: str,
     labels_through: str,
 ) -> TrafficInfo:
     """What the traffic covers."""
@@ -142,9 +148,9 @@ def describe_traffic(
         late_rows=covered.late,
         other_version_rows=sum(count for answered_by, count in covered.counts.items() if answered_by != version),
         coverage=covered.coverage,
-        label_table=before.label_table if before else "",
+        label_table=label_table,
         labels_through=labels_through,
-        new_labels=labels_through != (before.labels_through if before else ""),
+        new_labels=(label_table, labels_through) != ((before.label_table, before.labels_through) if before else ("", "")),
     )
 
 

@@ -8,6 +8,7 @@ import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta
+from typing import Self
 from urllib.parse import urlsplit
 
 import numpy as np
@@ -43,6 +44,14 @@ class ServiceClient:
         self.url, self._parts = url, parts
         self._key = os.environ.get(API_KEY, "").split(",")[0].strip()
         self._local = threading.local()
+        self._opened: list[http.client.HTTPConnection] = []
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for connection in self._opened:
+            connection.close()
 
     def send(self, image: np.ndarray, request_id: str, group: str) -> tuple[str, float]:
         """Send one uint8 image (H, W, C), without loss; the version that answered, and how long it took in ms.
@@ -64,7 +73,7 @@ class ServiceClient:
                 status, answer = self._post(body, headers)
             except (OSError, http.client.HTTPException) as broken:
                 said = str(broken) or type(broken).__name__
-                self._local.connection = None
+                self._local.connection.close()  # it opens again when it is next used
                 # A replica that has ended closes its connections: the next one is another's.
                 time.sleep(0.05 * (attempt + 1))
                 continue
@@ -81,6 +90,7 @@ class ServiceClient:
         if connection is None:
             kind = http.client.HTTPSConnection if self._parts.scheme == "https" else http.client.HTTPConnection
             connection = self._local.connection = kind(self._parts.hostname or "", self._parts.port, timeout=TIMEOUT_SECONDS)
+            self._opened.append(connection)
         connection.request("POST", self._parts.path.rstrip("/") + "/predict", body, headers)
         response = connection.getresponse()
         return response.status, response.read()

@@ -174,7 +174,8 @@ def class_names(truth: np.ndarray, classes: list[str]) -> list[str]:
 def _ask(url: str, traffic: PlayedTraffic, store: Store, logged: pd.DataFrame, rate: float) -> tuple[AnsweredTraffic, str]:
     """Send the traffic to a service and wait for its log; and the version that answered, or several as "1, 2"."""
     begun = utc_now()
-    truth, latencies, versions = send(traffic, ServiceClient(url), set(logged["request_id"]), rate=rate)
+    with ServiceClient(url) as client:
+        truth, latencies, versions = send(traffic, client, set(logged["request_id"]), rate=rate)
     last = wait_for_log(store, set(traffic.ids) - set(logged["request_id"]), begun)
     return AnsweredTraffic(truth, last, latencies), ", ".join(sorted(versions, key=int))
 

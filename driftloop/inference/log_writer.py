@@ -36,6 +36,8 @@ from driftloop.store.interface import Store
 LOG = logging.getLogger("driftloop.inference")
 #: Between two tries while the store is away, in seconds; it doubles up to the second figure.
 FIRST_PAUSE, LONGEST_PAUSE = 0.5, 15.0
+#: How a segment says in which hour it was tried.
+HOUR_MARK = "%Y-%m-%dT%H"
 
 
 @dataclass(frozen=True)
@@ -319,13 +321,15 @@ class InferenceLogger:
         name = f"{segment.writer}-{segment.number:06d}"
         # The answer to an earlier try may be all that was lost. A file that is written anew lies in the hour of that: watches look there.
         # A listing, not `exists`: who may look at an object may read it, and the service's user reads no log.
-        tried = segment.tried + name + SUFFIX
-        if segment.tried and any(entry.key == tried for entry in self.store.list(tried)):
+        tried = _folder(segment.mark) + name + SUFFIX
+        if segment.mark and any(entry.key == tried for entry in self.store.list(tried)):
             return
-        folder = hour_folder(self.clock())
-        key = folder + name
-        segment.mark_tried(folder)
         kept = segment.records()
+        if not kept:  # its only record was cut off when its writer was killed
+            return
+        now = self.clock()
+        key = hour_folder(now) + name
+        segment.mark_tried(now.astimezone(UTC).strftime(HOUR_MARK))
         pixels = [record.arrays["pixels"] for record in kept if len(record.arrays["pixels"])]
         places = iter(range(sum(map(len, pixels))))
         # The names are this writer's alone: what is there already is from a try whose answer was lost.
@@ -338,6 +342,11 @@ class InferenceLogger:
         pq.write_table(table.replace_schema_metadata({FORM_KEY: str(LOG_FORM)}), stream, compression="zstd")
         with suppress(Conflict):
             self.store.create(key + SUFFIX, stream.getvalue())
+
+
+def _folder(mark: str) -> str:
+    """The folder of the hour in which a segment was tried; empty for no mark."""
+    return hour_folder(datetime.strptime(mark, HOUR_MARK).replace(tzinfo=UTC)) if mark else ""
 
 
 def _table(record: Record, images: list[str]) -> pa.Table:

@@ -1,8 +1,8 @@
-"""The spool of the log writer: answered requests on this machine's disk, until they lie in the store.
+"""The spool: answered requests, and labels, on this machine's disk until they lie in the store.
 
     <spool>/<writer>/lock                       held for as long as the writer's process lives
     <spool>/<writer>/000003.rows                a segment: what becomes the writer's third log file
-    <spool>/<writer>/000002.2026-03-01T12.rows  a segment that was tried in that hour: its log file may be in the store already
+    <spool>/<writer>/000002.2026-03-01T12.rows  a segment that was tried in that hour: its file may be in the store already
 
 A segment is a row of records, one for each batch of answers, each appended by one write(2): what a process has written there outlives
 it. A record that was cut off is left out. The segments of a writer that died are taken over by the next that starts on the same folder.
@@ -14,6 +14,7 @@ import os
 import struct
 import zlib
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -83,18 +84,14 @@ class Segment:
         return int(self.path.name.split(".")[0])
 
     @property
-    def tried(self) -> str:
-        """The folder of the store in which the log file may lie already; empty where it was never tried."""
+    def mark(self) -> str:
+        """By what it was last tried: enough to find out whether that try arrived. Empty where it was never tried."""
         parts = self.path.name.split(".")
-        if len(parts) != 3:
-            return ""
-        day, _, hour = parts[1].partition("T")
-        return f"logs/dt={day}/hour={hour}/"
+        return parts[1] if len(parts) == 3 else ""
 
-    def mark_tried(self, folder: str) -> None:
-        """Remember, on disk, in which folder of the store the log file is about to be written."""
-        hour = folder.removeprefix("logs/dt=").rstrip("/").replace("/hour=", "T")
-        self._move(self.path.with_name(f"{self.number:06d}.{hour}{SUFFIX}"))
+    def mark_tried(self, mark: str) -> None:
+        """Remember on disk that it is about to be written, by a word without dots."""
+        self._move(self.path.with_name(f"{self.number:06d}.{mark}{SUFFIX}"))
 
     def records(self) -> list[Record]:
         with open(self.path, "rb") as stream:
@@ -129,8 +126,11 @@ class Spool:
         """The spool of `writer` below `folder`, which is made; its lock is held until `close`."""
         self.folder = folder
         self.home = folder / writer
-        self.home.mkdir(parents=True)
-        self._lock = _locked(self.home)
+        # It gets its name once it is locked: before that another process might take it for one whose writer is gone.
+        begun = folder / f".{writer}"
+        begun.mkdir(parents=True)
+        self._lock = _locked(begun)
+        begun.rename(self.home)
         #: Folders of writers that are gone, and their locks.
         self._adopted: list[tuple[Path, int]] = []
         self._number = 0
@@ -141,7 +141,7 @@ class Spool:
     def adopt(self) -> list[Segment]:
         """The segments of writers that are gone, oldest first; their folders are locked by this process from now on."""
         adopted = []
-        for home in sorted(path for path in self.folder.iterdir() if path.is_dir() and path != self.home):
+        for home in sorted(path for path in self.folder.iterdir() if _is_home(path) and path != self.home):
             try:
                 lock = _locked(home)
             except FileNotFoundError:  # another process has just done away with it
@@ -188,12 +188,15 @@ class Spool:
         for home, lock in [(self.home, self._lock), *self._adopted]:
             if not any(home.glob(f"*{SUFFIX}")):
                 (home / LOCK).unlink(missing_ok=True)
-                # Somebody may have put a file there; then the folder stays.
-                if not any(home.iterdir()):
+                with suppress(OSError):  # somebody has put a file there: then the folder stays
                     home.rmdir()
             if lock is not None:
                 os.close(lock)
         self._lock, self._adopted = None, []
+
+
+def _is_home(path: Path) -> bool:
+    return path.is_dir() and not path.name.startswith(".")
 
 
 def _locked(home: Path) -> int | None:

@@ -45,9 +45,9 @@ class TrafficInfo(BaseModel):
     late_rows: int = Field(0, description="new requests of a time that an earlier watch has covered already")
     other_version_rows: int = Field(description="new requests that other versions answered; they are not judged")
     coverage: LogCoverage = Field(LogCoverage(), description="log files that are covered with this watch")
-    label_table: str = Field("", description="object with the labels that the watch before knew; empty without any")
+    label_table: str = Field("", description="object with the labels that the watch before knew; empty without any, or where it is gone")
     labels_through: str = Field("", description="last label file that was read")
-    new_labels: bool = Field(False, description="whether label files have come since that object was written")
+    new_labels: bool = Field(False, description="whether label files have come since that object was written, or it is gone")
 
 
 @dataclass(frozen=True)

@@ -1,8 +1,6 @@
 """Labels that users give: taken at once, written to the store together, and never called random unless a list asked for them."""
 
-import json
 import logging
-import os
 import tempfile
 import threading
 import time
@@ -12,8 +10,9 @@ import pandas as pd
 
 from driftloop.contracts import IMPORT, RANDOM
 from driftloop.errors import StoreError
-from driftloop.inference.labels import read_requested, write_labels
+from driftloop.inference.labels import LABELS_PREFIX, read_requested, write_labels
 from driftloop.inference.log_files import file_id
+from driftloop.inference.spool import Segment, Spool, encoded
 from driftloop.store import Store
 
 LOG = logging.getLogger("driftloop.serving")
@@ -28,11 +27,9 @@ class Feedback:
         """Labels for `store`, written every so many `seconds`; those that a killed process left in `spool` are taken over."""
         self.store, self.seconds = store, seconds
         self._temporary = None if spool else tempfile.TemporaryDirectory(prefix="driftloop-labels-")
-        self._folder = Path(spool or self._temporary.name)  # type: ignore[union-attr]
-        self._folder.mkdir(parents=True, exist_ok=True)
+        self._spool = Spool(Path(spool or self._temporary.name), file_id())  # type: ignore[union-attr]
+        self._waiting: list[Segment] = self._spool.adopt()
         self._lock, self._writing = threading.Lock(), threading.Lock()
-        self._path = self._folder / f"{file_id()}.labels"
-        self._rows = 0
         self._asked: set[str] = set()
         self._asked_at = -LISTS_SECONDS
         self._stop = threading.Event()
@@ -41,37 +38,39 @@ class Feedback:
 
     def take(self, request_id: str, label: str, outcome: float | None) -> None:
         """Accept a label. Raises OSError where the disk does not take it."""
-        line = json.dumps({"request_id": request_id, "label": label, "outcome": outcome}) + "\n"
+        record = encoded({"request_ids": [request_id], "label": label, "outcome": outcome}, {})
         with self._lock:
-            file = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
-            try:
-                os.write(file, line.encode())
-            finally:
-                os.close(file)
-            self._rows += 1
-            if self._rows >= MOST_LABELS:
-                self._begin_anew()
+            if self._spool.append(record, 1).rows >= MOST_LABELS:
+                self._seal()
 
     def flush(self) -> None:
         """Write what waits. Raises StoreError when the store refuses; the labels go on waiting."""
         with self._writing:
             with self._lock:
-                self._begin_anew()
-                waiting = sorted(path for path in self._folder.glob("*.labels") if path != self._path)
-            for path in waiting:
-                self._write(path)
+                self._seal()
+                waiting = list(self._waiting)
+            for segment in waiting:
+                self._write(segment)
+                segment.remove()
+                with self._lock:
+                    self._waiting.remove(segment)
 
     def close(self, *, write: bool = True) -> None:
+        """End; with `write=False` what waits stays in the spool."""
         self._stop.set()
         self._thread.join()
         if write:
             self.flush()
+        with self._lock:
+            self._seal()
+            self._spool.close()
         if self._temporary:
             self._temporary.cleanup()
 
-    def _begin_anew(self) -> None:
-        if self._rows:
-            self._path, self._rows = self._folder / f"{file_id()}.labels", 0
+    def _seal(self) -> None:
+        segment = self._spool.seal()
+        if segment:
+            self._waiting.append(segment)
 
     def _work(self) -> None:
         while not self._stop.wait(self.seconds):
@@ -82,20 +81,26 @@ class Feedback:
             except Exception:
                 LOG.exception("labels could not be written")
 
-    def _write(self, path: Path) -> None:
-        lines = []
-        for line in path.read_bytes().splitlines():
-            try:
-                lines.append(json.loads(line))
-            except ValueError:  # cut off by a kill: its caller was never told that it was accepted
-                LOG.warning("a label in %s was cut off", path.name)
-        if lines:
-            frame = pd.DataFrame(lines)
-            asked = self._requested(set(frame["request_id"]))
-            frame["origin"] = [RANDOM if name in asked else IMPORT for name in frame["request_id"]]
-            # Named after its file: writing it again after a lost answer or a kill changes nothing.
-            write_labels(self.store, frame, name=path.stem)
-        path.unlink(missing_ok=True)
+    def _write(self, segment: Segment) -> None:
+        # The answer to an earlier try may be all that was lost. Else the file gets a new name: watches look for those of late.
+        tried = f"{LABELS_PREFIX}{segment.mark}.parquet"
+        if segment.mark and any(entry.key == tried for entry in self.store.list(tried)):
+            return
+        given = [record.fields for record in segment.records()]
+        if not given:  # cut off by a kill: its caller was never told that it was accepted
+            return
+        ids = [fields["request_ids"][0] for fields in given]
+        asked = self._requested(set(ids))
+        frame = pd.DataFrame(
+            {
+                "request_id": ids,
+                "label": [fields["label"] for fields in given],
+                "outcome": [fields["outcome"] for fields in given],
+                "origin": [RANDOM if name in asked else IMPORT for name in ids],
+            }
+        )
+        segment.mark_tried(file_id())
+        write_labels(self.store, frame, name=segment.mark)
 
     def _requested(self, ids: set[str]) -> set[str]:
         """Which of the requests a list of uniformly drawn ones has asked about."""

@@ -190,3 +190,35 @@ def test_a_full_disk_is_counted_and_raises_nothing_and_what_was_there_stays(
     store.away = False
     log.close()
     assert logged(store) == ["a0", "a1", "a2", "b0", "b1"]
+
+
+def test_a_segment_whose_only_record_was_cut_off_holds_nothing_up(store: AwayStore, tmp_path: Path) -> None:
+    log = InferenceLogger(store, limits=LogLimits(rows=1, seconds=3600), spool=tmp_path / "spool")
+    fill(log, 3)
+    log.close(write=False)
+    first = sorted((tmp_path / "spool").rglob("000001*.rows"))[0]
+    first.write_bytes(first.read_bytes()[:50])
+    store.away = False
+    with InferenceLogger(store, limits=NEVER, spool=tmp_path / "spool"):
+        pass
+    assert logged(store) == ["r1", "r2"]
+    assert not list((tmp_path / "spool").iterdir())
+
+
+def test_writers_that_begin_and_end_at_once_never_take_each_others_rows(tmp_path: Path) -> None:
+    store = LocalStore(tmp_path / "store")
+
+    def run(worker: int) -> None:
+        for number in range(15):
+            with InferenceLogger(store, limits=NEVER, spool=tmp_path / "spool") as log:
+                fill(log, 2, f"{worker}-{number}-")
+
+    threads = [threading.Thread(target=run, args=(worker,)) for worker in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    files = [entry.key for entry in store.list("logs/") if entry.key.endswith(".parquet")]
+    assert len(files) == 60
+    assert len(logged(store)) == 120
+    assert not list((tmp_path / "spool").iterdir())

@@ -1,0 +1,49 @@
+"""A replay as a client of a service: every image arrives without loss, once, and labels find their requests."""
+
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from components.traffic_replay.replay import Amounts, replay
+from driftloop.dataset import open_split
+from driftloop.errors import InputError, RunFailed
+from driftloop.inference.labels import read_labels
+from driftloop.inference.log import read_images, read_log
+from driftloop.scenarios import parse
+from driftloop.settings import TrafficSettings
+from tests.factories.serving_store import build_serving_store, register_and_promote
+from tests.serving.service_process import ServiceProcess, free_port
+
+
+def test_a_service_gets_the_images_that_a_replay_would_have_answered_itself(tmp_path: Path) -> None:
+    store, dataset = build_serving_store(tmp_path / "model")
+    given = {"version": "", "scenario": parse("brightness:0.5"), "seed": 3, "settings": TrafficSettings()}
+    stream = open_split(dataset, "stream")
+    with ServiceProcess(store.uri, tmp_path) as service:
+        sent = replay(store, stream, dataset, amounts=Amounts(60, 40, 10), to=service.url, **given)
+        assert (sent.clean, sent.drifted, sent.labels, sent.version) == (60, 40, 10, "1")
+        rows = read_log(store, after=None, until=datetime.now(UTC) + timedelta(days=1))
+        assert len(rows) == 100
+        assert set(read_labels(store)[0]["request_id"]) <= set(rows["request_id"])
+        assert set(rows["request_id"]) == set(sent.truth)
+        clean = {image.tobytes() for image in np.array(stream.images)}
+        untouched = [image.tobytes() in clean for image in read_images(store, rows)]
+        assert untouched.count(True) == 60
+        register_and_promote(store, tmp_path / "model", dataset, expected="1", seed=1)
+        again = replay(store, stream, dataset, amounts=Amounts(50, 0, 0), to=service.url, rate=40.0, **given)
+    assert set(again.truth).isdisjoint(sent.truth)
+    assert len(read_log(store, after=None, until=datetime.now(UTC) + timedelta(days=1))) == 150
+
+
+def test_a_service_that_is_not_there_or_no_address_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store, dataset = build_serving_store(tmp_path / "model")
+    monkeypatch.setattr("components.traffic_replay.client.TRIES", 2)
+    given = {"version": "", "scenario": parse("none"), "amounts": Amounts(5, 0, 0), "seed": 1, "settings": TrafficSettings()}
+    stream = open_split(dataset, "stream")
+    with pytest.raises(RunFailed, match="is `driftloop serve` running there"):
+        replay(store, stream, dataset, to=f"http://127.0.0.1:{free_port()}", **given)
+    with pytest.raises(InputError, match="not the address of a service"):
+        replay(store, stream, dataset, to="ftp://x", **given)
+    assert len(read_log(store, after=None, until=datetime.now(UTC) + timedelta(days=1))) == 0

@@ -1,0 +1,83 @@
+"""Labels that users give are written once, whoever dies and however long the store is away."""
+
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from driftloop.errors import StoreError
+from driftloop.inference.labels import read_labels, write_labels
+from driftloop.serving.feedback import Feedback
+from driftloop.store.local import LocalStore
+
+
+class AwayStore(LocalStore):
+    """A local store that takes nothing while it is away, or takes it and says nothing."""
+
+    away, answerless = False, False
+
+    def create(self, key: str, data: bytes) -> str:
+        if self.away:
+            raise StoreError("the store is away")
+        tag = super().create(key, data)
+        if self.answerless:
+            raise StoreError("the connection broke")
+        return tag
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> AwayStore:
+    return AwayStore(tmp_path / "store")
+
+
+def given(store: AwayStore, spool: Path) -> Feedback:
+    return Feedback(store, seconds=3600, spool=spool)
+
+
+def ids(store: AwayStore) -> list[str]:
+    return sorted(read_labels(store)[0]["request_id"])
+
+
+def files(store: AwayStore) -> int:
+    return len(list(store.list("labels/")))
+
+
+def test_two_services_on_one_spool_write_their_own_labels(store: AwayStore, tmp_path: Path) -> None:
+    first, second = given(store, tmp_path / "spool"), given(store, tmp_path / "spool")
+    first.take("a", "x", None)
+    second.take("b", "x", 2.5)
+    second.flush()
+    assert ids(store) == ["b"]
+    first.take("c", "x", None)
+    first.close()
+    second.close()
+    assert ids(store) == ["a", "b", "c"]
+    assert not list((tmp_path / "spool").iterdir())
+
+
+def test_labels_that_waited_for_days_are_found_by_a_watch_that_has_read_newer_ones(store: AwayStore, tmp_path: Path) -> None:
+    late = given(store, tmp_path / "spool")
+    late.take("late", "x", None)
+    store.away = True
+    with pytest.raises(StoreError, match="away"):
+        late.flush()
+    late.close(write=False)
+    # The spool of a service that ended long ago: its files are named after that time.
+    (home,) = (tmp_path / "spool").iterdir()
+    home.rename(home.with_name("20200101T000000000000-0123456789ab"))
+    store.away = False
+    write_labels(store, pd.DataFrame({"request_id": ["new"], "label": ["x"], "origin": ["import"]}))
+    known, through = read_labels(store)
+    given(store, tmp_path / "spool").close()
+    assert set(read_labels(store, known, through)[0]["request_id"]) == {"new", "late"}
+
+
+def test_labels_whose_answer_was_lost_are_not_written_twice(store: AwayStore, tmp_path: Path) -> None:
+    feedback = given(store, tmp_path / "spool")
+    feedback.take("a", "x", None)
+    store.answerless = True
+    with pytest.raises(StoreError, match="broke"):
+        feedback.flush()
+    store.answerless = False
+    feedback.close()
+    assert (ids(store), files(store)) == (["a"], 1)
