@@ -14,6 +14,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 
 from driftloop import __version__
+from driftloop.contracts import IMAGE_FORMATS
 from driftloop.dataset.decoding import UnreadableImage
 from driftloop.serving.batching import Job, NotReady, Overloaded
 from driftloop.serving.live_model import Answers
@@ -24,6 +25,8 @@ from driftloop.serving.requests import read_request, unprocessable
 from driftloop.serving.service import Service
 
 LOG = logging.getLogger("driftloop.serving")
+#: The media types of the formats that are read.
+IMAGE_TYPES = tuple(f"image/{name.lower()}" for name in IMAGE_FORMATS)
 RETRY_AFTER = {"retry-after": "1"}
 
 
@@ -98,9 +101,13 @@ def create_app(service: Service) -> FastAPI:
     problems: dict[int | str, dict[str, Any]] = {status: {"model": Problem} for status in (400, 401, 413, 415, 422, 503)}
     image = {"type": "array", "items": {"type": "string", "format": "binary"}, "minItems": 1}
     form = {"type": "object", "required": ["image"], "properties": {"image": image, "group": {"type": "string"}}}
+    file = {"type": "string", "format": "binary"}
     body = {
         "required": True,
-        "content": {"multipart/form-data": {"schema": form}, "image/*": {"schema": {"type": "string", "format": "binary"}}},
+        "content": {
+            "multipart/form-data": {"schema": form},
+            **dict.fromkeys(IMAGE_TYPES, {"schema": {"type": "string", "format": "binary"}}),
+        },
     }
 
     @app.post("/predict", dependencies=[callers], response_model=Predictions, responses=problems, openapi_extra={"requestBody": body})

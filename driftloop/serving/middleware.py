@@ -28,9 +28,11 @@ def problem(path: str, sentence: str, status: int, headers: Mapping[str, str] | 
     return JSONResponse({"detail": sentence, **named}, status, headers)
 
 
-class _TooLarge(HTTPException):
+class _Refused(HTTPException):
     """An HTTPException, because FastAPI answers 400 to anything else that is raised while it reads a body."""
 
+
+class _TooLarge(_Refused):
     def __init__(self, most_bytes: int) -> None:
         super().__init__(413, f"the request is larger than {most_bytes >> 20} MiB", {"connection": "close"})
 
@@ -65,11 +67,13 @@ class Guard:
             await send(message)
 
         try:
+            if dict(scope["headers"]).get(b"content-encoding", b"identity") not in (b"", b"identity"):
+                raise _Refused(415, "send the body as it is: compressed ones are not read")
             length = dict(scope["headers"]).get(b"content-length", b"0")
             if length.isdigit() and int(length) > self.most_bytes:
                 raise _TooLarge(self.most_bytes)
             await self.app(scope, limited, guarded)
-        except _TooLarge as error:
+        except _Refused as error:
             await problem(scope["path"], error.detail, error.status_code, error.headers)(scope, receive, guarded)
         finally:
             route = scope.get("route")

@@ -196,7 +196,7 @@ def _images(content: dict[str, Any], binary: bytes, live: LiveModel, most: int) 
     try:
         values = np.asarray(given.get("data"))
     except ValueError:
-        raise unprocessable("data: lists of different lengths") from None
+        raise unprocessable("data: lists of different lengths, or nested more deeply than the shape says") from None
     if values.size != count or values.dtype.kind not in "iu" or values.min() < 0 or values.max() > 255:
         raise unprocessable(f"data: {count} whole numbers from 0 to 255 are expected for this shape")
     return values.astype(np.uint8).reshape(shape), False

@@ -118,3 +118,8 @@ def test_another_version_does_not_answer(service: ServiceProcess) -> None:
     answer = infer(service, {"inputs": [tensor(IMAGES, data=FLAT)]}, path="/v2/models/champion/versions/7/infer")
     assert (answer.status_code, answer.json()["detail"]) == (404, "version '7' does not answer here")
     assert answer.json()["error"] == answer.json()["detail"]
+
+
+def test_a_compressed_body_is_refused_by_its_name(service: ServiceProcess) -> None:
+    answer = httpx.post(f"{service.url}/v2/models/champion/infer", content=b"x", headers={"Content-Encoding": "gzip"})
+    assert (answer.status_code, answer.json()["detail"]) == (415, "send the body as it is: compressed ones are not read")
