@@ -99,14 +99,14 @@ def create_app(service: Service) -> FastAPI:
     callers = Depends(keyed(settings.api_keys))
     labellers = Depends(keyed(settings.feedback_keys or settings.api_keys))
     problems: dict[int | str, dict[str, Any]] = {status: {"model": Problem} for status in (400, 401, 413, 415, 422, 503)}
-    image = {"type": "array", "items": {"type": "string", "format": "binary"}, "minItems": 1}
-    form = {"type": "object", "required": ["image"], "properties": {"image": image, "group": {"type": "string"}}}
     file = {"type": "string", "format": "binary"}
+    image = {"type": "array", "items": file, "minItems": 1}
+    form = {"type": "object", "required": ["image"], "properties": {"image": image, "group": {"type": "string"}}}
     body = {
         "required": True,
         "content": {
             "multipart/form-data": {"schema": form},
-            **dict.fromkeys(IMAGE_TYPES, {"schema": {"type": "string", "format": "binary"}}),
+            **{name: {"schema": file} for name in IMAGE_TYPES},
         },
     }
 
