@@ -5,6 +5,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Iterator
+from functools import partial
 from io import StringIO
 from pathlib import Path
 from typing import Any
@@ -170,7 +171,11 @@ def test_an_interrupt_leaves_the_run_running_and_says_how_to_stop_it(
 ) -> None:
     monkeypatch.delenv("KFP_TOKEN")
     ends(kfp, "RUNNING", "Running", "")
-    waiting = subprocess.Popen([DRIFTLOOP, *TRAINING], cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    # A suite that a shell started in the background passes on that Ctrl-C is ignored.
+    listening = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
+    waiting = subprocess.Popen(
+        [DRIFTLOOP, *TRAINING], cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, preexec_fn=listening
+    )
     deadline = time.monotonic() + 60
     while not any(path == f"{API}/runs/r1" for _, path, _, _ in kfp.asked):
         assert time.monotonic() < deadline
