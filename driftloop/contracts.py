@@ -74,6 +74,9 @@ CLEAN_LOSS_TARGET = 0.02
 #: Shared memory of a training step, in GiB, wherever it runs in a container: PyTorch's workers hand batches over in /dev/shm.
 SHARED_MEMORY_GIB = 1
 
+#: The name under which servers offer the model, driftloop's own and those that it exports to: a client changes nothing but the address.
+MODEL_NAME = "champion"
+
 #: Ports of `make up` on the loopback address. docker/ and the Makefile cannot import them: tests/unit/test_ports.py compares.
 MINIO_PORT, MINIO_CONSOLE_PORT, TENSORBOARD_PORT = 9000, 9001, 6006
 #: Of `driftloop serve`, and of its container on this machine, where 8080 may be the UI of a kind cluster.

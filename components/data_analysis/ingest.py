@@ -15,6 +15,7 @@ import pandas as pd
 from driftloop import runtime
 from driftloop.contracts import SPLITS
 from driftloop.dataset import Decoded, Description, ShardWriter, UnreadableImage, decode_image
+from driftloop.dataset.decoding import with_channels
 from driftloop.dataset.duplicates import thumbnail
 from driftloop.dataset.splitting import hash_position
 from driftloop.errors import InputError
@@ -188,7 +189,7 @@ def _row(file: SourceFile, data: bytes, decoded: Decoded, chunk: int, row: int) 
 def _stack(images: list[np.ndarray]) -> np.ndarray:
     if all(image.ndim == 2 for image in images):
         return np.stack(images)
-    return np.stack([image if image.ndim == 3 else np.repeat(image[..., None], 3, axis=-1) for image in images])
+    return np.stack([with_channels(image, 3) for image in images])
 
 
 def _printable(path: str) -> str:

@@ -1,5 +1,6 @@
 """`driftloop serve`: the champion answers over HTTP, and every answer goes into the log that watches read."""
 
+import hashlib
 import ipaddress
 import os
 import socket
@@ -110,8 +111,6 @@ def _is_loopback(host: str) -> bool:
 
 def _default_spool(store: str) -> Path:
     """A folder of this user for this store."""
-    import hashlib
-
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     name = store if "://" in store else str(Path(store).expanduser().resolve())
     return cache / "driftloop" / "spool" / hashlib.sha256(name.encode()).hexdigest()[:16]

@@ -62,6 +62,17 @@ def decode_image(data: bytes, side: int) -> Decoded:
     return Decoded(_without_needless_colour(np.asarray(small)), width, height)
 
 
+def with_channels(pixels: np.ndarray, channels: int) -> np.ndarray:
+    """Decoded pixels as a model of so many channels takes them, (side, side, channels): three equal ones of a grey image in colour.
+
+    Raises:
+        UnreadableImage: in colour, where the model takes grey images.
+    """
+    if pixels.ndim == 3 and channels == 1:
+        raise UnreadableImage("in colour; this model was trained on grey images: convert it to grey first")
+    return pixels if pixels.ndim == 3 else np.repeat(pixels[..., None], channels, axis=-1)
+
+
 def _eight_bits(image: Image.Image) -> Image.Image:
     """The image as L or RGB."""
     if image.mode in _DEEP_MODES:

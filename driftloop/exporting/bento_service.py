@@ -9,11 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import bentoml
-import numpy as np
 import onnxruntime
 from bentoml.exceptions import UnprocessableEntity
 
-from driftloop.dataset.decoding import UnreadableImage, decode_image
+from driftloop.dataset.decoding import UnreadableImage, decode_image, with_channels
 
 HERE = Path(__file__).parent
 MODEL = json.loads((HERE / "model.json").read_text())
@@ -44,10 +43,3 @@ class Champion:
         by_class = dict(zip(MODEL["classes"], probabilities[0].tolist(), strict=True))
         best = max(by_class, key=by_class.__getitem__)
         return {"version": MODEL["version"], "class": best, "confidence": by_class[best], "probabilities": by_class}
-
-
-def with_channels(pixels: np.ndarray, channels: int) -> np.ndarray:
-    """(side, side, channels), as driftloop's service does it: a grey image for a colour model gets three equal channels."""
-    if pixels.ndim == 3 and channels == 1:
-        raise UnreadableImage("in colour; this model was trained on grey images: convert it to grey first")
-    return pixels if pixels.ndim == 3 else np.repeat(pixels[..., None], channels, axis=-1)

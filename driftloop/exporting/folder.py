@@ -14,9 +14,6 @@ from driftloop.errors import InputError, NoChampion
 from driftloop.inference.served_model import ServedModel
 from driftloop.store import Store
 
-#: The name under which servers offer the model; driftloop's own service, too, so that a client changes nothing but the address.
-MODEL_NAME = "champion"
-
 
 @dataclass(frozen=True)
 class FetchedVersion:

@@ -12,8 +12,9 @@ from typing import Any
 import yaml
 
 from driftloop import __version__
+from driftloop.contracts import MODEL_NAME
 from driftloop.errors import InputError
-from driftloop.exporting.folder import MODEL_NAME, FetchedVersion
+from driftloop.exporting.folder import FetchedVersion
 from driftloop.exporting.triton import write_repository
 
 #: Share of the requests, in percent, that a version which is not the champion gets beside it.

@@ -9,8 +9,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from driftloop.bundle import ONNX_FP16, ONNX_INT8
+from driftloop.contracts import MODEL_NAME
 from driftloop.errors import InputError
-from driftloop.exporting.folder import MODEL_NAME, FetchedVersion
+from driftloop.exporting.folder import FetchedVersion
 from driftloop.inference.served_model import INPUT, PROBABILITIES
 
 #: Triton's names for the tensors' types.

@@ -33,6 +33,9 @@ LABEL_SCHEMA = pa.schema(
     ]
 )
 
+#: Columns without which a file holds no labels; `outcome` came later.
+ESSENTIAL = ("request_id", "label", "origin", "labelled_at")
+
 
 def write_labels(store: Store, frame: pd.DataFrame, *, name: str = "") -> str:
     """Write labels; returns the key of their file.
@@ -125,7 +128,9 @@ def _earlier(through: str) -> str:
 def _read_table(store: Store, key: str) -> pa.Table:
     try:
         table = pq.read_table(io.BytesIO(store.read(key)))
-        table.select(["request_id", "label", "origin", "labelled_at"])
+        missing = [name for name in ESSENTIAL if name not in table.column_names]
+        if missing:
+            raise KeyError(f"no column {missing[0]}")
         return with_schema(table, LABEL_SCHEMA)
     except (pa.ArrowException, KeyError) as broken:
         raise IntegrityError(f"{store.uri}: {key} is not a label file ({str(broken).splitlines()[0]})") from None

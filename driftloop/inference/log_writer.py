@@ -31,7 +31,7 @@ from driftloop.inference.log import EMBEDDING_DTYPE, FORM_KEY, LOG_FORM, LOG_SCH
 from driftloop.inference.log_files import IMAGES_SUFFIX, SUFFIX, file_id, hour_folder
 from driftloop.inference.served_model import ServedPredictions
 from driftloop.inference.spool import Record, Segment, Spool, encoded
-from driftloop.store.interface import Store
+from driftloop.store.interface import Store, is_listed
 
 LOG = logging.getLogger("driftloop.inference")
 #: Between two tries while the store is away, in seconds; it doubles up to the second figure.
@@ -255,6 +255,8 @@ class InferenceLogger:
         for segment in spare:
             if self._counts.waiting_bytes + size <= self.limits.spool_bytes:
                 return
+            if not segment.has_images:
+                continue
             before = segment.size
             self._counts.dropped_images += segment.without_images()
             self._counts.waiting_bytes -= before - segment.size
@@ -320,9 +322,7 @@ class InferenceLogger:
         """One log file, after the file of the images that it refers to."""
         name = f"{segment.writer}-{segment.number:06d}"
         # The answer to an earlier try may be all that was lost. A file that is written anew lies in the hour of that: watches look there.
-        # A listing, not `exists`: who may look at an object may read it, and the service's user reads no log.
-        tried = _folder(segment.mark) + name + SUFFIX
-        if segment.mark and any(entry.key == tried for entry in self.store.list(tried)):
+        if segment.mark and is_listed(self.store, _folder(segment.mark) + name + SUFFIX):
             return
         kept = segment.records()
         if not kept:  # its only record was cut off when its writer was killed
@@ -345,8 +345,8 @@ class InferenceLogger:
 
 
 def _folder(mark: str) -> str:
-    """The folder of the hour in which a segment was tried; empty for no mark."""
-    return hour_folder(datetime.strptime(mark, HOUR_MARK).replace(tzinfo=UTC)) if mark else ""
+    """The folder of the hour in which a segment was tried."""
+    return hour_folder(datetime.strptime(mark, HOUR_MARK).replace(tzinfo=UTC))
 
 
 def _table(record: Record, images: list[str]) -> pa.Table:

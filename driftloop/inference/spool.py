@@ -25,8 +25,6 @@ SUFFIX, LOCK = ".rows", "lock"
 #: Magic, length of the fields as JSON, length of the arrays, CRC-32 of both.
 _HEADER = struct.Struct("<4sIQI")
 _MAGIC = b"DLR2"
-#: The number types that a record may hold.
-_DTYPES = {"<f4", "<f2", "|u1"}
 
 
 @dataclass(frozen=True)
@@ -59,21 +57,21 @@ def records(stream: BinaryIO) -> Iterator[Record]:
         content = json.loads(head)
         arrays, at = {}, 0
         for name, (dtype, *shape) in content["arrays"].items():
-            kind = np.dtype(dtype if dtype in _DTYPES else "V")
-            size = int(np.prod(shape)) * kind.itemsize
-            arrays[name] = np.frombuffer(body, kind, offset=at, count=int(np.prod(shape))).reshape(shape)
-            at += size
+            arrays[name] = np.frombuffer(body, np.dtype(dtype), offset=at, count=int(np.prod(shape))).reshape(shape)
+            at += arrays[name].nbytes
         yield Record(content["fields"], arrays)
 
 
 @dataclass
 class Segment:
-    """A file of records that becomes one log file."""
+    """A file of records that becomes one file in the store."""
 
     path: Path
     size: int
     """Bytes."""
     rows: int
+    has_images: bool = True
+    """Whether there may be images in it that can still be done without."""
 
     @property
     def writer(self) -> str:
@@ -91,7 +89,7 @@ class Segment:
 
     def mark_tried(self, mark: str) -> None:
         """Remember on disk that it is about to be written, by a word without dots."""
-        self._move(self.path.with_name(f"{self.number:06d}.{mark}{SUFFIX}"))
+        self.path = self.path.rename(self.path.with_name(f"{self.number:06d}.{mark}{SUFFIX}"))
 
     def records(self) -> list[Record]:
         with open(self.path, "rb") as stream:
@@ -108,15 +106,11 @@ class Segment:
                 arrays = record.arrays | {"pixels": record.arrays["pixels"][:0]}
                 stream.write(encoded(record.fields | {"sampled": []}, arrays))
         partial.replace(self.path)
-        self.size = self.path.stat().st_size
+        self.size, self.has_images = self.path.stat().st_size, False
         return dropped
 
     def remove(self) -> None:
         self.path.unlink(missing_ok=True)
-
-    def _move(self, path: Path) -> None:
-        self.path.rename(path)
-        self.path = path
 
 
 class Spool:

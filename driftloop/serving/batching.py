@@ -11,11 +11,10 @@ from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
-from driftloop.dataset.decoding import UnreadableImage, decode_image
+from driftloop.dataset.decoding import UnreadableImage, decode_image, with_channels
 from driftloop.serving.live_model import Answers, LiveModel
 
 
@@ -131,33 +130,25 @@ class Batcher:
         if not taken or live is None:
             return
         stack = np.stack(images)
-        try:
-            answers = live.answer(stack)
-            self._done(answers, stack, taken)
-        except Exception as error:
-            _resolve(taken, error)
-            return
+        answers = live.answer(stack)
+        self._done(answers, stack, taken)
         _resolve(taken, answers)
 
 
 def _resolve(jobs: list[Job], outcome: Answers | BaseException) -> None:
-    """Tell the callers of a batch: one call into their event loop for all of them, as each wakes it up."""
+    """Tell the callers of a batch, all of one event loop: one call into it for all of them, as each wakes it up."""
 
-    def tell(of_loop: list[tuple[int, Job]]) -> None:
-        for index, job in of_loop:
-            if job.answer.done():
+    def tell() -> None:
+        for index, job in enumerate(jobs):
+            if job.answer.done():  # cancelled, or refused before
                 continue
             if isinstance(outcome, BaseException):
                 job.answer.set_exception(outcome)
             else:
                 job.answer.set_result((outcome, index))
 
-    by_loop: dict[asyncio.AbstractEventLoop, list[tuple[int, Job]]] = {}
-    for index, job in enumerate(jobs):
-        by_loop.setdefault(job.answer.get_loop(), []).append((index, job))
-    for loop, of_loop in by_loop.items():
-        with suppress(RuntimeError):  # the loop has ended, and its callers with it
-            loop.call_soon_threadsafe(tell, of_loop)
+    with suppress(RuntimeError):  # the loop has ended, and its callers with it
+        jobs[0].answer.get_loop().call_soon_threadsafe(tell)
 
 
 def _pixels(image: bytes | np.ndarray, live: LiveModel) -> np.ndarray:
@@ -166,13 +157,10 @@ def _pixels(image: bytes | np.ndarray, live: LiveModel) -> np.ndarray:
     Raises:
         UnreadableImage: no image, in colour where the model takes grey ones, or of another size than it takes.
     """
-    description: Any = live.model.description
+    description = live.model.description
     side, channels = description.image_size, description.channels
     if isinstance(image, np.ndarray):
         if image.shape != (side, side, channels):
             raise UnreadableImage(f"images of shape {image.shape}; this model takes ({side}, {side}, {channels})")
         return image
-    pixels = decode_image(image, side).pixels
-    if pixels.ndim == 3 and channels == 1:
-        raise UnreadableImage("in colour; this model was trained on grey images: convert it to grey first")
-    return np.broadcast_to(pixels[..., None] if pixels.ndim == 2 else pixels, (side, side, channels))
+    return with_channels(decode_image(image, side).pixels, channels)

@@ -14,6 +14,7 @@ from driftloop.inference.labels import LABELS_PREFIX, read_requested, write_labe
 from driftloop.inference.log_files import file_id
 from driftloop.inference.spool import Segment, Spool, encoded
 from driftloop.store import Store
+from driftloop.store.interface import is_listed
 
 LOG = logging.getLogger("driftloop.serving")
 #: Labels of a file at most, and how long a list of what was asked for is trusted to be the newest, in seconds.
@@ -83,8 +84,7 @@ class Feedback:
 
     def _write(self, segment: Segment) -> None:
         # The answer to an earlier try may be all that was lost. Else the file gets a new name: watches look for those of late.
-        tried = f"{LABELS_PREFIX}{segment.mark}.parquet"
-        if segment.mark and any(entry.key == tried for entry in self.store.list(tried)):
+        if segment.mark and is_listed(self.store, f"{LABELS_PREFIX}{segment.mark}.parquet"):
             return
         given = [record.fields for record in segment.records()]
         if not given:  # cut off by a kill: its caller was never told that it was accepted

@@ -2,21 +2,24 @@
 
 import logging
 import threading
+import time
 
 from driftloop import registry
-from driftloop.errors import DriftloopError
+from driftloop.errors import DriftloopError, InputError, IntegrityError
 from driftloop.serving.live_model import LiveModel
 from driftloop.serving.metrics import Metrics
 from driftloop.store import Store
 
 LOG = logging.getLogger("driftloop.serving")
+#: Between two tries of a version that was refused.
+REFUSED_SECONDS = 60.0
 
 
 class ChampionFollower:
     """Looks at `champion.json` every few seconds, and loads what it names beside the model that answers.
 
     `live` is replaced as a whole: a batch that has begun ends with the model that it began with. A version that cannot be loaded is
-    refused once and said, and the one before it goes on.
+    refused and said, and the one before it goes on; now and then it is tried again, for it may have been mended.
     """
 
     def __init__(self, store: Store, metrics: Metrics, *, poll_seconds: float, provider: str = "", threads: int = 0) -> None:
@@ -26,8 +29,10 @@ class ChampionFollower:
         self.live: LiveModel | None = None
         #: Changes of what answers so far.
         self.swaps = 0
-        #: The pointer that was last acted upon: another one is looked at once, whether it could be followed or not.
+        #: The pointer that was followed last.
         self._tag = ""
+        #: A pointer to a version that was refused, and when it is tried again (monotonic seconds): each try fetches all of its files.
+        self._refused, self._again = "", 0.0
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._follow, name="driftloop-follow", daemon=True)
 
@@ -63,10 +68,14 @@ class ChampionFollower:
 
     def _look(self) -> None:
         champion, tag = registry.read_pointer(self.store)
-        if champion is None or tag == self._tag:
+        if champion is None or tag == self._tag or (tag == self._refused and time.monotonic() < self._again):
             return
         if self.live is None or champion.version != self.live.version:
-            live = LiveModel.load(self.store, champion.version, provider=self.provider, threads=self.threads)
+            try:
+                live = LiveModel.load(self.store, champion.version, provider=self.provider, threads=self.threads)
+            except (InputError, IntegrityError):
+                self._refused, self._again = tag, time.monotonic() + REFUSED_SECONDS
+                raise
             before, self.live = self.live, live
             if before is not None:
                 self.swaps += 1

@@ -16,12 +16,12 @@ from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
 from driftloop import __version__
+from driftloop.contracts import MODEL_NAME
 from driftloop.inference.served_model import EMBEDDING, INPUT, PROBABILITIES
 from driftloop.serving.batching import NotReady
 from driftloop.serving.live_model import LiveModel
 from driftloop.serving.requests import about, request_id, unprocessable
 from driftloop.serving.service import Service
-from driftloop.serving.settings import MODEL_NAME
 
 BINARY_HEADER = "inference-header-content-length"
 EXTENSIONS = ["binary_tensor_data"]

@@ -2,7 +2,6 @@
 
 import asyncio
 import logging
-import secrets
 import time
 import uuid
 from collections.abc import Sequence
@@ -11,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from driftloop.contracts import MODEL_NAME
 from driftloop.dataset.group_names import GroupNames
 from driftloop.errors import StoreError
 from driftloop.inference.log_writer import InferenceLogger, LogLimits
@@ -20,7 +20,7 @@ from driftloop.serving.feedback import Feedback
 from driftloop.serving.follower import ChampionFollower
 from driftloop.serving.live_model import Answers, LiveModel
 from driftloop.serving.metrics import Metrics, Seen
-from driftloop.serving.settings import MODEL_NAME, ServingSettings
+from driftloop.serving.settings import ServingSettings
 from driftloop.store import Store
 
 LOG = logging.getLogger("driftloop.serving")
@@ -96,7 +96,7 @@ class Service:
         """
         began = time.monotonic() if began is None else began
         hidden = self.names.hashed(group) if group else None
-        names = request_ids or [uuid.UUID(bytes=secrets.token_bytes(16), version=4).hex for _ in images]
+        names = request_ids or [uuid.uuid4().hex for _ in images]
         loop = asyncio.get_running_loop()
         jobs = [Job(image, name, hidden, tags or {}, began, loop.create_future()) for image, name in zip(images, names, strict=True)]
         self.batcher.submit(jobs)

@@ -6,8 +6,6 @@ from pydantic import BaseModel, ConfigDict, Field
 
 #: What one request may bring along besides images.
 MOST_TAGS, MOST_TAG_LENGTH = 10, 64
-#: The name of the served model in the Open Inference Protocol.
-MODEL_NAME = "champion"
 
 
 class ServingSettings(BaseModel):

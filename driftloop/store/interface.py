@@ -75,6 +75,11 @@ class Store(Protocol):
         """Raise the one clear line that says why this store cannot be used; write nothing."""
 
 
+def is_listed(store: Store, key: str) -> bool:
+    """Whether there is such an object, for those who may list it and not read it; `Store.exists` wants the right to read."""
+    return any(entry.key == key for entry in store.list(key))
+
+
 def checked_key(key: str) -> str:
     """`key` itself, once it is known to be a plain relative path.
 

@@ -20,6 +20,7 @@ from driftloop.inference.log_writer import InferenceLogger, LogLimits
 from driftloop.inference.served_model import ServedPredictions
 from driftloop.store import Store, open_store
 from driftloop.store.local import LocalStore
+from tests.factories.troubled_stores import TroubledStore
 
 NOON = datetime(2026, 3, 1, 12, 30, tzinfo=UTC)
 BY: dict = {"version": "1", "classes": ["NORMAL", "PNEUMONIA"]}
@@ -238,21 +239,12 @@ def test_a_failed_flush_keeps_the_rows_for_the_next_one(tmp_path: Path, allowed:
 
 @pytest.mark.parametrize("hours", [0, 8])
 def test_a_flush_whose_answer_was_lost_is_not_written_twice(tmp_path: Path, hours: int) -> None:
-    class Answerless(LocalStore):
-        lost = True
-
-        def create(self, key: str, data: bytes) -> str:
-            tag = super().create(key, data)
-            if self.lost and key.endswith(".parquet"):
-                raise StoreError("the connection broke")
-            return tag
-
-    store, now = Answerless(tmp_path / "store"), [NOON]
+    store, now = TroubledStore(tmp_path / "store", answerless=True), [NOON]
     log = logger(store, clock=lambda: now[0])
     log.log(images(2), predictions(2), 1.0, times=[NOON, NOON], **BY)
     with pytest.raises(StoreError, match="broke"):
         log.flush()
-    store.lost = False
+    store.answerless = False
     now[0] += timedelta(hours=hours)
     log.close()
     assert [file.number for file in log_files(store)] == [1]

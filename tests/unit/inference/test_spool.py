@@ -17,25 +17,15 @@ from driftloop.inference.log_writer import InferenceLogger, LogLimits
 from driftloop.inference.served_model import ServedPredictions
 from driftloop.inference.spool import encoded, records
 from driftloop.store.local import LocalStore
+from tests.factories.troubled_stores import TroubledStore
 
 BY: dict = {"version": "1", "classes": ["NORMAL", "PNEUMONIA"]}
 NEVER = LogLimits(seconds=3600)
 
 
-class AwayStore(LocalStore):
-    """A local store that takes nothing while it is away."""
-
-    away = True
-
-    def create(self, key: str, data: bytes) -> str:
-        if self.away:
-            raise StoreError("the store is away")
-        return super().create(key, data)
-
-
 @pytest.fixture
-def store(tmp_path: Path) -> AwayStore:
-    return AwayStore(tmp_path / "store")
+def store(tmp_path: Path) -> TroubledStore:
+    return TroubledStore(tmp_path / "store", away=True)
 
 
 def images(count: int, seed: int = 0) -> np.ndarray:
@@ -101,7 +91,7 @@ def test_nobody_waits_for_a_store_that_hangs(tmp_path: Path) -> None:
     assert len(logged(store)) == 20
 
 
-def test_the_next_writer_on_a_spool_takes_over_what_one_without_a_process_left(store: AwayStore, tmp_path: Path) -> None:
+def test_the_next_writer_on_a_spool_takes_over_what_one_without_a_process_left(store: TroubledStore, tmp_path: Path) -> None:
     for name in ("a", "b"):
         log = InferenceLogger(store, limits=LogLimits(rows=3, seconds=3600), spool=tmp_path / "spool")
         fill(log, 8, name)
@@ -114,7 +104,7 @@ def test_the_next_writer_on_a_spool_takes_over_what_one_without_a_process_left(s
     assert not list((tmp_path / "spool").iterdir())
 
 
-def test_two_writers_share_a_spool_and_neither_takes_what_the_other_still_fills(store: AwayStore, tmp_path: Path) -> None:
+def test_two_writers_share_a_spool_and_neither_takes_what_the_other_still_fills(store: TroubledStore, tmp_path: Path) -> None:
     store.away = False
     first = InferenceLogger(store, limits=NEVER, spool=tmp_path / "spool")
     fill(first, 3, "a")
@@ -127,28 +117,21 @@ def test_two_writers_share_a_spool_and_neither_takes_what_the_other_still_fills(
 
 
 def test_a_file_that_was_written_before_its_writer_died_is_not_written_again_in_a_later_hour(tmp_path: Path) -> None:
-    class Answerless(LocalStore):
-        lost = True
-
-        def create(self, key: str, data: bytes) -> str:
-            tag = super().create(key, data)
-            if self.lost and key.endswith(".parquet"):
-                raise StoreError("the connection broke")
-            return tag
-
-    store, now = Answerless(tmp_path / "store"), datetime(2026, 3, 1, 12, tzinfo=UTC)
+    store, now = TroubledStore(tmp_path / "store", answerless=True), datetime(2026, 3, 1, 12, tzinfo=UTC)
     log = InferenceLogger(store, limits=NEVER, spool=tmp_path / "spool", clock=lambda: now)
     fill(log, 2)
     with pytest.raises(StoreError, match="broke"):
         log.flush()
     log.close(write=False)
-    store.lost = False
+    store.answerless = False
     with InferenceLogger(store, limits=NEVER, spool=tmp_path / "spool", clock=lambda: now + timedelta(hours=9)):
         pass
     assert [(file.folder, file.number) for file in log_files(store)] == [("logs/dt=2026-03-01/hour=12/", 1)]
 
 
-def test_beyond_its_bound_a_spool_does_without_the_oldest_images_and_then_without_the_oldest_rows(store: AwayStore, tmp_path: Path) -> None:
+def test_beyond_its_bound_a_spool_does_without_the_oldest_images_and_then_without_the_oldest_rows(
+    store: TroubledStore, tmp_path: Path
+) -> None:
     record = len(encoded({}, {})) + 800
     log = InferenceLogger(store, limits=LogLimits(rows=4, seconds=3600, spool_bytes=record * 20), spool=tmp_path / "spool")
     ids = fill(log, 200)
@@ -169,7 +152,7 @@ def test_beyond_its_bound_a_spool_does_without_the_oldest_images_and_then_withou
 
 
 def test_a_full_disk_is_counted_and_raises_nothing_and_what_was_there_stays(
-    store: AwayStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    store: TroubledStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     log = InferenceLogger(store, limits=NEVER, spool=tmp_path / "spool")
     fill(log, 3, "a")
@@ -192,7 +175,7 @@ def test_a_full_disk_is_counted_and_raises_nothing_and_what_was_there_stays(
     assert logged(store) == ["a0", "a1", "a2", "b0", "b1"]
 
 
-def test_a_segment_whose_only_record_was_cut_off_holds_nothing_up(store: AwayStore, tmp_path: Path) -> None:
+def test_a_segment_whose_only_record_was_cut_off_holds_nothing_up(store: TroubledStore, tmp_path: Path) -> None:
     log = InferenceLogger(store, limits=LogLimits(rows=1, seconds=3600), spool=tmp_path / "spool")
     fill(log, 3)
     log.close(write=False)

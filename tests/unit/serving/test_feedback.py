@@ -8,41 +8,27 @@ import pytest
 from driftloop.errors import StoreError
 from driftloop.inference.labels import read_labels, write_labels
 from driftloop.serving.feedback import Feedback
-from driftloop.store.local import LocalStore
-
-
-class AwayStore(LocalStore):
-    """A local store that takes nothing while it is away, or takes it and says nothing."""
-
-    away, answerless = False, False
-
-    def create(self, key: str, data: bytes) -> str:
-        if self.away:
-            raise StoreError("the store is away")
-        tag = super().create(key, data)
-        if self.answerless:
-            raise StoreError("the connection broke")
-        return tag
+from tests.factories.troubled_stores import TroubledStore
 
 
 @pytest.fixture
-def store(tmp_path: Path) -> AwayStore:
-    return AwayStore(tmp_path / "store")
+def store(tmp_path: Path) -> TroubledStore:
+    return TroubledStore(tmp_path / "store")
 
 
-def given(store: AwayStore, spool: Path) -> Feedback:
+def given(store: TroubledStore, spool: Path) -> Feedback:
     return Feedback(store, seconds=3600, spool=spool)
 
 
-def ids(store: AwayStore) -> list[str]:
+def ids(store: TroubledStore) -> list[str]:
     return sorted(read_labels(store)[0]["request_id"])
 
 
-def files(store: AwayStore) -> int:
+def files(store: TroubledStore) -> int:
     return len(list(store.list("labels/")))
 
 
-def test_two_services_on_one_spool_write_their_own_labels(store: AwayStore, tmp_path: Path) -> None:
+def test_two_services_on_one_spool_write_their_own_labels(store: TroubledStore, tmp_path: Path) -> None:
     first, second = given(store, tmp_path / "spool"), given(store, tmp_path / "spool")
     first.take("a", "x", None)
     second.take("b", "x", 2.5)
@@ -55,7 +41,7 @@ def test_two_services_on_one_spool_write_their_own_labels(store: AwayStore, tmp_
     assert not list((tmp_path / "spool").iterdir())
 
 
-def test_labels_that_waited_for_days_are_found_by_a_watch_that_has_read_newer_ones(store: AwayStore, tmp_path: Path) -> None:
+def test_labels_that_waited_for_days_are_found_by_a_watch_that_has_read_newer_ones(store: TroubledStore, tmp_path: Path) -> None:
     late = given(store, tmp_path / "spool")
     late.take("late", "x", None)
     store.away = True
@@ -72,7 +58,7 @@ def test_labels_that_waited_for_days_are_found_by_a_watch_that_has_read_newer_on
     assert set(read_labels(store, known, through)[0]["request_id"]) == {"new", "late"}
 
 
-def test_labels_whose_answer_was_lost_are_not_written_twice(store: AwayStore, tmp_path: Path) -> None:
+def test_labels_whose_answer_was_lost_are_not_written_twice(store: TroubledStore, tmp_path: Path) -> None:
     feedback = given(store, tmp_path / "spool")
     feedback.take("a", "x", None)
     store.answerless = True

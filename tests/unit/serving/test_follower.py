@@ -1,0 +1,56 @@
+"""Following the champion, where its files are damaged."""
+
+import time
+from pathlib import Path
+
+import pytest
+
+from driftloop import registry
+from driftloop.errors import IntegrityError
+from driftloop.serving import follower as module
+from driftloop.serving.follower import ChampionFollower
+from driftloop.serving.metrics import Metrics
+from driftloop.store.local import LocalStore
+from tests.factories.serving_store import build_serving_store, register_and_promote
+
+
+class CountingStore(LocalStore):
+    fetched = 0
+
+    def download(self, key: str, path: str | Path) -> None:
+        self.fetched += 1
+        super().download(key, path)
+
+
+def test_a_refused_version_is_not_fetched_at_every_look_and_taken_once_it_is_mended(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made, dataset = build_serving_store(tmp_path)
+    store = CountingStore(made.uri)
+    follower = ChampionFollower(store, Metrics(), poll_seconds=3600)
+    follower.start()
+    try:
+        register_and_promote(made, tmp_path, dataset, expected="1", seed=1)
+        graph = Path(made.uri, "versions", "2", "model.onnx")
+        whole = graph.read_bytes()
+        graph.write_bytes(b"damaged")
+        with pytest.raises(IntegrityError, match="does not match its checksum"):
+            follower._look()
+        fetched = store.fetched
+        for _ in range(5):
+            follower._look()
+        assert store.fetched == fetched
+        assert follower.live is not None
+        assert follower.live.version == "1"
+        graph.write_bytes(whole)
+        begun = time.monotonic()
+        monkeypatch.setattr(module.time, "monotonic", lambda: begun + 2 * module.REFUSED_SECONDS)
+        follower._look()
+        assert follower.live.version == "2"
+        # Another pointer is looked at at once.
+        monkeypatch.undo()
+        registry.rollback(made, reason="test")
+        follower._look()
+        assert follower.live.version == "1"
+    finally:
+        follower.stop()
