@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 
-from driftloop.contracts import MODEL_NAME
 from driftloop.dataset.group_names import GroupNames
 from driftloop.errors import StoreError
 from driftloop.inference.log_writer import InferenceLogger, LogLimits
@@ -112,7 +111,6 @@ class Service:
         """What the page shows of this process."""
         live, counts = self.live, self.log.counts
         return {
-            "champion": MODEL_NAME,
             "version": live.version if live else None,
             "swaps": self.follower.swaps,
             "since": live.since.isoformat(timespec="seconds") if live else None,
