@@ -1,4 +1,4 @@
-"""Parts of the test split that are looked at on their own: a gain on average must not be paid by one site or one kind of image."""
+"""Parts of the test split that are looked at on their own: a gain on average must not be paid by one class or one kind of image."""
 
 from dataclasses import dataclass
 
@@ -6,10 +6,8 @@ import numpy as np
 import pandas as pd
 
 from components.validation_gate.answers import Answers
-from driftloop.evaluation.paired import holm, mcnemar_worse
+from driftloop.evaluation.paired import group_signs_worse, holm
 
-#: More values than this are patients, not sites.
-MOST_SITES = 20
 #: Images whose brightness is measured at a time.
 CHUNK = 1024
 
@@ -28,8 +26,14 @@ class SliceResult:
     """accuracy of the champion"""
     difference: float
     """candidate minus champion"""
+    low: float
+    """one-sided lower 95 % bound of it"""
+    high: float
+    """one-sided upper 95 % bound"""
+    groups: int
+    """patients or lots that the images come from; n where each image stands for itself"""
     p: float
-    """one-sided exact McNemar p-value of: the candidate is not worse"""
+    """one-sided exact p-value of: the candidate is not worse (McNemar; whole groups where images come in groups)"""
     p_holm: float
     """the same after Holm's correction over all slices"""
     vetoes: bool
@@ -37,19 +41,17 @@ class SliceResult:
 
 
 def find_slices(samples: pd.DataFrame, images: np.ndarray, *, minimum: int) -> dict[str, np.ndarray]:
-    """Masks, bool (N,), by name: each site where there are few, and thirds by original image size and by brightness.
+    """Masks, bool (N,), by name: thirds by original image size and by brightness.
 
-    No slice is built from what a model says of an image: the champion's mistakes would pick themselves.
+    No slice is built from what a model says of an image: the champion's mistakes would pick themselves. Nor from one group: splits do
+    not separate groups, so a group here is a patient or lot that training never saw, one of a sample, and not a site that comes again.
 
     Args:
-        samples: N rows with the columns group, width and height as far as there are any.
+        samples: N rows with the columns width and height as far as there are any.
         images: uint8 (N, H, W, C).
         minimum: slices with fewer images are left out.
     """
     slices: dict[str, np.ndarray] = {}
-    if "group" in samples and 2 <= samples["group"].nunique() <= MOST_SITES:
-        groups = samples["group"].astype(str).to_numpy()
-        slices |= {f"site {name}": groups == name for name in np.unique(groups)}
     if {"width", "height"} <= set(samples.columns):
         slices |= thirds(samples["width"].to_numpy(float) * samples["height"].to_numpy(float), ("small", "medium-sized", "large"))
     slices |= thirds(brightness(images), ("dark", "medium-bright", "bright"))
@@ -87,18 +89,24 @@ def compare_slices(
         class_minimum: classes with so many images have a criterion of their own and are left out here.
         minimum: classes with fewer images are left out.
     """
-    parts = {name: (clean.candidate_right[rows], clean.champion_right[rows]) for name, rows in clean.slices.items()}
+    parts = {name: (clean, rows) for name, rows in clean.slices.items()}
     for index, name in enumerate(classes):
         rows = clean.labels == index
         if minimum <= rows.sum() < class_minimum:
-            parts[f"class {name}"] = (clean.candidate_right[rows], clean.champion_right[rows])
-    parts |= {name: (answers.candidate_right, answers.champion_right) for name, answers in others.items() if len(answers.labels)}
-    raw = [mcnemar_worse(int((candidate & ~champion).sum()), int((champion & ~candidate).sum())) for candidate, champion in parts.values()]
+            parts[f"class {name}"] = (clean, rows)
+    parts |= {name: (answers, np.ones(len(answers.labels), bool)) for name, answers in others.items() if len(answers.labels)}
+    raw = [worse(answers, rows) for answers, rows in parts.values()]
     results = []
-    for (name, (candidate, champion)), p, adjusted in zip(parts.items(), raw, holm(raw), strict=True):
-        difference = float(candidate.mean() - champion.mean())
-        vetoes = bool(adjusted < alpha and difference < -margin)
-        results.append(
-            SliceResult(name, len(candidate), float(candidate.mean()), float(champion.mean()), difference, p, float(adjusted), vetoes)
-        )
+    for (name, (answers, rows)), p, adjusted in zip(parts.items(), raw, holm(raw), strict=True):
+        difference = answers.difference(rows)
+        vetoes = bool(adjusted < alpha and difference.estimate < -margin)
+        accuracies = float(answers.candidate_right[rows].mean()), float(answers.champion_right[rows].mean())
+        bounds = difference.estimate, difference.low, difference.high
+        results.append(SliceResult(name, difference.n, *accuracies, *bounds, difference.groups, p, float(adjusted), vetoes))
     return results
+
+
+def worse(answers: Answers, rows: np.ndarray) -> float:
+    """The p-value of "the candidate is not worse" on the images of the mask `rows`."""
+    signs = answers.candidate_right[rows].astype(int) - answers.champion_right[rows]
+    return group_signs_worse(signs, None if answers.groups is None else answers.groups[rows])

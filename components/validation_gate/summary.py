@@ -99,7 +99,10 @@ def slices_table(decision: Decision) -> str:
         ]
         for result in decision.slices
     ]
-    text = "## Slices\n\nThey only veto, when shown worse: one-sided exact McNemar with Holm's correction, and a loss above the margin.\n\n"
+    text = (
+        "## Slices\n\nThey only veto, when shown worse: one-sided exact McNemar (signs of whole groups where images come in groups) with "
+        "Holm's correction, and a loss above the margin.\n\n"
+    )
     return text + table(["slice", "candidate", "champion", "difference", "n", "p (Holm)", "vetoes"], rows)
 
 

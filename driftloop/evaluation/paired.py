@@ -6,7 +6,7 @@ the second wrong, `lost` the reverse.
 accuracy       `compare`: the difference with one-sided bounds by Tango's score interval; `labels_needed` where they decide nothing
 Brier score    `brier_increase`: has the first model become worse calibrated or less sharp?
 exact tests    `mcnemar_exact`, `mcnemar_worse`, and `holm` for several of them at once
-clusters       `design_effect`: several images of one patient say less than as many patients
+clusters       `clustering`: several images of one patient say less than as many patients; `group_signs_worse` for whole groups
 """
 
 import math
@@ -18,8 +18,24 @@ from scipy import optimize, stats
 
 #: (z(.95) + z(.90))^2: one-sided level 5 %, power 90 %.
 LEVEL_AND_POWER = 8.56
-#: With fewer groups than this the variance between them is a guess, and groups are sites that will come again, not a sample.
-MINIMUM_GROUPS = 30
+
+
+@dataclass(frozen=True)
+class Clustering:
+    """What groups of images (patients, production lots) make of the bounds on a mean."""
+
+    groups: int
+    """how many there are; one an image where images are independent"""
+    effect: float
+    """by how much they inflate the variance of the mean, at least 1; 1 where no group has two images"""
+    freedom: float
+    """degrees of freedom of that variance; infinite where no group has two images"""
+    size: float
+    """images of a group, as the mean sees it: a few large groups count for more than many small ones"""
+
+    def one_sided(self, confidence: float) -> float:
+        """The confidence at which the normal quantile is Student's at `confidence`."""
+        return confidence if math.isinf(self.freedom) else float(stats.norm.cdf(stats.t.ppf(confidence, self.freedom)))
 
 
 @dataclass(frozen=True)
@@ -40,6 +56,8 @@ class PairedDifference:
     """images that only the second model has right"""
     effective_n: float
     """independent images that would say as much; n unless the images come in clusters"""
+    groups: int
+    """patients or lots that the images come from; n where each image stands for itself"""
 
     @property
     def discordance(self) -> float:
@@ -61,6 +79,8 @@ class BrierIncrease:
     """images"""
     error: float
     """standard error of the estimate"""
+    groups: int
+    """patients or lots that the images come from; n where each image stands for itself"""
 
 
 def compare(
@@ -68,8 +88,9 @@ def compare(
 ) -> PairedDifference:
     """The difference of two accuracies from what each model has right, image by image.
 
-    Where `groups` names the patient or site of each image, the counts are divided by the design effect first (Rao & Scott 1992), so that
-    ten images of one patient do not pass for ten patients; with one image a group nothing changes.
+    Where `groups` names the patient or lot of each image, the counts are divided by the design effect first (Rao & Scott 1992), so that
+    ten images of one patient do not pass for ten patients, and the quantile is Student's by the number of groups: no bound is narrower
+    than Tango's. With one image a group nothing changes.
 
     Args:
         first_right: bool (N,), of the model in question.
@@ -85,10 +106,11 @@ def compare(
         raise ValueError(f"compare: needs two arrays of one length, at least 1, got {first_right.shape} and {second_right.shape}")
     n = len(first_right)
     gained, lost = int((first_right & ~second_right).sum()), int((second_right & ~first_right).sum())
-    effect = 1.0 if groups is None else design_effect(first_right.astype(float) - second_right, groups)
+    clusters = clustering(first_right.astype(float) - second_right, groups)
+    effect, one_sided = clusters.effect, clusters.one_sided(confidence)
     counts = gained / effect, lost / effect, n / effect
-    low, high = tango_lower_bound(*counts, confidence=confidence), tango_upper_bound(*counts, confidence=confidence)
-    return PairedDifference((gained - lost) / n, low, high, n, gained, lost, n / effect)
+    low, high = tango_lower_bound(*counts, confidence=one_sided), tango_upper_bound(*counts, confidence=one_sided)
+    return PairedDifference((gained - lost) / n, low, high, n, gained, lost, n / effect, clusters.groups)
 
 
 def tango_interval(gained: float, lost: float, n: float, confidence: float = 0.95) -> tuple[float, float]:
@@ -172,13 +194,13 @@ def brier_scores(probabilities: np.ndarray, labels: np.ndarray) -> np.ndarray:
 def brier_increase(first: np.ndarray, second: np.ndarray, *, confidence: float = 0.95, groups: np.ndarray | None = None) -> BrierIncrease:
     """Paired difference of Brier scores with one-sided Student-t bounds on the per-image differences.
 
-    Where `groups` is given the standard error is widened by the design effect of the clusters.
+    Where `groups` is given the standard error is widened by the design effect of the clusters, and Student's t goes by their number.
 
     Args:
         first: (N,) scores of the model in question, from `brier_scores`.
         second: (N,) scores of the model it is measured against, on the same images.
         confidence: of each bound.
-        groups: (N,) patient or site of each image, or None.
+        groups: (N,) patient or lot of each image, or None.
 
     Raises:
         ValueError: fewer than 2 images, or arrays of different length.
@@ -187,12 +209,12 @@ def brier_increase(first: np.ndarray, second: np.ndarray, *, confidence: float =
     if first.shape != second.shape or first.ndim != 1 or len(first) < 2:
         raise ValueError(f"brier_increase: needs two arrays of one length, at least 2, got {first.shape} and {second.shape}")
     difference = first - second
-    effect = 1.0 if groups is None else design_effect(difference, groups)
     n = len(difference)
-    error = math.sqrt(float(difference.var(ddof=1)) * effect / n)
-    half = float(stats.t.ppf(confidence, max(1.0, n / effect - 1))) * error
+    clusters = clustering(difference, groups, extreme=float(np.abs(difference).max()))
+    error = math.sqrt(float(difference.var(ddof=1)) * clusters.effect / n)
+    half = float(stats.t.ppf(confidence, min(n - 1, clusters.freedom))) * error
     mean = float(difference.mean())
-    return BrierIncrease(mean, mean - half, mean + half, n, error)
+    return BrierIncrease(mean, mean - half, mean + half, n, error, clusters.groups)
 
 
 def mcnemar_exact(gained: int, lost: int) -> float:
@@ -247,34 +269,79 @@ def holm(p_values: Sequence[float] | np.ndarray) -> np.ndarray:
     return adjusted
 
 
-def design_effect(differences: np.ndarray, groups: np.ndarray) -> float:
-    """By how much clustering inflates the variance of a mean, at least 1 (Kish 1965; Rao & Scott 1992 divide counts by it).
+def group_signs_worse(differences: np.ndarray, groups: np.ndarray | None = None) -> float:
+    """One-sided exact p-value for "the first model is not worse", with whole groups as the unit (Fisher's randomisation test).
 
-    The variance of the mean from group sums, over the variance it would have were all images independent. One image a group gives 1;
-    so do fewer than 30 groups, which cannot be taken as a sample of groups, and differences that are all equal.
+    Were the models alike, each group's sum of differences could as well have the other sign: p is the share of all assignments of signs
+    whose total is as low as the one seen. With one image a group this is McNemar's exact test, and its level holds at any number of
+    groups; fewer than five can show nothing at 5 %.
 
     Args:
-        differences: (N,), the quantity whose mean is wanted.
-        groups: (N,), the group of each.
+        differences: (N,) of whole numbers: 1 where only the first model is right, -1 where only the second is, else 0.
+        groups: (N,), the group of each; None where each image stands for itself.
 
     Raises:
         ValueError: arrays of different length.
     """
-    differences, groups = np.asarray(differences, dtype=float), np.asarray(groups)
-    if differences.shape != groups.shape or differences.ndim != 1:
-        raise ValueError(f"design_effect: {differences.shape} differences and {groups.shape} groups do not fit")
-    n = len(differences)
-    _, member = np.unique(groups, return_inverse=True)
-    count = int(member.max(initial=-1)) + 1
-    if count == n or count < MINIMUM_GROUPS:
-        return 1.0
+    differences, member = _members("group_signs_worse", differences, groups)
+    sums = np.rint(np.bincount(member, weights=differences)).astype(int) if len(differences) else np.zeros(0, int)
+    if not (np.abs(sums) > 1).any():
+        return mcnemar_worse(int((sums == 1).sum()), int((sums == -1).sum()))
+    sizes, counts = np.unique(np.abs(sums[sums != 0]), return_counts=True)
+    # How likely each total of the groups that turn negative is: entry k for a total of k, built up size by size.
+    chances = np.ones(1)
+    for size, count in zip(sizes, counts, strict=True):
+        spread = np.zeros(size * count + 1)
+        spread[::size] = stats.binom.pmf(np.arange(count + 1), count, 0.5)
+        chances = np.convolve(chances, spread)
+    return float(min(1.0, chances[-int(sums[sums < 0].sum()) :].sum()))
+
+
+def clustering(differences: np.ndarray, groups: np.ndarray | None, *, extreme: float = 1.0) -> Clustering:
+    """By how much groups inflate the variance of a mean (Kish 1965; Rao & Scott 1992 divide counts by it), and how well that is known.
+
+    The variance of the mean from the jackknife over groups (CR3: it keeps its level with few groups of unequal size), over the variance
+    it would have were all images independent. One more group counts into it, as large as the others and with `extreme` differences
+    throughout: with few groups, one that goes wrong as a whole may just not be among them. That is as if each group were one image at
+    most: the effect of this unseen group ends there. Degrees of freedom: the groups that would say as much were all equally large, less
+    one. Level by simulation: bench/README.md, "Patients in the gate".
+
+    All groups are taken as a sample of those to come, however few they are: splits never separate one, so a group in the test split is
+    new to the model, as a patient or a lot is.
+
+    Args:
+        differences: (N,), the quantity whose mean is wanted.
+        groups: (N,), the group of each; None where each image stands for itself.
+        extreme: the largest size that a difference can have.
+
+    Raises:
+        ValueError: arrays of different length.
+    """
+    differences, member = _members("clustering", differences, groups)
+    n, sizes = len(differences), np.bincount(member)
+    if len(sizes) == n:
+        return Clustering(n, 1.0, math.inf, 1.0)
+    size = float((sizes**2).sum()) / n
+    if len(sizes) == 1:  # One group says nothing of the others.
+        return Clustering(1, float(n), 1.0, size)
     centred = differences - differences.mean()
-    independent = float((centred**2).sum()) / (n * (n - 1))
-    if independent == 0:
-        return 1.0
-    sums = np.bincount(member, weights=centred, minlength=count)
-    clustered = count / (count - 1) * float((sums**2).sum()) / n**2
-    return max(1.0, clustered / independent)
+    left_out = np.bincount(member, weights=centred) / (1 - sizes / n)
+    clustered = (1 - 1 / len(sizes)) * float((left_out**2).sum())
+    unseen = extreme**2 * float((sizes**2).mean())
+    # No variance at all is no evidence of none: the next image may differ.
+    independent = max(float((centred**2).sum()) * n / (n - 1), extreme**2 * np.finfo(float).eps)
+    effect = max(1.0, clustered / independent, min((clustered + unseen) / independent, size))
+    return Clustering(len(sizes), effect, max(1.0, n / size - 1), size)
+
+
+def _members(name: str, differences: np.ndarray, groups: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
+    """The differences as numbers, and the number of each one's group, (N,) from 0."""
+    differences = np.asarray(differences, dtype=float)
+    if groups is None:
+        return differences, np.arange(len(differences))
+    if differences.shape != np.shape(groups) or differences.ndim != 1:
+        raise ValueError(f"{name}: {differences.shape} differences and {np.shape(groups)} groups do not fit")
+    return differences, np.unique(np.asarray(groups), return_inverse=True)[1].reshape(-1)
 
 
 def _score_root(gained: float, lost: float, n: float, z: float, left: float, right: float) -> float:

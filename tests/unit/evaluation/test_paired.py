@@ -6,7 +6,7 @@ the paired Brier score against scikit-learn and scipy.
 """
 
 import math
-from itertools import combinations
+from itertools import combinations, product
 
 import numpy as np
 import pytest
@@ -18,8 +18,9 @@ from statsmodels.stats.multitest import multipletests
 from driftloop.evaluation.paired import (
     brier_increase,
     brier_scores,
+    clustering,
     compare,
-    design_effect,
+    group_signs_worse,
     holm,
     labels_needed,
     mcnemar_exact,
@@ -237,31 +238,85 @@ def test_the_labels_needed_do_decide_nine_times_in_ten() -> None:
 
 
 def test_one_image_a_group_changes_nothing() -> None:
-    assert design_effect(np.random.default_rng(0).standard_normal(50), np.arange(50)) == 1.0
+    rng = np.random.default_rng(0)
+    first, second = rng.random(50) < 0.9, rng.random(50) < 0.8
+    assert clustering(first.astype(float) - second, np.arange(50)) == clustering(first.astype(float) - second, None)
+    assert compare(first, second, groups=rng.permutation(50)) == compare(first, second)
+    scores = rng.random(50), rng.random(50)
+    assert brier_increase(*scores, groups=rng.permutation(50)) == brier_increase(*scores)
 
 
 def test_copies_of_each_image_divide_the_information_by_their_number() -> None:
     values = np.random.default_rng(1).standard_normal(300)
-    assert design_effect(np.repeat(values, 4), np.repeat(np.arange(300), 4)) == pytest.approx(4, rel=0.02)
+    assert clustering(np.repeat(values, 4), np.repeat(np.arange(300), 4)).effect == pytest.approx(4, rel=0.02)
 
 
 def test_unrelated_images_of_a_group_have_an_effect_near_one() -> None:
     rng = np.random.default_rng(2)
-    effects = [design_effect(rng.standard_normal(400), np.repeat(np.arange(100), 4)) for _ in range(50)]
-    assert np.mean(effects) < 1.15
+    effects = [clustering(rng.standard_normal(400), np.repeat(np.arange(100), 4)).effect for _ in range(50)]
+    assert np.mean(effects) < 1.2
 
 
-def test_few_groups_are_sites_and_not_a_sample() -> None:
-    assert design_effect(np.repeat([1.0, -1.0], 50), np.repeat(["north", "south"], 50)) == 1.0
+def test_images_that_all_agree_say_no_more_than_their_groups() -> None:
+    clusters = clustering(np.zeros(80), np.repeat(np.arange(40), 2))
+    assert (clusters.groups, clusters.effect, clusters.freedom) == (40, 2, 39)
+    right = np.ones(80, bool)
+    nothing_lost = compare(right, right, groups=np.repeat(np.arange(40), 2))
+    assert nothing_lost.low < tango_lower_bound(0, 0, 40)  # Student's t in place of the normal
 
 
-def test_equal_differences_have_no_variance_to_inflate() -> None:
-    assert design_effect(np.zeros(80), np.repeat(np.arange(40), 2)) == 1.0
+def test_one_group_says_nothing_of_others() -> None:
+    difference = compare(np.ones(50, bool), np.zeros(50, bool), groups=np.zeros(50))
+    assert difference.low < 0
+    assert difference.groups == difference.effective_n == 1
+
+
+def test_no_bound_is_narrower_than_tangos() -> None:
+    rng = np.random.default_rng(8)
+    for groups in (2, 8, 25, 90):
+        first, second = rng.random(180) < 0.9, rng.random(180) < 0.85
+        alone, clustered = compare(first, second), compare(first, second, groups=rng.integers(0, groups, 180))
+        assert clustered.low <= alone.low < alone.high <= clustered.high
+
+
+def test_the_clustered_variance_is_the_jackknifes() -> None:
+    rng = np.random.default_rng(9)
+    groups = np.repeat(np.arange(10), rng.integers(1, 9, 10))
+    differences = rng.integers(-1, 2, len(groups)) + 1.0 * (groups % 3 == 0)
+    means = np.array([differences[groups != group].mean() for group in range(10)])
+    jackknife = 9 / 10 * ((means - differences.mean()) ** 2).sum()
+    independent = differences.var(ddof=1) / len(groups)
+    assert clustering(differences, groups, extreme=0).effect == pytest.approx(jackknife / independent, rel=1e-9)
+
+
+def patients(rng: np.random.Generator, sizes: np.ndarray, *, difference: float, psi: float, icc: float) -> np.ndarray:
+    """Differences by image; a share sqrt(icc) of a patient's images does what the patient does."""
+    groups = np.repeat(np.arange(len(sizes)), sizes)
+    kinds = [(psi + difference) / 2, (psi - difference) / 2, 1 - psi]
+    own, whole = rng.choice([1, -1, 0], len(groups), p=kinds), rng.choice([1, -1, 0], len(sizes), p=kinds)
+    return np.where(rng.random(len(groups)) < math.sqrt(icc), whole[groups], own)
+
+
+@pytest.mark.parametrize("sizes", [[125] * 8, [40] * 25, [25] * 60, [5, 5, 10, 10, 20, 20, 40, 40, 80, 160] * 6])
+@pytest.mark.parametrize("icc", [0.2, 0.5])
+def test_few_patients_pass_at_the_margin_at_most_one_time_in_twenty(sizes: list[int], icc: float) -> None:
+    rng = np.random.default_rng(10)
+    groups = np.repeat(np.arange(len(sizes)), sizes)
+    draws = [patients(rng, np.array(sizes), difference=-0.02, psi=0.10, icc=icc) for _ in range(300)]
+    assert np.mean([compare(draw > 0, draw < 0, groups=groups).low > -0.02 for draw in draws]) <= 0.05
+
+
+def test_a_large_gain_is_seen_with_a_dozen_patients() -> None:
+    rng = np.random.default_rng(11)
+    draws = [patients(rng, np.full(12, 25), difference=0.35, psi=0.45, icc=0.1) for _ in range(200)]
+    assert np.mean([compare(draw > 0, draw < 0, groups=np.repeat(np.arange(12), 25)).low > 0 for draw in draws]) >= 0.9
 
 
 def test_lengths_that_differ_are_refused() -> None:
-    with pytest.raises(ValueError, match="design_effect"):
-        design_effect(np.zeros(3), np.zeros(4))
+    with pytest.raises(ValueError, match="clustering"):
+        clustering(np.zeros(3), np.zeros(4))
+    with pytest.raises(ValueError, match="group_signs_worse"):
+        group_signs_worse(np.zeros(3), np.zeros(4))
 
 
 def test_the_adjusted_variance_is_the_one_a_simulation_shows() -> None:
@@ -269,7 +324,24 @@ def test_the_adjusted_variance_is_the_one_a_simulation_shows() -> None:
     groups = np.repeat(np.arange(120), 3)
     draws = rng.standard_normal((500, 120)).repeat(3, axis=1) + rng.standard_normal((500, 360))
     expected = draws.mean(axis=1).var() / (draws.var() / 360)
-    assert np.mean([design_effect(draw, groups) for draw in draws]) == pytest.approx(expected, rel=0.12)
+    assert np.mean([clustering(draw, groups).effect for draw in draws]) == pytest.approx(expected, rel=0.12)
+
+
+def test_signs_of_groups_are_mcnemar_where_each_image_stands_for_itself() -> None:
+    differences = np.repeat([1, -1, 0], [3, 9, 20])
+    assert group_signs_worse(differences) == mcnemar_worse(3, 9)
+    assert group_signs_worse(differences, np.arange(32)) == mcnemar_worse(3, 9)
+    assert group_signs_worse(np.zeros(0)) == 1
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_signs_of_groups_are_what_all_assignments_give(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    groups = rng.integers(0, 9, 60)
+    differences = rng.choice([-1, 0, 1], 60, p=[0.4, 0.35, 0.25])
+    sums = np.bincount(groups, weights=differences)
+    signs = np.array(list(product([-1, 1], repeat=len(sums))))
+    assert group_signs_worse(differences, groups) == pytest.approx(np.mean(signs @ np.abs(sums) <= sums.sum()), rel=1e-9)
 
 
 def test_two_classes_give_the_familiar_score() -> None:

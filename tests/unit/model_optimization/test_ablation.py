@@ -71,7 +71,7 @@ def test_the_words_say_only_what_the_intervals_carry() -> None:
 
 @pytest.mark.parametrize(("low", "high", "tone"), [(0.01, 0.05, "good"), (-0.05, -0.01, "bad"), (-0.01, 0.05, "warning")])
 def test_the_verdict_on_the_baseline_follows_the_interval(low: float, high: float, tone: str) -> None:
-    difference = PairedDifference((low + high) / 2, low, high, 1500, 60, 30, 1500.0)
+    difference = PairedDifference((low + high) / 2, low, high, 1500, 60, 30, 1500.0, 1500)
     assert conclusion(difference)[1] == tone
 
 

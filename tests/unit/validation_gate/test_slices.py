@@ -12,10 +12,9 @@ def samples(n: int, groups: list[str]) -> pd.DataFrame:
     return pd.DataFrame({"group": [groups[index % len(groups)] for index in range(n)], "width": 100 + np.arange(n), "height": 100})
 
 
-def test_few_groups_are_sites_and_many_are_patients() -> None:
+def test_groups_make_no_slices_however_few_they_are() -> None:
     images = np.full((90, 4, 4, 1), 100, np.uint8)
-    assert {"site north", "site south"} <= set(find_slices(samples(90, ["north", "south"]), images, minimum=20))
-    assert not any(name.startswith("site") for name in find_slices(samples(90, [f"p{index}" for index in range(90)]), images, minimum=20))
+    assert set(find_slices(samples(90, ["north", "south"]), images, minimum=20)) == {"small images", "medium-sized images", "large images"}
 
 
 def test_thirds_by_size_and_brightness_share_the_images_out() -> None:
@@ -60,3 +59,31 @@ def test_a_slice_that_lost_a_fifth_is_found() -> None:
     assert result.vetoes
     assert result.difference == pytest.approx(-0.2)
     assert result.p == pytest.approx(0.5**12)
+
+
+@pytest.mark.parametrize("icc", [0.2, 0.5])
+def test_patients_with_many_images_veto_by_chance_at_most_one_time_in_twenty(icc: float) -> None:
+    """Six slices of 50 patients with ten images each: counting images would veto an equal candidate in 31 and 60 of 100."""
+    rng = np.random.default_rng(2)
+    patient = np.repeat(np.arange(300), 10)
+    masks = {f"part {index}": patient % 6 == index for index in range(6)}
+    vetoes = []
+    for _ in range(200):
+        own, whole = (rng.choice([1, -1, 0], size, p=[0.05, 0.05, 0.9]) for size in (3000, 300))
+        differences = np.where(rng.random(3000) < np.sqrt(icc), whole[patient], own)
+        answers = probabilities(differences >= 0), probabilities(differences <= 0)
+        clean = Answers(np.zeros(3000, int), *answers, groups=patient, slices=masks)
+        results = compare_slices(clean, {}, ["only", "other"], margin=0.02, alpha=0.05, class_minimum=200, minimum=20)
+        vetoes.append(any(result.vetoes for result in results))
+    assert np.mean(vetoes) <= 0.05
+
+
+def test_ten_patients_that_lose_throughout_are_found() -> None:
+    patient = np.repeat(np.arange(30), 10)
+    candidate = patient >= 10
+    clean = Answers(np.zeros(300, int), probabilities(candidate), probabilities(np.ones(300, bool)), groups=patient)
+    clean.slices["dark images"] = patient < 20
+    (result,) = compare_slices(clean, {}, ["only", "other"], margin=0.02, alpha=0.05, class_minimum=200, minimum=20)
+    assert result.vetoes
+    assert (result.n, result.groups, result.p) == (200, 20, pytest.approx(0.5**10))
+    assert result.low < result.difference == -0.5 < result.high
