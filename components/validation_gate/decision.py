@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from components.validation_gate.answers import Answers
+from components.validation_gate.class_criterion import ClassDifference, compare_classes, not_excluded, worst_class
 from components.validation_gate.criteria import (
     Criterion,
     better_than_commonest,
@@ -100,25 +101,25 @@ def decide(inputs: GateInputs, *, margin: float, settings: GateSettings) -> Deci
     if inputs.clean.champion is None:
         first = better_than_commonest(inputs.clean.candidate_right, inputs.clean.labels, settings.first_gain)
         return conclude([first, *facts], [], settings)
+    classes = compare_classes(inputs.clean, inputs.classes, settings.class_margin)
     slices = compare_slices(
         inputs.clean,
         inputs.may_veto,
-        inputs.classes,
+        {item.name: item.rows for item in classes if not item.held},
         margin=margin,
         alpha=ALPHA,
-        class_minimum=settings.class_minimum,
         minimum=settings.slice_minimum,
     )
-    return conclude([*against_champion(inputs, margin, settings), *facts], slices, settings)
+    return conclude([*against_champion(inputs, classes, margin, settings), *facts], slices, settings, not_excluded(classes))
 
 
-def against_champion(inputs: GateInputs, margin: float, settings: GateSettings) -> list[Criterion]:
+def against_champion(inputs: GateInputs, classes: list[ClassDifference], margin: float, settings: GateSettings) -> list[Criterion]:
     """What a candidate must show beside the champion, in the order in which a reader asks for it."""
     clean = inputs.clean
     criteria = [difference_above(CLEAN_TEST, clean.difference(), -margin)]
     if inputs.drifted is not None:
         criteria.append(difference_above(DRIFTED_HOLD_OUT, inputs.drifted.difference(), 0.0, hopeless_below=settings.drifted_gain))
-    criteria += class_criteria(inputs, settings)
+    criteria += worst_class(classes, settings.class_margin)
     if inputs.best_earlier is not None:
         name = f"best earlier champion (version {inputs.best_earlier_version})"
         criteria.append(difference_above(name, clean.difference_to(inputs.best_earlier), -margin))
@@ -132,16 +133,6 @@ def against_champion(inputs: GateInputs, margin: float, settings: GateSettings) 
     return criteria
 
 
-def class_criteria(inputs: GateInputs, settings: GateSettings) -> list[Criterion]:
-    """One criterion for each class with enough images to show anything; the smaller ones are slices."""
-    criteria = []
-    for index, name in enumerate(inputs.classes):
-        rows = inputs.clean.labels == index
-        if rows.sum() >= settings.class_minimum:
-            criteria.append(difference_above(f"class {name}", inputs.clean.difference(rows), -settings.class_margin))
-    return criteria
-
-
 def clean_brier(clean: Answers) -> BrierIncrease:
     """By how much the Brier score rises on the clean split, candidate minus champion."""
     if clean.champion is None:
@@ -150,8 +141,8 @@ def clean_brier(clean: Answers) -> BrierIncrease:
     return brier_increase(candidate, champion, groups=clean.groups)
 
 
-def conclude(criteria: list[Criterion], slices: list[SliceResult], settings: GateSettings) -> Decision:
-    """The decision that these criteria and slices make."""
+def conclude(criteria: list[Criterion], slices: list[SliceResult], settings: GateSettings, loose: str = "") -> Decision:
+    """The decision that these criteria and slices make; `loose` says what they cannot exclude."""
     vetoes = [result for result in slices if result.vetoes]
     if vetoes or any(criterion.refuted for criterion in criteria):
         decision = REJECT
@@ -160,7 +151,10 @@ def conclude(criteria: list[Criterion], slices: list[SliceResult], settings: Gat
     else:
         decision = INCONCLUSIVE
     labels = {criterion.name: criterion.labels for criterion in criteria if criterion.labels is not None}
-    return Decision(decision, reasons_for(decision, criteria, vetoes, settings), criteria, slices, labels)
+    reasons = reasons_for(decision, criteria, vetoes, settings)
+    if loose and decision == PROMOTE:
+        reasons.append(f"not excluded, for lack of images: {loose}")
+    return Decision(decision, reasons, criteria, slices, labels)
 
 
 def reasons_for(decision: str, criteria: Sequence[Criterion], vetoes: Sequence[SliceResult], settings: GateSettings) -> list[str]:

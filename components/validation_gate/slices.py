@@ -74,26 +74,22 @@ def brightness(images: np.ndarray) -> np.ndarray:
 
 
 def compare_slices(
-    clean: Answers, others: dict[str, Answers], classes: list[str], *, margin: float, alpha: float, class_minimum: int, minimum: int
+    clean: Answers, others: dict[str, Answers], classes: dict[str, np.ndarray], *, margin: float, alpha: float, minimum: int
 ) -> list[SliceResult]:
-    """Test each slice of the clean split, each class too small for a criterion of its own, and each of `others` as a whole.
+    """Test each slice of the clean split, each class that is not held to a bound, and each of `others` as a whole.
 
     All together are one family for Holm.
 
     Args:
         clean: answers on the test split, with its slices.
         others: on splits that may only veto, such as the drifted images that the champion was accepted for.
-        classes: names, in the order of the labels.
+        classes: those that are not held to a bound, by name: bool (N,) of the clean split.
         margin: loss of accuracy that never vetoes, as a share.
         alpha: family-wise level.
-        class_minimum: classes with so many images have a criterion of their own and are left out here.
         minimum: classes with fewer images are left out.
     """
     parts = {name: (clean, rows) for name, rows in clean.slices.items()}
-    for index, name in enumerate(classes):
-        rows = clean.labels == index
-        if minimum <= rows.sum() < class_minimum:
-            parts[f"class {name}"] = (clean, rows)
+    parts |= {f"class {name}": (clean, rows) for name, rows in classes.items() if rows.sum() >= minimum}
     parts |= {name: (answers, np.ones(len(answers.labels), bool)) for name, answers in others.items() if len(answers.labels)}
     raw = [worse(answers, rows) for answers, rows in parts.values()]
     results = []

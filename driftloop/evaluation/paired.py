@@ -58,6 +58,8 @@ class PairedDifference:
     """independent images that would say as much; n unless the images come in clusters"""
     groups: int
     """patients or lots that the images come from; n where each image stands for itself"""
+    one_sided: float = 0.95
+    """confidence at which Tango's bounds were taken: higher than what was asked for where there are few groups"""
 
     @property
     def discordance(self) -> float:
@@ -110,7 +112,7 @@ def compare(
     effect, one_sided = clusters.effect, clusters.one_sided(confidence)
     counts = gained / effect, lost / effect, n / effect
     low, high = tango_lower_bound(*counts, confidence=one_sided), tango_upper_bound(*counts, confidence=one_sided)
-    return PairedDifference((gained - lost) / n, low, high, n, gained, lost, n / effect, clusters.groups)
+    return PairedDifference((gained - lost) / n, low, high, n, gained, lost, n / effect, clusters.groups, one_sided)
 
 
 def tango_interval(gained: float, lost: float, n: float, confidence: float = 0.95) -> tuple[float, float]:

@@ -1,0 +1,146 @@
+"""The gate where it is hard: few patients, many classes, traffic that changed, a hold-out that is used again.
+
+    python -m bench.gate_situations [patients] [classes] [traffic] [uses] [labels] [brier] [--repeats 400] [--seed 1]
+
+Every row goes through the functions that decide; each table has its goal beside it, and a goal that is missed is marked. Ready to paste
+into bench/README.md.
+"""
+
+import argparse
+import os
+import platform
+import sys
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+
+import numpy as np
+
+from components.validation_gate.answers import Answers
+from components.validation_gate.decision import Decision, GateInputs, decide
+from components.validation_gate.slices import compare_slices
+from driftloop.contracts import PROMOTE
+from driftloop.evaluation.intervals import wilson
+from driftloop.evaluation.paired import compare
+from driftloop.settings import GateSettings
+
+SETTINGS = GateSettings()
+Row = list[str]
+
+
+def rate(count: int, repeats: int, at_most: float | None = None, at_least: float | None = None) -> str:
+    """A share; with a star where sampling error does not explain that it misses its goal."""
+    share = wilson(count, repeats)
+    missed = (at_most is not None and share.low > at_most) or (at_least is not None and share.high < at_least)
+    return f"{share.value:.3f}{' *' if missed else ''}"
+
+
+def differences(rng: np.random.Generator, n: int, difference: float, psi: float) -> np.ndarray:
+    """Per image: 1 only the candidate is right, -1 only the champion, 0 both or neither."""
+    return rng.choice([1, -1, 0], n, p=[(psi + difference) / 2, (psi - difference) / 2, 1 - psi])
+
+
+def answers(
+    rng: np.random.Generator,
+    signs: np.ndarray,
+    accuracy: float = 0.9,
+    labels: np.ndarray | None = None,
+    classes: int = 2,
+    groups: np.ndarray | None = None,
+) -> Answers:
+    """Answers whose differences are `signs`; where they are 0 both are right with probability `accuracy`, and equally sure."""
+    labels = rng.integers(0, classes, len(signs)) if labels is None else labels
+    both = rng.random(len(signs)) < accuracy
+    given = []
+    for right in ((signs > 0) | ((signs == 0) & both), (signs < 0) | ((signs == 0) & both)):
+        predicted = np.where(right, labels, (labels + 1) % classes)
+        probabilities = np.full((len(signs), classes), 0.3 / (classes - 1))
+        probabilities[np.arange(len(signs)), predicted] = 0.7
+        given.append(probabilities)
+    return Answers(labels, given[0], given[1], groups=groups)
+
+
+def by_patient(rng: np.random.Generator, sizes: np.ndarray, difference: float, psi: float, icc: float) -> np.ndarray:
+    """Differences by image; a share sqrt(icc) of a patient's images does what the patient does."""
+    own, whole = differences(rng, int(sizes.sum()), difference, psi), differences(rng, len(sizes), difference, psi)
+    return np.where(rng.random(len(own)) < np.sqrt(icc), np.repeat(whole, sizes), own)
+
+
+def patients(repeats: int, seed: int) -> None:
+    """Candidates exactly at a limit, and equal ones in six slices."""
+    print("| patients x images | ICC | passes exactly at the margin (goal <= .05) | +0 shown better (goal <= .05) | equal, passes -2 pt |")
+    print("|---|---|---|---|---|")
+    uneven = np.array([5, 5, 10, 10, 20, 20, 40, 40, 80, 160])
+    cases = [(f"{count} x {1000 // count}", np.full(count, 1000 // count)) for count in (8, 12, 18, 25, 60, 150, 300)]
+    cases += [("10 x 5 to 160", uneven), ("60 x 5 to 160", np.tile(uneven, 6))]
+    for name, sizes in cases:
+        groups = np.repeat(np.arange(len(sizes)), sizes)
+        for icc in (0.2, 0.5):
+            rng, shown = np.random.default_rng(seed), np.zeros(3, int)
+            for _ in range(repeats):
+                for index, (difference, psi, limit) in enumerate([(-0.02, 0.10, -0.02), (0.0, 0.20, 0.0), (0.0, 0.05, -0.02)]):
+                    signs = by_patient(rng, sizes, difference, psi, icc)
+                    shown[index] += compare(signs > 0, signs < 0, groups=groups).low > limit
+            print(f"| {name} | {icc} | {rate(shown[0], repeats, 0.05)} | {rate(shown[1], repeats, 0.05)} | {rate(shown[2], repeats)} |")
+    print("\n| six slices of 50 patients x 10 images, equal candidate: ICC | vetoed (goal <= .05) |\n|---|---|")
+    groups = np.repeat(np.arange(300), 10)
+    masks = {f"part {index}": groups % 6 == index for index in range(6)}
+    for icc in (0.0, 0.2, 0.5):
+        rng, vetoed = np.random.default_rng(seed), 0
+        for _ in range(repeats):
+            given = answers(rng, by_patient(rng, np.full(300, 10), 0.0, 0.10, icc), groups=groups)
+            clean = Answers(given.labels, given.candidate, given.champion, groups, masks)
+            vetoed += any(result.vetoes for result in compare_slices(clean, {}, {}, margin=0.02, alpha=0.05, minimum=20))
+        print(f"| {icc} | {rate(vetoed, repeats, 0.05)} |")
+
+
+def judged(rng: np.random.Generator, clean: Answers, classes: int, drifted: tuple[int, float, float] = (600, 0.12, 0.2)) -> Decision:
+    """The decision on a clean split beside a hold-out of so many images, difference and discordance."""
+    hold_out = answers(rng, differences(rng, *drifted), 0.7, classes=classes)
+    return decide(GateInputs(clean, [str(index) for index in range(classes)], drifted=hold_out), margin=0.02, settings=SETTINGS)
+
+
+def classes(repeats: int, seed: int) -> None:
+    """Equal candidates with many classes, and candidates that lose in one of them."""
+    print("| classes x images | equal candidate promoted | stopped by a class | promoted though one class loses 5 / 10 / 20 pt |")
+    print("|---|---|---|---|")
+    for count, each in ((2, 750), (2, 200), (10, 200), (20, 200), (50, 200), (100, 200), (100, 20), (10, 750)):
+        labels, cells, stopped = np.repeat(np.arange(count), each), [], 0
+        for lost in (0.0, 0.05, 0.10, 0.20):
+            rng, promoted = np.random.default_rng(seed), 0
+            some = max(50, repeats // 4) if count >= 50 else repeats
+            for _ in range(some):
+                signs = differences(rng, len(labels), 0.0, 0.05)
+                signs[:each] = differences(rng, each, -lost, max(0.05, lost + 0.02))
+                decision = judged(rng, answers(rng, signs, labels=labels, classes=count), count)
+                promoted += decision.decision == PROMOTE
+                if not lost:
+                    stopped += any(not item.holds for item in decision.criteria if item.name.startswith("class "))
+                    stopped += any(item.vetoes for item in decision.slices)
+            cells.append(rate(promoted, some, at_least=None if lost else 0.8))
+            if not lost:
+                cells.append(rate(stopped, some))
+        print(f"| {count} x {each} | {cells[0]} | {cells[1]} | {' / '.join(cells[2:])} |", flush=True)
+
+
+TABLES: dict[str, Callable[[int, int], None]] = {"patients": patients, "classes": classes}
+
+
+def main() -> int:
+    """Print the tables that were asked for, all of them by default."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("tables", nargs="*", choices=[*TABLES, []], default=[])
+    parser.add_argument("--repeats", type=int, default=400)
+    parser.add_argument("--seed", type=int, default=1)
+    chosen = parser.parse_args()
+    for name in chosen.tables or TABLES:
+        started = time.perf_counter()
+        print(f"\n{name}, {datetime.now(UTC).date()}, {platform.machine()}, {os.cpu_count()} cores, {chosen.repeats} candidates a row")
+        print(f"`python -m bench.gate_situations {name} --repeats {chosen.repeats} --seed {chosen.seed}`\n")
+        TABLES[name](chosen.repeats, chosen.seed)
+        print(f"\n{time.perf_counter() - started:.0f} s; * misses its goal by more than sampling error")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,87 @@
+"""No class may lose more than the margin: one criterion over all classes that have images enough to show it.
+
+With many classes some bound always falls short by chance, so a class is only held to its bound where an equal candidate would pass with
+all of them together. The others veto when shown worse, and the decision says what cannot be excluded for them.
+"""
+
+import math
+from dataclasses import dataclass, replace
+from statistics import NormalDist
+
+import numpy as np
+
+from components.validation_gate.answers import Answers
+from components.validation_gate.criteria import Criterion, difference_above
+from driftloop.evaluation.paired import PairedDifference, tango_lower_bound
+
+#: How often an equal candidate shall pass this criterion, all classes together.
+PASS_TOGETHER = 0.90
+#: Classes that a sentence names.
+MOST_NAMED = 3
+
+
+@dataclass(frozen=True)
+class ClassDifference:
+    """How candidate and champion compare on the clean images of one class."""
+
+    name: str
+    """of the class"""
+    rows: np.ndarray
+    """its images, bool (N,)"""
+    difference: PairedDifference
+    """candidate minus champion"""
+    held: bool
+    """whether it is held to the bound; else it only vetoes"""
+
+
+def compare_classes(clean: Answers, classes: list[str], class_margin: float) -> list[ClassDifference]:
+    """The classes that have images.
+
+    Args:
+        clean: answers on the test split.
+        classes: names, in the order of the labels.
+        class_margin: accuracy that a class may lose at most, as a share.
+    """
+    present = {name: clean.labels == index for index, name in enumerate(classes) if (clean.labels == index).any()}
+    together = PASS_TOGETHER ** (1 / max(1, len(present)))
+    compared = []
+    for name, rows in present.items():
+        difference = clean.difference(rows)
+        compared.append(ClassDifference(name, rows, difference, could_hold(difference, class_margin, together)))
+    return compared
+
+
+def could_hold(difference: PairedDifference, class_margin: float, chance: float) -> bool:
+    """Whether an equal candidate with as many discordant images would show a loss below the margin, with probability `chance` at least.
+
+    Each discordant image is then a coin toss, whatever came of it: who won them does not choose the classes. It is asked of the outcome
+    that an equal candidate stays above with that probability.
+    """
+    effect = difference.n / difference.effective_n
+    discordant = (difference.gained + difference.lost) / effect
+    unlucky = min(discordant, NormalDist().inv_cdf(chance) * math.sqrt(discordant))
+    gained, lost = (discordant - unlucky) / 2, (discordant + unlucky) / 2
+    return tango_lower_bound(gained, lost, difference.effective_n, confidence=difference.one_sided) > -class_margin
+
+
+def worst_class(compared: list[ClassDifference], class_margin: float) -> list[Criterion]:
+    """The criterion of the class that is furthest from holding; none where no class is held to it."""
+    criteria = [difference_above(f"class {item.name}", item.difference, -class_margin) for item in compared if item.held]
+    note = f"the worst of {len(criteria)} classes with images enough, of {len(compared)}"
+    return [replace(min(criteria, key=_standing), note=note)] if criteria else []
+
+
+def not_excluded(compared: list[ClassDifference]) -> str:
+    """What the images leave open for the classes that only veto, the widest first; empty where there are none."""
+    loose = sorted((item for item in compared if not item.held), key=lambda item: item.difference.low)
+    named = [
+        f"class {item.name} between {100 * item.difference.low:+.1f} and {100 * item.difference.high:+.1f} pt (n = {item.difference.n:,})"
+        for item in loose[:MOST_NAMED]
+    ]
+    more = [f"{len(loose) - MOST_NAMED} more classes (gate.json)"] if len(loose) > MOST_NAMED else []
+    return ", ".join(named + more)
+
+
+def _standing(criterion: Criterion) -> tuple[bool, float]:
+    """The order from refuted to shown, the lower bound deciding among equals."""
+    return not criterion.refuted, criterion.low or 0.0
