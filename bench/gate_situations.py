@@ -123,7 +123,63 @@ def classes(repeats: int, seed: int) -> None:
         print(f"| {count} x {each} | {cells[0]} | {cells[1]} | {' / '.join(cells[2:])} |", flush=True)
 
 
-TABLES: dict[str, Callable[[int, int], None]] = {"patients": patients, "classes": classes}
+def traffic(repeats: int, seed: int) -> None:
+    """The rule by traffic where the weighted gain is exactly 0, at the floor, and where the champion fails."""
+    print("| clean n, true pt | new n, true pt | share of new | promoted | of these by traffic | goal |\n|---|---|---|---|---|---|")
+    cases = [
+        (200, 0.0, 300, 0.0, 0.5, 0.05),
+        (1500, 0.0, 300, 0.0, 0.5, 0.05),
+        (200, -0.01, 300, 0.04, 0.2, 0.05),
+        (400, -0.04, 300, 0.04, 0.5, 0.05),
+        (150, 0.02, 300, -0.02, 0.5, 0.05),
+        (400, 0.0, 300, 0.0, 0.05, 0.05),
+        (400, -0.05, 300, 0.05 * 0.1 / 0.9, 0.9, 0.05),
+        (155, -0.013, 314, 0.357, 0.9, None),
+        (155, -0.013, 314, 0.357, 0.2, None),
+        (155, -0.05, 314, 0.357, 0.9, None),
+        (600, -0.05, 314, 0.357, 0.9, None),
+        (1500, -0.05, 314, 0.357, 0.9, None),
+    ]
+    for clean_n, clean_difference, new_n, new_difference, share, goal in cases:
+        rng, promoted, weighted = np.random.default_rng(seed), 0, 0
+        for _ in range(repeats):
+            psi = max(0.20, new_difference + 0.08)
+            inputs = GateInputs(
+                answers(rng, differences(rng, clean_n, clean_difference, max(0.05, abs(clean_difference) + 0.02))),
+                ["0", "1"],
+                drifted=answers(rng, differences(rng, new_n, new_difference, psi), 0.7),
+                new_share=share,
+            )
+            decision = decide(inputs, margin=0.02, settings=SETTINGS)
+            promoted, weighted = promoted + (decision.decision == PROMOTE), weighted + decision.by_traffic
+        cells = [f"{clean_n}, {100 * clean_difference:+.1f}", f"{new_n}, {100 * new_difference:+.1f}", f"{share:.2f}"]
+        wanted = "" if goal is None else f"<= {goal}"
+        print(f"| {' | '.join(cells)} | {rate(promoted, repeats, goal)} | {rate(weighted, repeats)} | {wanted} |", flush=True)
+
+
+def uses(repeats: int, seed: int) -> None:
+    """Candidates that are equal on the drift, judged again by the same hold-out, which grows."""
+    print("| candidates share of their flips | one try | any of four tries (goal <= .05) | any of nine |\n|---|---|---|---|")
+    for shared in (0.0, 0.7, 0.95):
+        rng, through = np.random.default_rng(seed), np.zeros(9, int)
+        for _ in range(repeats):
+            most = 300 + 45 * 8
+            champion, base, labels = rng.random(most) < 0.8, rng.random(most), rng.integers(0, 2, most)
+            clean, done = answers(rng, differences(rng, 1500, 0.0, 0.03)), False
+            for use in range(9):
+                rows = slice(0, 300 + 45 * use)
+                draw = np.where(rng.random(most) < shared, base, rng.random(most))
+                right = champion ^ (draw < np.where(champion, 0.075 / 0.8, 0.075 / 0.2))
+                signs = right[rows].astype(int) - champion[rows]
+                inputs = GateInputs(
+                    clean, ["0", "1"], drifted=answers(rng, signs, labels=labels[rows]), drifted_uses=use + 1, new_share=0.5
+                )
+                done = done or decide(inputs, margin=0.02, settings=SETTINGS).decision == PROMOTE
+                through[use] += done
+        print(f"| {shared} | {rate(through[0], repeats, 0.05)} | {rate(through[3], repeats, 0.05)} | {rate(through[8], repeats, 0.05)} |")
+
+
+TABLES: dict[str, Callable[[int, int], None]] = {"patients": patients, "classes": classes, "traffic": traffic, "uses": uses}
 
 
 def main() -> int:

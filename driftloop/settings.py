@@ -230,6 +230,7 @@ class GateSettings(Settings):
     purpose: ClassVar[str] = "validation gate"
 
     class_margin: float = Field(0.05, gt=0, le=0.5, description="how much of a class's accuracy may be lost at most, as a share")
+    floor: float = Field(0.05, gt=0, le=0.5, description="no promotion by traffic where a kind of images is shown to lose more")
     slice_minimum: int = Field(20, ge=5, le=100_000, description="slices with fewer test images are not looked at")
     drifted_gain: float = Field(0.02, ge=0, le=0.5, description="reject when the gain on drifted images lies below this even at best")
     brier_limit: float = Field(0.01, gt=0, le=1, description="the Brier score on clean images must rise by less than this")

@@ -1,6 +1,7 @@
 """What both models answer, as served, on the same labelled images."""
 
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 
@@ -26,12 +27,12 @@ class Answers:
     slices: dict[str, np.ndarray] = field(default_factory=dict)
     """parts of the split that may veto, by name: bool (N,)"""
 
-    @property
+    @cached_property
     def candidate_right(self) -> np.ndarray:
         """Images that the candidate has right, bool (N,)."""
         return self.candidate.argmax(axis=1) == self.labels
 
-    @property
+    @cached_property
     def champion_right(self) -> np.ndarray:
         """Images that the champion has right, bool (N,).
 
@@ -42,15 +43,15 @@ class Answers:
             raise ValueError("there is no champion to compare with")
         return self.champion.argmax(axis=1) == self.labels
 
-    def difference(self, rows: np.ndarray | None = None) -> PairedDifference:
+    def difference(self, rows: np.ndarray | None = None, *, confidence: float = 0.95) -> PairedDifference:
         """The accuracy difference, candidate minus champion, on all images or those of the mask `rows`."""
-        return self.difference_to(self.champion_right, rows)
+        return self.difference_to(self.champion_right, rows, confidence=confidence)
 
-    def difference_to(self, right: np.ndarray, rows: np.ndarray | None = None) -> PairedDifference:
+    def difference_to(self, right: np.ndarray, rows: np.ndarray | None = None, *, confidence: float = 0.95) -> PairedDifference:
         """The same against another model, given what that one has `right` of the N images."""
         chosen = slice(None) if rows is None else rows
         groups = None if self.groups is None else self.groups[chosen]
-        return compare(self.candidate_right[chosen], right[chosen], groups=groups)
+        return compare(self.candidate_right[chosen], right[chosen], confidence=confidence, groups=groups)
 
 
 def no_answers(classes: int) -> Answers:

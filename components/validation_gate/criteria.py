@@ -14,6 +14,8 @@ from components.validation_gate.latency import Latency
 from driftloop.evaluation.intervals import wilson
 from driftloop.evaluation.paired import LEVEL_AND_POWER, BrierIncrease, PairedDifference, labels_needed
 
+#: Regimes: kinds of images that the models answer.
+CLEAN, ACCEPTED, NEW = "clean", "accepted drift", "new drift"
 #: How a value is shown, by the unit of its criterion.
 FORMATS: dict[str, Callable[[float], str]] = {
     "points": lambda value: f"{100 * value:+.1f} pt",
@@ -50,11 +52,23 @@ class Criterion:
     """labelled images of that kind that would decide it, those at hand included; None where no number helps or nothing is open"""
     note: str = ""
     """what else a reader should know"""
+    regime: str = ""
+    """kind of images that it stands on; empty where it stands on none"""
+    groups: int = 0
+    """patients or lots that they come from; n where each image stands for itself"""
 
     @property
     def open(self) -> bool:
         """Neither shown nor refuted."""
         return not self.holds and not self.refuted
+
+    @property
+    def stands_on(self) -> str:
+        """The images or rounds behind it: "1,500 clean images of 60 groups"."""
+        if not self.n:
+            return ""
+        groups = f" of {self.groups:,} groups" if 0 < self.groups < self.n else ""
+        return f"{self.n:,} {self.regime} images{groups}" if self.regime else f"{self.n:,}"
 
     def show(self, value: float | None) -> str:
         """A value in the criterion's unit, as people read it; a dash for none."""
@@ -63,7 +77,9 @@ class Criterion:
         return FORMATS[self.unit](value) if self.unit in FORMATS else f"{value:g}"
 
 
-def difference_above(name: str, difference: PairedDifference, limit: float, *, hopeless_below: float | None = None) -> Criterion:
+def difference_above(
+    name: str, difference: PairedDifference, limit: float, *, regime: str = CLEAN, hopeless_below: float | None = None
+) -> Criterion:
     """The accuracy difference lies above `limit`: -margin for "not worse", 0 for "better".
 
     It is refuted when the upper bound lies below `hopeless_below` (default: the limit).
@@ -77,7 +93,18 @@ def difference_above(name: str, difference: PairedDifference, limit: float, *, h
         if labels is not None:  # Clustered images count for less: as many more are needed.
             labels = max(difference.n + 1, math.ceil(labels * difference.n / difference.effective_n))
     return Criterion(
-        name, holds, refuted, difference.estimate, difference.low, difference.high, limit, difference.n, unit="points", labels=labels
+        name,
+        holds,
+        refuted,
+        difference.estimate,
+        difference.low,
+        difference.high,
+        limit,
+        difference.n,
+        unit="points",
+        labels=labels,
+        regime=regime,
+        groups=difference.groups,
     )
 
 
@@ -89,7 +116,18 @@ def brier_below(increase: BrierIncrease, limit: float) -> Criterion:
     if not holds and not refuted and abs(distance) > 1e-9:
         labels = max(increase.n + 1, math.ceil(LEVEL_AND_POWER * increase.error**2 * increase.n / distance**2))
     return Criterion(
-        "Brier score", holds, refuted, increase.estimate, increase.low, increase.high, limit, increase.n, unit="brier", labels=labels
+        "Brier score",
+        holds,
+        refuted,
+        increase.estimate,
+        increase.low,
+        increase.high,
+        limit,
+        increase.n,
+        unit="brier",
+        labels=labels,
+        regime=CLEAN,
+        groups=increase.groups,
     )
 
 
@@ -143,7 +181,7 @@ def better_than_commonest(right: np.ndarray, labels: np.ndarray, hopeless_points
     if not holds and not refuted and abs(accuracy.value - share) > 1e-9:
         needed = max(n + 1, math.ceil(LEVEL_AND_POWER * share * (1 - share) / (accuracy.value - share) ** 2))
     name = "better than the commonest class"
-    return Criterion(name, holds, refuted, accuracy.value, accuracy.low, accuracy.high, share, n, unit="share", labels=needed)
+    return Criterion(name, holds, refuted, accuracy.value, accuracy.low, accuracy.high, share, n, unit="share", labels=needed, regime=CLEAN)
 
 
 def other_graph(identical: bool) -> Criterion:

@@ -2,13 +2,15 @@
 
 - `promote` when all criteria hold and nothing vetoes. All must hold, so no correction for their number is due.
 - `reject` when a criterion is refuted or a slice is shown worse.
-- `inconclusive` otherwise, with the number of labelled images that would decide.
+- `inconclusive` otherwise, with the number of labelled images that would decide; unless the gain over the traffic as it is now is shown
+  (`traffic_rule.py`) and only bounds on labelled images are open: then `promote`, and the decision says what they leave open.
 
 Each reason is one short line, in words and points.
 """
 
+import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -16,6 +18,9 @@ import numpy as np
 from components.validation_gate.answers import Answers
 from components.validation_gate.class_criterion import ClassDifference, compare_classes, not_excluded, worst_class
 from components.validation_gate.criteria import (
+    ACCEPTED,
+    CLEAN,
+    NEW,
     Criterion,
     better_than_commonest,
     brier_below,
@@ -29,12 +34,17 @@ from components.validation_gate.criteria import (
 )
 from components.validation_gate.latency import Latency
 from components.validation_gate.slices import SliceResult, compare_slices
+from components.validation_gate.traffic_rule import TRAFFIC_NOW, below_floor, weighted_gain
 from driftloop.contracts import CLEAN_TEST, DRIFTED_HOLD_OUT, INCONCLUSIVE, PROMOTE, REJECT
 from driftloop.evaluation.paired import BrierIncrease, brier_increase, brier_scores
 from driftloop.settings import GateSettings
 
 #: One-sided, of every criterion and of the family of slices; the number of labels needed assumes it too.
 ALPHA = 0.05
+#: As the slice of them is called.
+ACCEPTED_IMAGES = "drifted images that the champion was accepted for"
+#: Of the rule by traffic: the error that it may add.
+TRAFFIC_ALPHA = 0.025
 #: More labels than this are no advice.
 MOST_LABELS = 1_000_000
 
@@ -53,8 +63,8 @@ class GateInputs:
     """what the best earlier champion has right of the clean split, bool (N,); None where there is none but the present one"""
     best_earlier_version: str = ""
     """its number"""
-    may_veto: dict[str, Answers] = field(default_factory=dict)
-    """on further splits, by name, that may only veto"""
+    accepted: Answers | None = None
+    """on the drifted images that the champion was accepted for, which may only veto; None where there are none"""
     latency: Latency | None = None
     """of both; None where there is nothing to compare"""
     sizes: tuple[int, int] | None = None
@@ -65,6 +75,10 @@ class GateInputs:
     """whether both serve the same bytes"""
     test_uses: int = 1
     """how often the clean split has been used, this time included"""
+    drifted_uses: int = 1
+    """how often candidates were judged by this champion's drifted images, this time included"""
+    new_share: float | None = None
+    """share of the last four weeks' traffic that fitted nothing accepted; None where no watch says"""
     int8: dict[str, Any] | None = None
     """the facts of onnx_deployment on the quantised graph"""
 
@@ -83,6 +97,8 @@ class Decision:
     """all that could have vetoed"""
     labels_needed: dict[str, int]
     """by open criterion, the labelled images of that kind that would decide it, those at hand included"""
+    by_traffic: bool = False
+    """whether it was the gain over the traffic as it is now that promoted, where bounds are open"""
 
 
 def decide(inputs: GateInputs, *, margin: float, settings: GateSettings) -> Decision:
@@ -104,13 +120,18 @@ def decide(inputs: GateInputs, *, margin: float, settings: GateSettings) -> Deci
     classes = compare_classes(inputs.clean, inputs.classes, settings.class_margin)
     slices = compare_slices(
         inputs.clean,
-        inputs.may_veto,
+        {ACCEPTED_IMAGES: inputs.accepted} if inputs.accepted else {},
         {item.name: item.rows for item in classes if not item.held},
         margin=margin,
         alpha=ALPHA,
         minimum=settings.slice_minimum,
     )
-    return conclude([*against_champion(inputs, classes, margin, settings), *facts], slices, settings, not_excluded(classes))
+    criteria = [*against_champion(inputs, classes, margin, settings), *facts]
+    usual = conclude(criteria, slices, settings, not_excluded(classes))
+    if usual.decision != INCONCLUSIVE or inputs.drifted is None or inputs.new_share is None:
+        return usual
+    regimes = {CLEAN: inputs.clean, NEW: inputs.drifted} | ({ACCEPTED: inputs.accepted} if inputs.accepted else {})
+    return by_traffic(inputs, usual, regimes, inputs.new_share, not_excluded(classes), settings)
 
 
 def against_champion(inputs: GateInputs, classes: list[ClassDifference], margin: float, settings: GateSettings) -> list[Criterion]:
@@ -118,7 +139,7 @@ def against_champion(inputs: GateInputs, classes: list[ClassDifference], margin:
     clean = inputs.clean
     criteria = [difference_above(CLEAN_TEST, clean.difference(), -margin)]
     if inputs.drifted is not None:
-        criteria.append(difference_above(DRIFTED_HOLD_OUT, inputs.drifted.difference(), 0.0, hopeless_below=settings.drifted_gain))
+        criteria.append(gain_on_drift(inputs.drifted, inputs.drifted_uses, settings.drifted_gain))
     criteria += worst_class(classes, settings.class_margin)
     if inputs.best_earlier is not None:
         name = f"best earlier champion (version {inputs.best_earlier_version})"
@@ -133,12 +154,48 @@ def against_champion(inputs: GateInputs, classes: list[ClassDifference], margin:
     return criteria
 
 
+def spent(alpha: float, use: int) -> float:
+    """The error that use number `use` (from 1) of a hold-out may have: over all uses, however many, they sum up to `alpha`."""
+    return alpha * 6 / (math.pi * use) ** 2
+
+
+def gain_on_drift(drifted: Answers, use: int, hopeless_below: float) -> Criterion:
+    """Better on the drifted hold-out, by a bound that pays for its earlier uses; it is refuted by the usual one."""
+    alpha = spent(ALPHA, use)
+    strict, usual = drifted.difference(confidence=1 - alpha), drifted.difference()
+    bounds = replace(strict, high=usual.high)
+    criterion = difference_above(DRIFTED_HOLD_OUT, bounds, 0.0, regime=NEW, hopeless_below=hopeless_below)
+    return replace(criterion, note=f"use {use} of this hold-out: low is at {100 * (1 - alpha):.4g} %")
+
+
 def clean_brier(clean: Answers) -> BrierIncrease:
     """By how much the Brier score rises on the clean split, candidate minus champion."""
     if clean.champion is None:
         raise ValueError("there is no champion to compare with")
     candidate, champion = brier_scores(clean.candidate, clean.labels), brier_scores(clean.champion, clean.labels)
     return brier_increase(candidate, champion, groups=clean.groups)
+
+
+def by_traffic(
+    inputs: GateInputs, usual: Decision, regimes: dict[str, Answers], new_share: float, loose: str, settings: GateSettings
+) -> Decision:
+    """The decision by the traffic as it is now, where the usual one is open: to promote, or the usual one with what is missing.
+
+    It stands in for bounds on labelled images only: latency, size, uses and the rest must hold as ever.
+    """
+    gain = weighted_gain(regimes, new_share, alpha=spent(TRAFFIC_ALPHA, inputs.drifted_uses))
+    criteria = [*usual.criteria, gain]
+    opened = [criterion for criterion in usual.criteria if criterion.open]
+    if not gain.holds or below_floor(regimes, settings.floor) or any(criterion.unit not in ("points", "brier") for criterion in opened):
+        return replace(usual, criteria=criteria)
+    open_bounds = [f"{item.name} between {item.show(item.low)} and {item.show(item.high)} ({item.stands_on})" for item in opened]
+    reasons = [
+        f"{shown_reason(gain)}: {gain.note}",
+        f"not excluded, for lack of images: {', '.join([*open_bounds, *([loose] if loose else [])])}",
+        "roll it out as a canary first: the traffic decided, not every bound",
+        *uses_warning(usual.criteria, settings),
+    ]
+    return Decision(PROMOTE, reasons, criteria, usual.slices, usual.labels_needed, by_traffic=True)
 
 
 def conclude(criteria: list[Criterion], slices: list[SliceResult], settings: GateSettings, loose: str = "") -> Decision:
@@ -166,13 +223,18 @@ def reasons_for(decision: str, criteria: Sequence[Criterion], vetoes: Sequence[S
     else:
         reasons = [shown_reason(criterion) for criterion in main_criteria(criteria)]
         reasons.append(f"all {len(criteria)} criteria hold")
+    return reasons + uses_warning(criteria, settings)
+
+
+def uses_warning(criteria: Sequence[Criterion], settings: GateSettings) -> list[str]:
+    """A warning where the test split has been used often, though not too often."""
     uses = next((criterion for criterion in criteria if criterion.unit == "count"), None)
-    if uses is not None and uses.holds and uses.estimate is not None and uses.estimate >= settings.uses_warning:
-        reasons.append(
-            f"warning: this was use {uses.estimate:.0f} of this test split; from use {settings.uses_limit} on nothing is promoted "
-            "automatically: refresh it with new labelled images"
-        )
-    return reasons
+    if uses is None or not uses.holds or uses.estimate is None or uses.estimate < settings.uses_warning:
+        return []
+    return [
+        f"warning: this was use {uses.estimate:.0f} of this test split; from use {settings.uses_limit} on nothing is promoted "
+        "automatically: refresh it with new labelled images"
+    ]
 
 
 def shown_reason(criterion: Criterion) -> str:
@@ -226,7 +288,9 @@ def limit_phrase(criterion: Criterion) -> str:
 
 def main_criteria(criteria: Sequence[Criterion]) -> list[Criterion]:
     """Those on accuracy as a whole, which a reader asks for first."""
-    return [criterion for criterion in criteria if criterion.name in (CLEAN_TEST, DRIFTED_HOLD_OUT) or criterion.unit == "share"]
+    return [
+        criterion for criterion in criteria if criterion.name in (CLEAN_TEST, DRIFTED_HOLD_OUT, TRAFFIC_NOW) or criterion.unit == "share"
+    ]
 
 
 def headline(decision: str, criteria: Sequence[Criterion]) -> str:

@@ -60,13 +60,15 @@ def measure_candidate(dataset: Description, candidate: str | Path, opponents: Op
         drifted=drifted,
         best_earlier=right_of_earlier(dataset, opponents.earlier),
         best_earlier_version=opponents.earlier_version,
-        may_veto=accepted_answers(opponents, candidate_model, champion_model, settings),
+        accepted=accepted_answers(opponents, candidate_model, champion_model, settings),
         latency=latency_of(
             dataset, _on_one_thread(candidate, candidate_model), _on_one_thread(opponents.champion, champion_model), settings
         ),
         sizes=(candidate_graph.stat().st_size, champion_graph.stat().st_size),
         identical=sha256_file(candidate_graph) == sha256_file(champion_graph),
         test_uses=uses,
+        drifted_uses=opponents.earlier_tries + 1,
+        new_share=opponents.new_share,
         int8=int8,
     )
 
@@ -117,11 +119,11 @@ def new_drift(
     return answer(dataset, DRIFTED_GATE, candidate, champion, settings, rows=new if new.any() else None)
 
 
-def accepted_answers(opponents: Opponents, candidate: ServedModel, champion: ServedModel, settings: GateSettings) -> dict[str, Answers]:
-    """Both models on the drifted images that the champion was accepted for; empty where there are none to lose."""
+def accepted_answers(opponents: Opponents, candidate: ServedModel, champion: ServedModel, settings: GateSettings) -> Answers | None:
+    """Both models on the drifted images that the champion was accepted for; None where there are none to lose."""
     if opponents.accepted is None or _misfits(candidate.description, opponents.accepted, "the dataset"):
-        return {}
-    return {"drifted images that the champion was accepted for": answer(opponents.accepted, DRIFTED_GATE, candidate, champion, settings)}
+        return None
+    return answer(opponents.accepted, DRIFTED_GATE, candidate, champion, settings)
 
 
 def latency_of(dataset: Description, candidate: ServedModel, champion: ServedModel, settings: GateSettings) -> Latency:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from components.validation_gate.traffic_rule import share_of_new
 from driftloop import registry
 from driftloop.bundle import digest_of, read_model
 from driftloop.contracts import DRIFTED_GATE, INCONCLUSIVE, REJECT, TEST
@@ -21,6 +22,7 @@ from driftloop.registry.gate_evidence import refusals
 from driftloop.registry.versions import complete_versions, evidence_by_version
 from driftloop.store import Store
 from driftloop.watch_record import WatchRecord
+from driftloop.watch_store import read_records
 
 
 @dataclass(frozen=True)
@@ -39,6 +41,10 @@ class Opponents:
     """dataset whose drifted hold-out the champion was accepted for, if there is one"""
     earlier_uses: int
     """how often the gate has used this test split so far"""
+    earlier_tries: int
+    """how many retrainings of this champion the gate has refused, or may have"""
+    new_share: float | None
+    """share of the last four weeks' traffic that fitted nothing that the champion was accepted for; None where no watch says"""
 
 
 @dataclass(frozen=True)
@@ -76,6 +82,8 @@ def find_opponents(store: Store, dataset: Description, champion: str | None, tra
     else:
         version = current.version if current else None
         directory = fetch(store, version, scratch / "champion") if version else None
+    # The present watch has started its record with its verdict, before anything was trained.
+    present = [record for record in read_records(store) if watched and record.sequence == watched.info.sequence]
     gated, test_split = gated_versions(store), split_identity(dataset)
     served = registry.standing(current.history) if current else []
     earlier = best_earlier(gated, served, version, test_split) if directory else None
@@ -86,6 +94,8 @@ def find_opponents(store: Store, dataset: Description, champion: str | None, tra
         earlier_version=earlier.version if earlier else "",
         accepted=accepted_drift(store, directory) if directory else None,
         earlier_uses=count_uses(gated, refusals(store), watched.records if watched else [], test_split),
+        earlier_tries=sum(record.champion_version == version for record in spent_tries(watched.records)) if watched else 0,
+        new_share=share_of_new([*watched.records, *present], version, watched.info.until) if watched else None,
     )
 
 
@@ -164,8 +174,11 @@ def count_uses(gated: Sequence[GatedVersion], refused: Sequence[dict[str, Any]],
     """
     on_split = {info.version: info for info in gated if info.test_split == test_split}
     trained = [int(gate["test_uses"]) for gate in refused if gate.get("test_split") == test_split]
-    # Of a retraining that failed nobody knows whether its gate had looked: it counts.
-    spent = [record for record in records if record.decision in (REJECT, INCONCLUSIVE) or (record.tried_to_retrain and not record.decision)]
-    retrained = sum(record.champion_version in on_split for record in spent)
+    retrained = sum(record.champion_version in on_split for record in spent_tries(records))
     counted = [info.test_uses for info in on_split.values()] + trained
     return max([len(on_split) + len(trained) + retrained, *counted])
+
+
+def spent_tries(records: Sequence[WatchRecord]) -> list[WatchRecord]:
+    """The watches whose retraining the gate refused; of one that failed nobody knows whether its gate had looked, so it counts."""
+    return [record for record in records if record.decision in (REJECT, INCONCLUSIVE) or (record.tried_to_retrain and not record.decision)]

@@ -30,7 +30,7 @@ def write_summary(path: str | Path, gate: dict[str, Any], decision: Decision) ->
         "\n".join(f"- {escape(reason)}" for reason in decision.reasons),
         "## Criteria",
         criteria_table(decision.criteria),
-        "Bounds are one-sided, 95 %: Tango's score interval for differences of accuracy, Student's t for the Brier score, Wilson's for a "
+        "Bounds are one-sided, 95 % where the note does not say more: Tango's score interval for differences of accuracy, Student's t for the Brier score, Wilson's for a "
         "single accuracy, a bootstrap for latency.",
         differences_picture([criterion for criterion in decision.criteria if criterion.unit == "points" and criterion.bound is not None]),
         labels_table(decision),
@@ -49,8 +49,8 @@ def criteria_table(criteria: Sequence[Criterion]) -> str:
     for criterion in criteria:
         verdict = "yes" if criterion.holds else "**no**" if criterion.refuted else "open"
         values = [criterion.show(value) for value in (criterion.estimate, criterion.low, criterion.high, criterion.bound)]
-        rows.append([criterion.name, verdict, *values, f"{criterion.n:,}" if criterion.n else "–", criterion.note])
-    return table(["criterion", "holds", "estimate", "low", "high", "limit", "n", "note"], rows)
+        rows.append([criterion.name, verdict, *values, criterion.stands_on or "–", criterion.note])
+    return table(["criterion", "holds", "estimate", "low", "high", "limit", "stands on", "note"], rows)
 
 
 def labels_table(decision: Decision) -> str:

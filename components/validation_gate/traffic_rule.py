@@ -1,0 +1,83 @@
+"""Promotion by what comes in now, where the usual criteria leave the decision open.
+
+A champion that fails on most of today's traffic must not stay because the few images of yesterday's kind cannot prove a margin of two
+points. Where every other rule is inconclusive, the gain weighted by the traffic of the last four weeks decides, at half the usual error.
+"""
+
+import math
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+
+from components.validation_gate.answers import Answers
+from components.validation_gate.criteria import NEW, Criterion
+from driftloop.watch_record import WatchRecord
+
+#: The traffic that a share is of.
+LOOKED_BACK = timedelta(days=28)
+#: What no kind of images counts less than: it may come back.
+LEAST_SHARE = 0.05
+#: The criterion, as reasons and tables call it.
+TRAFFIC_NOW = "traffic as it is now"
+
+
+def share_of_new(records: Sequence[WatchRecord], champion: str | None, until: str) -> float | None:
+    """The share of the champion's requests in windows of the four weeks before `until` that fitted nothing accepted; None without any.
+
+    It is fixed by the watches, before any candidate answers. Rows count as many as they stand for, where a watch took a sample.
+
+    Args:
+        records: of watches, that of the present one included.
+        champion: version that is watched; a window fits what its own champion was accepted for.
+        until: end of the present watch, ISO 8601 in UTC.
+    """
+    begin = datetime.fromisoformat(until) - LOOKED_BACK
+    rows = {True: 0.0, False: 0.0}
+    for record in records:
+        if record.champion_version == champion:
+            for window in record.windows:
+                if datetime.fromisoformat(window.last) > begin:
+                    rows[window.drifted] += window.rows / record.sampled
+    total = sum(rows.values())
+    return rows[True] / total if total else None
+
+
+def weightings(new: float, regimes: Sequence[str]) -> list[dict[str, float]]:
+    """Shares of the regimes, which sum to 1, each at least `LEAST_SHARE`: one dict for each way to read the records.
+
+    Records do not say which accepted regime a window fitted, so that of all but the new drift may have fallen to any of them.
+    """
+    accepted = [regime for regime in regimes if regime != NEW]
+    new = min(max(new, LEAST_SHARE), 1 - LEAST_SHARE * len(accepted))
+    rest = 1 - new - LEAST_SHARE * len(accepted)
+    return [{NEW: new} | {regime: LEAST_SHARE + rest * (regime == usual) for regime in accepted} for usual in accepted]
+
+
+def weighted_gain(regimes: dict[str, Answers], new: float, *, alpha: float) -> Criterion:
+    """The gain over the traffic as it is now lies above 0: sum over regimes of share times difference, at its worst reading.
+
+    The bound combines those of the regimes (MOVER; Zou & Donner 2008): low = sum w d - sqrt(sum w^2 (d - low_d)^2).
+
+    Args:
+        regimes: answers by regime; CLEAN and NEW are there.
+        new: from `share_of_new`.
+        alpha: one-sided error of the lower bound; the upper one is not tested.
+    """
+    differences = {name: answers.difference(confidence=1 - alpha) for name, answers in regimes.items()}
+    readings = []
+    for shares in weightings(new, list(regimes)):
+        gain = sum(share * differences[name].estimate for name, share in shares.items())
+        low = gain - math.hypot(*(share * (differences[name].estimate - differences[name].low) for name, share in shares.items()))
+        high = gain + math.hypot(*(share * (differences[name].high - differences[name].estimate) for name, share in shares.items()))
+        readings.append((low, high, gain, shares))
+    low, high, gain, shares = min(readings, key=lambda reading: reading[0])
+    note = ", ".join(f"{100 * share:.0f} % {name}" for name, share in shares.items()) + f"; bounds at {100 * (1 - alpha):.3g} %"
+    total = sum(difference.n for difference in differences.values())
+    groups = sum(difference.groups for difference in differences.values())
+    return Criterion(
+        TRAFFIC_NOW, low > 0, False, gain, low, high, 0.0, total, unit="points", note=note, regime=" + ".join(regimes), groups=groups
+    )
+
+
+def below_floor(regimes: dict[str, Answers], floor: float) -> list[str]:
+    """The regimes that are shown to lose more than `floor`, as a share; classes and slices shown worse have vetoed before."""
+    return [name for name, answers in regimes.items() if answers.difference().high < -floor]
