@@ -15,13 +15,15 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 
 import numpy as np
+from scipy import stats
 
 from components.validation_gate.answers import Answers
+from components.validation_gate.criteria import difference_above
 from components.validation_gate.decision import Decision, GateInputs, decide
 from components.validation_gate.slices import compare_slices
 from driftloop.contracts import PROMOTE
 from driftloop.evaluation.intervals import wilson
-from driftloop.evaluation.paired import compare
+from driftloop.evaluation.paired import brier_increase, compare
 from driftloop.settings import GateSettings
 
 SETTINGS = GateSettings()
@@ -179,7 +181,60 @@ def uses(repeats: int, seed: int) -> None:
         print(f"| {shared} | {rate(through[0], repeats, 0.05)} | {rate(through[3], repeats, 0.05)} | {rate(through[8], repeats, 0.05)} |")
 
 
-TABLES: dict[str, Callable[[int, int], None]] = {"patients": patients, "classes": classes, "traffic": traffic, "uses": uses}
+def labels(repeats: int, seed: int) -> None:
+    """Is an open criterion decided once the labels that it asks for are there? True differences scatter by 2 points around the row's."""
+    print("| images, true pt, limit | open | decided with the labels asked for (goal about .8) | median labels |\n|---|---|---|---|")
+    for n, mean, psi, limit, hopeless in [
+        (200, 0.0, 0.05, -0.02, -0.02),
+        (600, -0.01, 0.05, -0.02, -0.02),
+        (1500, -0.01, 0.10, -0.02, -0.02),
+        (100, 0.05, 0.20, 0.0, 0.02),
+        (300, 0.02, 0.20, 0.0, 0.02),
+    ]:
+        rng, needed, decided = np.random.default_rng(seed), [], 0
+        for _ in range(repeats):
+            truth = float(np.clip(rng.normal(mean, 0.02), -psi, psi))
+            signs = differences(rng, n, truth, psi)
+            criterion = difference_above("", compare(signs > 0, signs < 0), limit, hopeless_below=hopeless)
+            if criterion.labels is not None:
+                signs = np.concatenate([signs, differences(rng, criterion.labels - n, truth, psi)])
+                decided += not difference_above("", compare(signs > 0, signs < 0), limit, hopeless_below=hopeless).open
+                needed.append(criterion.labels)
+        row = f"| {n}, {100 * mean:+.0f}, {100 * limit:+.0f} | {rate(len(needed), repeats)} | {rate(decided, len(needed))} |"
+        print(f"{row} {np.median(needed):,.0f} |", flush=True)
+
+
+def brier(repeats: int, seed: int) -> None:
+    """The Brier score's bound where the increase is exactly at its limit, by kinds of differences; Student's t beside it."""
+    print("| n | differences | holds at its limit (goal <= .05) | Student's t | equal candidate holds |\n|---|---|---|---|---|")
+    kinds: dict[str, Callable[[np.random.Generator, int], np.ndarray]] = {
+        "3 % of +-0.6, the rest small": lambda rng, n: np.where(
+            rng.random(n) < 0.03, np.where(rng.random(n) < 0.5 + 1 / 3.6, 0.6, -0.6), rng.normal(0, 0.02, n)
+        ),
+        "2 % of +0.7": lambda rng, n: np.where(rng.random(n) < 0.02, 0.7, rng.normal(-0.00408, 0.03, n)),
+        "1.25 % of +0.8": lambda rng, n: np.where(rng.random(n) < 0.0125, 0.8, rng.normal(0, 0.01, n)),
+        "normal, 0.08": lambda rng, n: rng.normal(0.01, 0.08, n),
+    }
+    for n in (60, 100, 155, 300, 600, 1500):
+        for name, draw in kinds.items():
+            rng, held, student, equal = np.random.default_rng(seed), 0, 0, 0
+            for _ in range(repeats):
+                drawn = draw(rng, n)
+                held += brier_increase(drawn, np.zeros(n)).high < 0.01
+                student += drawn.mean() + stats.t.ppf(0.95, n - 1) * stats.sem(drawn) < 0.01
+                symmetric = draw(rng, n) * rng.choice([-1, 1], n)
+                equal += brier_increase(symmetric, np.zeros(n)).high < 0.01
+            print(f"| {n} | {name} | {rate(held, repeats, 0.05)} | {rate(student, repeats, 0.05)} | {rate(equal, repeats)} |", flush=True)
+
+
+TABLES: dict[str, Callable[[int, int], None]] = {
+    "patients": patients,
+    "classes": classes,
+    "traffic": traffic,
+    "uses": uses,
+    "labels": labels,
+    "brier": brier,
+}
 
 
 def main() -> int:

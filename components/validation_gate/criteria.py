@@ -12,7 +12,7 @@ import numpy as np
 
 from components.validation_gate.latency import Latency
 from driftloop.evaluation.intervals import wilson
-from driftloop.evaluation.paired import LEVEL_AND_POWER, BrierIncrease, PairedDifference, labels_needed
+from driftloop.evaluation.paired import BrierIncrease, PairedDifference, labels_needed
 
 #: Regimes: kinds of images that the models answer.
 CLEAN, ACCEPTED, NEW = "clean", "accepted drift", "new drift"
@@ -89,9 +89,11 @@ def difference_above(
     refuted = not holds and difference.high < ceiling
     labels = None
     if not holds and not refuted:
-        labels = labels_needed(_discordance(difference), -limit, difference.estimate)
-        if labels is not None:  # Clustered images count for less: as many more are needed.
-            labels = max(difference.n + 1, math.ceil(labels * difference.n / difference.effective_n))
+        # Never no discordance: where no image was discordant yet, the next one might be.
+        psi, effect = max(1, difference.gained + difference.lost) / difference.n, difference.n / difference.effective_n
+        labels = labels_needed(
+            difference.estimate, math.sqrt(psi * effect), difference.n, limit, hopeless=ceiling, confidence=difference.one_sided
+        )
     return Criterion(
         name,
         holds,
@@ -112,9 +114,8 @@ def brier_below(increase: BrierIncrease, limit: float) -> Criterion:
     """The Brier score rises by less than `limit`."""
     holds, refuted = increase.high < limit, increase.low > limit
     labels = None
-    distance = limit - increase.estimate
-    if not holds and not refuted and abs(distance) > 1e-9:
-        labels = max(increase.n + 1, math.ceil(LEVEL_AND_POWER * increase.error**2 * increase.n / distance**2))
+    if not holds and not refuted:
+        labels = labels_needed(-increase.estimate, increase.error * math.sqrt(increase.n), increase.n, -limit)
     return Criterion(
         "Brier score",
         holds,
@@ -178,8 +179,9 @@ def better_than_commonest(right: np.ndarray, labels: np.ndarray, hopeless_points
     holds = accuracy.low > share
     refuted = not holds and accuracy.high < share + hopeless_points
     needed = None
-    if not holds and not refuted and abs(accuracy.value - share) > 1e-9:
-        needed = max(n + 1, math.ceil(LEVEL_AND_POWER * share * (1 - share) / (accuracy.value - share) ** 2))
+    if not holds and not refuted:
+        deviation = math.sqrt(share * (1 - share))
+        needed = labels_needed(accuracy.value, deviation, n, share, hopeless=share + hopeless_points)
     name = "better than the commonest class"
     return Criterion(name, holds, refuted, accuracy.value, accuracy.low, accuracy.high, share, n, unit="share", labels=needed, regime=CLEAN)
 
@@ -198,8 +200,3 @@ def quantisation(drop: dict[str, float] | None, reason: str) -> Criterion:
 def uses_left(uses: int, limit: int) -> Criterion:
     """The test split was looked at fewer than `limit` times, this one included: what is looked at often is fitted to."""
     return Criterion("uses of the test split", uses < limit, False, float(uses), bound=float(limit), unit="count", note="this one included")
-
-
-def _discordance(difference: PairedDifference) -> float:
-    """Never 0: where no image was discordant yet, the next one might be."""
-    return max(1, difference.gained + difference.lost) / difference.n

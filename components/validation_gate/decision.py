@@ -163,7 +163,9 @@ def gain_on_drift(drifted: Answers, use: int, hopeless_below: float) -> Criterio
     """Better on the drifted hold-out, by a bound that pays for its earlier uses; it is refuted by the usual one."""
     alpha = spent(ALPHA, use)
     strict, usual = drifted.difference(confidence=1 - alpha), drifted.difference()
-    bounds = replace(strict, high=usual.high)
+    # Labels that would decide are for the next use, which costs more.
+    following = drifted.difference(confidence=1 - spent(ALPHA, use + 1)).one_sided
+    bounds = replace(strict, high=usual.high, one_sided=following)
     criterion = difference_above(DRIFTED_HOLD_OUT, bounds, 0.0, regime=NEW, hopeless_below=hopeless_below)
     return replace(criterion, note=f"use {use} of this hold-out: low is at {100 * (1 - alpha):.4g} %")
 
@@ -269,11 +271,18 @@ def open_reason(criterion: Criterion) -> str:
         return f"{name}: {criterion.note}; a ratio of {estimate} is over {criterion.show(criterion.bound)}, but not beyond doubt"
     possible = criterion.show(criterion.high if criterion.unit == "brier" else criterion.low)
     hopeless = criterion.labels is None or criterion.labels > MOST_LABELS
-    needed = "no number of labels would decide" if hopeless else f"{criterion.labels:,} would decide"
+    needed = "no number of labels would decide" if hopeless else f"about {criterion.labels:,} would decide{of_groups(criterion)}"
     return (
         f"{name}: {estimate} on {criterion.n:,} labelled images leaves {possible} possible, "
         f"where {limit_phrase(criterion)} is asked for; {needed}"
     )
+
+
+def of_groups(criterion: Criterion) -> str:
+    """How many patients or lots the labels that would decide are of, at as many images each as now; empty where each image is one."""
+    if not criterion.labels or not 0 < criterion.groups < criterion.n:
+        return ""
+    return f", of about {math.ceil(criterion.labels * criterion.groups / criterion.n):,} groups (now {criterion.groups:,})"
 
 
 def veto_reason(result: SliceResult) -> str:

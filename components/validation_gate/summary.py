@@ -30,8 +30,8 @@ def write_summary(path: str | Path, gate: dict[str, Any], decision: Decision) ->
         "\n".join(f"- {escape(reason)}" for reason in decision.reasons),
         "## Criteria",
         criteria_table(decision.criteria),
-        "Bounds are one-sided, 95 % where the note does not say more: Tango's score interval for differences of accuracy, Student's t for the Brier score, Wilson's for a "
-        "single accuracy, a bootstrap for latency.",
+        "Bounds are one-sided, 95 % where the note does not say more: Tango's score interval for differences of accuracy, Student's t for "
+        "the Brier score, Wilson's for a single accuracy, a bootstrap for latency.",
         differences_picture([criterion for criterion in decision.criteria if criterion.unit == "points" and criterion.bound is not None]),
         labels_table(decision),
         accuracy_table(gate["accuracy"]),

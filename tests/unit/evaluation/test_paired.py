@@ -222,19 +222,27 @@ def test_ten_images_of_each_patient_count_as_one() -> None:
     assert (repeated.low, repeated.high) == pytest.approx((once.low, once.high), abs=0.005)
 
 
-def test_labels_needed_is_the_normal_approximation() -> None:
-    assert labels_needed(0.05, 0.02, 0.0) == 1070
-    assert labels_needed(0.05, 0.02, -0.01) == 4280
-    assert labels_needed(0.2, 0.0, 0.08) == 268
-    assert labels_needed(0.05, 0.02, -0.02) is None
+@pytest.mark.parametrize(
+    ("estimate", "n", "limit", "hopeless", "confidence"),
+    [(0.0, 100, -0.02, None, 0.95), (-0.01, 1000, -0.02, None, 0.95), (0.02, 300, 0.0, 0.02, 0.97), (-0.02, 200, -0.02, None, 0.95)],
+)
+def test_the_labels_needed_decide_four_times_in_five_of_what_the_present_ones_leave_possible(
+    estimate: float, n: int, limit: float, hopeless: float | None, confidence: float
+) -> None:
+    """The mean drawn from what the images at hand say of it, and then the missing images from the mean."""
+    deviation, rng = 0.3, np.random.default_rng(1)
+    total = labels_needed(estimate, deviation, n, limit, hopeless=hopeless, confidence=confidence)
+    means = rng.normal(estimate, deviation / math.sqrt(n), 40_000)
+    new = rng.normal(means, deviation / math.sqrt(total - n))
+    later, error = (n * estimate + (total - n) * new) / total, deviation / math.sqrt(total)
+    ceiling = limit if hopeless is None else hopeless
+    decided = (later - stats.norm.ppf(confidence) * error > limit) | (later + stats.norm.ppf(0.95) * error < ceiling)
+    assert decided.mean() == pytest.approx(0.8, abs=0.01)
+    assert n < total <= 50 * n
 
 
-def test_the_labels_needed_do_decide_nine_times_in_ten() -> None:
-    n = labels_needed(0.06, 0.02, 0.0)
-    assert n is not None
-    tables = np.random.default_rng(1).multinomial(n, [0.03, 0.03, 0.94], size=2000)
-    decided = np.mean([tango_lower_bound(gained, lost, n) > -0.02 for gained, lost, _ in tables])
-    assert 0.87 <= decided <= 0.93
+def test_a_mean_that_is_decided_by_the_next_image_needs_one_more() -> None:
+    assert labels_needed(0.5, 0.01, 100, 0.0) == 101
 
 
 def test_one_image_a_group_changes_nothing() -> None:
@@ -369,17 +377,26 @@ def test_input_that_does_not_fit_is_refused(probabilities: np.ndarray, labels: n
         brier_scores(probabilities, np.asarray(labels))
 
 
-def test_the_bounds_are_those_of_a_paired_t_test() -> None:
+def test_the_bounds_are_a_paired_t_tests_with_an_unseen_image_and_johnsons_correction() -> None:
     rng = np.random.default_rng(2)
-    first, second = rng.random(60), rng.random(60)
-    increase = brier_increase(first, second)
-    interval = stats.ttest_rel(first, second).confidence_interval(0.90)
-    assert (increase.low, increase.high) == pytest.approx((interval.low, interval.high))
+    first, second = rng.random(60) ** 3, rng.random(60)
+    increase, differences = brier_increase(first, second), first - second
+    t, error = stats.t.ppf(0.95, 59), math.sqrt(stats.sem(differences) ** 2 + 1 / 60**2)
+    third = stats.moment(differences, 3) / (6 * 60 * differences.var(ddof=1)) * (1 + 2 * t**2)
+    assert third != 0
+    assert increase.low == pytest.approx(differences.mean() - t * error + min(0, third))
+    assert increase.high == pytest.approx(differences.mean() + t * error + max(0, third))
+    assert increase.error == pytest.approx(error)
+    wider = stats.ttest_rel(first, second).confidence_interval(0.90)
+    assert increase.low < wider.low < wider.high < increase.high
 
 
-def test_identical_scores_show_no_increase() -> None:
+def test_identical_scores_leave_one_unseen_image() -> None:
     increase = brier_increase(np.full(10, 0.2), np.full(10, 0.2))
-    assert (increase.estimate, increase.low, increase.high) == (0, 0, 0)
+    half = stats.t.ppf(0.95, 9) / 10
+    assert (increase.estimate, increase.low, increase.high) == (0, pytest.approx(-half), pytest.approx(half))
+    grouped = brier_increase(np.full(10, 0.2), np.full(10, 0.2), groups=np.repeat(np.arange(5), 2))
+    assert grouped.high == pytest.approx(stats.t.ppf(0.95, 4) / 5)
 
 
 def test_repeated_images_do_not_narrow_the_bounds() -> None:
@@ -390,11 +407,10 @@ def test_repeated_images_do_not_narrow_the_bounds() -> None:
     assert repeated.high == pytest.approx(once.high, rel=0.02)
 
 
-def test_the_upper_bound_falls_below_a_true_increase_about_one_time_in_twenty() -> None:
-    """Skewed differences, as few flipped images make them: a little more than one in twenty is what Student's t gives there."""
+@pytest.mark.parametrize(("n", "confident"), [(100, 0.03), (155, 0.02), (300, 0.0125), (500, 0.05)])
+def test_the_upper_bound_falls_below_a_true_increase_at_most_one_time_in_twenty(n: int, confident: float) -> None:
+    """Skewed differences, as few images that are answered confidently wrong make them."""
     rng = np.random.default_rng(6)
-    flipped = rng.random((2000, 500)) < 0.05
-    differences = np.where(flipped, 0.4, -0.01) + 0.05 * rng.standard_normal((2000, 500))
-    truth = 0.05 * 0.4 - 0.95 * 0.01
-    below = np.mean([brier_increase(row, np.zeros(500)).high < truth for row in differences])
-    assert below <= 0.075
+    differences = np.where(rng.random((2000, n)) < confident, 0.6, 0.02 * rng.standard_normal((2000, n)))
+    below = np.mean([brier_increase(row, np.zeros(n)).high < confident * 0.6 for row in differences])
+    assert below <= 0.05 + 1.645 * math.sqrt(0.05 * 0.95 / 2000)

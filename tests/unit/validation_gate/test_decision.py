@@ -1,5 +1,6 @@
 """The decision as a table: arrays in, decision and reasons out; then its level and power on simulated candidates."""
 
+import math
 from dataclasses import replace
 from typing import Any
 
@@ -10,6 +11,7 @@ from components.validation_gate.answers import Answers
 from components.validation_gate.class_criterion import compare_classes
 from components.validation_gate.decision import GateInputs, decide
 from components.validation_gate.latency import Latency
+from driftloop.evaluation.paired import labels_needed
 from driftloop.settings import GateSettings
 
 CLASSES = ["NORMAL", "PNEUMONIA"]
@@ -198,10 +200,19 @@ def test_several_images_a_patient_widen_the_bounds() -> None:
 def test_what_is_undecided_names_the_labels_that_would_decide() -> None:
     decision = decide(good(clean=answers(1000, gained=25, lost=35)), margin=0.02, settings=SETTINGS)
     assert decision.decision == "inconclusive"
-    assert decision.labels_needed["clean test"] == 5136  # 8.56 * 0.06 / (0.02 - 0.01)^2
+    assert decision.labels_needed["clean test"] == labels_needed(-0.01, math.sqrt(0.06), 1000, -0.02) == 8116
     assert decision.reasons[0] == (
-        "clean test: -1.0 pt on 1,000 labelled images leaves -2.3 pt possible, where more than -2.0 pt is asked for; 5,136 would decide"
+        "clean test: -1.0 pt on 1,000 labelled images leaves -2.3 pt possible, where more than -2.0 pt is asked for; "
+        "about 8,116 would decide"
     )
+
+
+def test_few_patients_are_told_how_many_would_do() -> None:
+    clean = answers(1000, gained=25, lost=25)
+    decision = decide(good(clean=replace(clean, groups=np.arange(1000) % 25)), margin=0.02, settings=SETTINGS)
+    assert decision.decision == "inconclusive"
+    assert decision.reasons[0].endswith(" groups (now 25)")
+    assert decision.criteria[0].stands_on == "1,000 clean images of 25 groups"
 
 
 def test_more_uses_warn_before_they_forbid() -> None:

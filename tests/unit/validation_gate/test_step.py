@@ -136,9 +136,9 @@ def test_a_small_hold_out_is_inconclusive_and_says_how_many_labels_would_decide(
         == "inconclusive"
     )
     gate = gate_of(gate_store)
-    assert gate["labels_needed"] == {"drifted hold-out": 343}
-    assert "343 would decide" in gate["reasons"][0]
-    assert "| drifted hold-out | 40 | 343 |" in (gate_store.folder / "evidence.md").read_text()
+    assert gate["labels_needed"] == {"drifted hold-out": 748}
+    assert "about 748 would decide" in gate["reasons"][0]
+    assert "| drifted hold-out | 40 | 748 |" in (gate_store.folder / "evidence.md").read_text()
 
 
 def test_without_a_champion_input_the_home_store_is_asked(gate_store: GateStore) -> None:
