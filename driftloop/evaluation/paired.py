@@ -13,6 +13,7 @@ clusters       `clustering`: several images of one patient say less than as many
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from statistics import NormalDist
 
 import numpy as np
 from scipy import optimize, stats
@@ -169,13 +170,13 @@ def labels_needed(
     Returns:
         More than n; never more than about fifty times as many.
     """
-    ceiling = limit if hopeless is None else hopeless
+    ceiling, normal = limit if hopeless is None else hopeless, NormalDist()
+    below_limit, above_ceiling = normal.inv_cdf(confidence), normal.inv_cdf(0.95)
 
     def chance(total: float) -> float:
         scatter, error = deviation * math.sqrt(1 / n - 1 / total), deviation / math.sqrt(total)
-        shown = stats.norm.sf((limit + stats.norm.ppf(confidence) * error - estimate) / scatter)
-        refuted = stats.norm.cdf((ceiling - stats.norm.ppf(0.95) * error - estimate) / scatter)
-        return float(shown + refuted)
+        shown = normal.cdf((estimate - limit - below_limit * error) / scatter)
+        return shown + normal.cdf((ceiling - above_ceiling * error - estimate) / scatter)
 
     fewest, most = n + 1, 2 * n + 2
     while chance(most) < DECIDING_CHANCE:
