@@ -1,22 +1,22 @@
 """The gate where it is hard: few patients, many classes, traffic that changed, a hold-out that is used again.
 
-    python -m bench.gate_situations [patients] [classes] [traffic] [uses] [labels] [brier] [--repeats 400] [--seed 1]
+    python -m bench.gate_situations [patients classes traffic uses labels brier] [--repeats 400] [--out bench/results/gate_situations.json]
 
-Every row goes through the functions that decide; each table has its goal beside it, and a goal that is missed is marked. Ready to paste
-into bench/README.md.
+Every row goes through the functions that decide. Goals stand at the head of their column; a star marks one that is missed by more than
+sampling error.
 """
 
 import argparse
-import os
-import platform
+import json
 import sys
 import time
-from collections.abc import Callable
-from datetime import UTC, datetime
+from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import numpy as np
 from scipy import stats
 
+from bench.gate_error_rates import environment
 from components.validation_gate.answers import Answers
 from components.validation_gate.criteria import difference_above
 from components.validation_gate.decision import Decision, GateInputs, decide
@@ -68,10 +68,10 @@ def by_patient(rng: np.random.Generator, sizes: np.ndarray, difference: float, p
     return np.where(rng.random(len(own)) < np.sqrt(icc), np.repeat(whole, sizes), own)
 
 
-def patients(repeats: int, seed: int) -> None:
+def patients(repeats: int, seed: int) -> Iterator[str]:
     """Candidates exactly at a limit, and equal ones in six slices."""
-    print("| patients x images | ICC | passes exactly at the margin (goal <= .05) | +0 shown better (goal <= .05) | equal, passes -2 pt |")
-    print("|---|---|---|---|---|")
+    yield "| patients x images | ICC | passes exactly at -2 pt (goal <= .05) | equal, shown better (goal <= .05) | equal, passes -2 pt |"
+    yield "|---|---|---|---|---|"
     uneven = np.array([5, 5, 10, 10, 20, 20, 40, 40, 80, 160])
     cases = [(f"{count} x {1000 // count}", np.full(count, 1000 // count)) for count in (8, 12, 18, 25, 60, 150, 300)]
     cases += [("10 x 5 to 160", uneven), ("60 x 5 to 160", np.tile(uneven, 6))]
@@ -83,8 +83,8 @@ def patients(repeats: int, seed: int) -> None:
                 for index, (difference, psi, limit) in enumerate([(-0.02, 0.10, -0.02), (0.0, 0.20, 0.0), (0.0, 0.05, -0.02)]):
                     signs = by_patient(rng, sizes, difference, psi, icc)
                     shown[index] += compare(signs > 0, signs < 0, groups=groups).low > limit
-            print(f"| {name} | {icc} | {rate(shown[0], repeats, 0.05)} | {rate(shown[1], repeats, 0.05)} | {rate(shown[2], repeats)} |")
-    print("\n| six slices of 50 patients x 10 images, equal candidate: ICC | vetoed (goal <= .05) |\n|---|---|")
+            yield f"| {name} | {icc} | {rate(shown[0], repeats, 0.05)} | {rate(shown[1], repeats, 0.05)} | {rate(shown[2], repeats)} |"
+    yield "\n| six slices of 50 patients x 10 images, equal candidate: ICC | vetoed (goal <= .05) |\n|---|---|"
     groups = np.repeat(np.arange(300), 10)
     masks = {f"part {index}": groups % 6 == index for index in range(6)}
     for icc in (0.0, 0.2, 0.5):
@@ -93,19 +93,19 @@ def patients(repeats: int, seed: int) -> None:
             given = answers(rng, by_patient(rng, np.full(300, 10), 0.0, 0.10, icc), groups=groups)
             clean = Answers(given.labels, given.candidate, given.champion, groups, masks)
             vetoed += any(result.vetoes for result in compare_slices(clean, {}, {}, margin=0.02, alpha=0.05, minimum=20))
-        print(f"| {icc} | {rate(vetoed, repeats, 0.05)} |")
+        yield f"| {icc} | {rate(vetoed, repeats, 0.05)} |"
 
 
-def judged(rng: np.random.Generator, clean: Answers, classes: int, drifted: tuple[int, float, float] = (600, 0.12, 0.2)) -> Decision:
+def judged(rng: np.random.Generator, clean: Answers, classes: int, drifted: tuple[int, float, float] = (300, 0.08, 0.2)) -> Decision:
     """The decision on a clean split beside a hold-out of so many images, difference and discordance."""
     hold_out = answers(rng, differences(rng, *drifted), 0.7, classes=classes)
     return decide(GateInputs(clean, [str(index) for index in range(classes)], drifted=hold_out), margin=0.02, settings=SETTINGS)
 
 
-def classes(repeats: int, seed: int) -> None:
+def classes(repeats: int, seed: int) -> Iterator[str]:
     """Equal candidates with many classes, and candidates that lose in one of them."""
-    print("| classes x images | equal candidate promoted | stopped by a class | promoted though one class loses 5 / 10 / 20 pt |")
-    print("|---|---|---|---|")
+    yield "| classes x images | clean +0, drifted +8 promoted (goal >= .8) | stopped by a class | though one class loses 5 / 10 / 20 pt |"
+    yield "|---|---|---|---|"
     for count, each in ((2, 750), (2, 200), (10, 200), (20, 200), (50, 200), (100, 200), (100, 20), (10, 750)):
         labels, cells, stopped = np.repeat(np.arange(count), each), [], 0
         for lost in (0.0, 0.05, 0.10, 0.20):
@@ -117,17 +117,18 @@ def classes(repeats: int, seed: int) -> None:
                 decision = judged(rng, answers(rng, signs, labels=labels, classes=count), count)
                 promoted += decision.decision == PROMOTE
                 if not lost:
-                    stopped += any(not item.holds for item in decision.criteria if item.name.startswith("class "))
-                    stopped += any(item.vetoes for item in decision.slices)
+                    open_class = any(not item.holds for item in decision.criteria if item.name.startswith("class "))
+                    stopped += open_class or any(item.vetoes for item in decision.slices)
             cells.append(rate(promoted, some, at_least=None if lost else 0.8))
             if not lost:
                 cells.append(rate(stopped, some))
-        print(f"| {count} x {each} | {cells[0]} | {cells[1]} | {' / '.join(cells[2:])} |", flush=True)
+        yield f"| {count} x {each} | {cells[0]} | {cells[1]} | {' / '.join(cells[2:])} |"
+    yield "\nRows of 50 and 100 classes: a quarter as many candidates."
 
 
-def traffic(repeats: int, seed: int) -> None:
+def traffic(repeats: int, seed: int) -> Iterator[str]:
     """The rule by traffic where the weighted gain is exactly 0, at the floor, and where the champion fails."""
-    print("| clean n, true pt | new n, true pt | share of new | promoted | of these by traffic | goal |\n|---|---|---|---|---|---|")
+    yield "| clean n, true pt | new n, true pt | share of new | promoted | of these by traffic | goal |\n|---|---|---|---|---|---|"
     cases = [
         (200, 0.0, 300, 0.0, 0.5, 0.05),
         (1500, 0.0, 300, 0.0, 0.5, 0.05),
@@ -156,12 +157,12 @@ def traffic(repeats: int, seed: int) -> None:
             promoted, weighted = promoted + (decision.decision == PROMOTE), weighted + decision.by_traffic
         cells = [f"{clean_n}, {100 * clean_difference:+.1f}", f"{new_n}, {100 * new_difference:+.1f}", f"{share:.2f}"]
         wanted = "" if goal is None else f"<= {goal}"
-        print(f"| {' | '.join(cells)} | {rate(promoted, repeats, goal)} | {rate(weighted, repeats)} | {wanted} |", flush=True)
+        yield f"| {' | '.join(cells)} | {rate(promoted, repeats, goal)} | {rate(weighted, repeats)} | {wanted} |"
 
 
-def uses(repeats: int, seed: int) -> None:
+def uses(repeats: int, seed: int) -> Iterator[str]:
     """Candidates that are equal on the drift, judged again by the same hold-out, which grows."""
-    print("| candidates share of their flips | one try | any of four tries (goal <= .05) | any of nine |\n|---|---|---|---|")
+    yield "| candidates share of their flips | one try | any of four tries (goal <= .05) | any of nine |\n|---|---|---|---|"
     for shared in (0.0, 0.7, 0.95):
         rng, through = np.random.default_rng(seed), np.zeros(9, int)
         for _ in range(repeats):
@@ -178,12 +179,12 @@ def uses(repeats: int, seed: int) -> None:
                 )
                 done = done or decide(inputs, margin=0.02, settings=SETTINGS).decision == PROMOTE
                 through[use] += done
-        print(f"| {shared} | {rate(through[0], repeats, 0.05)} | {rate(through[3], repeats, 0.05)} | {rate(through[8], repeats, 0.05)} |")
+        yield f"| {shared} | {rate(through[0], repeats, 0.05)} | {rate(through[3], repeats, 0.05)} | {rate(through[8], repeats, 0.05)} |"
 
 
-def labels(repeats: int, seed: int) -> None:
+def labels(repeats: int, seed: int) -> Iterator[str]:
     """Is an open criterion decided once the labels that it asks for are there? True differences scatter by 2 points around the row's."""
-    print("| images, true pt, limit | open | decided with the labels asked for (goal about .8) | median labels |\n|---|---|---|---|")
+    yield "| images, true pt, limit | open | decided with the labels asked for (goal about .8) | median labels |\n|---|---|---|---|"
     for n, mean, psi, limit, hopeless in [
         (200, 0.0, 0.05, -0.02, -0.02),
         (600, -0.01, 0.05, -0.02, -0.02),
@@ -201,12 +202,12 @@ def labels(repeats: int, seed: int) -> None:
                 decided += not difference_above("", compare(signs > 0, signs < 0), limit, hopeless_below=hopeless).open
                 needed.append(criterion.labels)
         row = f"| {n}, {100 * mean:+.0f}, {100 * limit:+.0f} | {rate(len(needed), repeats)} | {rate(decided, len(needed))} |"
-        print(f"{row} {np.median(needed):,.0f} |", flush=True)
+        yield f"{row} {np.median(needed):,.0f} |"
 
 
-def brier(repeats: int, seed: int) -> None:
+def brier(repeats: int, seed: int) -> Iterator[str]:
     """The Brier score's bound where the increase is exactly at its limit, by kinds of differences; Student's t beside it."""
-    print("| n | differences | holds at its limit (goal <= .05) | Student's t | equal candidate holds |\n|---|---|---|---|---|")
+    yield "| n | differences | holds at its limit (goal <= .05) | Student's t | equal candidate holds |\n|---|---|---|---|---|"
     kinds: dict[str, Callable[[np.random.Generator, int], np.ndarray]] = {
         "3 % of +-0.6, the rest small": lambda rng, n: np.where(
             rng.random(n) < 0.03, np.where(rng.random(n) < 0.5 + 1 / 3.6, 0.6, -0.6), rng.normal(0, 0.02, n)
@@ -224,32 +225,47 @@ def brier(repeats: int, seed: int) -> None:
                 student += drawn.mean() + stats.t.ppf(0.95, n - 1) * stats.sem(drawn) < 0.01
                 symmetric = draw(rng, n) * rng.choice([-1, 1], n)
                 equal += brier_increase(symmetric, np.zeros(n)).high < 0.01
-            print(f"| {n} | {name} | {rate(held, repeats, 0.05)} | {rate(student, repeats, 0.05)} | {rate(equal, repeats)} |", flush=True)
+            yield f"| {n} | {name} | {rate(held, repeats, 0.05)} | {rate(student, repeats, 0.05)} | {rate(equal, repeats)} |"
 
 
-TABLES: dict[str, Callable[[int, int], None]] = {
-    "patients": patients,
-    "classes": classes,
-    "traffic": traffic,
-    "uses": uses,
-    "labels": labels,
-    "brier": brier,
+TABLES: dict[str, tuple[str, Callable[[int, int], Iterator[str]]]] = {
+    "patients": ("Patients in the gate", patients),
+    "classes": ("Many classes", classes),
+    "traffic": ("Promotion by the traffic as it is now", traffic),
+    "uses": ("A hold-out that is used again", uses),
+    "labels": ("About N labels would decide", labels),
+    "brier": ("The Brier score's bound", brier),
 }
 
 
 def main() -> int:
-    """Print the tables that were asked for, all of them by default."""
+    """Measure the tables that were asked for, all of them by default; those of the result file that were not asked for stay."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("tables", nargs="*", choices=[*TABLES, []], default=[])
+    parser.add_argument("tables", nargs="*", metavar="table", help=", ".join(TABLES))
     parser.add_argument("--repeats", type=int, default=400)
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results" / "gate_situations.json")
     chosen = parser.parse_args()
+    unknown = set(chosen.tables) - TABLES.keys()
+    if unknown:
+        parser.error(f"no such table: {', '.join(sorted(unknown))} (there are {', '.join(TABLES)})")
+    kept = json.loads(chosen.out.read_text())["tables"] if chosen.out.exists() else {}
     for name in chosen.tables or TABLES:
-        started = time.perf_counter()
-        print(f"\n{name}, {datetime.now(UTC).date()}, {platform.machine()}, {os.cpu_count()} cores, {chosen.repeats} candidates a row")
-        print(f"`python -m bench.gate_situations {name} --repeats {chosen.repeats} --seed {chosen.seed}`\n")
-        TABLES[name](chosen.repeats, chosen.seed)
-        print(f"\n{time.perf_counter() - started:.0f} s; * misses its goal by more than sampling error")
+        title, measure = TABLES[name]
+        started, lines = time.perf_counter(), []
+        for line in measure(chosen.repeats, chosen.seed):
+            print(line, flush=True)
+            lines.append(line)
+        kept[name] = {
+            "title": title,
+            "date": environment()["date"],
+            "repeats": chosen.repeats,
+            "seed": chosen.seed,
+            "seconds": round(time.perf_counter() - started),
+            "lines": lines,
+        }
+        report = {**environment(), "tables": {name: kept[name] for name in TABLES if name in kept}}
+        chosen.out.write_text(json.dumps(report, indent=1) + "\n")
     return 0
 
 

@@ -18,6 +18,7 @@ from bench import (
     drift_teaching,
     full_loop_seeds,
     gate_error_rates,
+    gate_situations,
     gpu,
     rehearsals,
     retraining_recovery,
@@ -483,6 +484,15 @@ def soaked(soak: dict[str, Any]) -> str:
     )
 
 
+def situations(result: dict[str, Any]) -> str:
+    parts = ["Goals stand at the head of their column; a star marks one that is missed by more than sampling error."]
+    for name, measured in result["tables"].items():
+        command = f"`python -m bench.gate_situations {name} --repeats {measured['repeats']} --seed {measured['seed']}`"
+        parts.append(f"**{measured['title']}** ({command}, {measured['date']}, {measured['seconds']} s)")
+        parts.append("\n".join(measured["lines"]))
+    return "\n\n".join(parts)
+
+
 def milliseconds(value: float | None) -> str | None:
     return None if value is None else f"{value:.1f}"
 
@@ -495,6 +505,7 @@ SECTIONS: dict[str, tuple[str, Any, Render]] = {
     "drift_beside_alibi": ("Drift: beside alibi-detect", drift_beside_alibi, beside_alibi),
     "drift_teaching": ("Drift: the course's detectors", drift_teaching, teaching),
     "gate_error_rates": ("Gate: error rates", gate_error_rates, gate),
+    "gate_situations": ("Gate: patients, classes, traffic", gate_situations, situations),
     "retraining_recovery": ("Retraining: what is won back", retraining_recovery, recovery),
     "gpu": ("On a GPU", gpu, on_gpu),
     "serving": ("The service", serving, service),
