@@ -67,7 +67,7 @@ class Criterion:
         """The images or rounds behind it: "1,500 clean images of 60 groups"."""
         if not self.n:
             return ""
-        groups = f" of {self.groups:,} groups" if 0 < self.groups < self.n else ""
+        groups = f" of {self.groups:,} group{'s' * (self.groups > 1)}" if 0 < self.groups < self.n else ""
         return f"{self.n:,} {self.regime} images{groups}" if self.regime else f"{self.n:,}"
 
     def show(self, value: float | None) -> str:

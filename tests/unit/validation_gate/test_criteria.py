@@ -1,0 +1,153 @@
+"""Each criterion by itself: its limit, both bounds, what it asks for and how its numbers read."""
+
+import numpy as np
+import pytest
+
+from components.validation_gate.criteria import (
+    CLEAN,
+    NEW,
+    Criterion,
+    better_than_commonest,
+    brier_below,
+    difference_above,
+    latency_within,
+    other_graph,
+    quantisation,
+    schema_fits,
+    size_within,
+    uses_left,
+)
+from components.validation_gate.latency import Latency
+from driftloop.evaluation.intervals import wilson
+from driftloop.evaluation.paired import BrierIncrease, PairedDifference, labels_needed
+
+
+def difference(estimate: float, low: float, high: float, n: int = 400, effective_n: float = 400, groups: int = 400) -> PairedDifference:
+    return PairedDifference(estimate, low, high, n, 20, 20, effective_n, groups)
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "holds", "refuted"),
+    [(-0.019, 0.01, True, False), (-0.02, 0.01, False, False), (-0.05, -0.02, False, False), (-0.05, -0.021, False, True)],
+)
+def test_a_difference_holds_above_its_limit_and_is_refuted_below(low: float, high: float, holds: bool, refuted: bool) -> None:
+    criterion = difference_above("clean test", difference((low + high) / 2, low, high), -0.02)
+    assert (criterion.holds, criterion.refuted, criterion.open) == (holds, refuted, not holds and not refuted)
+    assert (criterion.labels is None) == (holds or refuted)
+    assert (criterion.unit, criterion.regime, criterion.bound) == ("points", CLEAN, -0.02)
+
+
+def test_what_is_hopeless_may_lie_above_the_limit() -> None:
+    assert difference_above("new", difference(0.0, -0.01, 0.019), 0.0, regime=NEW, hopeless_below=0.02).refuted
+    assert difference_above("new", difference(0.01, -0.01, 0.02), 0.0, regime=NEW, hopeless_below=0.02).open
+    assert difference_above("new", difference(0.01, 0.001, 0.019), 0.0, regime=NEW, hopeless_below=0.02).holds
+
+
+def test_clustered_images_ask_for_as_many_more() -> None:
+    clustered = difference_above("clean test", difference(-0.005, -0.03, 0.02, effective_n=100, groups=50), -0.02)
+    assert clustered.labels == labels_needed(-0.005, (40 / 400 * 4) ** 0.5, 400, -0.02)
+    assert clustered.stands_on == "400 clean images of 50 groups"
+    none_discordant = PairedDifference(0.0, -0.05, 0.05, 50, 0, 0, 50, 50)
+    assert difference_above("clean test", none_discordant, -0.02).labels == labels_needed(0.0, (1 / 50) ** 0.5, 50, -0.02)
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "holds", "refuted"),
+    [(-0.01, 0.009, True, False), (0.0, 0.01, False, False), (0.01, 0.03, False, False), (0.011, 0.03, False, True)],
+)
+def test_the_brier_score_holds_below_its_limit(low: float, high: float, holds: bool, refuted: bool) -> None:
+    criterion = brier_below(BrierIncrease(0.004, low, high, 300, 0.005, 100), 0.01)
+    assert (criterion.holds, criterion.refuted) == (holds, refuted)
+    expected = None if holds or refuted else labels_needed(-0.004, 0.005 * 300**0.5, 300, -0.01)
+    assert criterion.labels == expected
+    assert criterion.stands_on == "300 clean images of 100 groups"
+
+
+@pytest.mark.parametrize(
+    ("ratio", "low", "champion_ms", "holds", "refuted"),
+    [
+        (1.5, 1.4, 10.0, True, False),
+        (1.51, 1.4, 10.0, False, False),
+        (1.7, 1.5, 10.0, False, False),
+        (1.7, 1.51, 10.0, False, True),
+        (3.0, 2.5, 1.0, True, False),
+        (3.01, 2.5, 1.0, False, True),
+    ],
+)
+def test_latency_holds_up_to_its_ratio_or_within_the_slack(
+    ratio: float, low: float, champion_ms: float, holds: bool, refuted: bool
+) -> None:
+    latency = Latency(1.0, ratio * champion_ms, 1.0, champion_ms, ratio, low, 4.0, 200)
+    criterion = latency_within(latency, 1.5, 2.0)
+    assert (criterion.holds, criterion.refuted) == (holds, refuted)
+    assert criterion.note.startswith(f"{ratio * champion_ms:.2f} ms against {champion_ms:.2f} ms")
+    assert ("an increase up to 2 ms is tolerated" in criterion.note) == (holds and ratio > 1.5)
+    assert criterion.stands_on == "200"
+
+
+def test_a_slow_request_within_its_ratio_is_not_called_tolerated() -> None:
+    assert "tolerated" not in latency_within(Latency(1, 1.4, 1, 1, 1.4, 1, 2, 200), 1.5, 2.0).note
+    assert "tolerated" not in latency_within(Latency(1, 1.5, 1, 1, 1.5, 1, 2, 200), 1.5, 2.0).note
+
+
+@pytest.mark.parametrize(
+    ("candidate", "champion", "holds"),
+    [(20_000_000, 10_000_000, True), (20_000_001, 10_000_000, False), (10_000_000, 0, True), (15_000_000, 5_000_000, True)],
+)
+def test_size_holds_up_to_its_ratio_or_within_the_slack(candidate: int, champion: int, holds: bool) -> None:
+    criterion = size_within(candidate, champion, 2.0, 10.0)
+    assert (criterion.holds, criterion.refuted) == (holds, not holds)
+    assert criterion.note.startswith(f"{candidate / 1e6:.2f} MB against {champion / 1e6:.2f} MB")
+    assert criterion.estimate == candidate / max(1, champion)
+    assert ("an increase up to 10 MB is tolerated" in criterion.note) == (holds and candidate > 2 * champion)
+
+
+def test_a_first_candidate_is_held_against_the_commonest_class() -> None:
+    labels = np.repeat([0, 1], [60, 40])
+    criterion = better_than_commonest(np.arange(100) < 66, labels, 0.05)
+    interval = wilson(66, 100, confidence=0.90)
+    assert (criterion.estimate, criterion.low, criterion.high, criterion.bound) == (0.66, interval.low, interval.high, 0.6)
+    assert criterion.open
+    assert criterion.labels == labels_needed(0.66, (0.6 * 0.4) ** 0.5, 100, 0.6, hopeless=0.65)
+    assert criterion.stands_on == "100 clean images"
+    assert better_than_commonest(np.arange(100) < 69, labels, 0.05).holds
+    hopeless = better_than_commonest(np.arange(100) < 50, labels, 0.05)
+    assert (hopeless.refuted, hopeless.labels) == (True, None)
+
+
+def test_plain_facts_hold_or_are_refuted() -> None:
+    assert (other_graph(True).holds, other_graph(True).refuted, other_graph(False).holds) == (False, True, True)
+    assert other_graph(False).note == ""
+    assert (schema_fits([]).holds, schema_fits([]).refuted) == (True, False)
+    assert (schema_fits(["a", "b"]).holds, schema_fits(["a", "b"]).refuted, schema_fits(["a", "b"]).note) == (False, True, "a; b")
+    assert (uses_left(9, 10).holds, uses_left(10, 10).holds, uses_left(10, 10).refuted, uses_left(10, 10).open) == (
+        True,
+        False,
+        False,
+        True,
+    )
+    measured = quantisation({"value": 0.001, "low": -0.001, "high": 0.003}, "served")
+    assert (measured.holds, measured.refuted, measured.estimate, measured.low, measured.high) == (True, False, 0.001, -0.001, 0.003)
+    assert quantisation(None, "not made").estimate is None
+
+
+@pytest.mark.parametrize(
+    ("unit", "value", "text"),
+    [
+        ("points", 0.0123, "+1.2 pt"),
+        ("share", 0.943, "94.3 %"),
+        ("brier", -0.00456, "-0.0046"),
+        ("ratio", 1.234, "1.23"),
+        ("count", 7.0, "7"),
+        ("", 0.25, "0.25"),
+        ("points", None, "–"),
+    ],
+)
+def test_numbers_read_in_their_unit(unit: str, value: float | None, text: str) -> None:
+    assert Criterion("any", True, False, unit=unit).show(value) == text
+
+
+def test_what_stands_on_no_images_says_nothing() -> None:
+    assert Criterion("size", True, False).stands_on == ""
+    assert Criterion("clean test", True, False, n=30, regime=CLEAN, groups=30).stands_on == "30 clean images"
+    assert Criterion("clean test", True, False, n=30, regime=CLEAN, groups=1).stands_on == "30 clean images of 1 group"
