@@ -338,7 +338,8 @@ def soak(work: Path, seconds: float) -> dict[str, Any]:
 
 def logged_ids(logs: Path) -> pd.Series:
     """The request ids of every log file."""
-    return pd.concat([pd.read_parquet(path, columns=["request_id"]) for path in sorted(logs.rglob("*.parquet"))])["request_id"]
+    files = [pd.read_parquet(path, columns=["request_id"])["request_id"] for path in sorted(logs.rglob("*.parquet"))]
+    return pd.concat(files) if files else pd.Series([], dtype=str)
 
 
 @contextmanager
