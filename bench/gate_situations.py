@@ -110,7 +110,7 @@ def classes(repeats: int, seed: int) -> Iterator[str]:
         labels, cells, stopped = np.repeat(np.arange(count), each), [], 0
         for lost in (0.0, 0.05, 0.10, 0.20):
             rng, promoted = np.random.default_rng(seed), 0
-            some = max(50, repeats // 4) if count >= 50 else repeats
+            some = max(25, repeats // 4) if count >= 50 else repeats
             for _ in range(some):
                 signs = differences(rng, len(labels), 0.0, 0.05)
                 signs[:each] = differences(rng, each, -lost, max(0.05, lost + 0.02))

@@ -12,6 +12,8 @@ from driftloop.bundle import SUMS, sha256_file
 from driftloop.dataset import read_description
 from driftloop.errors import InputError, IntegrityError, SettingError
 from driftloop.step_facts import read_facts
+from driftloop.watch_record import RecordedWindow, WatchRecord
+from driftloop.watch_store import start_watch
 from tests.factories.gate_store import (
     CANDIDATE,
     CHAMPION,
@@ -23,7 +25,7 @@ from tests.factories.gate_store import (
     split_with_answers,
     write_pixel_bundle,
 )
-from tests.factories.records import CLASSES, decided_watch
+from tests.factories.records import CLASSES, decided_watch, watch_record
 from tests.factories.version_links import write_version_link
 
 Part = tuple[Any, Any, Any]
@@ -279,6 +281,29 @@ def test_a_second_drift_is_judged_on_its_own_images(gate_store: GateStore) -> No
     gate = gate_of(gate_store)
     assert criterion(gate, "drifted hold-out")["n"] == 200
     assert [entry["n"] for entry in gate["slices"] if entry["name"].startswith("drifted")] == [300]
+
+
+def test_a_champion_that_fails_on_the_traffic_is_replaced_by_what_the_watches_saw(gate_store: GateStore) -> None:
+    dataset = gate_store.dataset({"test": clean(gained=1, lost=3, n=154)}, "dataset")
+    champion = served(gate_store, dataset)
+    extended = gate_store.dataset({"drifted_gate": drifted(gained=124, lost=12, n=314)}, "extended", read_description(dataset))
+
+    def watch(sequence: int, day: int, drifted: bool) -> WatchRecord:
+        time = f"2029-12-{day:02d}T00:00:00+00:00"
+        window = RecordedWindow(first=time, last=time, rows=300, drifted=drifted)
+        return watch_record(sequence, windows=[window], state="started", run_id=f"run-{sequence}")
+
+    given = {"champion": str(champion), "traffic": gate_store.traffic("1", [watch(1, 28, False)])}
+    candidate = candidate_of(gate_store, extended)
+    assert gate_store.judge(extended, candidate, **given) == "inconclusive"
+    assert gate_of(gate_store)["new_share"] == 0
+
+    start_watch(gate_store.store, watch(2, 29, True))  # The present watch: its record stands before anything is trained.
+    assert gate_store.judge(extended, candidate, **given) == "promote"
+    gate = gate_of(gate_store)
+    assert (gate["new_share"], gate["by_traffic"], gate["drifted_uses"]) == (0.5, True, 1)
+    assert "not excluded, for lack of images: clean test between" in gate["reasons"][1]
+    assert "| traffic as it is now | yes |" in (gate_store.folder / "evidence.md").read_text()
 
 
 def test_unlabelled_test_images_are_left_out(gate_store: GateStore) -> None:
