@@ -92,9 +92,13 @@ def test_a_regime_below_its_floor_is_found_by_its_own_bound() -> None:
     regimes = {CLEAN: answers(200, gained=0, lost=20, right=170), NEW: answers(200, gained=20, lost=10, right=100)}
     assert below_floor(regimes, 0.05) == [CLEAN]
     assert below_floor(regimes, 0.5) == []
-    accepted = answers(400, gained=12, lost=40, right=300)  # -7 pt, at best -4.0
-    assert decided(solar_cells(accepted=answers(400, gained=40, lost=40, right=300)), floor=0.01).by_traffic
-    assert below_floor({ACCEPTED: accepted}, 0.03) == [ACCEPTED]
+
+
+def test_no_traffic_pays_for_a_regime_that_is_shown_below_its_floor() -> None:
+    """A margin wider than the floor leaves the clean bound open; the floor stops the rule by traffic all the same."""
+    inputs = solar_cells(clean=answers(155, gained=0, lost=13, right=130))
+    wide = [decide(inputs, margin=0.10, settings=GateSettings(floor=floor, brier_limit=1.0, class_margin=0.2)) for floor in (0.05, 0.10)]
+    assert [(decision.decision, decision.by_traffic) for decision in wide] == [("inconclusive", False), ("promote", True)]
 
 
 def test_one_regime_with_all_the_weight_has_tangos_bound() -> None:
