@@ -191,6 +191,9 @@ def by_traffic(
     if not gain.holds or below_floor(regimes, settings.floor) or any(criterion.unit not in ("points", "brier") for criterion in opened):
         return replace(usual, criteria=criteria)
     open_bounds = [f"{item.name} between {item.show(item.low)} and {item.show(item.high)} ({item.stands_on})" for item in opened]
+    if ACCEPTED in regimes:
+        kept = regimes[ACCEPTED].difference()
+        open_bounds.append(f"{ACCEPTED} between {100 * kept.low:+.1f} pt and {100 * kept.high:+.1f} pt ({kept.n:,} images)")
     reasons = [
         f"{shown_reason(gain)}: {gain.note}",
         f"not excluded, for lack of images: {', '.join([*open_bounds, *([loose] if loose else [])])}",

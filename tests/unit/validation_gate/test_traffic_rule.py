@@ -57,6 +57,15 @@ def test_a_champion_that_fails_on_what_comes_in_is_replaced_and_what_is_open_is_
     assert "clean test" in decision.labels_needed
 
 
+def test_the_accepted_drift_is_a_regime_of_its_own() -> None:
+    decision = decided(solar_cells(accepted=answers(200, gained=4, lost=5, right=180)))
+    assert decision.by_traffic
+    assert "85 % new drift" not in decision.reasons[0]
+    assert "90 % new drift" in decision.reasons[0]
+    assert ", accepted drift between -3.3 pt and +2.2 pt (200 images)" in decision.reasons[1]
+    assert decision.criteria[-1].n == 155 + 314 + 200
+
+
 def test_without_the_watch_records_nothing_is_weighted() -> None:
     decision = decided(solar_cells(new_share=None))
     assert (decision.decision, decision.by_traffic) == ("inconclusive", False)
