@@ -144,6 +144,23 @@ def test_the_worst_reading_of_the_records_counts() -> None:
     assert not gain.holds
 
 
+def test_the_reading_with_the_lowest_bound_counts_even_where_its_estimate_is_higher() -> None:
+    regimes = {
+        CLEAN: answers(2000, gained=10, lost=10, right=1900),
+        ACCEPTED: answers(30, gained=4, lost=3, right=20),
+        NEW: answers(500, gained=60, lost=10, right=400),
+    }
+    gain = weighted_gain(regimes, 0.3, alpha=0.025)
+    bounds = {name: given.difference(confidence=0.975) for name, given in regimes.items()}
+    shares = {NEW: 0.3, CLEAN: 0.05, ACCEPTED: 0.65}
+    estimate = sum(share * bounds[name].estimate for name, share in shares.items())
+    assert gain.estimate == pytest.approx(estimate)
+    below = math.sqrt(sum((share * (bounds[name].estimate - bounds[name].low)) ** 2 for name, share in shares.items()))
+    above = math.sqrt(sum((share * (bounds[name].high - bounds[name].estimate)) ** 2 for name, share in shares.items()))
+    assert (gain.low, gain.high) == (pytest.approx(estimate - below), pytest.approx(estimate + above))
+    assert gain.note == "30 % new drift, 5 % clean, 65 % accepted drift; bounds at 97.5 %"
+
+
 def window(day: int, rows: int, drifted: bool) -> RecordedWindow:
     time = f"2026-03-{day:02d}T00:00:00+00:00"
     return RecordedWindow(first=time, last=time, rows=rows, drifted=drifted)
@@ -151,7 +168,7 @@ def window(day: int, rows: int, drifted: bool) -> RecordedWindow:
 
 def test_the_share_of_new_is_of_four_weeks_of_this_champion() -> None:
     records = [
-        watch_record(1, windows=[window(1, 900, True)]),
+        watch_record(1, windows=[window(1, 900, True), window(2, 900, True)]),  # four weeks ago to the second: too old
         watch_record(2, windows=[window(10, 200, False), window(11, 200, True)]),
         watch_record(3, windows=[window(12, 100, True)], sampled=0.5),
         watch_record(4, windows=[window(13, 900, True)], champion_version="2"),
