@@ -43,7 +43,7 @@ def compare_classes(clean: Answers, classes: list[str], class_margin: float) -> 
         class_margin: accuracy that a class may lose at most, as a share.
     """
     present = {name: clean.labels == index for index, name in enumerate(classes) if (clean.labels == index).any()}
-    together = PASS_TOGETHER ** (1 / max(1, len(present)))
+    together = PASS_TOGETHER ** (1 / len(present))
     compared = []
     for name, rows in present.items():
         difference = clean.difference(rows)

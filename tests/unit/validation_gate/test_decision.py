@@ -6,12 +6,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+from scipy import stats
 
 from components.validation_gate.answers import Answers
-from components.validation_gate.class_criterion import compare_classes
+from components.validation_gate.class_criterion import compare_classes, could_hold
 from components.validation_gate.decision import GateInputs, decide
 from components.validation_gate.latency import Latency
-from driftloop.evaluation.paired import labels_needed
+from driftloop.evaluation.paired import compare, labels_needed, tango_lower_bound
 from driftloop.settings import GateSettings
 
 CLASSES = ["NORMAL", "PNEUMONIA"]
@@ -157,6 +158,30 @@ def test_what_a_small_class_cannot_exclude_is_said() -> None:
     assert "more classes (gate.json)" in loose
     (held,) = [criterion for criterion in decision.criteria if criterion.name.startswith("class ")]
     assert held.note.endswith(" classes with images enough, of 20")
+
+
+def test_a_class_without_images_is_not_compared() -> None:
+    clean = answers(1500, gained=30, lost=30)
+    assert clean.champion is not None
+    wider = [np.column_stack([given, np.zeros(1500)]) for given in (clean.candidate, clean.champion)]
+    compared = compare_classes(Answers(clean.labels, *wider), [*CLASSES, "NEVER SEEN"], 0.05)
+    assert [(item.name, int(item.rows.sum()), item.held) for item in compared] == [("NORMAL", 750, True), ("PNEUMONIA", 750, True)]
+
+
+@pytest.mark.parametrize(
+    ("n", "discordant", "held"), [(200, 2, True), (200, 7, True), (200, 8, False), (200, 24, False), (40, 0, False), (60, 0, True)]
+)
+def test_a_class_is_held_to_its_bound_where_an_equal_candidate_would_pass(n: int, discordant: int, held: bool) -> None:
+    assert could_hold(compare(np.arange(n) < n - discordant, np.ones(n, bool)), 0.05, 0.95) == held
+    assert could_hold(compare(np.ones(n, bool), np.arange(n) < n - discordant), 0.05, 0.95) == held
+
+
+@pytest.mark.parametrize("n", [100, 200, 750])
+def test_a_held_class_passes_about_as_often_as_promised_by_exact_counts(n: int) -> None:
+    for discordant in range(0, n // 5):
+        if could_hold(compare(np.arange(n) < n - discordant, np.ones(n, bool)), 0.05, 0.95):
+            passing = [tango_lower_bound(gained, discordant - gained, n) > -0.05 for gained in range(discordant + 1)]
+            assert stats.binom.pmf(np.arange(discordant + 1), discordant, 0.5) @ passing >= 0.93
 
 
 def test_who_won_the_discordant_images_does_not_choose_the_classes_that_are_held() -> None:
