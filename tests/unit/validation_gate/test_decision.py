@@ -178,7 +178,7 @@ def test_a_class_is_held_to_its_bound_where_an_equal_candidate_would_pass(n: int
 
 @pytest.mark.parametrize("n", [100, 200, 750])
 def test_a_held_class_passes_about_as_often_as_promised_by_exact_counts(n: int) -> None:
-    for discordant in range(0, n // 5):
+    for discordant in range(n // 5):
         if could_hold(compare(np.arange(n) < n - discordant, np.ones(n, bool)), 0.05, 0.95):
             passing = [tango_lower_bound(gained, discordant - gained, n) > -0.05 for gained in range(discordant + 1)]
             assert stats.binom.pmf(np.arange(discordant + 1), discordant, 0.5) @ passing >= 0.93
