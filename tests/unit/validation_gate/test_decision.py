@@ -9,7 +9,7 @@ import pytest
 from scipy import stats
 
 from components.validation_gate.answers import Answers
-from components.validation_gate.class_criterion import compare_classes, could_hold
+from components.validation_gate.class_criterion import compare_classes, could_hold, not_excluded
 from components.validation_gate.decision import GateInputs, decide
 from components.validation_gate.latency import Latency
 from driftloop.evaluation.paired import compare, labels_needed, tango_lower_bound
@@ -155,7 +155,13 @@ def test_what_a_small_class_cannot_exclude_is_said() -> None:
     loose = decision.reasons[-1]
     assert loose.startswith("not excluded, for lack of images: class kind ")
     assert "pt (n = 200)" in loose
-    assert "more classes (gate.json)" in loose
+    assert loose.count(" between ") == 3
+    compared = compare_classes(many_classes(20, 200).clean, [f"kind {index}" for index in range(20)], 0.05)
+    others = sorted((item.difference.low, item.name) for item in compared if not item.held)
+    assert others[0][1] == loose.partition("class ")[2].partition(" between")[0]
+    assert loose.endswith(f", {len(others) - 3} more classes (gate.json)")
+    assert not_excluded([item for item in compared if not item.held][:3]).count(" between ") == 3
+    assert "more" not in not_excluded([item for item in compared if not item.held][:3])
     (held,) = [criterion for criterion in decision.criteria if criterion.name.startswith("class ")]
     assert held.note.endswith(" classes with images enough, of 20")
 
