@@ -10,7 +10,7 @@ from scipy import stats
 
 from components.validation_gate.answers import Answers
 from components.validation_gate.class_criterion import compare_classes, could_hold, not_excluded
-from components.validation_gate.decision import GateInputs, decide
+from components.validation_gate.decision import GateInputs, decide, spent
 from components.validation_gate.latency import Latency
 from driftloop.evaluation.paired import compare, labels_needed, tango_lower_bound
 from driftloop.settings import GateSettings
@@ -156,8 +156,13 @@ def test_what_a_small_class_cannot_exclude_is_said() -> None:
     assert loose.startswith("not excluded, for lack of images: class kind ")
     assert "pt (n = 200)" in loose
     assert loose.count(" between ") == 3
+    low, high = (float(part.split()[0]) for part in loose.partition(" between ")[2].split(" and ")[:2])
+    assert -20 < low < -5 < high < 10
     compared = compare_classes(many_classes(20, 200).clean, [f"kind {index}" for index in range(20)], 0.05)
     others = sorted((item.difference.low, item.name) for item in compared if not item.held)
+    assert low == pytest.approx(100 * others[0][0], abs=0.06)
+    assert high == pytest.approx(100 * next(item.difference.high for item in compared if item.name == others[0][1]), abs=0.06)
+    assert all(item.held == could_hold(item.difference, 0.05, 0.9 ** (1 / 20)) for item in compared)
     assert others[0][1] == loose.partition("class ")[2].partition(" between")[0]
     assert loose.endswith(f", {len(others) - 3} more classes (gate.json)")
     assert not_excluded([item for item in compared if not item.held][:3]).count(" between ") == 3
@@ -244,6 +249,24 @@ def test_few_patients_are_told_how_many_would_do() -> None:
     assert decision.decision == "inconclusive"
     assert decision.reasons[0].endswith(" groups (now 25)")
     assert decision.criteria[0].stands_on == "1,000 clean images of 25 groups"
+
+
+@pytest.mark.parametrize("use", [1, 2, 3])
+def test_labels_for_the_drift_are_counted_by_what_the_next_use_costs(use: int) -> None:
+    decision = decide(good(drifted=answers(300, gained=30, lost=24), drifted_uses=use), margin=0.02, settings=SETTINGS)
+    assert decision.labels_needed == {
+        "drifted hold-out": labels_needed(0.02, math.sqrt(54 / 300), 300, 0.0, hopeless=0.02, confidence=1 - spent(0.05, use + 1))
+    }
+    drift = next(criterion for criterion in decision.criteria if criterion.name == "drifted hold-out")
+    assert drift.low == tango_lower_bound(30, 24, 300, confidence=1 - spent(0.05, use))
+    assert drift.note == f"use {use} of this hold-out: low is at {100 * (1 - spent(0.05, use)):.4g} %"
+
+
+def test_one_use_is_the_first_and_one_patient_is_told() -> None:
+    clean = answers(1000, gained=25, lost=25)
+    decision = decide(good(clean=replace(clean, groups=np.zeros(1000))), margin=0.02, settings=SETTINGS)
+    assert decision.criteria[-1].estimate == 1
+    assert decision.reasons[0].endswith(" groups (now 1)")
 
 
 def test_more_uses_warn_before_they_forbid() -> None:
