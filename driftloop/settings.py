@@ -73,6 +73,17 @@ class DataSettings(Settings):
     )
     workers: int = Field(0, ge=0, le=64, description="decoding processes; 0 takes one per core, at most 8")
 
+    @property
+    def shares(self) -> dict[str, float]:
+        """By split."""
+        return {
+            "train": self.train_share,
+            "val": self.val_share,
+            "test": self.test_share,
+            "reference": self.reference_share,
+            "stream": self.stream_share,
+        }
+
 
 class TrainSettings(Settings):
     """Themes 2 and 3: baseline and optimised training; the number of epochs is a parameter of the pipelines."""

@@ -1,6 +1,6 @@
-"""Splits by group: who is on an image is read from its file name, and a stable hash of that picks the split.
+"""Splits by group: who is on an image is read from its file name, so that one patient never sits on two sides.
 
-So one patient never sits on two sides, and adding images does not move the others.
+Many groups are split by a stable hash of the name, which meets the shares by their number. Few are balanced, by their sizes and classes.
 """
 
 import hashlib
@@ -76,3 +76,67 @@ def split_by_group(groups: Sequence[str], shares: Mapping[str, float]) -> np.nda
 def _last(sizes: np.ndarray) -> int:
     """The last split with a share; rounding of the edges must not put a group into one without."""
     return int(np.flatnonzero(sizes)[-1])
+
+
+def balanced_split(
+    groups: Sequence[str], labels: Sequence[str], shares: Mapping[str, float], known: Mapping[str, str], floors: Mapping[str, int]
+) -> np.ndarray:
+    """The split of each image, (N,) of names, so that each split gets its share of every class, of all images, and of the groups.
+
+    Group after group, the largest first and equal ones in the order of their hashes, goes where the squared deviations from what the
+    shares promise, each divided by the promise, grow least. For groups of one image that is Sainte-Lague's division of seats.
+
+    Args:
+        groups: by image.
+        labels: the class of each.
+        shares: by split, in order; they are divided by their sum. Splits with the share 0 get nothing.
+        known: the split of groups that have one already.
+        floors: least number of groups of a split; its share grows so far. Where the balance still gives fewer, the smallest of the
+            first split's join.
+
+    Raises:
+        ValueError: shares that are negative or all 0.
+    """
+    splits, parts = list(shares), np.array(list(shares.values()), np.float64)
+    if (parts < 0).any() or parts.sum() == 0:
+        raise ValueError(f"shares must not be negative, nor all 0: {dict(shares)}")
+    names, group = np.unique(np.asarray(groups, dtype=str), return_inverse=True)
+    classes, label = np.unique(np.asarray(labels, dtype=str), return_inverse=True)
+    by_class = np.zeros((len(names), len(classes)))
+    np.add.at(by_class, (group, label), 1)
+    counts = np.column_stack([by_class, by_class.sum(1), np.ones(len(names))])
+    used = np.flatnonzero(parts > 0)
+    parts = _with_floors(parts / parts.sum(), {splits.index(split): floor / len(names) for split, floor in floors.items()})
+    promised = np.outer(parts[used], counts.sum(0))
+    filled = np.zeros_like(promised)
+
+    # By number of split; -1 for a group that has none yet.
+    where = np.array([splits.index(known[name]) if known.get(name) in shares else -1 for name in names])
+    for row, split in enumerate(used):
+        filled[row] = counts[where == split].sum(0)
+    free = [number for number in range(len(names)) if where[number] < 0]
+    for number in sorted(free, key=lambda number: (-counts[number, -2], hash_position(names[number]))):
+        at = np.flatnonzero(counts[number])
+        size, so_far, goal = counts[number, at], filled[:, at], promised[:, at]
+        row = int(np.argmin((size * (2 * (so_far - goal) + size) / goal).sum(1)))
+        where[number] = used[row]
+        filled[row] += counts[number]
+
+    smallest = sorted(free, key=lambda number: (counts[number, -2], hash_position(names[number])))
+    for split, floor in floors.items():
+        missing = floor - int((where == splits.index(split)).sum())
+        for number in [number for number in smallest if where[number] == 0][: max(0, missing)]:
+            where[number] = splits.index(split)
+    return np.array(splits, dtype=object)[where[group]]
+
+
+def _with_floors(parts: np.ndarray, floors: Mapping[int, float]) -> np.ndarray:
+    """The shares, which sum to 1, raised where they lie below their floors, by number of split; the others shrink alike."""
+    raised = {number: floor for number, floor in floors.items() if parts[number] < floor}
+    if not raised:
+        return parts
+    others = np.setdiff1d(np.arange(len(parts)), list(raised))
+    parts = parts.copy()
+    parts[others] *= (1 - sum(raised.values())) / parts[others].sum()
+    parts[list(raised)] = list(raised.values())
+    return parts
