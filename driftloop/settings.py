@@ -214,6 +214,9 @@ class RetrainSettings(Settings):
     train_parts: float = Field(300, gt=0, description="part of the drifted labels that trains, beside val_parts and gate_parts")
     val_parts: float = Field(60, gt=0, description="part of the drifted labels that stops the training")
     gate_parts: float = Field(300, gt=0, description="part of the drifted labels that is kept for the gate")
+    regime_share: float = Field(
+        0.8, gt=0, lt=1, description="share of the groups whose rows without a random label stand for what is accepted and never train"
+    )
     needed_labels: int = Field(90, ge=30, le=1_000_000, description="labelled images of the confirmed drift that a retraining needs")
     image_mib: int = Field(256, ge=1, le=65_536, description="drifted images taken at most, in MiB; the labelled ones first")
     drifted_share: float = Field(0.10, gt=0, lt=1, description="share of drifted images in each batch; the others are old ones")

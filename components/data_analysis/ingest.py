@@ -150,9 +150,9 @@ def reading_notes(ingested: Ingested) -> list[str]:
 
 
 def pack(
-    frame: pd.DataFrame, ingested: Ingested, store: Store, *, image_size: int, source: str, shares: Mapping[str, float]
+    frame: pd.DataFrame, ingested: Ingested, store: Store, *, image_size: int, source: str, shares: Mapping[str, float] | None = None
 ) -> Description:
-    """Publish the frame's images as a dataset, whose splits were cut by `shares`.
+    """Publish the frame's images as a dataset; `shares` are those by which its splits were cut.
 
     Within a split the order is by hash: whoever reads a split from the front gets all classes mixed, and the same images first
     when others are added.

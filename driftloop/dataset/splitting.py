@@ -100,10 +100,11 @@ def balanced_split(
     splits, parts = list(shares), np.array(list(shares.values()), np.float64)
     if (parts < 0).any() or parts.sum() == 0:
         raise ValueError(f"shares must not be negative, nor all 0: {dict(shares)}")
-    names, group = np.unique(np.asarray(groups, dtype=str), return_inverse=True)
-    classes, label = np.unique(np.asarray(labels, dtype=str), return_inverse=True)
+    names, classes = sorted(set(groups)), sorted(set(labels))
+    group_number, label_number = ({name: number for number, name in enumerate(all_names)} for all_names in (names, classes))
+    group = np.array([group_number[name] for name in groups], np.int64)
     by_class = np.zeros((len(names), len(classes)))
-    np.add.at(by_class, (group, label), 1)
+    np.add.at(by_class, (group, np.array([label_number[name] for name in labels], np.int64)), 1)
     counts = np.column_stack([by_class, by_class.sum(1), np.ones(len(names))])
     used = np.flatnonzero(parts > 0)
     parts = _with_floors(parts / parts.sum(), {splits.index(split): floor / len(names) for split, floor in floors.items()})
@@ -111,9 +112,9 @@ def balanced_split(
     filled = np.zeros_like(promised)
 
     # By number of split; -1 for a group that has none yet.
-    where = np.array([splits.index(known[name]) if known.get(name) in shares else -1 for name in names])
-    for row, split in enumerate(used):
-        filled[row] = counts[where == split].sum(0)
+    where = np.array([splits.index(known[name]) if known.get(name) in shares else -1 for name in names], np.int64)
+    for row, index in enumerate(used):
+        filled[row] = counts[where == index].sum(0)
     free = [number for number in range(len(names)) if where[number] < 0]
     for number in sorted(free, key=lambda number: (-counts[number, -2], hash_position(names[number]))):
         at = np.flatnonzero(counts[number])
@@ -123,10 +124,9 @@ def balanced_split(
         filled[row] += counts[number]
 
     smallest = sorted(free, key=lambda number: (counts[number, -2], hash_position(names[number])))
-    for split, floor in floors.items():
-        missing = floor - int((where == splits.index(split)).sum())
-        for number in [number for number in smallest if where[number] == 0][: max(0, missing)]:
-            where[number] = splits.index(split)
+    for name, floor in floors.items():
+        missing = floor - int((where == splits.index(name)).sum())
+        where[[number for number in smallest if where[number] == 0][: max(0, missing)]] = splits.index(name)
     return np.array(splits, dtype=object)[where[group]]
 
 

@@ -9,7 +9,7 @@ from components.automated_retraining.grown_dataset import GrownDataset, grow, kn
 from driftloop.contracts import DRIFTED_SPLITS
 from driftloop.dataset import Description, open_split
 from driftloop.dataset.group_names import GroupNames
-from driftloop.dataset.roles import REGIME, assign_roles
+from driftloop.dataset.roles import LEFT_OUT, REGIME, assign_roles
 from driftloop.inference.confirmed_rows import confirmed_rows
 from driftloop.inference.log import read_images
 from driftloop.inference.traffic import read_traffic
@@ -46,7 +46,7 @@ def test_labels_fill_three_splits_and_the_rest_is_the_regime(tmp_path: Path) -> 
     grown, rows, roles = drift_again(inputs, tmp_path, inputs.parent, 1)
     assert grown.regime == "regime-1"
     assert sum(grown.dataset.counts[split] for split in DRIFTED_SPLITS) == 90
-    assert grown.dataset.counts["regime-1"] == 60
+    assert grown.dataset.counts["regime-1"] == (roles == REGIME).sum() > 40
     for split, count in inputs.parent.counts.items():
         assert grown.dataset.counts[split] == count
     regime = open_split(grown.dataset, "regime-1")
@@ -68,7 +68,7 @@ def test_provenance_names_request_window_label_and_origin_of_every_added_image(t
     inputs = write_retraining_inputs(tmp_path)
     grown, rows, roles = drift_again(inputs, tmp_path, inputs.parent, 1)
     table = provenance_table(rows, roles, CLASSES, grown.regime)
-    assert len(table) == 150
+    assert len(table) == (roles != LEFT_OUT).sum() > 130
     assert set(table["split"]) == {*DRIFTED_SPLITS, "regime-1"}
     assert set(table.loc[table["split"] != "regime-1", "origin"]) == {"random"}
     assert table.loc[table["split"] == "regime-1", "label"].isna().all()
