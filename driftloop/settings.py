@@ -178,7 +178,7 @@ class DriftSettings(Settings):
     window_size: int = Field(200, ge=20, le=100_000, description="images tested together, one a group; at most a quarter of the reference")
     minimum_window: int = Field(50, ge=2, le=100_000, description="distinct groups (patients) below which rows wait for the next watch")
     max_windows: int = Field(200, ge=1, le=10_000, description="windows tested in a watch; of a larger backlog the newest are taken")
-    windows_per_90_days: float = Field(90.0, gt=0, description="expected windows per 90 days; the log's own count where that is larger")
+    windows_per_90_days: float = Field(90.0, gt=0, description="expected windows per 90 days; the log's own rate where that is larger")
     false_alarms_per_90_days: float = Field(1.0, gt=0, le=1000, description="budget: expected false confirmed alarms per 90 days")
     permutations: int = Field(999, ge=99, le=1_000_000, description="least permutations of the MMD test; 40 / alpha where that is more")
     harm_labels: int = Field(100, ge=10, le=1_000_000, description="random labels before harm is judged")

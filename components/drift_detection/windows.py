@@ -22,6 +22,8 @@ from driftloop.watch_record import RecordedWindow, WatchRecord
 DECISIONS_COUNT = timedelta(days=30)
 #: How far back windows count towards the level.
 WINDOWS_COUNT = timedelta(days=90)
+#: Of these the latest tell whether they come faster than before, over at least so long a time.
+LATEST_RATE, SHORTEST_SPAN = timedelta(days=3), timedelta(hours=1)
 #: Rows that are mostly copies of so many fewer images come from something stuck.
 STUCK_ROWS, STUCK_COPIES = 100, 10
 
@@ -127,8 +129,6 @@ class WatchHistory:
     """Since a retraining was tried; None where there was none."""
     recent_retrainings: int
     """Tries in the last 30 days, of any version, failed ones among them."""
-    recent_windows: int
-    """Windows in the last 90 days, of any version."""
     labels_at_refusal: int | None = None
     """Labels on which the last candidate for this champion was refused; None where none was in the last 30 days."""
 
@@ -154,7 +154,6 @@ def read_history(records: Sequence[WatchRecord], *, champion_version: str, until
         open_windows=sum(len(record.windows) for record in own if record.sequence > last_decision),
         days_since_retraining=ages[-1] / timedelta(days=1) if ages else None,
         recent_retrainings=len(recent),
-        recent_windows=sum(end - datetime.fromisoformat(window.last) <= WINDOWS_COUNT for record in records for window in record.windows),
         labels_at_refusal=refused[-1].labels if refused else None,
     )
 
@@ -182,6 +181,29 @@ def effective_alpha(alpha: float, *, budget: float, windows: float) -> float:
         windows: W, windows per period.
     """
     return min(alpha, math.sqrt(budget / (2 * windows)))
+
+
+def expected_windows(records: Sequence[WatchRecord], rows: pd.DataFrame, windows: Sequence[CutWindow], until: str) -> float:
+    """Windows in 90 days, if they go on as they have come: what was seen so far says too little while a budget starts.
+
+    The rate is that of the last 90 days or, where that is larger, of the last 3: traffic may grow.
+
+    Args:
+        records: of earlier watches.
+        rows: of this watch, with their times, that were cut into `windows`.
+        windows: of this watch.
+        until: the end of this watch, ISO 8601.
+    """
+    end = datetime.fromisoformat(until)
+    spans = [(datetime.fromisoformat(window.first), datetime.fromisoformat(window.last)) for record in records for window in record.windows]
+    spans += [(rows["time"].iloc[window.rows[0]], rows["time"].iloc[window.rows[-1]]) for window in windows]
+    if not spans:
+        return 0.0
+    known = max(end - min(first for first, _ in spans), SHORTEST_SPAN)
+    rates = (
+        sum(end - last < period for _, last in spans) * (WINDOWS_COUNT / min(period, known)) for period in (WINDOWS_COUNT, LATEST_RATE)
+    )
+    return max(rates)
 
 
 def permutations_for(alpha: float, *, at_least: int) -> int:
@@ -291,18 +313,18 @@ class AlarmLevel:
     """Expected false confirmed alarms in 90 days."""
 
 
-def level_of(alpha: float, settings: DriftSettings, *, windows: int) -> AlarmLevel:
+def level_of(alpha: float, settings: DriftSettings, *, windows: float) -> AlarmLevel:
     """The level at which each window is tested.
 
     Args:
         alpha: asked for.
-        windows: tested in the last 90 days, this watch's included; where they are more than the setting expects, they count.
+        windows: in 90 days, as `expected_windows` says; where they are more than the setting expects, they count.
 
     Raises:
         SettingError: alpha is outside the range of `drift_alpha`.
     """
     alpha = check_parameter("drift_alpha", alpha)
-    per_90_days = max(settings.windows_per_90_days, float(windows))
+    per_90_days = max(settings.windows_per_90_days, windows)
     effective = effective_alpha(alpha, budget=settings.false_alarms_per_90_days, windows=per_90_days)
     permutations = permutations_for(effective, at_least=settings.permutations)
     return AlarmLevel(alpha, effective, permutations, per_90_days, settings.false_alarms_per_90_days)
