@@ -13,6 +13,7 @@ from datetime import datetime, timedelta
 import numpy as np
 import pandas as pd
 
+from components.drift_detection.clusters import LEAST_GROUPS
 from driftloop.contracts import CONFIRMING_ALARMS, CONFIRMING_WINDOWS
 from driftloop.inference.watch_tables import NO_WINDOW, WATCH, WINDOW
 from driftloop.settings import DriftSettings, check_parameter
@@ -36,6 +37,8 @@ class CutWindow:
     """All requests of the window."""
     sample: np.ndarray
     """A request for each group: the images that are tested."""
+    owners: np.ndarray
+    """Which of those groups each of the rows belongs to; -1 for a copy of an image."""
 
 
 @dataclass(frozen=True)
@@ -60,15 +63,18 @@ class CutRows:
 
 
 def effective_size(window_size: int, reference_rows: int) -> int:
-    """At most a quarter of the reference: against a smaller one the level of the test depends on its luck."""
-    return max(2, min(window_size, reference_rows // 4))
+    """At most a quarter of the reference: against a smaller one the level of the test depends on its luck. But at least eight groups, or
+    as many as the reference has: between fewer there are too few permutations for any to be rare.
+    """
+    return max(2, min(LEAST_GROUPS, reference_rows), min(window_size, reference_rows // 4))
 
 
 def cut_windows(rows: pd.DataFrame, *, size: int, minimum: int, most: int) -> CutRows:
     """Cut rows into windows of `size` distinct groups each.
 
     A window ends where its next new group would exceed its size; further images of its own groups still belong to it. What is left
-    at the end is a smaller window if it has at least `minimum` groups, else it waits for the next watch.
+    at the end is a smaller window if it has at least `minimum` groups, or if it has eight or more and these at least `size` images: few
+    and large ones, which are tested by their means. Else it waits for the next watch.
 
     Args:
         rows: request_id, group and image_sha256, in time order.
@@ -79,20 +85,25 @@ def cut_windows(rows: pd.DataFrame, *, size: int, minimum: int, most: int) -> Cu
     windows: list[CutWindow] = []
     start = 0
     picked: list[int] = []
-    groups: set[str] = set()
-    copies: set[str] = set()
+    groups: dict[str, int] = {}
+    tested: set[str] = set()
+    seen: set[str] = set()
+    owners: list[int] = []
     keys = _keys(rows)
     for position, (group, copy) in enumerate(keys):
-        if group in groups or copy in copies:
-            continue
-        if len(picked) == size:
-            windows.append(CutWindow(np.arange(start, position), np.array(picked)))
-            start, picked, groups, copies = position, [], set(), set()
-        picked.append(position)
-        groups.add(group)
-        copies.add(copy)
-    if len(picked) >= max(2, min(minimum, size)):
-        windows.append(CutWindow(np.arange(start, len(rows)), np.array(picked)))
+        fresh = group not in groups and copy not in tested
+        if fresh:
+            if len(picked) == size:
+                windows.append(CutWindow(np.arange(start, position), np.array(picked), np.array(owners)))
+                start, picked, groups, tested, seen, owners = position, [], {}, set(), set(), []
+            groups[group] = len(picked)
+            picked.append(position)
+            tested.add(copy)
+        owners.append(groups[group] if fresh or copy not in seen else -1)
+        seen.add(copy)
+    few_and_large = len(picked) >= LEAST_GROUPS and len(seen) >= size
+    if len(picked) >= max(2, min(minimum, size)) or few_and_large:
+        windows.append(CutWindow(np.arange(start, len(rows)), np.array(picked), np.array(owners)))
         start = len(rows)
     waiting = keys[start:]
     return CutRows(

@@ -82,7 +82,7 @@ def expected(hours: list[float], fresh: int = 0, until: float | None = None) -> 
     past = hours[: len(hours) - fresh]
     times = [START + timedelta(hours=hour - part) for hour in hours[len(past) :] for part in (1, 0)]
     rows = pd.DataFrame({"time": pd.to_datetime(times)})
-    cut = [CutWindow(np.array([2 * number, 2 * number + 1]), np.array([2 * number])) for number in range(fresh)]
+    cut = [CutWindow(np.array([2 * number, 2 * number + 1]), np.array([2 * number]), np.array([0, -1])) for number in range(fresh)]
     end = (START + timedelta(hours=hours[-1] if until is None else until)).isoformat()
     return expected_windows([record_of(1, past)] if past else [], rows, cut, end)
 
@@ -97,7 +97,7 @@ def test_the_rate_of_the_first_day_is_that_of_ninety() -> None:
 
 def test_windows_of_a_few_minutes_do_not_make_a_rate_of_thousands_a_day() -> None:
     rows = pd.DataFrame({"time": pd.to_datetime([START, START + timedelta(minutes=1)])})
-    cut = [CutWindow(np.array([0, 1]), np.array([0]))]
+    cut = [CutWindow(np.array([0, 1]), np.array([0]), np.array([0, -1]))]
     assert expected_windows([], rows, cut, (START + timedelta(minutes=1)).isoformat()) == 90 * 24
 
 
