@@ -19,6 +19,8 @@ NEEDED = (TRAIN, VAL, TEST)
 HASHED_GROUPS = 30
 #: Groups below which a reference shows no drift, and a test split hardly a better model.
 LEAST_GROUPS = 8
+#: Groups of the reference from which on four windows of eight fit into it.
+SURE_GROUPS = 4 * LEAST_GROUPS
 #: From how many groups in all a split that is cut gets `LEAST_GROUPS`, whatever its share.
 FLOOR_FROM = {REFERENCE: 2 * LEAST_GROUPS, TEST: 5 * LEAST_GROUPS}
 
@@ -86,6 +88,11 @@ def check_decidable(frame: pd.DataFrame, source: str) -> list[str]:
             "data_config.group_pattern"
         )
     notes = []
+    if references < SURE_GROUPS:
+        notes.append(
+            f"The drift reference has images of only {references} groups: whether clean windows alarm as rarely as promised depends on its "
+            f"luck, and only strong drifts show; {SURE_GROUPS} groups are good."
+        )
     sizes = frame.groupby("split").size()
     if groups[TEST] < LEAST_GROUPS <= sizes[TEST]:
         notes.append(

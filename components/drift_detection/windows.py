@@ -55,6 +55,8 @@ class CutRows:
     """Their distinct images."""
     skipped: int
     """Older windows left out."""
+    ungrouped: int = 0
+    """Rows without a group, each of which was taken as one of its own."""
 
     @property
     def stuck(self) -> bool:
@@ -112,6 +114,7 @@ def cut_windows(rows: pd.DataFrame, *, size: int, minimum: int, most: int) -> Cu
         waiting_groups=len({group for group, _ in waiting}),
         waiting_images=len({copy for _, copy in waiting}),
         skipped=max(0, len(windows) - most),
+        ungrouped=sum(not (isinstance(group, str) and group) for group in rows["group"]),
     )
 
 

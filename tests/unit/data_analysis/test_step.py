@@ -248,9 +248,9 @@ def test_few_groups_are_balanced_and_what_they_cannot_decide_is_said(
     facts = result.run(source, group_pattern=r"^(lot\d+)-")
     assert facts["groups_by_split"] == {"reference": 8, "stream": 2, "test": 2, "train": 5, "val": 1}
     assert facts["counts"] == {split: 8 * groups for split, groups in facts["groups_by_split"].items()}
-    assert [note[:14] for note in facts["notes"]] == ["The test split", "Of 18 groups t"]
+    assert [note[:14] for note in facts["notes"]] == ["The drift refe", "The test split", "Of 18 groups t"]
     assert facts["notes"][0] in capsys.readouterr().out
-    assert facts["notes"][1].split(" since")[0] in result.report.read_text()
+    assert facts["notes"][2].split(" since")[0] in result.report.read_text()
     assert facts["kept_in_place"] == 0
     assert result.run(source, group_pattern=r"^(lot\d+)-")["kept_in_place"] == 144
 

@@ -87,6 +87,10 @@ def test_the_rows_of_a_window_know_their_groups_and_copies_belong_to_none() -> N
     assert window.owners.tolist() == [0, 1, 0, -1, 2, 3, -1]
 
 
+def test_requests_without_a_group_are_counted() -> None:
+    assert cut_windows(log(3, groups=["a", None, ""]), size=10, minimum=2, most=10).ungrouped == 2
+
+
 def test_a_rest_below_the_minimum_waits() -> None:
     pieces = cut_windows(log(249), size=100, minimum=50, most=10)
     assert len(pieces.windows) == 2
