@@ -77,7 +77,8 @@ def mutate(tree: Path, name: str, tests: str) -> dict[str, Any]:
         if (ROOT / path).is_file():
             shutil.copy2(ROOT / path, tree / path)
     with open(tree / "pyproject.toml", "a") as stream:
-        stream.write(f"\n[tool.mutmut]\npaths_to_mutate = {json.dumps([name])}\ntests_dir = {json.dumps([tests])}\n")
+        stream.write(f"\n[tool.mutmut]\nsource_paths = {json.dumps([name])}\n")
+        stream.write(f"pytest_add_cli_args_test_selection = {json.dumps([tests])}\n")
         stream.write(f"also_copy = {json.dumps(list(COPIED))}\n")
     subprocess.run([sys.executable, "-m", "mutmut", "run"], cwd=tree, stdout=subprocess.DEVNULL)
     made = tree / "mutants" / name

@@ -23,6 +23,7 @@ from bench import (
     full_loop_seeds,
     gate_error_rates,
     gpu,
+    mutants,
     rehearsals,
     retraining_recovery,
     serving,
@@ -507,6 +508,28 @@ def milliseconds(value: float | None) -> str | None:
     return None if value is None else f"{value:.1f}"
 
 
+def noticed(result: dict[str, Any]) -> str:
+    rows = [
+        (
+            f"`{row['file']}`",
+            row["behaviour"],
+            row["noticed"],
+            f"{row['noticed'] / max(row['behaviour'], 1):.0%}",
+            len(row["accepted"]),
+            row["words"],
+        )
+        for row in result["files"]
+    ]
+    header = ("file", "faults that change behaviour", "noticed", "share", "found to change nothing, with a reason", "of words only")
+    met = {f"{row['file'].rpartition('/')[2]} 90 %": row["noticed"] >= 0.9 * row["behaviour"] for row in result["files"]}
+    lists = [
+        f"Not noticed in `{row['file']}`:\n\n" + "\n".join(f"- `{fault.replace('`', chr(39))}`" for fault in row["survivors"])
+        for row in result["files"]
+        if row["survivors"]
+    ]
+    return "\n\n".join([table(header, rows), goals(met), *lists])
+
+
 Render = Callable[[dict[str, Any]], str]
 SECTIONS: dict[str, tuple[str, Any, Render]] = {
     "full_loop_seeds": ("The full loop, by seed", full_loop_seeds, full_loop),
@@ -523,6 +546,7 @@ SECTIONS: dict[str, tuple[str, Any, Render]] = {
     "serving": ("The service", serving, service),
     "step_needs": ("The steps' needs", step_needs, needs),
     "rehearsals": ("The policy, rehearsed", rehearsals, played),
+    "mutants": ("Faults that the tests notice", mutants, noticed),
 }
 
 
