@@ -24,6 +24,10 @@ KNOWN_PATTERNS = (
 )
 
 
+#: Up to so many groups change places after they were dealt out; of more each is too small to matter.
+SWAPPED_GROUPS = 200
+
+
 def compile_pattern(pattern: str) -> tuple[re.Pattern[str], ...]:
     """The patterns to use: the user's own, or the known ones when it is empty.
 
@@ -84,15 +88,16 @@ def balanced_split(
     """The split of each image, (N,) of names, so that each split gets its share of every class, of all images, and of the groups.
 
     Group after group, the largest first and equal ones in the order of their hashes, goes where the squared deviations from what the
-    shares promise, each divided by the promise, grow least. For groups of one image that is Sainte-Lague's division of seats.
+    shares promise, each divided by the promise, grow least. For groups of one image that is Sainte-Lague's division of seats. Few groups
+    then change places, two at a time, as long as that makes the deviations smaller.
 
     Args:
         groups: by image.
         labels: the class of each.
         shares: by split, in order; they are divided by their sum. Splits with the share 0 get nothing.
         known: the split of groups that have one already.
-        floors: least number of groups of a split; its share grows so far. Where the balance still gives fewer, the smallest of the
-            first split's join.
+        floors: least number of groups of a split; its share grows so far. Where the balance still gives fewer, the smallest of other
+            splits join, but never the last one of a split.
 
     Raises:
         ValueError: shares that are negative or all 0.
@@ -123,20 +128,45 @@ def balanced_split(
         where[number] = used[row]
         filled[row] += counts[number]
 
-    smallest = sorted(free, key=lambda number: (counts[number, -2], hash_position(names[number])))
-    for name, floor in floors.items():
-        missing = floor - int((where == splits.index(name)).sum())
-        where[[number for number in smallest if where[number] == 0][: max(0, missing)]] = splits.index(name)
+    if len(free) <= SWAPPED_GROUPS:
+        _swap(where, counts, np.array(free, np.int64), promised, filled, {int(split): row for row, split in enumerate(used)})
+    numbers = {splits.index(split): floor for split, floor in floors.items()}
+    for number in sorted(free, key=lambda number: (counts[number, -2], hash_position(names[number]))):
+        held = np.bincount(where, minlength=len(splits))
+        short = [split for split, floor in numbers.items() if held[split] < floor]
+        if short and held[where[number]] > numbers.get(int(where[number]), 1):
+            where[number] = short[0]
     return np.array(splits, dtype=object)[where[group]]
+
+
+def _swap(
+    where: np.ndarray, counts: np.ndarray, free: np.ndarray, promised: np.ndarray, filled: np.ndarray, row_of: Mapping[int, int]
+) -> None:
+    """Let pairs of the free groups change places, in `where` and `filled`, until no pair would bring the splits nearer to the promise."""
+    improved = True
+    while improved:
+        improved = False
+        for number in free:
+            here = row_of[int(where[number])]
+            there = np.array([row_of[int(split)] for split in where[free]])
+            change = counts[free] - counts[number]
+            apart = filled - promised
+            grown = (change * (change + 2 * apart[here]) / promised[here] + change * (change - 2 * apart[there]) / promised[there]).sum(1)
+            best = int(np.argmin(np.where(there == here, 0.0, grown)))
+            if there[best] != here and grown[best] < -1e-9:
+                filled[here] += change[best]
+                filled[there[best]] -= change[best]
+                where[number], where[free[best]] = where[free[best]], where[number]
+                improved = True
 
 
 def _with_floors(parts: np.ndarray, floors: Mapping[int, float]) -> np.ndarray:
     """The shares, which sum to 1, raised where they lie below their floors, by number of split; the others shrink alike."""
-    raised = {number: floor for number, floor in floors.items() if parts[number] < floor}
-    if not raised:
-        return parts
-    others = np.setdiff1d(np.arange(len(parts)), list(raised))
-    parts = parts.copy()
-    parts[others] *= (1 - sum(raised.values())) / parts[others].sum()
-    parts[list(raised)] = list(raised.values())
+    raised: dict[int, float] = {}
+    while below := {number: floor for number, floor in floors.items() if parts[number] < floor - 1e-12}:
+        raised |= below
+        others = np.setdiff1d(np.arange(len(parts)), list(raised))
+        parts = parts.copy()
+        parts[others] *= (1 - sum(raised.values())) / parts[others].sum()
+        parts[list(raised)] = list(raised.values())
     return parts
