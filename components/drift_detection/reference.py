@@ -24,6 +24,8 @@ from driftloop.inference.traffic import Traffic
 
 #: Images of distinct groups that a reference needs: two windows of two images need this many.
 LEAST_IMAGES = 8
+#: The same of a learned regime: four windows of eight.
+LEAST_LEARNED = 32
 
 
 @dataclass(frozen=True)
@@ -286,8 +288,8 @@ def read_champion(directory: str | Path, rng: np.random.Generator) -> AcceptedTr
             f"{directory}: the drift reference holds {len(pairs[0][0])} images of distinct groups, at least {LEAST_IMAGES} are needed; "
             "raise data_config.reference_share or give more images"
         )
-    # A regime too small to compare anything with cannot be fitted; the others still stand.
-    used = [index for index, (sample, _) in enumerate(pairs) if len(sample) >= LEAST_IMAGES]
+    # Beside a learned regime of few images hardly any drift shows; the others still stand.
+    used = [index for index, (sample, _) in enumerate(pairs) if index == 0 or len(sample) >= LEAST_LEARNED]
     regimes = prepare_regimes([references[index].name for index in used], [pairs[index][0] for index in used], rng)
     regimes = replace(regimes, whole=tuple(whole_regime(references[index], pairs[index][1]) for index in used))
     clean = model.metrics.get("served_accuracy") or model.metrics.get("test_accuracy")
