@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from components.automated_retraining.grown_dataset import known_samples
+from components.automated_retraining.grown_dataset import in_regime, known_samples
 from driftloop.contracts import LABEL_REQUESTS, WINDOW_ROWS
 from driftloop.dataset import UNLABELLED, Description
 from driftloop.dataset.group_names import GroupNames
@@ -67,7 +67,7 @@ def collect_drifted_images(
     roles = assign_roles(rows, known_samples(store, parent), settings, GroupNames.known(store))
     unknown = unknown_labels(traffic, coverage, parent.classes)
     require_labels(count_labels(roles), settings, unknown=unknown)
-    groups, wanted = rows.loc[roles == REGIME, "group"].nunique(), REGIME_WINDOWS * groups_per_window(traffic, coverage)
+    groups, wanted = rows.loc[in_regime(roles), "group"].nunique(), REGIME_WINDOWS * groups_per_window(traffic, coverage)
     if groups < wanted:
         roles[roles == REGIME] = LEFT_OUT
     return DriftedImages(parent, rows, images, roles, unknown, groups, wanted)

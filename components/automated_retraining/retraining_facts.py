@@ -7,9 +7,9 @@ import numpy as np
 
 from components.automated_retraining.drifted_images import REGIME_WINDOWS, DriftedImages
 from components.automated_retraining.fine_tuning import FineTuningEpoch, FineTuningResult
-from components.automated_retraining.grown_dataset import GrownDataset, regimes
+from components.automated_retraining.grown_dataset import GrownDataset, in_regime, regimes
 from driftloop.contracts import DRIFTED_GATE, DRIFTED_SPLITS, DRIFTED_TRAIN, MOST_REGIMES, RANDOM, TRAIN
-from driftloop.dataset.roles import REGIME, count_labels
+from driftloop.dataset.roles import count_labels
 from driftloop.runtime import MetricsLog
 
 
@@ -27,7 +27,7 @@ def retraining_facts(
         seconds: the whole step took.
     """
     rows, roles = drifted.rows, drifted.roles
-    regime_rows = int((roles == REGIME).sum())
+    regime_rows = int(in_regime(roles).sum())
     return {
         "mix": {
             "drifted_share": training["drifted_share"],
