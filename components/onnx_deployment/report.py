@@ -19,6 +19,8 @@ from driftloop.reporting.page import Page
 from driftloop.reporting.plot_style import INK, MUTED, PALETTE, axes
 
 CARD_HEADING = "## Deployment"
+#: The line below the title, which says what users get.
+AS_SERVED = "**As served**"
 COLOURS = dict(zip(("pytorch", ONNX_FP32, ONNX_INT8), (PALETTE[5], PALETTE[0], PALETTE[2]), strict=True))
 RUNTIME_NAMES = {"pytorch": "PyTorch eager FP32"} | {file: f"ONNX {name}" for file, name in GRAPH_NAMES.items()}
 FILE_KINDS = {WEIGHTS: "PyTorch weights"} | {file: f"ONNX {name}" for file, name in GRAPH_NAMES.items()}
@@ -36,7 +38,10 @@ def with_deployment(card: Path, model: ModelDescription, facts: dict[str, Any]) 
         else f"# Model card\n\n{model.architecture}, classes {', '.join(model.classes)}.\n"
     )
     kept = re.sub(rf"^{CARD_HEADING}\n.*?(?=^## |\Z)", "", before, flags=re.MULTILINE | re.DOTALL).rstrip()
-    return f"{kept}\n\n{_card_section(model, facts)}"
+    title, _, rest = re.sub(rf"^{re.escape(AS_SERVED)}.*\n\n", "", kept, flags=re.MULTILINE).partition("\n\n")
+    accuracy = Proportion(**facts[f"accuracy_{GRAPH_NAMES[model.served].lower()}"])
+    headline = f"{AS_SERVED} (`{model.served}`): accuracy {accuracy} on the clean test split."
+    return f"{title}\n\n{headline}\n\n{rest}\n\n{_card_section(model, facts)}"
 
 
 def _card_section(model: ModelDescription, facts: dict[str, Any]) -> str:
