@@ -13,6 +13,9 @@ from statistics import median
 from typing import Any
 
 from bench import (
+    accepted_regime,
+    alarm_budget,
+    clustered_windows,
     drift_beside_alibi,
     drift_level_power,
     drift_speed,
@@ -541,6 +544,9 @@ Render = Callable[[dict[str, Any]], str]
 SECTIONS: dict[str, tuple[str, Any, Render]] = {
     "full_loop_seeds": ("The full loop, by seed", full_loop_seeds, full_loop),
     "drift_level_power": ("Drift: level and power", drift_level_power, level_power),
+    "alarm_budget": ("Drift: the alarm budget from the first window on", alarm_budget, alarm_budget.table),
+    "clustered_windows": ("Drift: few, large groups", clustered_windows, clustered_windows.table),
+    "accepted_regime": ("Drift: what a retraining accepts", accepted_regime, accepted_regime.table),
     "drift_speed": ("Drift: speed", drift_speed, speed),
     "drift_beside_alibi": ("Drift: beside alibi-detect", drift_beside_alibi, beside_alibi),
     "drift_teaching": ("Drift: the course's detectors", drift_teaching, teaching),

@@ -73,6 +73,17 @@ class DataSettings(Settings):
     )
     workers: int = Field(0, ge=0, le=64, description="decoding processes; 0 takes one per core, at most 8")
 
+    @property
+    def shares(self) -> dict[str, float]:
+        """By split."""
+        return {
+            "train": self.train_share,
+            "val": self.val_share,
+            "test": self.test_share,
+            "reference": self.reference_share,
+            "stream": self.stream_share,
+        }
+
 
 class TrainSettings(Settings):
     """Themes 2 and 3: baseline and optimised training; the number of epochs is a parameter of the pipelines."""
@@ -167,7 +178,7 @@ class DriftSettings(Settings):
     window_size: int = Field(200, ge=20, le=100_000, description="images tested together, one a group; at most a quarter of the reference")
     minimum_window: int = Field(50, ge=2, le=100_000, description="distinct groups (patients) below which rows wait for the next watch")
     max_windows: int = Field(200, ge=1, le=10_000, description="windows tested in a watch; of a larger backlog the newest are taken")
-    windows_per_90_days: float = Field(90.0, gt=0, description="expected windows per 90 days; the log's own count where that is larger")
+    windows_per_90_days: float = Field(90.0, gt=0, description="expected windows per 90 days; the log's own rate where that is larger")
     false_alarms_per_90_days: float = Field(1.0, gt=0, le=1000, description="budget: expected false confirmed alarms per 90 days")
     permutations: int = Field(999, ge=99, le=1_000_000, description="least permutations of the MMD test; 40 / alpha where that is more")
     harm_labels: int = Field(100, ge=10, le=1_000_000, description="random labels before harm is judged")
@@ -203,6 +214,9 @@ class RetrainSettings(Settings):
     train_parts: float = Field(300, gt=0, description="part of the drifted labels that trains, beside val_parts and gate_parts")
     val_parts: float = Field(60, gt=0, description="part of the drifted labels that stops the training")
     gate_parts: float = Field(300, gt=0, description="part of the drifted labels that is kept for the gate")
+    regime_share: float = Field(
+        0.8, gt=0, lt=1, description="share of the groups whose rows without a random label stand for what is accepted and never train"
+    )
     needed_labels: int = Field(90, ge=30, le=1_000_000, description="labelled images of the confirmed drift that a retraining needs")
     image_mib: int = Field(256, ge=1, le=65_536, description="drifted images taken at most, in MiB; the labelled ones first")
     drifted_share: float = Field(0.10, gt=0, lt=1, description="share of drifted images in each batch; the others are old ones")

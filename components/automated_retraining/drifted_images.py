@@ -10,18 +10,21 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from components.automated_retraining.grown_dataset import known_samples
+from components.automated_retraining.grown_dataset import in_regime, known_samples
 from driftloop.contracts import LABEL_REQUESTS, WINDOW_ROWS
 from driftloop.dataset import UNLABELLED, Description
 from driftloop.dataset.group_names import GroupNames
-from driftloop.dataset.roles import assign_roles, count_labels, missing_labels
+from driftloop.dataset.roles import LEFT_OUT, REGIME, assign_roles, count_labels, missing_labels
 from driftloop.errors import InputError
-from driftloop.inference.confirmed_rows import confirmed_rows
+from driftloop.inference.confirmed_rows import confirmed_rows, group_names
 from driftloop.inference.log import read_kept_images
 from driftloop.inference.traffic import LABEL, Traffic
+from driftloop.inference.watch_tables import WINDOW
 from driftloop.settings import RetrainSettings
 from driftloop.store import Store
 
+#: A regime has the groups of so many windows, or there is none: a window against fewer shows little, and the level depends on their luck.
+REGIME_WINDOWS = 4
 CURE = f"label the images in {LABEL_REQUESTS} of the drift evidence and bring them in with 'driftloop labels import FILE.csv'"
 
 
@@ -39,14 +42,16 @@ class DriftedImages:
     """what each row is for, (N,), from `assign_roles`"""
     unknown_labels: dict[str, int]
     """labels that are not a class of the model, with their numbers"""
-    window_rows: int
-    """rows of a window"""
+    regime_groups: int
+    """groups that could stand for what is accepted"""
+    wanted_groups: int
+    """so many are needed: with fewer nothing stands for it"""
 
 
 def collect_drifted_images(
     store: Store, traffic: Traffic, coverage: pd.DataFrame, parent: Description, settings: RetrainSettings
 ) -> DriftedImages:
-    """Collect the rows and decide what each is for.
+    """Collect the rows and decide what each is for; a regime of fewer than `REGIME_WINDOWS` windows is none.
 
     Args:
         store: the model's home.
@@ -62,7 +67,10 @@ def collect_drifted_images(
     roles = assign_roles(rows, known_samples(store, parent), settings, GroupNames.known(store))
     unknown = unknown_labels(traffic, coverage, parent.classes)
     require_labels(count_labels(roles), settings, unknown=unknown)
-    return DriftedImages(parent, rows, images, roles, unknown, rows_per_window(coverage))
+    groups, wanted = rows.loc[in_regime(roles), "group"].nunique(), REGIME_WINDOWS * groups_per_window(traffic, coverage)
+    if groups < wanted:
+        roles[roles == REGIME] = LEFT_OUT
+    return DriftedImages(parent, rows, images, roles, unknown, groups, wanted)
 
 
 def fetch_images(store: Store, rows: pd.DataFrame, parent: Description, mib: int) -> tuple[pd.DataFrame, np.ndarray]:
@@ -101,10 +109,12 @@ def unknown_labels(traffic: Traffic, coverage: pd.DataFrame, classes: list[str])
     return {str(name): int(count) for name, count in counts.items()}
 
 
-def rows_per_window(coverage: pd.DataFrame) -> int:
-    """Rows of a confirmed window, the median over them; 0 where none is confirmed."""
-    sizes = coverage.loc[coverage["confirmed"].astype(bool), "window"].value_counts()
-    return int(sizes.median()) if len(sizes) else 0
+def groups_per_window(traffic: Traffic, coverage: pd.DataFrame) -> int:
+    """Distinct groups of a confirmed window, the median over them; 0 where none is confirmed."""
+    confirmed = coverage[coverage["confirmed"].astype(bool)].drop_duplicates("request_id")
+    rows = traffic.rows.drop(columns=WINDOW, errors="ignore").merge(confirmed[["request_id", "window"]], on="request_id")
+    groups = rows.assign(group=group_names(rows)).groupby("window")["group"].nunique()
+    return int(groups.median()) if len(groups) else 0
 
 
 def require_labels(counts: Mapping[str, int], settings: RetrainSettings, *, unknown: Mapping[str, int]) -> None:

@@ -13,11 +13,11 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from driftloop.contracts import DRIFTED_SPLITS, MOST_LEARNED_REGIMES, REGIME_PREFIX
-from driftloop.dataset import Description, extend_dataset
+from driftloop.contracts import DRIFTED_GATE, DRIFTED_SPLITS, MOST_LEARNED_REGIMES, REGIME_PREFIX
+from driftloop.dataset import UNLABELLED, Description, extend_dataset
 from driftloop.dataset.description import DATASET_FILE, manifest_hash
 from driftloop.dataset.reading import read_samples, stored_description
-from driftloop.dataset.roles import LEFT_OUT, REGIME
+from driftloop.dataset.roles import REGIME
 from driftloop.errors import InputError, NotFound
 from driftloop.store import Store
 
@@ -68,16 +68,27 @@ def grow(store: Store, parent: Description, rows: pd.DataFrame, roles: np.ndarra
         roles: of each row.
         images: of each row, uint8 (N, H, W, C).
     """
-    regime = next_regime(parent) if (roles == REGIME).any() else None
+    accepted = in_regime(roles)
+    regime = next_regime(parent) if accepted.any() else None
     dropped = tuple(regimes_to_drop(parent)) if regime else ()
     base = without_splits(store, parent, dropped) if dropped else parent
     parts = {}
-    for role in (*DRIFTED_SPLITS, REGIME):
+    for role in DRIFTED_SPLITS:
         chosen = rows[roles == role]
         if len(chosen):
-            name = regime if regime and role == REGIME else role
-            parts[name] = (images[roles == role], chosen["label"].to_numpy(np.int64), _samples(chosen, images))
+            parts[role] = (images[roles == role], chosen["label"].to_numpy(np.int64), _samples(chosen, images))
+    if regime:
+        chosen = rows[accepted]
+        parts[regime] = (images[accepted], np.full(len(chosen), UNLABELLED, np.int64), _samples(chosen, images))
     return GrownDataset(extend_dataset(store, base, parts), regime, dropped)
+
+
+def in_regime(roles: np.ndarray) -> np.ndarray:
+    """Which rows show what is accepted from now on, (N,) bool: those set aside for it and, beside them, those kept for the gate.
+
+    Both are random samples of the drift, and the model has learned from neither.
+    """
+    return np.isin(roles, (REGIME, DRIFTED_GATE)) & (roles == REGIME).any()
 
 
 def without_splits(store: Store, dataset: Description, splits: Collection[str]) -> Description:
@@ -121,10 +132,11 @@ def regimes_to_drop(parent: Description) -> list[str]:
 
 
 def provenance_table(rows: pd.DataFrame, roles: np.ndarray, classes: list[str], regime: str | None) -> pd.DataFrame:
-    """One line for each row that went into the dataset; `split` is where it went, `label` its class name (None in a regime)."""
-    table = rows.assign(split=np.where(roles == REGIME, regime or LEFT_OUT, roles))[roles != LEFT_OUT]
-    names = [classes[label] if label >= 0 else None for label in table["label"]]
-    return table.assign(label=names).drop(columns="image").reset_index(drop=True)
+    """A line for each row and each split that it went into; `label` is its class name (None in a regime)."""
+    names = pd.Series([classes[label] if label >= 0 else None for label in rows["label"]], index=rows.index, dtype=object)
+    named = rows.assign(split=roles, label=names).drop(columns="image")
+    accepted = named[in_regime(roles)].assign(split=regime, label=None)
+    return pd.concat([named[np.isin(roles, DRIFTED_SPLITS)], accepted], ignore_index=True)
 
 
 def write_provenance(store: Store, dataset: Description, table: pd.DataFrame, directory: str | Path) -> None:

@@ -5,15 +5,12 @@ from typing import Any
 
 import numpy as np
 
-from components.automated_retraining.drifted_images import DriftedImages
+from components.automated_retraining.drifted_images import REGIME_WINDOWS, DriftedImages
 from components.automated_retraining.fine_tuning import FineTuningEpoch, FineTuningResult
-from components.automated_retraining.grown_dataset import GrownDataset, regimes
+from components.automated_retraining.grown_dataset import GrownDataset, in_regime, regimes
 from driftloop.contracts import DRIFTED_GATE, DRIFTED_SPLITS, DRIFTED_TRAIN, MOST_REGIMES, RANDOM, TRAIN
-from driftloop.dataset.roles import REGIME, count_labels
+from driftloop.dataset.roles import count_labels
 from driftloop.runtime import MetricsLog
-
-#: A regime should have this many times the rows of the windows that will be compared with it.
-REGIME_WINDOWS = 4
 
 
 def retraining_facts(
@@ -30,7 +27,7 @@ def retraining_facts(
         seconds: the whole step took.
     """
     rows, roles = drifted.rows, drifted.roles
-    regime_rows = int((roles == REGIME).sum())
+    regime_rows = int(in_regime(roles).sum())
     return {
         "mix": {
             "drifted_share": training["drifted_share"],
@@ -67,15 +64,12 @@ def validation_accuracies(epoch: FineTuningEpoch) -> dict[str, float]:
 
 def notes(grown: GrownDataset, drifted: DriftedImages) -> list[str]:
     """What a reader should know about the data, a sentence each."""
-    rows, roles, unknown, window_rows = drifted.rows, drifted.roles, drifted.unknown_labels, drifted.window_rows
+    rows, roles, unknown = drifted.rows, drifted.roles, drifted.unknown_labels
     sentences = []
-    regime_rows, wanted = int((roles == REGIME).sum()), REGIME_WINDOWS * window_rows
-    if regime_rows < wanted:
+    if drifted.regime_groups < drifted.wanted_groups or not drifted.regime_groups:
         sentences.append(
-            f"{regime_rows} unlabelled rows of the confirmed windows become a reference; {wanted} would be needed to judge windows of "
-            f"{window_rows} rows, smaller ones will be judged instead"
-            if regime_rows
-            else "no unlabelled row of the confirmed windows is left to become a reference: the same drift will alarm again"
+            f"{drifted.regime_groups:,} groups of the confirmed windows could become a reference, {drifted.wanted_groups:,} are the least "
+            f"({REGIME_WINDOWS} windows): there is none, and the same drift will alarm again"
         )
     labelled = rows["label"].to_numpy() >= 0
     chosen = int((labelled & (rows["origin"] != RANDOM).to_numpy() & np.isin(roles, DRIFTED_SPLITS)).sum())
@@ -83,7 +77,9 @@ def notes(grown: GrownDataset, drifted: DriftedImages) -> list[str]:
         sentences.append(f"{chosen} labels were not drawn at random (ranked or imported) and only train")
     unused = int((labelled & ~np.isin(roles, DRIFTED_SPLITS)).sum())
     if unused:
-        sentences.append(f"{unused} labelled images are left out: their patient is held out, or the dataset has them already")
+        sentences.append(
+            f"{unused} labelled images do not train: they stand for what is accepted, their patient is held out, or the dataset has them"
+        )
     if unknown:
         names = ", ".join(sorted(unknown))
         sentences.append(f"{sum(unknown.values())} images are labelled {names}, which this model does not know: left out")

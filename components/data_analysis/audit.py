@@ -54,6 +54,8 @@ class Audited:
     """Path and reason by unreadable file."""
     notes: list[str]
     """What the reader must know, in words."""
+    kept: int
+    """Images that stay where an earlier dataset of the store has their group."""
 
 
 def audit(frame: pd.DataFrame, thumbnails: np.ndarray, *, group_pattern: str, smallest_val: int) -> tuple[pd.DataFrame, AuditFindings]:

@@ -5,6 +5,7 @@ without holding more than a batch.
 """
 
 import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -148,8 +149,10 @@ def reading_notes(ingested: Ingested) -> list[str]:
     return notes
 
 
-def pack(frame: pd.DataFrame, ingested: Ingested, store: Store, *, image_size: int, source: str) -> Description:
-    """Publish the frame's images as a dataset.
+def pack(
+    frame: pd.DataFrame, ingested: Ingested, store: Store, *, image_size: int, source: str, shares: Mapping[str, float] | None = None
+) -> Description:
+    """Publish the frame's images as a dataset; `shares` are those by which its splits were cut.
 
     Within a split the order is by hash: whoever reads a split from the front gets all classes mixed, and the same images first
     when others are added.
@@ -163,7 +166,7 @@ def pack(frame: pd.DataFrame, ingested: Ingested, store: Store, *, image_size: i
             for start in range(0, len(part), PACKED_AT_ONCE):
                 batch = part.iloc[start : start + PACKED_AT_ONCE]
                 writer.add(split, _images(batch, ingested, image_size), batch["label"].map(labels).to_numpy(), batch)
-        return writer.publish(store, classes=classes, source=source)
+        return writer.publish(store, classes=classes, source=source, shares=shares)
 
 
 def spool_file(spool: Path, chunk: int) -> Path:

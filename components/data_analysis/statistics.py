@@ -96,6 +96,8 @@ def collect_facts(analysis: Analysis, source_hash: str, seconds: float) -> dict[
         "std": description.std,
         "statistics": list(analysis.statistics.names),
         "groups": int(audited.frame["group"].nunique()),
+        "groups_by_split": {str(split): int(count) for split, count in audited.frame.groupby("split")["group"].nunique().items()},
+        "kept_in_place": audited.kept,
         "broken_count": len(audited.broken),
         "broken": [{"path": path, "reason": reason} for path, reason in audited.broken[:_LISTED]],
         "conflicting_labels": findings.conflicting,

@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from components.data_analysis.audit import Audited, audit
+from components.data_analysis.earlier_splits import earlier_splits
 from components.data_analysis.ingest import Ingested, check_broken, ingest, pack, reading_notes
-from components.data_analysis.splits import assign_splits
+from components.data_analysis.splits import assign_splits, check_decidable
 from driftloop import registry, runtime
 from driftloop.bundle import schema_problems
 from driftloop.contracts import DATA_ANALYSIS, TRAIN
@@ -79,9 +80,9 @@ def run(
         check_champion(home, sorted({file.label for file in folder.files}), image_size)
         with tempfile.TemporaryDirectory(prefix="driftloop-spool-") as spool:
             ingested = _read(folder, Path(spool), source, image_size, settings)
-            audited = _audit(ingested, source, settings)
+            audited = _audit(ingested, source, settings, home)
             runtime.progress(0.75, "packing")
-            description = pack(audited.frame, ingested, home, image_size=image_size, source=source)
+            description = pack(audited.frame, ingested, home, image_size=image_size, source=source, shares=settings.shares)
         write_description(dataset, description)
         runtime.progress(0.85, "measuring and reporting")
         analysis = _analyse(description, audited, folder.root, seed)
@@ -96,12 +97,17 @@ def _read(folder: Opened, spool: Path, source: str, image_size: int, settings: D
     return ingested
 
 
-def _audit(ingested: Ingested, source: str, settings: DataSettings) -> Audited:
+def _audit(ingested: Ingested, source: str, settings: DataSettings, home: Store) -> Audited:
     """Which images stay, and where each of them goes."""
     frame, findings = audit(ingested.frame, ingested.thumbnails, group_pattern=settings.group_pattern, smallest_val=settings.smallest_val)
     check_counts({str(label): int((frame["label"] == label).sum()) for label in set(ingested.frame["label"])}, source)
-    frame = assign_splits(frame, settings, source)
-    return Audited(frame, findings, ingested.broken, findings.notes + reading_notes(ingested))
+    known = earlier_splits(home, frame, settings.shares)
+    frame = assign_splits(frame, settings, source, known)
+    undecidable = check_decidable(frame, source)
+    for note in undecidable:
+        print(note, flush=True)
+    kept = int(frame["group"].isin(known).sum())
+    return Audited(frame, findings, ingested.broken, findings.notes + reading_notes(ingested) + undecidable, kept)
 
 
 def _analyse(description: Description, audited: Audited, root: Path, seed: int) -> "Analysis":

@@ -52,6 +52,7 @@ def drift_facts(findings: WatchFindings) -> dict[str, Any]:
         "window_size": findings.size,
         "waiting": findings.cut.waiting,
         "skipped_windows": findings.cut.skipped,
+        "ungrouped_requests": findings.cut.ungrouped,
         "regimes": findings.regimes,
         "requests": {name: int(count) for name, count in findings.requests["origin"].value_counts().items()},
     }
@@ -76,6 +77,7 @@ def _window_details(findings: WatchFindings, index: int) -> dict[str, Any]:
         "window": index,
         "images": test.rows,
         "reference_images": test.reference_rows,
+        "images_averaged": test.averaged,
         "n/(n+m)": test.share,
         "mixture": dict(zip(findings.regimes, test.weights.tolist(), strict=True)),
     }

@@ -6,13 +6,14 @@ references, and the ordinary test asks whether even that is refuted.
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import combinations
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
+from components.drift_detection.clusters import Clusters, clusters_of
 from components.drift_detection.mmd import around, location, mean_kernel, median_gamma
 from driftloop.bundle import REFERENCE, ModelDescription, read_model
 from driftloop.contracts import MOST_REGIMES
@@ -23,6 +24,8 @@ from driftloop.inference.traffic import Traffic
 
 #: Images of distinct groups that a reference needs: two windows of two images need this many.
 LEAST_IMAGES = 8
+#: The same of a learned regime: four windows of eight.
+LEAST_LEARNED = 32
 
 
 @dataclass(frozen=True)
@@ -42,6 +45,10 @@ class Sample:
     def take(self, rows: np.ndarray) -> "Sample":
         """The sample of these rows, in this order."""
         return Sample(self.embedding[rows], self.statistics[rows], self.probabilities[rows])
+
+    def averaged(self, rows: np.ndarray) -> "Sample":
+        """For each line of rows (G, k) the mean of these."""
+        return Sample(*(part[rows].mean(axis=1, dtype=np.float64).astype(np.float32) for part in vars(self).values()))
 
 
 def join_samples(samples: Sequence[Sample]) -> Sample:
@@ -88,6 +95,15 @@ def first_of_each(groups: np.ndarray) -> np.ndarray:
     """The first row of each group, ascending; a row without a group (an empty name) is a group of its own."""
     _, first = np.unique(groups, return_index=True)
     return np.unique(np.concatenate([first, np.flatnonzero(groups == "")]))
+
+
+def whole_regime(regime: Regime, kept: np.ndarray) -> tuple[Sample, Clusters]:
+    """All images of a regime, and which of its rows (N,) belong to the groups that the `kept` ones stand for."""
+    number = {regime.groups[row]: index for index, row in enumerate(kept) if regime.groups[row]}
+    owners = np.array([number.get(group, -1) for group in regime.groups], np.int64)
+    owners[kept] = np.arange(len(kept))
+    sample = Sample(*(part.astype(np.float32) for part in (regime.embedding, regime.statistics, regime.probabilities)))
+    return sample, clusters_of(owners, len(kept))
 
 
 def _stack(vectors: Iterable[Sequence[float] | np.ndarray], ids: Sequence[str], what: str) -> np.ndarray:
@@ -142,6 +158,8 @@ class Regimes:
     """For weighing them by embeddings."""
     statistics: KernelView
     """For weighing them by image statistics."""
+    whole: tuple[tuple[Sample, Clusters], ...] = ()
+    """All images of each, by the groups of `samples`; empty where windows are only tested by one image a group."""
 
 
 def prepare_regimes(names: Sequence[str], samples: Sequence[Sample], rng: np.random.Generator) -> Regimes:
@@ -158,6 +176,13 @@ def prepare_regimes(names: Sequence[str], samples: Sequence[Sample], rng: np.ran
         embedding=_view([sample.embedding for sample in samples], rng, by_column=False),
         statistics=_view([sample.statistics for sample in samples], rng, by_column=True),
     )
+
+
+def averaged_regimes(regimes: Regimes, images: int, rng: np.random.Generator) -> tuple[Regimes, list[np.ndarray]]:
+    """The regimes with the mean of so many images a group, and by regime which of its groups have them."""
+    members = [clusters.of_at_least(images) for _, clusters in regimes.whole]
+    samples = [sample.averaged(clusters.rows(groups, images)) for (sample, clusters), groups in zip(regimes.whole, members, strict=True)]
+    return prepare_regimes(regimes.names, samples, rng), members
 
 
 def _view(vectors: Sequence[np.ndarray], rng: np.random.Generator, *, by_column: bool) -> KernelView:
@@ -263,9 +288,10 @@ def read_champion(directory: str | Path, rng: np.random.Generator) -> AcceptedTr
             f"{directory}: the drift reference holds {len(pairs[0][0])} images of distinct groups, at least {LEAST_IMAGES} are needed; "
             "raise data_config.reference_share or give more images"
         )
-    # A regime too small to compare anything with cannot be fitted; the others still stand.
-    used = [index for index, (sample, _) in enumerate(pairs) if len(sample) >= LEAST_IMAGES]
+    # Beside a learned regime of few images hardly any drift shows; the others still stand.
+    used = [index for index, (sample, _) in enumerate(pairs) if index == 0 or len(sample) >= LEAST_LEARNED]
     regimes = prepare_regimes([references[index].name for index in used], [pairs[index][0] for index in used], rng)
+    regimes = replace(regimes, whole=tuple(whole_regime(references[index], pairs[index][1]) for index in used))
     clean = model.metrics.get("served_accuracy") or model.metrics.get("test_accuracy")
     return AcceptedTraffic(model, [references[index] for index in used], [pairs[index][1] for index in used], regimes, clean)
 

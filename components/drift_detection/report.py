@@ -66,6 +66,11 @@ def _windows(page: Page, findings: WatchFindings) -> None:
     if not findings.tested and not findings.history.windows:
         page.text("No window has been tested yet.")
         return
+    if findings.cut.ungrouped:
+        page.text(
+            f"{findings.cut.ungrouped:,} of these requests name no group (patient, lot, site): each was taken as one of its own. Where "
+            "several of them show the same one, false alarms are more frequent than promised."
+        )
     page.figure(
         history_plot(findings.history.windows, [window.record for window in findings.tested], findings.level.alpha),
         "p-values by window; filled: drifted; grey ground: this watch.",
@@ -83,7 +88,7 @@ def _window_row(findings: WatchFindings, index: int) -> dict[str, object]:
         "from": window.first[5:16].replace("T", "\u00a0").replace("-", "\u2011"),
         "requests": window.rows,
         "tested": test.rows,
-    }
+    } | ({"images averaged": test.averaged} if test.averaged > 1 else {})
     row |= {f"p {detector.name}": test.p_values[detector.name] for detector in detectors.DETECTORS}
     row |= {detector.effect_title: _signed(test.results[detector.name].effect) for detector in detectors.DETECTORS if detector.effect}
     row |= {"n/(n+m)": test.share, "drifted": window.drifted, "accuracy": window.accuracy}

@@ -16,7 +16,16 @@ from components.drift_detection.reference import answered_rows, read_champion
 from components.drift_detection.report import build_report
 from components.drift_detection.reported_metrics import log_drift_metrics
 from components.drift_detection.window_test import estimate_without_labels, tested_windows
-from components.drift_detection.windows import cover_rows, cut_windows, drift_is_confirmed, effective_size, level_of, read_history, untested
+from components.drift_detection.windows import (
+    cover_rows,
+    cut_windows,
+    drift_is_confirmed,
+    effective_size,
+    expected_windows,
+    level_of,
+    read_history,
+    untested,
+)
 from driftloop.inference.labels import write_requested
 from driftloop.inference.traffic import read_traffic
 from driftloop.registry.bundle_link import linked_bundle
@@ -72,7 +81,7 @@ def run(
     pending = untested(rows)
     size = effective_size(settings.window_size, len(accepted.regimes.samples[0]))
     cut = cut_windows(rows[pending], size=size, minimum=settings.minimum_window, most=settings.max_windows)
-    level = level_of(alpha, settings, windows=history.recent_windows + len(cut.windows))
+    level = level_of(alpha, settings, windows=expected_windows(watch.records, rows[pending], cut.windows, watch.info.until))
 
     tested = tested_windows(rows[pending], cut.windows, accepted.regimes, level, rng)
     drifted = [window.record.drifted for window in tested]

@@ -6,15 +6,25 @@ never calms.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
 
 from components.drift_detection import detectors
+from components.drift_detection.clusters import FEW_GROUPS, LEAST_GROUPS, Clusters, clusters_of, images_to_average
 from components.drift_detection.detectors import DetectorResult, level_of_each
 from components.drift_detection.harm import correct_answers
-from components.drift_detection.reference import AcceptedTraffic, Regimes, Sample, draw_rows, drawn_sample, fit_weights, window_sample
+from components.drift_detection.reference import (
+    AcceptedTraffic,
+    Regimes,
+    Sample,
+    averaged_regimes,
+    draw_rows,
+    drawn_sample,
+    fit_weights,
+    window_sample,
+)
 from components.drift_detection.windows import AlarmLevel, CutWindow
 from driftloop.errors import InputError
 from driftloop.runtime import progress
@@ -40,6 +50,8 @@ class WindowTest:
     """Of the window."""
     drifted: bool
     """Whether a detector rejects."""
+    averaged: int = 1
+    """Images of a group whose mean was tested."""
 
     @property
     def reference_rows(self) -> int:
@@ -76,6 +88,28 @@ def window_test(window: Sample, regimes: Regimes, *, alpha: float, permutations:
             return test
         tests.append(test)
     return max(tests, key=lambda test: test.p_value)
+
+
+def clustered_test(
+    window: tuple[Sample, Clusters], regimes: Regimes, *, alpha: float, permutations: int, rng: np.random.Generator
+) -> WindowTest | None:
+    """The test of a window of few groups by their means; None where one image a group tells as much.
+
+    Args:
+        window: all its images, and whose they are.
+        regimes: with all of their images.
+        alpha, permutations, rng: as for `window_test`.
+    """
+    sample, clusters = window
+    images = images_to_average([clusters, *(of_regime for _, of_regime in regimes.whole)])
+    if images == 1:
+        return None
+    averaged, members = averaged_regimes(regimes, images, rng)
+    means = sample.averaged(clusters.rows(clusters.of_at_least(images), images))
+    test = window_test(means, averaged, alpha=alpha, permutations=permutations, rng=rng)
+    # The report shows images: the ones that stand for the groups.
+    drawn = [groups[rows] for groups, rows in zip(members, test.drawn, strict=True)]
+    return replace(test, drawn=drawn, averaged=images)
 
 
 def _compare(
@@ -122,8 +156,14 @@ def _tested_window(rows: pd.DataFrame, window: CutWindow, regimes: Regimes, leve
         here, there = getattr(sample, what).shape[1], getattr(expected, what).shape[1]
         if here != there:
             raise InputError(f"inference log: {what} of {here} numbers, the champion's reference has {there}; was another model served?")
-    test = window_test(sample, regimes, alpha=level.alpha, permutations=level.permutations, rng=rng)
     covered = rows.iloc[window.rows]
+    test = None
+    if LEAST_GROUPS <= len(sample) < FEW_GROUPS and regimes.whole:
+        clusters = clusters_of(window.owners, len(sample))
+        if images_to_average([clusters]) > 1:
+            test = clustered_test((window_sample(covered), clusters), regimes, alpha=level.alpha, permutations=level.permutations, rng=rng)
+    if test is None:
+        test = window_test(sample, regimes, alpha=level.alpha, permutations=level.permutations, rng=rng)
     correct, labels = correct_answers(covered)
     record = RecordedWindow(
         first=covered["time"].iloc[0].isoformat(),

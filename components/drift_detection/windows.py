@@ -13,6 +13,7 @@ from datetime import datetime, timedelta
 import numpy as np
 import pandas as pd
 
+from components.drift_detection.clusters import LEAST_GROUPS
 from driftloop.contracts import CONFIRMING_ALARMS, CONFIRMING_WINDOWS
 from driftloop.inference.watch_tables import NO_WINDOW, WATCH, WINDOW
 from driftloop.settings import DriftSettings, check_parameter
@@ -22,6 +23,8 @@ from driftloop.watch_record import RecordedWindow, WatchRecord
 DECISIONS_COUNT = timedelta(days=30)
 #: How far back windows count towards the level.
 WINDOWS_COUNT = timedelta(days=90)
+#: Of these the latest tell whether they come faster than before, over at least so long a time.
+LATEST_RATE, SHORTEST_SPAN = timedelta(days=3), timedelta(hours=1)
 #: Rows that are mostly copies of so many fewer images come from something stuck.
 STUCK_ROWS, STUCK_COPIES = 100, 10
 
@@ -34,6 +37,8 @@ class CutWindow:
     """All requests of the window."""
     sample: np.ndarray
     """A request for each group: the images that are tested."""
+    owners: np.ndarray
+    """Which of those groups each of the rows belongs to; -1 for a copy of an image."""
 
 
 @dataclass(frozen=True)
@@ -50,6 +55,8 @@ class CutRows:
     """Their distinct images."""
     skipped: int
     """Older windows left out."""
+    ungrouped: int = 0
+    """Rows without a group, each of which was taken as one of its own."""
 
     @property
     def stuck(self) -> bool:
@@ -58,15 +65,18 @@ class CutRows:
 
 
 def effective_size(window_size: int, reference_rows: int) -> int:
-    """At most a quarter of the reference: against a smaller one the level of the test depends on its luck."""
-    return max(2, min(window_size, reference_rows // 4))
+    """At most a quarter of the reference: against a smaller one the level of the test depends on its luck. But at least eight groups, or
+    as many as the reference has: between fewer there are too few permutations for any to be rare.
+    """
+    return max(2, min(LEAST_GROUPS, reference_rows), min(window_size, reference_rows // 4))
 
 
 def cut_windows(rows: pd.DataFrame, *, size: int, minimum: int, most: int) -> CutRows:
     """Cut rows into windows of `size` distinct groups each.
 
     A window ends where its next new group would exceed its size; further images of its own groups still belong to it. What is left
-    at the end is a smaller window if it has at least `minimum` groups, else it waits for the next watch.
+    at the end is a smaller window if it has at least `minimum` groups, or if it has eight or more and these at least `size` images: few
+    and large ones, which are tested by their means. Else it waits for the next watch.
 
     Args:
         rows: request_id, group and image_sha256, in time order.
@@ -77,20 +87,25 @@ def cut_windows(rows: pd.DataFrame, *, size: int, minimum: int, most: int) -> Cu
     windows: list[CutWindow] = []
     start = 0
     picked: list[int] = []
-    groups: set[str] = set()
-    copies: set[str] = set()
+    groups: dict[str, int] = {}
+    tested: set[str] = set()
+    seen: set[str] = set()
+    owners: list[int] = []
     keys = _keys(rows)
     for position, (group, copy) in enumerate(keys):
-        if group in groups or copy in copies:
-            continue
-        if len(picked) == size:
-            windows.append(CutWindow(np.arange(start, position), np.array(picked)))
-            start, picked, groups, copies = position, [], set(), set()
-        picked.append(position)
-        groups.add(group)
-        copies.add(copy)
-    if len(picked) >= max(2, min(minimum, size)):
-        windows.append(CutWindow(np.arange(start, len(rows)), np.array(picked)))
+        fresh = group not in groups and copy not in tested
+        if fresh:
+            if len(picked) == size:
+                windows.append(CutWindow(np.arange(start, position), np.array(picked), np.array(owners)))
+                start, picked, groups, tested, seen, owners = position, [], {}, set(), set(), []
+            groups[group] = len(picked)
+            picked.append(position)
+            tested.add(copy)
+        owners.append(groups[group] if fresh or copy not in seen else -1)
+        seen.add(copy)
+    few_and_large = len(picked) >= LEAST_GROUPS and len(seen) >= size
+    if len(picked) >= max(2, min(minimum, size)) or few_and_large:
+        windows.append(CutWindow(np.arange(start, len(rows)), np.array(picked), np.array(owners)))
         start = len(rows)
     waiting = keys[start:]
     return CutRows(
@@ -99,6 +114,7 @@ def cut_windows(rows: pd.DataFrame, *, size: int, minimum: int, most: int) -> Cu
         waiting_groups=len({group for group, _ in waiting}),
         waiting_images=len({copy for _, copy in waiting}),
         skipped=max(0, len(windows) - most),
+        ungrouped=sum(not (isinstance(group, str) and group) for group in rows["group"]),
     )
 
 
@@ -127,8 +143,6 @@ class WatchHistory:
     """Since a retraining was tried; None where there was none."""
     recent_retrainings: int
     """Tries in the last 30 days, of any version, failed ones among them."""
-    recent_windows: int
-    """Windows in the last 90 days, of any version."""
     labels_at_refusal: int | None = None
     """Labels on which the last candidate for this champion was refused; None where none was in the last 30 days."""
 
@@ -154,7 +168,6 @@ def read_history(records: Sequence[WatchRecord], *, champion_version: str, until
         open_windows=sum(len(record.windows) for record in own if record.sequence > last_decision),
         days_since_retraining=ages[-1] / timedelta(days=1) if ages else None,
         recent_retrainings=len(recent),
-        recent_windows=sum(end - datetime.fromisoformat(window.last) <= WINDOWS_COUNT for record in records for window in record.windows),
         labels_at_refusal=refused[-1].labels if refused else None,
     )
 
@@ -182,6 +195,29 @@ def effective_alpha(alpha: float, *, budget: float, windows: float) -> float:
         windows: W, windows per period.
     """
     return min(alpha, math.sqrt(budget / (2 * windows)))
+
+
+def expected_windows(records: Sequence[WatchRecord], rows: pd.DataFrame, windows: Sequence[CutWindow], until: str) -> float:
+    """Windows in 90 days, if they go on as they have come: what was seen so far says too little while a budget starts.
+
+    The rate is that of the last 90 days or, where that is larger, of the last 3: traffic may grow.
+
+    Args:
+        records: of earlier watches.
+        rows: of this watch, with their times, that were cut into `windows`.
+        windows: of this watch.
+        until: the end of this watch, ISO 8601.
+    """
+    end = datetime.fromisoformat(until)
+    spans = [(datetime.fromisoformat(window.first), datetime.fromisoformat(window.last)) for record in records for window in record.windows]
+    spans += [(rows["time"].iloc[window.rows[0]], rows["time"].iloc[window.rows[-1]]) for window in windows]
+    if not spans:
+        return 0.0
+    known = max(end - min(first for first, _ in spans), SHORTEST_SPAN)
+    rates = (
+        sum(end - last < period for _, last in spans) * (WINDOWS_COUNT / min(period, known)) for period in (WINDOWS_COUNT, LATEST_RATE)
+    )
+    return max(rates)
 
 
 def permutations_for(alpha: float, *, at_least: int) -> int:
@@ -291,18 +327,18 @@ class AlarmLevel:
     """Expected false confirmed alarms in 90 days."""
 
 
-def level_of(alpha: float, settings: DriftSettings, *, windows: int) -> AlarmLevel:
+def level_of(alpha: float, settings: DriftSettings, *, windows: float) -> AlarmLevel:
     """The level at which each window is tested.
 
     Args:
         alpha: asked for.
-        windows: tested in the last 90 days, this watch's included; where they are more than the setting expects, they count.
+        windows: in 90 days, as `expected_windows` says; where they are more than the setting expects, they count.
 
     Raises:
         SettingError: alpha is outside the range of `drift_alpha`.
     """
     alpha = check_parameter("drift_alpha", alpha)
-    per_90_days = max(settings.windows_per_90_days, float(windows))
+    per_90_days = max(settings.windows_per_90_days, windows)
     effective = effective_alpha(alpha, budget=settings.false_alarms_per_90_days, windows=per_90_days)
     permutations = permutations_for(effective, at_least=settings.permutations)
     return AlarmLevel(alpha, effective, permutations, per_90_days, settings.false_alarms_per_90_days)

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from pydantic import BaseModel, ConfigDict, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from driftloop.errors import InputError
 from driftloop.schema import check_schema, parse_stored
@@ -67,6 +67,8 @@ class Description(BaseModel):
     shards: list[Shard]
     parent: str | None = None
     """The hash of the dataset that this one grew out of."""
+    shares: dict[str, float] = Field(default_factory=dict)
+    """By which its splits were cut, where the source did not bring them; empty in datasets of driftloop 0.1.0."""
     schema_version: int = DATASET_SCHEMA
     """The form of the file."""
 

@@ -1,7 +1,8 @@
 """What each drifted image is for: it trains, stops the training, is kept for the gate, or stands for what is accepted from now on.
 
-Decided by group, through a fixed hash: a patient has one role only, more labels later change nobody's, and retraining, gate and
-reference all mean the same hold-out.
+Decided by group, through fixed hashes, before anything is ranked: a patient has one role only, more labels later change nobody's, and
+retraining, gate and reference all mean the same hold-out. Were the most shifted images taken out of the accepted regime because
+somebody labelled them, its tail would be missing, and the accepted drift would alarm.
 """
 
 from collections.abc import Mapping
@@ -12,13 +13,15 @@ import pandas as pd
 from driftloop.contracts import DRIFTED_GATE, DRIFTED_SPLITS, DRIFTED_TRAIN, DRIFTED_VAL, RANDOM, REFERENCE, REGIME_PREFIX, TEST, TRAIN, VAL
 from driftloop.dataset import UNLABELLED, split_by_group
 from driftloop.dataset.group_names import GroupNames
+from driftloop.dataset.splitting import hash_position
 from driftloop.settings import RetrainSettings
 
 #: With fewer labels in a role there is nothing to learn from, to stop by, or to judge by.
 LEAST_LABELS = {DRIFTED_TRAIN: 10, DRIFTED_VAL: 1, DRIFTED_GATE: 10}
 #: The roles as a sentence names them.
 PURPOSES = {DRIFTED_TRAIN: "training", DRIFTED_VAL: "early stopping", DRIFTED_GATE: "the gate"}
-#: Role of an unlabelled image. A labelled one has the name of its split as its role, one of `DRIFTED_SPLITS`.
+#: Role of an image without a random label that stands for what is accepted. Others have the name of their split as their role, one of
+#: `DRIFTED_SPLITS`.
 REGIME = "regime"
 #: Role of an image that is not used.
 LEFT_OUT = ""
@@ -33,13 +36,17 @@ ROLE_OF_SPLIT = {
 }
 #: The source's own splits were cut by the same hash: without a salt all patients of the stream would get one role here.
 SALT = "drifted/"
+#: A regime must not be cut by the hash that gives random labels their roles.
+REGIME_SALT = "regime/"
 
 
 def assign_roles(rows: pd.DataFrame, known: pd.DataFrame, settings: RetrainSettings, names: GroupNames) -> np.ndarray:
-    """The role of each row, (N,) of names: one of `DRIFTED_SPLITS`, `REGIME` for an unlabelled one, or `LEFT_OUT`.
+    """The role of each row, (N,) of names: one of `DRIFTED_SPLITS`, `REGIME`, or `LEFT_OUT`.
 
-    Only uniformly random labels may judge, so others (ranked, imported) train or, where their patient is held out, do nothing.
-    An unlabelled row whose patient is trained on, or stops the training, does not show what the model accepts unseen.
+    Uniformly random labels train, stop or judge, by the hash of their patient. Other rows of a patient who `stands_for_accepted` are the
+    regime, whether somebody chose to label them (ranked, imported) or not, unless he is trained on or stops the training: what was
+    learned does not show what the model accepts unseen. Of the remaining patients labels that were chosen train, where no random label
+    of his is held out.
 
     Args:
         rows: request_id, group, label, origin.
@@ -52,19 +59,39 @@ def assign_roles(rows: pd.DataFrame, known: pd.DataFrame, settings: RetrainSetti
     random = labelled & (rows["origin"] == RANDOM).to_numpy(dtype=bool)
     given = known_roles(known.assign(group=[names.hashed(group) for group in known["group"].astype(str)]))
     role_of = hashed_roles(groups, settings) | given
+    accepted = {group for group in set(groups) if stands_for_accepted(group, settings)}
     judging = {group for group, drawn in zip(groups, random, strict=True) if drawn} | given.keys()
 
     roles = np.full(len(rows), LEFT_OUT, dtype=object)
-    for row in np.flatnonzero(labelled):
-        role = role_of[groups[row]]
-        if random[row] or role == DRIFTED_TRAIN:
-            roles[row] = role
-        elif groups[row] not in judging:
+    for row, group in enumerate(groups):
+        if random[row]:
+            roles[row] = role_of[group]
+        elif group in accepted:
+            roles[row] = LEFT_OUT if group in judging and role_of[group] != DRIFTED_GATE else REGIME
+        elif labelled[row] and (role_of[group] == DRIFTED_TRAIN or group not in judging):
             roles[row] = DRIFTED_TRAIN
-    seen = {group for group, role in (*given.items(), *zip(groups, roles, strict=True)) if role in (DRIFTED_TRAIN, DRIFTED_VAL)}
-    roles[[not has_label and group not in seen for has_label, group in zip(labelled, groups, strict=True)]] = REGIME
     roles[rows["request_id"].isin(known["path"]).to_numpy(dtype=bool)] = LEFT_OUT
     return roles
+
+
+def stands_for_accepted(group: str, settings: RetrainSettings) -> bool:
+    """Whether the rows of this patient that have no random label stand for what is accepted: labelling them teaches nothing.
+
+    Args:
+        group: as it is logged (hashed, in a store with a service).
+        settings: the share of them.
+    """
+    return hash_position(REGIME_SALT + group) < settings.regime_share
+
+
+def judges(group: str, settings: RetrainSettings) -> bool:
+    """Whether the random labels of this patient are kept for the gate: they must not have a say in whether to retrain.
+
+    Args:
+        group: as it is logged (hashed, in a store with a service); a request without one goes by `confirmed_rows.group_names`.
+        settings: the proportions.
+    """
+    return hashed_roles([group], settings)[group] == DRIFTED_GATE
 
 
 def hashed_roles(groups: list[str], settings: RetrainSettings) -> dict[str, str]:

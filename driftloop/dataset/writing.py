@@ -149,7 +149,15 @@ class ShardWriter:
         frame = samples.assign(label=np.asarray(labels, np.int64), split=split)[list(SAMPLE_COLUMNS)]
         self.frames.setdefault(split, []).append(frame)
 
-    def publish(self, store: Store, *, classes: list[str], source: str, parent: Description | None = None) -> Description:
+    def publish(
+        self,
+        store: Store,
+        *,
+        classes: list[str],
+        source: str,
+        parent: Description | None = None,
+        shares: Mapping[str, float] | None = None,
+    ) -> Description:
         """Write everything to the store as one dataset and describe it; `dataset.json` comes last and makes it valid.
 
         The same content gives the same hash and is not written twice.
@@ -159,6 +167,7 @@ class ShardWriter:
             classes: names by label.
             source: what the images came from.
             parent: a dataset in the same store whose shards and samples the new one also has, first; its mean and std stay.
+            shares: by which the splits were cut; default: the parent's.
         """
         for file in self.open.values():
             file.close()
@@ -175,6 +184,7 @@ class ShardWriter:
             return _used_again(store, name).model_copy(update={"store": store.uri})
         placed = self._upload(store, name, files, own)
         description = self._describe(store, name, classes, source, parent, [*(parent.shards if parent else []), *placed], samples)
+        description = description.model_copy(update={"shares": dict(shares or (parent.shares if parent else {}))})
         self._upload_samples(store, description.samples, samples)
         store.put(f"{DATASETS}{name}/{DATASET_FILE}", (description.model_dump_json(indent=1) + "\n").encode())
         return description

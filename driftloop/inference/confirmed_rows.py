@@ -6,7 +6,7 @@ import pandas as pd
 from driftloop.contracts import RANDOM
 from driftloop.dataset import UNLABELLED
 from driftloop.inference.log import STATUS_OK
-from driftloop.inference.traffic import LABEL_ORIGIN, Traffic, label_indices
+from driftloop.inference.traffic import LABEL, LABEL_ORIGIN, Traffic, label_indices
 from driftloop.inference.watch_tables import WINDOW
 
 #: Of a row to learn from.
@@ -16,10 +16,10 @@ COLUMNS = ("request_id", "time", "model_version", "window", "group", "image_sha2
 def confirmed_rows(traffic: Traffic, coverage: pd.DataFrame, classes: list[str]) -> pd.DataFrame:
     """The rows of the confirmed windows, in time order, with `COLUMNS`.
 
-    `group` is never empty: a request without one gets its image's bytes as its group, so that copies stay together. `label` is an
-    index into `classes`, -1 without a label or with one that is not a class of the model; `origin` is empty where there is no label.
-    Of images with the same bytes one row is kept, one with a random label if there is any, else one with a label: copies could get
-    two roles.
+    `group` is never empty (`group_names`). `label` is an index into `classes`, -1 without a label; `origin` is empty where there is no
+    label. An image that somebody gave a class unknown to the model is left out, with its copies: it can neither teach nor stand for
+    what is accepted. Of images with the same bytes one row is kept, one with a random label if there is any, else one with a label:
+    copies could get two roles.
 
     Args:
         traffic: of the watch.
@@ -31,15 +31,18 @@ def confirmed_rows(traffic: Traffic, coverage: pd.DataFrame, classes: list[str])
         confirmed[["request_id", "window"]], on="request_id", how="inner", sort=False
     )
     rows = rows[rows["image"].notna() & (rows["status"] == STATUS_OK)].reset_index(drop=True)
+    foreign = rows[LABEL].notna() & ~rows[LABEL].isin(classes)
+    rows = rows[~rows["image_sha256"].isin(rows.loc[foreign, "image_sha256"])].reset_index(drop=True)
     labels = label_indices(rows, classes)
     origins = rows[LABEL_ORIGIN].where(rows[LABEL_ORIGIN].notna() & (labels != UNLABELLED), "")
-    rows = rows.assign(label=labels, origin=origins.astype(str), group=_groups(rows))[list(COLUMNS)]
+    rows = rows.assign(label=labels, origin=origins.astype(str), group=group_names(rows))[list(COLUMNS)]
     worth = np.select([rows["origin"] == RANDOM, rows["label"] != UNLABELLED], [0, 1], 2)
     order = np.argsort(worth, kind="stable")
     kept = rows.iloc[order].drop_duplicates("image_sha256").index
     return rows.loc[np.sort(kept)].reset_index(drop=True)
 
 
-def _groups(rows: pd.DataFrame) -> pd.Series:
+def group_names(rows: pd.DataFrame) -> pd.Series:
+    """The group of each row; a request without one goes by its image's bytes, so that copies stay together."""
     known = rows["group"].notna() & (rows["group"] != "")
     return rows["group"].where(known, "sha256:" + rows["image_sha256"].str[:16]).astype(str)

@@ -112,5 +112,5 @@ def write_retraining_inputs(folder: Path, *, labelled: int = 120, unlabelled: in
     )
     write_trained_champion(folder / "champion", parent)
     rows, images = labelled_requests(labelled + unlabelled, labelled, origin=origin)
-    traffic, drift = write_traffic_and_evidence(folder, uri, rows, images, confirmed_windows(rows))
+    traffic, drift = write_traffic_and_evidence(folder, uri, rows, images, confirmed_windows(rows, size=15))
     return RetrainingInputs(uri, traffic, folder / "champion", drift, parent)

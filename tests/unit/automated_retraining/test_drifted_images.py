@@ -6,12 +6,16 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from components.automated_retraining.drifted_images import read_coverage, rows_per_window, unknown_labels
+from components.automated_retraining.drifted_images import collect_drifted_images, groups_per_window, read_coverage, unknown_labels
+from components.automated_retraining.grown_dataset import open_parent
+from driftloop.dataset.roles import REGIME
 from driftloop.errors import InputError
 from driftloop.inference.confirmed_rows import confirmed_rows
 from driftloop.inference.traffic import Traffic, read_traffic
+from driftloop.settings import RetrainSettings
+from driftloop.store import open_store
 from tests.factories.records import CLASSES
-from tests.factories.retraining import confirmed_windows, labelled_requests, write_traffic_and_evidence
+from tests.factories.retraining import confirmed_windows, labelled_requests, write_retraining_inputs, write_traffic_and_evidence
 
 
 def traffic_of(folder: Path, rows: pd.DataFrame, images: np.ndarray) -> Traffic:
@@ -54,20 +58,34 @@ def test_a_request_without_a_patient_is_grouped_by_its_image(tmp_path: Path) -> 
     assert kept["group"].str.len().gt(0).all()
 
 
-def test_labels_of_other_classes_are_counted_and_not_used(tmp_path: Path) -> None:
+def test_images_of_other_classes_are_counted_and_neither_learned_nor_accepted_nor_are_their_copies(tmp_path: Path) -> None:
     rows, images = labelled_requests(10, 10)
     rows.loc[:2, "label"] = "EFFUSION"
+    rows.loc[9, ["label", "label_origin", "image_sha256"]] = [None, None, rows.loc[0, "image_sha256"]]
     traffic, coverage = traffic_of(tmp_path, rows, images), confirmed_windows(rows)
     kept = confirmed_rows(traffic, coverage, CLASSES)
-    assert (kept["label"] == -1).sum() == 3
-    assert (kept.loc[kept["label"] == -1, "origin"] == "").all()
+    assert list(kept["request_id"]) == [f"r{number:05d}" for number in range(3, 9)]
     assert unknown_labels(traffic, coverage, CLASSES) == {"EFFUSION": 3}
 
 
-def test_the_size_of_a_window_is_the_median_of_the_confirmed_ones() -> None:
-    rows, _ = labelled_requests(120, 0)
-    assert rows_per_window(confirmed_windows(rows, size=50)) == 50
-    assert rows_per_window(confirmed_windows(rows, size=50, confirmed=False)) == 0
+def test_the_size_of_a_window_is_the_median_groups_of_the_confirmed_ones(tmp_path: Path) -> None:
+    rows, images = labelled_requests(120, 0)
+    rows.loc[:39, "group"] = "one"
+    rows.loc[40:49, "group"] = None
+    traffic = traffic_of(tmp_path, rows, images)
+    assert groups_per_window(traffic, confirmed_windows(rows, size=50)) == 20
+    assert groups_per_window(traffic, confirmed_windows(rows, size=60)) == 40
+    assert groups_per_window(traffic, confirmed_windows(rows, size=50, confirmed=False)) == 0
+
+
+@pytest.mark.parametrize(("window", "accepted"), [(58, 0), (57, 178)])
+def test_a_regime_has_the_groups_of_four_windows_or_there_is_none(tmp_path: Path, window: int, accepted: int) -> None:
+    inputs = write_retraining_inputs(tmp_path, labelled=120, unlabelled=220)
+    traffic, store = read_traffic(inputs.traffic), open_store(inputs.store)
+    coverage = confirmed_windows(traffic.rows, size=window)
+    drifted = collect_drifted_images(store, traffic, coverage, open_parent(store, inputs.parent.manifest_hash), RetrainSettings())
+    assert (drifted.roles == REGIME).sum() == accepted
+    assert (drifted.regime_groups, drifted.wanted_groups) == (178 + 53, 4 * window)
 
 
 def test_a_directory_without_evidence_is_refused(tmp_path: Path) -> None:

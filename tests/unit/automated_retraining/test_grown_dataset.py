@@ -5,11 +5,19 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from components.automated_retraining.grown_dataset import GrownDataset, grow, known_samples, open_parent, provenance_table, regimes
-from driftloop.contracts import DRIFTED_SPLITS
+from components.automated_retraining.grown_dataset import (
+    GrownDataset,
+    grow,
+    in_regime,
+    known_samples,
+    open_parent,
+    provenance_table,
+    regimes,
+)
+from driftloop.contracts import DRIFTED_GATE, DRIFTED_SPLITS
 from driftloop.dataset import Description, open_split
 from driftloop.dataset.group_names import GroupNames
-from driftloop.dataset.roles import REGIME, assign_roles
+from driftloop.dataset.roles import LEFT_OUT, REGIME, assign_roles
 from driftloop.inference.confirmed_rows import confirmed_rows
 from driftloop.inference.log import read_images
 from driftloop.inference.traffic import read_traffic
@@ -46,12 +54,12 @@ def test_labels_fill_three_splits_and_the_rest_is_the_regime(tmp_path: Path) -> 
     grown, rows, roles = drift_again(inputs, tmp_path, inputs.parent, 1)
     assert grown.regime == "regime-1"
     assert sum(grown.dataset.counts[split] for split in DRIFTED_SPLITS) == 90
-    assert grown.dataset.counts["regime-1"] == 60
+    assert grown.dataset.counts["regime-1"] == np.isin(roles, [REGIME, DRIFTED_GATE]).sum() > 70
     for split, count in inputs.parent.counts.items():
         assert grown.dataset.counts[split] == count
     regime = open_split(grown.dataset, "regime-1")
     assert set(regime.labels) == {-1}
-    assert set(regime.samples["path"]) == set(rows.loc[roles == REGIME, "request_id"])
+    assert set(regime.samples["path"]) == set(rows.loc[np.isin(roles, [REGIME, DRIFTED_GATE]), "request_id"])
 
 
 def test_every_image_in_the_dataset_is_the_one_its_request_brought(tmp_path: Path) -> None:
@@ -68,7 +76,7 @@ def test_provenance_names_request_window_label_and_origin_of_every_added_image(t
     inputs = write_retraining_inputs(tmp_path)
     grown, rows, roles = drift_again(inputs, tmp_path, inputs.parent, 1)
     table = provenance_table(rows, roles, CLASSES, grown.regime)
-    assert len(table) == 150
+    assert len(table) == (roles != LEFT_OUT).sum() + (roles == DRIFTED_GATE).sum() > 160
     assert set(table["split"]) == {*DRIFTED_SPLITS, "regime-1"}
     assert set(table.loc[table["split"] != "regime-1", "origin"]) == {"random"}
     assert table.loc[table["split"] == "regime-1", "label"].isna().all()
@@ -77,6 +85,13 @@ def test_provenance_names_request_window_label_and_origin_of_every_added_image(t
         ours = table[table["split"] == split]
         assert ours["request_id"].tolist() == part.samples["path"].tolist()
         assert ours["label"].tolist() == [CLASSES[label] for label in part.labels]
+
+
+def test_without_rows_set_aside_there_is_no_regime(tmp_path: Path) -> None:
+    inputs = write_retraining_inputs(tmp_path)
+    _, rows, roles = drift_again(inputs, tmp_path, inputs.parent, 1)
+    assert not in_regime(np.where(roles == REGIME, LEFT_OUT, roles)).any()
+    assert provenance_table(rows, np.where(roles == REGIME, LEFT_OUT, roles), CLASSES, None)["split"].isin(DRIFTED_SPLITS).all()
 
 
 def test_growing_twice_does_it_once(tmp_path: Path) -> None:

@@ -85,11 +85,11 @@ def test_its_facts_say_what_it_did_and_carry_the_champions(tmp_path: Path) -> No
         assert carried["model_optimization"] == {"epochs": 3}
         said = carried["automated_retraining"]
         assert said["mix"]["drifted_share"] == 0.1
-        assert said["added"]["regime-1"] == 80
+        assert said["added"]["regime-1"] == 71 + 53
         assert sum(said["added"][split] for split in (DRIFTED_TRAIN, DRIFTED_VAL, DRIFTED_GATE)) == 120
         assert said["origins"] == {"random": 120}
         assert said["resumed"] is False
-        assert any("80 unlabelled rows" in note for note in said["notes"])
+        assert said["notes"] == []
         assert 0 <= said["val_before"]["clean"] <= 1
         assert 0 <= said["val_after"]["drifted"] <= 1
 
@@ -99,7 +99,7 @@ def test_provenance_lies_beside_the_dataset_in_the_store_too(tmp_path: Path) -> 
     retrain(inputs, tmp_path)
     key = f"datasets/{read_description(tmp_path / 'dataset').manifest_hash}/provenance.parquet"
     assert open_store(inputs.store).read(key) == (tmp_path / "dataset" / "provenance.parquet").read_bytes()
-    assert len(pd.read_parquet(tmp_path / "dataset" / "provenance.parquet")) == 200
+    assert len(pd.read_parquet(tmp_path / "dataset" / "provenance.parquet")) == 120 + 71 + 53
 
 
 def test_it_writes_to_no_other_part_of_the_store_than_datasets(tmp_path: Path) -> None:
@@ -111,7 +111,14 @@ def test_it_writes_to_no_other_part_of_the_store_than_datasets(tmp_path: Path) -
 def test_ranked_labels_train_only_so_that_they_alone_are_too_few(tmp_path: Path) -> None:
     inputs = write_retraining_inputs(tmp_path, origin="ranked")
     with pytest.raises(InputError, match=r"0 labelled drifted images for early stopping.*only uniformly random labels"):
-        retrain(inputs, tmp_path)
+        retrain(inputs, tmp_path, needed_labels=30)
+
+
+def test_a_regime_of_less_than_four_windows_is_none_which_the_facts_say(tmp_path: Path) -> None:
+    retrain(write_retraining_inputs(tmp_path, labelled=60, unlabelled=20), tmp_path)
+    assert not any(split.startswith("regime") for split in read_description(tmp_path / "dataset").counts)
+    (note,) = read_facts(tmp_path / "model")["automated_retraining"]["notes"]
+    assert "groups of the confirmed windows could become a reference, 60 are the least (4 windows): there is none" in note
 
 
 def test_too_few_labels_say_how_many_are_missing_and_how_to_label(tmp_path: Path) -> None:

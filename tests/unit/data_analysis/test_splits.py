@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from components.data_analysis.splits import assign_splits
+from components.data_analysis.splits import assign_splits, check_decidable, equal_groups
 from driftloop.errors import InputError
 from driftloop.settings import DataSettings
 
@@ -51,9 +51,83 @@ def test_no_group_is_on_two_sides_whatever_the_sizes_of_groups() -> None:
     assert result.groupby("group")["split"].nunique().max() == 1
 
 
-def test_adding_images_does_not_move_the_others() -> None:
-    few, more = assign_splits(many(400), SETTINGS, "data"), assign_splits(many(700), SETTINGS, "data")
-    assert few["split"].tolist() == more["split"].tolist()[:400]
+def test_many_groups_stay_where_their_hash_puts_them_when_images_are_added() -> None:
+    few, more = assign_splits(many(700), SETTINGS, "data"), assign_splits(many(900), SETTINGS, "data")
+    assert few["split"].tolist() == more["split"].tolist()[:700]
+
+
+@pytest.mark.parametrize("prefix", ["p", "q"])
+def test_few_groups_stay_where_an_earlier_dataset_has_them_and_new_ones_restore_the_balance(prefix: str) -> None:
+    few = assign_splits(lots(range(20), prefix), SETTINGS, "data")
+    known = dict(zip(few["group"], few["split"], strict=True))
+    more = assign_splits(lots(range(60), prefix), SETTINGS, "data", known)
+    assert few["split"].tolist() == more["split"].tolist()[: len(few)]
+    assert more["split"].value_counts(normalize=True).to_dict() == pytest.approx(SETTINGS.shares, abs=0.08)
+
+
+def test_a_known_group_is_not_moved_to_where_a_class_is_missing() -> None:
+    source = frame([f"p{number}" for number in range(60)], ["rare"] * 12 + ["common"] * 48)
+    known = {f"p{number}": "train" for number in range(10)}
+    result = assign_splits(source, SETTINGS, "data", known)
+    assert set(result["split"][:10]) == {"train"}
+    assert set(result["split"][10:12]) == {"val", "test"}
+
+
+def lots(numbers: range, prefix: str = "lot") -> pd.DataFrame:
+    """Lots of 20 to 99 images of two classes."""
+    sizes = [20 + 37 * number % 80 for number in numbers]
+    groups = np.repeat([f"{prefix}{number}" for number in numbers], sizes)
+    return frame(groups.tolist(), ["cat" if number % 3 else "dog" for number in range(len(groups))])
+
+
+def test_few_large_groups_are_balanced_by_size_and_the_reference_gets_eight() -> None:
+    result = assign_splits(lots(range(18)), SETTINGS, "data")
+    groups = result.groupby("split")["group"].nunique()
+    assert result.groupby("group")["split"].nunique().max() == 1
+    assert groups["reference"] == 8
+    left = 10 / 18 / 0.9
+    shares = {"train": 0.5 * left, "val": 0.1 * left, "test": 0.15 * left, "reference": 8 / 18, "stream": 0.15 * left}
+    assert result["split"].value_counts(normalize=True).to_dict() == pytest.approx(shares, abs=0.03)
+    assert result.groupby("split")["label"].apply(lambda labels: (labels == "cat").mean()).to_dict() == pytest.approx(
+        dict.fromkeys(shares, 2 / 3), abs=0.02
+    )
+    assert [note[:31] for note in check_decidable(result, "data")] == [
+        "The drift reference has images ",
+        "The test split has 102 images o",
+        "Of 18 groups the drift referenc",
+    ]
+
+
+def test_forty_groups_give_the_test_split_eight_as_well() -> None:
+    groups = assign_splits(lots(range(40)), SETTINGS, "data").groupby("split")["group"].nunique()
+    assert groups["reference"] == groups["test"] == 8
+    fewer = assign_splits(lots(range(39)), SETTINGS, "data").groupby("split")["group"].nunique()
+    assert fewer["reference"] == 8 > fewer["test"]
+
+
+def test_fifteen_groups_show_no_drift_which_is_said_before_anything_is_trained() -> None:
+    message = r"data: the drift reference gets images of [1-7] of 15 distinct groups .*, at least 8 are needed: .*data_config.group_pattern"
+    with pytest.raises(InputError, match=message) as caught:
+        check_decidable(assign_splits(lots(range(15)), SETTINGS, "data"), "data")
+    assert "\n" not in str(caught.value)
+    assert check_decidable(assign_splits(many(400), SETTINGS, "data"), "data") == []
+
+
+@pytest.mark.parametrize("images", [10, 20, 37])
+def test_a_hundred_classes_have_their_shares_in_every_split_within_an_image(images: int) -> None:
+    labels = [f"class{number}" for number in range(100) for _ in range(images)]
+    source = frame([f"image{number}" for number in range(len(labels))], labels)
+    result = assign_splits(source, SETTINGS, "data")
+    counts = result.groupby(["label", "split"]).size().unstack(fill_value=0)
+    for split, share in SETTINGS.shares.items():
+        assert (counts[split] - share * images).abs().max() <= 1
+    assert result["split"].value_counts(normalize=True).to_dict() == pytest.approx(SETTINGS.shares, abs=0.01)
+
+
+def test_groups_count_by_their_sizes() -> None:
+    assert equal_groups(many(700)) == 350
+    uneven = frame(["large"] * 90 + [f"p{number}" for number in range(10)], ["cat"] * 100)
+    assert equal_groups(uneven) == pytest.approx(100**2 / (90**2 + 10))
 
 
 def test_a_rare_class_gets_into_every_split() -> None:

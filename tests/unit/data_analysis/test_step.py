@@ -232,3 +232,30 @@ def test_a_store_whose_champion_is_for_other_images_is_refused_before_they_are_r
         result.run(squares, image_size=64)
     assert list(result.store.list()) == before
     assert result.run(squares, image_size=32)["classes"] == ["bright", "dark"]
+
+
+def test_few_groups_are_balanced_and_what_they_cannot_decide_is_said(
+    result: Result, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    source = tmp_path / "panels"
+    rng = np.random.default_rng(0)
+    for lot in range(18):
+        for label in ("broken", "whole"):
+            (source / label).mkdir(parents=True, exist_ok=True)
+            for image in range(4):
+                pixels = np.kron(rng.integers(0, 256, (6, 6), np.uint8), np.ones((4, 4), np.uint8))
+                Image.fromarray(pixels).save(source / label / f"lot{lot:02d}-{image}.png")
+    facts = result.run(source, group_pattern=r"^(lot\d+)-")
+    assert facts["groups_by_split"] == {"reference": 8, "stream": 2, "test": 2, "train": 5, "val": 1}
+    assert facts["counts"] == {split: 8 * groups for split, groups in facts["groups_by_split"].items()}
+    assert [note[:14] for note in facts["notes"]] == ["The drift refe", "The test split", "Of 18 groups t"]
+    assert facts["notes"][0] in capsys.readouterr().out
+    assert facts["notes"][2].split(" since")[0] in result.report.read_text()
+    assert facts["kept_in_place"] == 0
+    assert result.run(source, group_pattern=r"^(lot\d+)-")["kept_in_place"] == 144
+
+
+def test_too_few_groups_are_refused_before_anything_is_stored(result: Result, pets: Path) -> None:
+    with pytest.raises(InputError, match=r"the drift reference gets images of \d of 10 distinct groups"):
+        result.run(pets, group_pattern=r"(\d)\.png$")
+    assert not list(result.store.list())

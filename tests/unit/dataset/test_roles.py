@@ -7,7 +7,7 @@ import pytest
 from driftloop.contracts import DRIFTED_GATE, DRIFTED_TRAIN, DRIFTED_VAL
 from driftloop.dataset import split_by_group
 from driftloop.dataset.group_names import GroupNames
-from driftloop.dataset.roles import LEFT_OUT, REGIME, assign_roles
+from driftloop.dataset.roles import LEFT_OUT, REGIME, assign_roles, hashed_roles, judges, stands_for_accepted
 from driftloop.settings import RetrainSettings
 
 SETTINGS = RetrainSettings()
@@ -59,24 +59,59 @@ def test_patients_that_one_hash_put_into_the_stream_still_fall_on_all_three_side
     assert (roles == DRIFTED_VAL).mean() > 0.05
 
 
+def is_accepted(groups: list[str]) -> np.ndarray:
+    return np.array([stands_for_accepted(group, SETTINGS) for group in groups])
+
+
 @pytest.mark.parametrize("origin", ["ranked", "import"])
-def test_labels_that_were_not_drawn_at_random_only_train(origin: str) -> None:
-    roles = assign_roles(rows_of(patients(300), origin=origin), NOBODY, SETTINGS, PLAIN)
-    assert set(roles) == {DRIFTED_TRAIN}
+def test_labels_that_were_not_drawn_at_random_train_where_nobody_stands_for_what_is_accepted(origin: str) -> None:
+    groups = patients(300)
+    roles = assign_roles(rows_of(groups, origin=origin), NOBODY, SETTINGS, PLAIN)
+    assert set(roles[~is_accepted(groups)]) == {DRIFTED_TRAIN}
+    assert set(roles[is_accepted(groups)]) == {REGIME}
 
 
-def test_a_ranked_label_of_a_patient_who_judges_is_left_out() -> None:
+def test_a_ranked_label_takes_nobody_out_of_the_regime() -> None:
+    rows = rows_of(patients(1000), labels=-1, origin="")
+    rows.loc[:299, ["label", "origin"]] = [0, "random"]
+    before = assign_roles(rows, NOBODY, SETTINGS, PLAIN)
+    rows.loc[300:499, ["label", "origin"]] = [1, "ranked"]
+    after = assign_roles(rows, NOBODY, SETTINGS, PLAIN)
+    assert ((before == REGIME) == (after == REGIME)).all()
+    assert (before == REGIME)[300:].mean() == pytest.approx(0.8, abs=0.05)
+    assert not (before == REGIME)[:300].any()
+
+
+def test_a_ranked_label_of_a_patient_who_judges_does_not_train() -> None:
     random, ranked = rows_of(patients(300)), rows_of(patients(300), origin="ranked")
     ranked["request_id"] = [f"ranked-{number}" for number in range(300)]
-    both = pd.concat([random, ranked], ignore_index=True)
-    roles = assign_roles(both, NOBODY, SETTINGS, PLAIN)
-    held_out = np.isin(roles[:300], [DRIFTED_VAL, DRIFTED_GATE])
-    assert set(roles[300:][held_out]) == {LEFT_OUT}
-    assert set(roles[300:][~held_out]) == {DRIFTED_TRAIN}
+    roles = assign_roles(pd.concat([random, ranked], ignore_index=True), NOBODY, SETTINGS, PLAIN)
+    accepted = is_accepted(patients(300))
+    for role, of_accepted, of_others in (
+        (DRIFTED_TRAIN, LEFT_OUT, DRIFTED_TRAIN),
+        (DRIFTED_VAL, LEFT_OUT, LEFT_OUT),
+        (DRIFTED_GATE, REGIME, LEFT_OUT),
+    ):
+        here = roles[:300] == role
+        assert set(roles[300:][here & accepted]) == {of_accepted}
+        assert set(roles[300:][here & ~accepted]) == {of_others}
 
 
-def test_unlabelled_rows_become_the_regime() -> None:
-    assert set(assign_roles(rows_of(patients(50), labels=-1, origin=""), NOBODY, SETTINGS, PLAIN)) == {REGIME}
+def test_unlabelled_rows_become_the_regime_by_the_hash_of_their_group() -> None:
+    groups = patients(5000)
+    roles = assign_roles(rows_of(groups, labels=-1, origin=""), NOBODY, SETTINGS, PLAIN)
+    assert ((roles == REGIME) == is_accepted(groups)).all()
+    assert set(roles) == {REGIME, LEFT_OUT}
+    assert (roles == REGIME).mean() == pytest.approx(SETTINGS.regime_share, abs=0.02)
+
+
+def test_who_stands_for_what_is_accepted_says_nothing_of_who_judges() -> None:
+    groups = patients(5000)
+    judging = np.array([judges(group, SETTINGS) for group in groups])
+    assert judging.mean() == pytest.approx(300 / 660, abs=0.02)
+    assert judging[is_accepted(groups)].mean() == pytest.approx(judging.mean(), abs=0.02)
+    assert judging.tolist() == [hashed_roles(groups, SETTINGS)[group] == DRIFTED_GATE for group in groups]
+    assert ((assign_roles(rows_of(groups), NOBODY, SETTINGS, PLAIN) == DRIFTED_GATE) == judging).all()
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from driftloop.dataset import split_by_group
-from driftloop.dataset.splitting import compile_pattern, group_of, hash_position
+from driftloop.dataset.splitting import balanced_split, compile_pattern, group_of, hash_position
 from driftloop.errors import SettingError
 
 SHARES = {"train": 0.5, "val": 0.1, "test": 0.15, "reference": 0.1, "stream": 0.15}
@@ -44,6 +44,88 @@ def test_positions_are_the_same_on_every_machine_and_even() -> None:
 def test_impossible_shares_are_refused(shares: dict[str, float]) -> None:
     with pytest.raises(ValueError, match="shares must not be negative"):
         split_by_group(["a"], shares)
+
+
+def lots(count: int, seed: int) -> tuple[list[str], list[str]]:
+    """The groups and classes of images in lots of 5 to 60, each lot with its own share of the rarer class."""
+    rng = np.random.default_rng(seed)
+    sizes = rng.integers(5, 61, count)
+    groups = np.repeat([f"lot-{seed}-{number}" for number in range(count)], sizes)
+    rare = rng.random(len(groups)) < np.repeat(rng.uniform(0, 0.8, count), sizes)
+    return groups.tolist(), np.where(rare, "rare", "common").tolist()
+
+
+def deviation(groups: list[str], labels: list[str], splits: np.ndarray) -> float:
+    """Squared deviations from the shares of each class, of images and of groups, each over what is promised."""
+    once = [groups.index(group) for group in dict.fromkeys(groups)]
+    kinds = [[splits[row] for row in range(len(groups)) if labels[row] == label] for label in sorted(set(labels))]
+    return sum(
+        (kind.count(split) - share * len(kind)) ** 2 / (share * len(kind))
+        for kind in (*kinds, splits.tolist(), splits[once].tolist())
+        for split, share in SHARES.items()
+    )
+
+
+def test_no_two_of_few_groups_could_change_places_to_the_better() -> None:
+    groups, labels = lots(20, 1)
+    splits = balanced_split(groups, labels, SHARES, {}, {})
+    names = np.array(groups)
+    least = deviation(groups, labels, splits)
+    assert least < 3
+    for first in sorted(set(groups)):
+        for second in sorted(set(groups)):
+            changed = splits.copy()
+            changed[names == first], changed[names == second] = splits[names == second][0], splits[names == first][0]
+            assert deviation(groups, labels, changed) > least - 1e-6
+
+
+@pytest.mark.parametrize("seed", [2, 3])
+def test_few_groups_are_dealt_out_alike_in_any_order_and_known_ones_stay(seed: int) -> None:
+    groups, labels = lots(30, seed)
+    splits = balanced_split(groups, labels, SHARES, {}, {})
+    assert balanced_split(groups[::-1], labels[::-1], SHARES, {}, {}).tolist() == splits[::-1].tolist()
+    known = {f"lot-{seed}-{number}": "val" for number in range(12)}
+    pinned = balanced_split(groups, labels, SHARES, known, {})
+    assert all(split == "val" for group, split in zip(groups, pinned, strict=True) if group in known)
+    assert not any(split == "val" for group, split in zip(groups, pinned, strict=True) if group not in known)
+
+
+def test_an_unknown_split_of_a_known_group_is_no_split() -> None:
+    groups, labels = lots(20, 4)
+    known = {"lot-4-1": "elsewhere"}
+    assert balanced_split(groups, labels, SHARES, known, {}).tolist() == balanced_split(groups, labels, SHARES, {}, {}).tolist()
+
+
+def test_equal_groups_of_one_image_are_dealt_out_by_their_hashes() -> None:
+    groups = [f"image{number}" for number in range(12)]
+    splits = balanced_split(groups, ["A"] * 12, {"train": 3, "val": 0, "test": 1}, {}, {})
+    by_hash = sorted(groups, key=hash_position)
+    # Sainte-Lague: test has its turn where 1 / (2 n + 1) exceeds 3 / (2 m + 1), and is first served on a tie only after train.
+    assert [groups[at] for at in np.flatnonzero(splits == "test")] == [group for group in groups if by_hash.index(group) % 4 == 2]
+
+
+def test_a_floor_raises_a_share_and_the_others_shrink_alike() -> None:
+    groups = [f"lot{number // 10}" for number in range(400)]
+    splits = balanced_split(groups, ["A"] * 400, SHARES, {}, {"reference": 16, "test": 5})
+    counts = {split: int((splits == split).sum()) // 10 for split in SHARES}
+    assert (counts["reference"], counts["test"]) == (16, 5)
+    assert counts["train"] == pytest.approx(19 * 0.5 / 0.75, abs=1)
+    assert counts["stream"] == pytest.approx(19 * 0.15 / 0.75, abs=1)
+
+
+def test_a_floor_counts_groups_whatever_their_sizes() -> None:
+    groups = [*[f"large{number % 4}" for number in range(400)], *[f"small{number}" for number in range(16)]]
+    splits = balanced_split(groups, ["A"] * 416, SHARES, {}, {"reference": 8})
+    placed = dict(zip(groups, splits, strict=True))
+    counts = {split: list(placed.values()).count(split) for split in SHARES}
+    assert counts["reference"] == 8
+    assert min(counts.values()) >= 1
+
+
+@pytest.mark.parametrize("shares", [{"train": 0.0}, {"train": 1.0, "val": -0.1}])
+def test_impossible_shares_of_few_groups_are_refused(shares: dict[str, float]) -> None:
+    with pytest.raises(ValueError, match="shares must not be negative"):
+        balanced_split(["a"], ["A"], shares, {}, {})
 
 
 @pytest.mark.parametrize(

@@ -1,14 +1,18 @@
 """2 of 3 windows, at a level that keeps to the budget."""
 
+from datetime import UTC, datetime, timedelta
 from itertools import product
 
 import numpy as np
+import pandas as pd
 import pytest
 from scipy import stats
 
 from components.drift_detection.windows import (
+    CutWindow,
     drift_is_confirmed,
     effective_alpha,
+    expected_windows,
     level_of,
     permutations_for,
     windows_of_newest_drift,
@@ -16,6 +20,7 @@ from components.drift_detection.windows import (
 )
 from driftloop.errors import SettingError
 from driftloop.settings import DriftSettings
+from driftloop.watch_record import RecordedWindow, WatchRecord
 
 
 @pytest.mark.parametrize(("windows", "alpha", "permutations"), [(90, 0.05, 999), (2160, 0.015215, 2999), (10, 0.05, 999)])
@@ -44,6 +49,69 @@ def test_a_busy_log_lowers_the_level_by_its_own_count_of_windows() -> None:
 def test_a_level_outside_the_range_of_the_parameter_is_refused(alpha: float) -> None:
     with pytest.raises(SettingError, match="drift_alpha"):
         level_of(alpha, DriftSettings(), windows=1)
+
+
+START = datetime(2025, 1, 1, tzinfo=UTC)
+
+
+def record_of(number: int, hours: list[float]) -> WatchRecord:
+    """A record with a window of an hour that ends at each of these, counted from the start."""
+    windows = [
+        RecordedWindow(
+            first=(START + timedelta(hours=hour - 1)).isoformat(), last=(START + timedelta(hours=hour)).isoformat(), rows=9, drifted=False
+        )
+        for hour in hours
+    ]
+    until = (START + timedelta(hours=hours[-1])).isoformat()
+    return WatchRecord(
+        sequence=number,
+        run_id="r",
+        since="",
+        until=until,
+        champion_version="1",
+        rows=9,
+        windows=windows,
+        confirmed=False,
+        verdict="stable",
+        reason="",
+    )
+
+
+def expected(hours: list[float], fresh: int = 0, until: float | None = None) -> float:
+    """What is expected after windows that end at these hours, the last `fresh` of them of this watch."""
+    past = hours[: len(hours) - fresh]
+    times = [START + timedelta(hours=hour - part) for hour in hours[len(past) :] for part in (1, 0)]
+    rows = pd.DataFrame({"time": pd.to_datetime(times)})
+    cut = [CutWindow(np.array([2 * number, 2 * number + 1]), np.array([2 * number]), np.array([0, -1])) for number in range(fresh)]
+    end = (START + timedelta(hours=hours[-1] if until is None else until)).isoformat()
+    return expected_windows([record_of(1, past)] if past else [], rows, cut, end)
+
+
+def test_the_rate_of_the_first_day_is_that_of_ninety() -> None:
+    assert expected([1.0], fresh=1) == 90 * 24
+    assert expected([float(hour) for hour in range(1, 25)]) == 90 * 24
+    assert expected([float(hour) for hour in range(1, 25)], fresh=3) == 90 * 24
+    assert expected([24.0], fresh=1, until=24) == 90 * 24
+    assert expected([1.0], fresh=1, until=24) == 90
+
+
+def test_windows_of_a_few_minutes_do_not_make_a_rate_of_thousands_a_day() -> None:
+    rows = pd.DataFrame({"time": pd.to_datetime([START, START + timedelta(minutes=1)])})
+    cut = [CutWindow(np.array([0, 1]), np.array([0]), np.array([0, -1]))]
+    assert expected_windows([], rows, cut, (START + timedelta(minutes=1)).isoformat()) == 90 * 24
+
+
+def test_no_windows_are_no_rate_and_those_of_long_ago_are_forgotten() -> None:
+    assert expected_windows([], pd.DataFrame({"time": []}), [], START.isoformat()) == 0
+    assert expected([1.0, 2.0], until=24 * 90 + 3) == 0
+    assert expected([1.0, 24.0 * 90], until=24 * 90 + 1) == 30
+
+
+def test_traffic_that_grows_counts_by_its_last_days() -> None:
+    daily = [24.0 * day for day in range(1, 61)]
+    hourly = [24.0 * 60 + hour for hour in range(1, 24 * 3)]
+    assert expected(daily) == pytest.approx(90, rel=0.02)
+    assert expected([*daily, *hourly]) == pytest.approx(90 * 24, rel=0.02)
 
 
 def test_confirmed_means_two_of_three_ending_at_a_fresh_window() -> None:

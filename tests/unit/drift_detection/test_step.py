@@ -1,6 +1,7 @@
 """The whole step on real files: what the log holds on one side, the verdict and its evidence on the other."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -243,6 +244,37 @@ def test_many_images_of_a_patient_count_once(production: GrowingLog, champion: P
     facts = watch(production, champion, tmp_path)
     assert len(facts["windows"]) == 1
     assert json.loads((facts["directory"] / "drift_report.json").read_text())["details"]["windows"][0]["images"] == 20
+
+
+@pytest.mark.parametrize(("drift", "drifted"), [("none", False), ("brightness:0.5", True)])
+def test_few_large_lots_are_tested_by_their_means(production: GrowingLog, tmp_path: Path, drift: str, drifted: bool) -> None:
+    images = draw_regime("reference", 360, np.random.default_rng(5))
+    lots = replace(images, groups=np.array([f"old-{index // 20}" for index in range(360)]))
+    champion = write_champion_with_references(tmp_path / "lots", [lots])
+    production.serve(180, drift, groups=[f"lot-{index // 20}" for index in range(180)])
+    facts = watch(production, champion, tmp_path)
+    report = json.loads((facts["directory"] / "drift_report.json").read_text())
+    (window,) = report["details"]["windows"]
+    assert (window["images"], window["reference_images"], window["images_averaged"], window["drifted"]) == (8, 18, 20, drifted)
+    assert (facts["waiting"], facts["ungrouped_requests"]) == (20, 0)
+    assert len(report["details"]["most_shifted"]) == 8
+
+
+def test_requests_without_a_group_are_counted_and_the_report_says_what_is_assumed(
+    production: GrowingLog, champion: Path, tmp_path: Path
+) -> None:
+    production.serve(60)
+    facts = watch(production, champion, tmp_path)
+    assert facts["ungrouped_requests"] == 60
+    assert "60 of these requests name no group" in (facts["directory"].parent / "report" / "drift.html").read_text()
+
+
+def test_a_learned_regime_of_few_images_is_not_used(production: GrowingLog, tmp_path: Path) -> None:
+    rng = np.random.default_rng(6)
+    references = [draw_regime("reference", 240, rng), draw_regime("few", 31, rng, DRIFT), draw_regime("enough", 32, rng, DRIFT)]
+    production.serve(60)
+    facts = watch(production, write_champion_with_references(tmp_path / "learned", references), tmp_path)
+    assert facts["regimes"] == ["reference", "enough"]
 
 
 def test_copies_of_one_image_are_an_alert(production: GrowingLog, champion: Path, tmp_path: Path) -> None:

@@ -57,8 +57,11 @@ def record(sequence: int, windows: list[RecordedWindow], *, version: str = "1", 
     )
 
 
-@pytest.mark.parametrize(("window", "reference", "size"), [(200, 800, 200), (200, 799, 199), (200, 5000, 200), (200, 40, 10), (200, 3, 2)])
-def test_a_window_is_at_most_a_quarter_of_the_reference(window: int, reference: int, size: int) -> None:
+@pytest.mark.parametrize(
+    ("window", "reference", "size"),
+    [(200, 800, 200), (200, 799, 199), (200, 5000, 200), (200, 40, 10), (200, 31, 8), (200, 5, 5), (4, 40, 8)],
+)
+def test_a_window_is_at_most_a_quarter_of_the_reference_and_eight_groups(window: int, reference: int, size: int) -> None:
     assert effective_size(window, reference) == size
 
 
@@ -66,6 +69,26 @@ def test_a_backlog_is_cut_in_time_order_and_the_rest_is_a_window_when_it_is_larg
     pieces = cut_windows(log(250), size=100, minimum=50, most=10)
     assert [(window.rows[0], window.rows[-1]) for window in pieces.windows] == [(0, 99), (100, 199), (200, 249)]
     assert pieces.waiting == 0
+
+
+def test_a_rest_of_few_and_large_groups_is_a_window() -> None:
+    lots = [f"lot {index % 8}" for index in range(100)]
+    assert len(cut_windows(log(100, groups=lots), size=100, minimum=50, most=10).windows) == 1
+    assert cut_windows(log(99, groups=lots[:99]), size=100, minimum=50, most=10).waiting == 99
+    seven = [f"lot {index % 7}" for index in range(100)]
+    assert cut_windows(log(100, groups=seven), size=100, minimum=50, most=10).waiting == 100
+
+
+def test_the_rows_of_a_window_know_their_groups_and_copies_belong_to_none() -> None:
+    groups = ["a", "b", "a", "a", None, "c", "b"]
+    copies = ["1", "2", "3", "1", "4", "3", "2"]
+    (window,) = cut_windows(log(7, groups=groups, copies=copies), size=10, minimum=2, most=10).windows
+    assert window.sample.tolist() == [0, 1, 4, 5]
+    assert window.owners.tolist() == [0, 1, 0, -1, 2, 3, -1]
+
+
+def test_requests_without_a_group_are_counted() -> None:
+    assert cut_windows(log(3, groups=["a", None, ""]), size=10, minimum=2, most=10).ungrouped == 2
 
 
 def test_a_rest_below_the_minimum_waits() -> None:
@@ -124,7 +147,7 @@ def test_history_counts_only_windows_of_this_champion_but_decisions_of_any() -> 
     assert len(history.windows) == 3
     assert history.open_flags == [True, False]
     assert history.days_since_retraining == pytest.approx(12)
-    assert (history.recent_retrainings, history.recent_windows) == (1, 4)
+    assert history.recent_retrainings == 1
 
 
 def test_history_knows_on_how_many_labels_a_candidate_for_this_champion_was_refused_lately() -> None:
