@@ -12,7 +12,7 @@ from components.drift_detection.detectors import level_of_each
 from components.drift_detection.evidence import BUDGET_CAVEAT
 from components.drift_detection.explain import ExplainedWindow, StatisticShift, psi_reading
 from components.drift_detection.findings import WatchFindings, in_plain_words
-from components.drift_detection.window_test import LABEL_FREE_CAVEAT
+from components.drift_detection.unlabelled import LABEL_FREE_CAVEAT
 from driftloop.contracts import CONFIRMED_BY, LABEL_REQUESTS, RANDOM, RANKED
 from driftloop.reporting.page import Page
 from driftloop.reporting.plot_style import MUTED, PALETTE, axes

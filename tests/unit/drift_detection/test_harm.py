@@ -7,7 +7,7 @@ from scipy import optimize, stats
 from statsmodels.stats.proportion import confint_proportions_2indep
 
 from components.drift_detection.harm import accuracy_drop, correct_answers, drop_from, labels_to_decide
-from components.drift_detection.window_test import thresholded_confidence
+from components.drift_detection.unlabelled import thresholded_confidence
 from driftloop.evaluation.intervals import wilson
 
 
