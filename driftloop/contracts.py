@@ -57,8 +57,9 @@ UNSEEN = -1
 #: Where a label comes from: a uniformly random list, a ranked one, or a user's own import. Only random ones may judge harm.
 RANDOM, RANKED, IMPORT = LABEL_ORIGINS = ("random", "ranked", "import")
 
-#: What a labeller writes where an image cannot be labelled: it was looked at, and will not be asked for again. And the origin it then has.
-SKIP_MARKS = ("?", "skip")
+#: What a labeller writes where an image cannot be labelled (the first is stored), and the origin of its row then: it was looked at, and
+#: will not be asked for again.
+SKIP_MARKS = SKIP, _ = ("?", "skip")
 SKIPPED = "skipped"
 
 #: Why a label is asked for: a little of every window, to see whether a drift matters, for a retraining and its gate, or to train on only.

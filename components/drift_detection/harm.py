@@ -103,10 +103,10 @@ def accuracy_drop(
     careful = min(drifted_correct + HALF_LABEL, drifted_n)
 
     def harm(difference: float) -> float:
-        return float(_score(clean_correct, clean_n, careful, drifted_n, difference)) - z
+        return float(score(clean_correct, clean_n, careful, drifted_n, difference)) - z
 
     def harmless(difference: float) -> float:
-        return float(_score(clean_correct, clean_n, drifted_correct, drifted_n, difference)) + z
+        return float(score(clean_correct, clean_n, drifted_correct, drifted_n, difference)) + z
 
     # The score falls as the assumed difference grows; at the ends of its range a proportion may fit perfectly, hence the sign tests.
     low = -1.0 if harm(-1.0) <= 0 else optimize.brentq(harm, -1.0, value, xtol=1e-10)
@@ -114,7 +114,7 @@ def accuracy_drop(
     return value, float(low), float(high)
 
 
-def _score(x1: npt.ArrayLike, n1: npt.ArrayLike, x2: npt.ArrayLike, n2: npt.ArrayLike, difference: float) -> np.ndarray:
+def score(x1: npt.ArrayLike, n1: npt.ArrayLike, x2: npt.ArrayLike, n2: npt.ArrayLike, difference: float) -> np.ndarray:
     """How many standard errors the observed difference lies above an assumed one; the errors under the assumption."""
     x1, n1, x2, n2 = (np.asarray(value, dtype=float) for value in (x1, n1, x2, n2))
     p1, p2 = _constrained(x1, n1, x2, n2, difference)
@@ -251,8 +251,8 @@ def labels_to_decide(drop: AccuracyDrop, *, retrain_drop: float, harmless_drop: 
         correct = right + fresh
         z = boundary(1 / (1 / drop.expected_n + 1 / n), (drop.n + more) / n, drop.alpha)
         careful = np.minimum(correct + HALF_LABEL, n)
-        harm = (_score(clean, drop.expected_n, careful, n, 0.0) > z) & (drop.expected - correct / n >= retrain_drop)
-        harmless = _score(clean, drop.expected_n, correct, n, harmless_drop) < -z
+        harm = (score(clean, drop.expected_n, careful, n, 0.0) > z) & (drop.expected - correct / n >= retrain_drop)
+        harmless = score(clean, drop.expected_n, correct, n, harmless_drop) < -z
         return bool(np.mean(harm | harmless) >= RIGHT)
 
     low, high = 0, 100_000
