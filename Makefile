@@ -12,7 +12,7 @@ DOCKER ?= docker
 COMPOSE = DRIFTLOOP_VERSION=$$(sed -n 's/^version = "\(.*\)"$$/\1/p' pyproject.toml) $(DOCKER) compose --file docker/compose.yaml
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test lint audit format compile images compose up up-service down cluster-up cluster-images cluster-down lock clean
+.PHONY: help setup run test mutants lint audit format compile images compose up up-service down cluster-up cluster-images cluster-down lock clean
 
 help: ## Show this list.
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -43,6 +43,10 @@ run: setup ## Run the whole loop on this machine; ARGS="--source ... --drift ...
 
 test: setup ## Run every test.
 	$(BIN)/python -m pytest $(ARGS)
+
+mutants: setup ## Count the small faults in deciding code that the tests notice: hours; ARGS="--only policy" for a part.
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --require-hashes -r requirements/mutants.txt
+	$(BIN)/python -m bench.mutants $(ARGS)
 
 lint: setup ## Check style, types, layers and that the compiled pipelines are fresh.
 	$(BIN)/ruff check .
@@ -116,6 +120,7 @@ lock: setup ## Resolve the requirements again, with hashes and without addresses
 	$(COMPILE) --upgrade pyproject.toml requirements/watch.in --excludes requirements/watch-excludes.txt --constraints requirements/dev.txt -o requirements/watch.txt
 	$(COMPILE) --upgrade pyproject.toml --extra serve requirements/serve.in --excludes requirements/watch-excludes.txt --constraints requirements/dev.txt -o requirements/serve.txt
 	$(COMPILE) --upgrade requirements/tensorboard.in -o requirements/tensorboard.txt
+	$(COMPILE) --upgrade requirements/mutants.in --constraints requirements/dev.txt -o requirements/mutants.txt
 
 clean: ## Remove the environment and what the tools cached; runs stay.
 	rm -rf $(VENV) *.egg-info .mypy_cache .ruff_cache .import_linter_cache

@@ -1,11 +1,12 @@
 """The service beside a textbook handler, LitServe, BentoML and the bare loop; a swap under load; a soak with the store away.
 
-    python -m bench.serving [--sides 64 224] [--seconds 10] [--soak 600] [--out bench/results/serving.json]
+    python -m bench.serving [--sides 64 224] [--rounds 3] [--seconds 10] [--soak 600] [--out bench/results/serving.json]
 
 Needs `hey` (Debian: apt install hey). LitServe and BentoML run in environments of their own, which are made below a temporary folder
 by uv from the package index. All take the same JPEG of twice the model's side as the body of a POST (LitServe in a form: it knows no
-other files), over loopback, one after the other on an otherwise idle machine; the load generator shares its cores. Processor time is
-that of the server's processes.
+other files), over loopback, one after the other on an otherwise idle machine, for several rounds, of which the table has the medians;
+the load generator shares the cores. Processor time is that of the server's processes. The last rows are ours again: in one process,
+without batches, and with the pixels as tensors of the Open Inference Protocol, which need no decoding.
 """
 
 import argparse
@@ -25,6 +26,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -35,8 +37,9 @@ from PIL import Image
 from bench.gate_error_rates import environment
 from bench.serving_store import promote_new_version, smooth_noise
 from driftloop import bundle, registry
+from driftloop.contracts import MODEL_NAME
 from driftloop.dataset.decoding import decode_image
-from driftloop.inference.served_model import ServedModel
+from driftloop.inference.served_model import INPUT, ServedModel
 from driftloop.store import open_store
 
 RIVALS = Path(__file__).parent / "serving_rivals"
@@ -49,6 +52,7 @@ CONNECTIONS = 16
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--sides", type=int, nargs="+", default=[64, 224])
+    parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--seconds", type=float, default=10.0)
     parser.add_argument("--soak", type=float, default=600.0, help="seconds; 0 leaves it out")
     parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results" / "serving.json")
@@ -56,7 +60,8 @@ def main() -> int:
     if not shutil.which("hey"):
         print("bench.serving needs the load generator hey: apt install hey", file=sys.stderr)
         return 2
-    report: dict[str, Any] = environment() | {"connections": CONNECTIONS, "seconds": chosen.seconds, "rows": [], "swaps": [], "soak": None}
+    report: dict[str, Any] = environment() | {"connections": CONNECTIONS, "seconds": chosen.seconds, "rounds": chosen.rounds}
+    report |= {"rows": [], "swaps": [], "memory": [], "soak": None}
     with tempfile.TemporaryDirectory(prefix="driftloop-bench-") as temporary:
         folder = Path(temporary)
         rivals = environments(folder)
@@ -67,9 +72,10 @@ def main() -> int:
             store = open_store(str(work / "store"))
             promote_new_version(store, side, expected=None)
             registry.download(store, "1", work / "bundle")
-            write_jpeg(work / "image.jpg", 2 * side)
-            report["rows"] += compare(work, side, rivals, chosen.seconds)
+            rounds = [compare(work, side, rivals, chosen.seconds) for _ in range(chosen.rounds)]
+            report["rows"] += middle(rounds)
             report["swaps"].append(swap(work, side, max(30.0, chosen.seconds)))
+            report["memory"].append(memory_over_swaps(work, side))
         if chosen.soak:
             report["soak"] = soak(folder / str(chosen.sides[0]), chosen.soak)
     chosen.out.write_text(json.dumps(report, indent=1) + "\n")
@@ -95,33 +101,64 @@ def environments(folder: Path) -> dict[str, Path]:
     return made
 
 
-def write_jpeg(path: Path, side: int) -> None:
-    Image.fromarray(smooth_noise(1, side, seed=3)[0, ..., 0]).save(path, "JPEG", quality=90)
+@dataclass(frozen=True)
+class Kind:
+    """What a caller sends."""
+
+    type: str
+    body: str
+    """A file of the work folder."""
+    path: str = "/predict"
+    header: str = ""
+
+
+JPEG, FORM = Kind("image/jpeg", "image.jpg"), Kind("multipart/form-data; boundary=bench", "image.form")
+
+
+def write_bodies(work: Path, side: int) -> tuple[Kind, Kind]:
+    """The JPEG, alone and in a form, and its pixels in the two forms of the Open Inference Protocol."""
+    path = work / JPEG.body
+    Image.fromarray(smooth_noise(1, 2 * side, seed=3)[0, ..., 0]).save(path, "JPEG", quality=90)
     head = b'--bench\r\nContent-Disposition: form-data; name="image"; filename="a.jpg"\r\nContent-Type: image/jpeg\r\n\r\n'
-    path.with_suffix(".form").write_bytes(head + path.read_bytes() + b"\r\n--bench--\r\n")
+    (work / FORM.body).write_bytes(head + path.read_bytes() + b"\r\n--bench--\r\n")
+    pixels = decode_image(path.read_bytes(), side).pixels
+    tensor = {"name": INPUT, "shape": [1, side, side, 1], "datatype": "UINT8"}
+    (work / "tensor.json").write_text(json.dumps({"inputs": [tensor | {"data": pixels.ravel().tolist()}]}))
+    described = json.dumps({"inputs": [tensor | {"parameters": {"binary_data_size": pixels.size}}]}).encode()
+    (work / "tensor.bin").write_bytes(described + pixels.tobytes())
+    infer = f"/v2/models/{MODEL_NAME}/infer"
+    in_json = Kind("application/json", "tensor.json", infer)
+    return in_json, Kind("application/octet-stream", "tensor.bin", infer, f"Inference-Header-Content-Length: {len(described)}")
 
 
 def compare(work: Path, side: int, rivals: dict[str, Path], seconds: float) -> list[dict[str, Any]]:
     """Requests a second of each, at full load and from one caller."""
     given = {**os.environ, "BENCH_SIDE": str(side), "BENCH_MODEL": str(work / "bundle" / bundle.ONNX_INT8), "PYTHONPATH": str(RIVALS)}
-    servers: dict[str, tuple[list[Any], dict[str, str], Path | None]] = {
-        "driftloop serve": (ours(work), dict(os.environ), None),
-        "textbook FastAPI + torch": ([sys.executable, "-m", "bench.serving_rivals.textbook", PORT], {**given, "PYTHONPATH": "."}, None),
-    }
+    in_json, binary = write_bodies(work, side)
+    own, textbook = dict(os.environ), [sys.executable, "-m", "bench.serving_rivals.textbook", PORT]
+    servers: list[tuple[str, list[Any], dict[str, str], Path | None, Kind]] = [
+        ("driftloop serve", ours(work), own, None, JPEG),
+        ("textbook FastAPI + torch", textbook, {**given, "PYTHONPATH": "."}, None, JPEG),
+    ]
     if "LitServe" in rivals:
-        servers["LitServe"] = ([rivals["LitServe"], RIVALS / "litserve_server.py", PORT], given, None)
+        servers.append(("LitServe", [rivals["LitServe"], RIVALS / "litserve_server.py", PORT], given, None, FORM))
     if "BentoML" in rivals:
         command = [rivals["BentoML"].with_name("bentoml"), "serve", "bento_server:Classifier", "--port", PORT, "--host", "127.0.0.1"]
-        servers["BentoML"] = (command, {**given, "BENTOML_DO_NOT_TRACK": "1", "BENTOML_HOME": str(work / "bentoml")}, RIVALS)
+        servers.append(("BentoML", command, {**given, "BENTOML_DO_NOT_TRACK": "1", "BENTOML_HOME": str(work / "bentoml")}, RIVALS, JPEG))
+    servers += [
+        ("driftloop serve --processes 1", ours(work, "--processes", "1"), own, None, JPEG),
+        ("driftloop serve --batch 1", ours(work, "--batch", "1"), own, None, JPEG),
+        ("driftloop serve, JSON tensors", ours(work), own, None, in_json),
+        ("driftloop serve, binary tensors", ours(work), own, None, binary),
+    ]
     rows = [bare_loop(work, side, seconds)]
-    for name, (command, variables, directory) in servers.items():
+    for name, command, variables, directory, kind in servers:
         with server(command, variables, directory) as process:
-            form = name == "LitServe"
-            load(work, 2, CONNECTIONS, form)
+            load(work, 2, CONNECTIONS, kind)
             before = processor_seconds(process.pid)
-            full = load(work, seconds, CONNECTIONS, form)
+            full = load(work, seconds, CONNECTIONS, kind)
             spent = processor_seconds(process.pid) - before
-            alone = load(work, seconds / 2, 1, form)
+            alone = load(work, seconds / 2, 1, kind)
         if not full["answers"]:
             print(f"{name}: answered none of {full['failed']} requests; left out", file=sys.stderr)
             continue
@@ -130,6 +167,20 @@ def compare(work: Path, side: int, rivals: dict[str, Path], seconds: float) -> l
             f"alone_{key}": alone[key] for key in ("p50", "p95", "p99")
         }
         print(json.dumps(row), flush=True)
+        rows.append(row)
+    return rows
+
+
+def middle(rounds: list[list[dict[str, Any]]]) -> list[dict[str, Any]]:
+    """By server the median of each figure over the rounds, the spread of its speed, and all failures together."""
+    rows = []
+    for name in dict.fromkeys(row["server"] for rows in rounds for row in rows):
+        of = [row for rows in rounds for row in rows if row["server"] == name]
+        row: dict[str, Any] = {key: float(np.median([each[key] for each in of])) for key in of[0] if key not in ("side", "server")}
+        row |= {"side": of[0]["side"], "server": name, "slowest": min(each["per_second"] for each in of)}
+        row |= {"fastest": max(each["per_second"] for each in of)}
+        if "full_failed" in row:
+            row["full_failed"] = sum(each["full_failed"] for each in of)
         rows.append(row)
     return rows
 
@@ -212,6 +263,28 @@ def swap(work: Path, side: int, seconds: float) -> dict[str, Any]:
     return row
 
 
+def memory_over_swaps(work: Path, side: int, swaps: int = 50) -> dict[str, Any]:
+    """Resident memory of the service, all its processes, from swap to swap between two versions under light load."""
+    store = open_store(str(work / "store"))
+    resident: list[float] = []
+    with server(ours(work), dict(os.environ), None) as process:
+        load(work, 2, CONNECTIONS)
+        for at in range(swaps):
+            champion = registry.current(store)
+            assert champion is not None
+            other = "2" if champion.version == "3" else "3"
+            registry.promote(store, other, expected=champion.version, reason="benchmark", by_person=True)
+            until = time.monotonic() + 60
+            while json.loads(fetch(f"http://127.0.0.1:{PORT}/activity"))["swaps"] <= at:
+                if time.monotonic() > until:
+                    raise RuntimeError(f"swap {at + 1} did not happen")
+                load(work, 0.5, 2)
+            resident.append(resident_mib(process.pid))
+    row = {"side": side, "swaps": swaps, "resident_mib": resident}
+    print(json.dumps(row), flush=True)
+    return row
+
+
 def soak(work: Path, seconds: float) -> dict[str, Any]:
     """80 % load for long, the store away for a tenth of it in the middle (at most a minute): errors, log and memory."""
     store = open_store(str(work / "store"))
@@ -265,7 +338,8 @@ def soak(work: Path, seconds: float) -> dict[str, Any]:
 
 def logged_ids(logs: Path) -> pd.Series:
     """The request ids of every log file."""
-    return pd.concat([pd.read_parquet(path, columns=["request_id"]) for path in sorted(logs.rglob("*.parquet"))])["request_id"]
+    files = [pd.read_parquet(path, columns=["request_id"])["request_id"] for path in sorted(logs.rglob("*.parquet"))]
+    return pd.concat(files) if files else pd.Series([], dtype=str)
 
 
 @contextmanager
@@ -309,45 +383,51 @@ def fetch(url: str) -> bytes:
         return answer.read()
 
 
-def load(work: Path, seconds: float, connections: int, form: bool = False) -> dict[str, Any]:
+def load(work: Path, seconds: float, connections: int, kind: Kind = JPEG) -> dict[str, Any]:
     """Answers a second and latencies in ms, as fast as so many callers can."""
-    table = latencies(work, seconds, connections, 0, form)
+    table = latencies(work, seconds, connections, 0, kind)
     good = table[table["status"] == 200]
     quantiles = {f"p{q}": float(1000 * good["seconds"].quantile(q / 100)) if len(good) else None for q in (50, 95, 99)}
     return {"answers": len(good), "per_second": len(good) / seconds, "failed": int(len(table) - len(good)), **quantiles}
 
 
-def latencies(work: Path, seconds: float, connections: int, rate: float, form: bool = False) -> pd.DataFrame:
+def latencies(work: Path, seconds: float, connections: int, rate: float, kind: Kind = JPEG) -> pd.DataFrame:
     """Every request of `hey`: seconds, status, and offset from its start; `rate` a second in all, 0 for as many as go."""
     paced = ["-q", f"{rate / connections:.4f}"] if rate else []
-    command = ["hey", "-z", f"{seconds}s", "-c", str(connections), *paced, "-o", "csv", "-t", "60", "-m", "POST"]
-    command += ["-T", "multipart/form-data; boundary=bench" if form else "image/jpeg"]
-    command += ["-D", str(work / ("image.form" if form else "image.jpg")), f"http://127.0.0.1:{PORT}/predict"]
+    command = ["hey", "-z", f"{seconds}s", "-c", str(connections), *paced, "-o", "csv", "-t", "60", "-m", "POST", "-T", kind.type]
+    command += ["-H", kind.header] if kind.header else []
+    command += ["-D", str(work / kind.body), f"http://127.0.0.1:{PORT}{kind.path}"]
     output = subprocess.run(command, check=True, capture_output=True, text=True).stdout
     rows = [(float(row["response-time"]), int(row["status-code"]), float(row["offset"])) for row in csv.DictReader(io.StringIO(output))]
     return pd.DataFrame(rows, columns=["seconds", "status", "offset"])
 
 
-def processor_seconds(root: int) -> float:
-    """User and system time of a process and of all that descend from it and live."""
-    spent, parents = {}, {}
+def family_of(root: int) -> dict[int, list[str]]:
+    """A process and all that descend from it and live, each with the fields of its /proc/<pid>/stat from its state on."""
+    fields = {}
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit():
-            try:
-                fields = (entry / "stat").read_text().rpartition(")")[2].split()
-            except OSError:
-                continue
-            parents[int(entry.name)] = int(fields[1])
-            spent[int(entry.name)] = (int(fields[11]) + int(fields[12])) / TICKS
+            with suppress(OSError):
+                fields[int(entry.name)] = (entry / "stat").read_text().rpartition(")")[2].split()
     family = {root}
-    while grown := {child for child, parent in parents.items() if parent in family} - family:
+    while grown := {child for child, of in fields.items() if int(of[1]) in family} - family:
         family |= grown
-    return sum(spent.get(member, 0.0) for member in family)
+    return {member: fields[member] for member in family if member in fields}
 
 
-def resident_mib(process: int) -> float:
-    lines = Path(f"/proc/{process}/status").read_text().splitlines()
-    return next(int(line.split()[1]) for line in lines if line.startswith("VmRSS")) / 1024
+def processor_seconds(root: int) -> float:
+    """User and system time of a process and of its descendants."""
+    return sum((int(fields[11]) + int(fields[12])) / TICKS for fields in family_of(root).values())
+
+
+def resident_mib(root: int) -> float:
+    """Of a process and its descendants; a page that several share counts once in all."""
+    total = 0
+    for member in family_of(root):
+        with suppress(OSError):
+            lines = Path(f"/proc/{member}/smaps_rollup").read_text().splitlines()
+            total += next(int(line.split()[1]) for line in lines if line.startswith("Pss:"))
+    return total / 1024
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ import sys
 from collections.abc import Callable, Iterable
 from itertools import groupby
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 from bench import (
@@ -19,6 +20,7 @@ from bench import (
     full_loop_seeds,
     gate_error_rates,
     gpu,
+    mutants,
     rehearsals,
     retraining_recovery,
     serving,
@@ -411,6 +413,7 @@ def service(result: dict[str, Any]) -> str:
             side,
             name,
             f"{row['per_second']:.0f}",
+            f"{row['slowest']:.0f}-{row['fastest']:.0f}",
             f"{row['per_second'] / limit[side]:.2f}",
             f"{row['cpu_ms']:.2f}",
             *(milliseconds(row.get(key)) for key in loaded),
@@ -422,6 +425,7 @@ def service(result: dict[str, Any]) -> str:
         "px",
         "server",
         "answers/s",
+        "in the rounds",
         "of the bare loop",
         "processor ms each",
         "p50, ms",
@@ -445,11 +449,12 @@ def service(result: dict[str, Any]) -> str:
         for row in result["swaps"]
     )
     parts = [
-        f"{result['connections']} connections, {result['seconds']:.0f} s each; alone: one. The bare loop has no requests: it decodes and "
-        "predicts, on every core.",
+        f"{result['connections']} connections, medians of {result['rounds']} rounds of {result['seconds']:.0f} s; alone: one. "
+        "The bare loop has no requests: it decodes and predicts, on every core.",
         table(header, rows),
         table(("px", "requests/s", "swaps", "requests", "failed", "p99 away from swaps, ms", "p99 within 3 s of one", "ratio"), swaps),
     ]
+    parts += [remembered(row) for row in result["memory"]]
     if result["soak"]:
         parts.append(soaked(result["soak"]))
     return "\n\n".join([*parts, goals(service_goals(result, found, limit))])
@@ -458,6 +463,7 @@ def service(result: dict[str, Any]) -> str:
 def service_goals(result: dict[str, Any], found: dict[tuple[int, str], dict[str, Any]], limit: dict[int, float]) -> dict[str, bool | None]:
     met: dict[str, bool | None] = {}
     ours, textbook, *others = SERVERS
+    met |= {f"memory flat over {row['swaps']} swaps at {row['side']} px": is_flat(row["resident_mib"]) for row in result["memory"]}
     for side, most in limit.items():
         speed = found[side, ours]["per_second"]
         met[f"5x the textbook at {side} px"] = speed >= 5 * found[side, textbook]["per_second"]
@@ -474,6 +480,18 @@ def service_goals(result: dict[str, Any], found: dict[tuple[int, str], dict[str,
     return met
 
 
+def is_flat(resident: list[float]) -> bool:
+    """Whether the median of the last fifth is within 5 % of that of the second: the first swaps fill what the allocator then keeps."""
+    fifth = len(resident) // 5
+    return median(resident[-fifth:]) <= 1.05 * median(resident[fifth : 2 * fifth])
+
+
+def remembered(row: dict[str, Any]) -> str:
+    resident = row["resident_mib"]
+    steps = ", ".join(f"{resident[at - 1]:.0f} after {at}" for at in (1, 5, 10, 20, 30, 40, len(resident)) if at <= len(resident))
+    return f"Resident memory over swaps at {row['side']} px, MiB, all processes: {steps}."
+
+
 def soaked(soak: dict[str, Any]) -> str:
     return (
         f"Soak: {soak['seconds']:.0f} s at {soak['per_second']:.0f} requests/s, the store away for {soak['away_seconds']:.0f} s of them. "
@@ -485,6 +503,28 @@ def soaked(soak: dict[str, Any]) -> str:
 
 def milliseconds(value: float | None) -> str | None:
     return None if value is None else f"{value:.1f}"
+
+
+def noticed(result: dict[str, Any]) -> str:
+    rows = [
+        (
+            f"`{row['file']}`",
+            row["behaviour"],
+            row["noticed"],
+            f"{row['noticed'] / max(row['behaviour'], 1):.0%}",
+            len(row["accepted"]),
+            row["words"],
+        )
+        for row in result["files"]
+    ]
+    header = ("file", "faults that change behaviour", "noticed", "share", "found to change nothing, with a reason", "of words only")
+    met = {f"{row['file'].rpartition('/')[2]} 90 %": row["noticed"] >= 0.9 * row["behaviour"] for row in result["files"]}
+    lists = [
+        f"Not noticed in `{row['file']}`:\n\n" + "\n".join(f"- `{fault.replace('`', chr(39))}`" for fault in row["survivors"])
+        for row in result["files"]
+        if row["survivors"]
+    ]
+    return "\n\n".join([table(header, rows), goals(met), *lists])
 
 
 Render = Callable[[dict[str, Any]], str]
@@ -500,6 +540,7 @@ SECTIONS: dict[str, tuple[str, Any, Render]] = {
     "serving": ("The service", serving, service),
     "step_needs": ("The steps' needs", step_needs, needs),
     "rehearsals": ("The policy, rehearsed", rehearsals, played),
+    "mutants": ("Faults that the tests notice", mutants, noticed),
 }
 
 

@@ -1,19 +1,14 @@
 """What the retrained bundle says of itself: its description, with its parent, and its model card."""
 
-import re
-from pathlib import Path
 from typing import Any
 
 from components.automated_retraining.fine_tuning import FineTuningEpoch, FineTuningResult
-from driftloop import bundle
 from driftloop.bundle import ModelDescription
 from driftloop.contracts import DRIFTED_VAL, VAL
 from driftloop.dataset import Description
 from driftloop.evaluation.intervals import Proportion, wilson
+from driftloop.training.model_card import how_it_was_trained, limits, what_it_is
 from driftloop.training.outcome import library_versions
-
-#: Of the section of the model card.
-HEADING = "## Retraining"
 
 
 def describe_retrained(
@@ -49,23 +44,28 @@ def describe_retrained(
     )
 
 
-def retrained_card(champion: str | Path, model: ModelDescription, result: FineTuningResult) -> str:
-    """The card of the champion's bundle with a Retraining section in place of any older one."""
-    path = Path(champion, bundle.CARD)
-    card = path.read_text(encoding="utf-8") if path.exists() else f"# Model card\n\n`{model.architecture}`.\n"
-    kept = re.sub(rf"^{HEADING}\n.*?(?=^## |\Z)", "", card, flags=re.MULTILINE | re.DOTALL).rstrip()
+def retrained_card(model: ModelDescription, result: FineTuningResult) -> str:
+    """The card of the retrained model. What its parent was measured to do stands on its parent's card, under that version."""
     lines = [
-        HEADING,
+        "# Retrained model",
         "",
-        f"Fine-tuned from version {model.parent} on dataset `{model.dataset[:12]}`, epoch {result.best_epoch} of {len(result.epochs)}; "
-        "everything above this section is about the model it started from.",
+        *what_it_is(model),
         "",
-        "| | clean validation | drifted validation |",
+        "## Retraining",
+        "",
+        f"Fine-tuned from version {model.parent} on dataset `{model.dataset[:12]}`, epoch {result.best_epoch} of {len(result.epochs)}. "
+        "The clean test split and the drifted hold-out are the gate's: its decision says what they showed.",
+        "",
+        "| accuracy | clean validation | drifted validation |",
         "|---|---|---|",
-        _line("before", result.before),
-        _line("after", result.after),
+        _line(f"version {model.parent}", result.before),
+        _line("this model", result.after),
+        "",
+        *how_it_was_trained(model),
+        "",
+        *limits(["It stands for the traffic of the drift that it learned, too; the next drift is another one."]),
     ]
-    return f"{kept}\n\n" + "\n".join(lines) + "\n"
+    return "\n".join(lines) + "\n"
 
 
 def _line(name: str, epoch: FineTuningEpoch) -> str:

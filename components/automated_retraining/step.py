@@ -93,7 +93,7 @@ def run(
     seconds = time.perf_counter() - began
     facts = retraining_facts(grown, drifted, result, training=training, device=device_name(device), seconds=seconds)
     about = describe_retrained(old, grown.dataset, result, parent=watched.info.champion_version, seed=seed, training=training)
-    card = retrained_card(champion, about, result)
+    card = retrained_card(about, result)
     write_bundle(model, network, about, card, AUTOMATED_RETRAINING, facts, champion, traffic, drift)
     write_facts(dataset, AUTOMATED_RETRAINING, facts, champion, traffic, drift)
     checkpoint.clear()

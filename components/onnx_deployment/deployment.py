@@ -8,7 +8,7 @@ from components.onnx_deployment import benchmark, held_out, variant
 from components.onnx_deployment.half import write_half
 from components.onnx_deployment.held_out import measure_references
 from components.onnx_deployment.quantisation import Quantisation, quantise
-from components.onnx_deployment.temperature import TemperatureFit, fit_temperature
+from components.onnx_deployment.temperature import Calibration, TemperatureFit, calibration_on, fit_temperature
 from components.onnx_deployment.variant import COMPETING, GraphOutcomes, VariantChoice, choose_variant, judge_accuracy
 from driftloop import bundle
 from driftloop.bundle import ModelDescription
@@ -33,6 +33,8 @@ class Deployment:
     """Of the trained bundle."""
     temperature: TemperatureFit
     """Of the calibration inside all graphs."""
+    calibration: Calibration
+    """What it does on the clean test split."""
     parity: float
     """Largest difference of a probability between PyTorch and the exported FP32 graph."""
     quantisation: Quantisation
@@ -65,7 +67,8 @@ def deploy(dataset: Description, source: Path, candidate: Path, settings: Deploy
     fp32, int8 = candidate / bundle.ONNX_FP32, candidate / bundle.ONNX_INT8
 
     validation = held_out.open_cases(dataset, held_out.TEMPERATURE_SPLITS)
-    fit = fit_temperature(held_out.compute_logits(network, model, validation), held_out.case_labels(validation))
+    logits, labels = held_out.compute_logits(network, model, validation), held_out.case_labels(validation)
+    fit = fit_temperature(logits, labels, held_out.case_groups(validation))
     graph = ServingGraph(network, mean=model.mean, std=model.std, temperature=fit.temperature)
     progress(0.05, "exporting")
     export_onnx(graph, fp32, image_size=model.image_size, channels=model.channels)
@@ -100,6 +103,7 @@ def deploy(dataset: Description, source: Path, candidate: Path, settings: Deploy
     return Deployment(
         model=model,
         temperature=fit,
+        calibration=calibration_on(held_out.compute_logits(network, model, testing), held_out.case_labels(testing), fit.temperature),
         parity=parity,
         quantisation=quantisation,
         decision=decision,
@@ -140,7 +144,7 @@ def deployment_facts(deployment: Deployment, *, seconds: float) -> dict[str, Any
         "benchmark": deployment.rows,
         "benchmark_gpu": deployment.gpu_rows,
         "temperature": deployment.temperature.temperature,
-        "calibration": asdict(deployment.temperature),
+        "calibration": asdict(deployment.calibration) | {"note": deployment.temperature.note},
         "quantisation": asdict(deployment.quantisation),
         "parity": deployment.parity,
         "provider": deployment.provider,

@@ -19,6 +19,8 @@ from driftloop.reporting.page import Page
 from driftloop.reporting.plot_style import INK, MUTED, PALETTE, axes
 
 CARD_HEADING = "## Deployment"
+#: The line below the title, which says what users get.
+AS_SERVED = "**As served**"
 COLOURS = dict(zip(("pytorch", ONNX_FP32, ONNX_INT8), (PALETTE[5], PALETTE[0], PALETTE[2]), strict=True))
 RUNTIME_NAMES = {"pytorch": "PyTorch eager FP32"} | {file: f"ONNX {name}" for file, name in GRAPH_NAMES.items()}
 FILE_KINDS = {WEIGHTS: "PyTorch weights"} | {file: f"ONNX {name}" for file, name in GRAPH_NAMES.items()}
@@ -36,7 +38,10 @@ def with_deployment(card: Path, model: ModelDescription, facts: dict[str, Any]) 
         else f"# Model card\n\n{model.architecture}, classes {', '.join(model.classes)}.\n"
     )
     kept = re.sub(rf"^{CARD_HEADING}\n.*?(?=^## |\Z)", "", before, flags=re.MULTILINE | re.DOTALL).rstrip()
-    return f"{kept}\n\n{_card_section(model, facts)}"
+    title, _, rest = re.sub(rf"^{re.escape(AS_SERVED)}.*\n\n", "", kept, flags=re.MULTILINE).partition("\n\n")
+    accuracy = Proportion(**facts[f"accuracy_{GRAPH_NAMES[model.served].lower()}"])
+    headline = f"{AS_SERVED} (`{model.served}`): accuracy {accuracy} on the clean test split."
+    return f"{title}\n\n{headline}\n\n{rest}\n\n{_card_section(model, facts)}"
 
 
 def _card_section(model: ModelDescription, facts: dict[str, Any]) -> str:
@@ -49,8 +54,7 @@ def _card_section(model: ModelDescription, facts: dict[str, Any]) -> str:
         f"- Input: uint8 images (N, {model.image_size}, {model.image_size}, {model.channels}); scaling, normalisation, temperature "
         "and softmax are inside the graph. Output: probabilities and embedding.",
         f"- Served: `{model.served}`. {facts['served_reason']}.",
-        f"- Temperature {model.temperature:.3f}: expected calibration error {fit['ece_before']:.3f} before, {fit['ece_after']:.3f} after, "
-        "on the images of the fit.",
+        f"- Temperature {model.temperature:.3f}: {_calibration_phrase(fit, model.temperature)}",
         f"- INT8 against FP32 on the clean test split: {-100 * drop['value']:+.2f} points of accuracy ({interval}).",
         f"- Drift reference: {', '.join(f'{name} ({count:,} images)' for name, count in facts['regimes'].items())}.",
         "",
@@ -63,6 +67,15 @@ def _card_section(model: ModelDescription, facts: dict[str, Any]) -> str:
             where = "CPU" if row["provider"] == CPU else "GPU"
             lines.append(f"| `{row['variant']}` | {where} | {accuracy} | {row['p50_ms']:.2f} | {row['speedup']:.1f}x |")
     return "\n".join(lines) + "\n\nSpeed-up over PyTorch eager FP32 on one thread of the CPU, on the machine that exported the model.\n"
+
+
+def _calibration_phrase(fit: dict[str, Any], temperature: float) -> str:
+    if temperature == 1:
+        return f"expected calibration error {fit['ece_after']:.3f} on the {fit['n']:,} images of the test split ({fit['note']})."
+    return (
+        f"expected calibration error on the {fit['n']:,} images of the test split {fit['ece_before']:.3f} without it, "
+        f"{fit['ece_after']:.3f} with it."
+    )
 
 
 def latency_chart(rows: list[dict[str, Any]], names: dict[str, str]) -> Figure:
@@ -214,11 +227,11 @@ def _add_accuracy(page: Page, deployment: Deployment) -> None:
 
 def _add_calibration(page: Page, deployment: Deployment) -> None:
     """What the temperature does to confidence."""
-    fit = deployment.temperature
+    fit, on_test = deployment.temperature, deployment.calibration
     page.section(
         "Calibration",
         f"One temperature, {fit.temperature:.3f}, divides the logits inside all graphs; it changes confidence and no prediction. "
-        f"It was fitted on {fit.n:,} images of {' and '.join(TEMPERATURE_SPLITS)}" + (f" ({fit.note})." if fit.note else "."),
+        f"It was fitted on {fit.fitted_on.n:,} images of {' and '.join(TEMPERATURE_SPLITS)}" + (f" ({fit.note})." if fit.note else "."),
     )
     page.figure(
         reliability_diagram(deployment, RUNTIME_NAMES),
@@ -226,10 +239,12 @@ def _add_calibration(page: Page, deployment: Deployment) -> None:
     )
     page.table(
         [
-            {"": "before", "negative log-likelihood": fit.nll_before, "expected calibration error": fit.ece_before},
-            {"": "after", "negative log-likelihood": fit.nll_after, "expected calibration error": fit.ece_after},
+            {"images": images, "temperature": name, "negative log-likelihood": likelihood, "expected calibration error": error}
+            for images, of in (("clean test split", on_test), ("images of the fit", fit.fitted_on))
+            for name, likelihood, error in (("without", of.nll_before, of.ece_before), ("with", of.nll_after, of.ece_after))
         ],
-        caption="On the images of the fit.",
+        caption="The test split had no part in it; the images of the fit flatter. Expected calibration error: over 10 bins of equally "
+        "many images.",
     )
 
 

@@ -11,6 +11,7 @@ from driftloop.contracts import CONFIRMED_BY, DATA_ANALYSIS, DRIFT_DETECTION, MO
 from driftloop.summary import Summary
 
 VARIANT_NAMES = {"pytorch": "PyTorch FP32 (eager)", "onnx_fp32": "ONNX FP32", "onnx_int8": "ONNX INT8", "onnx_fp16": "ONNX FP16"}
+SERVED_NAMES = {ONNX_FP32: "onnx_fp32", ONNX_INT8: "onnx_int8", ONNX_FP16: "onnx_fp16"}
 VARIANT_ADVICE = {
     "pytorch": "to train further and to look inside; not to serve",
     "onnx_fp32": "to serve where every tenth of a point counts, or where INT8 lost too much",
@@ -57,7 +58,8 @@ def _quantisation_lesson(facts: dict[str, Any]) -> str:
     if not drop or not speed:
         return ""
     return (
-        f"INT8 costs {100 * drop['value']:.2f} points ({100 * drop['low']:.2f} to {100 * drop['high']:.2f}) and is "
+        f"INT8 changes the test accuracy by {-100 * drop['value']:+.2f} points "
+        f"({-100 * drop['high']:+.2f} to {-100 * drop['low']:+.2f}) and is "
         f"{speed['onnx_int8']:.1f} times as fast as PyTorch; ONNX alone is {speed['onnx_fp32']:.1f} times as fast. "
         f"{deployed.get('served_reason', '')}"
     )
@@ -95,7 +97,7 @@ def variant_rows(facts: dict[str, Any]) -> list[dict[str, object]]:
         "onnx_fp32": deployed.get("accuracy_fp32"),
         "onnx_int8": deployed.get("accuracy_int8"),
     } | ({"onnx_fp16": deployed["accuracy_fp16"]} if deployed.get("accuracy_fp16") else {})
-    served = {ONNX_FP32: "onnx_fp32", ONNX_INT8: "onnx_int8", ONNX_FP16: "onnx_fp16"}.get(deployed.get("served", ""))
+    served = SERVED_NAMES.get(deployed.get("served", ""))
     return [
         {
             "variant": VARIANT_NAMES[name] + (" (served)" if name == served else ""),
@@ -148,11 +150,18 @@ def practice_rows(summary: Summary, facts: dict[str, Any]) -> list[dict[str, obj
         {
             "practice": "Versions that never change, one pointer",
             "guards against": "not being able to go back",
-            "evidence": f"version {summary.champion.after} serves; `driftloop models rollback` undoes it"
-            if summary.champion.after
-            else None,
+            "evidence": _way_back(summary),
         },
     ]
+
+
+def _way_back(summary: Summary) -> str | None:
+    before, after = summary.champion.before, summary.champion.after
+    if not after:
+        return None
+    if before and before != after:
+        return f"version {after} serves; `driftloop models rollback` brings version {before} back"
+    return f"version {after} serves; the next one can be rolled back to it"
 
 
 def maturity_rows(summary: Summary) -> list[dict[str, object]]:

@@ -3,8 +3,8 @@
 from pathlib import Path
 from typing import Any
 
-from components.synthesis_report.lessons import lesson_texts, maturity_rows, practice_rows, variant_rows
-from driftloop.contracts import CLEAN_TEST, CONFIRMED_BY, DRIFT_DETECTION, DRIFTED_HOLD_OUT, KEPT, PROMOTED, WATCHED
+from components.synthesis_report.lessons import SERVED_NAMES, VARIANT_NAMES, lesson_texts, maturity_rows, practice_rows, variant_rows
+from driftloop.contracts import CLEAN_TEST, CONFIRMED_BY, DRIFT_DETECTION, DRIFTED_HOLD_OUT, KEPT, ONNX_DEPLOYMENT, PROMOTED, WATCHED
 from driftloop.reporting import PALETTE, Page, axes
 from driftloop.reporting.pdf import write_pdf
 from driftloop.summary import AccuracySummary, Summary
@@ -32,7 +32,7 @@ def write_synthesis_report(
 ) -> None:
     """Write the report as HTML and as PDF."""
     page = Page("driftloop synthesis report", OUTCOME_STORIES[outcome].format(before=summary.champion.before, after=summary.champion.after))
-    _overview(page, summary, outcome)
+    _overview(page, summary, facts, outcome)
     _accuracy_section(page, summary.accuracy)
     _window_section(page, summary, facts)
     _target_section(page, summary)
@@ -49,14 +49,16 @@ def write_synthesis_report(
     write_pdf(page, pdf)
 
 
-def _overview(page: Page, summary: Summary, outcome: str) -> None:
+def _overview(page: Page, summary: Summary, facts: dict[str, Any], outcome: str) -> None:
     tiles: dict[str, object] = {}
     if summary.drift:
         tiles["drift verdict"] = summary.drift.verdict
     tiles["gate decision"] = summary.gate.decision if summary.gate else None
     tiles["champion"] = f"version {summary.champion.after}"
-    if summary.speedup.onnx_int8:
-        tiles["INT8 over PyTorch, batch 1"] = f"{summary.speedup.onnx_int8:.1f}x"
+    served = SERVED_NAMES.get(facts.get(ONNX_DEPLOYMENT, {}).get("served", ""))
+    speedup = getattr(summary.speedup, served, None) if served else None
+    if served and speedup:
+        tiles[f"{VARIANT_NAMES[served]}, as served, over PyTorch"] = f"{speedup:.1f}x"
     page.tiles(tiles)
     if summary.drift:
         page.notice(f"Drift: {summary.drift.reason}", "neutral" if summary.drift.verdict == "stable" else "warning")

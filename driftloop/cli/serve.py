@@ -11,9 +11,11 @@ import typer
 
 from driftloop.cli.arguments import DEFAULT_STORE
 from driftloop.errors import InputError
-from driftloop.store import open_store
+from driftloop.runtime import available_threads
 
 API_KEYS, FEEDBACK_KEYS = "DRIFTLOOP_API_KEY", "DRIFTLOOP_FEEDBACK_KEY"
+#: Each holds a model in memory; more cores than these take `--processes`, or more replicas.
+MOST_PROCESSES = 8
 
 
 def serve(
@@ -25,9 +27,11 @@ def serve(
     flush: Annotated[float, typer.Option(min=0.1, help="Seconds that an answer waits at most for its way into the log.")] = 10.0,
     spool: Annotated[str, typer.Option(help="Folder for what is not in the store yet; survives a kill. Default: below ~/.cache.")] = "",
     spool_mib: Annotated[int, typer.Option(min=1, help="What may lie there while the store is away.")] = 1024,
+    processes: Annotated[int, typer.Option(min=0, help="Processes that share the port; 0: one a core, at most 8.")] = 0,
     queue: Annotated[int, typer.Option(min=1, help="Images that may wait; beyond it requests are turned away.")] = 256,
-    workers: Annotated[int, typer.Option(min=0, help="Threads that decode and predict; 0: one a core.")] = 0,
-    threads: Annotated[int, typer.Option(min=0, help="Threads of one prediction; 0: one a core.")] = 0,
+    batch: Annotated[int, typer.Option(min=1, max=1024, help="Images that are predicted together at most; 1: each on its own.")] = 32,
+    workers: Annotated[int, typer.Option(min=0, help="Threads of a process that decode and predict; 0: its share of the cores.")] = 0,
+    threads: Annotated[int, typer.Option(min=0, help="Threads of one prediction; 0: its share of the cores.")] = 0,
     provider: Annotated[str, typer.Option(help="onnxruntime's execution provider; empty: what suits graph and machine.")] = "",
     grace: Annotated[int, typer.Option(min=1, help="Seconds that open requests get when the service is told to end.")] = 20,
     without_key: Annotated[bool, typer.Option(help=f"Listen beyond this machine without a key in {API_KEYS}.")] = False,
@@ -43,10 +47,7 @@ def serve(
     # Not by OMP_NUM_THREADS, which also says how many workers there are.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     try:
-        import uvicorn
-
-        from driftloop.serving.app import create_app
-        from driftloop.serving.service import Service
+        from driftloop.serving import processes as serving
         from driftloop.serving.settings import ServingSettings
     except ModuleNotFoundError as missing:
         raise InputError(
@@ -55,40 +56,31 @@ def serve(
     keys = _keys(API_KEYS)
     if not keys and not without_key and not _is_loopback(host):
         raise InputError(f"{host} is reached from other machines: set {API_KEYS} to a key that callers must show, or say --without-key")
+    cores = available_threads()
+    processes = processes or min(cores, MOST_PROCESSES)
     settings = ServingSettings(
         image_share=image_share,
         poll_seconds=poll,
         flush_seconds=flush,
         spool=Path(spool).expanduser() if spool else _default_spool(store),
-        spool_mib=spool_mib,
-        most_queued=queue,
-        workers=workers,
-        threads=threads,
+        spool_mib=_share(spool_mib, processes),
+        most_queued=_share(queue, processes),
+        most_batched=batch,
+        workers=workers or _share(cores, processes),
+        threads=threads or _share(cores, processes),
         provider=provider,
         api_keys=keys,
         feedback_keys=_keys(FEEDBACK_KEYS),
     )
     # Bound first: two services on one port would otherwise be noticed only when a model is loaded.
     listener = _listen(host, port)
-    service = Service(open_store(store), settings)
-    try:
-        service.start()
-    except BaseException:
-        service.close()
-        raise
-    answering = f"version {service.live.version}" if service.live else "no champion yet: it answers as soon as one is promoted"
-    typer.echo(f"http://{host}:{listener.getsockname()[1]}  {answering}", err=True)
-    config = uvicorn.Config(
-        create_app(service),
-        log_level="warning",
-        access_log=False,
-        server_header=False,
-        date_header=False,
-        timeout_graceful_shutdown=grace,
-        timeout_keep_alive=75,
-        h11_max_incomplete_event_size=64 << 10,
-    )
-    uvicorn.Server(config).run(sockets=[listener])
+    address = f"http://{host}:{listener.getsockname()[1]}"
+    serving.serve(serving.ServiceFactory(store, settings, address), listener, processes=processes, grace=grace)
+
+
+def _share(whole: int, processes: int) -> int:
+    """The part of one of several processes, at least 1."""
+    return max(1, whole // processes)
 
 
 def _listen(host: str, port: int) -> socket.socket:

@@ -75,7 +75,7 @@ def service(store: str, image_prefix: str) -> dict[str, Any]:
         # Kubernetes takes the pod out of its lists and stops it at the same time: requests that are on their way are still taken.
         "lifecycle": {"preStop": {"sleep": {"seconds": 10}}},
         "resources": {
-            "requests": {"cpu": "500m", "memory": "512Mi", "ephemeral-storage": "256Mi"},
+            "requests": {"cpu": "500m", "memory": "1Gi", "ephemeral-storage": "256Mi"},
             "limits": {"cpu": "2", "memory": "2Gi", "ephemeral-storage": "3Gi"},
         },
         "securityContext": SECURITY,

@@ -111,6 +111,7 @@ class InferenceLogger:
         self._wake = threading.Event()
         self._stopped = False
         self._opened = 0.0
+        self._image_shape: tuple[int, ...] = ()
         self._sealed: deque[Segment] = deque(self._spool.adopt())
         adopted = sum(segment.rows for segment in self._sealed)
         self._counts = LogCounts(logged=adopted, waiting=adopted, waiting_bytes=sum(segment.size for segment in self._sealed))
@@ -189,7 +190,7 @@ class InferenceLogger:
         if predictions is not None:
             arrays["probabilities"] = predictions.probabilities.astype(np.float32, copy=False)
             arrays["embedding"] = predictions.embedding.astype(EMBEDDING_DTYPE, copy=False)
-        self._append(encoded(fields, arrays), count)
+        self._append(encoded(fields, arrays), count, images.shape[1:])
         return ids
 
     def flush(self) -> None:
@@ -219,10 +220,13 @@ class InferenceLogger:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self.close()
 
-    def _append(self, record: bytes, rows: int) -> None:
+    def _append(self, record: bytes, rows: int, image_shape: tuple[int, ...]) -> None:
         with self._lock:
             if self._stopped:
                 raise ValueError("InferenceLogger.log: this logger was closed")
+            if image_shape != self._image_shape:  # the next version takes images of another size, and a file holds one
+                self._seal()
+                self._image_shape = image_shape
             self._counts.logged += rows
             self._make_room(len(record))
             new = self._spool.open is None
@@ -335,11 +339,10 @@ class InferenceLogger:
         # The names are this writer's alone: what is there already is from a try whose answer was lost.
         with suppress(Conflict):
             if pixels:
-                self.store.create(key + IMAGES_SUFFIX, _npy_bytes(np.concatenate(pixels)))
+                self.store.create(key + IMAGES_SUFFIX, _npy_bytes(pixels))
         named = [[f"{key}{IMAGES_SUFFIX}#{next(places)}" for _ in record.fields["sampled"]] for record in kept]
-        table = pa.concat_tables([_table(record, images) for record, images in zip(kept, named, strict=True)])
         stream = io.BytesIO()
-        pq.write_table(table.replace_schema_metadata({FORM_KEY: str(LOG_FORM)}), stream, compression="zstd")
+        pq.write_table(_table(kept, named).replace_schema_metadata({FORM_KEY: str(LOG_FORM)}), stream, compression="zstd")
         with suppress(Conflict):
             self.store.create(key + SUFFIX, stream.getvalue())
 
@@ -349,29 +352,40 @@ def _folder(mark: str) -> str:
     return hour_folder(datetime.strptime(mark, HOUR_MARK).replace(tzinfo=UTC))
 
 
-def _table(record: Record, images: list[str]) -> pa.Table:
-    """The rows of a record as `LOG_SCHEMA`, with the places of its sampled images."""
+def _table(kept: Sequence[Record], images: Sequence[Sequence[str]]) -> pa.Table:
+    """The rows of the records as `LOG_SCHEMA`, with the places of their sampled images: one table at once, for a record may be a row."""
+    columns: dict[str, list[Any]] = {field.name: [] for field in LOG_SCHEMA}
+    for record, places in zip(kept, images, strict=True):
+        for name, values in _columns(record, places).items():
+            columns[name] += values
+    times = pa.array(columns["time"], pa.int64()).cast(LOG_SCHEMA.field("time").type)
+    arrays = [times if field.name == "time" else pa.array(columns[field.name], field.type) for field in LOG_SCHEMA]
+    return pa.table(arrays, schema=LOG_SCHEMA)
+
+
+def _columns(record: Record, images: Sequence[str]) -> dict[str, list[Any]]:
     fields, arrays = record.fields, record.arrays
     count = len(fields["request_ids"])
     place = dict(zip(fields["sampled"], images, strict=True))
+    missing = [None] * count
     answered = "probabilities" in arrays
-    columns = {
+    probabilities = arrays["probabilities"].tolist() if answered else missing
+    return {
         "request_id": fields["request_ids"],
-        "time": pa.array(fields["times"], pa.int64()).cast(LOG_SCHEMA.field("time").type),
+        "time": fields["times"],
         "model_version": [fields["version"]] * count,
         "status": [fields["status"]] * count,
-        "predicted": fields["predicted"] if answered else [None] * count,
-        "confidence": arrays["probabilities"].max(axis=1) if answered else [None] * count,
-        "probabilities": list(arrays["probabilities"]) if answered else [None] * count,
-        "statistics": list(arrays["statistics"]),
-        "embedding": [row.tobytes() for row in arrays["embedding"]] if answered else [None] * count,
+        "predicted": fields["predicted"] if answered else missing,
+        "confidence": arrays["probabilities"].max(axis=1).tolist() if answered else missing,
+        "probabilities": probabilities,
+        "statistics": arrays["statistics"].tolist(),
+        "embedding": [row.tobytes() for row in arrays["embedding"]] if answered else missing,
         "latency_ms": fields["latencies"],
         "group": fields["groups"],
         "image_sha256": fields["digests"],
         "image": [place.get(index) for index in range(count)],
         "tags": [json.dumps(tags, sort_keys=True) if tags else None for tags in fields["tags"]],
     }
-    return pa.table([pa.array(columns[field.name], field.type) for field in LOG_SCHEMA], schema=LOG_SCHEMA)
 
 
 def _image_is_sampled(request_id: str, share: float) -> bool:
@@ -387,8 +401,11 @@ def _microseconds(moment: datetime) -> int:
     return int(whole.timestamp()) * 1_000_000 + moment.microsecond
 
 
-def _npy_bytes(array: np.ndarray) -> bytes:
-    """An array as the bytes of a .npy file."""
-    stream = io.BytesIO()
-    np.save(stream, array, allow_pickle=False)
-    return stream.getvalue()
+def _npy_bytes(parts: Sequence[np.ndarray]) -> bytes:
+    """Arrays of one type, one after the other along their first axis, as the bytes of a .npy file; each is copied once."""
+    header = io.BytesIO()
+    shape = (sum(map(len, parts)), *parts[0].shape[1:])
+    np.lib.format.write_array_header_1_0(
+        header, {"descr": np.lib.format.dtype_to_descr(parts[0].dtype), "fortran_order": False, "shape": shape}
+    )
+    return b"".join([header.getvalue(), *(np.ascontiguousarray(part).data for part in parts)])

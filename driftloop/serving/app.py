@@ -1,11 +1,11 @@
 """The service's web side: its paths, and how what goes wrong becomes one sentence and a status."""
 
 import logging
+import math
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
-import numpy as np
 from fastapi import Depends, FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
@@ -138,8 +138,7 @@ def create_app(service: Service) -> FastAPI:
     @app.get("/metrics", response_class=Response, responses={200: {"content": {"text/plain": {}}}})
     async def metrics() -> Response:
         """For Prometheus."""
-        service.metrics.queue.set(service.batcher.queued)
-        return Response(service.metrics.text(service.log), media_type="text/plain; version=0.0.4; charset=utf-8")
+        return Response(service.metrics_text(), media_type="text/plain; version=0.0.4; charset=utf-8")
 
     app.include_router(open_inference_router(service, callers))
     app.include_router(page_router())
@@ -148,13 +147,13 @@ def create_app(service: Service) -> FastAPI:
 
 
 def _prediction(job: Job, answers: Answers, index: int) -> dict[str, Any]:
-    probabilities = answers.predictions.probabilities[index]
-    odd = answers.unusual[index]
+    probabilities: list[float] = answers.predictions.probabilities[index].tolist()
+    odd, confidence = answers.unusual[index], max(probabilities)
     return {
         "request_id": job.request_id,
-        "class": answers.classes[int(probabilities.argmax())],
-        "confidence": float(probabilities.max()),
-        "probabilities": dict(zip(answers.classes, map(float, probabilities), strict=True)),
+        "class": answers.classes[probabilities.index(confidence)],
+        "confidence": confidence,
+        "probabilities": dict(zip(answers.classes, probabilities, strict=True)),
         "unusual": {
             "p_value": odd.p_value,
             "statistic": odd.statistic,
@@ -168,7 +167,7 @@ def _prediction(job: Job, answers: Answers, index: int) -> dict[str, Any]:
 
 def _finite(number: float) -> float:
     """JSON knows no infinity."""
-    return float(np.nan_to_num(number, nan=0.0, posinf=1e30, neginf=-1e30))
+    return number if math.isfinite(number) else math.copysign(1e30, number)
 
 
 def _explain_errors(app: FastAPI) -> None:

@@ -7,6 +7,7 @@ small. An image like the reference's has p <= a with probability a at most, what
 its p-value loses to the number of scores is what a reference image loses too, so nothing is divided by that number.
 """
 
+import bisect
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -24,6 +25,8 @@ NEIGHBOUR = 5
 MOST_IMAGES = 1_000
 #: Beyond this a float32 squared distance could overflow; numbers that are none count as this far.
 LARGEST = 1e15
+#: Ranks that differ by less are equal, and equal ones count as being as small.
+ROUNDING = 1e-6
 
 
 @dataclass(frozen=True)
@@ -94,69 +97,99 @@ class Familiarity:
 
 
 class _Known:
-    """A regime's images, with everything that does not depend on the image in question. Arrays are (F, n): a row a statistic."""
+    """A regime's n images, with everything that does not depend on the image in question.
+
+    One image more moves a rank by so little that the order of the references' ranks is known but for those near the image's own: only
+    these are computed. A rank is a two-sided tail count, in twos, less a tie break below 1.
+    """
 
     def __init__(self, regime: Regime) -> None:
         rows = _independent_rows(regime.groups)
+        self.count = len(rows)
         self.names = (*(GREY_COLUMNS + COLOUR_COLUMNS)[: regime.statistics.shape[1]], APPEARANCE)
-        self.statistics = np.ascontiguousarray(regime.statistics[rows].T, dtype=np.float32)
-        self.ordered = np.sort(self.statistics, axis=1)
-        pairs = list(zip(self.ordered, self.statistics, strict=True))
-        self.at_most = np.stack([np.searchsorted(ordered, values, "right") for ordered, values in pairs]).astype(np.float32)
-        self.at_least = len(rows) - np.stack([np.searchsorted(ordered, values, "left") for ordered, values in pairs]).astype(np.float32)
+        # (F, n), a row a statistic. In double precision: an image that is in the reference must get the very rank that it has there.
+        statistics = regime.statistics[rows].T.astype(np.float64)
+        ordered = np.sort(statistics, axis=1)
+        pairs = list(zip(ordered, statistics, strict=True))
+        at_most = np.stack([np.searchsorted(of, values, "right") for of, values in pairs])
+        at_least = self.count - np.stack([np.searchsorted(of, values, "left") for of, values in pairs])
+        # The images are kept in the order of their smallest tail: those that are near a rank then stand side by side.
+        tails = np.minimum(at_most, at_least).min(axis=0)
+        order = np.argsort(tails, kind="stable")
+        self.tails: list[int] = tails[order].tolist()
+        self.statistics, self.at_most, self.at_least = (np.ascontiguousarray(of[:, order]) for of in (statistics, at_most, at_least))
+        # Lists, as numpy takes longer to look into an array than a list takes to be searched.
+        self.ordered: list[list[float]] = ordered.tolist()
+        middle = self.count // 2
+        # By statistic: the numbers around the median of n + 1, and the sum of those above it less that of those below.
+        self.before: list[float] = ordered[:, middle - 1].tolist() if middle else [-math.inf] * len(ordered)
+        self.after: list[float] = ordered[:, middle].tolist()
+        self.sums: list[float] = (ordered[:, middle:].sum(axis=1) - ordered[:, :middle].sum(axis=1)).tolist()
 
-        embedding = _finite(regime.embedding[rows])
+        embedding = _finite(regime.embedding[rows[order]])
         self.centre = np.median(embedding, axis=0)
         self.embedding = embedding - self.centre
         self.lengths = np.einsum("ij,ij->i", self.embedding, self.embedding)
-        self.neighbour = min(NEIGHBOUR, len(rows))
+        self.neighbour = min(NEIGHBOUR, self.count)
         self.nearer, self.further = self._distances_of_neighbours()
         own = np.where(np.isfinite(self.further), self.further, self.nearer)
-        self.scores = np.sort(np.vstack([self.statistics, own]), axis=1)
-        self.usual = np.quantile(self.scores, [0.025, 0.975], axis=1)
+        scores = np.sort(np.vstack([self.statistics, own]), axis=1)
+        self.usual = np.quantile(scores, [0.025, 0.975], axis=1).T.tolist()
+        self.scores: list[list[float]] = scores.tolist()
 
     def judge(self, statistics: np.ndarray, embedding: np.ndarray) -> list[Unusual]:
         distances = self._distances(_finite(embedding) - self.centre)
         appearances = np.partition(distances, self.neighbour - 1, axis=1)[:, self.neighbour - 1]
-        return [self._judge_one(*image) for image in zip(statistics.astype(np.float32), distances, appearances, strict=True)]
+        values = statistics.astype(np.float32).tolist()
+        return [self._judge_one(*image) for image in zip(values, distances, appearances.tolist(), strict=True)]
 
-    def _judge_one(self, values: np.ndarray, distances: np.ndarray, appearance: float) -> Unusual:
+    def _judge_one(self, values: list[float], distances: np.ndarray, appearance: float) -> Unusual:
         # A neighbour may take a reference image's k-th place, which pushes the one before it there.
-        appearances = np.append(np.clip(distances, self.nearer, self.further), appearance)
-        of_statistics = self._ranks(values)
-        ordered = np.sort(appearances)
-        as_far = len(ordered) - np.searchsorted(ordered, ordered)
-        # Counted in twos, like the tails of a statistic, that the outermost by any score are peers.
-        of_ordered = as_far + as_far % 2 - _tie_break(ordered - ordered[len(ordered) // 2])
-        own = np.append(of_statistics[:, -1], of_ordered[np.searchsorted(ordered, appearance)])
-        least = own.min()
-        # Ranks of the appearance fall with the distance, so those that are as small begin at one place of the order.
-        begin = len(ordered) - np.searchsorted(of_ordered[::-1], least, "right")
-        as_small = of_statistics.min(axis=0) <= least
-        if begin < len(ordered):
-            as_small |= appearances >= ordered[begin]
+        appearances = np.empty(self.count + 1, np.float32)
+        np.minimum(np.maximum(distances, self.nearer), self.further, out=appearances[:-1])
+        appearances[-1] = appearance
+        scale = _Appearances(np.sort(appearances))
+        medians, means = self._middles(values)
+        own = [self._rank(*score) for score in zip(values, self.ordered, medians, means, strict=True)]
+        own.append(scale.rank(appearance))
+        least = min(own) + ROUNDING
+        as_small = appearances >= scale.from_where(least)
+        as_small[-1] = True
+        # A reference's tail grows by 0 or 1, and its tie break is below 1.
+        surely = bisect.bisect_right(self.tails, least / 2 - 1)
+        perhaps = slice(surely, bisect.bisect_left(self.tails, (least + 1) / 2))
+        as_small[:surely] = True
+        as_small[perhaps] |= (self._ranks(perhaps, np.array(values), np.array(medians), np.array(means)) <= least).any(axis=0)
         p_value = float(np.count_nonzero(as_small) / len(as_small))
 
-        chosen = int(own.argmin())
+        chosen = own.index(min(own))
         value = appearance if chosen == len(values) else values[chosen]
-        below = int(np.searchsorted(self.scores[chosen], value, "left"))
-        above = self.scores.shape[1] - int(np.searchsorted(self.scores[chosen], value, "right"))
+        scores = self.scores[chosen]
+        below, above = bisect.bisect_left(scores, value), self.count - bisect.bisect_right(scores, value)
         within = below if chosen == len(values) else max(below, above)
-        low, high = (float(bound) for bound in self.usual[:, chosen])
-        return Unusual(p_value, self.names[chosen], float(value), low, high, within / self.scores.shape[1])
+        low, high = self.usual[chosen]
+        return Unusual(p_value, self.names[chosen], value, low, high, within / self.count)
 
-    def _ranks(self, values: np.ndarray) -> np.ndarray:
-        """By statistic, the two-sided tail counts of the reference images and, last, of the image, all among them all: (F, n + 1)."""
-        value = values[:, None]
-        below, above = value <= self.statistics, value >= self.statistics
-        tails = np.empty((len(values), self.statistics.shape[1] + 1), np.float32)
-        np.minimum(self.at_most + below, self.at_least + above, out=tails[:, :-1])
-        tails[:, -1] = 1 + np.minimum(np.count_nonzero(below, axis=1), np.count_nonzero(above, axis=1))
-        # The middle one of n + 1 numbers, from n in order.
-        middle = self.statistics.shape[1] // 2
-        before = self.ordered[:, middle - 1 : middle] if middle else -np.inf
-        median = np.clip(value, before, self.ordered[:, middle : middle + 1])
-        return 2 * tails - _tie_break(np.abs(np.hstack([self.statistics, value]) - median))
+    def _middles(self, values: list[float]) -> tuple[list[float], list[float]]:
+        """By statistic, the median of the n + 1 numbers and the mean distance from it."""
+        surplus = 2 * (self.count // 2) - self.count
+        medians = [min(max(value, low), high) for value, low, high in zip(values, self.before, self.after, strict=True)]
+        sums = zip(values, self.sums, medians, strict=True)
+        means = [(total + surplus * median + abs(value - median)) / (self.count + 1) for value, total, median in sums]
+        return medians, [mean if mean > 0 else 1.0 for mean in means]
+
+    def _rank(self, value: float, ordered: list[float], median: float, mean: float) -> float:
+        """The rank of the image by one statistic."""
+        tail = 1 + min(self.count - bisect.bisect_left(ordered, value), bisect.bisect_right(ordered, value))
+        offset = abs(value - median)
+        return 2 * tail - offset / (offset + mean)
+
+    def _ranks(self, images: slice, values: np.ndarray, medians: np.ndarray, means: np.ndarray) -> np.ndarray:
+        """The ranks of some reference images by each statistic, among all n + 1: (F, images)."""
+        statistics, value = self.statistics[:, images], values[:, None]
+        tails = np.minimum(self.at_most[:, images] + (value <= statistics), self.at_least[:, images] + (value >= statistics))
+        offsets = np.abs(statistics - medians[:, None])
+        return 2 * tails - offsets / (offsets + means[:, None])
 
     def _distances(self, rows: np.ndarray) -> np.ndarray:
         """From each row (N, D) to each reference image: (N, n)."""
@@ -178,15 +211,34 @@ class _Known:
         return np.maximum(places[:, 0], 0), places[:, 1]
 
 
-def _tie_break(offsets: np.ndarray) -> np.ndarray:
-    """0 to 1, for distances (..., n) from a middle, 0 below it: of the outermost by different scores, the one that is further out is more
-    unusual.
+class _Appearances:
+    """Distances to the reference of n + 1 images, in order: the larger, the more unusual, so that ranks fall with them.
 
-    Without it the outermost image by any of ten scores would be as unusual as any other, and p at least 20 / (n + 1).
+    Ranks are counted in twos, like the tails of a statistic, that the outermost by any score are peers. Of these the one that is further
+    out is more unusual: without a tie break the outermost image by any of ten scores would be as unusual as any other, and p at least
+    20 / (n + 1).
     """
-    mean = np.abs(offsets).mean(axis=-1, keepdims=True)
-    outside = np.maximum(offsets, 0)
-    return outside / (outside + np.where(mean > 0, mean, 1))
+
+    def __init__(self, ordered: np.ndarray) -> None:
+        self.ordered = ordered
+        self.median = float(ordered[len(ordered) // 2])
+        self.mean = float(np.abs(ordered - ordered[len(ordered) // 2]).mean()) or 1.0
+
+    def rank(self, distance: float) -> float:
+        """Of an image at this distance."""
+        as_far = len(self.ordered) - int(np.searchsorted(self.ordered, np.float32(distance)))
+        offset = max(distance - self.median, 0.0)
+        return as_far + as_far % 2 - offset / (offset + self.mean)
+
+    def from_where(self, least: float) -> float:
+        """The smallest distance whose rank is at most `least`; inf where none is."""
+        # As many as these are surely so far out that theirs is, but for one that shares its distance with one further in.
+        begin = len(self.ordered) - min(2 * int(least / 2), len(self.ordered))
+        if 0 < begin < len(self.ordered) and self.ordered[begin - 1] == self.ordered[begin]:
+            begin = int(np.searchsorted(self.ordered, self.ordered[begin], "right"))
+        while begin > 0 and self.rank(float(self.ordered[begin - 1])) <= least:
+            begin = int(np.searchsorted(self.ordered, self.ordered[begin - 1]))
+        return float(self.ordered[begin]) if begin < len(self.ordered) else math.inf
 
 
 def _finite(embedding: np.ndarray) -> np.ndarray:

@@ -3,14 +3,17 @@
 import threading
 import time
 from collections import deque
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client.multiprocess import MultiProcessCollector
 
-from driftloop.inference.log_writer import InferenceLogger
+from driftloop.inference.log_writer import LogCounts
 from driftloop.serving.live_model import LiveModel
 
 #: Latencies in seconds, and images in a batch.
@@ -37,10 +40,14 @@ class Seen:
 
 
 class Metrics:
-    """Counters of one process; safe to share between threads."""
+    """Counters; safe to share between threads. Where prometheus_client was told of a folder, processes add theirs up there."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, siblings: Path | None = None) -> None:
+        """Args:
+        siblings: that folder; None for a process on its own.
+        """
         self.registry = CollectorRegistry()
+        self._siblings = siblings
         ours = self.registry
         self.requests = Counter("driftloop_requests", "Requests, by path and status.", ["path", "status"], registry=ours)
         self.latency = Histogram("driftloop_request_seconds", "From request to answer.", ["path"], buckets=LATENCIES, registry=ours)
@@ -48,23 +55,37 @@ class Metrics:
         self.confidence = Histogram("driftloop_confidence", "Probability of the predicted class.", buckets=CONFIDENCES, registry=ours)
         self.unusual = Counter("driftloop_unusual_images", "Images whose p-value against the reference is at most 0.01.", registry=ours)
         self.batches = Histogram("driftloop_batch_images", "Images in a batch.", buckets=BATCHES, registry=ours)
-        self.queue = Gauge("driftloop_queue_images", "Images that wait for a batch.", registry=ours)
+        self.queue = Gauge("driftloop_queue_images", "Images that wait for a batch.", registry=ours, multiprocess_mode="livesum")
         self.swaps = Counter("driftloop_swaps", "Changes of the version that answers.", registry=ours)
         self.refusals = Counter("driftloop_swap_failures", "Looks at the champion that failed; the version before went on.", registry=ours)
-        self.version = Gauge("driftloop_model_info", "1 for the version that answers.", ["version", "graph", "provider"], registry=ours)
+        self.version = Gauge(
+            "driftloop_model_info",
+            "1 for the version that answers.",
+            ["version", "graph", "provider"],
+            registry=ours,
+            multiprocess_mode="livemax",
+        )
         self.feedback = Counter("driftloop_feedback", "Labels taken.", registry=ours)
-        self.rows = Gauge("driftloop_log_rows", "Rows of the log by what became of them.", ["state"], registry=ours)
-        self.bytes = Gauge("driftloop_log_spool_bytes", "On this machine's disk, not yet in the store.", registry=ours)
-        self.failures = Gauge("driftloop_log_failures", "Writes that the store refused.", registry=ours)
+        self.rows = Gauge(
+            "driftloop_log_rows", "Rows of the log by what became of them.", ["state"], registry=ours, multiprocess_mode="livesum"
+        )
+        self.bytes = Gauge(
+            "driftloop_log_spool_bytes", "On this machine's disk, not yet in the store.", registry=ours, multiprocess_mode="livesum"
+        )
+        self.failures = Gauge("driftloop_log_failures", "Writes that the store refused.", registry=ours, multiprocess_mode="livesum")
         self._recent: deque[Seen] = deque(maxlen=RECENT)
         self._errors = 0
         self._answered = 0
+        self._answering: tuple[str, str, str] | None = None
         self._lock = threading.Lock()
 
     def answering(self, live: LiveModel) -> None:
         """Another version answers."""
-        self.version.clear()
-        self.version.labels(live.version, live.model.variant, live.model.provider).set(1)
+        # 0 rather than gone: what processes add up cannot be taken away.
+        if self._answering:
+            self.version.labels(*self._answering).set(0)
+        self._answering = (live.version, live.model.variant, live.model.provider)
+        self.version.labels(*self._answering).set(1)
 
     def answered(self, seen: list[Seen]) -> None:
         """A batch was answered."""
@@ -86,30 +107,31 @@ class Metrics:
             with self._lock:
                 self._errors += 1
 
-    def text(self, log: InferenceLogger) -> bytes:
-        """Everything in Prometheus' text format."""
-        counts = log.counts
+    def observe_log(self, counts: LogCounts, queued: int) -> None:
+        """What became of the rows so far, and what waits at the moment."""
         for state in ("logged", "written", "waiting", "dropped_rows", "dropped_images"):
             self.rows.labels(state).set(getattr(counts, state))
         self.bytes.set(counts.waiting_bytes)
         self.failures.set(counts.failures)
-        return generate_latest(self.registry)
+        self.queue.set(queued)
 
-    def activity(self) -> dict[str, Any]:
-        """What the page shows of this process."""
+    def text(self) -> bytes:
+        """Everything in Prometheus' text format, of all processes behind the port."""
+        if self._siblings is None:
+            return generate_latest(self.registry)
+        together = CollectorRegistry()
+        MultiProcessCollector(together, path=str(self._siblings))
+        return generate_latest(together)
+
+    def lately(self) -> dict[str, Any]:
+        """What this process has to tell of itself, as JSON holds it: counts, and the images of the last minute."""
         now = time.monotonic()
         with self._lock:
             recent, errors, answered = list(self._recent), self._errors, self._answered
-        lately = [image for image in recent if now - image.at <= RATE_SECONDS]
-        latencies = [image.latency_ms for image in lately]
-        # Where more came than are remembered, the rate is that of the time they span.
-        span = max(now - lately[0].at, 1e-3) if len(lately) == RECENT else RATE_SECONDS
         return {
             "requests": answered,
             "errors": errors,
-            "requests_per_second": round(len(lately) / span, 2),
-            "p50_ms": round(float(np.percentile(latencies, 50)), 3) if latencies else None,
-            "p95_ms": round(float(np.percentile(latencies, 95)), 3) if latencies else None,
+            "latencies": [(image.at, round(image.latency_ms, 3)) for image in recent if now - image.at <= RATE_SECONDS],
             "recent": [
                 {
                     "time": image.time.astimezone(UTC).isoformat(timespec="milliseconds"),
@@ -120,6 +142,26 @@ class Metrics:
                     "latency_ms": round(image.latency_ms, 3),
                     "version": image.version,
                 }
-                for image in reversed(recent[-SHOWN:])
+                for image in recent[-SHOWN:]
             ],
         }
+
+
+def added_up(told: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """What the page shows of the last minute, from what each process has told of itself (`Metrics.lately`)."""
+    now = time.monotonic()  # the same clock in all processes of a machine
+    rate, latencies = 0.0, []
+    for process in told:
+        times = [at for at, _ in process["latencies"] if now - at <= RATE_SECONDS]
+        latencies += [latency for at, latency in process["latencies"] if now - at <= RATE_SECONDS]
+        # Where more came than are remembered, the rate is that of the time they span.
+        rate += len(times) / (max(now - times[0], 1e-3) if len(times) == RECENT else RATE_SECONDS)
+    recent = sorted((image for process in told for image in process["recent"]), key=lambda image: image["time"], reverse=True)
+    return {
+        "requests": sum(process["requests"] for process in told),
+        "errors": sum(process["errors"] for process in told),
+        "requests_per_second": round(rate, 2),
+        "p50_ms": round(float(np.percentile(latencies, 50)), 3) if latencies else None,
+        "p95_ms": round(float(np.percentile(latencies, 95)), 3) if latencies else None,
+        "recent": recent[:SHOWN],
+    }

@@ -18,8 +18,9 @@ from driftloop.serving.batching import Batcher, Job
 from driftloop.serving.feedback import Feedback
 from driftloop.serving.follower import ChampionFollower
 from driftloop.serving.live_model import Answers, LiveModel
-from driftloop.serving.metrics import Metrics, Seen
+from driftloop.serving.metrics import Metrics, Seen, added_up
 from driftloop.serving.settings import ServingSettings
+from driftloop.serving.siblings import Siblings
 from driftloop.store import Store
 
 LOG = logging.getLogger("driftloop.serving")
@@ -30,7 +31,7 @@ class Service:
 
     def __init__(self, store: Store, settings: ServingSettings) -> None:
         self.store, self.settings = store, settings
-        self.metrics = Metrics()
+        self.metrics = Metrics(siblings=settings.siblings)
         self.names = GroupNames.of(store)
         self.follower = ChampionFollower(
             store, self.metrics, poll_seconds=settings.poll_seconds, provider=settings.provider, threads=settings.threads
@@ -48,6 +49,7 @@ class Service:
             most_batched=settings.most_batched,
             patience_seconds=settings.patience_seconds,
         )
+        self.siblings = Siblings(settings.siblings, self._told)
         self.closing = False
 
     @property
@@ -64,6 +66,7 @@ class Service:
         self.closing = True
         self.batcher.close()
         self.follower.stop()
+        self.siblings.close()
         for part in (self.log, self.feedback):
             try:
                 part.close()
@@ -99,6 +102,8 @@ class Service:
         loop = asyncio.get_running_loop()
         jobs = [Job(image, name, hidden, tags or {}, began, loop.create_future()) for image, name in zip(images, names, strict=True)]
         self.batcher.submit(jobs)
+        if len(jobs) == 1:
+            return [(jobs[0], *await jobs[0].answer)]
         answers = await asyncio.gather(*(job.answer for job in jobs), return_exceptions=True)
         for index, answer in enumerate(answers):
             if isinstance(answer, BaseException):
@@ -108,19 +113,33 @@ class Service:
         return [(job, *answer) for job, answer in zip(jobs, answers, strict=True) if not isinstance(answer, BaseException)]
 
     def activity(self) -> dict[str, Any]:
-        """What the page shows of this process."""
-        live, counts = self.live, self.log.counts
+        """What the page shows of the service: of all processes behind its port."""
+        live, told = self.live, self.siblings.all()
+        running = [process for process in told if not process["ended"]]
         return {
             "version": live.version if live else None,
-            "swaps": self.follower.swaps,
+            "swaps": max(process["swaps"] for process in told),
             "since": live.since.isoformat(timespec="seconds") if live else None,
             "classes": live.model.description.classes if live else [],
             "image_size": live.model.description.image_size if live else None,
-            "queue": self.batcher.queued,
-            "log_backlog_rows": counts.waiting,
-            "log_dropped_rows": counts.dropped_rows,
-            **self.metrics.activity(),
+            "processes": len(running),
+            "queue": sum(process["queue"] for process in running),
+            "log_backlog_rows": sum(process["log_backlog_rows"] for process in running),
+            "log_dropped_rows": sum(process["log_dropped_rows"] for process in told),
+            **added_up(told),
         }
+
+    def metrics_text(self) -> bytes:
+        """What Prometheus reads."""
+        self._told()
+        return self.metrics.text()
+
+    def _told(self) -> dict[str, Any]:
+        """What the other processes may know of this one."""
+        counts, queued = self.log.counts, self.batcher.queued
+        self.metrics.observe_log(counts, queued)
+        backlog = {"queue": queued, "log_backlog_rows": counts.waiting, "log_dropped_rows": counts.dropped_rows}
+        return {"swaps": self.follower.swaps, **backlog, **self.metrics.lately()}
 
     def _record(self, answers: Answers, images: np.ndarray, jobs: list[Job]) -> None:
         """Log a batch, before its callers have their answers."""

@@ -28,3 +28,4 @@ class ServingSettings(BaseModel):
     patience_seconds: float = Field(10.0, ge=0.1, le=600, description="that a request may take before it is turned away (503)")
     api_keys: tuple[str, ...] = Field((), description="one of which callers must show; none lets everybody in")
     feedback_keys: tuple[str, ...] = Field((), description="for labels; none takes those above")
+    siblings: Path | None = Field(None, description="folder in which the processes behind one port tell each other what they did")

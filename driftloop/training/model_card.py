@@ -20,13 +20,10 @@ def model_card(
         source: where the images come from.
         notes: sentences that belong to this model alone.
     """
-    training = {name: value for name, value in model.training.items() if value not in ("", [], None)}
     lines = [
         f"# {title}",
         "",
-        f"An image classifier: `{model.architecture}`, {model.training['parameters']:,} parameters. In: "
-        f"{'grey' if model.channels == 1 else 'colour'} images of {model.image_size} x {model.image_size} pixels. "
-        f"Out: one of {len(model.classes)} classes ({', '.join(model.classes)}).",
+        *what_it_is(model),
         "",
         "## Measured",
         "",
@@ -58,18 +55,43 @@ def model_card(
         + ", ".join(f"{split} {count:,}" for split, count in counts.items())
         + " images. Splits are by group (patient, site): nobody is on two sides.",
         "",
+        *how_it_was_trained(model),
+        "",
+        *limits(notes),
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def what_it_is(model: ModelDescription) -> list[str]:
+    """What goes in and what comes out."""
+    size = f", {model.training['parameters']:,} parameters" if "parameters" in model.training else ""
+    return [
+        f"An image classifier: `{model.architecture}`{size}. In: "
+        f"{'grey' if model.channels == 1 else 'colour'} images of {model.image_size} x {model.image_size} pixels. "
+        f"Out: one of {len(model.classes)} classes ({', '.join(model.classes)})."
+    ]
+
+
+def how_it_was_trained(model: ModelDescription) -> list[str]:
+    """The section about the training."""
+    training = {name: value for name, value in model.training.items() if value not in ("", [], None)}
+    return [
         "## Training",
         "",
         *(f"- {name.replace('_', ' ')}: {_escaped(str(value))}" for name, value in training.items()),
         f"- seed: {model.seed}; made with {', '.join(f'{name} {version}' for name, version in model.libraries.items())}",
-        "",
+    ]
+
+
+def limits(notes: Sequence[str]) -> list[str]:
+    """The section about what the model is not for: `notes` of its own, and what is true of each."""
+    return [
         "## Limits",
         "",
         *(f"- {note}" for note in notes),
         "- The figures hold for images like those of the source, not for another device or site: the drift watch is there to notice.",
         "- Not a medical device, and not evaluated as one: no decision about a person may rest on it.",
     ]
-    return "\n".join(lines) + "\n"
 
 
 def _class_row(score: ClassScore) -> str:

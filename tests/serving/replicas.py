@@ -27,7 +27,21 @@ class Replica:
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             self.port: int = probe.getsockname()[1]
-        arguments = ["serve", "--store", store, "--port", str(self.port), "--spool", str(spool), "--flush", "0.5", "--threads", "1"]
+        arguments = [
+            "serve",
+            "--store",
+            store,
+            "--port",
+            str(self.port),
+            "--spool",
+            str(spool),
+            "--flush",
+            "0.5",
+            "--processes",
+            "1",
+            "--threads",
+            "1",
+        ]
         self._log = spool.with_suffix(".log")
         with open(self._log, "ab") as log:
             command = [sys.executable, "-m", "driftloop.cli.main", *arguments]

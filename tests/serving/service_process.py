@@ -32,12 +32,14 @@ def png(image: np.ndarray) -> bytes:
 class ServiceProcess:
     """Started on a free port, or on `port` again after it has ended."""
 
-    def __init__(self, store: str, folder: Path, *options: str, port: int = 0, environment: dict[str, str] | None = None) -> None:
+    def __init__(
+        self, store: str, folder: Path, *options: str, port: int = 0, processes: int = 1, environment: dict[str, str] | None = None
+    ) -> None:
         self.port = port or free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self.errors = folder / f"serve-{time.monotonic_ns()}.log"
         command = [sys.executable, "-m", "driftloop.cli.main", "serve", "--store", store, "--port", str(self.port)]
-        command += ["--spool", str(folder / "spool"), "--poll", "0.2", "--flush", "0.5", *options]
+        command += ["--spool", str(folder / "spool"), "--poll", "0.2", "--flush", "0.5", "--processes", str(processes), *options]
         with open(self.errors, "wb") as stream:
             self.process = subprocess.Popen(command, stderr=stream, env={**os.environ, **(environment or {})})
 

@@ -187,6 +187,20 @@ def test_images_come_in_the_order_of_the_rows_whatever_their_files(store: Store)
     np.testing.assert_array_equal(read_images(store, rows.iloc[order]), seen[order])
 
 
+def test_images_of_a_version_that_takes_another_size_go_into_a_file_of_their_own(store: Store) -> None:
+    """A promotion changes the size between two rows, and batches of both versions may still alternate."""
+    small, large = images(3), np.random.default_rng(0).integers(0, 256, (2, 16, 16, 3), dtype=np.uint8)
+    with logger(store) as log:
+        log.log(small[:2], predictions(2), 1.0, times=minutes(2), version="1", classes=BY["classes"])
+        log.log(large, predictions(2), 1.0, times=minutes(2), version="2", classes=BY["classes"])
+        log.log(small[2:], predictions(1), 1.0, times=minutes(1), version="1", classes=BY["classes"])
+    rows = read_log(store, after=None, until=LATE)
+    assert len(rows) == 5
+    by_version = {version: read_images(store, of) for version, of in rows.groupby("model_version")}
+    assert {image.tobytes() for image in by_version["1"]} == {image.tobytes() for image in small}
+    assert {image.tobytes() for image in by_version["2"]} == {image.tobytes() for image in large}
+
+
 def test_a_changed_image_is_noticed(store: Store) -> None:
     with logger(store) as log:
         log.log(images(1), predictions(1), 1.0, times=[NOON], **BY)

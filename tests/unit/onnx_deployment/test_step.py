@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from components.onnx_deployment.held_out import TEST_SPLITS, case_groups, open_cases
+from components.onnx_deployment.report import with_deployment
 from components.onnx_deployment.step import run
 from components.onnx_deployment.variant import accuracy_drop, run_graphs
 from driftloop import bundle
@@ -158,6 +159,11 @@ def test_the_model_card_keeps_its_text_and_replaces_its_deployment_section(grey:
     assert "Stripes." in card
     assert "## Limits" in card
     assert "Served: `model.int8.onnx`" in card
+    # What users get comes first, once, below the title.
+    accuracy = Proportion(**grey.facts["accuracy_int8"])
+    assert card.splitlines()[2] == f"**As served** (`model.int8.onnx`): accuracy {accuracy} on the clean test split."
+    again = with_deployment(grey.candidate / bundle.CARD, bundle.read_model(grey.candidate), grey.facts)
+    assert again == card
 
 
 def test_metrics_and_report_show_the_figures(grey: Deployed) -> None:

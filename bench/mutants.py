@@ -1,0 +1,134 @@
+"""How many small faults the tests notice in the code that decides: mutmut puts them in one at a time, and runs the tests that reach them.
+
+    python -m bench.mutants [--only criteria policy] [--out bench/results/mutants.json]
+
+`make mutants` installs what it needs and runs it; it takes hours, and is for the night. A fault that changes only the words of a message
+does not count. Those that the tests did not notice are listed; `mutants_accepted.toml` says why one of them changes no behaviour.
+"""
+
+import argparse
+import ast
+import json
+import shutil
+import subprocess
+import sys
+import tempfile
+import tomllib
+from pathlib import Path
+from typing import Any
+
+from bench.gate_error_rates import environment
+
+ROOT, HERE = Path(__file__).parents[1], Path(__file__).parent
+ACCEPTED = HERE / "mutants_accepted.toml"
+#: By file the tests of its room; of those mutmut runs the ones that reach the function in question.
+DECIDING = {
+    "components/drift_detection/window_test.py": "tests/unit/drift_detection",
+    "components/drift_detection/windows.py": "tests/unit/drift_detection",
+    "components/drift_detection/harm.py": "tests/unit/drift_detection",
+    "components/drift_detection/policy.py": "tests/unit/drift_detection",
+    "components/production_monitoring/collect.py": "tests/unit/production_monitoring",
+    "components/validation_gate/criteria.py": "tests/unit/validation_gate",
+    "components/validation_gate/decision.py": "tests/unit/validation_gate",
+    "components/validation_gate/slices.py": "tests/unit/validation_gate",
+    "driftloop/dataset/roles.py": "tests/unit/dataset",
+    "driftloop/dataset/splitting.py": "tests/unit/dataset",
+    "driftloop/evaluation/intervals.py": "tests/unit/evaluation",
+    "driftloop/evaluation/paired.py": "tests/unit/evaluation",
+    "driftloop/registry/champion.py": "tests/unit/registry",
+    "driftloop/registry/versions.py": "tests/unit/registry",
+    "driftloop/watch_record.py": "tests/unit/test_watch_store.py",
+    "driftloop/watch_store.py": "tests/unit/test_watch_store.py",
+}
+#: What the tests of these rooms read beside the code.
+COPIED = ("components", "driftloop", "pipelines", "tests", "bench", "requirements", "docker", "k8s", "docs", "README.md")
+#: pytest's exit status where a test failed, and mutmut's for one that took too long or crashed: the fault was noticed.
+SURVIVED, NOT_REACHED = (0,), (5, 33)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--only", nargs="+", default=[], help="parts of file names")
+    parser.add_argument("--out", type=Path, default=HERE / "results" / "mutants.json")
+    chosen = parser.parse_args()
+    files = {name: tests for name, tests in DECIDING.items() if not chosen.only or any(part in name for part in chosen.only)}
+    if not files:
+        print(f"--only {' '.join(chosen.only)}: no such file among {', '.join(DECIDING)}", file=sys.stderr)
+        return 2
+    report: dict[str, Any] = environment() | {"files": []}
+    for name, tests in files.items():
+        # Each by itself: mutmut's first run then learns from that room's tests alone, and one that fails costs one file.
+        with tempfile.TemporaryDirectory(prefix="driftloop-mutants-") as temporary:
+            row = mutate(Path(temporary, "tree"), name, tests)
+        print(
+            f"{name}: {row['noticed']} of {row['behaviour']} noticed, {len(row['accepted'])} accepted, {row['words']} of words only",
+            flush=True,
+        )
+        report["files"].append(row)
+        chosen.out.write_text(json.dumps(report, indent=1) + "\n")
+    return 0
+
+
+def mutate(tree: Path, name: str, tests: str) -> dict[str, Any]:
+    """Every fault that mutmut knows in one file, in a copy of the working tree."""
+    tracked = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, check=True, capture_output=True, text=True).stdout.split("\0")
+    for path in filter(None, tracked):
+        (tree / path).parent.mkdir(parents=True, exist_ok=True)
+        if (ROOT / path).is_file():
+            shutil.copy2(ROOT / path, tree / path)
+    with open(tree / "pyproject.toml", "a") as stream:
+        stream.write(f"\n[tool.mutmut]\nsource_paths = {json.dumps([name])}\n")
+        stream.write(f"pytest_add_cli_args_test_selection = {json.dumps([tests])}\n")
+        stream.write(f"also_copy = {json.dumps(list(COPIED))}\n")
+    subprocess.run([sys.executable, "-m", "mutmut", "run"], cwd=tree, stdout=subprocess.DEVNULL)
+    made = tree / "mutants" / name
+    outcomes = json.loads(Path(f"{made}.meta").read_text())["exit_code_by_key"]
+    if None in outcomes.values():
+        raise RuntimeError(f"{name}: mutmut stopped before its end; run it in {tree.name} by hand to see why")
+    functions = {node.name: node for node in ast.walk(ast.parse(made.read_text())) if isinstance(node, ast.FunctionDef)}
+    reasons = tomllib.loads(ACCEPTED.read_text()).get(name, {}) if ACCEPTED.exists() else {}
+    row: dict[str, Any] = {"file": name, "behaviour": 0, "noticed": 0, "words": 0, "accepted": [], "survivors": []}
+    for key, status in outcomes.items():
+        changed = functions[key.rpartition(".")[2]]
+        original = functions[changed.name.rpartition("__mutmut_")[0] + "__mutmut_orig"]
+        fault = difference(original, changed)
+        if without_words(original) == without_words(changed):
+            row["words"] += 1
+        elif status in SURVIVED + NOT_REACHED and fault in reasons:
+            row["accepted"].append({"fault": fault, "reason": reasons[fault]})
+        else:
+            row["behaviour"] += 1
+            row["noticed"] += status not in SURVIVED + NOT_REACHED
+            if status in SURVIVED + NOT_REACHED:
+                row["survivors"].append(fault)
+    return row
+
+
+def difference(original: ast.FunctionDef, changed: ast.FunctionDef) -> str:
+    """The first line that differs, before and after, as Python writes it: `name: before -> after`."""
+    lines = [ast.unparse(function).splitlines()[1:] for function in (original, changed)]
+    pairs = [(before.strip(), after.strip()) for before, after in zip(*lines, strict=False) if before != after]
+    before, after = pairs[0] if pairs else ("", "(a line less or more)")
+    return f"{original.name.removesuffix('__mutmut_orig').removeprefix('x_')}: {before} -> {after}"
+
+
+def without_words(function: ast.FunctionDef) -> str:
+    """The function without its texts, and without what an exception is raised with."""
+
+    class Silent(ast.NodeTransformer):
+        def visit_JoinedStr(self, node: ast.JoinedStr) -> ast.AST:
+            return ast.Constant("")
+
+        def visit_Constant(self, node: ast.Constant) -> ast.AST:
+            return ast.Constant("") if isinstance(node.value, str) else node
+
+        def visit_Raise(self, node: ast.Raise) -> ast.AST:
+            kind = node.exc.func if isinstance(node.exc, ast.Call) else node.exc
+            return ast.Raise(kind, None)
+
+    body = [Silent().visit(ast.parse(ast.unparse(statement)).body[0]) for statement in function.body]
+    return "\n".join(ast.dump(statement) for statement in body)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,217 @@
+"""Several processes behind one port: together they are one service to its callers, its log and its metrics, whichever of them dies."""
+
+import json
+import os
+import re
+import signal
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import httpx
+import numpy as np
+import pytest
+
+from driftloop import registry
+from driftloop.dataset import Description
+from driftloop.inference.log import read_log
+from driftloop.serving.siblings import ENDED_SECONDS, Siblings
+from driftloop.store import Store
+from tests.factories.serving_store import build_serving_store, register_and_promote, textured_squares
+from tests.serving.service_process import ServiceProcess, png
+
+
+@pytest.fixture
+def production(tmp_path: Path) -> tuple[Store, Description]:
+    return build_serving_store(tmp_path / "model")
+
+
+@pytest.fixture
+def images() -> np.ndarray:
+    return textured_squares(40, seed=9)[0]
+
+
+def wait_for(condition: Callable[[], bool], seconds: float = 60.0) -> None:
+    until = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < until, "did not happen"
+        time.sleep(0.05)
+
+
+def children(parent: int) -> list[int]:
+    """The processes that answer, which are those that listen; multiprocessing has a helper besides."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        with suppress(OSError):
+            child = entry.name.isdigit() and f"\nPPid:\t{parent}\n" in (entry / "status").read_text()
+            if child and b"spawn_main" in (entry / "cmdline").read_bytes():
+                found.append(int(entry.name))
+    return sorted(found)
+
+
+def answering(service: ServiceProcess) -> bool:
+    """Whether both processes answer."""
+    return service.activity()["processes"] == 2
+
+
+@contextmanager
+def callers(service: ServiceProcess, images: np.ndarray) -> Iterator[dict[str, str]]:
+    """Four callers who ask again where a connection breaks; the version that answered, by the id of the request."""
+    said: dict[str, str] = {}
+    stop = threading.Event()
+
+    def ask(worker: int) -> None:
+        number = 0
+        while not stop.is_set():
+            name = f"{worker}-{number}"
+            try:  # a connection for each: they spread over the processes
+                headers = {"Content-Type": "image/png", "X-Request-Id": name, "Connection": "close"}
+                answer = httpx.post(f"{service.url}/predict", content=png(images[number % 40]), headers=headers, timeout=30)
+            except httpx.TransportError:
+                continue
+            assert answer.status_code == 200, answer.text
+            said[name] = answer.json()["version"]
+            number += 1
+
+    threads = [threading.Thread(target=ask, args=(worker,)) for worker in range(4)]
+    for thread in threads:
+        thread.start()
+    try:
+        yield said
+    finally:
+        stop.set()
+        for thread in threads:
+            thread.join()
+
+
+def logged(store: Store) -> dict[str, str]:
+    """The versions in the log by request id. `read_log` gives one row of those that were asked again."""
+    rows = read_log(store, after=None, until=datetime.now(UTC) + timedelta(days=1))
+    return dict(zip(rows["request_id"], rows["model_version"], strict=True))
+
+
+def metric(service: ServiceProcess, name: str) -> float:
+    """The sum of a metric over its labels."""
+    text = httpx.get(f"{service.url}/metrics").text
+    return sum(float(line.rsplit(" ", 1)[1]) for line in text.splitlines() if re.match(rf"{name}(\{{|\s)", line))
+
+
+def test_both_answer_are_swapped_and_counted_and_their_logs_are_one(
+    production: tuple[Store, Description], images: np.ndarray, tmp_path: Path
+) -> None:
+    store, dataset = production
+    with ServiceProcess(store.uri, tmp_path, processes=2) as service:
+        wait_for(lambda: answering(service))
+        with callers(service, images) as said:
+            wait_for(lambda: len(said) > 60)
+            register_and_promote(store, tmp_path / "model", dataset, expected="1", seed=1)
+            wait_for(lambda: list(said.values())[-12:] == ["2"] * 12)
+        wait_for(lambda: service.activity()["requests"] == len(said))
+        assert metric(service, "driftloop_images_total") == len(said)
+        assert metric(service, "driftloop_model_info") == 1
+        assert metric(service, "driftloop_swaps_total") == 2
+        activity = service.activity()
+        assert (activity["version"], activity["swaps"], activity["errors"]) == ("2", 1, 0)
+        assert {image["request_id"] for image in activity["recent"]} <= said.keys()
+        assert service.end() == 0
+    assert logged(store) == said
+    assert service.errors.read_text().count("version 1") == 1
+
+
+def test_one_that_is_killed_is_replaced_and_what_it_answered_is_logged(
+    production: tuple[Store, Description], images: np.ndarray, tmp_path: Path
+) -> None:
+    store, _ = production
+    with ServiceProcess(store.uri, tmp_path, processes=2) as service:
+        wait_for(lambda: answering(service))
+        before = children(service.process.pid)
+        with callers(service, images) as said:
+            wait_for(lambda: len(said) > 60)
+            os.kill(before[0], signal.SIGKILL)
+            at_the_kill = len(said)
+            wait_for(lambda: len(children(service.process.pid)) == 2 and children(service.process.pid) != before)
+            wait_for(lambda: len(said) > at_the_kill + 60)
+        assert f"process {before[0]} ended; another takes its place" in service.errors.read_text()
+        # What it had counted still counts; what it answered without its caller's learning of it may come on top.
+        assert metric(service, "driftloop_images_total") >= len(said)
+        assert service.end() == 0
+    assert said.items() <= logged(store).items()
+
+
+def test_without_their_parent_they_end_and_the_next_service_logs_what_they_left(
+    production: tuple[Store, Description], images: np.ndarray, tmp_path: Path
+) -> None:
+    store, _ = production
+    service = ServiceProcess(store.uri, tmp_path, "--flush", "3600", processes=2).ready()
+    wait_for(lambda: answering(service))
+    orphans = children(service.process.pid)
+    with callers(service, images) as said:
+        wait_for(lambda: len(said) > 30)
+    service.kill()
+    wait_for(lambda: not any(Path(f"/proc/{process}").exists() for process in orphans))
+    with socket.create_server(("127.0.0.1", service.port)):
+        pass  # nobody holds the port
+    assert logged(store) == said
+
+
+@pytest.mark.parametrize("signal_number", [signal.SIGTERM, signal.SIGINT])
+def test_told_to_end_they_answer_what_they_accepted(
+    production: tuple[Store, Description], images: np.ndarray, tmp_path: Path, signal_number: int
+) -> None:
+    store, _ = production
+    with ServiceProcess(store.uri, tmp_path, processes=2) as service:
+        wait_for(lambda: answering(service))
+        with httpx.Client() as client:
+            names = [f"r-{number}" for number in range(50)]
+            for name in names:
+                headers = {"Content-Type": "image/png", "X-Request-Id": name}
+                client.post(f"{service.url}/predict", content=png(images[0]), headers=headers).raise_for_status()
+            service.process.send_signal(signal_number)
+        assert service.process.wait(60) == 0
+    assert set(logged(store)) == set(names)
+    assert "Traceback" not in service.errors.read_text()
+
+
+def test_a_champion_that_cannot_be_loaded_is_one_line_and_exit_2(production: tuple[Store, Description], tmp_path: Path) -> None:
+    store, _ = production
+    Path(store.uri, "versions", "1", "model.onnx").write_bytes(b"damaged")
+    service = ServiceProcess(store.uri, tmp_path, processes=2)
+    assert service.process.wait(60) == 2
+    said = service.errors.read_text().strip().splitlines()
+    assert len(said) == 1
+    assert said[0].startswith("driftloop: ")
+    assert "does not match its checksum" in said[0]
+
+
+def test_a_first_champion_is_waited_for_by_all(production: tuple[Store, Description], images: np.ndarray, tmp_path: Path) -> None:
+    store, _ = production
+    pointer = store.read("champion.json")
+    store.delete("champion.json")
+    with ServiceProcess(store.uri, tmp_path, processes=2) as service:
+        assert httpx.get(f"{service.url}/v2/health/ready").status_code == 503
+        store.create("champion.json", pointer)
+        wait_for(lambda: all(httpx.get(f"{service.url}/v2/health/ready").status_code == 200 for _ in range(20)))
+        assert service.predict(images[0])["version"] == registry.current(store).version  # type: ignore[union-attr]
+
+
+def test_what_siblings_tell_is_read_and_one_that_ended_is_known(tmp_path: Path) -> None:
+    siblings = Siblings(tmp_path, lambda: {"requests": 1})
+    (tmp_path / "process-1.json").write_text(json.dumps({"requests": 2}))
+    (tmp_path / "process-2.json").write_text(json.dumps({"requests": 4}))
+    (tmp_path / "process-3.json").write_text("{")
+    old = time.time() - ENDED_SECONDS - 1
+    os.utime(tmp_path / "process-2.json", (old, old))
+    told = siblings.all()
+    siblings.close()
+    assert [(process["requests"], process["ended"]) for process in told] == [(1, False), (2, False), (4, True)]
+    assert json.loads((tmp_path / f"process-{os.getpid()}.json").read_text()) == {"requests": 1}
+
+
+def test_a_process_on_its_own_needs_no_folder() -> None:
+    siblings = Siblings(None, lambda: {"requests": 1})
+    assert siblings.all() == [{"requests": 1, "ended": False}]
+    siblings.close()
