@@ -8,8 +8,6 @@ A window a day, each with as many random labels. The estimate, the effective num
 
 import argparse
 import json
-import os
-import platform
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
@@ -19,6 +17,7 @@ from typing import Any
 
 import numpy as np
 
+from bench.gate_error_rates import environment
 from components.drift_detection.harm import DRIFT_ALPHA, HALF_LABEL, RECENT, boundary, drop_of, score
 from components.drift_detection.policy import shows_harm, shows_harmlessness
 from driftloop.evaluation.intervals import wilson
@@ -122,45 +121,23 @@ def _delay(first: np.ndarray) -> dict[str, float]:
     return {"median": float(np.median(first)), "p80": float(np.quantile(first, 0.8))}
 
 
-def table(result: dict[str, Any], windows: int) -> str:
-    """The tables of bench/README.md, goals beside."""
-    worst = {name: max(result["levels"], key=lambda cell, name=name: cell[name]) for name in ("false_retrain", "false_harmless")}
-    lines = [f"| over {windows} windows, a look each | goal | worst of {len(result['levels'])} cells | where | |", "|---|---|---|---|---|"]
-    for name, what in (
-        ("false_retrain", "P(any `retrain`), true drop 0"),
-        ("false_harmless", 'P(any "harmless"), true drop at the bound of 5 points'),
-    ):
-        cell = worst[name]
-        where = f"{cell['labels']} labels a window, clean {cell['clean']} on {cell['images']:,}"
-        lines.append(f"| {what} | ≤ .05 | {cell[name]:.3f} | {where} | {_met(cell[name] <= 0.05)} |")
-    lines += ["", "| drop | labels a window | windows until shown: median / 80th percentile | goal | |", "|---|---|---|---|---|"]
-    for row in result["delays"]:
-        goal = {0.08: 4, 0.05: 6}.get(row["drop"]) if row["labels"] == 66 else None
-        met = "" if goal is None else f"{_met(row['median'] <= goal)} / {_met(row['p80'] <= goal)}"
-        lines.append(f"| {100 * row['drop']:.0f} points | {row['labels']} | {_windows(row)} | {f'≤ {goal}' if goal else ''} | {met} |")
-    for row in result["calm"]:
-        lines.append(f"| 0, shown harmless | {row['labels']} | {_windows(row)} | | |")
-    lines += [
-        "",
-        "| a point a window | labels a window | windows until `retrain` | largest true drop while called harmless: mean, most |",
-        "|---|---|---|---|",
-    ]
-    for row in result["growing"]:
-        begins = f"after {row['after']} harmless windows" if row["after"] else "from the first window"
-        lines.append(f"| {begins} | {row['labels']} | {_windows(row)} | {100 * row['missed']:.1f}, {100 * row['most']:.0f} points |")
-    return "\n".join(lines)
+def goals(result: dict[str, Any]) -> dict[str, bool]:
+    """Which goals were met."""
+    level = {name: max(cell[name] for cell in result["levels"]) <= 0.05 for name in ("false_retrain", "false_harmless")}
+    delay = {(row["drop"], row["labels"]): row for row in result["delays"]}
+    named = {f"{name} at most 5 % in every cell": met for name, met in level.items()}
+    for drop, most in ((0.08, 4), (0.05, 6)):
+        for at, what in (("median", "median"), ("p80", "80th percentile")):
+            named[f"{100 * drop:.0f} points within {most} windows of 66 labels, {what}"] = delay[drop, 66][at] <= most
+    return named
 
 
-def _windows(row: dict[str, Any]) -> str:
+def windows_until(row: dict[str, Any]) -> str:
     return " / ".join("never" if row[name] >= NEVER else f"{row[name]:g}" for name in ("median", "p80"))
 
 
-def _met(holds: bool) -> str:
-    return "met" if holds else "**missed**"
-
-
 def main() -> None:
-    """Measure, print the tables, and keep the figures."""
+    """Measure, say which goals were met, and keep the figures."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--histories", type=int, default=2000)
     parser.add_argument("--windows", type=int, default=90)
@@ -169,12 +146,17 @@ def main() -> None:
     began = time.monotonic()
     agrees()
     result = measured(options.histories, options.windows)
-    text = table(result, options.windows)
-    machine = {"machine": platform.machine(), "cpus": os.cpu_count(), "python": platform.python_version()}
-    seconds = round(time.monotonic() - began)
+    report = {
+        **environment(),
+        "seconds": round(time.monotonic() - began, 1),
+        "histories": options.histories,
+        "windows": options.windows,
+        **result,
+        "goals": goals(result),
+    }
     options.out.parent.mkdir(parents=True, exist_ok=True)
-    options.out.write_text(json.dumps(result | machine | {"histories": options.histories, "seconds": seconds}, indent=1) + "\n")
-    print(text, f"\n{options.histories:,} histories a cell, {seconds} s")
+    options.out.write_text(json.dumps(report, indent=1) + "\n")
+    print(report["goals"], f"{report['seconds']} s, {options.out}")
 
 
 if __name__ == "__main__":

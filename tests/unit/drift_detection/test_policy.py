@@ -191,6 +191,8 @@ def test_thresholds_are_settings() -> None:
         (replace(CONFIRMED, drop=None), "0 of at least 100 random labels"),
         (replace(CONFIRMED, drop=FEW_AND_BAD), "99 of at least 100 random labels"),
         (replace(CONFIRMED, drop=OPEN, labels_to_decide=400), "about 400 random labels in all would decide"),
+        (replace(CONFIRMED, drop=replace(OPEN, n=100)), "but 100 random labels show neither"),
+        (replace(CONFIRMED, drop=HARMFUL, labels=670, labels_at_refusal=660), "refused on 660 labels and 10 came since"),
         (replace(CONFIRMED, drop=OPEN), "more random labels are needed"),
         (replace(CONFIRMED, drop=OPEN, skipped=12), "150 random labels (12 were skipped) show neither"),
         (replace(CONFIRMED, skipped=12), "0 of at least 100 random labels are there (12 were skipped)"),

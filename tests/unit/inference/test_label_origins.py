@@ -17,9 +17,8 @@ def home(tmp_path: Path) -> Store:
 
 
 def requests(**probabilities: float) -> pd.DataFrame:
-    return pd.DataFrame(
-        {"request_id": list(probabilities), "origin": "random", "purpose": "quota", "probability": list(probabilities.values())}
-    )
+    rows = [(name, "random", "quota", probability) for name, probability in probabilities.items()]
+    return pd.DataFrame(rows, columns=["request_id", "origin", "purpose", "probability"])
 
 
 def labels(*names: str, origin: str = "random") -> pd.DataFrame:
