@@ -541,7 +541,7 @@ def harm(result: dict[str, Any]) -> str:
     ]
     return "\n\n".join(
         (
-            f"{result['histories']:,} histories a cell of {result['windows']} windows, one a day, with a look at each. A drift errs once or "
+            f"{result['histories']:,} histories a cell of {result['windows']} windows, one a day, a look at each. A drift errs once or "
             "not at all: that any of the looks says `retrain` where accuracy has not changed, or harmless where it lost 5 points.",
             table(("clean accuracy", "known from images", "labels a window", "any false `retrain`", "any false harmless"), levels),
             goals(result["goals"]),
