@@ -16,6 +16,9 @@ from driftloop.evaluation.intervals import Proportion
 from driftloop.settings import DriftSettings
 from driftloop.watch_record import WatchRecord, WindowLabels
 
+#: Windows that are so many half-lives old weigh less than a thousandth, and are left out: a service may have a thousand a day.
+HALF_LIVES = 10
+
 
 @dataclass(frozen=True)
 class JudgedHarm:
@@ -93,8 +96,9 @@ def judge_harm(
     """
     counted = records[-1].labels_by_window if records else []
     newest = np.array(windows_of_newest_drift([window.drifted for window in places.windows]), dtype=bool) & confirmed
-    steady_windows = places.undrifted()
-    drifting = window_labels(rows, coverage, places, newest, counted, drifted=True)
+    recent = places.within(HALF_LIVES * settings.harm_half_life_days)
+    steady_windows = places.undrifted() & recent
+    drifting = window_labels(rows, coverage, places, newest & recent, counted, drifted=True)
     steady = window_labels(rows, coverage, places, steady_windows, counted, drifted=False)
 
     def drop(windows: Sequence[WindowLabels], alpha: float) -> AccuracyDrop | None:

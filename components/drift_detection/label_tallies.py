@@ -6,6 +6,7 @@ the record of each watch, and goes on counting where the rows have gone.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 
 import numpy as np
 import pandas as pd
@@ -45,6 +46,12 @@ class WindowPlaces:
     def drifted(self) -> np.ndarray:
         """Which drifted: (W,) bool."""
         return np.array([window.drifted for window in self.windows], dtype=bool)
+
+    def within(self, days: float) -> np.ndarray:
+        """Which ended so many days before the newest one, or later: (W,) bool."""
+        ends = [datetime.fromisoformat(window.last) for window in self.windows]
+        newest = max(ends, default=None)
+        return np.array([newest is not None and newest - end <= timedelta(days=days) for end in ends], dtype=bool)
 
     def undrifted(self) -> np.ndarray:
         """Which did not drift and came after the last decision: (W,) bool."""

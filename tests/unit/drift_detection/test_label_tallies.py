@@ -80,6 +80,12 @@ def test_windows_that_look_as_accepted_are_of_no_drift_and_only_since_the_last_d
     assert (counts(tallies), tallies[0].drift) == ([(3, 0, 1, 0, 0)], 0)
 
 
+def test_windows_of_long_ago_are_told_apart() -> None:
+    assert PLACES.within(1 / 24).tolist() == [False, True, True]
+    assert PLACES.within(2 / 24).tolist() == [True, True, True]
+    assert WindowPlaces([], [], 0, 0).within(1).tolist() == []
+
+
 def test_what_was_counted_stays_where_rows_have_gone_and_enters_once() -> None:
     known = tallied(*[(1, "a", "random", None)] * 3, (1, None, "skipped", None), chosen=DRIFT)
     assert counts(tallied((1, "b", "random", None), chosen=DRIFT, counted=known))[0] == (3, 1, 3, 3, 1)
