@@ -214,6 +214,21 @@ def test_about_so_many_labels_decide_four_times_in_five(right: float, limits: tu
     assert np.mean(harm | (score(1395, 1500, total, needed, 0.05) < -z)) == pytest.approx(0.8, abs=0.04)
 
 
+def test_where_labels_have_faded_more_are_needed_as_each_stretch_has_its_part_of_alpha() -> None:
+    drop = drop_over([tally(400, 352, day=0), tally(60, 53, day=28)])
+    assert drop.effective < 0.3 * drop.n
+    needed = labels_to_decide(drop, retrain_drop=0.03, harmless_drop=0.05)
+    assert needed is not None
+    more = needed - drop.n
+    right, n = (drop.expected - drop.value) * drop.effective, drop.effective + more
+    rng = np.random.default_rng(4)
+    correct = right + rng.binomial(more, rng.beta(right + 0.5, drop.effective - right + 0.5, 4000))
+    z = boundary(1 / (1 / 1500 + 1 / n), needed / n, 0.04)
+    harm = (score(1395, 1500, np.minimum(correct + 0.5, n), n, 0.0) > z) & (0.93 - correct / n >= 0.03)
+    assert np.mean(harm | (score(1395, 1500, correct, n, 0.05) < -z)) == pytest.approx(0.8, abs=0.04)
+    assert z > boundary(1 / (1 / 1500 + 1 / n), 1.0, 0.04) + 0.02
+
+
 def test_where_no_number_of_labels_would_decide_none_is_named() -> None:
     # Between the two bounds nothing is ever shown: a drop of 2 points is too small to retrain for, and more than 1 point is not harmless.
     assert labels_to_decide(drop_over([tally(5000, 4550)]), retrain_drop=0.05, harmless_drop=0.01) is None
