@@ -4,6 +4,8 @@ Components may not know each other, so what one writes and another reads can be 
 bundle are named by `driftloop.bundle`, the keys of a store by the module that owns them (`registry`, `watch_record`, `inference.log`).
 """
 
+from typing import Final
+
 #: The steps, by the names of their components: under these their facts stand in `facts.json`.
 SOURCE_RESOLUTION, DATA_ANALYSIS = "source_resolution", "data_analysis"
 BASELINE_TRAINING, MODEL_OPTIMIZATION, ONNX_DEPLOYMENT = "baseline_training", "model_optimization", "onnx_deployment"
@@ -54,6 +56,17 @@ UNSEEN = -1
 
 #: Where a label comes from: a uniformly random list, a ranked one, or a user's own import. Only random ones may judge harm.
 RANDOM, RANKED, IMPORT = LABEL_ORIGINS = ("random", "ranked", "import")
+
+#: What a labeller writes where an image cannot be labelled (the first is stored), and the origin of its row then: it was looked at, and
+#: will not be asked for again.
+SKIP_MARKS = SKIP, _ = ("?", "skip")
+SKIPPED = "skipped"
+
+#: Why a label is asked for: a little of every window, to see whether a drift matters, for a retraining and its gate, or to train on only.
+QUOTA: Final = "quota"
+HARM: Final = "harm"
+GATE: Final = "gate"
+FOR_TRAINING: Final = "ranked"
 
 #: Drift is confirmed when so many of so many consecutive windows have alarmed.
 CONFIRMING_ALARMS, CONFIRMING_WINDOWS = 2, 3

@@ -183,7 +183,7 @@ class DriftSettings(Settings):
     permutations: int = Field(999, ge=99, le=1_000_000, description="least permutations of the MMD test; 40 / alpha where that is more")
     harm_labels: int = Field(100, ge=10, le=1_000_000, description="random labels before harm is judged")
     retry_labels: int = Field(100, ge=10, le=1_000_000, description="new random labels after a refused candidate before another try")
-    harm_windows: int = Field(10, ge=2, le=10_000, description="newest confirmed windows whose labels judge harm; older ones only train")
+    harm_half_life_days: float = Field(7.0, gt=0, le=3650, description="labels of windows so many days older weigh half as much for harm")
     gate_power: float = Field(
         0.8,
         ge=0,
@@ -198,7 +198,11 @@ class DriftSettings(Settings):
     cooldown_days: float = Field(1.0, ge=0, le=365, description="days without retraining after any decision of the gate")
     retrainings_per_30_days: int = Field(4, ge=0, le=1000, description="retrainings allowed in 30 days")
     suggest_only: bool = Field(False, description="never retrain by itself: alert and suggest it")
-    random_requests: int = Field(660, ge=0, le=1_000_000, description="images asked for in the uniformly random label list")
+    quota_requests: int = Field(20, ge=0, le=100_000, description="images asked for at random in every window, drifted or not")
+    quota_per_day: int = Field(
+        100, ge=0, le=1_000_000, description="these in a day at most, where there are many windows; one a window at least"
+    )
+    random_requests: int = Field(660, ge=0, le=1_000_000, description="images asked for at random in the windows of a confirmed drift")
     ranked_requests: int = Field(100, ge=0, le=1_000_000, description="images asked for in the list of the most shifted, for training only")
     teaching: bool = Field(False, description="show the course's fixed-threshold detector in the report; it decides nothing")
     gallery_size: int = Field(8, ge=0, le=100, description="most shifted images shown in the report")

@@ -1,6 +1,7 @@
 """`watch/<sequence>.json`: the one record that a watch leaves. `driftloop.watch_store` writes, closes and reads records."""
 
 import json
+from datetime import datetime
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -27,7 +28,9 @@ class RecordedWindow(BaseModel):
     p_statistics: float | None = Field(None, description="the same of the image statistics, as records had it before p_values")
     p_embedding: float | None = Field(None, description="the same of the embeddings, as records had it before p_values")
     drifted: bool = Field(description="whether it fits no accepted regime")
-    accuracy: float | None = Field(None, description="over its random labels; null without any")
+    accuracy: float | None = Field(None, description="over the random labels that it had when it was tested; null without any")
+    mixture: dict[str, float] = Field({}, description="shares of the accepted regimes that it is nearest to; empty: not known")
+    label_free_drop: float | None = Field(None, description="accuracy drop estimated without labels; null: not known")
 
     @model_validator(mode="before")
     @classmethod
@@ -37,6 +40,33 @@ class RecordedWindow(BaseModel):
         fields = {name: content.get(f"p_{name}") for name in ("statistics", "embedding")}
         p_values = {name: value for name, value in fields.items() if value is not None} | content.get("p_values", {})
         return content | {"p_values": p_values} | {f"p_{name}": p_values.get(name) for name in fields}
+
+
+class WindowLabels(BaseModel):
+    """The random labels of a window that harm is judged by, as far as they have come."""
+
+    model_config = ConfigDict(frozen=True)
+
+    watch: int = Field(description="number of the watch that tested the window")
+    window: int = Field(description="its index there")
+    drift: int = Field(description="number of the watch with which its drift began; 0: it did not drift")
+    tag: str = Field("", description="of its requests; empty: all of them")
+    mixture: dict[str, float] = Field({}, description="shares of the accepted regimes that it is nearest to; empty: the clean one")
+    last: str = Field(description="time of its last request, ISO 8601 in UTC")
+    rows: int = Field(description="requests that the labels stand for")
+    labels: int = Field(description="random labels, one a group")
+    right: int = Field(description="of these, how many the champion got right")
+    skipped: int = Field(0, description="requests that labellers have looked at and not labelled")
+
+    @property
+    def time(self) -> datetime:
+        """Of its last request."""
+        return datetime.fromisoformat(self.last)
+
+    @property
+    def share(self) -> float:
+        """With which probability one of its requests has a label."""
+        return self.labels / self.rows if self.rows else 0.0
 
 
 class WatchRecord(BaseModel):
@@ -65,6 +95,10 @@ class WatchRecord(BaseModel):
     windows: list[RecordedWindow] = Field(description="windows that this watch tested, oldest first")
     confirmed: bool = Field(description=f"whether drift was confirmed by {CONFIRMED_BY} windows")
     labels: int = Field(0, description="uniformly random labels of the champion's confirmed windows that the watch had")
+    labels_by_window: list[WindowLabels] = Field([], description="the newest windows with labels, by which harm is judged; oldest first")
+    drop: dict[str, float] | None = Field(
+        None, description="accuracy drop by those labels, with its bounds and information; null: not judged"
+    )
     verdict: str = Field(description="stable, alert, needs_labels or retrain")
     reason: str = Field(description="of the verdict, in one sentence")
     decision: str | None = Field(None, description="promote, reject, inconclusive, or null where no gate has decided")

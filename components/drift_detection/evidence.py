@@ -6,7 +6,7 @@ from typing import Any
 from components.drift_detection import detectors
 from components.drift_detection.explain import psi_reading
 from components.drift_detection.findings import WatchFindings, in_plain_words
-from components.drift_detection.window_test import LABEL_FREE_CAVEAT
+from components.drift_detection.unlabelled import LABEL_FREE_CAVEAT
 from driftloop.contracts import DRIFT_DETECTION, DRIFT_REPORT, LABEL_REQUESTS, WINDOW_ROWS
 from driftloop.step_facts import write_facts, write_json
 
@@ -39,7 +39,9 @@ def drift_facts(findings: WatchFindings) -> dict[str, Any]:
         "confirmed": findings.confirmed,
         "windows": [window.record.model_dump() for window in findings.tested],
         "drop": None if findings.drop is None else findings.drop.as_dict(),
+        "concept": findings.harm.concept,
         "labels": findings.labels,
+        "skipped_requests": findings.harm.skipped,
         "clean_accuracy": None if findings.clean is None else findings.clean.model_dump(),
         "label_free": None
         if findings.label_free is None
@@ -54,7 +56,9 @@ def drift_facts(findings: WatchFindings) -> dict[str, Any]:
         "skipped_windows": findings.cut.skipped,
         "ungrouped_requests": findings.cut.ungrouped,
         "regimes": findings.regimes,
+        "regime_accuracy": {name: accuracy.model_dump() for name, accuracy in findings.accuracies.items()},
         "requests": {name: int(count) for name, count in findings.requests["origin"].value_counts().items()},
+        "requests_for": {name: int(count) for name, count in findings.requests["purpose"].value_counts().items()},
     }
 
 
@@ -66,6 +70,8 @@ def _details(findings: WatchFindings) -> dict[str, Any]:
         "explained_window": findings.explained.number if findings.explained else None,
         "explanation": _explanation(findings),
         "history": [window.model_dump() for window in findings.history.windows],
+        "labels_by_window": [tally.model_dump() | {"share": tally.share} for tally in findings.harm.recorded],
+        "drop_without_drift": None if findings.harm.concept_drop is None else findings.harm.concept_drop.as_dict(),
         "most_shifted": [{"position": pair.position, "score": pair.score, "nearest_in": pair.regime} for pair in gallery],
         "settings": findings.settings.model_dump(),
     }

@@ -6,9 +6,12 @@ import pandas as pd
 
 from components.drift_detection.explain import ExplainedWindow
 from components.drift_detection.harm import AccuracyDrop
+from components.drift_detection.judged_harm import JudgedHarm
 from components.drift_detection.policy import Verdict
-from components.drift_detection.window_test import LabelFreeEstimate, TestedWindow
+from components.drift_detection.unlabelled import LabelFreeEstimate
+from components.drift_detection.window_test import TestedWindow
 from components.drift_detection.windows import AlarmLevel, CutRows, WatchHistory
+from driftloop.contracts import GATE
 from driftloop.evaluation.intervals import Proportion
 from driftloop.inference.traffic import TrafficInfo
 from driftloop.settings import DriftSettings
@@ -53,10 +56,10 @@ class WatchFindings:
     """The decisive window; None where no window was tested."""
     clean: Proportion | None
     """The champion's accuracy on the clean test split, where it is known."""
-    drop: AccuracyDrop | None
-    """None where drift is not confirmed or no random label is there."""
-    labels: int
-    """Random labels of the newest confirmed drift."""
+    accuracies: dict[str, Proportion]
+    """The champion's accuracy by accepted regime; empty where it is not known."""
+    harm: JudgedHarm
+    """What the random labels say."""
     label_free: LabelFreeEstimate | None
     """The estimate without labels."""
     verdict: Verdict
@@ -65,6 +68,16 @@ class WatchFindings:
     """A row for each request that a window covers: request_id, window, drifted, confirmed."""
     requests: pd.DataFrame
     """The images to label."""
+
+    @property
+    def drop(self) -> AccuracyDrop | None:
+        """The accuracy drop that the verdict stands on; None where drift is not confirmed or no random label is there."""
+        return self.harm.judged
+
+    @property
+    def labels(self) -> int:
+        """Random labels of the images that a retraining would learn from."""
+        return self.harm.labels
 
     @property
     def drifted_windows(self) -> int:
@@ -80,14 +93,20 @@ def in_plain_words(findings: WatchFindings) -> str:
             if findings.tested and not findings.drifted_windows
             else "there is no confirmed change in the images."
         )
+    if findings.harm.concept:
+        return f"The images look as before, but the right answers have changed{_harm(findings)}: {_action(findings)}."
     if not findings.confirmed:
         return "Look into it: " + findings.verdict.reason[0].lower() + findings.verdict.reason[1:]
-    action = {
+    return f"The images have changed{_how(findings)}{_harm(findings)}: {_action(findings)}."
+
+
+def _action(findings: WatchFindings) -> str:
+    wanted = "so that a retraining can begin" if findings.verdict.purpose == GATE else "so that we know whether it matters"
+    return {
         "alert": "no retraining starts now",
-        "needs_labels": "label the images on the list, so that we know whether it matters",
+        "needs_labels": f"label the images on the list, {wanted}",
         "retrain": "the model is retrained now",
     }[findings.verdict.name]
-    return f"The images have changed{_how(findings)}{_harm(findings)}: {action}."
 
 
 def _how(findings: WatchFindings) -> str:

@@ -1,74 +1,131 @@
-"""Does the drift matter? The drop in accuracy, from labels of uniformly random requests only.
+"""Does the drift matter? The drop in accuracy, from labels of uniformly random requests only, with bounds that hold at every look.
 
 Labels that someone chose to give (the most shifted images, the complaints) would bias the estimate; they train, and are left out here.
+A watch looks again whenever labels come. A bound for one look, used at each of many, is wrong far more often than it says: so these are
+confidence sequences, one for all looks at a drift together.
 """
 
 import math
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 
 import numpy as np
-import pandas as pd
+import numpy.typing as npt
 from scipy import optimize, stats
 
-from components.drift_detection.reference import first_of_each
-from driftloop.contracts import RANDOM
 from driftloop.evaluation.intervals import Proportion
+from driftloop.inference.reference import CLEAN_REGIME
+from driftloop.watch_record import WindowLabels
+
+#: How often a bound may ever be wrong: of a drift's harm, and of harm on images that look as accepted. Together 5 %.
+DRIFT_ALPHA, CONCEPT_ALPHA = 0.04, 0.01
+#: Labels at which the bounds are tightest: four windows' worth, where most drifts are decided.
+TIGHTEST = 264
+#: The boundary's information there, by which it is least (Howard et al. 2021, proposition 3, at these levels).
+BEST_RATIO = 5.0
+#: A share of fewer labels says too little: neighbouring windows are taken together until they have so many.
+STRATUM_LABELS = 20
+#: What came last is weighed with a half-life this many times shorter.
+RECENT = 4
+#: Of the bound that claims harm: few errors are skewed towards more, and half a label against the claim keeps its level.
+HALF_LABEL = 0.5
+#: "About N labels would decide" is right with this probability, as far as is known now.
+RIGHT = 0.8
 
 
 @dataclass(frozen=True)
 class AccuracyDrop:
-    """Clean accuracy minus accuracy on drifted requests."""
+    """Accuracy that was accepted, for such images, minus accuracy on labelled requests now."""
 
     value: float
-    """The estimate."""
+    """The estimate, by windows and with more weight on what is recent."""
     low: float
-    """One-sided 95 % lower bound."""
+    """Lower bound: valid at all looks together."""
     high: float
-    """One-sided 95 % upper bound."""
+    """Upper bound: likewise."""
     n: int
-    """Labelled drifted requests."""
+    """Labelled requests."""
+    effective: float = math.nan
+    """Equally weighted labels that would be as sure: at most n."""
+    expected: float = math.nan
+    """The accuracy that was accepted."""
+    expected_n: float = math.nan
+    """Images that it was measured on."""
+    recent: float = math.nan
+    """The estimate for what came last."""
+    information: float = 0.0
+    """1 / (1 / expected_n + 1 / effective): where the boundary was looked up."""
+    z: float = math.nan
+    """The boundary there, in standard errors."""
+    alpha: float = math.nan
+    """How often a bound may ever be wrong."""
 
     def as_dict(self) -> dict[str, float | int]:
         return asdict(self)
 
 
-def accuracy_drop(clean_correct: int, clean_n: int, drifted_correct: int, drifted_n: int, *, confidence: float = 0.95) -> AccuracyDrop:
-    """The drop between two independent proportions, with Miettinen and Nurminen's (1985) score bounds.
+def boundary(information: npt.ArrayLike, epochs: npt.ArrayLike, alpha: float) -> np.ndarray:
+    """How many standard errors a score must reach to count, at whichever look it does.
+
+    With a fixed clean sample of n0 images the score process of the difference, at n labels, is a Brownian motion in the information
+    t = 1 / (1/n0 + 1/n), so one boundary for Brownian motion, Robbins' normal mixture
+    z(t)^2 = (1 + 1/(rt)) 2 log(1 + sqrt(1 + rt) / (2 alpha)), holds at all looks at once, with the clean sample's own error in it
+    (asymptotic confidence sequences: Waudby-Smith et al. 2021, arXiv 2103.06476; Howard et al. 2021).
+    Where old labels fade, a sum never stays one Brownian motion: of every `epochs` independent stretches each gets its part of alpha.
 
     Args:
-        clean_correct, clean_n: the champion as served on its clean test split.
-        drifted_correct, drifted_n: the same champion on labelled requests of the drifted windows.
-        confidence: one-sided, of each bound.
+        information: t, above 0.
+        epochs: all labels that ever counted, over the effective number; 1 where none has faded.
+        alpha: one-sided.
+    """
+    scaled = np.asarray(information) * BEST_RATIO / TIGHTEST
+    level = alpha / np.maximum(epochs, 1.0)
+    return np.sqrt((1 + 1 / scaled) * 2 * np.log1p(np.sqrt(1 + scaled) / (2 * level)))
+
+
+def accuracy_drop(
+    clean_correct: float, clean_n: float, drifted_correct: float, drifted_n: float, *, z: float
+) -> tuple[float, float, float]:
+    """The drop between two independent proportions and its score bounds (Miettinen and Nurminen 1985), z standard errors away.
+
+    Counts may be fractional: those of as many equally weighted labels as weighted ones are worth.
+
+    Returns:
+        The estimate, the lower and the upper bound.
 
     Raises:
         ValueError: no cases, or more correct than cases.
     """
     for correct, n in ((clean_correct, clean_n), (drifted_correct, drifted_n)):
-        if n < 1 or not 0 <= correct <= n:
-            raise ValueError(f"accuracy drop: needs 0 <= correct <= n and n >= 1, got {correct} of {n}")
-    z = float(stats.norm.ppf(confidence))
+        if n <= 0 or not 0 <= correct <= n:
+            raise ValueError(f"accuracy drop: needs 0 <= correct <= n and n > 0, got {correct} of {n}")
     value = clean_correct / clean_n - drifted_correct / drifted_n
+    careful = min(drifted_correct + HALF_LABEL, drifted_n)
 
-    def score(difference: float) -> float:
-        return _score(clean_correct, clean_n, drifted_correct, drifted_n, difference)
+    def harm(difference: float) -> float:
+        return float(score(clean_correct, clean_n, careful, drifted_n, difference)) - z
+
+    def harmless(difference: float) -> float:
+        return float(score(clean_correct, clean_n, drifted_correct, drifted_n, difference)) + z
 
     # The score falls as the assumed difference grows; at the ends of its range a proportion may fit perfectly, hence the sign tests.
-    low = -1.0 if score(-1.0) <= z else optimize.brentq(lambda d: score(d) - z, -1.0, value, xtol=1e-10)
-    high = 1.0 if score(1.0) >= -z else optimize.brentq(lambda d: score(d) + z, value, 1.0, xtol=1e-10)
-    return AccuracyDrop(value, float(low), float(high), drifted_n)
+    low = -1.0 if harm(-1.0) <= 0 else optimize.brentq(harm, -1.0, value, xtol=1e-10)
+    high = 1.0 if harmless(1.0) >= 0 else optimize.brentq(harmless, value, 1.0, xtol=1e-10)
+    return value, float(low), float(high)
 
 
-def _score(x1: int, n1: int, x2: int, n2: int, difference: float) -> float:
+def score(x1: npt.ArrayLike, n1: npt.ArrayLike, x2: npt.ArrayLike, n2: npt.ArrayLike, difference: float) -> np.ndarray:
     """How many standard errors the observed difference lies above an assumed one; the errors under the assumption."""
+    x1, n1, x2, n2 = (np.asarray(value, dtype=float) for value in (x1, n1, x2, n2))
     p1, p2 = _constrained(x1, n1, x2, n2, difference)
-    variance = (p1 * (1 - p1) / n1 + p2 * (1 - p2) / n2) * (n1 + n2) / max(n1 + n2 - 1, 1)
+    variance = (p1 * (1 - p1) / n1 + p2 * (1 - p2) / n2) * (n1 + n2) / np.maximum(n1 + n2 - 1, 1)
     gap = x1 / n1 - x2 / n2 - difference
-    if variance <= 1e-18:
-        return 0.0 if abs(gap) < 1e-12 else math.copysign(math.inf, gap)
-    return gap / math.sqrt(variance)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        certain = np.where(np.abs(gap) < 1e-12, 0.0, np.copysign(np.inf, gap))
+        return np.where(variance <= 1e-18, certain, gap / np.sqrt(variance))
 
 
-def _constrained(x1: int, n1: int, x2: int, n2: int, difference: float) -> tuple[float, float]:
+def _constrained(x1: np.ndarray, n1: np.ndarray, x2: np.ndarray, n2: np.ndarray, difference: float) -> tuple[np.ndarray, np.ndarray]:
     """The likeliest p1 and p2 with p1 - p2 = difference: the right root of a cubic in p2, in closed form (their appendix)."""
     third = 3.0 * (n1 + n2)
     quadratic = (n1 + 2 * n2) * difference - (n1 + n2) - (x1 + x2)
@@ -76,46 +133,132 @@ def _constrained(x1: int, n1: int, x2: int, n2: int, difference: float) -> tuple
     constant = x2 * difference * (1 - difference)
     shift = quadratic / third
     q = shift**3 - 1.5 * linear * quadratic / third**2 + 1.5 * constant / third
-    radius = math.copysign(math.sqrt(max(shift**2 - linear / third, 0.0)), q)
-    angle = (math.pi + math.acos(min(max(q / radius**3, -1.0), 1.0))) / 3 if radius else 0.0
-    p2 = min(max(2 * radius * math.cos(angle) - shift, 0.0, -difference), 1.0, 1.0 - difference)
+    radius = np.copysign(np.sqrt(np.maximum(shift**2 - linear / third, 0.0)), q)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        angle = np.where(radius == 0, 0.0, (math.pi + np.arccos(np.clip(q / radius**3, -1.0, 1.0))) / 3)
+    p2 = np.clip(2 * radius * np.cos(angle) - shift, max(0.0, -difference), min(1.0, 1.0 - difference))
     return p2 + difference, p2
 
 
-def drop_from(clean: Proportion, rows: pd.DataFrame) -> AccuracyDrop | None:
-    """The drop on these rows of the log against the clean accuracy; None where none of them is randomly labelled."""
-    correct, labels = correct_answers(rows)
-    return accuracy_drop(round(clean.value * clean.n), clean.n, correct, labels) if labels else None
+@dataclass(frozen=True)
+class Stratum:
+    """Neighbouring windows of enough labels: their labels stand for all their rows."""
+
+    weight: float
+    """Rows, less for those of long ago."""
+    labels: int
+    right: int
+    mixture: Mapping[str, float]
+    """Shares of the accepted regimes that its windows are nearest to."""
 
 
-def labels_to_decide(clean: Proportion, drop: AccuracyDrop, *, retrain_drop: float, harmless_drop: float) -> int | None:
-    """About how many random labels in all would show harm or harmlessness, if the drop is what it looks like now.
+def strata(windows: Sequence[WindowLabels], half_life_days: float) -> list[Stratum]:
+    """The windows from the first to the last labelled one, in time order, taken together until `STRATUM_LABELS` are reached."""
+    labelled = [index for index, window in enumerate(windows) if window.labels]
+    if not labelled:
+        return []
+    known = windows[labelled[0] : labelled[-1] + 1]
+    newest = max(window.time for window in known)
+    parts: list[list[WindowLabels]] = [[]]
+    for window in known:
+        if sum(member.labels for member in parts[-1]) >= STRATUM_LABELS:
+            parts.append([])
+        parts[-1].append(window)
+    if len(parts) > 1 and sum(member.labels for member in parts[-1]) < STRATUM_LABELS:
+        last = parts.pop()
+        parts[-1] += last
+    return [_stratum(part, [0.5 ** ((newest - member.time).total_seconds() / 86400 / half_life_days) for member in part]) for part in parts]
+
+
+def _stratum(members: Sequence[WindowLabels], fading: Sequence[float]) -> Stratum:
+    weights = [member.rows * share for member, share in zip(members, fading, strict=True)]
+    total = sum(weights)
+    mixture: dict[str, float] = {}
+    for member, weight in zip(members, weights, strict=True):
+        for name, share in (member.mixture or {CLEAN_REGIME: 1.0}).items():
+            mixture[name] = mixture.get(name, 0.0) + share * weight / total
+    return Stratum(total, sum(member.labels for member in members), sum(member.right for member in members), mixture)
+
+
+def drop_of(
+    windows: Sequence[WindowLabels], accepted: Mapping[str, Proportion], *, half_life_days: float, alpha: float
+) -> AccuracyDrop | None:
+    """The drop over windows, each standing for its rows whatever its share of labels, half as much for each half-life that it is old.
+
+    Labels were drawn uniformly within their window, so rows over labels is the inverse of the probability with which each was drawn.
+    Accuracy is compared with what was accepted for the mixture of regimes that the windows are nearest to.
+
+    Args:
+        windows: oldest first.
+        accepted: the champion's accuracy by regime, the clean one among them; one that is not in it counts as clean.
+        half_life_days: of the weights.
+        alpha: one-sided, of each bound, at all looks together.
 
     Returns:
-        The number, at least those there are; None where even 100,000 would not do.
+        None where there are no labels.
     """
-    clean_correct = round(clean.value * clean.n)
-    accuracy = clean_correct / clean.n - drop.value
+    parts = strata(windows, half_life_days)
+    if not parts:
+        return None
+    right, effective = _share_right(parts)
+    expected, expected_n = _expected(parts, accepted)
+    recent_parts = strata(windows, half_life_days / RECENT)
+    recent = _expected(recent_parts, accepted)[0] - _share_right(recent_parts)[0]
+    labels = sum(part.labels for part in parts)
+    information = 1 / (1 / expected_n + 1 / effective)
+    z = float(boundary(information, labels / effective, alpha))
+    value, low, high = accuracy_drop(expected * expected_n, expected_n, right * effective, effective, z=z)
+    return AccuracyDrop(value, low, high, labels, effective, expected, expected_n, recent, information, z, alpha)
 
-    def decides(n: int) -> bool:
-        there = accuracy_drop(clean_correct, clean.n, min(n, max(0, round(accuracy * n))), n)
-        return (there.value >= retrain_drop and there.low > 0) or there.high < harmless_drop
 
-    low, high = max(drop.n, 1), 100_000
-    if low >= high or not decides(high):
+def _share_right(parts: Sequence[Stratum]) -> tuple[float, float]:
+    """The weighted share of right answers, and Kish's effective number of labels."""
+    total = sum(part.weight for part in parts)
+    share = sum(part.weight * part.right / part.labels for part in parts) / total
+    return min(1.0, share), total**2 / sum(part.weight**2 / part.labels for part in parts)
+
+
+def _expected(parts: Sequence[Stratum], accepted: Mapping[str, Proportion]) -> tuple[float, float]:
+    """The accuracy that was accepted for these strata, and the images behind it."""
+    total = sum(part.weight for part in parts)
+    shares: dict[str, float] = {}
+    for part in parts:
+        for name, share in part.mixture.items():
+            known = name if name in accepted else CLEAN_REGIME
+            shares[known] = shares.get(known, 0.0) + share * part.weight / total
+    value = sum(share * accepted[name].value for name, share in shares.items())
+    return min(1.0, value), 1 / sum(share**2 / accepted[name].n for name, share in shares.items())
+
+
+def labels_to_decide(drop: AccuracyDrop, *, retrain_drop: float, harmless_drop: float) -> int | None:
+    """About how many random labels in all would show harm or harmlessness, with probability `RIGHT` by all that is known now.
+
+    What the accuracy is, and how further labels will fall, are both uncertain: the posterior of the one (Jeffreys) and the spread of the
+    other are averaged over.
+
+    Returns:
+        The number, more than those there are; None where even 100,000 would not do.
+    """
+    points = (np.arange(20) + 0.5) / 20
+    right = (drop.expected - drop.value) * drop.effective
+    accuracy = stats.beta.ppf(points, right + 0.5, max(drop.effective - right, 0.0) + 0.5)[:, None]
+    luck = stats.norm.ppf(points)[None, :]
+    clean = drop.expected * drop.expected_n
+
+    def decides(more: int) -> bool:
+        n = drop.effective + more
+        fresh = np.clip(accuracy * more + luck * np.sqrt(accuracy * (1 - accuracy) * more), 0, more)
+        correct = right + fresh
+        z = boundary(1 / (1 / drop.expected_n + 1 / n), (drop.n + more) / n, drop.alpha)
+        careful = np.minimum(correct + HALF_LABEL, n)
+        harm = (score(clean, drop.expected_n, careful, n, 0.0) > z) & (drop.expected - correct / n >= retrain_drop)
+        harmless = score(clean, drop.expected_n, correct, n, harmless_drop) < -z
+        return bool(np.mean(harm | harmless) >= RIGHT)
+
+    low, high = 0, 100_000
+    if not decides(high):
         return None
     while high - low > max(1, low // 50):
         middle = (low + high) // 2
         low, high = (low, middle) if decides(middle) else (middle, high)
-    return high
-
-
-def correct_answers(rows: pd.DataFrame) -> tuple[int, int]:
-    """How many randomly labelled requests the champion got right, and of how many; of each group the first counts.
-
-    Args:
-        rows: of the log, with predicted, label, label_origin and group.
-    """
-    labelled = rows[(rows["label_origin"] == RANDOM) & rows["label"].notna()]
-    labelled = labelled.iloc[first_of_each(labelled["group"].fillna("").to_numpy(dtype=np.str_))]
-    return int((labelled["predicted"] == labelled["label"]).sum()), len(labelled)
+    return drop.n + high

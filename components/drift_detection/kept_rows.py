@@ -1,13 +1,13 @@
 """What a watch leaves to the next ones when it has its verdict: its record, and the rows that may still count."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import numpy as np
 import pandas as pd
 
 from components.drift_detection.findings import WatchFindings
 from components.drift_detection.window_test import TestedWindow
-from components.drift_detection.windows import CutRows
+from components.drift_detection.windows import Coverage, CutRows
 from driftloop.inference.traffic import Traffic
 from driftloop.inference.watch_tables import NO_WINDOW, NOT_TESTED, WATCH, WINDOW, write_label_table, write_window_rows
 from driftloop.runtime import run_id
@@ -19,9 +19,20 @@ MOST_WAITING = 20_000
 
 
 def kept_rows(
-    rows: pd.DataFrame, pending: np.ndarray, cut: CutRows, tested: Sequence[TestedWindow], sequence: int, *, adopted: bool
+    rows: pd.DataFrame,
+    pending: np.ndarray,
+    cut: CutRows,
+    tested: Sequence[TestedWindow],
+    sequence: int,
+    *,
+    coverage: Coverage,
+    asked: Collection[str],
+    adopted: bool,
 ) -> pd.DataFrame:
-    """The rows of this watch's drifted windows, and those that wait for a window.
+    """The rows of this watch's drifted windows, those that wait for a window, and of windows that did not drift those that may have labels.
+
+    Rows of a drift stay with the watch that tested them, and are read there while it lasts. The few of other windows are handed on from
+    watch to watch, as long as production_monitoring takes them along.
 
     Args:
         rows: of the traffic, in time order.
@@ -29,14 +40,17 @@ def kept_rows(
         cut: the windows, as positions within the pending rows.
         tested: the same windows, tested.
         sequence: number of this watch.
+        coverage: which window covers each row.
+        asked: requests that labels are asked for.
         adopted: whether the watch before was of driftloop 0.1.0, which kept no rows: those of its windows are kept here, then.
     """
     positions = np.flatnonzero(pending)
     watch, window = rows[WATCH].to_numpy().copy(), rows[WINDOW].to_numpy().copy()
-    keep = adopted & (window != NO_WINDOW)
+    labelled = (rows["label_origin"].notna() | rows["request_id"].isin(asked)).to_numpy(dtype=bool)
+    keep = (adopted | ~coverage.drifted) & (window != NO_WINDOW)
     for index, (part, result) in enumerate(zip(cut.windows, tested, strict=True)):
         inside = positions[part.rows]
-        watch[inside], window[inside], keep[inside] = sequence, index, result.record.drifted
+        watch[inside], window[inside], keep[inside] = sequence, index, result.record.drifted | labelled[inside]
     waiting = positions[len(positions) - cut.waiting :]
     watch[waiting], window[waiting] = NOT_TESTED, NO_WINDOW
     keep[waiting[-MOST_WAITING:]] = True
@@ -62,6 +76,8 @@ def recorded_watch(store: Store, traffic: Traffic, findings: WatchFindings, kept
         windows=[window.record for window in findings.tested],
         confirmed=findings.confirmed,
         labels=findings.labels,
+        labels_by_window=findings.harm.recorded,
+        drop=None if findings.drop is None else findings.drop.as_dict(),
         verdict=findings.verdict.name,
         reason=findings.verdict.reason,
     )

@@ -1,25 +1,21 @@
 """From the evidence to a verdict: one rule after the other, the first that applies decides, each with its sentence."""
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 import pandas as pd
 from scipy import stats
 
-from components.drift_detection.harm import AccuracyDrop, labels_to_decide
-from components.drift_detection.window_test import LabelFreeEstimate
-from components.drift_detection.windows import CutRows, WatchHistory
+from components.drift_detection.harm import AccuracyDrop
 from driftloop.bundle import ModelDescription
-from driftloop.contracts import CONFIRMED_BY
+from driftloop.contracts import CONFIRMED_BY, GATE, HARM
 from driftloop.dataset.description import DATASET_FILE, Description
 from driftloop.dataset.group_names import GroupNames
 from driftloop.dataset.reading import read_samples
 from driftloop.dataset.roles import assign_roles, count_labels, missing_labels
 from driftloop.dataset.writing import DATASETS
 from driftloop.errors import NotFound
-from driftloop.evaluation.intervals import Proportion
 from driftloop.inference.confirmed_rows import confirmed_rows
 from driftloop.inference.traffic import Traffic
 from driftloop.settings import DriftSettings, RetrainSettings
@@ -47,56 +43,29 @@ class Situation:
     stuck: bool = False
     """Whether the waiting rows are mostly copies."""
     drop: AccuracyDrop | None = None
-    """None without random labels or without a known clean accuracy."""
+    """Of the confirmed drift; None without random labels or without a known clean accuracy."""
+    concept_drop: AccuracyDrop | None = None
+    """Of the windows that look as accepted; None likewise."""
     labels_to_decide: int | None = None
     """About how many random labels would settle whether it matters; None: unknown or a great many."""
     labels: int = 0
-    """Random labels of the newest confirmed drift."""
+    """Random labels of the images that a retraining would learn from."""
+    obtainable: int | None = None
+    """These, and the requests there that somebody could still label; None: not known."""
+    skipped: int = 0
+    """Requests there that labellers have looked at and not labelled."""
     labels_at_refusal: int | None = None
     """How many there were when the last candidate was refused; None where none was lately."""
     missing_for_retraining: str = ""
     """Why a retraining could not begin with the labelled images that there are; empty where it could."""
     label_free_drop: float | None = None
     """The estimate without labels, against what the champion was accepted for."""
+    label_free_growth: float | None = None
+    """By how much that exceeds the estimate for the windows that were labelled; None where either is not known."""
     days_since_retraining: float | None = None
     """None where there was no decision."""
     recent_retrainings: int = 0
     """In the last 30 days."""
-
-
-def situation_of(
-    settings: DriftSettings,
-    size: int,
-    cut: CutRows,
-    drifted: Sequence[bool],
-    confirmed: bool,
-    clean: Proportion | None,
-    drop: AccuracyDrop | None,
-    labels: int,
-    label_free: LabelFreeEstimate | None,
-    history: WatchHistory,
-    missing_for_retraining: str,
-) -> Situation:
-    """The situation that a watch has found."""
-    return Situation(
-        tested=len(drifted),
-        drifted=sum(drifted),
-        confirmed=confirmed,
-        waiting=cut.waiting,
-        waiting_groups=cut.waiting_groups,
-        minimum=min(settings.minimum_window, size),
-        stuck=cut.stuck,
-        drop=drop,
-        labels_to_decide=labels_to_decide(clean, drop, retrain_drop=settings.retrain_drop, harmless_drop=settings.harmless_drop)
-        if clean and drop
-        else None,
-        labels=labels,
-        labels_at_refusal=history.labels_at_refusal,
-        missing_for_retraining=missing_for_retraining,
-        label_free_drop=label_free.drop if label_free else None,
-        days_since_retraining=history.days_since_retraining,
-        recent_retrainings=history.recent_retrainings,
-    )
 
 
 @dataclass(frozen=True)
@@ -105,31 +74,64 @@ class Verdict:
 
     name: VerdictName
     reason: str
+    purpose: Literal["", "harm", "gate"] = ""
+    """What labels are asked for, beyond the quota of each window: to see whether it matters, or for a retraining and its gate."""
+
+
+def shows_harm(drop: AccuracyDrop | None, settings: DriftSettings) -> bool:
+    """Whether the labels show that accuracy fell, and by enough to be worth a retraining."""
+    return drop is not None and drop.n >= settings.harm_labels and drop.value >= settings.retrain_drop and drop.low > 0
+
+
+def shows_harmlessness(drop: AccuracyDrop | None, settings: DriftSettings) -> bool:
+    """Whether the labels exclude a drop that matters, and the newest of them do not look like one either."""
+    return (
+        drop is not None
+        and drop.n >= settings.harm_labels
+        and drop.high < settings.harmless_drop
+        and not drop.recent >= settings.retrain_drop
+    )
 
 
 def decide(situation: Situation, settings: DriftSettings, retrain: RetrainSettings) -> Verdict:
     """The verdict on a watch.
 
     Unconfirmed drift is stable, unless the label-free estimate is alarming. Confirmed drift is retrained for where random labels show
-    harm and the policy is free to, is harmless where they show that, and else needs labels.
+    harm and the policy is free to, is harmless where they show that, and else needs labels. Harm that they show on images that look as
+    accepted confirms itself.
 
     Args:
         situation: what the watch has found.
         settings: the policy's.
         retrain: those that a retraining will have.
     """
-    if not situation.confirmed:
-        return _unconfirmed(situation, settings)
     drop = situation.drop
-    if drop is not None and drop.n >= settings.harm_labels and drop.value >= settings.retrain_drop and drop.low > 0:
-        return _harmful(situation, drop, settings, retrain)
-    if drop is not None and drop.high < settings.harmless_drop:
+    if not situation.confirmed:
+        if situation.concept_drop is not None and shows_harm(situation.concept_drop, settings):
+            what = "The images look as accepted, but what they mean has changed (concept drift)"
+            return _harmful(situation, what, situation.concept_drop, settings, retrain)
+        return _unconfirmed(situation, settings)
+    if drop is not None and shows_harm(drop, settings):
+        return _harmful(situation, "Drift is confirmed and harmful", drop, settings, retrain)
+    if drop is not None and shows_harmlessness(drop, settings):
+        return _harmless(situation, drop, settings)
+    return Verdict("needs_labels", _missing_labels(situation, settings), HARM)
+
+
+def _harmless(situation: Situation, drop: AccuracyDrop, settings: DriftSettings) -> Verdict:
+    harmless = (
+        f"on {drop.n} random labels accuracy fell by {_points(drop.value)}, at most {_points(drop.high)} "
+        f"(bound of harm: {_points(settings.harmless_drop)})"
+    )
+    growth = situation.label_free_growth
+    if growth is not None and growth >= settings.label_free_drop:
         return Verdict(
-            "alert",
-            f"Drift is confirmed but harmless: on {drop.n} random labels accuracy fell by {_points(drop.value)}, "
-            f"at most {_points(drop.high)} (bound of harm: {_points(settings.harmless_drop)}).",
+            "needs_labels",
+            f"Drift is confirmed and was harmless: {harmless}; but by the champion's own confidence the newest windows lose "
+            f"{_points(growth)} more than those that were labelled: label some of them.",
+            HARM,
         )
-    return Verdict("needs_labels", _missing_labels(situation, settings))
+    return Verdict("alert", f"Drift is confirmed but harmless: {harmless}.")
 
 
 def _unconfirmed(situation: Situation, settings: DriftSettings) -> Verdict:
@@ -152,6 +154,7 @@ def _unconfirmed(situation: Situation, settings: DriftSettings) -> Verdict:
         return Verdict(
             "needs_labels",
             f"{alarm}, but the champion's own confidence suggests an accuracy drop of {_points(estimate)}: label some images.",
+            HARM,
         )
     return Verdict("stable", f"{alarm}; single alarms are expected by chance.")
 
@@ -165,20 +168,19 @@ def _nothing_tested(situation: Situation) -> str:
     )
 
 
-def _harmful(situation: Situation, drop: AccuracyDrop, settings: DriftSettings, retrain: RetrainSettings) -> Verdict:
-    harm = f"Drift is confirmed and harmful: on {drop.n} random labels accuracy fell by {_points(drop.value)}, at least {_points(drop.low)}"
+def _harmful(situation: Situation, what: str, drop: AccuracyDrop, settings: DriftSettings, retrain: RetrainSettings) -> Verdict:
+    harm = f"{what}: on {drop.n} random labels accuracy fell by {_points(drop.value)}, at least {_points(drop.low)}"
     if settings.suggest_only:
-        return Verdict("alert", f"{harm}; retraining is suggested, as the policy only suggests.")
+        return Verdict("alert", f"{harm}; retraining is suggested, as the policy only suggests.", GATE)
     age = situation.days_since_retraining
     if age is not None and age < settings.cooldown_days:
-        return Verdict("alert", f"{harm}; the last retraining was {age:.1f} days ago and the cooldown lasts {settings.cooldown_days:g}.")
-    if situation.recent_retrainings >= settings.retrainings_per_30_days:
         return Verdict(
-            "alert",
-            f"{harm}; the budget of {settings.retrainings_per_30_days} retrainings in 30 days is spent.",
+            "alert", f"{harm}; the last retraining was {age:.1f} days ago and the cooldown lasts {settings.cooldown_days:g}.", GATE
         )
+    if situation.recent_retrainings >= settings.retrainings_per_30_days:
+        return Verdict("alert", f"{harm}; the budget of {settings.retrainings_per_30_days} retrainings in 30 days is spent.", GATE)
     missing = _missing_for_another_try(situation, drop, settings, retrain)
-    return Verdict("needs_labels", f"{harm}; {missing}.") if missing else Verdict("retrain", f"{harm}.")
+    return Verdict("needs_labels", f"{harm}; {missing}.", GATE) if missing else Verdict("retrain", f"{harm}.", GATE)
 
 
 def _missing_for_another_try(situation: Situation, drop: AccuracyDrop, settings: DriftSettings, retrain: RetrainSettings) -> str:
@@ -189,6 +191,9 @@ def _missing_for_another_try(situation: Situation, drop: AccuracyDrop, settings:
         new = situation.labels - refused
         return f"a candidate was refused on {refused} labels and {new} came since, {settings.retry_labels} make another try worth it"
     wanted = labels_for_the_gate(drop, settings, retrain)
+    # Where nobody could label more, waiting would leave a broken champion in place for ever.
+    if situation.obtainable is not None:
+        wanted = min(wanted, situation.obtainable)
     if situation.labels < wanted:
         return f"with {situation.labels} labels the gate could hardly tell a better candidate, about {wanted} would do"
     return situation.missing_for_retraining
@@ -230,13 +235,14 @@ def missing_for_retraining(watch: Traffic, coverage: pd.DataFrame, model: ModelD
 
 def _missing_labels(situation: Situation, settings: DriftSettings) -> str:
     drop, confirmed = situation.drop, "Drift is confirmed"
+    skipped = f" ({situation.skipped:,} were skipped)" if situation.skipped else ""
     if drop is None or drop.n < settings.harm_labels:
         have = 0 if drop is None else drop.n
-        return f"{confirmed}; {have} of at least {settings.harm_labels} random labels are there to tell whether it matters."
+        return f"{confirmed}; {have} of at least {settings.harm_labels} random labels are there{skipped} to tell whether it matters."
     more = situation.labels_to_decide
     advice = f"about {more:,} random labels in all would decide" if more else "more random labels are needed"
     return (
-        f"{confirmed}, but {drop.n} random labels show neither harm nor harmlessness "
+        f"{confirmed}, but {drop.n} random labels{skipped} show neither harm nor harmlessness "
         f"(drop {_points(drop.value)}, bounds {_points(drop.low)} to {_points(drop.high)}); {advice}."
     )
 

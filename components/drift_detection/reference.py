@@ -16,11 +16,12 @@ import pandas as pd
 from components.drift_detection.clusters import Clusters, clusters_of
 from components.drift_detection.mmd import around, location, mean_kernel, median_gamma
 from driftloop.bundle import REFERENCE, ModelDescription, read_model
-from driftloop.contracts import MOST_REGIMES
+from driftloop.contracts import GATE_EVIDENCE, MOST_REGIMES
 from driftloop.errors import InputError
 from driftloop.evaluation.intervals import Proportion
-from driftloop.inference.reference import Regime, read_reference
+from driftloop.inference.reference import CLEAN_REGIME, Regime, read_reference
 from driftloop.inference.traffic import Traffic
+from driftloop.schema import parse_json
 
 #: Images of distinct groups that a reference needs: two windows of two images need this many.
 LEAST_IMAGES = 8
@@ -263,6 +264,19 @@ class AcceptedTraffic:
     clean: Proportion | None
     """Accuracy of the served graph on the clean test split; None where the bundle does not know it."""
 
+    learned: Proportion | None = None
+    """The same on the drifted hold-out on which the gate let this version pass; None where it has none."""
+
+    @property
+    def accuracies(self) -> dict[str, Proportion]:
+        """The accuracy that was accepted, by regime; empty where not even the clean one is known.
+
+        A learned regime has that of the drifted hold-out, which holds images of all learned ones; else the clean one.
+        """
+        if self.clean is None:
+            return {}
+        return {name: self.clean if name == CLEAN_REGIME or self.learned is None else self.learned for name in self.regimes.names}
+
     def thumbnails(self, drawn: Sequence[np.ndarray]) -> list[tuple[str, np.ndarray]]:
         """Name of the regime and thumbnail (h, w, C) of each drawn row, in the order of the gathered sample."""
         return [
@@ -293,7 +307,17 @@ def read_champion(directory: str | Path, rng: np.random.Generator) -> AcceptedTr
     regimes = prepare_regimes([references[index].name for index in used], [pairs[index][0] for index in used], rng)
     regimes = replace(regimes, whole=tuple(whole_regime(references[index], pairs[index][1]) for index in used))
     clean = model.metrics.get("served_accuracy") or model.metrics.get("test_accuracy")
-    return AcceptedTraffic(model, [references[index] for index in used], [pairs[index][1] for index in used], regimes, clean)
+    kept = [pairs[index][1] for index in used]
+    return AcceptedTraffic(model, [references[index] for index in used], kept, regimes, clean, _accuracy_at_the_gate(Path(directory)))
+
+
+def _accuracy_at_the_gate(directory: Path) -> Proportion | None:
+    """The version's accuracy on the drifted hold-out, as its gate has measured it; None where there was none."""
+    path = directory / GATE_EVIDENCE
+    if not path.exists():
+        return None
+    accuracy = (parse_json(path.read_bytes(), str(path)).get("accuracy") or {}).get("candidate_drifted")
+    return Proportion.model_validate(accuracy) if accuracy else None
 
 
 def answered_rows(watch: Traffic) -> pd.DataFrame:

@@ -12,11 +12,12 @@ from components.drift_detection.detectors import level_of_each
 from components.drift_detection.evidence import BUDGET_CAVEAT
 from components.drift_detection.explain import ExplainedWindow, StatisticShift, psi_reading
 from components.drift_detection.findings import WatchFindings, in_plain_words
-from components.drift_detection.window_test import LABEL_FREE_CAVEAT
-from driftloop.contracts import CONFIRMED_BY, LABEL_REQUESTS, RANDOM, RANKED
+from components.drift_detection.unlabelled import LABEL_FREE_CAVEAT
+from driftloop.contracts import CONFIRMED_BY, FOR_TRAINING, GATE, HARM, LABEL_REQUESTS, QUOTA
+from driftloop.inference.reference import CLEAN_REGIME
 from driftloop.reporting.page import Page
 from driftloop.reporting.plot_style import MUTED, PALETTE, axes
-from driftloop.watch_record import RecordedWindow
+from driftloop.watch_record import RecordedWindow, WindowLabels
 
 #: Windows shown in the history.
 MOST_WINDOWS = 60
@@ -171,29 +172,64 @@ def _pictures(page: Page, explained: ExplainedWindow) -> None:
 
 
 def _harm(page: Page, findings: WatchFindings) -> None:
-    page.section("Does it matter?", "Harm is judged only from uniformly random labels of requests in confirmed windows.")
-    rows = []
-    if findings.clean is not None:
-        rows.append({"accuracy": "clean test split, as served", "value": findings.clean.value, "labels": findings.clean.n})
-    if findings.drop is not None and findings.clean is not None:
-        rows.append({"accuracy": "drifted requests", "value": findings.clean.value - findings.drop.value, "labels": findings.drop.n})
+    page.section(
+        "Does it matter?",
+        "Harm is judged only from uniformly random labels, by windows: each stands for its requests, recent ones more than old ones.",
+    )
+    harm = findings.harm
+    rows: list[dict[str, object]] = [
+        {
+            "accuracy": f"accepted: {'clean test split' if name == CLEAN_REGIME else name}",
+            "value": known.value,
+            "labels": known.n,
+        }
+        for name, known in findings.accuracies.items()
+    ]
+    if harm.drop is not None:
+        rows.append({"accuracy": "drifted requests", "value": harm.drop.expected - harm.drop.value, "labels": harm.drop.n})
+    if harm.concept_drop is not None:
+        right = harm.concept_drop.expected - harm.concept_drop.value
+        rows.append({"accuracy": "requests that look as accepted", "value": right, "labels": harm.concept_drop.n})
     if rows:
         page.table(rows)
     if findings.drop is None:
         page.text("There are no random labels for confirmed windows yet.")
     else:
         value, low, high = (f"{100 * share:.1f}" for share in (findings.drop.value, findings.drop.low, findings.drop.high))
-        page.text(f"Drop: {value} points; with 95 % confidence at least {low}, and with 95 % confidence at most {high}.")
+        page.text(
+            f"Drop: {value} points from what was accepted for such images; at least {low}, and at most {high}. Each holds at all looks "
+            f"at a drift together, but for a chance of {100 * findings.drop.alpha:.0f} %. The {findings.drop.n:,} labels are worth "
+            f"{findings.drop.effective:,.0f} that would weigh the same."
+        )
+        if any(name != CLEAN_REGIME and known is findings.clean for name, known in findings.accuracies.items()):
+            page.text("Of a learned regime no accuracy is known: it is taken to be the clean one.")
+    if harm.recorded:
+        page.table([_label_row(tally) for tally in harm.recorded[-MOST_WINDOWS:]], "Random labels by window.")
+    if harm.skipped:
+        page.text(f"Labellers have skipped {harm.skipped:,} requests; if they were the hard ones, the truth is worse than this.")
     if findings.label_free is not None:
         page.notice(
             f"Estimate without labels (average thresholded confidence): accuracy {findings.label_free.accuracy:.3f}. {LABEL_FREE_CAVEAT}"
         )
-    counts = findings.requests["origin"].value_counts()
+    counts = findings.requests["purpose"].value_counts()
     if len(counts):
         page.text(
-            f"{LABEL_REQUESTS} lists {counts.get(RANDOM, 0)} images drawn at random (for harm and for the gate) and "
-            f"{counts.get(RANKED, 0)} of the most shifted (for training only)."
+            f"{LABEL_REQUESTS} lists {counts.get(QUOTA, 0)} images drawn at random as the quota of each window, "
+            f"{counts.get(HARM, 0) + counts.get(GATE, 0)} more at random (for harm and for the gate), and {counts.get(FOR_TRAINING, 0)} "
+            "of the most shifted (for training only)."
         )
+
+
+def _label_row(tally: WindowLabels) -> dict[str, object]:
+    return {
+        "window": f"{tally.watch}/{tally.window}",
+        "until": tally.last[5:16].replace("T", "\u00a0").replace("-", "\u2011"),
+        "drift since watch": tally.drift or None,
+        "requests": tally.rows,
+        "labels": tally.labels,
+        "right": tally.right,
+        "skipped": tally.skipped,
+    }
 
 
 def _method(page: Page, findings: WatchFindings) -> None:

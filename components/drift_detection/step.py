@@ -8,14 +8,16 @@ import numpy as np
 from components.drift_detection.evidence import write_evidence
 from components.drift_detection.explain import explain_window
 from components.drift_detection.findings import WatchFindings
-from components.drift_detection.harm import correct_answers, drop_from
+from components.drift_detection.judged_harm import judge_harm
 from components.drift_detection.kept_rows import kept_rows, recorded_watch
 from components.drift_detection.label_requests import requests_for
-from components.drift_detection.policy import decide, missing_for_retraining, situation_of
+from components.drift_detection.label_tallies import WindowPlaces
+from components.drift_detection.policy import Situation, decide, missing_for_retraining
 from components.drift_detection.reference import answered_rows, read_champion
 from components.drift_detection.report import build_report
 from components.drift_detection.reported_metrics import log_drift_metrics
-from components.drift_detection.window_test import estimate_without_labels, tested_windows
+from components.drift_detection.unlabelled import estimate_without_labels, with_expectations
+from components.drift_detection.window_test import tested_windows
 from components.drift_detection.windows import (
     cover_rows,
     cut_windows,
@@ -83,19 +85,36 @@ def run(
     cut = cut_windows(rows[pending], size=size, minimum=settings.minimum_window, most=settings.max_windows)
     level = level_of(alpha, settings, windows=expected_windows(watch.records, rows[pending], cut.windows, watch.info.until))
 
-    tested = tested_windows(rows[pending], cut.windows, accepted.regimes, level, rng)
+    tested = with_expectations(accepted, tested_windows(rows[pending], cut.windows, accepted.regimes, level, rng))
     drifted = [window.record.drifted for window in tested]
     confirmed = drift_is_confirmed(history.open_flags, drifted)
     coverage = cover_rows(rows, pending, cut.windows, drifted, history)
+    places = WindowPlaces.of(history, [window.record for window in tested], watch.info.sequence)
 
-    # Labels of long ago say nothing about a drift that goes on growing: harm is judged, and labels are asked for, in the newest windows.
-    concerned = rows[coverage.latest_confirmed(settings.harm_windows) if confirmed else coverage.drifted & pending]
-    drop = drop_from(accepted.clean, concerned) if confirmed and accepted.clean else None
-    _, labels = correct_answers(rows[coverage.confirmed])
+    harm = judge_harm(rows, coverage, places, accepted.accuracies, watch.records, settings, confirmed=confirmed)
+    covered = harm.coverage.frame(rows)
     label_free = estimate_without_labels(accepted, tested)
-    covered = coverage.frame(rows)
-    missing = missing_for_retraining(watch, covered, accepted.model, retrain) if confirmed and drop else ""
-    situation = situation_of(settings, size, cut, drifted, confirmed, accepted.clean, drop, labels, label_free, history, missing)
+    situation = Situation(
+        tested=len(tested),
+        drifted=sum(drifted),
+        confirmed=confirmed,
+        waiting=cut.waiting,
+        waiting_groups=cut.waiting_groups,
+        minimum=min(settings.minimum_window, size),
+        stuck=cut.stuck,
+        drop=harm.drop,
+        concept_drop=harm.concept_drop,
+        labels_to_decide=harm.labels_to_decide(settings),
+        labels=harm.labels,
+        obtainable=harm.obtainable,
+        skipped=harm.skipped,
+        labels_at_refusal=history.labels_at_refusal,
+        missing_for_retraining=missing_for_retraining(watch, covered, accepted.model, retrain) if harm.judged else "",
+        label_free_drop=label_free.drop if label_free else None,
+        label_free_growth=harm.label_free_growth(places, label_free.drop if label_free else None),
+        days_since_retraining=history.days_since_retraining,
+        recent_retrainings=history.recent_retrainings,
+    )
     verdict = decide(situation, settings, retrain)
 
     explained = explain_window(watch, home, rows[pending], cut.windows, tested, accepted, alpha=level.alpha, settings=settings, rng=rng)
@@ -111,17 +130,28 @@ def run(
         confirmed=confirmed,
         explained=explained,
         clean=accepted.clean,
-        drop=drop,
-        labels=labels,
+        accuracies=accepted.accuracies,
+        harm=harm,
         label_free=label_free,
         verdict=verdict,
         coverage=covered,
-        requests=requests_for(concerned, explained.reference if explained else accepted.regimes.samples[0], settings, rng),
+        requests=requests_for(
+            rows,
+            coverage,
+            places,
+            harm.concerned,
+            explained.reference if explained else accepted.regimes.samples[0],
+            settings,
+            rng,
+            purpose=verdict.purpose,
+            until=watch.info.until,
+        ),
     )
     write_evidence(evidence, findings, traffic, champion)
     build_report(findings).write(report)
     adopted = bool(watch.records) and watch.records[-1].coverage is None
-    kept = kept_rows(rows, pending, cut, tested, watch.info.sequence, adopted=adopted)
+    asked = set(findings.requests["request_id"])
+    kept = kept_rows(rows, pending, cut, tested, watch.info.sequence, coverage=coverage, asked=asked, adopted=adopted)
     start_watch(home, recorded_watch(home, watch, findings, kept))
     write_requested(home, watch.info.sequence, findings.requests)
     log_drift_metrics(findings, metrics)

@@ -1,9 +1,4 @@
-"""The test that decides about a window, the test of all fresh windows of a watch, and an accuracy estimate that needs no labels.
-
-The estimate is average thresholded confidence (Garg et al. 2022). It assumes that the model is as calibrated under the drift as before.
-Under noise a network can stay confident and be wrong: the estimate may then be far too high. It may therefore ask for labels, but it
-never calms.
-"""
+"""The test that decides about a window, and the test of all fresh windows of a watch."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -14,9 +9,8 @@ import pandas as pd
 from components.drift_detection import detectors
 from components.drift_detection.clusters import FEW_GROUPS, LEAST_GROUPS, Clusters, clusters_of, images_to_average
 from components.drift_detection.detectors import DetectorResult, level_of_each
-from components.drift_detection.harm import correct_answers
+from components.drift_detection.label_tallies import correct_answers
 from components.drift_detection.reference import (
-    AcceptedTraffic,
     Regimes,
     Sample,
     averaged_regimes,
@@ -29,11 +23,6 @@ from components.drift_detection.windows import AlarmLevel, CutWindow
 from driftloop.errors import InputError
 from driftloop.runtime import progress
 from driftloop.watch_record import RecordedWindow
-
-LABEL_FREE_CAVEAT = (
-    "This estimate trusts the champion's own confidence, which some drifts (noise above all) leave high while accuracy falls. "
-    "It can be far too optimistic; only random labels tell."
-)
 
 
 @dataclass(frozen=True)
@@ -174,57 +163,3 @@ def _tested_window(rows: pd.DataFrame, window: CutWindow, regimes: Regimes, leve
         accuracy=correct / labels if labels else None,
     )
     return TestedWindow(record, test, sample)
-
-
-@dataclass(frozen=True)
-class LabelFreeEstimate:
-    """What the champion's own confidence says about its accuracy."""
-
-    accuracy: float
-    """Estimated without labels, in [0, 1]."""
-    drop: float
-    """How much lower that is than the same estimate for what the champion was accepted for."""
-
-
-def estimate_without_labels(accepted: AcceptedTraffic, tested: Sequence[TestedWindow]) -> LabelFreeEstimate | None:
-    """The estimate over this watch's drifted windows, or over its newest where none drifted.
-
-    The drop is from the mixture of regimes that each window was compared with: a champion that was accepted for a hard drift is not as
-    sure there as on clean images, and that is no news.
-
-    None where no window was tested or the champion's clean accuracy is unknown.
-    """
-    if not tested or accepted.clean is None:
-        return None
-    clean_accuracy = accepted.clean.value
-    confidences = [sample.probabilities.max(axis=1) for sample in accepted.regimes.samples]
-
-    def estimate(of: np.ndarray) -> float:
-        return thresholded_confidence(confidences[0], of, clean_accuracy)
-
-    by_regime = np.array([estimate(of) for of in confidences])
-    concerned = [window for window in tested if window.record.drifted] or [tested[-1]]
-    sizes = [len(window.sample) for window in concerned]
-    accuracy = float(np.average([estimate(window.sample.probabilities.max(axis=1)) for window in concerned], weights=sizes))
-    expected = float(np.average([window.test.weights @ by_regime for window in concerned], weights=sizes))
-    return LabelFreeEstimate(accuracy, expected - accuracy)
-
-
-def thresholded_confidence(reference: np.ndarray, window: np.ndarray, clean_accuracy: float) -> float:
-    """Estimated accuracy on a window: the share of its confidences above the threshold that fits the clean accuracy.
-
-    The threshold is chosen so that the same share of the clean reference lies above it as the champion gets right.
-
-    Args:
-        reference: largest class probabilities (N,) on the clean reference.
-        window: the same (M,) on the window.
-        clean_accuracy: of the champion as served, in [0, 1].
-
-    Raises:
-        ValueError: an empty sample, or an accuracy outside [0, 1].
-    """
-    if len(reference) == 0 or len(window) == 0 or not 0 <= clean_accuracy <= 1:
-        sizes = f"{len(reference)} and {len(window)}"
-        raise ValueError(f"thresholded confidence: needs values on both sides and an accuracy in [0, 1], got {sizes}, {clean_accuracy}")
-    threshold = np.quantile(reference, 1 - clean_accuracy)
-    return float(np.mean(window >= threshold))

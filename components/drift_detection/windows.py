@@ -273,10 +273,6 @@ class Coverage:
     confirmed: np.ndarray
     """Whether it is of the newest confirmed drift: an alarm of weeks ago, false perhaps, says nothing about it."""
 
-    def latest_confirmed(self, windows: int) -> np.ndarray:
-        """The rows of the newest confirmed windows, so many at most: (N,) bool."""
-        return self.confirmed & np.isin(self.window, np.unique(self.window[self.confirmed])[-windows:])
-
     def frame(self, rows: pd.DataFrame) -> pd.DataFrame:
         """The covered rows: request_id, window, drifted, confirmed."""
         table = pd.DataFrame({"request_id": rows["request_id"].to_numpy(), "window": self.window, "drifted": self.drifted})

@@ -17,7 +17,7 @@ from datetime import UTC, datetime, timedelta
 import numpy as np
 import pandas as pd
 
-from driftloop.contracts import CONFIRMING_WINDOWS
+from driftloop.contracts import CONFIRMING_WINDOWS, SKIP, SKIPPED
 from driftloop.errors import InputError, NotFound
 from driftloop.inference.log import LOG_SCHEMA, STATUS_OK, read_log_files, rows_between
 from driftloop.inference.log_files import LogCoverage, LogFile, hour_folder, log_files
@@ -258,9 +258,13 @@ def answered_by(rows: pd.DataFrame, version: str) -> pd.DataFrame:
 
 
 def with_labels(rows: pd.DataFrame, labels: pd.DataFrame) -> pd.DataFrame:
-    """The rows with `label` and `label_origin`, None where no label has come."""
+    """The rows with `label` and `label_origin`, None where no label has come; where labellers skipped it, the origin says so."""
     known = labels.set_index("request_id")
-    columns = {LABEL: rows["request_id"].map(known["label"]), LABEL_ORIGIN: rows["request_id"].map(known["origin"])}
+    skipped = known["label"] == SKIP
+    columns = {
+        LABEL: rows["request_id"].map(known["label"].where(~skipped)),
+        LABEL_ORIGIN: rows["request_id"].map(known["origin"].where(~skipped, SKIPPED)),
+    }
     return rows.assign(**{name: column.astype(object).where(column.notna(), None) for name, column in columns.items()})
 
 

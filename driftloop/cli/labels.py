@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from driftloop.cli.arguments import DEFAULT_STORE
-from driftloop.contracts import IMPORT, LABEL_ORIGINS
+from driftloop.contracts import IMPORT, LABEL_ORIGINS, SKIP, SKIP_MARKS
 from driftloop.errors import InputError, NoChampion
 from driftloop.registry import current, description
 from driftloop.store import open_store
@@ -30,23 +30,29 @@ def import_labels(
 ) -> None:
     """Import labels, such as a filled-in label_requests.csv.
 
-    Rows whose origin is `random` (the uniform list) count for harm and for the gate; all others only for training.
+    Rows whose origin is `random` and that a watch has drawn count for harm and for the gate; all others only for training. Write ? where
+    an image cannot be labelled: it is counted, and not asked for again.
     """
-    from driftloop.inference.labels import write_labels
+    from driftloop.inference.labels import with_checked_origins, write_labels
 
     home = open_store(store)
     champion = current(home)
     if champion is None:
         raise NoChampion(f"{store}: no champion, so no classes to label with; train one with `driftloop run training --store {store}`")
     model = description(home, champion.version)
-    frame = read_labels_csv(file, model.classes)
+    frame, stray = with_checked_origins(home, read_labels_csv(file, model.classes))
     write_labels(home, frame)
-    counts = frame["origin"].value_counts()
-    typer.echo(f"{len(frame):,} labels imported ({', '.join(f'{count:,} {origin}' for origin, count in counts.items())})")
+    skipped = frame["label"] == SKIP
+    counts = frame.loc[~skipped, "origin"].value_counts()
+    said = ", ".join(f"{count:,} {origin}" for origin, count in counts.items()) or "none"
+    passed_over = f", {skipped.sum():,} skipped" if skipped.any() else ""
+    typer.echo(f"{(~skipped).sum():,} labels imported ({said}){passed_over}")
+    if stray:
+        typer.echo(f"{stray:,} lines say random, but no watch of this store has drawn their requests: they count as imports", err=True)
 
 
 def read_labels_csv(path: Path, classes: list[str]) -> "pd.DataFrame":
-    """The labels in a CSV file: request_id, label, origin; rows without a label are left out.
+    """The labels in a CSV file: request_id, label, origin; rows without a label are left out, those that say ? or skip have `SKIP`.
 
     Raises:
         InputError: not such a file, too large, a class that the model does not know, or one request labelled in two ways.
@@ -68,7 +74,9 @@ def read_labels_csv(path: Path, classes: list[str]) -> "pd.DataFrame":
     frame = frame.loc[frame["label"] != "", ["request_id", "label", "origin"]]
     if frame.empty:
         raise InputError(f"{path}: no labels in it; fill in the label column with {', '.join(classes)}")
-    _check_values(path, frame, "label", classes)
+    marks = [mark for mark in SKIP_MARKS if mark not in classes]
+    frame = frame.assign(label=frame["label"].where(~frame["label"].isin(marks), SKIP))
+    _check_values(path, frame[frame["label"] != SKIP], "label", classes)
     _check_values(path, frame, "origin", list(LABEL_ORIGINS))
     frame = frame.drop_duplicates()
     twice = frame.loc[frame["request_id"].duplicated(), "request_id"]

@@ -94,7 +94,7 @@ def as_dict(state: Status) -> dict[str, Any]:
     return {
         "store": state.store,
         "champion": state.champion.model_dump(include={"version", "previous", "promoted_at", "reason", "hold"}) if state.champion else None,
-        "last_watch": state.last.model_dump(exclude={"windows"}) if state.last else None,
+        "last_watch": state.last.model_dump(exclude={"windows", "labels_by_window"}) if state.last else None,
         "age_seconds": _seconds(age.age),
         "interval_seconds": _seconds(age.interval),
         "interval_from": age.interval_from,
@@ -125,6 +125,8 @@ def _print(state: Status) -> None:
     age = state.age
     table.add_row("interval", f"{say_duration(age.interval)} ({age.interval_from})" if age.interval else f"not known ({age.interval_from})")
     table.add_row("watches", _say_lateness(age))
+    if state.last is not None and state.last.drop is not None:
+        table.add_row("accuracy", _say_drop(state.last.drop))
     if state.label_files is not None:
         table.add_row("labels", _say_labels(state.label_files))
     if state.usage is not None:
@@ -168,6 +170,11 @@ def _say_lateness(age: WatchAge) -> str:
     if age.late:
         return "[bold red]late[/]: none for twice the interval; see `driftloop schedule list`, and its last run"
     return "[green]on time[/]"
+
+
+def _say_drop(drop: dict[str, float]) -> str:
+    value, low, high = (f"{100 * drop[name]:.1f}" for name in ("value", "low", "high"))
+    return f"{value} points below what was accepted ({low} to {high}), on {drop['n']:,.0f} random labels"
 
 
 def _say_labels(files: int) -> str:

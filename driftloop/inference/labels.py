@@ -1,6 +1,6 @@
 """Labels that arrive later, by request id: `labels/<id>.parquet`, never changed once written.
 
-watch/requests/<sequence>.csv      what a watch asked for: only the ids on its uniform list may come back as "random" by themselves
+watch/requests/<sequence>.csv      what a watch asked for, and with which probability it was drawn: only those ids may come back as "random"
 """
 
 import io
@@ -10,7 +10,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from driftloop.contracts import LABEL_ORIGINS, RANDOM
+from driftloop.contracts import IMPORT, LABEL_ORIGINS, RANDOM
 from driftloop.errors import Conflict, InputError, IntegrityError
 from driftloop.inference.log import with_schema
 from driftloop.inference.log_files import STAMP, file_id
@@ -21,7 +21,7 @@ LABELS_PREFIX = "labels/"
 CLOCKS_DIFFER = timedelta(hours=6)
 REQUESTS_PREFIX = "watch/requests/"
 #: Lists of what was asked for that are looked at, newest first: a label comes weeks later, not years.
-MOST_LISTS = 100
+MOST_LISTS = 1000
 LABEL_SCHEMA = pa.schema(
     [
         ("request_id", pa.string()),
@@ -73,21 +73,55 @@ def write_labels(store: Store, frame: pd.DataFrame, *, name: str = "") -> str:
 
 
 def write_requested(store: Store, sequence: int, requests: pd.DataFrame) -> None:
-    """Remember what a watch asks labels for; a watch that is tried again asks for the same."""
+    """Remember what a watch asks labels for; a watch that is tried again asks for the same.
+
+    Args:
+        requests: request_id, origin, and perhaps purpose, stratum and probability (with which a request of that window is drawn).
+    """
     if len(requests):
-        store.put(f"{REQUESTS_PREFIX}{sequence:06d}.csv", requests[["request_id", "origin"]].to_csv(index=False).encode())
+        columns = [name for name in ("request_id", "origin", "purpose", "stratum", "probability") if name in requests]
+        store.put(f"{REQUESTS_PREFIX}{sequence:06d}.csv", requests[columns].to_csv(index=False).encode())
 
 
-def read_requested(store: Store) -> set[str]:
-    """The ids on the uniform lists of the newest watches. Raises IntegrityError: a list cannot be read."""
-    ids: set[str] = set()
-    for key in sorted((entry.key for entry in store.list(REQUESTS_PREFIX)), reverse=True)[:MOST_LISTS]:
-        try:
-            asked = pd.read_csv(io.BytesIO(store.read(key)), dtype=str, keep_default_na=False)
-            ids |= set(asked.loc[asked["origin"] == RANDOM, "request_id"])
-        except (ValueError, KeyError) as broken:
-            raise IntegrityError(f"{store.uri}: {key} is not a list of label requests ({str(broken).splitlines()[0]})") from None
-    return ids
+class RequestedLabels:
+    """The uniform lists of the watches: which requests were drawn, and with which probability. Each list is read once."""
+
+    def __init__(self, store: Store) -> None:
+        self.store = store
+        #: By request id, the largest probability with which it was drawn; NaN in lists of releases that did not write it.
+        self.probabilities: dict[str, float] = {}
+        self._through = ""
+
+    def refresh(self) -> None:
+        """Read the lists that have come since; of old ones the newest `MOST_LISTS`. Raises IntegrityError: a list cannot be read."""
+        keys = sorted(entry.key for entry in self.store.list(REQUESTS_PREFIX, after=self._through))
+        for key in keys[-MOST_LISTS:]:
+            try:
+                asked = pd.read_csv(io.BytesIO(self.store.read(key)), dtype={"request_id": str, "origin": str}, keep_default_na=True)
+                drawn = asked[asked["origin"] == RANDOM]
+                shares = drawn["probability"].astype(float) if "probability" in drawn else pd.Series(float("nan"), index=drawn.index)
+                for name, share in zip(drawn["request_id"], shares, strict=True):
+                    self.probabilities[name] = max(share, self.probabilities.get(name, share))
+            except (ValueError, KeyError) as broken:
+                raise IntegrityError(f"{self.store.uri}: {key} is not a list of label requests ({str(broken).splitlines()[0]})") from None
+            self._through = key
+
+
+def with_checked_origins(store: Store, frame: pd.DataFrame) -> tuple[pd.DataFrame, int]:
+    """Labels whose origin is `random` only where a list of the store has drawn them, and how many others said so: they become imports.
+
+    A label that somebody chose to give would bias what harm and gate are judged by, whatever its line says. Where a store has no list at
+    all (of watches of driftloop 0.1.0), the lines are believed.
+
+    Args:
+        frame: request_id, label and origin.
+    """
+    requested = RequestedLabels(store)
+    requested.refresh()
+    stray = (frame["origin"] == RANDOM) & ~frame["request_id"].isin(requested.probabilities.keys())
+    if not requested.probabilities or not stray.any():
+        return frame, 0
+    return frame.assign(origin=frame["origin"].where(~stray, IMPORT)), int(stray.sum())
 
 
 def read_labels(store: Store, known: pd.DataFrame | None = None, through: str = "") -> tuple[pd.DataFrame, str]:

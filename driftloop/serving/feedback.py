@@ -10,7 +10,7 @@ import pandas as pd
 
 from driftloop.contracts import IMPORT, RANDOM
 from driftloop.errors import StoreError
-from driftloop.inference.labels import LABELS_PREFIX, read_requested, write_labels
+from driftloop.inference.labels import LABELS_PREFIX, RequestedLabels, write_labels
 from driftloop.inference.log_files import file_id
 from driftloop.inference.spool import Segment, Spool, encoded
 from driftloop.store import Store
@@ -31,7 +31,7 @@ class Feedback:
         self._spool = Spool(Path(spool or self._temporary.name), file_id())  # type: ignore[union-attr]
         self._waiting: list[Segment] = self._spool.adopt()
         self._lock, self._writing = threading.Lock(), threading.Lock()
-        self._asked: set[str] = set()
+        self._asked = RequestedLabels(store)
         self._asked_at = -LISTS_SECONDS
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._work, name="driftloop-feedback", daemon=True)
@@ -104,6 +104,7 @@ class Feedback:
 
     def _requested(self, ids: set[str]) -> set[str]:
         """Which of the requests a list of uniformly drawn ones has asked about."""
-        if not ids <= self._asked and time.monotonic() - self._asked_at >= LISTS_SECONDS:
-            self._asked, self._asked_at = read_requested(self.store), time.monotonic()
-        return ids & self._asked
+        if not ids <= self._asked.probabilities.keys() and time.monotonic() - self._asked_at >= LISTS_SECONDS:
+            self._asked.refresh()
+            self._asked_at = time.monotonic()
+        return ids & self._asked.probabilities.keys()

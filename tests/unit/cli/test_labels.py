@@ -45,3 +45,12 @@ def test_bad_files_are_refused_with_one_line(tmp_path: Path, text: str, message:
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="No such file"):
         read_labels_csv(tmp_path / "none.csv", CLASSES)
+
+
+def test_what_cannot_be_labelled_is_kept_as_such(tmp_path: Path) -> None:
+    frame = read_labels_csv(write(tmp_path, "request_id,label,origin\na,?,random\nb,skip,random\nc,NORMAL,random\n"), CLASSES)
+    assert frame["label"].tolist() == ["?", "?", "NORMAL"]
+
+
+def test_a_class_of_that_name_is_a_class(tmp_path: Path) -> None:
+    assert read_labels_csv(write(tmp_path, "request_id,label\na,skip\nb,?\n"), ["go", "skip"])["label"].tolist() == ["skip", "?"]

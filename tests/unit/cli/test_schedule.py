@@ -99,11 +99,11 @@ def test_a_name_that_is_taken_is_one_line(kfp: Answers, command: Command) -> Non
 
 
 def test_an_update_makes_the_new_one_before_it_deletes_the_old_and_keeps_what_is_not_given(kfp: Answers, command: Command) -> None:
-    command("schedule", "update", "nightly", "--set", "drift_config.harm_windows=3", "--every", "1h")
+    command("schedule", "update", "nightly", "--set", "drift_config.harm_half_life_days=3", "--every", "1h")
     assert changes(kfp) == [("POST", "/recurringruns"), ("DELETE", f"/recurringruns/{OLD}")]
     made = sent(kfp, "recurringruns")
     parameters = made["runtime_config"]["parameters"]
-    assert parameters["drift_config"] == {"window_size": 100, "harm_windows": 3}
+    assert parameters["drift_config"] == {"window_size": 100, "harm_half_life_days": 3}
     assert (parameters["seed"], parameters["store"], parameters["gate_margin"]) == (3, "s3://driftloop/mine", 0.02)
     assert (made["mode"], made["trigger"]) == ("DISABLE", {"periodic_schedule": {"interval_second": "3600"}})
 

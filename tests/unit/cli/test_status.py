@@ -164,3 +164,12 @@ def test_a_failed_an_unfinished_and_a_sampling_watch_say_so(history: StoreHistor
     text = say("--store", history.store.uri)[1]
     assert "not finished yet, or its run was killed" in text
     assert "looked at 25.0% of the requests" in text
+
+
+def test_it_tells_what_the_labels_say(history: StoreHistory) -> None:
+    drop = {"value": 0.081, "low": 0.032, "high": 0.124, "n": 1230}
+    history.watched(1, "1", ago(hours=5), verdict="retrain", drop=drop)
+    assert "8.1 points below what was accepted (3.2 to 12.4), on 1,230 random labels" in say("--store", history.store.uri)[1]
+    shown = status_of("--store", history.store.uri)[1]
+    assert shown["last_watch"]["drop"] == drop
+    assert not {"windows", "labels_by_window"} & shown["last_watch"].keys()

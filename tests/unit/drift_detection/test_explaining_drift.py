@@ -1,27 +1,10 @@
 """Which images moved, which are worth a label, and how it is said."""
 
 import numpy as np
-import pandas as pd
-import pytest
 
 from components.drift_detection.detectors import principal_axes
 from components.drift_detection.explain import most_shifted
-from components.drift_detection.label_requests import COLUMNS, label_requests
 from components.drift_detection.mmd import nearest, shift_scores
-
-
-def rows(count: int) -> pd.DataFrame:
-    return pd.DataFrame(
-        {
-            "request_id": [f"r{index}" for index in range(count)],
-            "time": pd.Timestamp("2025-01-01", tz="UTC"),
-            "predicted": "a",
-            "confidence": 0.9,
-            "image": "x#0",
-            "label": None,
-            "label_origin": None,
-        }
-    )
 
 
 def test_shift_scores_are_the_witness_function_of_a_loop() -> None:
@@ -86,41 +69,6 @@ def test_nearest_is_the_smallest_distance() -> None:
     rng = np.random.default_rng(4)
     x, y = rng.normal(size=(40, 3)), rng.normal(size=(7, 3))
     assert nearest(x, y).tolist() == [int(np.argmin(np.sum((x - row) ** 2, axis=1))) for row in y]
-
-
-def test_the_random_list_is_uniform_and_the_ranked_one_the_most_shifted_of_the_rest() -> None:
-    scores = np.arange(400.0)
-    lists = label_requests(rows(400), scores, random=100, ranked=20, seed=0)
-    assert list(lists.columns) == list(COLUMNS)
-    uniform, ranked = lists[lists["origin"] == "random"], lists[lists["origin"] == "ranked"]
-    assert (len(uniform), len(ranked)) == (100, 20)
-    assert not set(uniform["request_id"]) & set(ranked["request_id"])
-    assert uniform["shift"].mean() == pytest.approx(199.5, abs=4 * 115 / 10)
-    assert ranked["shift"].is_monotonic_decreasing
-    assert ranked["shift"].min() > 360
-
-
-def test_each_request_is_drawn_equally_often_over_seeds() -> None:
-    drawn = [name for seed in range(300) for name in label_requests(rows(20), np.zeros(20), random=5, ranked=0, seed=seed)["request_id"]]
-    counts = pd.Series(drawn).value_counts()
-    assert len(counts) == 20
-    assert counts.between(40, 115).all()
-
-
-def test_asking_again_continues_the_same_list() -> None:
-    table = rows(50)
-    first = label_requests(table, np.zeros(50), random=10, ranked=0, seed=0)["request_id"].tolist()
-    assert label_requests(table, np.zeros(50), random=20, ranked=0, seed=0)["request_id"].tolist()[:10] == first
-    done = table["request_id"].isin(first[:4])
-    table.loc[done, ["label", "label_origin"]] = ["a", "random"]
-    assert label_requests(table, np.zeros(50), random=10, ranked=0, seed=0)["request_id"].tolist() == first[4:]
-
-
-def test_an_image_labelled_as_ranked_stays_in_the_random_list_where_it_was_drawn() -> None:
-    table = rows(10)
-    table[["label", "label_origin"]] = ["a", "ranked"]
-    lists = label_requests(table, np.zeros(10), random=10, ranked=10, seed=0)
-    assert lists["origin"].value_counts().to_dict() == {"random": 10}
 
 
 def test_principal_axes_are_those_of_the_singular_value_decomposition() -> None:

@@ -1,21 +1,25 @@
 """The drop in accuracy and its bounds; the estimate without labels."""
 
+import math
+from datetime import UTC, datetime, timedelta
+
 import numpy as np
-import pandas as pd
 import pytest
-from scipy import optimize, stats
+from scipy import integrate, optimize, special, stats
 from statsmodels.stats.proportion import confint_proportions_2indep
 
-from components.drift_detection.harm import accuracy_drop, correct_answers, drop_from, labels_to_decide
-from components.drift_detection.window_test import thresholded_confidence
+from components.drift_detection.harm import AccuracyDrop, accuracy_drop, boundary, drop_of, labels_to_decide, score, strata
+from components.drift_detection.unlabelled import thresholded_confidence
 from driftloop.evaluation.intervals import wilson
+from driftloop.watch_record import WindowLabels
 
 
-def score_by_search(x1: int, n1: int, x2: int, n2: int, difference: float) -> float:
+def score_by_search(x1: float, n1: float, x2: float, n2: float, difference: float) -> float:
     """Miettinen and Nurminen's score with the likelihood maximised numerically."""
 
     def loss(p2: float) -> float:
-        return -stats.binom.logpmf(x1, n1, p2 + difference) - stats.binom.logpmf(x2, n2, p2)
+        logs = special.xlogy(x1, p2 + difference) + special.xlog1py(n1 - x1, -p2 - difference) + special.xlogy(x2, p2)
+        return -float(logs + special.xlog1py(n2 - x2, -p2))
 
     low, high = max(0.0, -difference), min(1.0, 1.0 - difference)
     p2 = optimize.minimize_scalar(loss, bounds=(low + 1e-12, high - 1e-12), method="bounded", options={"xatol": 1e-13}).x
@@ -24,78 +28,210 @@ def score_by_search(x1: int, n1: int, x2: int, n2: int, difference: float) -> fl
     return (x1 / n1 - x2 / n2 - difference) / np.sqrt(variance)
 
 
+def tally(labels: int, right: int, *, rows: int = 200, day: float = 0.0, mixture: dict[str, float] | None = None) -> WindowLabels:
+    last = (datetime(2025, 3, 1, tzinfo=UTC) + timedelta(days=day)).isoformat()
+    return WindowLabels(watch=1, window=0, drift=1, mixture=mixture or {}, last=last, rows=rows, labels=labels, right=right)
+
+
+def drop_over(windows: list[WindowLabels], accepted: dict | None = None, half_life_days: float = 7.0, alpha: float = 0.04) -> AccuracyDrop:
+    drop = drop_of(windows, accepted or {"reference": wilson(1395, 1500)}, half_life_days=half_life_days, alpha=alpha)
+    assert drop is not None
+    return drop
+
+
 @pytest.mark.parametrize(
     ("counts", "low", "high"),
     [((56, 70, 48, 80), 0.0528, 0.3382), ((9, 10, 3, 10), 0.1700, 0.8406), ((10, 10, 0, 20), 0.7156, 1.0)],
 )
 def test_published_two_sided_95_percent_limits(counts: tuple[int, int, int, int], low: float, high: float) -> None:
-    # Newcombe 1998, table II, method 6.
-    drop = accuracy_drop(*counts, confidence=0.975)
-    assert (round(drop.low, 4), round(drop.high, 4)) == (low, high)
+    # Newcombe 1998, table II, method 6. The lower limit of a difference is the upper one of its opposite.
+    x1, n1, x2, n2 = counts
+    assert round(accuracy_drop(*counts, z=1.959964)[2], 4) == high
+    assert round(-accuracy_drop(x2, n2, x1, n1, z=1.959964)[2], 4) == low
 
 
 @pytest.mark.parametrize("counts", [(1350, 1500, 80, 100), (1500, 1500, 250, 287), (900, 1000, 30, 40), (27, 30, 100, 300)])
-def test_each_bound_is_where_the_score_reaches_the_one_sided_quantile(counts: tuple[int, int, int, int]) -> None:
-    drop = accuracy_drop(*counts)
-    assert score_by_search(*counts, drop.low) == pytest.approx(1.6449, abs=1e-3)
-    assert score_by_search(*counts, drop.high) == pytest.approx(-1.6449, abs=1e-3)
+@pytest.mark.parametrize("z", [1.6449, 2.8])
+def test_each_bound_is_where_the_score_reaches_z_with_half_a_label_against_a_claim_of_harm(counts: tuple, z: float) -> None:
+    value, low, high = accuracy_drop(*counts, z=z)
+    x1, n1, x2, n2 = counts
+    assert value == x1 / n1 - x2 / n2
+    assert score_by_search(x1, n1, x2 + 0.5, n2, low) == pytest.approx(z, abs=1e-3)
+    assert score_by_search(*counts, high) == pytest.approx(-z, abs=1e-3)
 
 
 def test_it_is_close_to_newcombes_interval_for_usual_sizes() -> None:
-    drop = accuracy_drop(1380, 1500, 255, 300)
-    low, high = confint_proportions_2indep(1380, 1500, 255, 300, method="newcomb", compare="diff", alpha=0.1)
-    assert (drop.low, drop.high) == (pytest.approx(low, abs=0.004), pytest.approx(high, abs=0.004))
+    _, low, high = accuracy_drop(1380, 1500, 255, 300, z=1.6449)
+    expected = confint_proportions_2indep(1380, 1500, 255, 300, method="newcomb", compare="diff", alpha=0.1)
+    assert (low, high) == (pytest.approx(expected[0], abs=0.004), pytest.approx(expected[1], abs=0.004))
 
 
 @pytest.mark.parametrize("counts", [(1, 1, 1, 1), (0, 1, 1, 1), (1, 1, 0, 1), (5, 5, 0, 7), (0, 5, 7, 7), (1500, 1500, 100, 100)])
 def test_extremes_stay_in_range(counts: tuple[int, int, int, int]) -> None:
-    drop = accuracy_drop(*counts)
-    assert -1 <= drop.low <= drop.value <= drop.high <= 1
+    value, low, high = accuracy_drop(*counts, z=2.8)
+    assert -1 <= low <= value <= high <= 1
 
 
 @pytest.mark.parametrize("counts", [(1, 0, 1, 1), (2, 1, 1, 1), (1, 1, -1, 1), (1, 1, 0, 0)])
 def test_impossible_counts_are_refused(counts: tuple[int, int, int, int]) -> None:
     with pytest.raises(ValueError, match="accuracy drop"):
-        accuracy_drop(*counts)
+        accuracy_drop(*counts, z=2.8)
 
 
-@pytest.mark.parametrize(("clean", "drifted", "n"), [(0.90, 0.90, 100), (0.93, 0.90, 287), (0.85, 0.80, 150)])
-def test_each_bound_errs_about_one_time_in_twenty(clean: float, drifted: float, n: int) -> None:
-    rng = np.random.default_rng(0)
-    drops = [accuracy_drop(int(rng.binomial(1500, clean)), 1500, int(rng.binomial(n, drifted)), n) for _ in range(1000)]
-    for missed in (sum(drop.low > clean - drifted for drop in drops), sum(drop.high < clean - drifted for drop in drops)):
-        assert missed <= stats.binom.ppf(0.999, 1000, 0.06)
+def test_the_boundary_is_robbins_normal_mixture() -> None:
+    # Its definition: the mean of exp(theta B - theta^2 t / 2) over theta > 0 from a half-normal of variance r equals 1 / alpha there,
+    # for the two-sided mixture at 2 alpha; by numerical integration, at levels where the one-sided form is that close.
+    for t in (20.0, 224.0, 1500.0):
+        z, r = float(boundary(t, 1.0, 0.04)), 5 / 264
+        mixed, _ = integrate.quad(
+            lambda theta, z=z, t=t, r=r: 2 * stats.norm.pdf(theta, scale=r**0.5) * math.exp(theta * z * t**0.5 - theta**2 * t / 2), 0, 1.5
+        )
+        assert 1 / 0.04 <= mixed <= 1.15 / 0.04
 
 
-def test_about_287_labels_show_harmlessness_four_times_in_five() -> None:
-    rng = np.random.default_rng(1)
-    shown = [accuracy_drop(int(rng.binomial(1500, 0.9)), 1500, int(rng.binomial(287, 0.9)), 287).high < 0.05 for _ in range(1000)]
-    assert np.mean(shown) == pytest.approx(0.78, abs=0.05)
+def test_where_labels_fade_each_stretch_has_its_part_of_alpha() -> None:
+    assert float(boundary(224, 4.0, 0.04)) == float(boundary(224, 1.0, 0.01))
+    assert float(boundary(224, 0.5, 0.04)) == float(boundary(224, 1.0, 0.04))
 
 
-def test_only_random_labels_count_and_each_group_once() -> None:
-    rows = pd.DataFrame(
-        {
-            "group": ["a", "a", None, None, "b", "c"],
-            "predicted": list("xxyyxx"),
-            "label": ["x", "y", "y", "x", "y", None],
-            "label_origin": ["random", "random", "random", "random", "ranked", None],
-        }
+def looks(clean: float, drop: float, *, histories: int, windows: int, labels: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """When harm is first shown, by these bounds and by a beta-binomial e-process that knows the clean accuracy; `windows` + 1 for never."""
+    rng = np.random.default_rng(seed)
+    right = rng.binomial(labels, clean - drop, (histories, windows)).cumsum(axis=1)
+    n = labels * np.arange(1, windows + 1)
+    # A clean sample that knows all: a million images.
+    z = boundary(1 / (1e-6 + 1 / n), 1.0, 0.05)
+    ours = score(clean * 1e6, 1e6, np.minimum(right + 0.5, n), n, 0.0) > z
+    # Robbins' mixture of likelihood ratios over Beta(1/2, 1/2), for an accuracy below the clean one; no normal approximation anywhere.
+    a, b = right + 0.5, n - right + 0.5
+    log_wealth = (
+        special.betaln(a, b)
+        + np.log(special.betainc(a, b, clean))
+        - special.betaln(0.5, 0.5)
+        - np.log(special.betainc(0.5, 0.5, clean))
+        - right * np.log(clean)
+        - (n - right) * np.log1p(-clean)
     )
-    assert correct_answers(rows) == (2, 3)
-    assert drop_from(wilson(9, 10), rows[4:]) is None
+    theirs = log_wealth >= np.log(1 / 0.05)
+    first = [np.where(shown.any(axis=1), shown.argmax(axis=1) + 1, windows + 1) for shown in (ours, theirs)]
+    return first[0], first[1]
 
 
-def test_labels_to_decide_are_enough_and_hardly_more() -> None:
-    clean = wilson(1395, 1500)
-    drop = accuracy_drop(1395, 1500, 114, 125)
-    assert (drop.low, drop.high) == (pytest.approx(-0.02, abs=0.02), pytest.approx(0.07, abs=0.02))
-    needed = labels_to_decide(clean, drop, retrain_drop=0.03, harmless_drop=0.05)
+@pytest.mark.parametrize("clean", [0.85, 0.914, 0.97])
+def test_over_ninety_looks_no_more_than_one_in_twenty_err_as_by_an_independent_e_process(clean: float) -> None:
+    ours, theirs = looks(clean, 0.0, histories=4000, windows=90, labels=20, seed=1)
+    for first in (ours, theirs):
+        assert (first <= 90).mean() <= 0.05
+
+
+def test_harm_is_shown_as_soon_as_by_an_independent_e_process() -> None:
+    ours, theirs = looks(0.914, 0.08, histories=4000, windows=90, labels=66, seed=2)
+    assert ours.mean() <= 1.15 * theirs.mean()
+    assert np.median(ours) <= 3
+
+
+def test_sixteen_of_sixteen_show_nothing() -> None:
+    drop = drop_over([tally(16, 16)])
+    assert drop.low < 0
+    assert drop.high > 0.05
+
+
+def test_a_window_stands_for_its_rows_whatever_its_share_of_labels() -> None:
+    drop = drop_over([tally(200, 180, day=0), tally(20, 14, day=0)])
+    assert drop.value == pytest.approx(0.93 - 0.8)
+    assert drop.effective == pytest.approx(4 / (1 / 200 + 1 / 20))
+    assert drop.n == 220
+
+
+def test_a_larger_window_weighs_more() -> None:
+    assert drop_over([tally(20, 18, rows=300), tally(20, 10, rows=100)]).value == pytest.approx(0.93 - 0.8)
+
+
+def test_what_is_a_half_life_older_weighs_half() -> None:
+    windows = [tally(100, 90, day=0), tally(100, 60, day=7)]
+    assert drop_over(windows).value == pytest.approx(0.93 - 0.7)
+    assert drop_over(windows).recent == pytest.approx(0.93 - (0.9 / 16 + 0.6) / (1 + 1 / 16))
+    assert drop_over(windows, half_life_days=3.5).value == pytest.approx(0.93 - (0.9 / 4 + 0.6) / 1.25)
+
+
+def test_few_labels_are_taken_together_with_those_of_the_next_windows_and_none_are_lost() -> None:
+    # Nine windows of 7 labels are three strata, the tenth joins the last.
+    windows = [tally(7, 6, day=0.001 * index) for index in range(10)]
+    parts = strata(windows, 7.0)
+    assert [part.labels for part in parts] == [21, 21, 28]
+    assert [part.right for part in parts] == [18, 18, 24]
+    # What lies between labelled windows is stood for by them, what lies before and after is not.
+    parts = strata([tally(0, 0), tally(20, 20), tally(0, 0), tally(20, 10), tally(0, 0)], 7.0)
+    assert [(part.weight, part.labels) for part in parts] == [(200, 20), (400, 20)]
+
+
+def test_labels_of_any_number_of_windows_a_day_count() -> None:
+    for windows_a_day in (1, 3, 24, 1000):
+        windows = [tally(1, int(index % 5 > 0), rows=20, day=index / windows_a_day) for index in range(200)]
+        assert drop_over(windows, half_life_days=1000).n == 200
+        assert drop_over(windows, half_life_days=1000).value == pytest.approx(0.93 - 0.8, abs=0.01)
+
+
+def test_no_labels_no_drop() -> None:
+    assert drop_of([], {"reference": wilson(9, 10)}, half_life_days=7, alpha=0.04) is None
+    assert drop_of([tally(0, 0)], {"reference": wilson(9, 10)}, half_life_days=7, alpha=0.04) is None
+
+
+def test_a_drift_is_compared_with_the_mixture_that_it_is_nearest_to() -> None:
+    accepted = {"reference": wilson(914, 1000), "regime-1": wilson(430, 500)}
+    near = tally(400, 344, mixture={"regime-1": 1.0})
+    assert drop_over([near], accepted).value == pytest.approx(0)
+    assert drop_over([near], accepted).expected_n == pytest.approx(500)
+    mixed = drop_over([tally(400, 344, mixture={"reference": 0.25, "regime-1": 0.75})], accepted)
+    assert mixed.expected == pytest.approx(0.25 * 0.914 + 0.75 * 0.86)
+    assert mixed.expected_n == pytest.approx(1 / (0.25**2 / 1000 + 0.75**2 / 500))
+    # A regime that the champion does not carry any more, or none: clean.
+    assert drop_over([tally(400, 344, mixture={"regime-7": 1.0})], accepted).expected == 0.914
+    assert drop_over([tally(400, 344)], accepted).expected == 0.914
+
+
+def test_the_bounds_are_those_of_as_many_equally_weighted_labels() -> None:
+    drop = drop_over([tally(66, 60, day=day) for day in range(5)])
+    assert drop.information == pytest.approx(1 / (1 / 1500 + 1 / drop.effective))
+    assert drop.z == pytest.approx(float(boundary(drop.information, 330 / drop.effective, 0.04)))
+    right = drop.effective * (drop.expected - drop.value)
+    assert accuracy_drop(1395, 1500, right, drop.effective, z=drop.z) == pytest.approx((drop.value, drop.low, drop.high))
+    assert drop_over([tally(66, 60)], alpha=0.01).low < drop_over([tally(66, 60)], alpha=0.04).low
+
+
+@pytest.mark.parametrize(("right", "limits"), [(0.93, (300, 1000)), (0.85, (100, 700)), (0.9, (300, 3000))])
+def test_about_so_many_labels_decide_four_times_in_five(right: float, limits: tuple[int, int]) -> None:
+    drop = drop_over([tally(60, round(60 * right))])
+    needed = labels_to_decide(drop, retrain_drop=0.03, harmless_drop=0.05)
     assert needed is not None
-    assert needed > 125
-    accuracy = 0.93 - drop.value
-    assert accuracy_drop(1395, 1500, round(accuracy * needed), needed).high < 0.05
-    assert accuracy_drop(1395, 1500, round(accuracy * needed * 0.9), round(needed * 0.9)).high > 0.0495
+    assert limits[0] <= needed <= limits[1]
+    # The truth and the further labels drawn anew, from what is known: an exact Beta posterior, binomial labels.
+    rng = np.random.default_rng(4)
+    accuracy = rng.beta(60 * right + 0.5, 60 * (1 - right) + 0.5, 4000)
+    total = round(60 * right) + rng.binomial(needed - 60, accuracy)
+    z = boundary(1 / (1 / 1500 + 1 / needed), 1.0, 0.04)
+    harm = (score(1395, 1500, np.minimum(total + 0.5, needed), needed, 0.0) > z) & (0.93 - total / needed >= 0.03)
+    assert np.mean(harm | (score(1395, 1500, total, needed, 0.05) < -z)) == pytest.approx(0.8, abs=0.04)
+
+
+def test_where_labels_have_faded_more_are_needed_as_each_stretch_has_its_part_of_alpha() -> None:
+    drop = drop_over([tally(400, 352, day=0), tally(60, 53, day=28)])
+    assert drop.effective < 0.3 * drop.n
+    needed = labels_to_decide(drop, retrain_drop=0.03, harmless_drop=0.05)
+    assert needed is not None
+    more = needed - drop.n
+    right, n = (drop.expected - drop.value) * drop.effective, drop.effective + more
+    rng = np.random.default_rng(4)
+    correct = right + rng.binomial(more, rng.beta(right + 0.5, drop.effective - right + 0.5, 4000))
+    z = boundary(1 / (1 / 1500 + 1 / n), needed / n, 0.04)
+    harm = (score(1395, 1500, np.minimum(correct + 0.5, n), n, 0.0) > z) & (0.93 - correct / n >= 0.03)
+    assert np.mean(harm | (score(1395, 1500, correct, n, 0.05) < -z)) == pytest.approx(0.8, abs=0.04)
+    assert z > boundary(1 / (1 / 1500 + 1 / n), 1.0, 0.04) + 0.02
+
+
+def test_where_no_number_of_labels_would_decide_none_is_named() -> None:
+    # Between the two bounds nothing is ever shown: a drop of 2 points is too small to retrain for, and more than 1 point is not harmless.
+    assert labels_to_decide(drop_over([tally(5000, 4550)]), retrain_drop=0.05, harmless_drop=0.01) is None
 
 
 def test_thresholded_confidence_is_the_clean_accuracy_on_the_reference_itself() -> None:

@@ -21,7 +21,23 @@ def outcomes(*drifted: bool) -> Any:
 
 
 def rows(watch: list[int], window: list[int]) -> pd.DataFrame:
-    return pd.DataFrame({"request_id": [f"r{index}" for index in range(len(watch))], "watch": watch, "window": window})
+    names = [f"r{index}" for index in range(len(watch))]
+    return pd.DataFrame({"request_id": names, "watch": watch, "window": window, "label_origin": None})
+
+
+def left(
+    frame: pd.DataFrame,
+    pending: np.ndarray,
+    windows: Any,
+    tested: Any,
+    *,
+    asked: Any = (),
+    earlier: Any = (True, True),
+    adopted: bool = False,
+) -> pd.DataFrame:
+    """What watch 4 leaves; `earlier`: whether the windows of the first two rows, of an earlier watch, drifted."""
+    coverage = SimpleNamespace(drifted=np.array([*earlier, *[False] * (len(frame) - 2)]))
+    return kept_rows(frame, pending, windows, tested, 4, coverage=coverage, asked=asked, adopted=adopted)  # type: ignore[arg-type]
 
 
 def kept(frame: pd.DataFrame) -> list[tuple[str, int, int]]:
@@ -34,28 +50,35 @@ PENDING = np.array([False, False, True, True, True, True, True])
 
 
 def test_rows_of_drifted_windows_and_waiting_ones_are_kept_under_their_numbers() -> None:
-    frame = kept_rows(ROWS, PENDING, cut([0, 1], [2, 3], waiting=1), outcomes(False, True), 4, adopted=False)
+    frame = left(ROWS, PENDING, cut([0, 1], [2, 3], waiting=1), outcomes(False, True))
     assert kept(frame) == [("r4", 4, 1), ("r5", 4, 1), ("r6", 0, -1)]
     assert list(ROWS["watch"]) == [3, 3, 0, 0, 0, 0, 0], "the traffic itself stays as it is"
 
 
 def test_where_none_waits_and_none_drifted_nothing_is_kept() -> None:
-    assert kept(kept_rows(ROWS, PENDING, cut([0, 1], [2, 3, 4]), outcomes(False, False), 4, adopted=False)) == []
+    assert kept(left(ROWS, PENDING, cut([0, 1], [2, 3, 4]), outcomes(False, False))) == []
 
 
 def test_windows_of_a_record_that_kept_no_rows_are_kept_now() -> None:
-    frame = kept_rows(ROWS, PENDING, cut(waiting=5), outcomes(), 4, adopted=True)
+    frame = left(ROWS, PENDING, cut(waiting=5), outcomes(), adopted=True)
     assert kept(frame)[:2] == [("r0", 3, 0), ("r1", 3, 0)]
     assert kept(frame)[2:] == [(f"r{index}", 0, -1) for index in range(2, 7)]
 
 
 def test_a_row_that_waits_was_in_no_window() -> None:
-    frame = kept_rows(rows([3, 3], [1, 1]), np.array([True, True]), cut([0], waiting=1), outcomes(True), 4, adopted=False)
+    frame = left(rows([3, 3], [1, 1]), np.array([True, True]), cut([0], waiting=1), outcomes(True))
     assert kept(frame) == [("r0", 4, 0), ("r1", 0, -1)]
 
 
 def test_of_endless_copies_only_the_newest_wait(monkeypatch: pytest.MonkeyPatch) -> None:
     assert MOST_WAITING == 20_000
     monkeypatch.setattr(module, "MOST_WAITING", 3)
-    frame = kept_rows(ROWS, PENDING, cut([0], waiting=4), outcomes(False), 4, adopted=False)
+    frame = left(ROWS, PENDING, cut([0], waiting=4), outcomes(False))
     assert [name for name, _, _ in kept(frame)] == ["r4", "r5", "r6"]
+
+
+def test_of_a_window_that_did_not_drift_what_labels_were_asked_for_is_kept_and_handed_on() -> None:
+    frame = ROWS.assign(label_origin=[None, None, None, "random", "skipped", None, None])
+    frame = left(frame, PENDING, cut([0, 1, 2, 3, 4]), outcomes(False), earlier=(False, True), asked={"r2"})
+    # Of the two rows of an earlier watch the first one's window did not drift: it is handed on; the other's stay with their watch.
+    assert kept(frame) == [("r0", 3, 0), ("r2", 4, 0), ("r3", 4, 0), ("r4", 4, 0)]

@@ -60,6 +60,9 @@ def test_the_label_free_estimate_never_calms() -> None:
         (AccuracyDrop(0.03, 0.001, 0.06, 99), "needs_labels"),
         (AccuracyDrop(0.0, -0.05, 0.05, 100), "needs_labels"),
         (AccuracyDrop(0.0, -0.05, 0.0499, 100), "alert"),
+        (AccuracyDrop(0.0, -0.05, 0.0499, 99), "needs_labels"),
+        (AccuracyDrop(0.0, -0.05, 0.0499, 100, recent=0.03), "needs_labels"),
+        (AccuracyDrop(0.0, -0.05, 0.0499, 100, recent=0.0299), "alert"),
         (AccuracyDrop(0.04, 0.03, 0.049, 9000), "retrain"),
     ],
 )
@@ -93,6 +96,61 @@ def test_a_retraining_that_could_not_begin_is_not_ordered_and_the_reason_says_wh
     assert decide(replace(CONFIRMED, drop=HARMLESS, missing_for_retraining=missing), SETTINGS, RETRAIN).name == "alert"
 
 
+def test_a_shown_harm_is_retrained_with_what_there_is_when_no_more_can_come() -> None:
+    drop = AccuracyDrop(0.105, 0.075, 0.135, 495)
+    # A real change of scanner: 544 wanted, 495 there, and none that anybody could still label.
+    wanted = labels_for_the_gate(drop, SETTINGS, RETRAIN)
+    assert wanted > 495
+    assert decide(replace(CONFIRMED, drop=drop, labels=495), SETTINGS, RETRAIN).name == "needs_labels"
+    assert decide(replace(CONFIRMED, drop=drop, labels=495, obtainable=495), SETTINGS, RETRAIN).name == "retrain"
+    waits = decide(replace(CONFIRMED, drop=drop, labels=495, obtainable=510), SETTINGS, RETRAIN)
+    assert (waits.name, waits.purpose) == ("needs_labels", "gate")
+    assert "about 510 would do" in waits.reason
+    assert f"about {wanted} would do" in decide(replace(CONFIRMED, drop=drop, labels=495, obtainable=9000), SETTINGS, RETRAIN).reason
+
+
+CALM = Situation(tested=3, drifted=0, confirmed=False, labels=10_000)
+
+
+def test_a_drop_that_labels_show_without_any_drift_confirms_itself() -> None:
+    verdict = decide(replace(CALM, concept_drop=HARMFUL), SETTINGS, RETRAIN)
+    assert (verdict.name, verdict.purpose) == ("retrain", "gate")
+    assert "concept drift" in verdict.reason
+    assert "at least 4.0 points" in verdict.reason
+    for drop in (None, HARMLESS, OPEN, FEW_AND_BAD):
+        assert decide(replace(CALM, concept_drop=drop), SETTINGS, RETRAIN).name == "stable"
+    # Where drift is confirmed, that is what is judged.
+    assert decide(replace(CONFIRMED, concept_drop=HARMFUL, drop=HARMLESS), SETTINGS, RETRAIN).name == "alert"
+    assert decide(replace(CALM, concept_drop=HARMFUL, days_since_retraining=0.5), SETTINGS, RETRAIN).name == "alert"
+    assert decide(replace(CALM, concept_drop=HARMFUL, labels=10), SETTINGS, RETRAIN).name == "needs_labels"
+
+
+@pytest.mark.parametrize(("growth", "name"), [(None, "alert"), (0.0999, "alert"), (0.1, "needs_labels"), (0.4, "needs_labels")])
+def test_a_drift_that_grows_on_top_of_a_harmless_one_asks_for_labels(growth: float | None, name: str) -> None:
+    verdict = decide(replace(CONFIRMED, drop=HARMLESS, label_free_growth=growth), SETTINGS, RETRAIN)
+    assert (verdict.name, verdict.purpose) == (name, "harm" if name == "needs_labels" else "")
+    assert ("more than those that were labelled" in verdict.reason) == (name == "needs_labels")
+
+
+@pytest.mark.parametrize(
+    ("situation", "purpose"),
+    [
+        (CALM, ""),
+        (replace(CONFIRMED, drop=HARMLESS), ""),
+        (replace(CONFIRMED, drop=OPEN), "harm"),
+        (CONFIRMED, "harm"),
+        (replace(CALM, drifted=1, label_free_drop=0.2), "harm"),
+        (replace(CONFIRMED, drop=HARMFUL), "gate"),
+        (replace(CONFIRMED, drop=HARMFUL, recent_retrainings=9), "gate"),
+        (replace(CONFIRMED, drop=HARMFUL, days_since_retraining=0.1), "gate"),
+    ],
+)
+def test_labels_are_asked_for_with_a_purpose(situation: Situation, purpose: str) -> None:
+    assert decide(situation, SETTINGS, RETRAIN).purpose == purpose
+    suggesting = DriftSettings(suggest_only=True)
+    assert decide(situation, suggesting, RETRAIN).purpose == purpose
+
+
 def test_it_never_waits_for_more_labels_than_one_list_asks_for() -> None:
     assert labels_for_the_gate(AccuracyDrop(0.03, 0.01, 0.05, 900), SETTINGS, RETRAIN) == SETTINGS.random_requests
 
@@ -112,7 +170,7 @@ def test_the_cooldown_comes_before_labels() -> None:
 
 def test_thresholds_are_settings() -> None:
     settings = DriftSettings(harm_labels=200, retrain_drop=0.2, harmless_drop=0.2, cooldown_days=0, retrainings_per_30_days=0)
-    assert decide(replace(CONFIRMED, drop=HARMFUL), settings, RETRAIN).name == "alert"
+    assert decide(replace(CONFIRMED, drop=replace(HARMFUL, n=200)), settings, RETRAIN).name == "alert"
     assert decide(replace(CONFIRMED, drop=AccuracyDrop(0.25, 0.2, 0.3, 199)), settings, RETRAIN).name == "needs_labels"
     assert decide(replace(CONFIRMED, drop=AccuracyDrop(0.25, 0.2, 0.3, 200)), settings, RETRAIN).reason.endswith(
         "0 retrainings in 30 days is spent."
@@ -133,6 +191,11 @@ def test_thresholds_are_settings() -> None:
         (replace(CONFIRMED, drop=None), "0 of at least 100 random labels"),
         (replace(CONFIRMED, drop=FEW_AND_BAD), "99 of at least 100 random labels"),
         (replace(CONFIRMED, drop=OPEN, labels_to_decide=400), "about 400 random labels in all would decide"),
+        (replace(CONFIRMED, drop=replace(OPEN, n=100)), "but 100 random labels show neither"),
+        (replace(CONFIRMED, drop=HARMFUL, labels=670, labels_at_refusal=660), "refused on 660 labels and 10 came since"),
+        (replace(CONFIRMED, drop=OPEN), "more random labels are needed"),
+        (replace(CONFIRMED, drop=OPEN, skipped=12), "150 random labels (12 were skipped) show neither"),
+        (replace(CONFIRMED, skipped=12), "0 of at least 100 random labels are there (12 were skipped)"),
         (replace(CONFIRMED, drop=HARMLESS), "harmless"),
         (replace(CONFIRMED, drop=HARMFUL), "accuracy fell by 10.0 points, at least 4.0 points"),
         (replace(CONFIRMED, drop=HARMFUL, days_since_retraining=0.25), "0.2 days ago and the cooldown lasts 1"),

@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,10 @@ import pytest
 from components.drift_detection.step import run
 from driftloop.dataset import write_dataset
 from driftloop.errors import InputError, SettingError
+from driftloop.evaluation.intervals import wilson
+from driftloop.inference.labels import RequestedLabels
 from driftloop.store import open_store
+from driftloop.watch_store import read_records
 from tests.factories.drift_traffic import SIDE, GrowingLog, draw_images, draw_regime, write_champion_with_references
 from tests.factories.records import CLASSES
 from tests.factories.version_links import register_and_link
@@ -87,7 +91,7 @@ def test_a_link_to_the_champion_serves_as_the_champion_itself(production: Growin
 def test_confirmed_drift_without_labels_needs_labels_and_says_which(production: GrowingLog, champion: Path, tmp_path: Path) -> None:
     production.serve(60)
     production.serve(180, DRIFT)
-    facts = watch(production, champion, tmp_path, random_requests=50, ranked_requests=20)
+    facts = watch(production, champion, tmp_path, random_requests=50, ranked_requests=20, quota_requests=0)
     assert facts["verdict"] == "needs_labels"
     assert [window["drifted"] for window in facts["windows"]][1:] == [True, True, True]
     requests = pd.read_csv(facts["directory"] / "label_requests.csv")
@@ -162,14 +166,116 @@ def test_the_courses_detector_is_shown_where_it_is_asked_for(production: Growing
 
 def test_labels_of_long_ago_do_not_vouch_for_a_drift_that_goes_on(production: GrowingLog, champion: Path, tmp_path: Path) -> None:
     production.serve(360, "brightness:0.5", labels=360)
-    production.serve(120, "brightness:0.5")
     assert watch(production, champion, tmp_path)["verdict"] == "alert"
-    facts = watch(production, champion, tmp_path, harm_windows=2)
-    assert (facts["verdict"], facts["drop"]) == ("needs_labels", None)
-    newest = set(production.tables[-1]["request_id"])
+    production.now += timedelta(days=4)
+    production.serve(120, "brightness:0.5", labels=120, flip=0.3)
+    # Pooled they are not harmful; what came last is.
+    facts = watch(production, champion, tmp_path, harm_half_life_days=1.0, gate_power=0)
+    assert (facts["verdict"], facts["drop"]["n"]) == ("retrain", 480)
+    slow = watch(production, champion, tmp_path / "slow", harm_half_life_days=3650, gate_power=0)
+    assert slow["verdict"] != "retrain"
+    assert slow["drop"]["value"] < 0.05 < facts["drop"]["value"]
+
+
+def test_late_labels_count_whatever_the_number_of_windows_since(production: GrowingLog, champion: Path, tmp_path: Path) -> None:
+    production.serve(180, DRIFT, labels=150, flip=0.3)
+    production.serve(60 * 14, DRIFT)
+    facts = watch(production, champion, tmp_path, gate_power=0)
+    assert len(facts["windows"]) == 17
+    assert (facts["verdict"], facts["drop"]["n"]) == ("retrain", 150)
+
+
+def test_a_window_stands_for_its_rows_however_many_labels_it_has(production: GrowingLog, champion: Path, tmp_path: Path) -> None:
+    production.serve(60, DRIFT, labels=60)
+    production.serve(60, DRIFT, labels=20, flip=1.0)
+    facts = watch(production, champion, tmp_path)
+    assert facts["drop"]["n"] == 80
+    assert facts["drop"]["value"] == pytest.approx(0.93 - 0.5, abs=0.06)
+    by_window = json.loads((facts["directory"] / "drift_report.json").read_text())["details"]["labels_by_window"]
+    assert [(window["labels"], window["rows"], window["drift"]) for window in by_window] == [(60, 60, 1), (20, 60, 1)]
+
+
+def test_each_window_has_its_quota_and_no_more_while_nothing_is_confirmed(production: GrowingLog, champion: Path, tmp_path: Path) -> None:
+    production.serve(180)
+    facts = watch(production, champion, tmp_path, quota_requests=7)
+    assert facts["verdict"] == "stable"
     requests = pd.read_csv(facts["directory"] / "label_requests.csv")
-    assert len(requests) > 0
-    assert set(requests["request_id"]) <= newest
+    assert requests.groupby(["stratum", "purpose", "origin"]).size().to_dict() == {
+        (f"1/{index}", "quota", "random"): 7 for index in range(3)
+    }
+    assert np.allclose(requests["probability"], 7 / 60)
+
+
+def test_what_was_asked_for_is_known_by_its_probability(production: GrowingLog, champion: Path, tmp_path: Path) -> None:
+    production.serve(240, DRIFT)
+    facts = watch(production, champion, tmp_path, random_requests=60, ranked_requests=5, quota_requests=10)
+    assert facts["requests_for"] == {"quota": 40, "harm": 20, "ranked": 5}
+    requested = RequestedLabels(open_store(production.store))
+    requested.refresh()
+    assert set(requested.probabilities.values()) == {15 / 60}
+    requests = pd.read_csv(facts["directory"] / "label_requests.csv")
+    assert set(requested.probabilities) == set(requests.loc[requests["origin"] == "random", "request_id"])
+
+
+def test_labels_that_show_harm_without_any_drift_confirm_themselves(production: GrowingLog, champion: Path, tmp_path: Path) -> None:
+    production.serve(240, labels=240, flip=0.3)
+    facts = watch(production, champion, tmp_path, gate_power=0)
+    assert (facts["confirmed"], facts["concept"], facts["verdict"]) == (False, True, "retrain")
+    assert "concept drift" in facts["reason"]
+    assert "the right answers have changed" in facts["in_plain_words"]
+    covered = pd.read_parquet(facts["directory"] / "windows.parquet")
+    assert covered["confirmed"].all(), "the retraining learns from them"
+    assert facts["labels"] == 240
+
+
+def test_labels_of_the_quota_judge_nothing_where_they_are_as_good_as_before(production: GrowingLog, champion: Path, tmp_path: Path) -> None:
+    production.serve(240, labels=240)
+    facts = watch(production, champion, tmp_path)
+    assert (facts["verdict"], facts["concept"], facts["drop"]) == ("stable", False, None)
+    report = json.loads((facts["directory"] / "drift_report.json").read_text())
+    assert report["details"]["drop_without_drift"]["n"] == 240
+
+
+def test_harm_on_a_new_drift_is_against_the_regime_that_it_is_nearest_to(production: GrowingLog, tmp_path: Path) -> None:
+    rng = np.random.default_rng(5)
+    regimes = [draw_regime("reference", 240, rng), draw_regime("regime-1", 240, rng, DRIFT)]
+    champion = write_champion_with_references(tmp_path / "two", regimes)
+    production.serve(300, "blur+noise:1.0", labels=300, flip=0.16)
+    facts = watch(production, champion, tmp_path / "clean", gate_power=0)
+    assert facts["verdict"] == "retrain", "against clean accuracy, for want of another, it looks harmful"
+    accepted = wilson(round(1000 * (0.93 - facts["drop"]["value"])), 1000)
+    (champion / "gate.json").write_text(json.dumps({"accuracy": {"candidate_drifted": accepted.model_dump()}}))
+    facts = watch(production, champion, tmp_path / "own", gate_power=0)
+    assert facts["windows"][0]["mixture"] == {"regime-1": 1.0}
+    assert facts["drop"]["expected"] == pytest.approx(accepted.value)
+    assert facts["verdict"] != "retrain"
+    assert facts["regime_accuracy"]["regime-1"]["n"] == 1000
+
+
+def test_what_labellers_skipped_is_said_and_not_asked_for_again(production: GrowingLog, champion: Path, tmp_path: Path) -> None:
+    production.serve(180, DRIFT)
+    first = watch(production, champion, tmp_path, random_requests=30, ranked_requests=0)
+    asked = set(pd.read_csv(first["directory"] / "label_requests.csv")["request_id"])
+    production.tables[0].loc[production.tables[0]["request_id"].isin(asked), "label_origin"] = "skipped"
+    facts = watch(production, champion, tmp_path / "again", random_requests=30, ranked_requests=0)
+    assert facts["skipped_requests"] == len(asked) == 60
+    assert "(60 were skipped)" in facts["reason"]
+    assert len(pd.read_csv(facts["directory"] / "label_requests.csv")) == 0
+
+
+def test_what_was_counted_goes_on_counting_where_the_rows_have_gone(production: GrowingLog, champion: Path, tmp_path: Path) -> None:
+    production.serve(180, DRIFT, labels=150, flip=0.3)
+    first = watch(production, champion, tmp_path, gate_power=0.9)
+    production.commit(first)
+    recorded = read_records(open_store(production.store))[-1]
+    assert sum(window.labels for window in recorded.labels_by_window) == 150
+    assert recorded.drop == pytest.approx(first["drop"])
+    production.records[-1] = production.records[-1].model_copy(update={"labels_by_window": recorded.labels_by_window})
+    production.tables[0]["label"] = None
+    production.tables[0]["label_origin"] = None
+    facts = watch(production, champion, tmp_path / "later", gate_power=0.9)
+    assert facts["drop"] == first["drop"]
+    assert facts["labels"] == 0, "no images are left to learn from"
 
 
 def test_harmless_confirmed_drift_is_an_alert(production: GrowingLog, champion: Path, tmp_path: Path) -> None:

@@ -225,6 +225,20 @@ def test_rows_of_a_drift_that_is_over_are_left_alone(production: Production):
     assert production.watch().info.rows == 0
 
 
+def test_rows_of_three_weeks_ago_still_take_their_labels(production: Production):
+    day = 24 * 60
+    old = production.requests(10, at=0)
+    production.commit(until=10)
+    for number in range(1, 22):
+        production.requests(3, at=number * day, seed=10 + number)
+        production.commit(until=number * day + 10)
+    production.label(old[:3], ["dark", "bright", "?"])
+    rows = production.watch(until=22 * day, context_rows=6).rows.set_index("request_id")
+    assert list(rows.loc[old[:3], "label"]) == ["dark", "bright", None]
+    assert list(rows.loc[old[:3], "label_origin"]) == ["random", "random", "skipped"]
+    assert list(rows.loc[old[:3], "watch"]) == [1] * 3, "and still know their window"
+
+
 def test_rows_beyond_the_look_back_are_left_alone(production: Production):
     ancient = production.requests(10, at=0)
     production.label(ancient[:1], ["dark"])

@@ -1,0 +1,118 @@
+"""Which images labels are asked for: uniformly within each window, and the most shifted of the rest."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from components.drift_detection.label_requests import COLUMNS, allotted, label_requests, quota
+from driftloop.settings import DriftSettings
+
+
+def rows(count: int, stratum: str = "1/0") -> pd.DataFrame:
+    return pd.DataFrame(
+        {
+            "request_id": [f"r{index}" for index in range(count)],
+            "time": pd.Timestamp("2025-01-01", tz="UTC"),
+            "predicted": "a",
+            "confidence": 0.9,
+            "image": "x#0",
+            "label": None,
+            "label_origin": None,
+            "stratum": stratum,
+        }
+    )
+
+
+def plan(wanted: int, *, quota: int = 0, of: int = 400, concerned: bool = True, stratum: str = "1/0") -> pd.DataFrame:
+    row = {"wanted": wanted, "quota": quota, "probability": wanted / of, "concerned": concerned}
+    return pd.DataFrame([row], index=[stratum])
+
+
+def asked(table: pd.DataFrame, plans: pd.DataFrame, *, ranked: int = 0, seed: int = 0, scores: np.ndarray | None = None) -> pd.DataFrame:
+    return label_requests(table, np.zeros(len(table)) if scores is None else scores, plans, ranked=ranked, purpose="harm", seed=seed)
+
+
+def test_the_random_list_is_uniform_and_the_ranked_one_the_most_shifted_of_the_rest() -> None:
+    lists = asked(rows(400), plan(100), ranked=20, scores=np.arange(400.0))
+    assert list(lists.columns) == list(COLUMNS)
+    uniform, ranked = lists[lists["origin"] == "random"], lists[lists["origin"] == "ranked"]
+    assert (len(uniform), len(ranked)) == (100, 20)
+    assert not set(uniform["request_id"]) & set(ranked["request_id"])
+    assert uniform["shift"].mean() == pytest.approx(199.5, abs=4 * 115 / 10)
+    assert ranked["shift"].is_monotonic_decreasing
+    assert ranked["shift"].min() > 360
+    assert list(uniform["rank"]) == list(range(1, 101))
+    assert (uniform["label"] == "").all()
+
+
+def test_every_request_says_why_where_and_with_which_probability() -> None:
+    table = pd.concat([rows(400, "3/0"), rows(400, "3/1").assign(request_id=[f"s{index}" for index in range(400)])])
+    plans = pd.concat([plan(100, quota=20, stratum="3/0"), plan(20, quota=20, concerned=False, stratum="3/1")])
+    lists = asked(table, plans, ranked=30, scores=np.arange(800.0))
+    random = lists[lists["origin"] == "random"]
+    assert random.groupby(["stratum", "purpose"]).size().to_dict() == {("3/0", "harm"): 80, ("3/0", "quota"): 20, ("3/1", "quota"): 20}
+    assert random.groupby("stratum")["probability"].unique().to_dict() == {"3/0": [0.25], "3/1": [0.05]}
+    ranked = lists[lists["origin"] == "ranked"]
+    assert set(ranked["stratum"]) == {"3/0"}, "only windows whose harm is in question"
+    assert set(ranked["purpose"]) == {"ranked"}
+    assert ranked["probability"].isna().all()
+
+
+def test_the_probability_is_what_it_says() -> None:
+    table = pd.concat([rows(20, "1/0"), rows(10, "1/1").assign(request_id=[f"s{index}" for index in range(10)])], ignore_index=True)
+    plans = pd.concat([plan(5, of=20), plan(4, of=10, stratum="1/1")])
+    drawn = pd.concat([asked(table, plans, seed=seed) for seed in range(400)])
+    counts = drawn["request_id"].value_counts()
+    assert len(counts) == 30
+    share = drawn.groupby("request_id")["probability"].first()
+    expected = 400 * share[counts.index]
+    assert (np.abs(counts - expected) < 4.5 * np.sqrt(expected * (1 - share[counts.index]))).all()
+
+
+def test_asking_again_continues_the_same_list() -> None:
+    table = rows(50)
+    first = asked(table, plan(10))["request_id"].tolist()
+    assert asked(table, plan(20))["request_id"].tolist()[:10] == first
+    done = table["request_id"].isin(first[:4])
+    table.loc[done, ["label", "label_origin"]] = ["a", "random"]
+    assert asked(table, plan(10))["request_id"].tolist() == first[4:]
+    # What labellers have skipped is settled, and nobody stands in for it: that would bias the list.
+    table.loc[table["request_id"].isin(first[4:6]), "label_origin"] = "skipped"
+    assert asked(table, plan(10), ranked=50)["request_id"].tolist()[:4] == first[6:]
+    assert not set(first[:6]) & set(asked(table, plan(10), ranked=50)["request_id"])
+
+
+def test_an_image_labelled_as_ranked_stays_in_the_random_list_where_it_was_drawn() -> None:
+    table = rows(10)
+    table[["label", "label_origin"]] = ["a", "ranked"]
+    assert asked(table, plan(10), ranked=10)["origin"].value_counts().to_dict() == {"random": 10}
+
+
+@pytest.mark.parametrize(("windows", "expected"), [(0, 20), (1, 20), (5, 20), (6, 16), (24, 4), (99, 1), (1000, 1)])
+def test_a_quota_is_small_in_a_day_and_never_nothing(windows: int, expected: int) -> None:
+    assert quota(DriftSettings(), windows) == expected
+
+
+def test_no_quota_where_none_is_wanted() -> None:
+    assert quota(DriftSettings(quota_requests=0), 3) == 0
+    assert quota(DriftSettings(quota_per_day=0), 3) == 0
+
+
+@pytest.mark.parametrize(
+    ("weights", "total", "most", "expected"),
+    [
+        ([1, 1], 10, [50, 50], [5, 5]),
+        ([1, 3], 8, [50, 50], [2, 6]),
+        ([1, 1, 1], 10, [50, 50, 50], [4, 3, 3]),
+        ([1, 3], 8, [50, 4], [4, 4]),
+        ([1, 3], 80, [10, 4], [10, 4]),
+        ([0, 3], 8, [50, 50], [0, 8]),
+        ([0, 0], 8, [50, 50], [0, 0]),
+        ([], 8, [], []),
+        ([1, 1, 1, 1], 2, [5, 5, 5, 5], [1, 1, 0, 0]),
+    ],
+)
+def test_requests_are_shared_out_by_weight_and_what_one_window_lacks_the_others_give(
+    weights: list[float], total: int, most: list[int], expected: list[int]
+) -> None:
+    assert allotted(np.array(weights, dtype=float), total, np.array(most, dtype=np.int64)).tolist() == expected

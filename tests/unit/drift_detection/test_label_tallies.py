@@ -1,0 +1,115 @@
+"""Which labels of which windows judge harm."""
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from components.drift_detection.label_tallies import MOST_TALLIES, WindowPlaces, correct_answers, to_record, window_labels
+from components.drift_detection.windows import Coverage
+from driftloop.watch_record import RecordedWindow, WindowLabels
+
+
+def recorded(rows: int, *, drifted: bool, hour: int) -> RecordedWindow:
+    time = f"2025-03-01T{hour:02d}:00:00+00:00"
+    return RecordedWindow(first=time, last=time, rows=rows, drifted=drifted, mixture={"reference": 1.0})
+
+
+#: Two windows of watch 3, one of watch 4, which is this one's.
+PLACES = WindowPlaces(
+    [recorded(200, drifted=False, hour=1), recorded(200, drifted=True, hour=2), recorded(150, drifted=True, hour=3)],
+    [(3, 0), (3, 1), (4, 0)],
+    past=2,
+    open=2,
+)
+
+
+def rows(*given: tuple[int, str | None, str | None, str | None]) -> tuple[pd.DataFrame, Coverage]:
+    """Rows as window (from 0; -1: none), label, origin and group, all predicted "a"; and what covers them."""
+    frame = pd.DataFrame(given, columns=["at", "label", "label_origin", "group"]).assign(predicted="a")
+    at = frame.pop("at").to_numpy()
+    flags = np.array([False, True, True, False])[at]
+    return frame, Coverage(at >= 0, at - PLACES.past, flags, flags)
+
+
+def counts(tallies: list[WindowLabels]) -> list[tuple[int, int, int, int, int]]:
+    return [(tally.watch, tally.window, tally.labels, tally.right, tally.skipped) for tally in tallies]
+
+
+def tallied(*given: Any, chosen: list[bool], counted: Any = (), drifted: bool = True) -> list[WindowLabels]:
+    frame, coverage = rows(*given)
+    return window_labels(frame, coverage, PLACES, np.array(chosen), counted, drifted=drifted)
+
+
+DRIFT = [False, True, True]
+
+
+def test_labels_are_counted_by_window_and_only_random_ones_of_the_chosen() -> None:
+    tallies = tallied(
+        (0, "a", "random", None),
+        (1, "a", "random", None),
+        (1, "b", "random", None),
+        (1, "a", "ranked", None),
+        (1, None, None, None),
+        (2, "a", "random", None),
+        (2, None, "skipped", None),
+        (-1, "a", "random", None),
+        chosen=DRIFT,
+    )
+    assert counts(tallies) == [(3, 1, 2, 1, 0), (4, 0, 1, 1, 1)]
+    assert [(tally.rows, tally.drift, tally.mixture) for tally in tallies] == [(200, 3, {"reference": 1.0}), (150, 3, {"reference": 1.0})]
+    assert tallies[0].share == 0.01
+
+
+def test_a_window_without_labels_is_there_with_none() -> None:
+    assert counts(tallied((1, "a", "random", None), chosen=DRIFT)) == [(3, 1, 1, 1, 0), (4, 0, 0, 0, 0)]
+    assert tallied((1, "a", "random", None), chosen=[False, False, False]) == []
+
+
+def test_a_patient_counts_once_in_all_windows_of_a_drift() -> None:
+    given = [(0, "b", "random", "p"), (1, "a", "random", "p"), (1, "b", "random", "p"), (2, "b", "random", "p"), (2, "b", "random", "q")]
+    assert counts(tallied(*given, chosen=DRIFT)) == [(3, 1, 1, 1, 0), (4, 0, 1, 0, 0)]
+
+
+def test_windows_that_look_as_accepted_are_of_no_drift_and_only_since_the_last_decision() -> None:
+    assert PLACES.undrifted().tolist() == [False, False, False], "the first came before the decision"
+    places = WindowPlaces(PLACES.windows, PLACES.places, past=2, open=3)
+    assert places.undrifted().tolist() == [True, False, False]
+    assert places.fresh.tolist() == [False, False, True]
+    tallies = tallied((0, "b", "random", None), chosen=[True, False, False], drifted=False)
+    assert (counts(tallies), tallies[0].drift) == ([(3, 0, 1, 0, 0)], 0)
+
+
+def test_windows_of_long_ago_are_told_apart() -> None:
+    assert PLACES.within(1 / 24).tolist() == [False, True, True]
+    assert PLACES.within(2 / 24).tolist() == [True, True, True]
+    assert WindowPlaces([], [], 0, 0).within(1).tolist() == []
+
+
+def test_what_was_counted_stays_where_rows_have_gone_and_enters_once() -> None:
+    known = tallied(*[(1, "a", "random", None)] * 3, (1, None, "skipped", None), chosen=DRIFT)
+    assert counts(tallied((1, "b", "random", None), chosen=DRIFT, counted=known))[0] == (3, 1, 3, 3, 1)
+    # As many or more labels with their rows there are counted anew: a correction is taken.
+    corrected = [(1, "b", "random", None)] * 3
+    assert counts(tallied(*corrected, chosen=DRIFT, counted=known))[0] == (3, 1, 3, 0, 0)
+
+
+def test_a_record_holds_the_newest_windows_that_have_labels() -> None:
+    tally = tallied((1, "a", "random", None), chosen=DRIFT)[0]
+    many = [tally.model_copy(update={"watch": number}) for number in range(600)]
+    silent = [tally.model_copy(update={"watch": 700, "labels": 0})]
+    skipped = [tally.model_copy(update={"watch": 650, "labels": 0, "skipped": 1})]
+    kept = to_record(many, silent + skipped)
+    assert [kept[0].watch, kept[-1].watch, len(kept)] == [101, 650, MOST_TALLIES]
+
+
+def test_only_random_labels_count_and_each_group_once() -> None:
+    frame = pd.DataFrame(
+        {
+            "group": ["a", "a", None, None, "b", "c"],
+            "predicted": list("xxyyxx"),
+            "label": ["x", "y", "y", "x", "y", None],
+            "label_origin": ["random", "random", "random", "random", "ranked", None],
+        }
+    )
+    assert correct_answers(frame) == (2, 3)
