@@ -34,6 +34,7 @@ def requests_for(
     settings: DriftSettings,
     rng: np.random.Generator,
     *,
+    teaching: np.ndarray,
     purpose: str,
     until: str,
 ) -> pd.DataFrame:
@@ -48,6 +49,7 @@ def requests_for(
         reference: what the most shifted images are most unlike of.
         settings: how many.
         rng: of the shifts.
+        teaching: (N,) bool, the rows that may train once somebody has chosen to label them; those that stand for what is accepted may not.
         purpose: `contracts.HARM` or `GATE`; empty asks for quotas only.
         until: end of the watch, ISO 8601.
     """
@@ -55,7 +57,7 @@ def requests_for(
     asked = fresh | concerned if purpose else fresh
     at = coverage.window + places.past
     eligible = rows["image"].notna().to_numpy() & coverage.covered & np.isin(at, np.flatnonzero(asked))
-    table, at = rows[eligible], at[eligible]
+    table, at = rows.assign(teaching=teaching)[eligible], at[eligible]
     if len(table) == 0:
         return pd.DataFrame(columns=list(COLUMNS))
     end = datetime.fromisoformat(until)
@@ -107,7 +109,8 @@ def label_requests(rows: pd.DataFrame, scores: np.ndarray, plan: pd.DataFrame, *
     labellers have skipped is not asked for again.
 
     Args:
-        rows: of the log whose image was kept: request_id, time, predicted, confidence, image, label, label_origin, and stratum.
+        rows: of the log whose image was kept: request_id, time, predicted, confidence, image, label, label_origin, stratum, and teaching,
+            whether the ranked list may have it.
         scores: (N,) shift of each.
         plan: by stratum: `wanted`, how many images of it are drawn, already labelled ones included (these are not asked for again);
             `quota`, how many of these are its quota; `probability`, with which each of its requests is drawn; `concerned`, whether it is
@@ -124,7 +127,7 @@ def label_requests(rows: pd.DataFrame, scores: np.ndarray, plan: pd.DataFrame, *
     skipped = (rows["label_origin"] == SKIPPED).to_numpy()
     unlabelled = rows["label"].isna().to_numpy() & ~skipped
     uniform = order[(drawn & ~skipped & (unlabelled | (rows["label_origin"] != RANDOM).to_numpy()))[order]]
-    others = np.flatnonzero(unlabelled & ~drawn & planned["concerned"].to_numpy(dtype=bool))
+    others = np.flatnonzero(unlabelled & ~drawn & rows["teaching"].to_numpy(dtype=bool) & planned["concerned"].to_numpy(dtype=bool))
     shifted = others[np.argsort(-scores[others], kind="stable")[:ranked]]
     rows = rows.assign(
         probability=planned["probability"].to_numpy(), purpose=np.where(place < planned["quota"].to_numpy(), QUOTA, purpose), shift=scores

@@ -28,6 +28,8 @@ from components.drift_detection.windows import (
     read_history,
     untested,
 )
+from driftloop.dataset.group_names import GroupNames
+from driftloop.inference.confirmed_rows import accepted_rows
 from driftloop.inference.labels import write_requested
 from driftloop.inference.traffic import read_traffic
 from driftloop.registry.bundle_link import linked_bundle
@@ -143,6 +145,7 @@ def run(
             explained.reference if explained else accepted.regimes.samples[0],
             settings,
             rng,
+            teaching=~accepted_rows(rows, retrain, GroupNames.known(home)),
             purpose=verdict.purpose,
             until=watch.info.until,
         ),

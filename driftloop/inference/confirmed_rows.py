@@ -5,9 +5,12 @@ import pandas as pd
 
 from driftloop.contracts import RANDOM
 from driftloop.dataset import UNLABELLED
+from driftloop.dataset.group_names import GroupNames
+from driftloop.dataset.roles import stands_for_accepted
 from driftloop.inference.log import STATUS_OK
 from driftloop.inference.traffic import LABEL, LABEL_ORIGIN, Traffic, label_indices
 from driftloop.inference.watch_tables import WINDOW
+from driftloop.settings import RetrainSettings
 
 #: Of a row to learn from.
 COLUMNS = ("request_id", "time", "model_version", "window", "group", "image_sha256", "image", "label", "origin")
@@ -40,6 +43,11 @@ def confirmed_rows(traffic: Traffic, coverage: pd.DataFrame, classes: list[str])
     order = np.argsort(worth, kind="stable")
     kept = rows.iloc[order].drop_duplicates("image_sha256").index
     return rows.loc[np.sort(kept)].reset_index(drop=True)
+
+
+def accepted_rows(rows: pd.DataFrame, settings: RetrainSettings, names: GroupNames) -> np.ndarray:
+    """Which rows of the log would stand for what is accepted, (N,) bool, unless a random label gives them another role."""
+    return np.array([stands_for_accepted(names.hashed(group), settings) for group in group_names(rows)], dtype=bool)
 
 
 def group_names(rows: pd.DataFrame) -> pd.Series:

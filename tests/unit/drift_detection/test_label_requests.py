@@ -19,6 +19,7 @@ def rows(count: int, stratum: str = "1/0") -> pd.DataFrame:
             "label": None,
             "label_origin": None,
             "stratum": stratum,
+            "teaching": True,
         }
     )
 
@@ -116,3 +117,14 @@ def test_requests_are_shared_out_by_weight_and_what_one_window_lacks_the_others_
     weights: list[float], total: int, most: list[int], expected: list[int]
 ) -> None:
     assert allotted(np.array(weights, dtype=float), total, np.array(most, dtype=np.int64)).tolist() == expected
+
+
+def test_what_stands_for_the_accepted_is_not_ranked_for_its_label_would_do_nothing() -> None:
+    table = rows(400)
+    table["teaching"] = np.arange(400) % 5 == 0
+    lists = asked(table, plan(100), ranked=20, scores=np.arange(400.0))
+    ranked = lists[lists["origin"] == "ranked"]
+    assert len(ranked) == 20
+    assert set(ranked["request_id"]) <= set(table.loc[table["teaching"], "request_id"])
+    # The random list draws from all: leaving anybody out would bias it.
+    assert not lists.loc[lists["origin"] == "random", "request_id"].isin(table.loc[table["teaching"], "request_id"]).all()
