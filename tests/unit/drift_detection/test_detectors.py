@@ -84,7 +84,7 @@ def test_a_registered_detector_stands_in_everything_that_a_watch_writes(producti
     page = (tmp_path / "drift.html").read_text()
     for text in ("p, mean of a statistic", "p toy", "shift of the mean", "Histogram of the toy detector", "each at alpha / 3"):
         assert text in page
-    assert re.search(r"and by the mean of its first image statistic \(\d+ permutations\)", page)
+    assert re.search(r"and by the mean of its first image statistic \([\d,]+ permutations\)", page)
     assert f"at most {drift['alpha'] / 3:.4g}" in page
 
     summary = commit(tmp_path, production)
