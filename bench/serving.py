@@ -75,7 +75,8 @@ def main() -> int:
             rounds = [compare(work, side, rivals, chosen.seconds) for _ in range(chosen.rounds)]
             report["rows"] += middle(rounds)
             report["swaps"].append(swap(work, side, max(30.0, chosen.seconds)))
-            report["memory"].append(memory_over_swaps(work, side))
+            if side == chosen.sides[-1]:
+                report["memory"].append(memory_over_swaps(work, side))
         if chosen.soak:
             report["soak"] = soak(folder / str(chosen.sides[0]), chosen.soak)
     chosen.out.write_text(json.dumps(report, indent=1) + "\n")

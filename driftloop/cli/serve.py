@@ -3,7 +3,6 @@
 import hashlib
 import ipaddress
 import os
-import socket
 from pathlib import Path
 from typing import Annotated
 
@@ -73,21 +72,17 @@ def serve(
         feedback_keys=_keys(FEEDBACK_KEYS),
     )
     # Bound first: two services on one port would otherwise be noticed only when a model is loaded.
-    listener = _listen(host, port)
-    address = f"http://{host}:{listener.getsockname()[1]}"
-    serving.serve(serving.ServiceFactory(store, settings, address), listener, processes=processes, grace=grace)
+    try:
+        sockets = serving.listen(host, port, processes)
+    except OSError as refused:
+        raise InputError(f"cannot listen on {host}:{port}: {refused.strerror or refused}; name another with --host or --port") from None
+    address = f"http://{host}:{sockets[0].getsockname()[1]}"
+    serving.serve(serving.ServiceFactory(store, settings, address), sockets, processes=processes, grace=grace)
 
 
 def _share(whole: int, processes: int) -> int:
     """The part of one of several processes, at least 1."""
     return max(1, whole // processes)
-
-
-def _listen(host: str, port: int) -> socket.socket:
-    try:
-        return socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET, backlog=2048)
-    except OSError as refused:
-        raise InputError(f"cannot listen on {host}:{port}: {refused.strerror or refused}; name another with --host or --port") from None
 
 
 def _keys(name: str) -> tuple[str, ...]:

@@ -1,8 +1,11 @@
 """One process or several behind one port. Each holds the whole service: a model, workers, a log, a spool of its own.
 
 Python computes in one thread of a process at a time, and an image costs it about as much besides the prediction as the prediction: a
-second core is of use to a second process. They share the listening socket, the folder of the spool and that of `siblings`; one that
-dies is replaced, and what it had answered is in the spool.
+second core is of use to a second process. They share the port, the folder of the spool and that of `siblings`; one that dies is replaced,
+and what it had answered is in the spool.
+
+Each has a socket of its own on the port, and the kernel spreads new connections over them. On one socket for all, the process that wakes up
+first takes every connection that has come meanwhile, and the others may get none.
 """
 
 import logging
@@ -31,6 +34,7 @@ from driftloop.store import open_store
 LOG = logging.getLogger("driftloop.serving")
 #: Where prometheus_client looks for a folder in which processes add up their counters; read when it is imported.
 METRICS_FOLDER = "PROMETHEUS_MULTIPROC_DIR"
+BACKLOG = 2048
 #: A process that answers no question for so long hangs and is replaced; a loaded machine is no reason.
 HANGS_SECONDS = 60
 #: Before a process whose start failed makes room for another try.
@@ -89,12 +93,36 @@ def _end_with_parent() -> None:
         os.kill(os.getpid(), signal.SIGTERM)
 
 
-def serve(make: ServiceFactory, listener: socket.socket, *, processes: int, grace: int) -> None:
-    """Answer on a bound socket until told to end.
+def listen(host: str, port: int, processes: int) -> list[socket.socket]:
+    """Sockets on one port, the first of them listening: one for each process where the system spreads connections over them, else one.
+
+    Raises:
+        OSError: there is no such address, or somebody listens there already.
+    """
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    alone = socket.create_server((host, port), family=family, backlog=BACKLOG)
+    if processes == 1 or sys.platform != "linux":
+        return [alone]
+    # The one above has shown that the port is free: to those below another service on it would not matter.
+    chosen = alone.getsockname()[1]
+    alone.close()
+    sockets = [socket.create_server((host, chosen), family=family, backlog=BACKLOG, reuse_port=True)]
+    for _ in range(processes - 1):
+        # Not listening yet: until its process does, no connection must wait for it.
+        another = socket.socket(family)
+        another.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        another.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        another.bind((host, chosen))
+        sockets.append(another)
+    return sockets
+
+
+def serve(make: ServiceFactory, sockets: list[socket.socket], *, processes: int, grace: int) -> None:
+    """Answer until told to end.
 
     Args:
         make: the application.
-        listener: bound.
+        sockets: of `listen`, for as many processes.
         processes: that answer, at least 1.
         grace: seconds that open requests get at the end.
 
@@ -102,14 +130,14 @@ def serve(make: ServiceFactory, listener: socket.socket, *, processes: int, grac
         DriftloopError: the store or its champion cannot be used.
     """
     if processes == 1:
-        uvicorn.Server(_config(make(), grace)).run(sockets=[listener])
+        uvicorn.Server(_config(make(), grace)).run(sockets=sockets)
         return
     with tempfile.TemporaryDirectory(prefix="driftloop-processes-") as folder:
         os.environ[METRICS_FOLDER] = folder
         settings = make.settings.model_copy(update={"siblings": Path(folder)})
         config = _config(_InChild(replace(make, settings=settings)), grace)
         config.workers = processes
-        _Processes(config, [listener]).run()
+        _Processes(config, sockets).run()
 
 
 def _config(application: FastAPI | _InChild, grace: int) -> uvicorn.Config:
@@ -129,11 +157,10 @@ def _config(application: FastAPI | _InChild, grace: int) -> uvicorn.Config:
 
 
 class _Processes(Multiprocess):
-    """uvicorn's, but the first process shows that the service can start, and one that died is said and counted out."""
+    """uvicorn's, but each has its socket, the first shows that the service can start, and one that died is said and counted out."""
 
     def init_processes(self) -> None:
-        first = Process(self.config, self.sockets)
-        first.start()
+        first = self._started(0)
         self.processes.append(first)
         while not first.is_ready(timeout=1):
             self.handle_signals()
@@ -144,14 +171,24 @@ class _Processes(Multiprocess):
                 sys.exit(InputError.exit_code if first.exitcode == STARTUP_FAILURE else 1)
         assert isinstance(self.config.app, _InChild)
         self.config.app = _InChild(replace(self.config.app.make, announce=False))
-        for _ in range(self.processes_num - 1):
-            process = Process(self.config, self.sockets)
-            process.start()
-            self.processes.append(process)
+        self.processes += [self._started(index) for index in range(1, self.processes_num)]
 
     def keep_subprocess_alive(self) -> None:
-        before = {process.pid for process in self.processes}
-        super().keep_subprocess_alive()
-        for pid in before - {process.pid for process in self.processes}:
-            LOG.error("process %s ended; another takes its place", pid)
-            mark_process_dead(pid)
+        for index, process in enumerate(self.processes):
+            if self.should_exit.is_set() or process.is_alive(timeout=self.config.timeout_worker_healthcheck):
+                continue
+            process.kill()
+            process.join()
+            LOG.error("process %s ended; another takes its place", process.pid)
+            mark_process_dead(process.pid)
+            self.processes[index] = self._started(index)
+
+    def handle_hup(self) -> None:
+        """No restart: the champion is followed, and there is nothing else to read again."""
+
+    handle_ttin = handle_ttou = handle_hup
+
+    def _started(self, index: int) -> Process:
+        process = Process(self.config, [self.sockets[index % len(self.sockets)]])
+        process.start()
+        return process

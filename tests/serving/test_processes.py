@@ -215,3 +215,32 @@ def test_a_process_on_its_own_needs_no_folder() -> None:
     siblings = Siblings(None, lambda: {"requests": 1})
     assert siblings.all() == [{"requests": 1, "ended": False}]
     siblings.close()
+
+
+def test_connections_are_spread_over_the_processes(production: tuple[Store, Description], images: np.ndarray, tmp_path: Path) -> None:
+    """Sixteen connections that stay open, all made at once: on a socket that both accept from, one process may get all of them."""
+    store, _ = production
+    with ServiceProcess(store.uri, tmp_path, processes=2) as service:
+        wait_for(lambda: answering(service))
+        clients = [socket.create_connection(("127.0.0.1", service.port)) for _ in range(16)]
+        table = Path("/proc/net/tcp").read_text().splitlines()[1:]
+        inodes = {fields[9] for fields in map(str.split, table) if int(fields[1].split(":")[1], 16) == service.port and fields[3] == "01"}
+
+        def held(process: int) -> int:
+            links = [os.readlink(entry) for entry in Path(f"/proc/{process}/fd").iterdir()]
+            return sum(link.removeprefix("socket:[").rstrip("]") in inodes for link in links)
+
+        wait_for(lambda: sum(map(held, children(service.process.pid))) == 16)
+        shares = [held(process) for process in children(service.process.pid)]
+        for client in clients:
+            client.close()
+    assert min(shares) >= 1, shares
+
+
+def test_a_second_service_on_the_port_is_refused(production: tuple[Store, Description], tmp_path: Path) -> None:
+    store, _ = production
+    with ServiceProcess(store.uri, tmp_path, processes=2) as service:
+        (tmp_path / "second").mkdir()
+        second = ServiceProcess(store.uri, tmp_path / "second", port=service.port, processes=2)
+        assert second.process.wait(60) == 2
+    assert f"cannot listen on 127.0.0.1:{service.port}: Address already in use" in " ".join(second.errors.read_text().split())
