@@ -3,6 +3,8 @@
 import logging
 import threading
 import time
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 
 from driftloop import registry
 from driftloop.errors import DriftloopError, InputError, IntegrityError
@@ -22,9 +24,21 @@ class ChampionFollower:
     refused and said, and the one before it goes on; now and then it is tried again, for it may have been mended.
     """
 
-    def __init__(self, store: Store, metrics: Metrics, *, poll_seconds: float, provider: str = "", threads: int = 0) -> None:
+    def __init__(
+        self,
+        store: Store,
+        metrics: Metrics,
+        *,
+        poll_seconds: float,
+        provider: str = "",
+        threads: int = 0,
+        turn: Callable[[], AbstractContextManager[None]] = nullcontext,
+    ) -> None:
+        """Args:
+        turn: is entered to load a version beside the one that answers; others that share the machine wait.
+        """
         self.store, self.metrics, self.poll_seconds = store, metrics, poll_seconds
-        self.provider, self.threads = provider, threads
+        self.provider, self.threads, self._turn = provider, threads, turn
         #: What answers; None before the first champion.
         self.live: LiveModel | None = None
         #: Changes of what answers so far.
@@ -72,7 +86,8 @@ class ChampionFollower:
             return
         if self.live is None or champion.version != self.live.version:
             try:
-                live = LiveModel.load(self.store, champion.version, provider=self.provider, threads=self.threads)
+                with self._turn() if self.live else nullcontext():
+                    live = LiveModel.load(self.store, champion.version, provider=self.provider, threads=self.threads)
             except (InputError, IntegrityError):
                 self._refused, self._again = tag, time.monotonic() + REFUSED_SECONDS
                 raise

@@ -33,8 +33,14 @@ class Service:
         self.store, self.settings = store, settings
         self.metrics = Metrics(siblings=settings.siblings)
         self.names = GroupNames.of(store)
+        self.siblings = Siblings(settings.siblings, self._told)
         self.follower = ChampionFollower(
-            store, self.metrics, poll_seconds=settings.poll_seconds, provider=settings.provider, threads=settings.threads
+            store,
+            self.metrics,
+            poll_seconds=settings.poll_seconds,
+            provider=settings.provider,
+            threads=settings.threads,
+            turn=self.siblings.one_at_a_time,
         )
         limits = LogLimits(seconds=settings.flush_seconds, spool_bytes=settings.spool_mib << 20)
         labels = settings.spool / "labels" if settings.spool else None
@@ -49,7 +55,7 @@ class Service:
             most_batched=settings.most_batched,
             patience_seconds=settings.patience_seconds,
         )
-        self.siblings = Siblings(settings.siblings, self._told)
+        self.siblings.start()
         self.closing = False
 
     @property

@@ -3,12 +3,14 @@
 Each replaces its own every second, whoever asks may add up all of them: a caller reaches one process and wants to know of the service.
 """
 
+import fcntl
 import json
 import logging
 import os
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -31,8 +33,21 @@ class Siblings:
         self._file = f"{PREFIX}{os.getpid()}.json"
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._publish, name="driftloop-siblings", daemon=True)
-        if folder:
+
+    def start(self) -> None:
+        """Tell the others from now on."""
+        if self._folder:
             self._thread.start()
+
+    @contextmanager
+    def one_at_a_time(self) -> Iterator[None]:
+        """Held by one of the processes, and let go when it ends, killed or not. Two that load a model at once leave callers no core."""
+        if self._folder is None:
+            yield
+            return
+        with open(self._folder / "turn", "wb") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            yield
 
     def all(self) -> list[dict[str, Any]]:
         """What this process and the others have to tell; those of processes that have ended say `ended: true`."""
@@ -50,7 +65,7 @@ class Siblings:
     def close(self) -> None:
         """End, with a last word."""
         self._stop.set()
-        if self._folder:
+        if self._thread.ident is not None:
             self._thread.join()
 
     def _publish(self) -> None:

@@ -200,6 +200,7 @@ def test_a_first_champion_is_waited_for_by_all(production: tuple[Store, Descript
 
 def test_what_siblings_tell_is_read_and_one_that_ended_is_known(tmp_path: Path) -> None:
     siblings = Siblings(tmp_path, lambda: {"requests": 1})
+    siblings.start()
     (tmp_path / "process-1.json").write_text(json.dumps({"requests": 2}))
     (tmp_path / "process-2.json").write_text(json.dumps({"requests": 4}))
     (tmp_path / "process-3.json").write_text("{")
@@ -213,6 +214,9 @@ def test_what_siblings_tell_is_read_and_one_that_ended_is_known(tmp_path: Path) 
 
 def test_a_process_on_its_own_needs_no_folder() -> None:
     siblings = Siblings(None, lambda: {"requests": 1})
+    siblings.start()
+    with siblings.one_at_a_time():
+        pass
     assert siblings.all() == [{"requests": 1, "ended": False}]
     siblings.close()
 
@@ -223,12 +227,13 @@ def test_connections_are_spread_over_the_processes(production: tuple[Store, Desc
     with ServiceProcess(store.uri, tmp_path, processes=2) as service:
         wait_for(lambda: answering(service))
         clients = [socket.create_connection(("127.0.0.1", service.port)) for _ in range(16)]
-        table = Path("/proc/net/tcp").read_text().splitlines()[1:]
-        inodes = {fields[9] for fields in map(str.split, table) if int(fields[1].split(":")[1], 16) == service.port and fields[3] == "01"}
 
         def held(process: int) -> int:
+            """Connections that the process has taken; one that waits for that has no inode yet."""
+            table = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
+            open_here = {f[9] for f in table if int(f[1].split(":")[1], 16) == service.port and f[3] == "01"}
             links = [os.readlink(entry) for entry in Path(f"/proc/{process}/fd").iterdir()]
-            return sum(link.removeprefix("socket:[").rstrip("]") in inodes for link in links)
+            return sum(link.removeprefix("socket:[").rstrip("]") in open_here - {"0"} for link in links)
 
         wait_for(lambda: sum(map(held, children(service.process.pid))) == 16)
         shares = [held(process) for process in children(service.process.pid)]
@@ -244,3 +249,20 @@ def test_a_second_service_on_the_port_is_refused(production: tuple[Store, Descri
         second = ServiceProcess(store.uri, tmp_path / "second", port=service.port, processes=2)
         assert second.process.wait(60) == 2
     assert f"cannot listen on 127.0.0.1:{service.port}: Address already in use" in " ".join(second.errors.read_text().split())
+
+
+def test_processes_load_a_version_one_after_the_other(tmp_path: Path) -> None:
+    first, second = Siblings(tmp_path, dict), Siblings(tmp_path, dict)
+    order: list[str] = []
+
+    def wait() -> None:
+        with second.one_at_a_time():
+            order.append("second")
+
+    with first.one_at_a_time():
+        thread = threading.Thread(target=wait)
+        thread.start()
+        thread.join(0.3)
+        order.append("first")
+    thread.join()
+    assert order == ["first", "second"]
