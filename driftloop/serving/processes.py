@@ -137,7 +137,10 @@ def serve(make: ServiceFactory, sockets: list[socket.socket], *, processes: int,
         settings = make.settings.model_copy(update={"siblings": Path(folder)})
         config = _config(_InChild(replace(make, settings=settings)), grace)
         config.workers = processes
-        _Processes(config, sockets).run()
+        service = _Processes(config, sockets)
+        service.run()
+    if service.ended_by:  # as a process on its own ends, and as a shell tells it
+        sys.exit(128 + service.ended_by)
 
 
 def _config(application: FastAPI | _InChild, grace: int) -> uvicorn.Config:
@@ -158,6 +161,9 @@ def _config(application: FastAPI | _InChild, grace: int) -> uvicorn.Config:
 
 class _Processes(Multiprocess):
     """uvicorn's, but each has its socket, the first shows that the service can start, and one that died is said and counted out."""
+
+    #: The signal that told it to end; 0 for none.
+    ended_by = 0
 
     def init_processes(self) -> None:
         first = self._started(0)
@@ -182,6 +188,14 @@ class _Processes(Multiprocess):
             LOG.error("process %s ended; another takes its place", process.pid)
             mark_process_dead(process.pid)
             self.processes[index] = self._started(index)
+
+    def handle_int(self) -> None:
+        self.ended_by = signal.SIGINT
+        super().handle_int()
+
+    def handle_term(self) -> None:
+        self.ended_by = signal.SIGTERM
+        super().handle_term()
 
     def handle_hup(self) -> None:
         """No restart: the champion is followed, and there is nothing else to read again."""
