@@ -59,7 +59,8 @@ RANDOM, RANKED, IMPORT = LABEL_ORIGINS = ("random", "ranked", "import")
 
 #: What a labeller writes where an image cannot be labelled (the first is stored), and the origin of its row then: it was looked at, and
 #: will not be asked for again.
-SKIP_MARKS = SKIP, _ = ("?", "skip")
+SKIP = "?"
+SKIP_MARKS = (SKIP, "skip")
 SKIPPED = "skipped"
 
 #: Why a label is asked for: a little of every window, to see whether a drift matters, for a retraining and its gate, or to train on only.
@@ -71,6 +72,12 @@ FOR_TRAINING: Final = "ranked"
 #: Drift is confirmed when so many of so many consecutive windows have alarmed.
 CONFIRMING_ALARMS, CONFIRMING_WINDOWS = 2, 3
 CONFIRMED_BY = f"{CONFIRMING_ALARMS} of {CONFIRMING_WINDOWS}"
+
+#: Distinct groups (patients, lots, or single images) below which a window, a reference or a test split shows nothing.
+LEAST_GROUPS = 8
+#: So many windows' worth of groups stand for what is accepted, or nothing does: beside fewer hardly any drift shows, and the level depends
+#: on their luck.
+REGIME_WINDOWS = 4
 
 #: The verdict by which the pipeline branches; the drift step has the others.
 RETRAIN = "retrain"

@@ -15,6 +15,7 @@ from typing import Any, ClassVar, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from driftloop.contracts import SPLITS
 from driftloop.errors import SettingError
 
 
@@ -76,13 +77,7 @@ class DataSettings(Settings):
     @property
     def shares(self) -> dict[str, float]:
         """By split."""
-        return {
-            "train": self.train_share,
-            "val": self.val_share,
-            "test": self.test_share,
-            "reference": self.reference_share,
-            "stream": self.stream_share,
-        }
+        return {split: getattr(self, f"{split}_share") for split in SPLITS}
 
 
 class TrainSettings(Settings):

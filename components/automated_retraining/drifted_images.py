@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from components.automated_retraining.grown_dataset import in_regime, known_samples
-from driftloop.contracts import LABEL_REQUESTS, WINDOW_ROWS
+from driftloop.contracts import LABEL_REQUESTS, REGIME_WINDOWS, WINDOW_ROWS
 from driftloop.dataset import UNLABELLED, Description
 from driftloop.dataset.group_names import GroupNames
 from driftloop.dataset.roles import LEFT_OUT, REGIME, assign_roles, count_labels, missing_labels
@@ -23,8 +23,6 @@ from driftloop.inference.watch_tables import WINDOW
 from driftloop.settings import RetrainSettings
 from driftloop.store import Store
 
-#: A regime has the groups of so many windows, or there is none: a window against fewer shows little, and the level depends on their luck.
-REGIME_WINDOWS = 4
 CURE = f"label the images in {LABEL_REQUESTS} of the drift evidence and bring them in with 'driftloop labels import FILE.csv'"
 
 

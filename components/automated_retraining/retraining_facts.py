@@ -5,10 +5,10 @@ from typing import Any
 
 import numpy as np
 
-from components.automated_retraining.drifted_images import REGIME_WINDOWS, DriftedImages
+from components.automated_retraining.drifted_images import DriftedImages
 from components.automated_retraining.fine_tuning import FineTuningEpoch, FineTuningResult
 from components.automated_retraining.grown_dataset import GrownDataset, in_regime, regimes
-from driftloop.contracts import DRIFTED_GATE, DRIFTED_SPLITS, DRIFTED_TRAIN, MOST_REGIMES, RANDOM, TRAIN
+from driftloop.contracts import DRIFTED_GATE, DRIFTED_SPLITS, DRIFTED_TRAIN, MOST_REGIMES, RANDOM, REGIME_WINDOWS, TRAIN
 from driftloop.dataset.roles import count_labels
 from driftloop.runtime import MetricsLog
 

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 import numpy as np
 import pandas as pd
 
-from driftloop.contracts import REFERENCE, TEST, TRAIN, VAL
+from driftloop.contracts import LEAST_GROUPS, REFERENCE, REGIME_WINDOWS, TEST, TRAIN, VAL
 from driftloop.dataset.splitting import balanced_split, hash_position, split_by_group
 from driftloop.errors import InputError
 from driftloop.settings import DataSettings
@@ -17,10 +17,8 @@ from driftloop.settings import DataSettings
 NEEDED = (TRAIN, VAL, TEST)
 #: Groups of equal size that a class should have in the smallest split for a hash to meet its share (within a fifth, mostly).
 HASHED_GROUPS = 30
-#: Groups below which a reference shows no drift, and a test split hardly a better model.
-LEAST_GROUPS = 8
-#: Groups of the reference from which on four windows of eight fit into it.
-SURE_GROUPS = 4 * LEAST_GROUPS
+#: Groups of the reference from which on it is a good one.
+SURE_GROUPS = REGIME_WINDOWS * LEAST_GROUPS
 #: From how many groups in all a split that is cut gets `LEAST_GROUPS`, whatever its share.
 FLOOR_FROM = {REFERENCE: 2 * LEAST_GROUPS, TEST: 5 * LEAST_GROUPS}
 

@@ -10,10 +10,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from driftloop.contracts import LEAST_GROUPS
+
 #: Windows of fewer groups are tested by their means.
 FEW_GROUPS = 50
-#: Groups that the smaller side must have.
-LEAST_GROUPS = 8
 #: The share of an image's variance that is its group's, for choosing how many images are averaged: a matter of power only.
 ASSUMED_ICC = 0.2
 

@@ -16,17 +16,15 @@ import pandas as pd
 from components.drift_detection.clusters import Clusters, clusters_of
 from components.drift_detection.mmd import around, location, mean_kernel, median_gamma
 from driftloop.bundle import REFERENCE, ModelDescription, read_model
-from driftloop.contracts import GATE_EVIDENCE, MOST_REGIMES
+from driftloop.contracts import GATE_EVIDENCE, LEAST_GROUPS, MOST_REGIMES, REGIME_WINDOWS
 from driftloop.errors import InputError
 from driftloop.evaluation.intervals import Proportion
 from driftloop.inference.reference import CLEAN_REGIME, Regime, read_reference
 from driftloop.inference.traffic import Traffic
 from driftloop.schema import parse_json
 
-#: Images of distinct groups that a reference needs: two windows of two images need this many.
-LEAST_IMAGES = 8
-#: The same of a learned regime: four windows of eight.
-LEAST_LEARNED = 32
+#: Groups that a learned regime needs: windows of the fewest.
+LEAST_LEARNED = REGIME_WINDOWS * LEAST_GROUPS
 
 
 @dataclass(frozen=True)
@@ -297,9 +295,9 @@ def read_champion(directory: str | Path, rng: np.random.Generator) -> AcceptedTr
     if len(references) > MOST_REGIMES:
         raise InputError(f"{directory}: {len(references)} references; a champion carries at most {MOST_REGIMES}")
     pairs = [regime_sample(reference) for reference in references]
-    if len(pairs[0][0]) < LEAST_IMAGES:
+    if len(pairs[0][0]) < LEAST_GROUPS:
         raise InputError(
-            f"{directory}: the drift reference holds {len(pairs[0][0])} images of distinct groups, at least {LEAST_IMAGES} are needed; "
+            f"{directory}: the drift reference holds {len(pairs[0][0])} images of distinct groups, at least {LEAST_GROUPS} are needed; "
             "raise data_config.reference_share or give more images"
         )
     # Beside a learned regime of few images hardly any drift shows; the others still stand.

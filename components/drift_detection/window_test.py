@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 
 from components.drift_detection import detectors
-from components.drift_detection.clusters import FEW_GROUPS, LEAST_GROUPS, Clusters, clusters_of, images_to_average
+from components.drift_detection.clusters import FEW_GROUPS, Clusters, clusters_of, images_to_average
 from components.drift_detection.detectors import DetectorResult, level_of_each
 from components.drift_detection.label_tallies import correct_answers
 from components.drift_detection.reference import (
@@ -20,6 +20,7 @@ from components.drift_detection.reference import (
     window_sample,
 )
 from components.drift_detection.windows import AlarmLevel, CutWindow
+from driftloop.contracts import LEAST_GROUPS
 from driftloop.errors import InputError
 from driftloop.runtime import progress
 from driftloop.watch_record import RecordedWindow

@@ -13,8 +13,7 @@ from datetime import datetime, timedelta
 import numpy as np
 import pandas as pd
 
-from components.drift_detection.clusters import LEAST_GROUPS
-from driftloop.contracts import CONFIRMING_ALARMS, CONFIRMING_WINDOWS
+from driftloop.contracts import CONFIRMING_ALARMS, CONFIRMING_WINDOWS, LEAST_GROUPS
 from driftloop.inference.watch_tables import NO_WINDOW, WATCH, WINDOW
 from driftloop.settings import DriftSettings, check_parameter
 from driftloop.watch_record import RecordedWindow, WatchRecord
