@@ -23,11 +23,10 @@ from pathlib import Path
 import uvicorn
 from fastapi import FastAPI
 from prometheus_client.multiprocess import mark_process_dead
-from uvicorn.config import STARTUP_FAILURE
 from uvicorn.supervisors import Multiprocess
 from uvicorn.supervisors.multiprocess import Process
 
-from driftloop.errors import DriftloopError, InputError
+from driftloop.errors import DriftloopError
 from driftloop.serving.settings import ServingSettings
 from driftloop.store import open_store
 
@@ -79,10 +78,9 @@ class _InChild:
             return self.make()
         except DriftloopError as error:
             print(f"driftloop: {error}", file=sys.stderr, flush=True)
-            if self.make.announce:
-                sys.exit(STARTUP_FAILURE)
-            time.sleep(RETRY_SECONDS)
-            sys.exit(1)
+            if not self.make.announce:
+                time.sleep(RETRY_SECONDS)
+            sys.exit(error.exit_code)
 
 
 def _end_with_parent() -> None:
@@ -173,8 +171,8 @@ class _Processes(Multiprocess):
             if self.should_exit.is_set():
                 return
             if not first.process.is_alive():
-                # What was wrong it has said itself.
-                sys.exit(InputError.exit_code if first.exitcode == STARTUP_FAILURE else 1)
+                # What was wrong it has said itself; a signal that killed it has no status.
+                sys.exit(max(first.exitcode or 0, 1))
         assert isinstance(self.config.app, _InChild)
         self.config.app = _InChild(replace(self.config.app.make, announce=False))
         self.processes += [self._started(index) for index in range(1, self.processes_num)]

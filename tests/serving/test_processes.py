@@ -7,7 +7,7 @@ import signal
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -21,25 +21,8 @@ from driftloop.dataset import Description
 from driftloop.inference.log import read_log
 from driftloop.serving.siblings import ENDED_SECONDS, Siblings
 from driftloop.store import Store
-from tests.factories.serving_store import build_serving_store, register_and_promote, textured_squares
-from tests.serving.service_process import ServiceProcess, png
-
-
-@pytest.fixture
-def production(tmp_path: Path) -> tuple[Store, Description]:
-    return build_serving_store(tmp_path / "model")
-
-
-@pytest.fixture
-def images() -> np.ndarray:
-    return textured_squares(40, seed=9)[0]
-
-
-def wait_for(condition: Callable[[], bool], seconds: float = 60.0) -> None:
-    until = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < until, "did not happen"
-        time.sleep(0.05)
+from tests.factories.serving_store import register_and_promote
+from tests.serving.service_process import ServiceProcess, png, wait_for
 
 
 def children(parent: int) -> list[int]:

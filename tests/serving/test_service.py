@@ -5,8 +5,6 @@ import socket
 import subprocess
 import sys
 import threading
-import time
-from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -21,31 +19,14 @@ from driftloop.dataset.group_names import GroupNames
 from driftloop.inference.labels import read_labels, write_requested
 from driftloop.inference.log import read_images, read_log
 from driftloop.store import Store, open_store
-from tests.factories.serving_store import build_serving_store, register_and_promote, textured_squares
-from tests.serving.service_process import ServiceProcess, png
+from tests.factories.serving_store import build_serving_store, register_and_promote
+from tests.serving.service_process import ServiceProcess, png, wait_for
 
 SOON = timedelta(days=1)
 
 
-@pytest.fixture
-def production(tmp_path: Path) -> tuple[Store, Description]:
-    return build_serving_store(tmp_path / "model")
-
-
 def logged(store: Store) -> pd.DataFrame:
     return read_log(store, after=None, until=datetime.now(UTC) + SOON)
-
-
-def wait_for(condition: Callable[[], bool], seconds: float = 30.0) -> None:
-    until = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < until, "did not happen"
-        time.sleep(0.05)
-
-
-@pytest.fixture
-def images() -> np.ndarray:
-    return textured_squares(40, seed=9)[0]
 
 
 def test_an_image_is_answered_and_logged_with_what_is_known_of_it(
