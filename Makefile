@@ -12,7 +12,7 @@ DOCKER ?= docker
 COMPOSE = DRIFTLOOP_VERSION=$$(sed -n 's/^version = "\(.*\)"$$/\1/p' pyproject.toml) $(DOCKER) compose --file docker/compose.yaml
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test mutants lint audit format compile images compose up up-service down cluster-up cluster-images cluster-down lock clean
+.PHONY: help setup run test mutants lint audit format compile images compose up up-service up-monitoring up-tracking down cluster-up cluster-images cluster-down lock clean
 
 help: ## Show this list.
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -56,7 +56,7 @@ lint: setup ## Check style, types, layers and that the compiled pipelines are fr
 	$(BIN)/driftloop compile --check
 
 audit: setup ## Look up known vulnerabilities of everything that is pinned.
-	set -e; for name in uv dev train watch serve tensorboard; do $(BIN)/pip-audit --strict --require-hashes --disable-pip --requirement requirements/$$name.txt; done
+	set -e; for name in uv dev train watch serve tensorboard mlflow; do $(BIN)/pip-audit --strict --require-hashes --disable-pip --requirement requirements/$$name.txt; done
 
 format: setup ## Put the code into its standard form.
 	$(BIN)/ruff check --fix .
@@ -82,10 +82,13 @@ docker/service.env: # The keys of the service's user there, and those that calle
 	echo "AWS_ACCESS_KEY_ID=driftloop-service"; echo "AWS_SECRET_ACCESS_KEY=$$(random)"; echo "AWS_REGION=us-east-1"; \
 	echo "DRIFTLOOP_API_KEY=$$(random)"; echo "DRIFTLOOP_FEEDBACK_KEY=$$(random)"; } > $@
 
+docker/grafana.env: # The password of Grafana's user there, admin.
+	@umask 077 && echo "GF_SECURITY_ADMIN_PASSWORD=$$(head -c 24 /dev/urandom | base64 | tr '+/' '-_')" > $@
+
 compose:
 	@$(COMPOSE) version >/dev/null 2>&1 || { echo "$(DOCKER) has no compose command: install the Docker Compose plugin, version 2, or name another program with DOCKER=..." >&2; exit 2; }
 
-up: setup compose docker/minio.env docker/tensorboard.env docker/service.env ## Start MinIO (9000, its console 9001) and TensorBoard (6006) on this machine's loopback address.
+up: setup compose docker/minio.env docker/tensorboard.env docker/service.env docker/grafana.env ## Start MinIO (9000, its console 9001) and TensorBoard (6006) on this machine's loopback address.
 	DOCKER="$(DOCKER)" docker/build.sh minio tensorboard
 	$(COMPOSE) up --detach --wait minio
 	$(BIN)/python docker/minio_user.py docker/minio.env docker/tensorboard.env
@@ -98,8 +101,17 @@ up-service: up ## Then the champion of DRIFTLOOP_STORE (s3://driftloop/demo) as 
 	$(COMPOSE) --profile service up --detach --wait serve
 	@echo 'the champion at http://127.0.0.1:8088; for its key: set -a; . docker/service.env'
 
-down: compose docker/minio.env docker/tensorboard.env docker/service.env ## Stop them, and the MinIO of `--on docker`; what they stored stays.
-	$(COMPOSE) --profile service down
+up-monitoring: up-service ## Then Prometheus (9090) and Grafana (3000) over the service; the password of Grafana's admin is in docker/grafana.env.
+	$(COMPOSE) --profile service --profile monitoring up --detach --wait prometheus grafana
+	@echo 'Prometheus at http://127.0.0.1:9090, Grafana at http://127.0.0.1:3000'
+
+up-tracking: up ## Then an MLflow server (5000), for `driftloop track --to mlflow`.
+	DOCKER="$(DOCKER)" docker/build.sh mlflow
+	$(COMPOSE) --profile tracking up --detach --wait mlflow
+	@echo 'MLflow at http://127.0.0.1:5000; for driftloop track: export MLFLOW_TRACKING_URI=http://127.0.0.1:5000'
+
+down: compose docker/minio.env docker/tensorboard.env docker/service.env docker/grafana.env ## Stop them, and the MinIO of `--on docker`; what they stored stays.
+	$(COMPOSE) --profile service --profile monitoring --profile tracking down
 	@$(DOCKER) rm --force driftloop-run-minio >/dev/null 2>&1 || true
 
 cluster-up: ## Make a kind cluster with Kubeflow Pipelines (8080), MinIO (9010) and TensorBoard (6016); again: go on, or repair it.
@@ -116,10 +128,11 @@ COMPILE := $(BIN)/uv pip compile --universal --python-version 3.11 --generate-ha
 lock: setup ## Resolve the requirements again, with hashes and without addresses; the images get the versions that were tested.
 	$(COMPILE) --upgrade requirements/uv.in -o requirements/uv.txt
 	$(COMPILE) --upgrade pyproject.toml --extra dev -o requirements/dev.txt
-	$(COMPILE) --upgrade pyproject.toml --extra train --constraints requirements/dev.txt -o requirements/train.txt
-	$(COMPILE) --upgrade pyproject.toml requirements/watch.in --excludes requirements/watch-excludes.txt --constraints requirements/dev.txt -o requirements/watch.txt
-	$(COMPILE) --upgrade pyproject.toml --extra serve requirements/serve.in --excludes requirements/watch-excludes.txt --constraints requirements/dev.txt -o requirements/serve.txt
+	$(COMPILE) --upgrade pyproject.toml --extra train --extra weights --constraints requirements/dev.txt -o requirements/train.txt
+	$(COMPILE) --upgrade pyproject.toml --extra alerts requirements/watch.in --excludes requirements/watch-excludes.txt --constraints requirements/dev.txt -o requirements/watch.txt
+	$(COMPILE) --upgrade pyproject.toml --extra serve requirements/serve.in --excludes requirements/watch-excludes.txt --excludes requirements/serve-excludes.txt --constraints requirements/dev.txt -o requirements/serve.txt
 	$(COMPILE) --upgrade requirements/tensorboard.in -o requirements/tensorboard.txt
+	$(COMPILE) --upgrade requirements/mlflow.in -o requirements/mlflow.txt
 	$(COMPILE) --upgrade requirements/mutants.in --constraints requirements/dev.txt -o requirements/mutants.txt
 
 clean: ## Remove the environment and what the tools cached; runs stay.

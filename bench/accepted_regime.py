@@ -23,8 +23,9 @@ from components.drift_detection.label_requests import label_requests
 from components.drift_detection.mmd import shift_scores
 from components.drift_detection.reference import Sample, prepare_regimes
 from components.drift_detection.window_test import window_test
+from driftloop.contracts import HARM
 from driftloop.dataset.group_names import GroupNames
-from driftloop.dataset.roles import REGIME, assign_roles
+from driftloop.dataset.roles import REGIME, assign_roles, judging, stands_for_accepted
 from driftloop.evaluation.intervals import wilson
 from driftloop.settings import RetrainSettings
 
@@ -49,14 +50,18 @@ def regime_rows(rng: np.random.Generator, clean: Sample, drifted: Sample, ranked
     """Which of the drifted rows become the regime."""
     names = [f"{trial}-{number}" for number in range(len(drifted))]
     table = pd.DataFrame({"request_id": names, "group": names, "time": 0, "predicted": "a", "confidence": 1.0, "image": "x"})
-    table = table.assign(label=None, label_origin=None)
+    settings = RetrainSettings()
+    # The old rule listed the most shifted of all rows.
+    teaching = np.array([rule == "old" or not stands_for_accepted(name, settings) for name in names])
+    table = table.assign(label=None, label_origin=None, stratum="all", teaching=teaching, judging=judging(names, settings))
     scores = shift_scores(clean.embedding, drifted.embedding, rng)
-    asked = label_requests(table, scores, random=RANDOM, ranked=ranked, seed=0)
+    plan = pd.DataFrame({"wanted": [RANDOM], "quota": [0], "kept": [1.0], "concerned": [True]}, index=["all"])
+    asked = label_requests(table, scores, plan, ranked=ranked, purpose=HARM, seed=0)
     origin = table["request_id"].map(dict(zip(asked["request_id"], asked["origin"], strict=True))).fillna("")
     if rule == "old":
         return np.flatnonzero(origin == "")
     rows = table.assign(label=np.where(origin == "", -1, 0), origin=origin)
-    return np.flatnonzero(assign_roles(rows, KNOWN, RetrainSettings(), GroupNames(b"")) == REGIME)
+    return np.flatnonzero(assign_roles(rows, KNOWN, settings, GroupNames(b"")) == REGIME)
 
 
 def alarms(rng: np.random.Generator, clean: Sample, regime: Sample, window: Sample) -> bool:

@@ -2,8 +2,9 @@
 
     python -m bench.alarm_budget [--histories 4000] [--out bench/results/alarm_budget.json]
 
-Whole histories without drift: window p-values uniform, `expected_windows` and `level_of` of the project at every watch, two of three
-windows confirm, an episode ends where a further alarm would not belong to it. Hourly watches at 24 windows a day, else daily ones.
+Whole histories without drift: window p-values uniform, `expected_in_90_days` and `level_of` of the project at every watch, two of three
+windows confirm, an episode ends where a further alarm would not belong to it. Half of the budget is theirs, the other half that of windows
+taken together, which `bench.weak_drifts` adds. Hourly watches at 24 windows a day, else daily ones.
 `old` is the level of 0.1.0, which counted the windows seen so far. Goal: at most 1, but for the error of the simulation.
 """
 
@@ -20,7 +21,7 @@ import numpy as np
 import pandas as pd
 
 from bench.gate_error_rates import environment
-from components.drift_detection.windows import effective_alpha, expected_windows, level_of
+from components.drift_detection.windows import effective_alpha, expected_in_90_days, level_of
 from driftloop.contracts import CONFIRMING_ALARMS, CONFIRMING_WINDOWS
 from driftloop.settings import DriftSettings
 from driftloop.watch_record import RecordedWindow, WatchRecord
@@ -48,7 +49,7 @@ def levels(per_day: np.ndarray, hours: int) -> tuple[np.ndarray, np.ndarray]:
         at = list(members)
         windows = [RecordedWindow.model_construct(first=moment(begins[one]), last=moment(ends[one]), rows=200, drifted=False) for one in at]
         records.append(WatchRecord.model_construct(windows=windows))
-        rate = expected_windows(records, empty, [], moment(number * hours / 24))
+        rate = expected_in_90_days(records, empty, [], moment(number * hours / 24)).windows
         now[at] = level_of(0.05, SETTINGS, windows=rate).alpha
         old[at] = effective_alpha(0.05, budget=1, windows=max(SETTINGS.windows_per_90_days, at[-1] + 1))
     return now, old
@@ -65,10 +66,15 @@ def episodes(alpha: np.ndarray, histories: int, rng: np.random.Generator) -> np.
         rows = slice(first, min(first + 250, histories))
         flags = rng.random((rows.stop - rows.start, len(alpha)), dtype=np.float32) <= alpha
         sums = sum(np.pad(flags, ((0, 0), (back, 0)))[:, : len(alpha)].astype(np.int8) for back in range(CONFIRMING_WINDOWS))
-        confirmed = flags & (sums >= CONFIRMING_ALARMS)
-        before = sum(np.pad(confirmed, ((0, 0), (back, 0)))[:, : len(alpha)].astype(np.int8) for back in range(1, CONFIRMING_WINDOWS))
-        counts[rows] = (confirmed & (before == 0)).sum(1)
+        counts[rows] = counted_episodes(flags & (sums >= CONFIRMING_ALARMS))
     return counts
+
+
+def counted_episodes(confirmed: np.ndarray) -> np.ndarray:
+    """Episodes of histories (H, W) of windows after which drift was confirmed: (H,). A new one begins after two that were not."""
+    windows = confirmed.shape[1]
+    before = sum(np.pad(confirmed, ((0, 0), (back, 0)))[:, :windows].astype(np.int8) for back in range(1, CONFIRMING_WINDOWS))
+    return np.asarray((confirmed & (before == 0)).sum(axis=1))
 
 
 def table(result: dict[str, Any]) -> str:

@@ -1,4 +1,4 @@
-"""The gate where it is hard: few patients, many classes, traffic that changed, a hold-out that is used again.
+"""The gate where it is hard: few patients, many classes, traffic that changed, false triggers, a hold-out that is used again.
 
     python -m bench.gate_situations [patients classes ...] [--repeats 400] [--out bench/results/gate_situations.json]
 
@@ -17,6 +17,8 @@ import numpy as np
 from scipy import stats
 
 from bench.gate_error_rates import environment
+from components.drift_detection.harm import DRIFT_ALPHA, HALF_LABEL, AccuracyDrop, boundary, score
+from components.drift_detection.policy import labels_for_the_gate
 from components.validation_gate.answers import Answers
 from components.validation_gate.criteria import difference_above
 from components.validation_gate.decision import Decision, GateInputs, decide
@@ -24,7 +26,7 @@ from components.validation_gate.slices import compare_slices
 from driftloop.contracts import PROMOTE
 from driftloop.evaluation.intervals import wilson
 from driftloop.evaluation.paired import brier_increase, compare
-from driftloop.settings import GateSettings
+from driftloop.settings import DriftSettings, GateSettings, RetrainSettings
 
 SETTINGS = GateSettings()
 Row = list[str]
@@ -236,11 +238,62 @@ def brier(repeats: int, seed: int) -> Iterator[str]:
             yield f"| {n} | {name} | {rate(held, repeats, 0.05)} | {rate(student, repeats, 0.05)} | {rate(equal, repeats)} |"
 
 
+def false_triggers(rng: np.random.Generator, count: int, labels: int, *, kept: bool) -> Iterator[tuple[int, int]]:
+    """Histories without a drop whose labels show harm all the same: of the gate's labels by then, how many the champion has right, and all.
+
+    A window a day for thirty days; the gate's part of each window's labels judges harm, too, unless it is `kept`.
+    """
+    policy, share, accuracy, images = DriftSettings(), RetrainSettings().gate_share, 0.9, 1500
+    for_gate = round(labels * share)
+    accepted = rng.binomial(images, accuracy, count) / images
+    open_still = np.ones(count, bool)
+    fade = 0.5 ** (1 / policy.harm_half_life_days)
+    total, weight, squares, gate_right = np.zeros(count), 0.0, 0.0, np.zeros(count, np.int64)
+    size = labels - for_gate * kept
+    for window in range(1, 31):
+        gate, rest = rng.binomial(for_gate, accuracy, count), rng.binomial(labels - for_gate, accuracy, count)
+        gate_right += gate
+        total = fade * total + (rest + gate * (not kept)) / size
+        weight, squares = fade * weight + 1, fade**2 * squares + 1 / size
+        n, right = weight**2 / squares, total / weight
+        if window * size < policy.harm_labels:
+            continue
+        z = boundary(1 / (1 / images + 1 / n), window * size / n, DRIFT_ALPHA)
+        shown = score(accepted * images, images, np.minimum(right * n + HALF_LABEL, n), n, 0.0) > z
+        for history in np.flatnonzero(open_still & shown & (accepted - right >= policy.retrain_drop)):
+            drop = AccuracyDrop(accepted[history] - right[history], 0.0, 1.0, window * size)
+            if window * for_gate >= labels_for_the_gate(drop, policy, RetrainSettings()):
+                open_still[history] = False
+                yield int(gate_right[history]), window * for_gate
+
+
+def trigger(repeats: int, seed: int) -> Iterator[str]:
+    """An equal candidate after labels have shown a harm that is not there."""
+    yield "| labels a window | the gate's labels | histories | triggers | better on the drift (goal <= .05) | promoted (goal <= .05) |"
+    yield "|---|---|---|---|---|---|"
+    for each in (66, 200):
+        for kept in (False, True):
+            rng, psi, seen, count, found = np.random.default_rng(seed), 0.15, 0, 0, np.zeros(2, int)
+            while count < repeats:
+                seen += 20_000
+                for right, n in false_triggers(rng, 20_000, each, kept=kept):
+                    flips = np.where(np.arange(n) < right, psi / 2 / 0.9, psi / 2 / 0.1)
+                    signs = (rng.random(n) < flips) * np.where(np.arange(n) < right, -1, 1)
+                    clean = answers(rng, differences(rng, 1500, 0.0, 0.03))
+                    hold_out = answers(rng, signs, 0.85)
+                    decision = decide(GateInputs(clean, ["0", "1"], drifted=hold_out, new_share=0.5), margin=0.02, settings=SETTINGS)
+                    found += hold_out.difference().low > 0, decision.decision == PROMOTE
+                    count += 1
+            whose = "judge harm, too" if not kept else "kept apart"
+            yield f"| {each} | {whose} | {seen:,} | {count:,} | {rate(found[0], count, 0.05)} | {rate(found[1], count, 0.05)} |"
+
+
 TABLES: dict[str, tuple[str, Callable[[int, int], Iterator[str]]]] = {
     "patients": ("Patients in the gate", patients),
     "classes": ("Classes", few_classes),
     "many-classes": ("Many classes", many_classes),
     "traffic": ("Promotion by the traffic as it is now", traffic),
+    "trigger": ("Labels that triggered a retraining also judge it", trigger),
     "uses": ("A hold-out that is used again", uses),
     "labels": ("About N labels would decide", labels),
     "brier": ("The Brier score's bound", brier),

@@ -15,8 +15,9 @@ from components.onnx_deployment.quantisation import quantise
 from driftloop.inference.provider import CPU, CUDA
 from driftloop.inference.served_model import EMBEDDING, INPUT, PROBABILITIES, open_session
 from driftloop.runtime import available_threads
-from driftloop.training.architectures import RESIDUAL, Classifier
+from driftloop.training.architectures import RESIDUAL
 from driftloop.training.batches import normalise
+from driftloop.training.classifier import Classifier
 from driftloop.training.onnx_export import ServingGraph, export_onnx
 
 SIDES, BATCHES = (64, 224), (1, 64)

@@ -19,6 +19,7 @@ import numpy as np
 
 from bench.gate_error_rates import environment
 from components.drift_detection.harm import DRIFT_ALPHA, HALF_LABEL, RECENT, boundary, drop_of, score
+from components.drift_detection.judged_harm import FEWEST_LABELS
 from components.drift_detection.policy import shows_harm, shows_harmlessness
 from driftloop.evaluation.intervals import wilson
 from driftloop.settings import DriftSettings
@@ -26,6 +27,9 @@ from driftloop.watch_record import WindowLabels
 
 SETTINGS = DriftSettings()
 LABELS, ACCURACIES, CLEAN_IMAGES = (20, 66, 200), (0.85, 0.914, 0.97), (300, 1500)
+#: Labels a window where groups are so few that less than `harm_labels` are asked for, and images that clean accuracy is known from then.
+#: Ten times the histories: these cells are near the goal.
+FEW_LABELS, FEW_IMAGES = 8, (150, 300, 1500)
 NEVER = 10**6
 
 
@@ -35,9 +39,24 @@ def gradual(points_a_window: float, after: int) -> Callable[[int], float]:
 
 
 def histories(
-    drop: Callable[[int], float], *, clean: float, images: int, labels: int, windows: int, count: int, seed: int, alpha: float = DRIFT_ALPHA
+    drop: Callable[[int], float],
+    *,
+    clean: float,
+    images: int,
+    labels: int,
+    windows: int,
+    count: int,
+    seed: int,
+    alpha: float = DRIFT_ALPHA,
+    drawn: Callable[[int], np.ndarray] | None = None,
+    held: Callable[[], np.ndarray] | None = None,
+    least: int = SETTINGS.harm_labels,
 ) -> dict[str, np.ndarray]:
-    """When harm and harmlessness are first shown (window from 1; `NEVER`), and the largest true drop while harmless, by history."""
+    """When harm and harmlessness are first shown (window from 1; `NEVER`), and the largest true drop while harmless, by history.
+
+    Nothing is judged before `least` labels. `drawn` gives the right answers of a window instead of `drop`, and `held` which histories may
+    not be called harmless then.
+    """
     rng = np.random.default_rng(seed)
     accepted = rng.binomial(images, clean, count) / images
     fade, quick = 0.5 ** (1 / SETTINGS.harm_half_life_days), 0.5 ** (RECENT / SETTINGS.harm_half_life_days)
@@ -45,17 +64,19 @@ def histories(
     newest, newest_weight = np.zeros(count), 0.0
     harm, calm, missed = np.full(count, NEVER), np.full(count, NEVER), np.zeros(count)
     for window in range(1, windows + 1):
-        share = rng.binomial(labels, clean - drop(window), count) / labels
+        share = (drawn(window) if drawn else rng.binomial(labels, clean - drop(window), count)) / labels
         total, weight, squares = fade * total + share, fade * weight + 1, fade**2 * squares + 1 / labels
         newest, newest_weight = quick * newest + share, quick * newest_weight + 1
         n, right, there = weight**2 / squares, total / weight, window * labels
-        if there < SETTINGS.harm_labels:
+        if there < least:
             continue
         z = boundary(1 / (1 / images + 1 / n), there / n, alpha)
         careful = np.minimum(right * n + HALF_LABEL, n)
         harmful = (score(accepted * images, images, careful, n, 0.0) > z) & (accepted - right >= SETTINGS.retrain_drop)
         harmless = (score(accepted * images, images, right * n, n, SETTINGS.harmless_drop) < -z) & ~harmful
         harmless &= accepted - newest / newest_weight < SETTINGS.retrain_drop
+        if held:
+            harmless &= ~held()
         harm[harmful] = np.minimum(harm[harmful], window)
         open_still = harmless & (harm > window)
         missed[open_still] = np.maximum(missed[open_still], drop(window))
@@ -94,6 +115,12 @@ def measured(count: int, windows: int) -> dict[str, Any]:
         none = histories(lambda _: 0.0, seed=1, **cell)
         bound = histories(lambda _: SETTINGS.harmless_drop, seed=2, **cell)
         levels.append(cell | {"false_retrain": _share(none["harm"]), "false_harmless": _share(bound["calm"])})
+    few = []
+    for clean, images in product(ACCURACIES, FEW_IMAGES):
+        cell = {"clean": clean, "images": images, "labels": FEW_LABELS, "windows": windows, "count": 10 * count}
+        none = histories(lambda _: 0.0, seed=6, least=FEWEST_LABELS, **cell)
+        bound = histories(lambda _: SETTINGS.harmless_drop, seed=7, least=FEWEST_LABELS, **cell)
+        few.append(cell | {"false_retrain": _share(none["harm"]), "false_harmless": _share(bound["calm"])})
     delays = []
     for labels, drop in product(LABELS, (0.05, 0.08, 0.15)):
         found = histories(lambda _, drop=drop: drop, clean=0.914, images=1500, labels=labels, windows=windows, count=count, seed=3)
@@ -110,7 +137,7 @@ def measured(count: int, windows: int) -> dict[str, Any]:
             {"labels": labels, "after": after, "missed": float(found["missed"].mean()), "most": float(found["missed"].max())}
             | _delay(later)
         )
-    return {"levels": levels, "delays": delays, "calm": calm, "growing": growing}
+    return {"levels": levels, "few": few, "delays": delays, "calm": calm, "growing": growing}
 
 
 def _share(first: np.ndarray) -> float:
@@ -123,9 +150,10 @@ def _delay(first: np.ndarray) -> dict[str, float]:
 
 def goals(result: dict[str, Any]) -> dict[str, bool]:
     """Which goals were met."""
-    level = {name: max(cell[name] for cell in result["levels"]) <= 0.05 for name in ("false_retrain", "false_harmless")}
+    kinds = ("false_retrain", "false_harmless")
+    named = {f"{name} at most 5 % in every cell": max(cell[name] for cell in result["levels"]) <= 0.05 for name in kinds}
+    named |= {f"{name} with few groups, too": max(cell[name] for cell in result["few"]) <= 0.05 for name in kinds}
     delay = {(row["drop"], row["labels"]): row for row in result["delays"]}
-    named = {f"{name} at most 5 % in every cell": met for name, met in level.items()}
     for drop, most in ((0.08, 4), (0.05, 6)):
         for at, what in (("median", "median"), ("p80", "80th percentile")):
             named[f"{100 * drop:.0f} points within {most} windows of 66 labels, {what}"] = delay[drop, 66][at] <= most

@@ -23,6 +23,7 @@ from driftloop.store import open_store
 from driftloop.training import architectures
 from driftloop.training.augmentation import Augmentation
 from driftloop.training.batches import OrderedBatches, TrainingBatches
+from driftloop.training.classifier import Classifier
 from driftloop.training.device import mixed_precision
 from driftloop.training.epoch import predict
 from driftloop.training.loop import fit
@@ -43,7 +44,7 @@ class Case:
     champion: ModelDescription
     weights: dict[str, torch.Tensor]
 
-    def network(self) -> architectures.Classifier:
+    def network(self) -> Classifier:
         """The champion, afresh."""
         network = architectures.build_network(self.champion.architecture, channels=self.champion.channels, classes=2)
         network.load_state_dict(self.weights)
@@ -101,13 +102,13 @@ def _parts(seed: int, drift: str) -> dict[str, tuple[np.ndarray, np.ndarray, pd.
     return parts
 
 
-def _train(dataset: Description, seed: int, epochs: int) -> architectures.Classifier:
+def _train(dataset: Description, seed: int, epochs: int) -> Classifier:
     """The optimised training's recipe, without its range test."""
     set_seed(seed)
     network = architectures.build_network(architectures.RESIDUAL, channels=dataset.channels, classes=2)
     train = open_split(dataset, TRAIN)
     batches = TrainingBatches(train.images, train.labels, mean=dataset.mean, std=dataset.std, device=CPU, augmentation=Augmentation())
-    precision = "bfloat16" if mixed_precision(CPU) else "float32"
+    precision = "bfloat16" if mixed_precision(CPU, "residual") else "float32"
     recipe = Recipe(epochs, RATE, weight_decay=0.05, one_cycle=True, precision=precision, label_smoothing=0.05)
     fit(network, batches, ordered(dataset, VAL), recipe, seed=seed)
     return network

@@ -25,11 +25,20 @@ from bench import (
     gate_situations,
     gpu,
     harm_over_time,
+    imbalance,
+    killed_trainings,
     mutants,
+    photographs,
+    policy_tables,
+    policy_world,
+    rare_classes,
+    real_drift,
     rehearsals,
     retraining_recovery,
     serving,
     step_needs,
+    subgroups,
+    weak_drifts,
 )
 
 HERE = Path(__file__).parent
@@ -107,9 +116,17 @@ def level_power(result: dict[str, Any]) -> str:
             f"**Power**: alarms on drifted windows in {trials['power']:,} trials.",
             table(("drift", "n", *names), powers),
             fixed_reference(result["fixed_reference"]),
+            worst_level(result["level"]),
             goals(result["goals"]),
         )
     )
+
+
+def worst_level(rows: list[dict[str, Any]]) -> str:
+    """What "at most 5 %" means: the worst that was measured, and whether it can be told from 5 %."""
+    worst = max((row for row in rows if row["detector"] == "decision"), key=lambda row: row["rate"])
+    measured = f"{rate(worst)} at n = {worst['size']}"
+    return f"At most 5 % means: not significantly above. The worst level of `decision` that was measured is {measured}."
 
 
 def fixed_reference(result: dict[str, Any]) -> str:
@@ -201,8 +218,18 @@ def gate(result: dict[str, Any]) -> str:
             table(("candidate", "kind", "promote", "reject", "inconclusive"), rows),
             f"**Creep**: {histories:,} histories of {retrainings} retrainings, each of which changes accuracy by the mean given.",
             table(("compared with the best earlier champion", "mean change, points", "lost more than the margin", "promotions"), creep),
+            largest_exact_level(result["exact_levels"]),
             goals(result["goals"]),
         )
+    )
+
+
+def largest_exact_level(rows: list[dict[str, Any]]) -> str:
+    worst = max(rows, key=lambda row: row["level"])
+    return (
+        f"**Exact level** of the bound (nominally 5 %), over {len(rows):,} cells of images, disagreement and true difference: at most "
+        f"{100 * worst['level']:.2f} %, at n = {worst['n']:,}, disagreement {100 * worst['psi']:.0f} % and a true difference of "
+        f"{100 * worst['difference']:+.0f} points."
     )
 
 
@@ -251,15 +278,18 @@ def seeds_together(rows: list[dict[str, Any]]) -> str:
     seeds = [row for row in rows if row["case"].startswith("seed-")]
     promoted = [[window for window, decision in row["decisions"] if decision == "promote"] for row in seeds]
     # Before the drift, and after the promotion that accepted it.
-    calm = sum(row["first_drift"] - 1 + row["windows"] - max(at) for row, at in zip(seeds, promoted, strict=True))
+    before = sum(row["first_drift"] - 1 for row in seeds)
+    after = sum(row["windows"] - max(at) for row, at in zip(seeds, promoted, strict=True))
     delays = " or ".join(sorted({str(row["detection_delay"]) for row in seeds}))
     gates, promotions = sum(len(row["decisions"]) for row in seeds), sum(map(len, promoted))
     alarms = sum(row["false_alarms"] for row in seeds)
-    expected = 2 * drift_level_power.ALPHA**2 * calm
+    late = sum(window > max(at) for row, at in zip(seeds, promoted, strict=True) for window, _, _ in row["verdicts"])
+    expected = [2 * drift_level_power.ALPHA**2 * windows for windows in (before, after)]
     return (
         f"{len(seeds)} seeds of the default drift: confirmed with its window {delays}; of {gates} retrained models the gate promoted "
-        f"{promotions}, the last one of every history. In {calm} windows without a drift, or with the accepted one, there were {alarms} "
-        f"false confirmed alarms; of independent windows 2 alpha^2 each, {expected:.1f} in all, are to be expected.\n\n"
+        f"{promotions}, the last one of every history. False confirmed alarms: {alarms - late} in the {before} windows before the drift "
+        f"(of independent windows 2 alpha^2 each, {expected[0]:.1f}, are to be expected) and {late} in the {after} windows with the "
+        f"accepted drift after the last promotion ({expected[1]:.1f}).\n\n"
     )
 
 
@@ -543,10 +573,14 @@ def noticed(result: dict[str, Any]) -> str:
 
 def harm(result: dict[str, Any]) -> str:
     until = harm_over_time.windows_until
-    levels = [
-        (cell["clean"], f"{cell['images']:,}", cell["labels"], f"{cell['false_retrain']:.3f}", f"{cell['false_harmless']:.3f}")
-        for cell in result["levels"]
-    ]
+    levels, few = (
+        [
+            (cell["clean"], f"{cell['images']:,}", cell["labels"], f"{cell['false_retrain']:.3f}", f"{cell['false_harmless']:.3f}")
+            for cell in result[name]
+        ]
+        for name in ("levels", "few")
+    )
+    columns = ("clean accuracy", "known from images", "labels a window", "any false `retrain`", "any false harmless")
     delays = [(f"{100 * row['drop']:.0f} points, harm", row["labels"], until(row)) for row in result["delays"]]
     delays += [("none, harmless", row["labels"], until(row)) for row in result["calm"]]
     growing = [
@@ -556,7 +590,10 @@ def harm(result: dict[str, Any]) -> str:
         (
             f"{result['histories']:,} histories a cell of {result['windows']} windows, one a day, a look at each. A drift errs once or "
             "not at all: that any of the looks says `retrain` where accuracy has not changed, or harmless where it lost 5 points.",
-            table(("clean accuracy", "known from images", "labels a window", "any false `retrain`", "any false harmless"), levels),
+            table(columns, levels),
+            f"Where groups are fewer than `harm_labels`, harm is judged from {harm_over_time.FEWEST_LABELS} "
+            f"labels on ({result['few'][0]['count']:,} histories a cell):",
+            table(columns, few),
             goals(result["goals"]),
             "Windows until it is shown, at clean accuracy .914 known from 1,500 images:",
             table(("drop, shown", "labels a window", "median / 80th percentile"), delays),
@@ -574,6 +611,7 @@ SECTIONS: dict[str, tuple[str, Any, Render]] = {
     "full_loop_seeds": ("The full loop, by seed", full_loop_seeds, full_loop),
     "drift_level_power": ("Drift: level and power", drift_level_power, level_power),
     "alarm_budget": ("Drift: the alarm budget from the first window on", alarm_budget, alarm_budget.table),
+    "weak_drifts": ("Drift: weak ones, and windows taken together", weak_drifts, weak_drifts.table),
     "clustered_windows": ("Drift: few, large groups", clustered_windows, clustered_windows.table),
     "accepted_regime": ("Drift: what a retraining accepts", accepted_regime, accepted_regime.table),
     "drift_speed": ("Drift: speed", drift_speed, speed),
@@ -582,7 +620,14 @@ SECTIONS: dict[str, tuple[str, Any, Render]] = {
     "gate_error_rates": ("Gate: error rates", gate_error_rates, gate),
     "gate_situations": ("Gate: patients, classes, traffic", gate_situations, situations),
     "harm_over_time": ("Harm: over a whole drift", harm_over_time, harm),
+    "subgroups": ("Harm: of a tenth of the traffic", subgroups, subgroups.table),
+    "rare_classes": ("Harm: rare classes", rare_classes, rare_classes.table),
+    "policy_world": ("The policy, over thousands of histories", policy_world, policy_tables.table),
     "retraining_recovery": ("Retraining: what is won back", retraining_recovery, recovery),
+    "photographs": ("Real photographs", photographs, photographs.table),
+    "real_drift": ("A real drift", real_drift, real_drift.table),
+    "imbalance": ("Few of one class", imbalance, imbalance.table),
+    "killed_trainings": ("Killed trainings", killed_trainings, killed_trainings.table),
     "gpu": ("On a GPU", gpu, on_gpu),
     "serving": ("The service", serving, service),
     "step_needs": ("The steps' needs", step_needs, needs),

@@ -1,6 +1,7 @@
 """A model bundle: one directory layout from the first training to the champion in the store.
 
-    model.json model.pth facts.json [model.onnx model.int8.onnx model.fp16.onnx reference.npz gate.json MODEL_CARD.md] SHA256SUMS
+    model.json model.pth facts.json [used.json chapters.json model.onnx model.int8.onnx model.fp16.onnx reference.npz gate.json
+    MODEL_CARD.md] SHA256SUMS
 
 Weights are state dicts (never pickled objects), and every file is listed in SHA256SUMS, which `verify` checks.
 """
@@ -10,11 +11,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, model_validator
+from pydantic import BaseModel, ConfigDict
 
+from driftloop.contracts import STRETCH
 from driftloop.errors import InputError, IntegrityError
 from driftloop.evaluation.intervals import Proportion
-from driftloop.schema import check_schema, parse_stored
+from driftloop.schema import of_known_form, parse_stored
 from driftloop.step_facts import write_json
 
 DESCRIPTION = "model.json"
@@ -27,6 +29,9 @@ CARD = "MODEL_CARD.md"
 SUMS = "SHA256SUMS"
 #: The form in which `model.json` is written.
 DESCRIPTION_SCHEMA = 1
+
+#: The metric of the served graph's accuracy on the clean test images, and the same on those of one level of a tag, such as site=B.
+SERVED_ACCURACY, SERVED_ACCURACY_OF = "served_accuracy", "served_accuracy[{level}]"
 
 #: Of many classes so many are named in a sentence.
 MOST_NAMED = 6
@@ -45,6 +50,8 @@ class ModelDescription(BaseModel):
     """side in pixels of the images that it takes"""
     channels: int
     """1 for grey images, 3 for colour"""
+    resize: str = STRETCH
+    """how pictures that are no square become one, as in its dataset's description"""
     mean: list[float]
     """of each channel, which is subtracted from it; grey levels in [0, 1]"""
     std: list[float]
@@ -68,11 +75,7 @@ class ModelDescription(BaseModel):
     schema_version: int = DESCRIPTION_SCHEMA
     """form of the file"""
 
-    @model_validator(mode="before")
-    @classmethod
-    def _of_a_known_form(cls, content: Any) -> Any:
-        check_schema(content, DESCRIPTION, DESCRIPTION_SCHEMA)
-        return {**content, "schema_version": DESCRIPTION_SCHEMA}
+    _of_a_known_form = of_known_form(DESCRIPTION, DESCRIPTION_SCHEMA)
 
 
 @dataclass(frozen=True)
@@ -167,7 +170,7 @@ def sha256_file(path: str | Path) -> str:
 
 
 def schema_problems(
-    model: ModelDescription, *, classes: list[str], image_size: int, channels: int | None = None, owner: str, other: str
+    model: ModelDescription, *, classes: list[str], image_size: int, resize: str, channels: int | None = None, owner: str, other: str
 ) -> list[str]:
     """Why a model and something else are not for the same images, one sentence each; empty when they are.
 
@@ -175,6 +178,7 @@ def schema_problems(
         model: what takes images and gives classes.
         classes: names of the other side, in order.
         image_size: side in pixels of its images.
+        resize: how they are made square.
         channels: of its images; None where that is not known yet.
         owner: how a sentence calls the model: "the candidate".
         other: how it calls the other side: "the dataset".
@@ -184,6 +188,8 @@ def schema_problems(
         problems.append(f"{owner} knows {class_names(model.classes)}, and {other} has {class_names(classes)}")
     if model.image_size != image_size:
         problems.append(f"{owner} takes images of {model.image_size} px, and {other}'s have {image_size} px")
+    if model.resize != resize:
+        problems.append(f"{owner} takes images made square by '{model.resize}', and {other}'s are by '{resize}'")
     if channels is not None and model.channels != channels:
         problems.append(f"{owner} takes images of {model.channels} channels, and {other}'s have {channels}")
     return problems

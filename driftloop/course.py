@@ -1,5 +1,6 @@
-"""The course's names in one place: `from driftloop.course import set_seed, train_epoch, ...`.
+"""The course's names in one place: `from driftloop.course import Course, set_seed, train_epoch, ...`.
 
+Course                the eight themes, run one by one on a small source
 set_seed              seed Python, NumPy and PyTorch
 pick_device           the GPU that was asked for, or the CPU with as many threads as it may use
 PlainCNN              the plain network: convolution, batch norm, ReLU, max-pool, five times
@@ -27,9 +28,10 @@ InferenceLogger       the log of every answer of a service
 
 These need the extra `train` (PyTorch); `InferenceLogger` and `ServedModel` are importable without it from `driftloop.inference`.
 The timing functions `benchmark_model` and `benchmark_onnx` belong to `components/onnx_deployment/benchmark.py`, the teaching detectors
-`detect_pixel_drift` and `detect_embedding_drift` to `components/drift_detection/teaching.py`: the library imports no component.
+`detect_pixel_drift` and `detect_embedding_drift` to `components/drift_detection/teaching.py`.
 """
 
+from driftloop.coursework import Course
 from driftloop.inference.log_writer import InferenceLogger
 from driftloop.inference.served_model import ServedModel
 from driftloop.training.architectures import PlainCNN, ResidualNet, build_network, count_parameters
@@ -46,6 +48,7 @@ from driftloop.training.weights import load_model, save_weights
 
 __all__ = [
     "Augmentation",
+    "Course",
     "InferenceLogger",
     "OrderedBatches",
     "PlainCNN",

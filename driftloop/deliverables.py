@@ -64,17 +64,18 @@ def write_baseline_metrics(
     torch.save(content, Path(directory, BASELINE_METRICS))
 
 
-def write_training_plots(model: str | Path, range_test: Figure, ablation: list[dict[str, Any]]) -> None:
+def write_training_plots(model: str | Path, range_test: Figure | None, ablation: list[dict[str, Any]]) -> None:
     """Write `plots/lr_finder.png` and `plots/ablation.csv`.
 
     Args:
         model: directory of the bundle.
-        range_test: the learning-rate finder's plot.
+        range_test: the learning-rate finder's plot; None where no rate was looked for.
         ablation: a row for each run; the first one's keys are the columns.
     """
     folder = Path(model, PLOTS)
     folder.mkdir(parents=True, exist_ok=True)
-    range_test.savefig(folder / "lr_finder.png", dpi=144)
+    if range_test is not None:
+        range_test.savefig(folder / "lr_finder.png", dpi=144)
     with open(folder / "ablation.csv", "w", newline="") as stream:
         table = csv.DictWriter(stream, fieldnames=list(ablation[0]) if ablation else ["name"])
         table.writeheader()

@@ -52,4 +52,10 @@ class RunFailed(DriftloopError):
     exit_code = 1
 
 
+class NotMet(DriftloopError):
+    """Everything ran, and a target or the gate was not met; raised only where people ask for that (`--strict`)."""
+
+    exit_code = 3
+
+
 DriftloopError.__module__ = "driftloop"

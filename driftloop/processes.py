@@ -1,9 +1,10 @@
-"""Work spread over processes, in order and without holding more than a few results at a time."""
+"""Work spread over processes, in order and without holding more than a few results at a time; and processes that outlive nobody."""
 
 import multiprocessing
 import os
 import signal
 import sys
+import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
@@ -17,6 +18,18 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 #: More processes than this gain little, and each takes memory.
 MOST_WORKERS = 8
+
+
+def end_with_parent() -> None:
+    """From now on end this process with its parent, killed perhaps: it would go on holding what nobody else knows of."""
+
+    def wait() -> None:
+        parent = multiprocessing.parent_process()
+        if parent is not None:
+            parent.join()
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    threading.Thread(target=wait, name="driftloop-parent", daemon=True).start()
 
 
 def default_workers() -> int:

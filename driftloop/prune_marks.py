@@ -9,13 +9,13 @@ least those hours before it can be deleted again; what is being deleted cannot b
 import secrets
 from collections.abc import Mapping
 from datetime import datetime
-from typing import Any
+from functools import partial
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, ValidationError, model_validator
+from pydantic import AwareDatetime, BaseModel, ConfigDict, ValidationError
 
 from driftloop.errors import Conflict, IntegrityError, NotFound
-from driftloop.schema import check_schema
-from driftloop.store import Store
+from driftloop.schema import of_known_form
+from driftloop.store import Store, change_object, swap
 
 KEY = "prune/marks.json"
 #: The form in which the marks are written.
@@ -44,11 +44,7 @@ class _Marks(BaseModel):
     nonce: str = ""
     schema_version: int = SCHEMA
 
-    @model_validator(mode="before")
-    @classmethod
-    def _of_a_known_form(cls, content: Any) -> Any:
-        check_schema(content, KEY, SCHEMA)
-        return {**content, "schema_version": SCHEMA}
+    _of_a_known_form = of_known_form(KEY, SCHEMA)
 
 
 def item_key(kind: str, name: str) -> str:
@@ -81,10 +77,7 @@ def write_marks(store: Store, marks: Mapping[str, Mark], tag: str) -> None:
         Conflict: they changed since then.
     """
     data = _Marks(marks=dict(marks), nonce=secrets.token_hex(16)).model_dump_json(indent=1).encode()
-    if tag:
-        store.replace(KEY, data, tag)
-    else:
-        store.create(KEY, data)
+    swap(store, KEY, data, tag)
 
 
 def take_up(store: Store, kind: str, name: str) -> None:
@@ -94,34 +87,26 @@ def take_up(store: Store, kind: str, name: str) -> None:
         Conflict: a prune is deleting it, or was killed while it did.
     """
     key = item_key(kind, name)
-    while True:
-        marks, tag = read_marks(store)
-        if key not in marks:
-            return
-        if marks[key].deleting:
+
+    def without(marks: dict[str, Mark]) -> dict[str, Mark]:
+        if key in marks and marks[key].deleting:
             since = marks[key].marked_at.isoformat(timespec="seconds")
             raise Conflict(
                 f"{store.uri}: {kind} {name[:12]}, marked at {since}, is being pruned; let `driftloop prune --apply` end, and repeat"
             )
-        try:
-            write_marks(store, {other: mark for other, mark in marks.items() if other != key}, tag)
-        except Conflict:
-            continue  # somebody else changed the marks: of this thing, perhaps
-        return
+        return {other: mark for other, mark in marks.items() if other != key}
+
+    change_object(partial(read_marks, store), without, partial(write_marks, store))
 
 
 def drop_deleted(store: Store, keys: set[str]) -> None:
     """Forget things of which nothing is left."""
-    while keys:
-        marks, tag = read_marks(store)
-        left = {key: mark for key, mark in marks.items() if not (key in keys and mark.deleting)}
-        if left == marks:
-            return
-        try:
-            write_marks(store, left, tag)
-        except Conflict:
-            continue
-        return
+
+    def left(marks: dict[str, Mark]) -> dict[str, Mark]:
+        return {key: mark for key, mark in marks.items() if not (key in keys and mark.deleting)}
+
+    if keys:
+        change_object(partial(read_marks, store), left, partial(write_marks, store))
 
 
 def next_marks(marks: Mapping[str, Mark], prunable: Mapping[str, datetime], now: datetime, *, wait_s: float) -> dict[str, Mark]:

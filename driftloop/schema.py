@@ -8,7 +8,7 @@ import json
 from collections.abc import Mapping
 from typing import Any, TypeVar
 
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, ValidationError, model_validator
 
 from driftloop.errors import IntegrityError, StoreError
 
@@ -44,6 +44,19 @@ def check_schema(content: Any, kind: str, newest: int) -> int:
             f"{kind}: written by an old driftloop (form {version}, this one knows {newest - 1} and {newest}); run `driftloop store upgrade`"
         )
     return version
+
+
+def of_known_form(kind: str, newest: int) -> Any:
+    """A pydantic validator that checks the form of a stored object first, and takes one of the form before as of the newest.
+
+    Assign it to a name of the model, which has the field `schema_version`; raises as `check_schema`.
+    """
+
+    def checked(content: Any) -> Any:
+        check_schema(content, kind, newest)
+        return {**content, SCHEMA_VERSION: newest}
+
+    return model_validator(mode="before")(checked)
 
 
 def parse_stored(model: type[Parsed], data: bytes, where: str) -> Parsed:

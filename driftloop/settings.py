@@ -15,7 +15,7 @@ from typing import Any, ClassVar, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from driftloop.contracts import SPLITS
+from driftloop.contracts import REFERENCE, STREAM, TEST, TRAIN, VAL
 from driftloop.errors import SettingError
 
 
@@ -56,28 +56,62 @@ class Settings(BaseModel):
         return f"{key}: {problem['input']!r} {message} ({description})"
 
 
+#: What a pipeline that replays traffic keeps for it.
+STREAM_SHARE = 0.15
+
+
 class DataSettings(Settings):
     """Theme 1: reading, splitting and packing a source of labelled images."""
 
     group: ClassVar[str] = "data"
     purpose: ClassVar[str] = "reading, splitting and packing images"
 
-    train_share: float = Field(0.50, gt=0, le=1, description="share of the groups used for training, where the source has no such split")
+    train_share: float | None = Field(
+        None,
+        gt=0,
+        le=1,
+        description="share of the groups used for training, where the source has no such split; none: what the others leave",
+    )
     val_share: float = Field(0.10, gt=0, le=1, description="share for model choice and calibration")
     test_share: float = Field(0.15, gt=0, le=1, description="share for the gate, touched by nothing else")
     reference_share: float = Field(0.10, ge=0, le=1, description="share held out as the drift reference")
-    stream_share: float = Field(0.15, ge=0, le=1, description="share kept for traffic replay")
+    stream_share: float | None = Field(
+        None, ge=0, le=1, description="share kept for traffic replay; none: 0.15 where the pipeline replays traffic, else 0"
+    )
     smallest_val: int = Field(100, ge=0, le=1_000_000, description="a source's own val split with fewer images is merged into train")
     max_broken_share: float = Field(0.05, ge=0, le=1, description="stop when more than this share of the image files is broken")
     group_pattern: str = Field(
-        "", description="regular expression on the file name whose first group is the patient or site; empty: patterns of the known layouts"
+        "",
+        description="regular expression on the file name whose first group (or the one named group) is the patient or site, and whose "
+        "other named groups are tags; empty: patterns of the known layouts",
+    )
+    classes: str = Field(
+        "",
+        max_length=2000,
+        description="classes that file names tell, separated by commas, such as NORMAL,BACTERIA,VIRUS; a name without one counts by its "
+        "folder; empty: the folders",
+    )
+    resize: Literal["stretch", "crop", "pad"] = Field(
+        "stretch", description="how images that are no square become one: pressed to it, their middle cut out, or bars of black beside them"
     )
     workers: int = Field(0, ge=0, le=64, description="decoding processes; 0 takes one per core, at most 8")
 
-    @property
-    def shares(self) -> dict[str, float]:
-        """By split."""
-        return {split: getattr(self, f"{split}_share") for split in SPLITS}
+    def shares(self, *, replayed: bool) -> dict[str, float]:
+        """By split, for a pipeline that replays traffic or one that does not; the others stay where they are, whichever it is.
+
+        Raises:
+            SettingError: the others leave nothing to train on.
+        """
+        stream = (STREAM_SHARE if replayed else 0.0) if self.stream_share is None else self.stream_share
+        others = {VAL: self.val_share, TEST: self.test_share, REFERENCE: self.reference_share}
+        taken = round(sum(others.values()) + stream, 9)
+        if self.train_share is None and taken >= 1:
+            raise SettingError(
+                f"data_config: the shares of {', '.join(others)} and {STREAM} are {taken:g} together and leave nothing to train on; "
+                "lower one, or set data_config.train_share (shares are divided by their sum)"
+            )
+        # The stream stands beside train, out of which it is taken: so the hash puts everybody else where it would without a stream.
+        return {TRAIN: self.train_share or 1 - taken, STREAM: stream, **others}
 
 
 class TrainSettings(Settings):
@@ -86,11 +120,39 @@ class TrainSettings(Settings):
     group: ClassVar[str] = "train"
     purpose: ClassVar[str] = "baseline and optimised training"
 
+    architecture: str = Field(
+        "auto",
+        pattern=r"^(auto|plain_cnn|residual|timm:[A-Za-z0-9_.]+)$",
+        description="network of the optimised training: plain_cnn, residual, timm:<name>, or auto: a pretrained backbone for photographs "
+        "larger than 48 pixels where weights are to be had, else residual",
+    )
+    weights: str = Field(
+        "auto",
+        min_length=1,
+        description="what a timm network starts from: a file, s3://..., package (an installed one), none; auto: package where it fits",
+    )
+    trained_layers: Literal["auto", "all", "head"] = Field(
+        "auto",
+        description="what of a pretrained network learns; head: its head alone, by logistic regression, which takes one pass over the "
+        "images; auto: all, but head where auto chose the network and all would take a CPU longer than auto_hours",
+    )
+    auto_hours: float = Field(1.0, gt=0, le=1000, description="hours on a CPU that architecture=auto lets a pretrained network train")
+    layer_decay: float = Field(
+        0, ge=0, le=1, description="factor on the rate of each layer against the one above; 0 takes 0.9 for pretrained weights, else 1"
+    )
+    clip: float = Field(5.0, ge=0, le=1000, description="largest norm of an optimised training's gradients; 0 for no limit")
     batch_size: int = Field(64, ge=2, le=8192, description="images per optimiser step")
     min_steps: int = Field(10, ge=1, le=100_000, description="steps per epoch at least; a tiny dataset is gone through several times")
     class_weights: bool = Field(True, description="let every class count alike in the loss, however many images it has")
     baseline_share: float = Field(1 / 3, gt=0, le=1, description="share of train_epochs that the baseline trains, at least one")
     baseline_learning_rate: float = Field(1e-3, gt=0, le=1, description="the baseline's constant learning rate (Adam)")
+    patience: int = Field(
+        5,
+        ge=1,
+        le=1000,
+        description="epochs in a row with all validation images right after which a training ends; at a constant rate, also: "
+        "epochs without a better one",
+    )
     learning_rate: float = Field(0, ge=0, le=1, description="highest learning rate of the optimised training; 0 takes the range test's")
     weight_decay: float = Field(0.05, ge=0, le=1, description="decoupled weight decay of the optimised training (AdamW)")
     label_smoothing: float = Field(0.05, ge=0, lt=1, description="share of each target that is spread over all classes")
@@ -99,18 +161,24 @@ class TrainSettings(Settings):
     precision: Literal["auto", "float32", "bfloat16", "float16"] = Field(
         "auto", description="number type of the optimised training; auto takes the fastest that the hardware has"
     )
-    rotation: float = Field(10, ge=0, le=180, description="augmentation: largest rotation in degrees; 180 for views from above")
-    scale: float = Field(0.12, ge=0, le=0.5, description="augmentation: largest change of size, as a share")
-    shift: float = Field(0.05, ge=0, le=0.5, description="augmentation: largest shift, as a share of the side")
-    brightness: float = Field(0.05, ge=0, le=1, description="augmentation: largest change of brightness, as a share of the range")
-    contrast: float = Field(0.2, ge=0, lt=1, description="augmentation: largest change of contrast, as a share")
-    flip: bool = Field(True, description="augmentation: mirror left and right")
-    vertical_flip: bool = Field(False, description="augmentation: mirror top and bottom; for views from above")
+    domain: Literal["auto", "xray", "aerial", "digits", "natural"] = Field(
+        "auto", description="kind of images, which sets the augmentation below: x-rays and digits are not mirrored; auto goes by the names"
+    )
+    rotation: float | None = Field(None, ge=0, le=180, description="augmentation: largest rotation in degrees; none: 10, aerial 180")
+    scale: float | None = Field(None, ge=0, le=0.5, description="augmentation: largest change of size, as a share; none: 0.12")
+    shift: float | None = Field(None, ge=0, le=0.5, description="augmentation: largest shift, as a share of the side; none: 0.05")
+    brightness: float | None = Field(None, ge=0, le=1, description="augmentation: largest change of brightness, as a share; none: 0.05")
+    contrast: float | None = Field(None, ge=0, lt=1, description="augmentation: largest change of contrast, as a share; none: 0.2")
+    flip: bool | None = Field(None, description="augmentation: mirror left and right; none: natural and aerial only")
+    vertical_flip: bool | None = Field(None, description="augmentation: mirror top and bottom; none: aerial only")
     ablation_epochs: int = Field(10, ge=0, le=1000, description="epochs of each run of the ablation; 0 for no ablation")
     ablation_seconds: float = Field(40, ge=0, le=86_400, description="time for the ablation; runs that would not fit are left out")
     sweep_trials: int = Field(0, ge=0, le=10_000, description="trials of the Optuna search before the training; 0 for none")
     sweep_epochs: int = Field(8, ge=1, le=1000, description="epochs of each trial")
-    checkpoints: str = Field("", description="directory that outlives the process, where a killed training is resumed from; empty: none")
+    checkpoints: str = Field(
+        "",
+        description="directory that outlives the process, where a killed training is resumed from; empty: beside the dataset in the store",
+    )
 
 
 class DeploySettings(Settings):
@@ -172,6 +240,9 @@ class DriftSettings(Settings):
 
     window_size: int = Field(200, ge=20, le=100_000, description="images tested together, one a group; at most a quarter of the reference")
     minimum_window: int = Field(50, ge=2, le=100_000, description="distinct groups (patients) below which rows wait for the next watch")
+    wait_days: float = Field(
+        7.0, ge=0, le=365, description="days that rows wait for a full window, until a smaller one of minimum_window is tested; 0: none"
+    )
     max_windows: int = Field(200, ge=1, le=10_000, description="windows tested in a watch; of a larger backlog the newest are taken")
     windows_per_90_days: float = Field(90.0, gt=0, description="expected windows per 90 days; the log's own rate where that is larger")
     false_alarms_per_90_days: float = Field(1.0, gt=0, le=1000, description="budget: expected false confirmed alarms per 90 days")
@@ -187,17 +258,32 @@ class DriftSettings(Settings):
     )
     retrain_drop: float = Field(0.03, ge=0, le=1, description="estimated accuracy drop from which drift is worth a retraining")
     harmless_drop: float = Field(0.05, gt=0, le=1, description="drift is harmless when the upper bound of the drop lies below this")
+    class_drop: float = Field(
+        0.2, gt=0, le=1, description="loss of a class's recall that must be excluded before a drift is harmless for a critical class"
+    )
+    accept_harmless_after: int = Field(
+        0, ge=0, le=1_000_000, description="windows of a drift after which it is accepted by itself where labels show it harmless; 0: never"
+    )
     label_free_drop: float = Field(
         0.10, gt=0, le=1, description="label-free estimated drop, against the accepted regimes, from which a single alarm asks for labels"
     )
     cooldown_days: float = Field(1.0, ge=0, le=365, description="days without retraining after any decision of the gate")
     retrainings_per_30_days: int = Field(4, ge=0, le=1000, description="retrainings allowed in 30 days")
-    suggest_only: bool = Field(False, description="never retrain by itself: alert and suggest it")
+    suggest_only: bool = Field(False, description="never retrain for a drift by itself: alert and suggest it")
+    retrain_on: Literal["harm", "alarm"] = Field(
+        "harm", description="what a confirmed drift is retrained for: harm that labels show; alarm: every one, whether it matters or not"
+    )
+    retrain_every_days: float = Field(
+        0, ge=0, le=3650, description="days after the last retraining from which the calendar asks for one, drift or not; 0: it never does"
+    )
     quota_requests: int = Field(20, ge=0, le=100_000, description="images asked for at random in every window, drifted or not")
     quota_per_day: int = Field(
         100, ge=0, le=1_000_000, description="these in a day at most, where there are many windows; one a window at least"
     )
     random_requests: int = Field(660, ge=0, le=1_000_000, description="images asked for at random in the windows of a confirmed drift")
+    class_requests: int = Field(
+        60, ge=0, le=100_000, description="more images asked for among those predicted as critical classes, or else as rare ones"
+    )
     ranked_requests: int = Field(100, ge=0, le=1_000_000, description="images asked for in the list of the most shifted, for training only")
     teaching: bool = Field(False, description="show the course's fixed-threshold detector in the report; it decides nothing")
     gallery_size: int = Field(8, ge=0, le=100, description="most shifted images shown in the report")
@@ -235,6 +321,11 @@ class RetrainSettings(Settings):
     augment: bool = Field(True, description="random views of the training images")
     mixed_precision: bool = Field(True, description="compute in 16 bits where the hardware is faster at it")
 
+    @property
+    def gate_share(self) -> float:
+        """Of all random labels, those that are kept for the gate."""
+        return self.gate_parts / (self.train_parts + self.val_parts + self.gate_parts)
+
 
 class GateSettings(Settings):
     """Theme 7: what a candidate must show before it is promoted; the margin on clean accuracy is a parameter of the pipelines."""
@@ -248,6 +339,10 @@ class GateSettings(Settings):
     drifted_gain: float = Field(0.02, ge=0, le=0.5, description="reject when the gain on drifted images lies below this even at best")
     brier_limit: float = Field(0.01, gt=0, le=1, description="the Brier score on clean images must rise by less than this")
     first_gain: float = Field(0.05, ge=0, le=0.5, description="reject a first model that exceeds the commonest class by less, even at best")
+    allow_blind_classes: str = Field(
+        "",
+        description="classes that a first model need not recognise, separated by commas: it is rejected for any other that it never names",
+    )
     latency_limit: float = Field(1.5, gt=0, le=100, description="largest ratio of p95 latencies, candidate over champion")
     latency_slack_ms: float = Field(2.0, ge=0, le=10_000, description="an increase of the p95 latency up to this is tolerated at any ratio")
     latency_rounds: int = Field(200, ge=20, le=10_000, description="single-image requests timed with each model, in turns")
@@ -290,7 +385,8 @@ class Parameter:
 PARAMETERS: dict[str, Parameter] = {
     "data_source": Parameter(
         "synthetic:xray",
-        "images to learn from: a folder or zip of <class>/ or <split>/<class>/, s3://..., digits, synthetic:xray or synthetic:roof",
+        "images to learn from: a folder, zip or tar of <class>/ or <split>/<class>/, s3://..., kaggle:owner/name, digits, "
+        "elpv[:mono|:poly], synthetic:xray|roof",
     ),
     # The plain network halves its images five times, so 32 is the least that it can look at.
     "data_image_size": Parameter(64, "side in pixels that images are resized to", 32, 512),
@@ -301,6 +397,10 @@ PARAMETERS: dict[str, Parameter] = {
     "until": Parameter("", "the watch judges the traffic up to this UTC time (ISO 8601); empty: now"),
     "drift_alpha": Parameter(0.05, "false-alarm rate of a window's drift test", 1e-4, 0.2),
     "gate_margin": Parameter(0.02, "non-inferiority margin: the loss of clean accuracy that the gate accepts", 0.001, 0.2),
+    "critical_classes": Parameter(
+        "",
+        "classes that must not be lost unseen, separated by commas: unknown is not good enough for them, under a drift and at the gate",
+    ),
     "seed": Parameter(1, "seed of everything random", 0, 2**31 - 1),
     "store": Parameter("s3://driftloop/demo", "the model's home: s3://bucket/prefix or a folder"),
     "gpus": Parameter("1", "GPUs for the training steps: 1, since a training uses one, or 0 for the CPU", 0, 1),
@@ -345,6 +445,21 @@ def check_parameter(name: str, value: Any) -> Any:
     if parameter.low is not None and parameter.high is not None and not parameter.low <= float(converted) <= parameter.high:
         raise SettingError(f"{name}: {value} is outside {parameter.low}..{parameter.high} ({parameter.description})")
     return converted
+
+
+def critical_names(critical_classes: str, classes: Collection[str]) -> list[str]:
+    """The critical classes by name, in the order of the model's `classes`.
+
+    Raises:
+        SettingError: a name that is no class.
+    """
+    named = [name for name in map(str.strip, critical_classes.split(",")) if name]
+    for name in named:
+        if name not in classes:
+            near = difflib.get_close_matches(name, classes, n=1, cutoff=0.5)
+            hint = f"did you mean {near[0]}?" if near else f"known: {', '.join(classes)}"
+            raise SettingError(f"critical_classes: {name!r} is no class of this model ({hint})")
+    return [name for name in classes if name in named]
 
 
 #: What Kubernetes takes as a label.
@@ -401,6 +516,7 @@ class CandidateParameters(StageParameters):
     """What every stage takes that trains a model, exports it and lets the gate judge it."""
 
     gate_margin: float
+    critical_classes: str
     gpus: str
     train_nodes: dict[str, str]
     deploy_config: dict[str, Any]

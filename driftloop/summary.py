@@ -24,6 +24,8 @@ from driftloop.contracts import (
     RECOVERED_TARGET,
 )
 from driftloop.evaluation.intervals import Proportion
+from driftloop.next_steps import steps_after_watch
+from driftloop.watch_record import AskedLabels
 
 SUMMARY_SCHEMA_VERSION = 1
 
@@ -59,6 +61,7 @@ class DriftSummary(SummaryPart):
     verdict: str = Field(description="stable, alert, needs_labels or retrain")
     p_values: dict[str, float | None] = Field(description="of the decisive window, by detector; null where no window was judged")
     reason: str = Field(description="of the verdict, in one sentence")
+    next_steps: list[str] = Field([], description="what a person does now, a sentence or two each")
 
 
 class GateSummary(SummaryPart):
@@ -139,13 +142,28 @@ def summarise(
             retrained_on_drifted=judged.get("candidate_drifted"),
         ),
         speedup=SpeedupSummary(**deployed.get("speedup", {})),
-        drift=DriftSummary(**{name: drift[name] for name in DriftSummary.model_fields}) if drift else None,
+        drift=_drift_summary(drift, candidate, before, after) if drift else None,
         gate=GateSummary(decision=candidate["decision"], reasons=candidate["reasons"], evidence=candidate["criteria"])
         if candidate
         else None,
         champion=ChampionSummary(before=before, after=after),
     )
     return summary.model_copy(update={"targets": target_summaries(summary, facts, candidate)})
+
+
+def _drift_summary(drift: Mapping[str, Any], candidate: Mapping[str, Any] | None, before: str | None, after: str | None) -> DriftSummary:
+    summary = DriftSummary(**{name: drift[name] for name in ("verdict", "p_values", "reason")})
+    if "store" not in drift:  # facts of an earlier release
+        return summary
+    steps = steps_after_watch(
+        drift["verdict"],
+        drift["store"],
+        AskedLabels(**drift["asked"]),
+        decision=candidate["decision"] if candidate else None,
+        promoted=after if after and after != before else None,
+        harmless=drift["harmless"],
+    )
+    return summary.model_copy(update={"next_steps": steps})
 
 
 def target_summaries(summary: Summary, facts: Mapping[str, Any], candidate: Mapping[str, Any] | None) -> dict[str, TargetSummary]:

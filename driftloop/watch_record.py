@@ -1,6 +1,7 @@
 """`watch/<sequence>.json`: the one record that a watch leaves. `driftloop.watch_store` writes, closes and reads records."""
 
 import json
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any, Literal
 
@@ -15,6 +16,20 @@ RECORD_SCHEMA = 2
 #: A record is started with the verdict, before anything is trained, and closed with the report.
 STARTED, CLOSED, FAILED = "started", "closed", "failed"
 
+#: What a watch measured of service and model, as records keep it, for alert rules and dashboards.
+WATCH_METRICS = {
+    "requests": "requests since the watch before",
+    "error_share": "share of them that failed",
+    "p50_ms": "median latency",
+    "p95_ms": "95th percentile of the latency; its baseline is the benchmark of the export",
+    "p99_ms": "99th percentile",
+    "per_second": "requests a second",
+    "mean_confidence": "mean probability of the predicted class; its baseline is the least confident accepted regime",
+    "labelled": "requests with a label",
+    "accuracy": "over the watch's uniformly random labels",
+    "calibration_error": "over the same labels",
+}
+
 
 class RecordedWindow(BaseModel):
     """One window of a watch, tested."""
@@ -27,10 +42,14 @@ class RecordedWindow(BaseModel):
     p_values: dict[str, float] = Field({}, description="p-values by detector")
     p_statistics: float | None = Field(None, description="the same of the image statistics, as records had it before p_values")
     p_embedding: float | None = Field(None, description="the same of the embeddings, as records had it before p_values")
-    drifted: bool = Field(description="whether it fits no accepted regime")
+    drifted: bool = Field(description="whether it fits no accepted regime, alone or together with its neighbours")
+    groups: int = Field(0, description="groups of which an image was tested; 0: not known")
+    pooled: int = Field(0, description="so many windows, of which it is the last, drifted together; 0: none, or it was not looked at")
+    together: bool = Field(False, description="whether it drifted only together with its neighbours")
     accuracy: float | None = Field(None, description="over the random labels that it had when it was tested; null without any")
     mixture: dict[str, float] = Field({}, description="shares of the accepted regimes that it is nearest to; empty: not known")
     label_free_drop: float | None = Field(None, description="accuracy drop estimated without labels; null: not known")
+    predicted: dict[str, int] = Field({}, description="its requests by predicted class; empty: not counted, as records had it before")
 
     @model_validator(mode="before")
     @classmethod
@@ -40,6 +59,46 @@ class RecordedWindow(BaseModel):
         fields = {name: content.get(f"p_{name}") for name in ("statistics", "embedding")}
         p_values = {name: value for name, value in fields.items() if value is not None} | content.get("p_values", {})
         return content | {"p_values": p_values} | {f"p_{name}": p_values.get(name) for name in fields}
+
+
+def with_pools(windows: Sequence[RecordedWindow]) -> list[RecordedWindow]:
+    """The windows, oldest first, with those marked as drifted that did so only together with later ones: their records came before."""
+    marked = list(windows)
+    for last, window in enumerate(windows):
+        for at in range(max(0, last - window.pooled + 1), last + 1 if window.pooled else 0):
+            if not marked[at].drifted:
+                marked[at] = marked[at].model_copy(update={"drifted": True, "together": True})
+    return marked
+
+
+class TagPart(BaseModel):
+    """The requests of one level of a tag in a window of all requests."""
+
+    model_config = ConfigDict(frozen=True)
+
+    watch: int = Field(description="number of the watch that tested the window of all requests")
+    window: int = Field(description="its index there")
+    rows: int = Field(description="how many of its requests are of that level")
+
+
+class RecordedTagWindow(BaseModel):
+    """One window of the requests of one level of a tag, tested against that level's part of the reference."""
+
+    model_config = ConfigDict(frozen=True)
+
+    tag: str = Field(description="the level, as in site=B")
+    first: str = Field(description="time of its first request, ISO 8601 in UTC")
+    last: str = Field(description="time of its last request")
+    groups: int = Field(description="groups of which an image was tested")
+    p_values: dict[str, float] = Field(description="p-values by detector")
+    drifted: bool = Field(description="whether it fits none of that level's accepted regimes")
+    mixture: dict[str, float] = Field({}, description="shares of the accepted regimes that it is nearest to")
+    parts: list[TagPart] = Field(description="the windows of all requests that its own lie in, oldest first")
+
+    @property
+    def rows(self) -> int:
+        """How many requests it holds."""
+        return sum(part.rows for part in self.parts)
 
 
 class WindowLabels(BaseModel):
@@ -69,6 +128,51 @@ class WindowLabels(BaseModel):
         return self.labels / self.rows if self.rows else 0.0
 
 
+class AskedLabels(BaseModel):
+    """The labels that a watch asks for, and how far they can decide."""
+
+    model_config = ConfigDict(frozen=True)
+
+    images: int = Field(description="images on the list")
+    listed: int = Field(0, description="groups on it whose random labels would judge harm")
+    have: int = Field(0, description="random labels that judge harm already")
+    needed: int = Field(0, description="about so many in all would decide whether the drift matters; 0: not in question, or not known")
+    obtainable: int = Field(0, description="groups whose images somebody could label and which would judge harm, on the list or not")
+    without_image: int = Field(0, description="unlabelled requests of the windows in question whose image the log did not keep")
+
+
+class ClassRecall(BaseModel):
+    """How often a class is still recognised under a confirmed drift, as far as labels tell."""
+
+    model_config = ConfigDict(frozen=True)
+
+    name: str = Field(description="of the class")
+    critical: bool = Field(description="whether it was declared critical")
+    low: float = Field(description="lower bound of its recall, valid at all looks at the drift together")
+    high: float = Field(description="upper bound, likewise")
+    accepted: float | None = Field(description="recall that was accepted for such images; null: not known, and taken as 1")
+    bounded: bool = Field(description="whether a loss of drift_config.class_drop is excluded")
+    fallen: bool = Field(description="whether labels show a loss, and look like one of class_drop or more")
+    requests: int = Field(0, description="requests predicted as it")
+    labels: int = Field(0, description="labels drawn at random among these")
+    cases: int = Field(0, description="uniformly random labels that name it")
+    labels_to_tell: int | None = Field(None, description="random labels in all that would tell; null: nothing is open, or a great many")
+
+    @property
+    def told(self) -> bool:
+        """Whether labels say that it is still recognised, or that it is not."""
+        return self.bounded or self.fallen
+
+    def sentence(self) -> str:
+        """What labels say: "recall of X is between .00 and .70 (accepted: .90); about 3,100 random labels in all would tell"."""
+        accepted = "not known" if self.accepted is None else f"{self.accepted:.2f}"
+        said = f"recall of {self.name} is between {self.low:.2f} and {self.high:.2f} (accepted: {accepted})"
+        if self.told:
+            return said
+        more = "more random labels are needed" if self.labels_to_tell is None else f"about {self.labels_to_tell:,} random labels in all"
+        return f"{said}; {more}{'' if self.labels_to_tell is None else ' would tell'}"
+
+
 class WatchRecord(BaseModel):
     """What a watch covered, what it decided, and what became of it. Times are ISO 8601 in UTC."""
 
@@ -93,14 +197,25 @@ class WatchRecord(BaseModel):
     label_table: str = Field("", description="object with all labels that were known; or empty")
     labels_through: str = Field("", description="last label file in that table")
     windows: list[RecordedWindow] = Field(description="windows that this watch tested, oldest first")
-    confirmed: bool = Field(description=f"whether drift was confirmed by {CONFIRMED_BY} windows")
+    tag_windows: list[RecordedTagWindow] = Field([], description="the same of single levels of tags, oldest first within a level")
+    tag: str = Field("", description="level of a tag that verdict, labels and drop are of, as in site=B; empty: all requests")
+    confirmed: bool = Field(description=f"whether drift was confirmed by {CONFIRMED_BY} windows of all requests")
     labels: int = Field(0, description="uniformly random labels of the champion's confirmed windows that the watch had")
     labels_by_window: list[WindowLabels] = Field([], description="the newest windows with labels, by which harm is judged; oldest first")
     drop: dict[str, float] | None = Field(
         None, description="accuracy drop by those labels, with its bounds and information; null: not judged"
     )
+    recalls: list[ClassRecall] = Field([], description="critical and rare classes under a confirmed drift; empty without one")
+    harmless_drift: int = Field(
+        0, description="number of the watch with which the confirmed drift began, where labels showed it to be harmless; 0: not so"
+    )
+    metrics: dict[str, float] = Field({}, description="measured of service and model, by the names of WATCH_METRICS")
+    baseline: dict[str, float] = Field({}, description="the champion's own numbers, by the same names")
+    alerts: dict[str, str] = Field({}, description="limits of monitor_config that were passed: name and sentence")
+    labels_requested: int = Field(0, description="images that this watch asked labels for")
     verdict: str = Field(description="stable, alert, needs_labels or retrain")
     reason: str = Field(description="of the verdict, in one sentence")
+    asked: AskedLabels | None = Field(None, description="the labels that it asks for; null: not known")
     decision: str | None = Field(None, description="promote, reject, inconclusive, or null where no gate has decided")
     outcome: str = Field("", description="watched, kept or promoted; empty unless closed")
     promoted_version: str | None = Field(None, description="version that serves now, where one was promoted")

@@ -13,6 +13,7 @@ import json
 import re
 import secrets
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Any
@@ -21,7 +22,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from driftloop.errors import Conflict, IntegrityError, NotFound
 from driftloop.schema import check_schema
-from driftloop.store import Store
+from driftloop.store import Store, change_object, swap
 from driftloop.watch_record import CLOSED, FAILED, STARTED, WatchRecord, parse_record
 
 WATCH_PREFIX = "watch/"
@@ -29,6 +30,8 @@ HEARTBEAT = f"{WATCH_PREFIX}heartbeat.json"
 HISTORY = f"{WATCH_PREFIX}history.json"
 #: What records refer to; see `driftloop.inference.watch_tables`.
 WINDOW_ROWS, LABEL_TABLES = f"{WATCH_PREFIX}rows/", f"{WATCH_PREFIX}labels/"
+#: What watches ask labels for; see `driftloop.inference.labels`.
+REQUESTS_PREFIX = f"{WATCH_PREFIX}requests/"
 HISTORY_SCHEMA = 1
 #: Records that ended longer ago are left out of the history; nothing that is decided looks back further than 90 days.
 HISTORY_KEPT = timedelta(days=400)
@@ -66,6 +69,11 @@ def record_key(sequence: int) -> str:
     return f"{WATCH_PREFIX}{sequence:08d}.json"
 
 
+def requests_key(sequence: int) -> str:
+    """The key of what a watch asks labels for."""
+    return f"{REQUESTS_PREFIX}{sequence:06d}.csv"
+
+
 def is_record_key(key: str) -> bool:
     """Whether an object is a watch record."""
     return _RECORD_KEY.fullmatch(key) is not None
@@ -90,6 +98,25 @@ def read_every_record(store: Store) -> list[WatchRecord]:
         IntegrityError, StoreError: as `read_records`.
     """
     return list(_records_after(store, 0))
+
+
+def newest_record(store: Store, known: int = 0) -> WatchRecord | None:
+    """The newest record, found by names alone, for those who may not list what lies under `watch/`; None where there is none.
+
+    Args:
+        known: number of the newest one that is known already.
+
+    Raises:
+        IntegrityError, StoreError: as `read_records`.
+    """
+    heartbeat, _ = _read_heartbeat(store)
+    sequence = max(known, heartbeat.sequence if heartbeat else 0)
+    newest = _read_record(store, record_key(sequence)) if sequence else None
+    # The heartbeat moves when a watch has finished: one that has started, or failed, lies behind it.
+    with suppress(NotFound):
+        while True:
+            newest = _read_record(store, record_key(newest.sequence + 1 if newest else 1))
+    return newest
 
 
 def start_watch(store: Store, record: WatchRecord) -> WatchRecord:
@@ -171,16 +198,19 @@ def roll_up(store: Store) -> None:
         return
     newest = datetime.fromisoformat(records[-1].until)
     kept = [record for record in records if newest - datetime.fromisoformat(record.until) <= HISTORY_KEPT]
-    if _swap_history(store, RecordHistory(through=through, records=kept), tag):
-        # A failed record can still be closed by its run. Where that happened between reading it and here, its run has not seen this
-        # history; and one that is killed between its record and the history leaves this to us.
-        failed = [record for record in kept if record.state == FAILED]
-        looked_at = {record.sequence for record in failed[-LATE_CLOSINGS:]}
-        for record in failed:
-            if record.sequence > history.through or record.sequence in looked_at:
-                standing = _read_record(store, record_key(record.sequence))
-                if standing != record:
-                    _change_in_history(store, standing)
+    try:
+        _write_history(store, RecordHistory(through=through, records=kept), tag)
+    except Conflict:
+        return
+    # A failed record can still be closed by its run. Where that happened between reading it and here, its run has not seen this
+    # history; and one that is killed between its record and the history leaves this to us.
+    failed = [record for record in kept if record.state == FAILED]
+    looked_at = {record.sequence for record in failed[-LATE_CLOSINGS:]}
+    for record in failed:
+        if record.sequence > history.through or record.sequence in looked_at:
+            standing = _read_record(store, record_key(record.sequence))
+            if standing != record:
+                _change_in_history(store, standing)
 
 
 def move_heartbeat(store: Store, record: WatchRecord) -> None:
@@ -194,10 +224,7 @@ def move_heartbeat(store: Store, record: WatchRecord) -> None:
         if standing is not None and standing.sequence >= record.sequence:
             return
         try:
-            if tag:
-                store.replace(HEARTBEAT, data, tag)
-            else:
-                store.create(HEARTBEAT, data)
+            swap(store, HEARTBEAT, data, tag)
         except Conflict:
             continue  # another watch was faster: reading again shows which of the two is later
         return
@@ -212,42 +239,35 @@ def _failed(record: WatchRecord, reason: str) -> WatchRecord | None:
 def _change(store: Store, sequence: int, change: Callable[[WatchRecord], WatchRecord | None]) -> WatchRecord:
     """Swap a record for what `change` makes of it (None: it stays), in the history, too; the record that stands then."""
     key = record_key(sequence)
-    while True:
+
+    def read() -> tuple[WatchRecord, str]:
         data, tag = store.read_tagged(key)
-        record = _parsed(store, key, data)
-        changed = change(record)
-        if changed is not None:
-            try:
-                store.replace(key, _bytes(changed), tag)
-            except Conflict:
-                continue  # somebody changed it meanwhile: what is to be done depends on what it is now
-            record = changed
-        _change_in_history(store, record)
-        return record
+        return _parsed(store, key, data), tag
+
+    def changed(record: WatchRecord) -> WatchRecord:
+        return change(record) or record
+
+    def write(record: WatchRecord, tag: str) -> None:
+        store.replace(key, _bytes(record), tag)
+
+    record = change_object(read, changed, write)
+    _change_in_history(store, record)
+    return record
 
 
 def _change_in_history(store: Store, record: WatchRecord) -> None:
     """Where the history holds an older state of the record, as a failed one that was closed after all, put in the new one."""
-    while True:
-        history, tag = _read_history(store)
-        old = [known for known in history.records if known.sequence == record.sequence]
-        if not old or old[0] == record:
-            return
+
+    def renewed(history: RecordHistory) -> RecordHistory:
         records = [record if known.sequence == record.sequence else known for known in history.records]
-        if _swap_history(store, history.model_copy(update={"records": records}), tag):
-            return
+        return history.model_copy(update={"records": records})
+
+    change_object(partial(_read_history, store), renewed, partial(_write_history, store))
 
 
-def _swap_history(store: Store, history: RecordHistory, tag: str) -> bool:
-    data = history.model_copy(update={"nonce": secrets.token_hex(16)}).model_dump_json().encode()
-    try:
-        if tag:
-            store.replace(HISTORY, data, tag)
-        else:
-            store.create(HISTORY, data)
-    except Conflict:
-        return False
-    return True
+def _write_history(store: Store, history: RecordHistory, tag: str) -> None:
+    """Put a history in the place of the one with that tag. Raises Conflict: it is another by now."""
+    swap(store, HISTORY, history.model_copy(update={"nonce": secrets.token_hex(16)}).model_dump_json().encode(), tag)
 
 
 def _read_history(store: Store) -> tuple[RecordHistory, str]:

@@ -12,6 +12,6 @@ from pipelines.stages import traffic_stage, training_stage, watch_stage
     defaults={"drift_config": {"teaching": True}},
 )
 def full_loop(training: TrainingParameters, traffic: TrafficParameters, watch: WatchParameters) -> None:
-    champion = training_stage(training)
+    champion = training_stage(training, replayed=True)
     until = traffic_stage(traffic, champion)
     watch_stage(watch, until)

@@ -26,12 +26,18 @@ class Trained(NamedTuple):
 
     dataset: Any
     """KFP's placeholder of the dataset artifact."""
+    candidate: Any
+    """Of the model that the gate judged."""
+    evidence: Any
+    """Of the gate's evidence."""
+    decision: Any
+    """Of the gate's decision."""
     version: Any
-    """KFP's placeholder of the version that serves now."""
+    """Of the version that serves now."""
 
 
-def training_stage(parameters: TrainingParameters) -> Trained:
-    """Themes 1 to 4, the gate, and the first champion."""
+def training_stage(parameters: TrainingParameters, *, replayed: bool) -> Trained:
+    """Themes 1 to 4, the gate, and the first champion; `replayed` where the traffic stage follows, which needs images of its own."""
     source, seed, store = parameters.data_source, parameters.seed, parameters.store
     gpus, nodes, epochs, config = parameters.gpus, parameters.train_nodes, parameters.train_epochs, parameters.train_config
     resolved = place(source_resolution(source=source), "source")
@@ -42,6 +48,8 @@ def training_stage(parameters: TrainingParameters) -> Trained:
             image_size=parameters.data_image_size,
             seed=seed,
             store=store,
+            replayed=replayed,
+            critical_classes=parameters.critical_classes,
             config=parameters.data_config,
         ),
         "1 data analysis",
@@ -57,12 +65,29 @@ def training_stage(parameters: TrainingParameters) -> Trained:
     deployed = place(onnx_deployment(dataset=dataset, model=optimized.outputs["model"], config=parameters.deploy_config), "4 ONNX")
     candidate = deployed.outputs["candidate"]
     judged = place(
-        validation_gate(dataset=dataset, candidate=candidate, margin=parameters.gate_margin, config=parameters.gate_config), "first gate"
+        validation_gate(
+            dataset=dataset,
+            candidate=candidate,
+            margin=parameters.gate_margin,
+            critical_classes=parameters.critical_classes,
+            config=parameters.gate_config,
+        ),
+        "first gate",
     )
     promoted = place(
         model_promotion(candidate=candidate, dataset=dataset, evidence=judged.outputs["evidence"], store=store), "first champion"
     )
-    return Trained(dataset, promoted.output)
+    return Trained(dataset, candidate, judged.outputs["evidence"], judged.outputs["Output"], promoted.output)
+
+
+def training_report_stage(parameters: TrainingParameters, trained: Trained) -> None:
+    """The report of a training that nothing follows. That of a candidate which the gate refused does not wait for the promotion, which
+    fails where nothing serves."""
+    report = partial(synthesis_report, model=trained.candidate, store=parameters.store, gate=trained.evidence)
+    with dsl.If(trained.decision == "promote", name="accepted"):
+        place(report(outcome="promoted", version=trained.version), "8 report")
+    with dsl.If(trained.decision != "promote", name="not accepted"):
+        place(report(outcome="kept"), "8 report")
 
 
 def traffic_stage(parameters: TrafficParameters, trained: Trained) -> Any:
@@ -89,6 +114,7 @@ def watch_stage(parameters: WatchParameters, until: Any) -> None:
             champion=champion,
             store=store,
             alpha=parameters.drift_alpha,
+            critical_classes=parameters.critical_classes,
             config=parameters.drift_config,
             retrain_config=parameters.retrain_config,
         ),
@@ -129,6 +155,7 @@ def _retrain(parameters: WatchParameters, traffic: Any, champion: Any, evidence:
             dataset=dataset,
             candidate=candidate,
             margin=parameters.gate_margin,
+            critical_classes=parameters.critical_classes,
             config=parameters.gate_config,
             champion=champion,
             traffic=traffic,

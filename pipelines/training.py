@@ -2,9 +2,9 @@
 
 from driftloop.settings import TrainingParameters
 from pipelines.signature import pipeline
-from pipelines.stages import training_stage
+from pipelines.stages import training_report_stage, training_stage
 
 
 @pipeline("training", "Train, optimise and export an image classifier; the gate decides whether it becomes the champion.")
 def training(parameters: TrainingParameters) -> None:
-    training_stage(parameters)
+    training_report_stage(parameters, training_stage(parameters, replayed=False))

@@ -1,5 +1,6 @@
 """What tests of every part share: stores, the local folder and a real S3 server."""
 
+import os
 import secrets
 from collections.abc import Iterator
 from pathlib import Path
@@ -8,6 +9,13 @@ import pytest
 
 from driftloop.store import Store, open_store
 from tests.minio_server import MinioServer
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Share the cores among the processes of the tests: trainings side by side, a thread a core each, wait for each other's threads."""
+    workers = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+    if workers > 1:
+        os.environ["OMP_NUM_THREADS"] = str(max(1, (os.cpu_count() or 1) // workers))
 
 
 @pytest.fixture(scope="session")

@@ -26,7 +26,7 @@ class MinioServer:
         self.folder = folder
         self.access_key = secrets.token_hex(8)
         self.secret_key = secrets.token_hex(16)
-        self.port = _free_port()
+        self.port = free_port()
         self.endpoint = f"http://127.0.0.1:{self.port}"
         self._container = f"driftloop-test-{secrets.token_hex(4)}"
         self._binary = _binary()
@@ -89,7 +89,7 @@ def becomes_ready(endpoint: str, runs: Callable[[], bool] = lambda: True) -> boo
     return False
 
 
-def _free_port() -> int:
+def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return probe.getsockname()[1]

@@ -6,12 +6,13 @@ A retraining that cannot succeed is refused here: too few labels to train, to st
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from components.automated_retraining.grown_dataset import in_regime, known_samples
-from driftloop.contracts import LABEL_REQUESTS, REGIME_WINDOWS, WINDOW_ROWS
+from driftloop.contracts import DRIFTED_GATE, LABEL_REQUESTS, RECENT_GATE, REGIME_WINDOWS, WINDOW_ROWS
 from driftloop.dataset import UNLABELLED, Description
 from driftloop.dataset.group_names import GroupNames
 from driftloop.dataset.roles import LEFT_OUT, REGIME, assign_roles, count_labels, missing_labels
@@ -44,12 +45,17 @@ class DriftedImages:
     """groups that could stand for what is accepted"""
     wanted_groups: int
     """so many are needed: with fewer nothing stands for it"""
+    hold_out: str = DRIFTED_GATE
+    """split of those kept for the gate"""
 
 
 def collect_drifted_images(
-    store: Store, traffic: Traffic, coverage: pd.DataFrame, parent: Description, settings: RetrainSettings
+    store: Store, traffic: Traffic, coverage: pd.DataFrame, parent: Description, settings: RetrainSettings, watched: Mapping[str, Any]
 ) -> DriftedImages:
     """Collect the rows and decide what each is for; a regime of fewer than `REGIME_WINDOWS` windows is none.
+
+    Where the calendar asked and no drift is confirmed, what came fits what is accepted already: no regime begins, which would push out one
+    that was learned of a drift.
 
     Args:
         store: the model's home.
@@ -57,18 +63,23 @@ def collect_drifted_images(
         coverage: what `read_coverage` gives.
         parent: the champion's dataset.
         settings: the proportions, and how many labels are needed.
+        watched: the facts of drift_detection.
 
     Raises:
         InputError: too few labels.
     """
+    by_calendar = bool(watched.get("nothing_to_win"))
     rows, images = fetch_images(store, confirmed_rows(traffic, coverage, parent.classes), parent, settings.image_mib)
     roles = assign_roles(rows, known_samples(store, parent), settings, GroupNames.known(store))
     unknown = unknown_labels(traffic, coverage, parent.classes)
     require_labels(count_labels(roles), settings, unknown=unknown)
     groups, wanted = rows.loc[in_regime(roles), "group"].nunique(), REGIME_WINDOWS * groups_per_window(traffic, coverage)
-    if groups < wanted:
+    fits_already = by_calendar and not watched["confirmed"]
+    if groups < wanted or fits_already:
         roles[roles == REGIME] = LEFT_OUT
-    return DriftedImages(parent, rows, images, roles, unknown, groups, wanted)
+    if fits_already:
+        groups = wanted = 0
+    return DriftedImages(parent, rows, images, roles, unknown, groups, wanted, RECENT_GATE if by_calendar else DRIFTED_GATE)
 
 
 def fetch_images(store: Store, rows: pd.DataFrame, parent: Description, mib: int) -> tuple[pd.DataFrame, np.ndarray]:

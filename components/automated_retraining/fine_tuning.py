@@ -1,21 +1,21 @@
 """Fine-tuning from the champion: a few epochs at a lower rate than it was trained with, and the best average of their weights kept.
 
 Batch norm goes on learning: its running statistics move to those of the mixed batches. Frozen statistics would stay those of clean
-images alone. Weights are averaged because at this rate the balance between the classes swings from one epoch to the next, on clean
-and on drifted images alike, and sixty drifted images are too few to tell a good epoch from a lucky one (all three choices are compared
-in bench/retraining_recovery.py).
+images alone. Weights are averaged because at this rate the balance between the classes swings from one epoch to the next, on clean and on
+drifted images alike, and sixty drifted images are too few to tell a good epoch from a lucky one (all three choices are compared in
+bench/retraining_recovery.py). Of a pretrained network that the first training left as it was only the head is fitted again: `refit_head`.
 
 `build_mix`, `build_validation` and `build_recipe` make of the grown dataset and the settings what `fine_tune` takes.
 """
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from components.automated_retraining.mix import Mix
 from components.automated_retraining.operating_point import keep_operating_point, mean_probabilities
@@ -26,9 +26,11 @@ from driftloop.dataset import Description, Split, open_split
 from driftloop.settings import RetrainSettings
 from driftloop.training.augmentation import Augmentation
 from driftloop.training.batches import OrderedBatches, Pixels
+from driftloop.training.classifier import Classifier
 from driftloop.training.device import mixed_precision
-from driftloop.training.epoch import validate
+from driftloop.training.epoch import Batch, validate
 from driftloop.training.loop import Checkpoint, EpochSelection, TrainingPass, train
+from driftloop.training.pretrained import Embedded, embed_all, logistic_head, set_head
 from driftloop.training.recipe import Recipe
 
 #: Old images that the change of style is measured against; a mean spectrum needs no more.
@@ -37,6 +39,8 @@ STYLE_IMAGES = 2000
 HIGHEST_RATE = 2e-3
 #: In `model.json`, under `training`: the rate that the first model of a line was trained with.
 FIRST_RATE = "first_learning_rate"
+#: There too, as `Recipe` has them.
+LAYER_DECAY, CLIP = "layer_decay", "clip"
 PRECISIONS = {torch.bfloat16: "bfloat16", torch.float16: "float16"}
 
 
@@ -87,9 +91,9 @@ class FineTuningResult:
 class Validation:
     """The two splits that stop the training."""
 
-    clean: OrderedBatches
+    clean: Iterable[Batch]
     """the champion's own"""
-    drifted: OrderedBatches
+    drifted: Iterable[Batch]
     """the drifted one"""
 
     def measure(self, model: nn.Module, epoch: int, loss: float, began: float) -> FineTuningEpoch:
@@ -154,11 +158,54 @@ def fine_tune(
     before, wanted = validation.measure(model, 0, 0.0, time.perf_counter()), mean_probabilities(model, validation.clean)
     judge = EpochSelection(FineTuningEpoch, measure, lambda epoch: -epoch.score)
     trained = train(model, mix, judge, recipe, seed=seed, patience=patience, checkpoint=checkpoint, on_epoch=on_epoch)
-    after, offsets = trained.records[trained.best_epoch - 1], []
-    if keep_balance:
-        offsets = keep_operating_point(model, wanted, validation.clean).tolist()
-        after = validation.measure(model, after.epoch, after.loss, time.perf_counter())
+    after, offsets = _at_the_operating_point(model, trained.records[trained.best_epoch - 1], wanted if keep_balance else None, validation)
     return FineTuningResult(before, trained.records, trained.best_epoch, after, offsets, trained.resumed_after)
+
+
+def refit_head(
+    network: Classifier, data: FineTuningData, settings: RetrainSettings, *, on_epoch: Callable[[FineTuningEpoch], None]
+) -> FineTuningResult:
+    """Fit the head of a pretrained network, whose other layers stay as they are, to old and drifted images together.
+
+    Exact, as the first fit was, and one pass over the images, where epochs of random views would go through all layers again and again to
+    move the last one. `settings.drifted_share` is what the drifted images weigh, and each class counts alike, as in a mix of batches.
+
+    Args:
+        network: the champion, on the device of the data; in the end with the new head.
+        data: the grown dataset.
+        settings: shares, and whether clean images keep the champion's balance between the classes.
+        on_epoch: called with what was reached.
+    """
+    began = time.perf_counter()
+    parts: dict[str, Embedded] = {}
+    for name in (TRAIN, DRIFTED_TRAIN, VAL, DRIFTED_VAL):
+        batches = data.ordered(name)
+        parts[name] = embed_all(network, batches), batches.labels
+    validation = Validation(*([_as_batch(parts[name], data.device)] for name in (VAL, DRIFTED_VAL)))
+    head = network.head
+    before, wanted = validation.measure(head, 0, 0.0, began), mean_probabilities(head, validation.clean)
+    shares = 1 - settings.drifted_share, settings.drifted_share
+    fitted = logistic_head([parts[TRAIN], parts[DRIFTED_TRAIN]], [parts[VAL], parts[DRIFTED_VAL]], balanced=True, shares=shares)
+    set_head(head, *fitted)
+    losses = [validate(head, [_as_batch(parts[name], data.device)]).loss for name in (TRAIN, DRIFTED_TRAIN)]
+    reached = validation.measure(head, 1, float(np.dot(shares, losses)), began)
+    on_epoch(reached)
+    after, offsets = _at_the_operating_point(head, reached, wanted if settings.keep_balance else None, validation)
+    return FineTuningResult(before, [reached], 1, after, offsets)
+
+
+def _as_batch(embedded: Embedded, device: torch.device) -> Batch:
+    return torch.tensor(embedded[0], dtype=torch.float32, device=device), torch.tensor(embedded[1], device=device)
+
+
+def _at_the_operating_point(
+    model: nn.Module, reached: FineTuningEpoch, wanted: Tensor | None, validation: Validation
+) -> tuple[FineTuningEpoch, list[float]]:
+    """The epoch's record after its outputs were shifted to the `wanted` mean probabilities, and the shifts; none without."""
+    if wanted is None:
+        return reached, []
+    offsets = keep_operating_point(model, wanted, validation.clean).tolist()
+    return validation.measure(model, reached.epoch, reached.loss, time.perf_counter()), offsets
 
 
 def build_mix(data: FineTuningData, settings: RetrainSettings, champion: ModelDescription, *, seed: int) -> Mix:
@@ -195,16 +242,23 @@ def build_validation(data: FineTuningData) -> Validation:
 
 
 def build_recipe(settings: RetrainSettings, champion: ModelDescription, device: torch.device) -> Recipe:
-    """AdamW under one cycle, weights averaged, in 16 bits where that is faster."""
-    precision = mixed_precision(device) if settings.mixed_precision else None
+    """AdamW under one cycle, weights averaged, in 16 bits where that is faster.
+
+    Layers move against each other as in the first training: where only a pretrained network's head was trained, only that learns again,
+    and is fitted once (`refit_head`).
+    """
+    layer_decay = float(champion.training.get(LAYER_DECAY, 1.0))
+    precision = mixed_precision(device, champion.architecture) if settings.mixed_precision else None
     return Recipe(
-        epochs=settings.epochs,
+        epochs=settings.epochs if layer_decay else 1,
         learning_rate=fine_tuning_rate(settings, champion),
         weight_decay=settings.weight_decay,
         one_cycle=True,
         precision=PRECISIONS[precision] if precision else "float32",
         label_smoothing=settings.label_smoothing,
         average=settings.weight_average,
+        layer_decay=layer_decay,
+        clip=float(champion.training.get(CLIP, 0.0)),
     )
 
 
@@ -221,12 +275,18 @@ def first_rate(champion: ModelDescription) -> float:
     return float(champion.training.get(FIRST_RATE) or champion.training.get("learning_rate") or 2 * HIGHEST_RATE)
 
 
-def describe_training(settings: RetrainSettings, recipe: Recipe, mix: Mix, champion: ModelDescription) -> dict[str, Any]:
+def describe_training(
+    settings: RetrainSettings, recipe: Recipe, augmentation: Augmentation | None, champion: ModelDescription
+) -> dict[str, Any]:
     """The training configuration for `model.json`: what a later retraining reads from it is part of it."""
     configuration = settings.model_dump() | {
+        "epochs": recipe.epochs,
+        "restyle_share": settings.restyle_share if recipe.layer_decay else 0.0,
         "learning_rate": recipe.learning_rate,
         FIRST_RATE: first_rate(champion),
         "precision": recipe.precision,
-        "augmentation": asdict(mix.augmentation) if mix.augmentation else {},
+        LAYER_DECAY: recipe.layer_decay,
+        CLIP: recipe.clip,
+        "augmentation": asdict(augmentation) if augmentation else {},
     }
     return configuration | {name: champion.training[name] for name in ("parameters",) if name in champion.training}

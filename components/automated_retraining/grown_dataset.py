@@ -15,7 +15,7 @@ import pandas as pd
 
 from driftloop.contracts import DRIFTED_GATE, DRIFTED_SPLITS, MOST_LEARNED_REGIMES, REGIME_PREFIX
 from driftloop.dataset import UNLABELLED, Description, extend_dataset
-from driftloop.dataset.description import DATASET_FILE, manifest_hash
+from driftloop.dataset.description import DATASET_FILE, TAGS, manifest_hash
 from driftloop.dataset.reading import read_samples, stored_description
 from driftloop.dataset.roles import REGIME
 from driftloop.errors import InputError, NotFound
@@ -55,7 +55,9 @@ def known_samples(store: Store, parent: Description) -> pd.DataFrame:
     return read_samples(parent, store)
 
 
-def grow(store: Store, parent: Description, rows: pd.DataFrame, roles: np.ndarray, images: np.ndarray) -> GrownDataset:
+def grow(
+    store: Store, parent: Description, rows: pd.DataFrame, roles: np.ndarray, images: np.ndarray, hold_out: str = DRIFTED_GATE
+) -> GrownDataset:
     """Write the new dataset; doing it twice does it once.
 
     Splits of labelled images that the parent has already grow: what an earlier retraining learned is not forgotten. The regime is a
@@ -67,6 +69,7 @@ def grow(store: Store, parent: Description, rows: pd.DataFrame, roles: np.ndarra
         rows: of the confirmed windows.
         roles: of each row.
         images: of each row, uint8 (N, H, W, C).
+        hold_out: split of what is kept for the gate: `contracts.DRIFTED_GATE`, or `RECENT_GATE` where there was no harm to win back.
     """
     accepted = in_regime(roles)
     regime = next_regime(parent) if accepted.any() else None
@@ -76,7 +79,7 @@ def grow(store: Store, parent: Description, rows: pd.DataFrame, roles: np.ndarra
     for role in DRIFTED_SPLITS:
         chosen = rows[roles == role]
         if len(chosen):
-            parts[role] = (images[roles == role], chosen["label"].to_numpy(np.int64), _samples(chosen, images))
+            parts[split_of(role, hold_out)] = (images[roles == role], chosen["label"].to_numpy(np.int64), _samples(chosen, images))
     if regime:
         chosen = rows[accepted]
         parts[regime] = (images[accepted], np.full(len(chosen), UNLABELLED, np.int64), _samples(chosen, images))
@@ -91,12 +94,17 @@ def in_regime(roles: np.ndarray) -> np.ndarray:
     return np.isin(roles, (REGIME, DRIFTED_GATE)) & (roles == REGIME).any()
 
 
+def split_of(role: str, hold_out: str) -> str:
+    """The split of the images with a role."""
+    return hold_out if role == DRIFTED_GATE else role
+
+
 def without_splits(store: Store, dataset: Description, splits: Collection[str]) -> Description:
     """`dataset` without `splits`: a small table and description in the store. No image is touched, and doing it twice does it once."""
     samples = read_samples(dataset, store)
     samples = samples[~samples["split"].isin(splits)].reset_index(drop=True)
     shards = [shard for shard in dataset.shards if shard.split not in splits]
-    name = manifest_hash(dataset.classes, dataset.image_size, dataset.channels, shards, samples)
+    name = manifest_hash(dataset.classes, dataset.image_size, dataset.channels, shards, samples, dataset.resize)
     view = dataset.model_copy(
         update={
             "manifest_hash": name,
@@ -131,10 +139,12 @@ def regimes_to_drop(parent: Description) -> list[str]:
     return names[: max(0, len(names) - (MOST_LEARNED_REGIMES - 1))]
 
 
-def provenance_table(rows: pd.DataFrame, roles: np.ndarray, classes: list[str], regime: str | None) -> pd.DataFrame:
+def provenance_table(
+    rows: pd.DataFrame, roles: np.ndarray, classes: list[str], regime: str | None, hold_out: str = DRIFTED_GATE
+) -> pd.DataFrame:
     """A line for each row and each split that it went into; `label` is its class name (None in a regime)."""
     names = pd.Series([classes[label] if label >= 0 else None for label in rows["label"]], index=rows.index, dtype=object)
-    named = rows.assign(split=roles, label=names).drop(columns="image")
+    named = rows.assign(split=[split_of(role, hold_out) for role in roles], label=names).drop(columns="image")
     accepted = named[in_regime(roles)].assign(split=regime, label=None)
     return pd.concat([named[np.isin(roles, DRIFTED_SPLITS)], accepted], ignore_index=True)
 
@@ -157,6 +167,7 @@ def _samples(rows: pd.DataFrame, images: np.ndarray) -> pd.DataFrame:
         {
             "path": rows["request_id"].to_numpy(),
             "group": rows["group"].to_numpy(),
+            TAGS: rows[TAGS].to_numpy(),
             "sha256": rows["image_sha256"].to_numpy(),
             "width": width,
             "height": height,

@@ -5,17 +5,18 @@ cost of another, and nothing in the drift asks for that: offsets on the outputs,
 shares, take it back. It needs no labels, and K - 1 numbers do not overfit a validation split.
 """
 
+from collections.abc import Iterable
+
 import torch
 from torch import Tensor, nn
 
-from driftloop.training.batches import OrderedBatches
-from driftloop.training.epoch import predict
+from driftloop.training.epoch import Batch, predict
 
 #: The fixed point is sought for so many rounds at most, or until no class is further from its mean than this.
 _ROUNDS, _CLOSE = 200, 1e-6
 
 
-def mean_probabilities(network: nn.Module, images: OrderedBatches) -> Tensor:
+def mean_probabilities(network: nn.Module, images: Iterable[Batch]) -> Tensor:
     """What the network gives each class on average, (K,) float64."""
     return predict(network, images).double().mean(0)
 
@@ -38,7 +39,7 @@ def offsets_for(probabilities: Tensor, wanted: Tensor) -> Tensor:
     return offsets - offsets.mean()
 
 
-def keep_operating_point(network: nn.Module, wanted: Tensor, images: OrderedBatches) -> Tensor:
+def keep_operating_point(network: nn.Module, wanted: Tensor, images: Iterable[Batch]) -> Tensor:
     """Shift the network's outputs to the wanted mean probabilities on `images`; the offsets (K,).
 
     Args:

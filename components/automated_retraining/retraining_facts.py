@@ -8,7 +8,7 @@ import numpy as np
 from components.automated_retraining.drifted_images import DriftedImages
 from components.automated_retraining.fine_tuning import FineTuningEpoch, FineTuningResult
 from components.automated_retraining.grown_dataset import GrownDataset, in_regime, regimes
-from driftloop.contracts import DRIFTED_GATE, DRIFTED_SPLITS, DRIFTED_TRAIN, MOST_REGIMES, RANDOM, REGIME_WINDOWS, TRAIN
+from driftloop.contracts import DRIFTED_GATE, DRIFTED_SPLITS, DRIFTED_TRAIN, MOST_REGIMES, RANDOM, RECENT_GATE, REGIME_WINDOWS, TRAIN
 from driftloop.dataset.roles import count_labels
 from driftloop.runtime import MetricsLog
 
@@ -27,7 +27,7 @@ def retraining_facts(
         seconds: the whole step took.
     """
     rows, roles = drifted.rows, drifted.roles
-    regime_rows = int(in_regime(roles).sum())
+    regime_rows, head_only = int(in_regime(roles).sum()), training["layer_decay"] == 0
     return {
         "mix": {
             "drifted_share": training["drifted_share"],
@@ -48,7 +48,8 @@ def retraining_facts(
         "stopped_early": len(result.epochs) < training["epochs"],
         "learning_rate": training["learning_rate"],
         "output_offsets": [round(offset, 6) for offset in result.offsets],
-        "batch_norm": "running statistics go on learning from the mixed batches",
+        "head_only": head_only,
+        "batch_norm": "running statistics stay" if head_only else "running statistics go on learning from the mixed batches",
         "device": device,
         "resumed": result.resumed_after > 0,
         "resumed_after_epoch": result.resumed_after,
@@ -66,7 +67,9 @@ def notes(grown: GrownDataset, drifted: DriftedImages) -> list[str]:
     """What a reader should know about the data, a sentence each."""
     rows, roles, unknown = drifted.rows, drifted.roles, drifted.unknown_labels
     sentences = []
-    if drifted.regime_groups < drifted.wanted_groups or not drifted.regime_groups:
+    if drifted.hold_out == RECENT_GATE and not drifted.wanted_groups:
+        sentences.append("the calendar asked and no drift was confirmed: the images are of accepted kinds, and no reference begins")
+    elif drifted.regime_groups < drifted.wanted_groups or not drifted.regime_groups:
         sentences.append(
             f"{drifted.regime_groups:,} groups of the confirmed windows could become a reference, {drifted.wanted_groups:,} are the least "
             f"({REGIME_WINDOWS} windows): there is none, and the same drift will alarm again"
@@ -84,7 +87,9 @@ def notes(grown: GrownDataset, drifted: DriftedImages) -> list[str]:
         names = ", ".join(sorted(unknown))
         sentences.append(f"{sum(unknown.values())} images are labelled {names}, which this model does not know: left out")
     if grown.dropped:
-        sentences.append(f"{', '.join(grown.dropped)} is given up: a model carries at most {MOST_REGIMES} references")
+        sentences.append(
+            f"{', '.join(grown.dropped)} is given up: a model carries at most {MOST_REGIMES} references; its drift will alarm again"
+        )
     return sentences
 
 
@@ -105,9 +110,10 @@ def epoch_line(epoch: FineTuningEpoch) -> str:
 
 
 def summary_line(facts: dict[str, Any]) -> str:
-    """The step in one line."""
+    """The step in one line; a regime that is forgotten is said here, too, as its drift will alarm again."""
+    forgotten = f"; {', '.join(facts['dropped_regimes'])} is forgotten" if facts["dropped_regimes"] else ""
     before, after, added = facts["val_before"], facts["val_after"], facts["added"]
     return (
         f"drifted validation {before['drifted']:.3f} -> {after['drifted']:.3f}, clean {before['clean']:.3f} -> {after['clean']:.3f} "
-        f"({added[DRIFTED_TRAIN]} drifted images trained, {added[DRIFTED_GATE]} kept for the gate)"
+        f"({added[DRIFTED_TRAIN]} drifted images trained, {added[DRIFTED_GATE]} kept for the gate){forgotten}"
     )

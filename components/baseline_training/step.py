@@ -5,12 +5,15 @@ import time
 from pathlib import Path
 from typing import Any
 
-from components.baseline_training.report import write_baseline_report
+from components.baseline_training.report import build_report
 from driftloop import bundle, runtime
 from driftloop.contracts import BASELINE_TRAINING
+from driftloop.reporting.chapter import write_chapter
 from driftloop.runtime import ClassificationLog, MetricsLog
 from driftloop.settings import TrainSettings
+from driftloop.tracking import leave_record
 from driftloop.training.architectures import PLAIN_CNN, build_network
+from driftloop.training.choice import check_network
 from driftloop.training.device import pick_device
 from driftloop.training.loop import fit
 from driftloop.training.outcome import TrainedModel, log_scores, score_final, write_trained_bundle
@@ -50,6 +53,7 @@ def run(
     """
     began = time.monotonic()
     settings = TrainSettings.complete(config)
+    check_network(settings)  # of the next step: half an hour later is too late to hear that it cannot be had
     device = pick_device(gpus)
     set_seed(seed)
     task = Task.open(dataset, device, settings)
@@ -69,8 +73,12 @@ def run(
     )
     Path(card).parent.mkdir(parents=True, exist_ok=True)
     shutil.copyfile(Path(model, bundle.CARD), card)
-    write_baseline_report(curves, task, trained, facts)
+    page = build_report(task, trained, facts)
+    page.write(curves)
+    write_chapter(model, BASELINE_TRAINING, page.chapter, dataset)
+    bundle.seal(model)
     log_scores(trained.scores, task.description.classes, metrics, roc)
+    leave_record(task.description.store, BASELINE_TRAINING, model, {bundle.CARD: card, "curves.html": curves})
     session.finish()
     runtime.report_metrics(
         f"accuracy {trained.scores.test.accuracy}, {facts['epochs']} epochs, {facts['parameters'] / 1e6:.1f} M parameters"
@@ -99,6 +107,7 @@ def train_baseline(task: Task, recipe: Recipe, seed: int, session: TrainingSessi
         task.validation_batches(),
         recipe,
         seed=seed,
+        patience=task.settings.patience,
         checkpoint=session.checkpoint,
         on_epoch=session.on_epoch,
     )

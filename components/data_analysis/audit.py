@@ -9,8 +9,12 @@ from scipy.sparse.csgraph import connected_components
 
 from driftloop.contracts import REFERENCE, STREAM, TEST, TRAIN, VAL
 from driftloop.dataset.duplicates import near_duplicate_clusters
-from driftloop.dataset.splitting import compile_pattern, group_of
+from driftloop.dataset.splitting import compile_pattern, group_of, pattern_tags
+from driftloop.errors import SettingError
+from driftloop.tags import read_tags_text, tag_problem, tags_problem, tags_text
 
+#: Clusters of near-duplicates that are named, to be shown.
+_SHOWN = 50
 #: Where an image that a source has in two splits stays: never lost to the side that judges, always to the side that learns.
 STRONGEST_FIRST = (TEST, REFERENCE, STREAM, VAL, TRAIN, "")
 
@@ -28,6 +32,8 @@ class AuditFindings:
     near_duplicate_clusters: int = 0
     near_duplicate_images: int = 0
     """Images in those clusters."""
+    near_duplicates: list[list[str]] = field(default_factory=list)
+    """Paths of the first of those clusters."""
     leaking_groups: int = 0
     """Patients or near-duplicates on both sides of the source's own splits."""
     leaking_images: int = 0
@@ -59,25 +65,37 @@ class Audited:
 
 
 def audit(frame: pd.DataFrame, thumbnails: np.ndarray, *, group_pattern: str, smallest_val: int) -> tuple[pd.DataFrame, AuditFindings]:
-    """The rows that stay, with their `group` and the source's own split put right in `source_split`; and the findings.
+    """The rows that stay, with their `group`, their `tags` and the source's own split put right in `source_split`; and the findings.
 
     Args:
         frame: as ingested; thumbnails: uint8 (N, 16, 16) by row.
-        group_pattern: regular expression on the file name, or empty.
+        group_pattern: regular expression on the file name, or empty; its further named groups are tags.
         smallest_val: a val split with fewer images becomes part of train.
 
     Raises:
-        SettingError: the pattern is not a valid regular expression with a group.
+        SettingError: the pattern is not a valid regular expression with a group, or its tags are too many.
     """
     findings = AuditFindings()
     patterns = compile_pattern(group_pattern)
     names = [path.rpartition("/")[2] for path in frame["path"]]
-    frame = frame.assign(group=[group_of(name, sha, patterns) for name, sha in zip(names, frame["sha256"], strict=True)])
+    frame = frame.assign(
+        group=[group_of(name, sha, patterns) for name, sha in zip(names, frame["sha256"], strict=True)],
+        tags=_tags([pattern_tags(name, patterns) for name in names], frame["tags"]),
+    )
     frame = _without_contradictions(frame, findings)
     frame = _without_duplicates(frame, findings)
     frame = _with_joined_groups(frame, thumbnails, findings)
     frame = _with_small_val_in_train(frame, smallest_val, findings)
     return _without_leaks(frame, findings), findings
+
+
+def _tags(found: list[dict[str, str]], given: pd.Series) -> list[str]:
+    """The tags of each file as they are stored: those of its name and those of tags.csv, which counts where both have one."""
+    every = [tags | read_tags_text(text) for tags, text in zip(found, given, strict=True)]
+    problem = next(filter(None, (tag_problem(*tag) for tags in found for tag in tags.items())), "") or tags_problem(every)
+    if problem:
+        raise SettingError(f"data_config.group_pattern: {problem}")
+    return [tags_text(tags) for tags in every]
 
 
 def _without_contradictions(frame: pd.DataFrame, findings: AuditFindings) -> pd.DataFrame:
@@ -107,6 +125,7 @@ def _with_joined_groups(frame: pd.DataFrame, thumbnails: np.ndarray, findings: A
     sizes = np.bincount(clusters)
     findings.near_duplicate_clusters = int((sizes > 1).sum())
     findings.near_duplicate_images = int(sizes[sizes > 1].sum())
+    findings.near_duplicates = [frame["path"].to_numpy()[clusters == number].tolist() for number in np.flatnonzero(sizes > 1)[:_SHOWN]]
     groups, names = pd.factorize(frame["group"], sort=True)
     # A graph of images' groups and clusters: what hangs together is one group.
     count = len(names) + len(sizes)

@@ -13,6 +13,8 @@ def data_analysis(
     image_size: int,
     seed: int,
     store: str,
+    replayed: bool,
+    critical_classes: str,
     config: dict,
     dataset: Output[Dataset],
     report: Output[HTML],
@@ -20,11 +22,13 @@ def data_analysis(
     """Read, audit, split and pack a source of labelled images, and report on it.
 
     Args:
-        source: a folder or zip of class folders (also on s3://), digits, synthetic:xray or synthetic:roof.
+        source: a folder, zip or tar of class folders (also on s3://), kaggle:owner/name, digits, synthetic:xray or synthetic:roof.
         source_hash: what source_resolution returned; makes KFP's cache follow the content.
         image_size: side of the square images that everything after this step sees, in pixels.
         seed: of synthetic images and of the report's samples; splits do not depend on it.
         store: the model's home, s3://bucket/prefix or a folder; the images go to datasets/<hash>/ in it.
+        replayed: whether this pipeline replays traffic, for which a split is kept then.
+        critical_classes: classes that later steps must not lose unseen, separated by commas; each must be one of the source.
         config: overrides of the data settings.
         dataset: where dataset.json, baseline_metrics.pt and facts.json go.
         report: the HTML report.
@@ -39,5 +43,7 @@ def data_analysis(
         image_size=image_size,
         seed=seed,
         store=store,
+        replayed=replayed,
+        critical_classes=critical_classes,
         config=config,
     )

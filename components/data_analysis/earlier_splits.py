@@ -6,7 +6,7 @@ A champion must not be judged by images that it was trained on, nor a new model 
 import pandas as pd
 
 from driftloop import registry
-from driftloop.contracts import DRIFTED_GATE, DRIFTED_TRAIN, DRIFTED_VAL, SPLITS, TEST, TRAIN, VAL
+from driftloop.contracts import DRIFTED_GATE, DRIFTED_TRAIN, DRIFTED_VAL, RECENT_GATE, SPLITS, TEST, TRAIN, VAL
 from driftloop.dataset.description import DATASET_FILE
 from driftloop.dataset.group_names import GroupNames
 from driftloop.dataset.reading import read_samples, stored_description
@@ -15,7 +15,7 @@ from driftloop.errors import IntegrityError, NotFound
 from driftloop.store import Store
 
 #: What production taught the champion belongs to the same side of a new dataset.
-SPLIT_OF = {split: split for split in SPLITS} | {DRIFTED_TRAIN: TRAIN, DRIFTED_VAL: VAL, DRIFTED_GATE: TEST}
+SPLIT_OF = {split: split for split in SPLITS} | {DRIFTED_TRAIN: TRAIN, DRIFTED_VAL: VAL, DRIFTED_GATE: TEST, RECENT_GATE: TEST}
 #: Who was ever trained on is trained on; else who stopped a training does that, and so on.
 ORDER = {split: number for number, split in enumerate(SPLITS)}
 

@@ -30,7 +30,7 @@ FILES_PER_CHUNK = 128
 MOST_FILE_BYTES = 512 << 20
 #: Images packed at once.
 PACKED_AT_ONCE = 256
-INGESTED_COLUMNS = ["path", "label", "source_split", "sha256", "width", "height", "grey", "chunk", "row"]
+INGESTED_COLUMNS = ["path", "label", "source_split", "tags", "sha256", "width", "height", "grey", "chunk", "row"]
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ class Ingested:
     """What was read; the pixels of the N readable images lie in the spool."""
 
     frame: pd.DataFrame
-    """By readable image: path, label (class name), source_split, sha256, width, height, grey, and its place: chunk, row."""
+    """By readable image: path, label (class name), source_split, tags, sha256, width, height, grey, and its place: chunk, row."""
     thumbnails: np.ndarray
     """uint8 (N, 16, 16), by row of `frame`."""
     broken: list[tuple[str, str]]
@@ -78,7 +78,14 @@ class ReadChunk:
 
 
 def ingest(
-    root: Path, files: list[SourceFile], spool: Path, *, image_size: int, workers: int, progress: tuple[float, float] = (0.0, 1.0)
+    root: Path,
+    files: list[SourceFile],
+    spool: Path,
+    *,
+    image_size: int,
+    resize: str,
+    workers: int,
+    progress: tuple[float, float] = (0.0, 1.0),
 ) -> Ingested:
     """Read all `files` below `root` into `spool`; memory holds the table and 256 bytes an image, not the images.
 
@@ -89,7 +96,7 @@ def ingest(
     rows: list[tuple[object, ...]] = []
     thumbnails: list[np.ndarray] = []
     broken: list[tuple[str, str]] = []
-    for done, result in enumerate(spread(partial(read_chunk, root, spool, image_size), chunks, workers=workers), 1):
+    for done, result in enumerate(spread(partial(read_chunk, root, spool, image_size, resize), chunks, workers=workers), 1):
         rows += result.rows
         thumbnails.append(result.thumbnails)
         broken += result.broken
@@ -99,7 +106,7 @@ def ingest(
     return Ingested(pd.DataFrame(rows, columns=INGESTED_COLUMNS), np.concatenate(thumbnails), broken, spool)
 
 
-def read_chunk(root: Path, spool: Path, image_size: int, chunk: Chunk) -> ReadChunk:
+def read_chunk(root: Path, spool: Path, image_size: int, resize: str, chunk: Chunk) -> ReadChunk:
     """Read one chunk; its pixels go to the spool as (n, side, side), or (n, side, side, 3) when one of them is in colour."""
     rows: list[tuple[object, ...]] = []
     broken: list[tuple[str, str]] = []
@@ -107,7 +114,7 @@ def read_chunk(root: Path, spool: Path, image_size: int, chunk: Chunk) -> ReadCh
     for file in chunk.files:
         try:
             data = _bytes(root / file.path)
-            decoded = decode_image(data, image_size)
+            decoded = decode_image(data, image_size, resize)
         except (UnreadableImage, OSError) as error:
             reason = error.strerror or str(error) if isinstance(error, OSError) else str(error)
             broken.append((_printable(file.path), reason))
@@ -150,16 +157,23 @@ def reading_notes(ingested: Ingested) -> list[str]:
 
 
 def pack(
-    frame: pd.DataFrame, ingested: Ingested, store: Store, *, image_size: int, source: str, shares: Mapping[str, float] | None = None
+    frame: pd.DataFrame,
+    ingested: Ingested,
+    store: Store,
+    *,
+    image_size: int,
+    resize: str,
+    source: str,
+    shares: Mapping[str, float] | None = None,
 ) -> Description:
-    """Publish the frame's images as a dataset; `shares` are those by which its splits were cut.
+    """Publish the frame's images as a dataset; `shares` are those by which its splits were cut, `resize` how its images were made square.
 
     Within a split the order is by hash: whoever reads a split from the front gets all classes mixed, and the same images first
     when others are added.
     """
     classes = sorted(set(frame["label"]))
     labels = {name: number for number, name in enumerate(classes)}
-    with ShardWriter(image_size=image_size, channels=ingested.channels) as writer:
+    with ShardWriter(image_size=image_size, channels=ingested.channels, resize=resize) as writer:
         for split in SPLITS:
             part = frame[frame["split"] == split]
             part = part.assign(position=part["sha256"].map(hash_position)).sort_values(["position", "path"])
@@ -186,7 +200,7 @@ def _bytes(path: Path) -> bytes:
 def _row(file: SourceFile, data: bytes, decoded: Decoded, chunk: int, row: int) -> tuple[object, ...]:
     digest = hashlib.sha256(data).hexdigest()
     grey = decoded.pixels.ndim == 2
-    return (_printable(file.path), file.label, file.split, digest, decoded.width, decoded.height, grey, chunk, row)
+    return (_printable(file.path), file.label, file.split, file.tags, digest, decoded.width, decoded.height, grey, chunk, row)
 
 
 def _stack(images: list[np.ndarray]) -> np.ndarray:

@@ -1,19 +1,17 @@
-"""The data report: what came in, what was wrong with it, what went where, what it looks like, and what training will see of it."""
+"""The data report: what came in, what was wrong with it, what went where, what it looks like, and how fast training gets it."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 
 import numpy as np
 import pandas as pd
-import torch
 from matplotlib.figure import Figure
 
+from components.data_analysis.doubts import largest_distance, outliers
 from components.data_analysis.statistics import Analysis, ClassStatistics
 from driftloop.contracts import FACTS, REFERENCE, STREAM, TEST, TRAIN, VAL
-from driftloop.dataset import Split
 from driftloop.reporting import Page
 from driftloop.reporting.plot_style import MUTED, PALETTE, axes
-from driftloop.training.augmentation import Augmentation
-from driftloop.training.batches import to_tensor
+from driftloop.reporting.wording import balance_sentence, extremes, percent
 
 #: What each split is used for.
 PURPOSES = {
@@ -23,22 +21,25 @@ PURPOSES = {
     REFERENCE: "what production is compared with",
     STREAM: "replayed as traffic in demos",
 }
-#: Classes that a figure can tell apart, that get a gallery of their own, and whose augmentation is shown.
-PLOTTED_CLASSES, GALLERY_CLASSES, AUGMENTED_CLASSES = 6, 10, 4
-#: Images in a gallery of a class, and augmented views of an image.
-GALLERY_IMAGES, VIEWS = 8, 6
+#: Classes that a figure can tell apart, and that get a gallery of their own.
+PLOTTED_CLASSES, GALLERY_CLASSES = 6, 10
+#: Images in a gallery of a class.
+GALLERY_IMAGES = 8
 #: Broken files that the page lists.
 LISTED_FILES = 20
 
 
 def build_report(analysis: Analysis) -> Page:
     """The page, from the overview to the details."""
-    page = Page("Data report", lead=_lead(analysis))
+    page = Page("Data report", lead=_lead(analysis), question="Are these images fit to train, choose and judge a model on?")
     _overview(page, analysis)
+    _doubts(page, analysis)
     _splits(page, analysis)
     _looks(page, analysis)
+    _statistics(page, analysis)
     _checks(page, analysis)
     _training(page, analysis)
+    page.conclude(_result(analysis), limits=_limits(analysis), decision=_decision(analysis))
     return page
 
 
@@ -53,6 +54,39 @@ def _lead(analysis: Analysis) -> str:
     )
 
 
+def _result(analysis: Analysis) -> str:
+    findings, notes = analysis.audited.findings, len(analysis.audited.notes)
+    left_out = findings.dropped + len(analysis.audited.broken)
+    doubts = (
+        "Nothing was found that would make later figures doubtful."
+        if not notes
+        else f"{notes} finding{'s' * (notes > 1)} that a reader must know {'are' if notes > 1 else 'is'} listed below."
+    )
+    return f"{sum(analysis.description.counts.values()):,} images are used and {left_out:,} were left out. {doubts}"
+
+
+def _decision(analysis: Analysis) -> str:
+    counts = analysis.description.counts
+    return (
+        f"Models learn from {counts.get(TRAIN, 0):,} images, are chosen on {counts.get(VAL, 0):,} and judged on {counts.get(TEST, 0):,}; "
+        f"production is compared with {counts.get(REFERENCE, 0):,} images that take no part in training."
+    )
+
+
+def _limits(analysis: Analysis) -> list[str]:
+    groups, images = analysis.audited.frame["group"].nunique(), len(analysis.audited.frame)
+    limits = ["Labels are taken as they are: the audit finds the same file under two classes, not a wrong label that occurs once."]
+    if groups == images:
+        limits.append(
+            "No two images share a group: if several do show one patient or site, the file names do not say so, and "
+            "`data_config.group_pattern` "
+            "has to; otherwise one patient may be on two sides, and intervals are too narrow."
+        )
+    if analysis.description.source.startswith("synthetic"):
+        limits.append("These images are drawn by a program: they show how the loop works, not how well a model would do on real ones.")
+    return limits
+
+
 def _overview(page: Page, analysis: Analysis) -> None:
     page.tiles(
         {
@@ -63,10 +97,35 @@ def _overview(page: Page, analysis: Analysis) -> None:
             "faster than decoding files": f"{analysis.loader.speedup:.0f}x",
         }
     )
-    if not analysis.audited.notes:
-        page.notice("Nothing was found that would make later figures doubtful.", "good")
     for note in analysis.audited.notes:
         page.notice(note, "warning")
+
+
+def _doubts(page: Page, analysis: Analysis) -> None:
+    page.section("What to look at")
+    if not analysis.doubts:
+        page.text(
+            "The splits have the classes alike as far as can be tested, neither the shape of the pictures nor a simple statistic tells the "
+            "classes apart, and no training image is far from all others of its class."
+        )
+        return
+    rows: list[Mapping[str, object]] = [{"finding": doubt.finding, "what to do": doubt.advice} for doubt in analysis.doubts]
+    page.table(rows, "What a person should look at before trusting a model of these images, the gravest first.", key="data-doubts")
+    rows_far = outliers(analysis.statistics.statistics, analysis.statistics.labels)[:GALLERY_IMAGES]
+    if len(rows_far):
+        images = [analysis.train.images[row] for row in rows_far]
+        captions = [analysis.train.samples["path"][row].rpartition("/")[2] for row in rows_far]
+        page.gallery(images, captions, "Training images farthest from the others of their class.", key="data-outliers")
+
+
+def _near_duplicates(page: Page, analysis: Analysis) -> None:
+    """The first clusters that lie in train, side by side."""
+    row_of = {path: row for row, path in enumerate(analysis.train.samples["path"])}
+    clusters = [[path for path in cluster if path in row_of][:2] for cluster in analysis.audited.findings.near_duplicates]
+    shown = [path for cluster in clusters if len(cluster) == 2 for path in cluster][:GALLERY_IMAGES]
+    if shown:
+        images = [analysis.train.images[row_of[path]] for path in shown]
+        page.gallery(images, [path.rpartition("/")[2] for path in shown], "Near-duplicates in train, in pairs.", key="data-near")
 
 
 def _splits(page: Page, analysis: Analysis) -> None:
@@ -76,27 +135,157 @@ def _splits(page: Page, analysis: Analysis) -> None:
         "balanced by size and class. Whom the champion's dataset knows (before the first champion: the store's newest, cut by the same "
         f"shares) stays where he is: {analysis.audited.kept:,} images here. Splits that a source brings are kept.",
     )
-    page.figure(balance(analysis.counts, analysis.description.classes), "Images by split and class")
+    page.figure(balance(analysis.counts, analysis.description.classes), "Images by split and class.", key="data-balance")
     groups = analysis.audited.frame.groupby("split")["group"].nunique()
+    total = sum(analysis.description.counts.values())
     rows: list[Mapping[str, object]] = [
-        {"split": split, "images": sum(by_class.values()), "groups": int(groups[split]), "used for": PURPOSES[split]}
+        {
+            "split": split,
+            "images": sum(by_class.values()),
+            "share": percent(sum(by_class.values()) / total),
+            "groups": int(groups[split]),
+            "used for": PURPOSES[split],
+        }
         for split, by_class in analysis.counts.items()
     ]
-    page.table(rows)
+    page.table(rows, "The splits, and what each is used for.", key="data-splits")
+    page.text(f"[[data-balance]] and [[data-splits]]: {balance_sentence(analysis.counts[TRAIN])} {_imbalance(analysis)}")
+    page.text(
+        "A split is used for one thing only. Choosing an epoch, a learning rate or a temperature on images makes the figure on "
+        "those images "
+        "too good, by an amount that nobody knows; the test split therefore chooses nothing, and each look of a gate at it is counted. "
+        "The reference stands apart as well, since a model's embeddings of images that it was trained on are not those of new ones."
+    )
+
+
+def _imbalance(analysis: Analysis) -> str:
+    """Whether the splits have the classes in the same shares."""
+    classes = analysis.description.classes
+    shares = {
+        split: {name: by_class[name] / max(1, sum(by_class.values())) for name in classes} for split, by_class in analysis.counts.items()
+    }
+    spread = {name: max(of[name] for of in shares.values()) - min(of[name] for of in shares.values()) for name in classes}
+    worst = max(spread, key=lambda name: spread[name])
+    if spread[worst] < 0.05:
+        return f"All splits have the classes in nearly the same shares (they differ by at most {100 * spread[worst]:.1f} points)."
+    least, most = (pick(shares, key=lambda split: shares[split][worst]) for pick in (min, max))
+    return (
+        f"The splits differ in their mix: {worst} makes {percent(shares[least][worst])} of {least} and "
+        f"{percent(shares[most][worst])} of {most}; "
+        "accuracies of different splits are not to be compared as if they were of the same images."
+    )
 
 
 def _looks(page: Page, analysis: Analysis) -> None:
     page.section("What it looks like")
-    for label, name in list(enumerate(analysis.description.classes))[:GALLERY_CLASSES]:
+    classes = analysis.description.classes
+    page.text(
+        "The images below were drawn at random from the training split, so they are neither the best nor the worst of their "
+        "class. What the "
+        "packed dataset holds is what the network sees: scaled to the model's size, as bytes."
+    )
+    for label, name in list(enumerate(classes))[:GALLERY_CLASSES]:
         rows = np.flatnonzero(analysis.train.labels == label)
         chosen = np.random.default_rng([analysis.seed, label]).permutation(rows)[:GALLERY_IMAGES]
-        page.gallery([analysis.train.images[row] for row in chosen], [""] * len(chosen), f"{name}: random training images")
-    images, captions = mean_images(analysis.statistics, analysis.description.classes)
-    page.gallery(images, captions, "Mean training image by class: where classes differ on average", side=128)
+        page.gallery([analysis.train.images[row] for row in chosen], [""] * len(chosen), f"{name}: random training images.")
+    images, captions = mean_images(analysis.statistics, classes)
+    page.gallery(images, captions, "Mean training image by class: where classes differ on average.", side=128, key="data-means")
+    if len(classes) == 2:
+        difference = np.abs((analysis.statistics.mean_images[1] - analysis.statistics.mean_images[0]).mean(-1))
+        row, column = divmod(int(difference.argmax()), difference.shape[1])
+        place = " and ".join(
+            (_place(row, len(difference), "the upper", "the lower"), _place(column, difference.shape[1], "the left", "the right"))
+        )
+        page.text(
+            f"In [[data-means]] the mean images differ by {difference.mean():.1f} grey levels on average over the positions and by "
+            f"{difference.max():.0f} at most, in {place} part of the image. A difference of the means that is large at the border or in a "
+            "corner would be a reason to look for a marker, a frame or another device in one of the classes; one inside the object is what "
+            "the task is about."
+        )
+
+
+def _place(position: int, side: int, low: str, high: str) -> str:
+    return low if position < side / 3 else high if position >= 2 * side / 3 else "the middle"
+
+
+def _statistics(page: Page, analysis: Analysis) -> None:
+    """Whether a simple statistic tells the classes apart, which a network would learn in place of the task."""
+    statistics, classes = analysis.statistics, analysis.description.classes
+    page.section("Statistics of the training images")
     page.figure(
-        distributions(analysis.statistics, analysis.audited.frame, analysis.description.classes),
-        "Training images by class (one that brightness or contrast tells may come from another device); right: the source's files",
+        distributions(statistics, analysis.audited.frame, classes),
+        "Brightness and contrast of training images by class (one that these tell may come from another device); right: sizes of "
+        "the files.",
+        key="data-distributions",
     )
+    apart = {name: largest_distance(statistics.column(name), statistics.labels) for name in statistics.names}
+    page.table(
+        [
+            {
+                "statistic": name,
+                "mean": float(statistics.column(name).mean()),
+                "SD": float(statistics.column(name).std()),
+                "least": float(statistics.column(name).min()),
+                "greatest": float(statistics.column(name).max()),
+                "classes apart, SD": apart[name],
+            }
+            for name in statistics.names
+        ],
+        "Statistics of each training image; right: the largest distance of two classes' means, in standard deviations within a class.",
+        key="data-statistics",
+    )
+    strongest = max(apart, key=lambda name: apart[name])
+    page.text(
+        f"[[data-statistics]]: the statistic that tells the classes best is {strongest}, whose class means are "
+        f"{apart[strongest]:.2f} standard "
+        f"deviations apart. {_separation_reading(apart[strongest])} The same {len(apart)} statistics are measured of every request in "
+        "production, and the drift tests compare them with the reference."
+    )
+    page.figure(grey_levels(statistics.histogram), "Grey levels of all training images.", key="data-levels")
+    page.text(f"[[data-levels]]: {levels_sentence(statistics.histogram)}")
+
+
+def _separation_reading(distance: float) -> str:
+    """Cohen's d in words, after his conventions (1988)."""
+    if distance < 0.2:
+        return "That is less than a small effect (0.2): no single statistic gives the class away."
+    if distance < 0.8:
+        return "That is a small to medium effect: it helps a little, and cannot explain a high accuracy by itself."
+    return (
+        "That is a large effect (0.8 and more): a network may learn it in place of what the images show, and a change of light or "
+        "device in "
+        "production would then mislead it; the drift tests watch it for that reason."
+    )
+
+
+def levels_sentence(histogram: np.ndarray) -> str:
+    """Where the grey levels lie, and how much is cut off at black and white."""
+    counts = histogram.sum(0).astype(np.float64)
+    shares = counts / max(1.0, counts.sum())
+    median = int(np.searchsorted(np.cumsum(shares), 0.5))
+    low, high = (int(np.searchsorted(np.cumsum(shares), share)) for share in (0.05, 0.95))
+    cut = float(shares[0] + shares[255])
+    reading = "so under- or overexposure hides next to nothing" if cut < 0.01 else "which is detail that no network can bring back"
+    return (
+        f"The median level is {median} of 255, and nine tenths of the pixels lie between {low} and {high}. {percent(cut)} of the "
+        "pixels are "
+        f"fully black or fully white, {reading}."
+    )
+
+
+def grey_levels(histogram: np.ndarray) -> Figure:
+    """The share of pixels at each grey level, by channel."""
+    figure, (axis,) = axes(7.0, 2.3)
+    names = ("grey",) if len(histogram) == 1 else ("red", "green", "blue")
+    colours = (MUTED,) if len(histogram) == 1 else (PALETTE[3], PALETTE[2], PALETTE[0])
+    for channel, (name, colour) in zip(histogram, zip(names, colours, strict=True), strict=True):
+        axis.plot(np.arange(256), 100 * channel / max(1, channel.sum()), color=colour, linewidth=1.2, label=name)
+    axis.set_xlabel("grey level")
+    axis.set_ylabel("% of pixels")
+    axis.set_ylim(bottom=0)
+    if len(names) > 1:
+        axis.legend()
+    return figure
 
 
 def _checks(page: Page, analysis: Analysis) -> None:
@@ -118,8 +307,12 @@ def _checks(page: Page, analysis: Analysis) -> None:
                 "found": findings.leaking_groups,
                 "what was done": f"{findings.leaking_images} images left out of the weaker side",
             },
-        ]
+        ],
+        "The audit: what was looked for, what was found, and what was done about it.",
+        key="data-audit",
     )
+    page.text(f"[[data-audit]]: {audit_sentence(findings.dropped, len(analysis.audited.broken), findings.near_duplicate_images)}")
+    _near_duplicates(page, analysis)
     if analysis.audited.broken:
         shown = analysis.audited.broken[:LISTED_FILES]
         caption = (
@@ -130,10 +323,32 @@ def _checks(page: Page, analysis: Analysis) -> None:
         page.table([{"file": path, "reason": reason} for path, reason in shown], caption)
 
 
+def audit_sentence(dropped: int, broken: int, near: int) -> str:
+    """What the audit's counts mean for the figures that follow."""
+    parts = []
+    if not dropped and not broken and not near:
+        parts.append("No check found anything.")
+    if dropped:
+        parts.append(
+            f"{dropped:,} images were left out because their presence would have made later accuracies look better or worse than they are."
+        )
+    if broken:
+        parts.append(f"{broken:,} files cannot be read; if one class or site has most of them, what is left is no longer a fair sample.")
+    if near:
+        parts.append(
+            f"{near:,} images are nearly the same as another one; in two splits they would let a model be judged on what it has "
+            "learnt by heart."
+        )
+    parts.append(
+        "Leaks are the usual reason why a model is worse in production than on paper; they cannot be seen in its curves, so they "
+        "are looked "
+        "for before anything is trained."
+    )
+    return " ".join(parts)
+
+
 def _training(page: Page, analysis: Analysis) -> None:
-    page.section("What training will see", "Random views: moved, turned, scaled, mirrored, lighter or darker, and still what they are.")
-    for images, captions in previews(analysis.train, analysis.description.classes, seed=analysis.seed):
-        page.gallery(images, captions, side=88)
+    page.section("Loader")
     loader = analysis.loader
     page.table(
         [
@@ -145,7 +360,16 @@ def _training(page: Page, analysis: Analysis) -> None:
             }
             for name, speed in (("packed bytes, memory-mapped", loader.packed), ("decoding the files (ImageFolder)", loader.files))
         ],
-        f"Getting normalised batches of 64, measured in this run: {loader.images} training images, one thread, files cached in memory",
+        f"Getting normalised batches of 64, measured in this run: {loader.images} training images, one thread, files cached in memory.",
+        key="data-loader",
+    )
+    rates = {"packed bytes": loader.packed.images_per_second, "decoded files": loader.files.images_per_second}
+    page.text(
+        f"[[data-loader]]: {extremes('the rate in images a second', rates, '{:,.0f}')} Reading and decoding is paid once, when the "
+        "dataset is "
+        f"packed, and not in every epoch: the packed form is {loader.speedup:.0f} times as fast here. Where a graphics processor "
+        "learns, it "
+        "is the loader that decides whether it waits."
     )
 
 
@@ -199,14 +423,3 @@ def mean_images(statistics: ClassStatistics, classes: list[str]) -> tuple[list[n
         images.append((127.5 + 127.5 * difference / largest).astype(np.uint8))
         captions.append(f"{classes[1]} minus {classes[0]} (±{largest:.0f} levels)")
     return images, captions
-
-
-def previews(train: Split, classes: list[str], *, seed: int) -> Iterator[tuple[list[np.ndarray], list[str]]]:
-    """For each of the first classes a training image followed by `VIEWS` views of it, and their captions."""
-    augmentation = Augmentation()
-    generator = torch.Generator().manual_seed(seed)
-    for label, name in list(enumerate(classes))[:AUGMENTED_CLASSES]:
-        row = int(np.flatnonzero(train.labels == label)[0])
-        original = train.images[row : row + 1]
-        views = augmentation(to_tensor(np.repeat(original, VIEWS, axis=0)), generator).permute(0, 2, 3, 1).numpy()
-        yield [original[0], *views], [name, *(f"view {number}" for number in range(1, VIEWS + 1))]

@@ -8,10 +8,9 @@ from collections.abc import Mapping
 import numpy as np
 import pandas as pd
 
-from driftloop.contracts import LEAST_GROUPS, REFERENCE, REGIME_WINDOWS, TEST, TRAIN, VAL
+from driftloop.contracts import LEAST_GROUPS, REFERENCE, REGIME_WINDOWS, SPLITS, STREAM, TEST, TRAIN, VAL
 from driftloop.dataset.splitting import balanced_split, hash_position, split_by_group
 from driftloop.errors import InputError
-from driftloop.settings import DataSettings
 
 #: Without each class in these, nothing can be trained or judged.
 NEEDED = (TRAIN, VAL, TEST)
@@ -23,7 +22,7 @@ SURE_GROUPS = REGIME_WINDOWS * LEAST_GROUPS
 FLOOR_FROM = {REFERENCE: 2 * LEAST_GROUPS, TEST: 5 * LEAST_GROUPS}
 
 
-def assign_splits(frame: pd.DataFrame, settings: DataSettings, source: str, known: Mapping[str, str] | None = None) -> pd.DataFrame:
+def assign_splits(frame: pd.DataFrame, shares: Mapping[str, float], source: str, known: Mapping[str, str] | None = None) -> pd.DataFrame:
     """The frame with `split` filled in.
 
     Many groups are split by a hash, few are balanced. A class that then has no group in a split that is cut gets the one whose hash
@@ -31,7 +30,7 @@ def assign_splits(frame: pd.DataFrame, settings: DataSettings, source: str, know
 
     Args:
         frame: audited rows with source_split, group and label.
-        settings: the shares.
+        shares: by split.
         source: for messages.
         known: the split of groups that an earlier dataset has: they stay there.
 
@@ -39,7 +38,7 @@ def assign_splits(frame: pd.DataFrame, settings: DataSettings, source: str, know
         InputError: a class has too few groups to be in train, val and test, or the source's own split lacks a class.
     """
     own = set(frame["source_split"]) - {"", TRAIN}
-    shares = {split: share for split, share in settings.shares.items() if split not in own}
+    shares = {split: share for split, share in shares.items() if split not in own}
     free = frame["source_split"].isin(["", TRAIN]).to_numpy()
     split = frame["source_split"].to_numpy(object).copy()
     known = {group: place for group, place in (known or {}).items() if place in shares}
@@ -62,13 +61,27 @@ def _cut(frame: pd.DataFrame, shares: Mapping[str, float], known: Mapping[str, s
         return np.array([known.get(group, place) for group, place in zip(groups, hashed, strict=True)], dtype=object)
     count = len(set(groups))
     floors = {split: LEAST_GROUPS for split, least in FLOOR_FROM.items() if shares.get(split, 0) > 0 and count >= least}
-    return balanced_split(groups, labels, shares, known, floors)
+    # Ties go to the first split: in the order of SPLITS few groups lie where earlier releases put them.
+    in_order = {split: shares[split] for split in SPLITS if split in shares}
+    return balanced_split(groups, labels, in_order, known, floors)
 
 
 def equal_groups(frame: pd.DataFrame) -> float:
     """How many groups of equal size the rows are worth (Kish), in the class where that is least; rows with group and label."""
     sizes = frame.groupby(["label", "group"]).size()
     return float(min((part.sum() ** 2 / (part**2).sum() for _, part in sizes.groupby(level="label")), default=0.0))
+
+
+def check_replayable(frame: pd.DataFrame, shares: Mapping[str, float], source: str) -> None:
+    """Refuse what a pipeline that replays traffic would train for an hour and then have nothing to replay from.
+
+    Raises:
+        InputError: no image is in the stream.
+    """
+    if not (frame["split"] == STREAM).any():
+        cure = "add images or give another --store" if shares[STREAM] > 0 else "raise data_config.stream_share"
+        why = "each stays where an earlier dataset has it" if shares[STREAM] > 0 else "its share is 0"
+        raise InputError(f"{source}: no image is left to replay as traffic ({why}); {cure}")
 
 
 def check_decidable(frame: pd.DataFrame, source: str) -> list[str]:

@@ -4,7 +4,7 @@ How many images each split and class has, and what the training images look like
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 
 from components.data_analysis.audit import Audited
+from components.data_analysis.doubts import Doubt, find_doubts
 from components.data_analysis.loader_benchmark import LoaderBenchmark, benchmark_loaders
 from driftloop.contracts import SPLITS
 from driftloop.dataset import Description, Split
@@ -56,6 +57,8 @@ class Analysis:
     """The packed training split."""
     statistics: ClassStatistics
     loader: LoaderBenchmark
+    doubts: list[Doubt]
+    """The gravest first."""
     seed: int
     """Of the images that are timed and shown."""
 
@@ -69,12 +72,15 @@ def analyse(description: Description, train: Split, audited: Audited, *, root: P
         seed: of the images that are timed and shown.
     """
     by_class = class_counts(audited.frame, description.classes)
+    statistics = describe_training(train, len(description.classes))
+    measured = statistics.names, statistics.statistics, statistics.labels
     return Analysis(
         description=description,
         audited=audited,
         counts={split: by_class[split] for split in SPLITS if split in by_class},
         train=train,
-        statistics=describe_training(train, len(description.classes)),
+        statistics=statistics,
+        doubts=find_doubts(audited.frame, *measured, resize=description.resize),
         loader=benchmark_loaders(train, root, description.mean, description.std, seed=seed),
         seed=seed,
     )
@@ -115,6 +121,7 @@ def collect_facts(analysis: Analysis, source_hash: str, seconds: float) -> dict[
             "images": loader.images,
         },
         "notes": audited.notes,
+        "doubts": [asdict(doubt) for doubt in analysis.doubts],
         "seconds": round(seconds, 2),
     }
 

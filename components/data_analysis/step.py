@@ -11,29 +11,33 @@ from typing import TYPE_CHECKING, Any
 from components.data_analysis.audit import Audited, audit
 from components.data_analysis.earlier_splits import earlier_splits
 from components.data_analysis.ingest import Ingested, check_broken, ingest, pack, reading_notes
-from components.data_analysis.splits import assign_splits, check_decidable
+from components.data_analysis.splits import assign_splits, check_decidable, check_replayable
 from driftloop import registry, runtime
 from driftloop.bundle import schema_problems
 from driftloop.contracts import DATA_ANALYSIS, TRAIN
 from driftloop.dataset import Description, open_split, write_description
 from driftloop.deliverables import write_baseline_metrics
 from driftloop.errors import InputError
-from driftloop.settings import DataSettings, check_parameter
+from driftloop.reporting.chapter import write_chapter
+from driftloop.settings import DataSettings, check_parameter, critical_names
 from driftloop.sources import Opened, opened
+from driftloop.sources.class_names import with_named_classes
 from driftloop.sources.folder import check_counts
 from driftloop.step_facts import write_facts
 from driftloop.store import Store, open_store
+from driftloop.tracking import leave_record
 
 if TYPE_CHECKING:
     from components.data_analysis.statistics import Analysis
 
 
-def check_champion(store: Store, classes: list[str], image_size: int) -> None:
+def check_champion(store: Store, classes: list[str], image_size: int, resize: str) -> None:
     """Refuse a source that no model could be trained on to follow the store's champion.
 
     Args:
         classes: of the source, sorted.
         image_size: side in pixels that its images will have.
+        resize: how they will be made square.
 
     Raises:
         InputError: the champion knows other classes, or takes images of another size.
@@ -44,9 +48,11 @@ def check_champion(store: Store, classes: list[str], image_size: int) -> None:
         return
     model = registry.description(store, champion.version)
     serving = f"version {champion.version}, which serves there,"
-    problems = schema_problems(model, classes=classes, image_size=image_size, owner=serving, other="this source")
+    problems = schema_problems(model, classes=classes, image_size=image_size, resize=resize, owner=serving, other="this source")
     if problems:
-        cure = f", or data_image_size={model.image_size}" if list(model.classes) == classes else ""
+        settings = {f"data_image_size={model.image_size}": model.image_size != image_size}
+        settings[f"data_config.resize={model.resize}"] = model.resize != resize
+        cure = f", or {' and '.join(text for text, differs in settings.items() if differs)}" if model.classes == classes else ""
         raise InputError(f"{store.uri}: {'; '.join(problems)}; give another --store{cure}")
 
 
@@ -59,6 +65,8 @@ def run(
     image_size: int,
     seed: int,
     store: str,
+    replayed: bool,
+    critical_classes: str = "",
     config: dict[str, Any] | None = None,
 ) -> None:
     """Ingest, audit, split, pack, describe; see the component for the arguments.
@@ -67,22 +75,28 @@ def run(
 
     Raises:
         InputError: a source that cannot be used, too much of it broken, or a store whose champion is for other images.
-        SettingError: a setting or the image size out of range.
+        SettingError: a setting or the image size out of range, or a critical class that the source does not have.
         StoreError: the store cannot be written.
     """
     began = time.monotonic()
     settings = DataSettings.complete(config)
+    shares = settings.shares(replayed=replayed)
     image_size = check_parameter("data_image_size", image_size)
     home = open_store(store)
     home.check()
     runtime.progress(0.02, "opening the source")
     with opened(source, seed=seed, workers=settings.workers) as folder:
-        check_champion(home, sorted({file.label for file in folder.files}), image_size)
+        folder = Opened(folder.root, with_named_classes(folder.files, settings.classes, source))
+        classes = sorted({file.label for file in folder.files})
+        critical_names(critical_classes, classes)
+        check_champion(home, classes, image_size, settings.resize)
         with tempfile.TemporaryDirectory(prefix="driftloop-spool-") as spool:
             ingested = _read(folder, Path(spool), source, image_size, settings)
-            audited = _audit(ingested, source, settings, home)
+            audited = _audit(ingested, source, settings, shares, home)
+            if replayed:
+                check_replayable(audited.frame, shares, source)
             runtime.progress(0.75, "packing")
-            description = pack(audited.frame, ingested, home, image_size=image_size, source=source, shares=settings.shares)
+            description = pack(audited.frame, ingested, home, image_size=image_size, resize=settings.resize, source=source, shares=shares)
         write_description(dataset, description)
         runtime.progress(0.85, "measuring and reporting")
         analysis = _analyse(description, audited, folder.root, seed)
@@ -92,17 +106,25 @@ def run(
 def _read(folder: Opened, spool: Path, source: str, image_size: int, settings: DataSettings) -> Ingested:
     """Every file, once."""
     runtime.progress(0.25, f"reading {len(folder.files):,} files")
-    ingested = ingest(folder.root, folder.files, spool, image_size=image_size, workers=settings.workers, progress=(0.25, 0.7))
+    ingested = ingest(
+        folder.root,
+        folder.files,
+        spool,
+        image_size=image_size,
+        resize=settings.resize,
+        workers=settings.workers,
+        progress=(0.25, 0.7),
+    )
     check_broken(ingested, source, settings.max_broken_share)
     return ingested
 
 
-def _audit(ingested: Ingested, source: str, settings: DataSettings, home: Store) -> Audited:
+def _audit(ingested: Ingested, source: str, settings: DataSettings, shares: dict[str, float], home: Store) -> Audited:
     """Which images stay, and where each of them goes."""
     frame, findings = audit(ingested.frame, ingested.thumbnails, group_pattern=settings.group_pattern, smallest_val=settings.smallest_val)
     check_counts({str(label): int((frame["label"] == label).sum()) for label in set(ingested.frame["label"])}, source)
-    known = earlier_splits(home, frame, settings.shares)
-    frame = assign_splits(frame, settings, source, known)
+    known = earlier_splits(home, frame, shares)
+    frame = assign_splits(frame, shares, source, known)
     undecidable = check_decidable(frame, source)
     for note in undecidable:
         print(note, flush=True)
@@ -132,8 +154,11 @@ def _write(analysis: "Analysis", dataset_dir: str, report_path: str, source_hash
         mean_images=statistics.mean_images,
         statistics=statistics.statistics,
     )
-    build_report(analysis).write(report_path)
+    page = build_report(analysis)
+    page.write(report_path)
+    write_chapter(dataset_dir, DATA_ANALYSIS, page.chapter)
     write_facts(dataset_dir, DATA_ANALYSIS, collect_facts(analysis, source_hash, time.monotonic() - began))
+    leave_record(description.store, DATA_ANALYSIS, dataset_dir, {"report.html": report_path})
     total, speedup = sum(analysis.description.counts.values()), analysis.loader.speedup
     content = f"{total:,} images, {len(analysis.description.classes)} classes, {len(analysis.audited.broken)} broken"
     runtime.report_metrics(f"{content}; loader {speedup:.0f}x decoding files")

@@ -8,6 +8,7 @@ from components.drift_detection.explain import psi_reading
 from components.drift_detection.findings import WatchFindings, in_plain_words
 from components.drift_detection.unlabelled import LABEL_FREE_CAVEAT
 from driftloop.contracts import DRIFT_DETECTION, DRIFT_REPORT, LABEL_REQUESTS, WINDOW_ROWS
+from driftloop.deliverables import harmless
 from driftloop.step_facts import write_facts, write_json
 
 BUDGET_CAVEAT = (
@@ -23,7 +24,8 @@ def write_evidence(directory: str | Path, findings: WatchFindings, *inherited: s
     summary = drift_facts(findings)
     write_json(directory / DRIFT_REPORT, summary | {"details": _details(findings)})
     findings.coverage.to_parquet(directory / WINDOW_ROWS, index=False)
-    findings.requests.to_csv(directory / LABEL_REQUESTS, index=False)
+    requests = findings.requests.assign(group=findings.requests["group"].map(harmless, na_action="ignore"))
+    requests.to_csv(directory / LABEL_REQUESTS, index=False)
     write_facts(directory, DRIFT_DETECTION, summary, *inherited)
 
 
@@ -33,14 +35,20 @@ def drift_facts(findings: WatchFindings) -> dict[str, Any]:
     return {
         "verdict": findings.verdict.name,
         "reason": findings.verdict.reason,
+        "nothing_to_win": findings.verdict.nothing_to_win,
         "in_plain_words": in_plain_words(findings),
         "detectors": {detector.name: detector.title for detector in detectors.DETECTORS},
         "p_values": {detector.name: test.p_values[detector.name] if test else None for detector in detectors.DETECTORS},
         "confirmed": findings.confirmed,
+        "tag": findings.harm.tag,
+        "tags": tag_rows(findings),
+        "confirmed_together": _together(findings),
         "windows": [window.record.model_dump() for window in findings.tested],
         "drop": None if findings.drop is None else findings.drop.as_dict(),
         "concept": findings.harm.concept,
         "labels": findings.labels,
+        "gate_labels": findings.harm.gate_labels,
+        "recalls": [recall.model_dump() | {"sentence": recall.sentence()} for recall in findings.recalls],
         "skipped_requests": findings.harm.skipped,
         "clean_accuracy": None if findings.clean is None else findings.clean.model_dump(),
         "label_free": None
@@ -48,6 +56,7 @@ def drift_facts(findings: WatchFindings) -> dict[str, Any]:
         else {"accuracy": findings.label_free.accuracy, "drop": findings.label_free.drop, "caveat": LABEL_FREE_CAVEAT},
         "alpha": findings.level.alpha,
         "alpha_asked": findings.level.asked,
+        "pooled_alpha": findings.level.pooled_alpha,
         "permutations": findings.level.permutations,
         "windows_per_90_days": findings.level.windows_per_90_days,
         "false_alarms_per_90_days": findings.level.budget,
@@ -57,9 +66,45 @@ def drift_facts(findings: WatchFindings) -> dict[str, Any]:
         "ungrouped_requests": findings.cut.ungrouped,
         "regimes": findings.regimes,
         "regime_accuracy": {name: accuracy.model_dump() for name, accuracy in findings.accuracies.items()},
+        "store": findings.info.store,
+        "harmless": findings.verdict.harmless,
+        "asked": findings.asked.model_dump(),
         "requests": {name: int(count) for name, count in findings.requests["origin"].value_counts().items()},
         "requests_for": {name: int(count) for name, count in findings.requests["purpose"].value_counts().items()},
     }
+
+
+def tag_rows(findings: WatchFindings) -> list[dict[str, Any]]:
+    """A row for each level of a tag in the traffic: what was tested of it, and what its labels say."""
+    tested = {found.level.title: found for found in findings.tags}
+    drops = {harm.tag: harm.judged for harm in findings.harms if harm.tag}
+    rows: list[dict[str, Any]] = []
+    for level in findings.levels:
+        found, drop = tested.get(level.title), drops.get(level.title)
+        row: dict[str, Any] = {
+            "tag": level.title,
+            "requests": level.requests,
+            "reference_groups": level.groups,
+            "tested": found is not None,
+        }
+        if found is not None:
+            row |= {
+                "window_size": found.size,
+                "alpha": found.alarm.alpha,
+                "windows": [window.model_dump() for window in found.fresh],
+                "waiting": found.cut.waiting,
+                "confirmed": found.confirmed,
+                "drop": None if drop is None else drop.as_dict(),
+            }
+        rows.append(row)
+    return rows
+
+
+def _together(findings: WatchFindings) -> dict[str, Any] | None:
+    pooled = findings.pooled
+    if pooled is None:
+        return None
+    return {"windows": pooled.windows, "images": pooled.test.rows, "p_values": pooled.test.p_values, "why": pooled.sentence()}
 
 
 def _details(findings: WatchFindings) -> dict[str, Any]:

@@ -8,13 +8,17 @@ from components.drift_detection.explain import ExplainedWindow
 from components.drift_detection.harm import AccuracyDrop
 from components.drift_detection.judged_harm import JudgedHarm
 from components.drift_detection.policy import Verdict
+from components.drift_detection.pooled import PooledTest
+from components.drift_detection.tags import TagFindings, TagLevel
 from components.drift_detection.unlabelled import LabelFreeEstimate
 from components.drift_detection.window_test import TestedWindow
 from components.drift_detection.windows import AlarmLevel, CutRows, WatchHistory
 from driftloop.contracts import GATE
 from driftloop.evaluation.intervals import Proportion
 from driftloop.inference.traffic import TrafficInfo
+from driftloop.next_steps import steps_after_watch
 from driftloop.settings import DriftSettings
+from driftloop.watch_record import AskedLabels, ClassRecall
 
 #: What a rise and a fall of each statistic look like.
 RISE_AND_FALL = {
@@ -52,6 +56,8 @@ class WatchFindings:
     """This watch's windows, oldest first."""
     confirmed: bool
     """Whether drift is confirmed."""
+    pooled: PooledTest | None
+    """The latest windows together, where only so they confirm it."""
     explained: ExplainedWindow | None
     """The decisive window; None where no window was tested."""
     clean: Proportion | None
@@ -59,7 +65,15 @@ class WatchFindings:
     accuracies: dict[str, Proportion]
     """The champion's accuracy by accepted regime; empty where it is not known."""
     harm: JudgedHarm
-    """What the random labels say."""
+    """What the random labels say: of all requests, or of the level of a tag that the verdict is about."""
+    harms: list[JudgedHarm]
+    """Of all requests, then of each level of a tag whose drift is confirmed."""
+    levels: list[TagLevel]
+    """The levels of tags in the traffic."""
+    tags: list[TagFindings]
+    """Those that can be tested."""
+    recalls: list[ClassRecall]
+    """What labels say of critical and rare classes under a confirmed drift of all requests."""
     label_free: LabelFreeEstimate | None
     """The estimate without labels."""
     verdict: Verdict
@@ -68,11 +82,18 @@ class WatchFindings:
     """A row for each request that a window covers: request_id, window, drifted, confirmed."""
     requests: pd.DataFrame
     """The images to label."""
+    asked: AskedLabels
+    """How far their labels can decide."""
 
     @property
     def drop(self) -> AccuracyDrop | None:
         """The accuracy drop that the verdict stands on; None where drift is not confirmed or no random label is there."""
         return self.harm.judged
+
+    @property
+    def next_steps(self) -> list[str]:
+        """What a person does now."""
+        return steps_after_watch(self.verdict.name, self.info.store, self.asked, harmless=self.verdict.harmless)
 
     @property
     def labels(self) -> int:
@@ -87,6 +108,10 @@ class WatchFindings:
 
 def in_plain_words(findings: WatchFindings) -> str:
     """A sentence: what happened to the images, what it does to the model's work, and what follows."""
+    if findings.harm.tag:
+        return f"The images of {findings.harm.tag} have changed{_harm(findings)} there: {_action(findings)}."
+    if findings.verdict.name == "stable" and findings.confirmed:
+        return "Nothing to do: the images have changed, which was accepted as harmless, and labels say nothing else."
     if findings.verdict.name == "stable":
         return "Nothing to do: " + (
             "the images look like those the model was accepted for."
@@ -95,9 +120,12 @@ def in_plain_words(findings: WatchFindings) -> str:
         )
     if findings.harm.concept:
         return f"The images look as before, but the right answers have changed{_harm(findings)}: {_action(findings)}."
+    if findings.verdict.nothing_to_win:
+        return "The images do the model's work no harm that is known, and the calendar asks for a retraining: the model is retrained now."
     if not findings.confirmed:
         return "Look into it: " + findings.verdict.reason[0].lower() + findings.verdict.reason[1:]
-    return f"The images have changed{_how(findings)}{_harm(findings)}: {_action(findings)}."
+    changed = "The images have changed a little, which only many of them show" if findings.pooled else "The images have changed"
+    return f"{changed}{_how(findings)}{_harm(findings)}: {_action(findings)}."
 
 
 def _action(findings: WatchFindings) -> str:
@@ -111,6 +139,9 @@ def _action(findings: WatchFindings) -> str:
 
 def _how(findings: WatchFindings) -> str:
     moved = findings.explained.explanation.moved if findings.explained else []
+    if any(shift.name == "noise" and shift.shift > 0 for shift in moved):
+        # Noise inflates what sharpness is measured by: such images are grainier, and may be blurred at the same time.
+        moved = [shift for shift in moved if not (shift.name == "sharpness" and shift.shift > 0)]
     words = [RISE_AND_FALL.get(shift.name, (f"higher in {shift.name}", f"lower in {shift.name}"))[shift.shift < 0] for shift in moved[:2]]
     return f" (they are {' and '.join(words)})" if words else ""
 

@@ -200,10 +200,10 @@ def drop_of(
     parts = strata(windows, half_life_days)
     if not parts:
         return None
-    right, effective = _share_right(parts)
-    expected, expected_n = _expected(parts, accepted)
+    right, effective = share_right(parts)
+    expected, expected_n = expected_of(parts, accepted)
     recent_parts = strata(windows, half_life_days / RECENT)
-    recent = _expected(recent_parts, accepted)[0] - _share_right(recent_parts)[0]
+    recent = expected_of(recent_parts, accepted)[0] - share_right(recent_parts)[0]
     labels = sum(part.labels for part in parts)
     information = 1 / (1 / expected_n + 1 / effective)
     z = float(boundary(information, labels / effective, alpha))
@@ -211,14 +211,14 @@ def drop_of(
     return AccuracyDrop(value, low, high, labels, effective, expected, expected_n, recent, information, z, alpha)
 
 
-def _share_right(parts: Sequence[Stratum]) -> tuple[float, float]:
+def share_right(parts: Sequence[Stratum]) -> tuple[float, float]:
     """The weighted share of right answers, and Kish's effective number of labels."""
     total = sum(part.weight for part in parts)
     share = sum(part.weight * part.right / part.labels for part in parts) / total
     return min(1.0, share), total**2 / sum(part.weight**2 / part.labels for part in parts)
 
 
-def _expected(parts: Sequence[Stratum], accepted: Mapping[str, Proportion]) -> tuple[float, float]:
+def expected_of(parts: Sequence[Stratum], accepted: Mapping[str, Proportion]) -> tuple[float, float]:
     """The accuracy that was accepted for these strata, and the images behind it."""
     total = sum(part.weight for part in parts)
     shares: dict[str, float] = {}

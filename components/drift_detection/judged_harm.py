@@ -1,23 +1,35 @@
 """Harm as a watch judges it: of the confirmed drift, of the windows that look as accepted, and how that changes what labels are for."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import TypedDict
 
 import numpy as np
 import pandas as pd
 
 from components.drift_detection.harm import CONCEPT_ALPHA, DRIFT_ALPHA, AccuracyDrop, drop_of, labels_to_decide
-from components.drift_detection.label_tallies import WindowPlaces, correct_answers, to_record, window_labels
+from components.drift_detection.label_tallies import (
+    OverSampled,
+    WindowPlaces,
+    can_be_labelled,
+    labels_to_be_had,
+    random_labels,
+    randomly_labelled,
+    to_record,
+    window_labels,
+)
 from components.drift_detection.policy import shows_harm
-from components.drift_detection.reference import first_of_each
 from components.drift_detection.windows import Coverage, windows_of_newest_drift
 from driftloop.contracts import SKIPPED
 from driftloop.evaluation.intervals import Proportion
-from driftloop.settings import DriftSettings
+from driftloop.settings import DriftSettings, RetrainSettings
 from driftloop.watch_record import WatchRecord, WindowLabels
 
 #: Windows that are so many half-lives old weigh less than a thousandth, and are left out: a service may have a thousand a day.
 HALF_LIVES = 10
+#: So many are asked for where groups are too few for the setting: the bounds keep their level there, too (bench/harm_over_time.py).
+FEWEST_LABELS = 30
 
 
 @dataclass(frozen=True)
@@ -26,6 +38,8 @@ class JudgedHarm:
 
     confirmed: bool
     """Whether drift is confirmed by windows."""
+    drift: int
+    """Number of the watch with which the confirmed drift began; 0 without one."""
     drop: AccuracyDrop | None
     """Of the confirmed drift; None without one, or without labels."""
     concept_drop: AccuracyDrop | None
@@ -36,16 +50,29 @@ class JudgedHarm:
     """Labels of the confirmed drift by window."""
     steady: list[WindowLabels]
     """Labels of the windows that did not drift."""
+    in_drift: np.ndarray
+    """Of all windows (W,), those of a confirmed drift that still weigh."""
     concerned: np.ndarray
-    """Of all windows (W,), those in question: of the drift, else of the images whose meaning has changed, else of the alarm."""
+    """Of all windows (W,), those in question: of the drift, else of the images whose meaning has changed, else all since the last decision
+    where the calendar asks, else of the alarm."""
     coverage: Coverage
     """Of the rows: `confirmed` where such a window covers them."""
     labels: int
-    """Random labels there."""
-    obtainable: int
-    """These, and the requests there that somebody could still label."""
+    """Random labels there, of which those kept for the gate have no say here."""
+    gate_labels: int
+    """Random labels there that are kept for the gate."""
+    gate_obtainable: int
+    """These, and the requests there kept for the gate that somebody could still label; of each group one."""
+    harm_labels: int
+    """Random labels before harm is judged: the setting, or `FEWEST_LABELS` where there are fewer groups to label than that."""
     skipped: int
     """Requests there that labellers have skipped."""
+    tag: str = ""
+    """The level of a tag whose requests these are, as in site=B; empty: all requests."""
+
+    def own_settings(self, settings: DriftSettings) -> DriftSettings:
+        """Those of the policy, with the number of labels that these requests allow."""
+        return settings.model_copy(update={"harm_labels": self.harm_labels})
 
     @property
     def judged(self) -> AccuracyDrop | None:
@@ -57,8 +84,18 @@ class JudgedHarm:
         """What the record holds of the labels."""
         return to_record(self.drifting, self.steady)
 
-    def labels_to_decide(self, settings: DriftSettings) -> int | None:
-        """About how many labels would show whether the drift matters; None where there is none or a great many would be needed."""
+    def labels_to_decide(self, settings: DriftSettings, retrain: RetrainSettings) -> int | None:
+        """About how many random labels in all, the gate's among them, would show whether the drift matters.
+
+        None where there is none, or where a great many would be needed.
+        """
+        needed = self.judging_labels_to_decide(settings)
+        if self.drop is None or needed is None:
+            return None
+        return max(self.labels, self.drop.n) + math.ceil((needed - self.drop.n) / (1 - retrain.gate_share))
+
+    def judging_labels_to_decide(self, settings: DriftSettings) -> int | None:
+        """The same without the gate's, which have no say."""
         if self.drop is None:
             return None
         return labels_to_decide(self.drop, retrain_drop=settings.retrain_drop, harmless_drop=settings.harmless_drop)
@@ -81,9 +118,14 @@ def judge_harm(
     records: Sequence[WatchRecord],
     settings: DriftSettings,
     *,
+    judging: np.ndarray,
     confirmed: bool,
+    oversampled: OverSampled,
+    calendar_due: bool = False,
 ) -> JudgedHarm:
-    """Judge the labels that are there.
+    """Judge the labels that are there, but for those kept for the gate.
+
+    Labels by which a champion looked bad favour whoever comes next: a candidate no better would look better on them.
 
     Args:
         rows: of the log.
@@ -92,38 +134,70 @@ def judge_harm(
         accepted: the champion's accuracy by regime; empty where it is not known.
         records: of the watches before, oldest first.
         settings: of the policy.
+        judging: (N,) bool, the rows kept for the gate.
         confirmed: whether drift is confirmed by windows.
+        oversampled: rows that were labelled more often than the others of their windows.
+        calendar_due: whether the calendar asks for a retraining: without a drift it learns from all windows since the last decision.
     """
     counted = records[-1].labels_by_window if records else []
-    newest = np.array(windows_of_newest_drift([window.drifted for window in places.windows]), dtype=bool) & confirmed
+    newest = np.array(windows_of_newest_drift(places.drifted.tolist(), places.ends), dtype=bool) & confirmed
     recent = places.within(HALF_LIVES * settings.harm_half_life_days)
     steady_windows = places.undrifted() & recent
-    drifting = window_labels(rows, coverage, places, newest & recent, counted, drifted=True)
-    steady = window_labels(rows, coverage, places, steady_windows, counted, drifted=False)
+    drifting = window_labels(rows, coverage, places, newest & recent, counted, judging=judging, drifted=True, oversampled=oversampled)
+    steady = window_labels(rows, coverage, places, steady_windows, counted, judging=judging, drifted=False, oversampled=oversampled)
 
     def drop(windows: Sequence[WindowLabels], alpha: float) -> AccuracyDrop | None:
         return drop_of(windows, accepted, half_life_days=settings.harm_half_life_days, alpha=alpha) if accepted else None
 
     harm, concept_drop = drop(drifting, DRIFT_ALPHA), drop(steady, CONCEPT_ALPHA)
     concept = not confirmed and shows_harm(concept_drop, settings)
-    concerned = newest if confirmed else steady_windows if concept else places.fresh & places.drifted
-    if concept:
+    by_calendar = calendar_due and not confirmed and not concept
+    concerned = newest if confirmed else steady_windows if concept else places.undecided if by_calendar else places.fresh & places.drifted
+    if concept or by_calendar:
         inside = coverage.covered & np.isin(coverage.window + places.past, np.flatnonzero(concerned))
         coverage = replace(coverage, confirmed=inside)
-    there = rows[coverage.confirmed]
-    _, labels = correct_answers(there)
-    skipped = there["label_origin"] == SKIPPED
-    open_rows = there[there["label"].isna() & there["image"].notna() & ~skipped]
     return JudgedHarm(
         confirmed=confirmed,
+        drift=places.places[int(newest.argmax())][0] if newest.any() else 0,
         drop=harm,
         concept_drop=concept_drop,
         concept=concept,
         drifting=drifting,
         steady=steady,
+        in_drift=newest & recent,
         concerned=concerned,
         coverage=coverage,
-        labels=labels,
-        obtainable=labels + len(first_of_each(open_rows["group"].fillna("").to_numpy(dtype=np.str_))),
-        skipped=int(skipped.sum()),
+        **counted_labels(rows, coverage.confirmed, judging, settings),
     )
+
+
+class LabelCounts(TypedDict):
+    """Those of a `JudgedHarm`."""
+
+    labels: int
+    gate_labels: int
+    gate_obtainable: int
+    harm_labels: int
+    skipped: int
+
+
+def counted_labels(rows: pd.DataFrame, confirmed: np.ndarray, judging: np.ndarray, settings: DriftSettings) -> LabelCounts:
+    """The labels of the rows that are in question, of which one counts a group.
+
+    Args:
+        rows: of the log.
+        confirmed: (N,) bool, those in question.
+        judging: (N,) bool, the rows kept for the gate.
+        settings: of the policy.
+    """
+    there, kept = rows[confirmed], rows[confirmed & judging]
+    deciding = rows[confirmed & ~judging]
+    # More rows than that, but fewer groups: the setting would never be reached.
+    few = (randomly_labelled(deciding) | can_be_labelled(deciding)).sum() >= settings.harm_labels > labels_to_be_had(deciding)
+    return {
+        "labels": len(random_labels(there)),
+        "gate_labels": len(random_labels(kept)),
+        "gate_obtainable": labels_to_be_had(kept),
+        "harm_labels": min(settings.harm_labels, FEWEST_LABELS) if few else settings.harm_labels,
+        "skipped": int((there["label_origin"] == SKIPPED).sum()),
+    }

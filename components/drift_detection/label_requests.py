@@ -2,24 +2,34 @@
 
 The most shifted images teach most, and for that very reason they would bias any estimate of accuracy. Of each window the images with the
 smallest hashes are drawn, so a longer list continues a shorter one, and each has the same known probability: drawn over all of its window.
+Of requests predicted as a rare class few are among them: more of these are drawn in the same order, with a probability of their own.
 """
 
 import hashlib
+from collections.abc import Collection, Sequence
 from datetime import datetime, timedelta
 
 import numpy as np
 import pandas as pd
 
-from components.drift_detection.label_tallies import WindowPlaces
+from components.drift_detection.judged_harm import JudgedHarm
+from components.drift_detection.label_tallies import WindowPlaces, can_be_labelled, labels_to_be_had, one_a_group, randomly_labelled
 from components.drift_detection.mmd import shift_scores
+from components.drift_detection.policy import Verdict
 from components.drift_detection.reference import Sample, window_sample
 from components.drift_detection.windows import Coverage
-from driftloop.contracts import FOR_TRAINING, QUOTA, RANDOM, RANKED, SKIPPED
+from driftloop.contracts import BY_CLASS, DRAWN, FOR_CLASS, FOR_TRAINING, HARM, QUOTA, RANDOM, RANKED, SKIPPED
 from driftloop.settings import DriftSettings
+from driftloop.watch_record import AskedLabels
 
-#: `label` is left empty for the person who labels (? where it cannot be told); the file then goes back by `driftloop labels import`.
+#: A class is rare that a smaller share of the requests is predicted as.
+RARE_SHARE = 0.05
+#: A class that so many drawn requests are predicted as needs no more of them.
+ENOUGH_OF_A_CLASS = 30
+#: `label` is left empty for the person who labels (? where it cannot be told); the file then goes back by `driftloop labels import`. What
+#: the model said is not among them: it would lead whoever labels.
 COLUMNS = (
-    *("request_id", "label", "origin", "rank", "time", "predicted", "confidence", "shift", "image"),
+    *("request_id", "label", "origin", "rank", "time", "group", "shift", "image"),
     # why it is asked for, within which window (watch/index), and with which probability a request of that window is
     *("purpose", "stratum", "probability"),
 )
@@ -35,13 +45,17 @@ def requests_for(
     rng: np.random.Generator,
     *,
     teaching: np.ndarray,
+    judging: np.ndarray,
     purpose: str,
+    critical: Collection[str],
     until: str,
 ) -> pd.DataFrame:
-    """The lists of a watch: a quota of each of its windows, and, for a purpose, `random_requests` over the windows concerned.
+    """The lists of a watch: a quota of each of its windows, and, for a purpose, `random_requests` over the windows concerned, with
+    `class_requests` among those predicted as critical classes, or else as rare ones.
 
-    Those are shared out as the windows count for harm: by their rows, half as many for each half-life. Only requests whose image was kept
-    can be labelled; which are kept is decided at random when they are logged.
+    A quota is there to show harm, so it is drawn from the rows that may: those not kept for the gate, a part fixed by hash. The others
+    are shared out as the windows count for harm: by their rows, half as many for each half-life. Only requests whose image was kept can
+    be labelled; which are kept is decided at random when they are logged.
 
     Args:
         rows, coverage, places: of the watch.
@@ -50,33 +64,80 @@ def requests_for(
         settings: how many.
         rng: of the shifts.
         teaching: (N,) bool, the rows that may train once somebody has chosen to label them; those that stand for what is accepted may not.
+        judging: (N,) bool, the rows kept for the gate.
         purpose: `contracts.HARM` or `GATE`; empty asks for quotas only.
+        critical: classes that need labels before the others.
         until: end of the watch, ISO 8601.
     """
     fresh = places.fresh
     asked = fresh | concerned if purpose else fresh
     at = coverage.window + places.past
     eligible = rows["image"].notna().to_numpy() & coverage.covered & np.isin(at, np.flatnonzero(asked))
-    table, at = rows.assign(teaching=teaching)[eligible], at[eligible]
+    table, at = rows.assign(teaching=teaching, judging=judging)[eligible], at[eligible]
     if len(table) == 0:
         return pd.DataFrame(columns=list(COLUMNS))
     end = datetime.fromisoformat(until)
     ages = np.array([(end - datetime.fromisoformat(window.last)) / timedelta(days=1) for window in places.windows])
     there = np.bincount(at, minlength=len(ages))
-    quotas = np.where(fresh, np.minimum(quota(settings, int((ages <= 1).sum())), there), 0)
+    quotas = np.where(fresh, quota(settings, int((ages <= 1).sum())), 0)
     recorded = np.array([window.rows for window in places.windows])
-    counts = quotas
+    wanted = np.zeros(len(ages), dtype=np.int64)
     if purpose:
         weights = np.where(concerned, recorded * 0.5 ** (ages / settings.harm_half_life_days), 0.0)
-        counts = np.maximum(quotas, allotted(weights, settings.random_requests, there))
+        wanted = allotted(weights, settings.random_requests, there)
     # Of an earlier window that did not drift only a sample of the rows is still here.
-    whole = fresh | places.drifted
+    whole = fresh | (places.drifted & ~np.array([window.together for window in places.windows], dtype=bool))
     names = np.array([f"{watch}/{index}" for watch, index in places.places])
-    probability = counts / np.maximum(np.where(whole, there, recorded), 1)
-    plan = pd.DataFrame({"wanted": counts, "quota": quotas, "probability": probability, "concerned": concerned}, index=names)
+    kept = there / np.maximum(np.where(whole, there, recorded), 1)
+    plan = pd.DataFrame({"wanted": wanted, "quota": quotas, "kept": kept, "concerned": concerned}, index=names)
     scores = shift_scores(reference.embedding, window_sample(table).embedding, rng)
-    ranked = settings.ranked_requests if purpose else 0
-    return label_requests(table.assign(stratum=names[at]), scores, plan, ranked=ranked, purpose=purpose or QUOTA, seed=settings.seed)
+    ranked, by_class = (settings.ranked_requests, settings.class_requests) if purpose else (0, 0)
+    table = table.assign(stratum=names[at])
+    shares = table["predicted"].value_counts(normalize=True)
+    rare = list(critical) or sorted(shares.index[shares < RARE_SHARE])
+    return label_requests(table, scores, plan, ranked=ranked, by_class=by_class, rare=rare, purpose=purpose or QUOTA, seed=settings.seed)
+
+
+def asked_labels(
+    requests: pd.DataFrame,
+    rows: pd.DataFrame,
+    harm: JudgedHarm,
+    places: WindowPlaces,
+    settings: DriftSettings,
+    *,
+    judging: np.ndarray,
+    verdict: Verdict,
+) -> AskedLabels:
+    """What the list can decide, counted as harm is judged: a label a group, without the rows kept for the gate.
+
+    Args:
+        requests: the list.
+        rows: of the log.
+        harm: as judged, with the coverage of the rows.
+        places: all windows.
+        settings: of the policy.
+        judging: (N,) bool, the rows kept for the gate.
+        verdict: of the watch; only where it asks for labels to see whether a drift matters is a number needed.
+    """
+    in_question = harm.concerned if verdict.purpose else places.fresh
+    inside = harm.coverage.covered & np.isin(harm.coverage.window + places.past, np.flatnonzero(in_question))
+    judged = rows[inside & ~judging]
+    drawn = judged["request_id"].isin(requests.loc[requests["origin"] == RANDOM, "request_id"]).to_numpy()
+    labelled, can_be = randomly_labelled(judged), can_be_labelled(judged)
+    # A group that has its label brings no further one.
+    there = len(one_a_group(judged[labelled]))
+    lost = rows[inside & rows["image"].isna().to_numpy()]
+    needed = 0
+    if verdict.purpose == HARM:
+        needed = max(settings.harm_labels, harm.judging_labels_to_decide(settings) or 0)
+    return AskedLabels(
+        images=len(requests),
+        listed=len(one_a_group(judged[labelled | (can_be & drawn)])) - there,
+        have=harm.judged.n if harm.judged else 0,
+        needed=needed,
+        obtainable=labels_to_be_had(judged) - there,
+        without_image=int((lost["label"].isna() & (lost["label_origin"] != SKIPPED)).sum()),
+    )
 
 
 def quota(settings: DriftSettings, windows_a_day: int) -> int:
@@ -102,40 +163,101 @@ def allotted(weights: np.ndarray, total: int, most: np.ndarray) -> np.ndarray:
         counts = np.minimum(counts + share, np.maximum(most, counts))
 
 
-def label_requests(rows: pd.DataFrame, scores: np.ndarray, plan: pd.DataFrame, *, ranked: int, purpose: str, seed: int) -> pd.DataFrame:
-    """Both lists, one below the other, with `COLUMNS`.
+def more_by_class(drawn: dict[str, int], others: dict[str, int], total: int) -> dict[str, int]:
+    """How many more requests predicted as each class to draw, at most `total`: one after the other of the class that has fewest.
+
+    Args:
+        drawn: by class, how many were drawn; one that has `ENOUGH_OF_A_CLASS` gets none.
+        others: how many there are beside them.
+        total: of all classes.
+    """
+    more = dict.fromkeys(drawn, 0)
+    for _ in range(total):
+        short = [name for name in drawn if more[name] < others[name] and drawn[name] + more[name] < ENOUGH_OF_A_CLASS]
+        if not short:
+            break
+        more[min(short, key=lambda name: drawn[name] + more[name])] += 1
+    return more
+
+
+def label_requests(
+    rows: pd.DataFrame,
+    scores: np.ndarray,
+    plan: pd.DataFrame,
+    *,
+    ranked: int,
+    purpose: str,
+    seed: int,
+    by_class: int = 0,
+    rare: Sequence[str] = (),
+) -> pd.DataFrame:
+    """All lists, one below the other, with `COLUMNS`.
 
     An image labelled as "ranked" stays in the random list where it was drawn, because leaving out the most shifted would bias it. What
     labellers have skipped is not asked for again.
 
     Args:
-        rows: of the log whose image was kept: request_id, time, predicted, confidence, image, label, label_origin, stratum, and teaching,
-            whether the ranked list may have it.
+        rows: of the log whose image was kept: request_id, time, group, predicted, image, label, label_origin, stratum, teaching,
+            whether the ranked list may have it, and judging, whether it is kept for the gate.
         scores: (N,) shift of each.
         plan: by stratum: `wanted`, how many images of it are drawn, already labelled ones included (these are not asked for again);
-            `quota`, how many of these are its quota; `probability`, with which each of its requests is drawn; `concerned`, whether it is
-            of the windows whose most shifted images are listed.
+            `quota`, how many are drawn at least of those not kept for the gate; `kept`, the share of its requests that is in `rows`;
+            `concerned`, whether it is of the windows whose most shifted images are listed.
         ranked: length of the ranked list.
         purpose: of what is drawn beyond the quotas.
         seed: of the random order.
+        by_class: how many requests predicted as `rare` classes to draw in all, of those not kept for the gate.
+        rare: these classes.
     """
     rows = rows.reset_index(drop=True)
     order = np.argsort([hashlib.sha256(f"{seed}/{name}".encode()).digest() for name in rows["request_id"]], kind="stable")
     place = rows.iloc[order].groupby("stratum").cumcount().reindex(rows.index).to_numpy()
+    own_place = rows.iloc[order].groupby(["stratum", "judging"]).cumcount().reindex(rows.index).to_numpy()
     planned = plan.reindex(rows["stratum"])
-    drawn = place < planned["wanted"].to_numpy()
+    of_quota = ~rows["judging"].to_numpy(dtype=bool) & (own_place < planned["quota"].to_numpy())
+    drawn = of_quota | (place < planned["wanted"].to_numpy())
+    # Both sides of a window are samples of it, drawn from at rates of their own.
+    probability = rows.assign(drawn=drawn).groupby(["stratum", "judging"])["drawn"].transform("mean").to_numpy()
     skipped = (rows["label_origin"] == SKIPPED).to_numpy()
     unlabelled = rows["label"].isna().to_numpy() & ~skipped
     uniform = order[(drawn & ~skipped & (unlabelled | (rows["label_origin"] != RANDOM).to_numpy()))[order]]
-    others = np.flatnonzero(unlabelled & ~drawn & rows["teaching"].to_numpy(dtype=bool) & planned["concerned"].to_numpy(dtype=bool))
-    shifted = others[np.argsort(-scores[others], kind="stable")[:ranked]]
-    rows = rows.assign(
-        probability=planned["probability"].to_numpy(), purpose=np.where(place < planned["quota"].to_numpy(), QUOTA, purpose), shift=scores
+    extra = _drawn_by_class(rows, drawn, planned["concerned"].to_numpy(dtype=bool), order, by_class, rare)
+    own_probability = rows.assign(drawn=drawn | extra).groupby(["stratum", "judging", "predicted"])["drawn"].transform("mean").to_numpy()
+    of_classes = order[(extra & ~skipped & (unlabelled | ~rows["label_origin"].isin(DRAWN).to_numpy()))[order]]
+    others = np.flatnonzero(
+        unlabelled & ~drawn & ~extra & rows["teaching"].to_numpy(dtype=bool) & planned["concerned"].to_numpy(dtype=bool)
     )
+    shifted = others[np.argsort(-scores[others], kind="stable")[:ranked]]
+    kept = planned["kept"].to_numpy()
+    rows = rows.assign(probability=probability * kept, purpose=np.where(of_quota, QUOTA, purpose), shift=scores)
+    # The class as which a request was predicted is named by nothing: it would lead whoever labels.
+    drawn_by_class = rows.assign(probability=own_probability * kept, purpose=FOR_CLASS)
     return pd.concat(
-        [_list(rows.iloc[uniform], RANDOM), _list(rows.iloc[shifted].assign(probability=np.nan, purpose=FOR_TRAINING), RANKED)],
+        [
+            _list(rows.iloc[uniform], RANDOM),
+            _list(drawn_by_class.iloc[of_classes], BY_CLASS),
+            _list(rows.iloc[shifted].assign(probability=np.nan, purpose=FOR_TRAINING), RANKED),
+        ],
         ignore_index=True,
     )
+
+
+def _drawn_by_class(
+    rows: pd.DataFrame, drawn: np.ndarray, concerned: np.ndarray, order: np.ndarray, total: int, rare: Sequence[str]
+) -> np.ndarray:
+    """Which rows are drawn beside the uniform ones, (N,) bool: of each class the next in the random order."""
+    extra = np.zeros(len(rows), dtype=bool)
+    open_to_it = concerned & ~rows["judging"].to_numpy(dtype=bool)
+    predicted = rows["predicted"].to_numpy(dtype=object)
+    of_class = {name: open_to_it & (predicted == name) for name in rare} if total else {}
+    counts = more_by_class(
+        {name: int((rows_of & drawn).sum()) for name, rows_of in of_class.items()},
+        {name: int((rows_of & ~drawn).sum()) for name, rows_of in of_class.items()},
+        total,
+    )
+    for name, count in counts.items():
+        extra[order[(of_class[name] & ~drawn)[order]][:count]] = True
+    return extra
 
 
 def _list(rows: pd.DataFrame, origin: str) -> pd.DataFrame:

@@ -4,6 +4,7 @@ A label counts once, whenever it comes: its row says in which window. Rows are k
 the record of each watch, and goes on counting where the rows have gone.
 """
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -16,7 +17,9 @@ from components.drift_detection.windows import Coverage, WatchHistory
 from driftloop.contracts import RANDOM, SKIPPED
 from driftloop.watch_record import RecordedWindow, WindowLabels
 
-#: Windows whose tallies a record holds.
+#: Windows whose tallies a record holds. Older ones go on counting while their rows are there; once both are gone, their labels are
+#: forgotten and the bounds stand on the others, at a boundary that no longer knows of these earlier looks. At 200 labelled windows a
+#: day that is after 2.5 days, at 24 after three weeks.
 MOST_TALLIES = 500
 
 
@@ -47,21 +50,69 @@ class WindowPlaces:
         """Which drifted: (W,) bool."""
         return np.array([window.drifted for window in self.windows], dtype=bool)
 
+    @property
+    def ends(self) -> list[datetime]:
+        """Time of the last request of each."""
+        return [datetime.fromisoformat(window.last) for window in self.windows]
+
     def within(self, days: float) -> np.ndarray:
         """Which ended so many days before the newest one, or later: (W,) bool."""
-        ends = [datetime.fromisoformat(window.last) for window in self.windows]
-        newest = max(ends, default=None)
-        return np.array([newest is not None and newest - end <= timedelta(days=days) for end in ends], dtype=bool)
+        newest = max(self.ends, default=None)
+        return np.array([newest is not None and newest - end <= timedelta(days=days) for end in self.ends], dtype=bool)
 
     def undrifted(self) -> np.ndarray:
         """Which did not drift and came after the last decision: (W,) bool."""
-        flags = ~self.drifted
-        flags[: len(flags) - self.open] = False
-        return flags
+        return ~self.drifted & self.undecided
+
+    @property
+    def undecided(self) -> np.ndarray:
+        """Which came after the last decision: (W,) bool."""
+        return np.arange(len(self.windows)) >= len(self.windows) - self.open
+
+
+@dataclass(frozen=True)
+class OverSampled:
+    """Rows of which more labels were asked than of the others of their windows: those of a level of a tag that drifts."""
+
+    inside: np.ndarray
+    """(N,) bool, which rows."""
+    rows: np.ndarray
+    """(W,), how many of each window."""
+
+    def thinned(self, random: pd.DataFrame, window: pd.Series, rows: np.ndarray, inside: pd.Series) -> pd.DataFrame:
+        """The labels of a uniform sample: of these rows no larger a part than of the others of their window.
+
+        Which of them stay is drawn by the hash of the request.
+
+        Args:
+            random: the labelled rows.
+            window: of each row, which.
+            rows: (W,), requests of each window.
+            inside: `inside` by the index of `random`.
+        """
+        ours = random[inside[random.index]]
+        if not len(ours):
+            return random
+        others = np.bincount(window[random.index.difference(ours.index)], minlength=len(rows))
+        rest = rows - self.rows
+        most = np.where(rest > 0, np.ceil(others * self.rows / np.maximum(rest, 1)), len(random))
+        order = ours.index[np.argsort([hashlib.sha256(str(name).encode()).digest() for name in ours["request_id"]], kind="stable")]
+        at = window[order]
+        place = at.groupby(at).cumcount().to_numpy()
+        return random.drop(order[place >= most[at.to_numpy()]])
 
 
 def window_labels(
-    rows: pd.DataFrame, coverage: Coverage, places: WindowPlaces, chosen: np.ndarray, counted: Sequence[WindowLabels], *, drifted: bool
+    rows: pd.DataFrame,
+    coverage: Coverage,
+    places: WindowPlaces,
+    chosen: np.ndarray,
+    counted: Sequence[WindowLabels],
+    *,
+    judging: np.ndarray,
+    drifted: bool,
+    tag: str = "",
+    oversampled: OverSampled | None = None,
 ) -> list[WindowLabels]:
     """The tallies of the chosen windows, oldest first, those without labels among them.
 
@@ -71,20 +122,26 @@ def window_labels(
         places: of all windows.
         chosen: (W,) bool.
         counted: what the watch before had counted.
+        judging: (N,) bool, the rows kept for the gate, whose labels do not count.
         drifted: whether the windows are of a drift, or of images that look as accepted.
+        tag: the level of a tag that the rows and the windows are of; empty: all requests.
+        oversampled: rows that were labelled more often than the others of their windows.
     """
     numbers = np.flatnonzero(chosen)
     if not len(numbers):
         return []
     at = coverage.window + places.past
     inside = coverage.covered & np.isin(at, numbers)
-    random = random_labels(rows[inside])
-    right = (random["predicted"] == random["label"]).to_numpy(dtype=bool)
+    random = random_labels(rows[inside & ~judging])
     window = pd.Series(at, index=rows.index)
+    if oversampled is not None:
+        every = np.array([recorded.rows for recorded in places.windows])
+        random = oversampled.thinned(random, window, every, pd.Series(oversampled.inside, index=rows.index))
+    right = (random["predicted"] == random["label"]).to_numpy(dtype=bool)
     labels = window[random.index].value_counts()
     correct = window[random.index[right]].value_counts()
     skipped = window[inside & (rows["label_origin"] == SKIPPED).to_numpy(dtype=bool)].value_counts()
-    known = {(tally.watch, tally.window): tally for tally in counted}
+    known = {(tally.watch, tally.window): tally for tally in counted if tally.tag == tag}
     began = places.places[numbers[0]][0] if drifted else 0
     tallies = []
     for number in numbers:
@@ -93,6 +150,7 @@ def window_labels(
             watch=watch,
             window=index,
             drift=began,
+            tag=tag,
             mixture=recorded.mixture,
             last=recorded.last,
             rows=recorded.rows,
@@ -107,10 +165,29 @@ def window_labels(
     return tallies
 
 
+def randomly_labelled(rows: pd.DataFrame) -> np.ndarray:
+    """Which rows have a uniformly random label, (N,) bool."""
+    return ((rows["label_origin"] == RANDOM) & rows["label"].notna()).to_numpy(dtype=bool)
+
+
+def can_be_labelled(rows: pd.DataFrame) -> np.ndarray:
+    """Which rows somebody could still label, (N,) bool: without a label, not skipped, and their image was kept."""
+    return (rows["label"].isna() & (rows["label_origin"] != SKIPPED) & rows["image"].notna()).to_numpy(dtype=bool)
+
+
+def one_a_group(rows: pd.DataFrame) -> pd.DataFrame:
+    """The first row of each group; a row without one is a group of its own."""
+    return rows.iloc[first_of_each(rows["group"].fillna("").to_numpy(dtype=np.str_))]
+
+
 def random_labels(rows: pd.DataFrame) -> pd.DataFrame:
     """The rows with a uniformly random label; of each group the first."""
-    labelled = rows[(rows["label_origin"] == RANDOM) & rows["label"].notna()]
-    return labelled.iloc[first_of_each(labelled["group"].fillna("").to_numpy(dtype=np.str_))]
+    return one_a_group(rows[randomly_labelled(rows)])
+
+
+def labels_to_be_had(rows: pd.DataFrame) -> int:
+    """How many random labels there can be, those that are there among them; of each group one counts."""
+    return len(one_a_group(rows[randomly_labelled(rows) | can_be_labelled(rows)]))
 
 
 def correct_answers(rows: pd.DataFrame) -> tuple[int, int]:

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
+from scipy import stats
 
 #: Beyond this a float32 squared distance overflows; the kernel of such a pair is zero either way.
 LARGEST = 1e15
@@ -19,6 +20,8 @@ LARGEST = 1e15
 MEDIAN_ROWS = 1_000
 #: Permutations multiplied at once; bounds the memory of the memberships.
 PERMUTATIONS_AT_ONCE = 512
+#: Exceedances at a look that leave no doubt, and the permutations of a quick one, which hardly any clean window passes.
+PLENTY, QUICK_LOOK = 10, 999
 #: Rows of either sample that densities are estimated from.
 DENSITY_ROWS = 5_000
 
@@ -61,7 +64,7 @@ class MMDResult:
     """That the p-value was computed from."""
 
 
-def mmd_test(reference: np.ndarray, window: np.ndarray, *, permutations: int, rng: np.random.Generator) -> MMDResult:
+def mmd_test(reference: np.ndarray, window: np.ndarray, *, permutations: int, rng: np.random.Generator, first_look: int = 0) -> MMDResult:
     """Two-sample kernel MMD test.
 
     p = (1 + #{b : MMD_b >= MMD}) / (1 + B): never 0, and at most alpha with probability alpha at any B (Phipson & Smyth 2010).
@@ -72,6 +75,9 @@ def mmd_test(reference: np.ndarray, window: np.ndarray, *, permutations: int, rn
         window: embeddings (M, D).
         permutations: B >= 1.
         rng: draws the permutations.
+        first_look: stop after so many permutations, fewer than B, where these leave no doubt: none reaches the observed value, or ten do.
+            The p-value keeps its level all the same (`p_of_two_looks`), and is at least 1 / (1 + first_look). 0: no such look. Where it is
+            far beyond 999, ten that reach the value among the first 999 end the test too.
 
     Raises:
         ValueError: fewer than 2 rows on a side, different D, or a value that is not finite (the message says where).
@@ -81,12 +87,45 @@ def mmd_test(reference: np.ndarray, window: np.ndarray, *, permutations: int, rn
     fewer, more = sorted((window, reference), key=len)
     pooled = centred(fewer, more)
     gamma = median_gamma(pooled, rng)
-    statistics = _permuted_statistics(pooled, len(fewer), gamma, permutations, rng)
+    first = first_look if 0 < first_look < permutations else permutations
+    looks = [QUICK_LOOK] * (2 * QUICK_LOOK < first < permutations) + [first] * (first < permutations) + [permutations]
+    done = exceeding = 0
+    for look in looks:
+        observed, more_exceeding = _exceedances(pooled, len(fewer), gamma, look - done, rng)
+        done, exceeding = look, exceeding + more_exceeding
+        # Whoever stops at the quick look has gone no further than those that passed it: its p-value is that of the look alone.
+        if exceeding >= PLENTY or (exceeding == 0 and done == first):
+            break
+    two_looks = done > first
+    p_value = p_of_two_looks(exceeding, first, done) if two_looks else (1 + exceeding) / (1 + done)
+    return MMDResult(observed, p_value, gamma, done)
+
+
+def _exceedances(pooled: np.ndarray, n: int, gamma: float, permutations: int, rng: np.random.Generator) -> tuple[float, int]:
+    """MMD^2 as observed, and how many of so many permutations reach it."""
+    statistics = _permuted_statistics(pooled, n, gamma, permutations, rng)
     observed, permuted = statistics[0], statistics[1:]
     # A permutation that only swaps equal rows, or the two halves, has the same value but for rounding: it counts as equal.
-    tolerance = 1e-4 * permuted.std() + 1e-6 / len(fewer)
-    p_value = (1 + int(np.sum(permuted >= observed - tolerance))) / (1 + permutations)
-    return MMDResult(float(observed), p_value, gamma, permutations)
+    tolerance = 1e-4 * permuted.std() + 1e-6 / n
+    return float(observed), int(np.sum(permuted >= observed - tolerance))
+
+
+def p_of_two_looks(exceeding: int, first: int, permutations: int) -> float:
+    """The p-value of a test that went on after its first look, which had at least one exceedance and fewer than ten.
+
+    Without drift the number of exceedances among `first` permutations is uniform on 0..first (but for ties, which make it larger), and so
+    is that among all of them; given the latter the former is hypergeometric. Outcomes are ordered: none at the first look, then those
+    that went on by their total, then those that stopped with ten or more by their number. The p-value is the probability of what is as
+    extreme or more, so its level is exact; those that stop have (1 + exceedances) / (1 + first), as if they had had no second look.
+
+    Args:
+        exceeding: of all permutations.
+        first: permutations of the first look.
+        permutations: of both.
+    """
+    totals = np.arange(exceeding + 1)
+    seen_first = stats.hypergeom(permutations, totals, first)
+    return float(1 / (1 + first) + (seen_first.cdf(PLENTY - 1) - seen_first.cdf(0)).sum() / (1 + permutations))
 
 
 def centred(*samples: np.ndarray) -> np.ndarray:

@@ -1,21 +1,22 @@
 """What a window is compared with: the champion's accepted regimes, and the vectors of references and windows, one image a group.
 
-A champion may carry up to three references, and a window may fit any mixture of them: a hospital whose second scanner was learned sends
+A champion may carry up to five references, and a window may fit any mixture of them: a hospital whose second scanner was learned sends
 images of both, and each alone would look like drift against the other. So the mixture that fits a window best is drawn from the
 references, and the ordinary test asks whether even that is refuted.
 """
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from itertools import combinations
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from components.drift_detection.clusters import Clusters, clusters_of
 from components.drift_detection.mmd import around, location, mean_kernel, median_gamma
-from driftloop.bundle import REFERENCE, ModelDescription, read_model
+from driftloop.bundle import REFERENCE, SERVED_ACCURACY, SERVED_ACCURACY_OF, ModelDescription, read_model
 from driftloop.contracts import GATE_EVIDENCE, LEAST_GROUPS, MOST_REGIMES, REGIME_WINDOWS
 from driftloop.errors import InputError
 from driftloop.evaluation.intervals import Proportion
@@ -207,7 +208,7 @@ def fit_weights(regimes: Regimes, window: Sample) -> np.ndarray:
     sees it in its embedding, while the statistics do, and the mixture must satisfy the tests on both.
 
     MMD^2 is a quadratic w'Kw - 2 w'k + const; its minimiser over each face of the simplex has a closed form, and the best of the
-    at most seven faces is the minimiser. For two regimes this is the minimiser on [0, 1].
+    at most 31 faces is the minimiser. For two regimes this is the minimiser on [0, 1].
     """
     towards = regimes.embedding.towards(window.embedding) + regimes.statistics.towards(window.statistics)
     return simplex_minimiser(regimes.embedding.inner + regimes.statistics.inner, towards)
@@ -264,6 +265,10 @@ class AcceptedTraffic:
 
     learned: Proportion | None = None
     """The same on the drifted hold-out on which the gate let this version pass; None where it has none."""
+    clean_recalls: Mapping[str, Proportion] = field(default_factory=dict)
+    """By class, its recall on the clean test split; without those of a class that has no images there, or of an older gate."""
+    learned_recalls: Mapping[str, Proportion] = field(default_factory=dict)
+    """The same on the drifted hold-out."""
 
     @property
     def accuracies(self) -> dict[str, Proportion]:
@@ -274,6 +279,19 @@ class AcceptedTraffic:
         if self.clean is None:
             return {}
         return {name: self.clean if name == CLEAN_REGIME or self.learned is None else self.learned for name in self.regimes.names}
+
+    def accuracies_of(self, level: str) -> dict[str, Proportion]:
+        """The same for the images of one level of a tag, as in site=B: its own on the clean test split, where that is known."""
+        clean = self.model.metrics.get(SERVED_ACCURACY_OF.format(level=level), self.clean)
+        return {} if clean is None else self.accuracies | {CLEAN_REGIME: clean}
+
+    @property
+    def recalls(self) -> dict[str, dict[str, Proportion]]:
+        """By class, the recall that was accepted, by regime: of the learned ones as for accuracies."""
+        return {
+            name: {regime: clean if regime == CLEAN_REGIME else self.learned_recalls.get(name, clean) for regime in self.regimes.names}
+            for name, clean in self.clean_recalls.items()
+        }
 
     def thumbnails(self, drawn: Sequence[np.ndarray]) -> list[tuple[str, np.ndarray]]:
         """Name of the regime and thumbnail (h, w, C) of each drawn row, in the order of the gathered sample."""
@@ -304,18 +322,27 @@ def read_champion(directory: str | Path, rng: np.random.Generator) -> AcceptedTr
     used = [index for index, (sample, _) in enumerate(pairs) if index == 0 or len(sample) >= LEAST_LEARNED]
     regimes = prepare_regimes([references[index].name for index in used], [pairs[index][0] for index in used], rng)
     regimes = replace(regimes, whole=tuple(whole_regime(references[index], pairs[index][1]) for index in used))
-    clean = model.metrics.get("served_accuracy") or model.metrics.get("test_accuracy")
+    clean = model.metrics.get(SERVED_ACCURACY) or model.metrics.get("test_accuracy")
     kept = [pairs[index][1] for index in used]
-    return AcceptedTraffic(model, [references[index] for index in used], kept, regimes, clean, _accuracy_at_the_gate(Path(directory)))
+    path = Path(directory, GATE_EVIDENCE)
+    gate = parse_json(path.read_bytes(), str(path)) if path.exists() else {}
+    accuracy = gate.get("accuracy") or {}
+    learned = accuracy.get("candidate_drifted") or accuracy.get("candidate_recent")
+    return AcceptedTraffic(
+        model,
+        [references[index] for index in used],
+        kept,
+        regimes,
+        clean,
+        Proportion.model_validate(learned) if learned else None,
+        *({name: Proportion.model_validate(recall) for name, recall in by_class.items()} for by_class in _recalls_at_the_gate(gate)),
+    )
 
 
-def _accuracy_at_the_gate(directory: Path) -> Proportion | None:
-    """The version's accuracy on the drifted hold-out, as its gate has measured it; None where there was none."""
-    path = directory / GATE_EVIDENCE
-    if not path.exists():
-        return None
-    accuracy = (parse_json(path.read_bytes(), str(path)).get("accuracy") or {}).get("candidate_drifted")
-    return Proportion.model_validate(accuracy) if accuracy else None
+def _recalls_at_the_gate(gate: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """By class, the version's recall on the clean and on the drifted images, as its gate has measured it."""
+    recalls = gate.get("recalls") or {}
+    return [recalls.get(split) or {} for split in ("clean", "drifted")]
 
 
 def answered_rows(watch: Traffic) -> pd.DataFrame:

@@ -159,8 +159,10 @@ def _tested_window(rows: pd.DataFrame, window: CutWindow, regimes: Regimes, leve
         first=covered["time"].iloc[0].isoformat(),
         last=covered["time"].iloc[-1].isoformat(),
         rows=len(covered),
+        predicted={str(name): int(count) for name, count in covered["predicted"].value_counts().items()},
         p_values=test.p_values,
         drifted=test.drifted,
+        groups=len(sample),
         accuracy=correct / labels if labels else None,
     )
     return TestedWindow(record, test, sample)

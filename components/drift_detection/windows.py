@@ -2,7 +2,8 @@
 
 Images of one patient (source, cluster of near-duplicates) are not independent: with each image twice in a window a test at 5 %
 alarms far too often. So a window counts groups, and exact copies of an image count once. Looking repeatedly makes false alarms too: drift
-is confirmed by `contracts.CONFIRMED_BY` consecutive windows, at a level that keeps to a budget of false alarms.
+is confirmed by `contracts.CONFIRMED_BY` consecutive windows, or by the latest ones taken together (`pooled.py`), at levels that keep to
+a budget of false alarms.
 """
 
 import math
@@ -13,19 +14,29 @@ from datetime import datetime, timedelta
 import numpy as np
 import pandas as pd
 
-from driftloop.contracts import CONFIRMING_ALARMS, CONFIRMING_WINDOWS, LEAST_GROUPS
+from driftloop.contracts import CONFIRMING_ALARMS, CONFIRMING_WINDOWS, LEAST_GROUPS, POOLED_WINDOWS
 from driftloop.inference.watch_tables import NO_WINDOW, WATCH, WINDOW
 from driftloop.settings import DriftSettings, check_parameter
-from driftloop.watch_record import RecordedWindow, WatchRecord
+from driftloop.watch_record import RecordedWindow, WatchRecord, with_pools
 
+#: So long nothing confirms a drift before it has ended: between two and three windows where there is one a day.
+DRIFT_GAP = timedelta(days=2.5)
 #: How far back decisions count.
 DECISIONS_COUNT = timedelta(days=30)
 #: How far back windows count towards the level.
 WINDOWS_COUNT = timedelta(days=90)
 #: Of these the latest tell whether they come faster than before, over at least so long a time.
 LATEST_RATE, SHORTEST_SPAN = timedelta(days=3), timedelta(hours=1)
+#: The part of the budget of false alarms that windows tested together have; the others have the rest.
+POOLED_SHARE = 0.5
+#: Permutations at most: beyond them so many looks are expected that one window after another tells in time.
+MOST_PERMUTATIONS = 999_999
 #: Rows that are mostly copies of so many fewer images come from something stuck.
 STUCK_ROWS, STUCK_COPIES = 100, 10
+
+
+#: A window of this part of its size is not worth waiting for the rest.
+NEARLY_FULL = 0.8
 
 
 @dataclass(frozen=True)
@@ -54,6 +65,8 @@ class CutRows:
     """Their distinct images."""
     skipped: int
     """Older windows left out."""
+    needed: int
+    """Groups that would have made a window of them."""
     ungrouped: int = 0
     """Rows without a group, each of which was taken as one of its own."""
 
@@ -70,17 +83,18 @@ def effective_size(window_size: int, reference_rows: int) -> int:
     return max(2, min(LEAST_GROUPS, reference_rows), min(window_size, reference_rows // 4))
 
 
-def cut_windows(rows: pd.DataFrame, *, size: int, minimum: int, most: int) -> CutRows:
+def cut_windows(rows: pd.DataFrame, *, size: int, minimum: int, most: int, ripe: datetime | None = None) -> CutRows:
     """Cut rows into windows of `size` distinct groups each.
 
     A window ends where its next new group would exceed its size; further images of its own groups still belong to it. What is left
-    at the end is a smaller window if it has at least `minimum` groups, or if it has eight or more and these at least `size` images: few
-    and large ones, which are tested by their means. Else it waits for the next watch.
+    at the end is a smaller window if it is nearly full, if it has waited and has at least `minimum` groups, or if it has eight or more
+    and these at least `size` images: few and large ones, which are tested by their means. Else it waits for the next watch.
 
     Args:
         rows: request_id, group and image_sha256, in time order.
         size: groups in a window.
         minimum: groups in the last one, at least 2.
+        ripe: what came until then has waited for a full window long enough; None: nothing waits for one.
         most: windows to return; the newest are.
     """
     windows: list[CutWindow] = []
@@ -103,7 +117,9 @@ def cut_windows(rows: pd.DataFrame, *, size: int, minimum: int, most: int) -> Cu
         owners.append(groups[group] if fresh or copy not in seen else -1)
         seen.add(copy)
     few_and_large = len(picked) >= LEAST_GROUPS and len(seen) >= size
-    if len(picked) >= max(2, min(minimum, size)) or few_and_large:
+    waited = ripe is None or (start < len(rows) and rows["time"].iloc[start] <= ripe)
+    needed = max(2, min(minimum, size) if waited else math.ceil(NEARLY_FULL * size))
+    if len(picked) >= needed or few_and_large:
         windows.append(CutWindow(np.arange(start, len(rows)), np.array(picked), np.array(owners)))
         start = len(rows)
     waiting = keys[start:]
@@ -113,8 +129,22 @@ def cut_windows(rows: pd.DataFrame, *, size: int, minimum: int, most: int) -> Cu
         waiting_groups=len({group for group, _ in waiting}),
         waiting_images=len({copy for _, copy in waiting}),
         skipped=max(0, len(windows) - most),
+        needed=needed,
         ungrouped=sum(not (isinstance(group, str) and group) for group in rows["group"]),
     )
+
+
+def tested_rows(rows: pd.DataFrame) -> np.ndarray:
+    """Positions of the rows that stand for all of them in a test: one of each group, copies once."""
+    groups: set[str] = set()
+    tested: set[str] = set()
+    picked = []
+    for position, (group, copy) in enumerate(_keys(rows)):
+        if group not in groups and copy not in tested:
+            groups.add(group)
+            tested.add(copy)
+            picked.append(position)
+    return np.array(picked, dtype=np.int64)
 
 
 def _keys(rows: pd.DataFrame) -> list[tuple[str, str]]:
@@ -142,8 +172,19 @@ class WatchHistory:
     """Since a retraining was tried; None where there was none."""
     recent_retrainings: int
     """Tries in the last 30 days, of any version, failed ones among them."""
+    days_served: float = 0.0
+    """Since the first request of the champion's first window; 0 without one."""
     labels_at_refusal: int | None = None
     """Labels on which the last candidate for this champion was refused; None where none was in the last 30 days."""
+    refused_of: str = ""
+    """The level of a tag that these were of; empty: of all requests."""
+    decided: int = -1
+    """Number of the watch that took the last decision; -1 where none did."""
+
+    def calendar_due(self, settings: DriftSettings) -> bool:
+        """Whether the calendar asks for a retraining: so many days after the last try, and after the champion began to serve."""
+        since = self.days_served if self.days_since_retraining is None else min(self.days_served, self.days_since_retraining)
+        return 0 < settings.retrain_every_days <= since
 
     @property
     def open_flags(self) -> list[bool]:
@@ -160,14 +201,18 @@ def read_history(records: Sequence[WatchRecord], *, champion_version: str, until
     last_decision = max((record.sequence for record in tried if record.decision is not None), default=-1)
     ages = [end - datetime.fromisoformat(record.until) for record in tried]
     recent = [record for record, age in zip(tried, ages, strict=True) if age <= DECISIONS_COUNT]
+    served = [datetime.fromisoformat(window.first) for record in own for window in record.windows]
     refused = [record for record in recent if record.decision is not None and record.champion_version == champion_version]
     return WatchHistory(
-        windows=[window for record in own for window in record.windows],
+        windows=with_pools([window for record in own for window in record.windows]),
         places=[(record.sequence, index) for record in own for index in range(len(record.windows))],
         open_windows=sum(len(record.windows) for record in own if record.sequence > last_decision),
         days_since_retraining=ages[-1] / timedelta(days=1) if ages else None,
         recent_retrainings=len(recent),
+        days_served=(end - min(served)) / timedelta(days=1) if served else 0.0,
         labels_at_refusal=refused[-1].labels if refused else None,
+        refused_of=refused[-1].tag if refused else "",
+        decided=last_decision,
     )
 
 
@@ -196,8 +241,17 @@ def effective_alpha(alpha: float, *, budget: float, windows: float) -> float:
     return min(alpha, math.sqrt(budget / (2 * windows)))
 
 
-def expected_windows(records: Sequence[WatchRecord], rows: pd.DataFrame, windows: Sequence[CutWindow], until: str) -> float:
-    """Windows in 90 days, if they go on as they have come: what was seen so far says too little while a budget starts.
+@dataclass(frozen=True)
+class Expected:
+    """What 90 days bring, if it goes on as it has come."""
+
+    windows: float
+    looks: float
+    """Watches that test a window."""
+
+
+def expected_in_90_days(records: Sequence[WatchRecord], rows: pd.DataFrame, windows: Sequence[CutWindow], until: str) -> Expected:
+    """What 90 days bring, if it goes on as it has come: what was seen so far says too little while a budget starts.
 
     The rate is that of the last 90 days or, where that is larger, of the last 3: traffic may grow.
 
@@ -207,9 +261,25 @@ def expected_windows(records: Sequence[WatchRecord], rows: pd.DataFrame, windows
         windows: of this watch.
         until: the end of this watch, ISO 8601.
     """
+    spans = _spans(records, rows, windows)
+    return Expected(
+        rate_in_90_days([span for watch in spans for span in watch], until),
+        rate_in_90_days([(watch[0][0], watch[-1][1]) for watch in spans], until),
+    )
+
+
+def _spans(records: Sequence[WatchRecord], rows: pd.DataFrame, windows: Sequence[CutWindow]) -> list[list[tuple[datetime, datetime]]]:
+    """Begin and end of the windows of each watch that has any."""
+    watches = [
+        [(datetime.fromisoformat(window.first), datetime.fromisoformat(window.last)) for window in record.windows] for record in records
+    ]
+    watches.append([(rows["time"].iloc[window.rows[0]], rows["time"].iloc[window.rows[-1]]) for window in windows])
+    return [watch for watch in watches if watch]
+
+
+def rate_in_90_days(spans: Sequence[tuple[datetime, datetime]], until: str) -> float:
+    """How many windows of these begins and ends 90 days bring."""
     end = datetime.fromisoformat(until)
-    spans = [(datetime.fromisoformat(window.first), datetime.fromisoformat(window.last)) for record in records for window in record.windows]
-    spans += [(rows["time"].iloc[window.rows[0]], rows["time"].iloc[window.rows[-1]]) for window in windows]
     if not spans:
         return 0.0
     known = max(end - min(first for first, _ in spans), SHORTEST_SPAN)
@@ -249,12 +319,20 @@ def windows_that_confirm(flags: Sequence[bool]) -> list[bool]:
     return confirming
 
 
-def windows_of_newest_drift(flags: Sequence[bool]) -> list[bool]:
-    """Which windows took part in the newest confirmed drift: those that confirm, back to the first gap that would end a confirmation."""
+def windows_of_newest_drift(flags: Sequence[bool], ends: Sequence[datetime]) -> list[bool]:
+    """Which windows took part in the newest confirmed drift: those that confirm, back to the first gap that ends it.
+
+    A gap ends a drift that would end a confirmation and lasts for `DRIFT_GAP`: a weak drift alarms now and then, and where windows are
+    many an hour without an alarm says nothing.
+
+    Args:
+        flags: whether each window drifted, oldest first.
+        ends: time of the last request of each.
+    """
     confirming = windows_that_confirm(flags)
     newest, earliest = [False] * len(flags), len(flags)
     for at in reversed(range(len(flags))):
-        if confirming[at] and (earliest == len(flags) or earliest - at < CONFIRMING_WINDOWS):
+        if confirming[at] and (earliest == len(flags) or earliest - at < CONFIRMING_WINDOWS or ends[earliest] - ends[at] < DRIFT_GAP):
             newest[at], earliest = True, at
     return newest
 
@@ -297,12 +375,14 @@ def cover_rows(
     for index, window in enumerate(windows):
         at[positions[window.rows]] = past + index
     flags = [window.drifted for window in history.windows] + list(drifted)
+    ends = [datetime.fromisoformat(window.last) for window in history.windows]
+    ends += [rows["time"].iloc[positions[window.rows[-1]]] for window in windows]
     # One more entry for rows outside all windows, whose index is -1.
     return Coverage(
         covered=at >= 0,
         window=at - past,
         drifted=np.array([*flags, False])[at],
-        confirmed=np.array([*windows_of_newest_drift(flags), False])[at],
+        confirmed=np.array([*windows_of_newest_drift(flags, ends), False])[at],
     )
 
 
@@ -320,20 +400,36 @@ class AlarmLevel:
     """Windows that the budget is shared by."""
     budget: float
     """Expected false confirmed alarms in 90 days."""
+    pooled_alpha: float
+    """The level of each test of several windows together."""
+    pooled_permutations: int
+    """Of these."""
 
 
-def level_of(alpha: float, settings: DriftSettings, *, windows: float) -> AlarmLevel:
+def level_of(alpha: float, settings: DriftSettings, *, windows: float, looks: float = 0, share: float = 1.0) -> AlarmLevel:
     """The level at which each window is tested.
 
     Args:
         alpha: asked for.
-        windows: in 90 days, as `expected_windows` says; where they are more than the setting expects, they count.
+        windows: in 90 days, as `expected_in_90_days` says; where they are more than the setting expects, they count.
+        looks: watches that test a window, in 90 days; likewise.
+        share: of the budget; levels of tags have the rest.
 
     Raises:
         SettingError: alpha is outside the range of `drift_alpha`.
     """
     alpha = check_parameter("drift_alpha", alpha)
     per_90_days = max(settings.windows_per_90_days, windows)
-    effective = effective_alpha(alpha, budget=settings.false_alarms_per_90_days, windows=per_90_days)
-    permutations = permutations_for(effective, at_least=settings.permutations)
-    return AlarmLevel(alpha, effective, permutations, per_90_days, settings.false_alarms_per_90_days)
+    budget = share * settings.false_alarms_per_90_days
+    effective = effective_alpha(alpha, budget=(1 - POOLED_SHARE) * budget, windows=per_90_days)
+    # Each of these tests confirms by itself, so the budget is divided by their number.
+    pooled = min(effective, POOLED_SHARE * budget / (len(POOLED_WINDOWS) * max(settings.windows_per_90_days, looks)))
+    return AlarmLevel(
+        asked=alpha,
+        alpha=effective,
+        permutations=permutations_for(effective, at_least=settings.permutations),
+        windows_per_90_days=per_90_days,
+        budget=budget,
+        pooled_alpha=pooled,
+        pooled_permutations=min(MOST_PERMUTATIONS, permutations_for(pooled, at_least=settings.permutations)),
+    )

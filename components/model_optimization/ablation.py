@@ -9,8 +9,8 @@ import numpy as np
 
 from components.model_optimization.training_plan import TrainingPlan
 from driftloop.contracts import VAL
-from driftloop.evaluation.paired import tango_interval
-from driftloop.training.architectures import PLAIN_CNN
+from driftloop.evaluation.paired import compare
+from driftloop.training.architectures import PLAIN_CNN, RESIDUAL
 from driftloop.training.task import Task
 
 FULL = "all ingredients"
@@ -20,7 +20,7 @@ FULL = "all ingredients"
 class AblationRow:
     """A short training, and its paired difference to the one with all ingredients.
 
-    The interval (Tango 1998) is over the images; it says nothing of what another seed would give.
+    The interval (Tango 1998) is over the images, those of one patient counting as fewer; it says nothing of what another seed would give.
     """
 
     name: str
@@ -74,7 +74,11 @@ def plan_variants(plan: TrainingPlan) -> dict[str, TrainingPlan]:
         # Half the peak is about the mean rate of the cycle; the peak itself, held all along, would be a straw man.
         constant = replace(plan.recipe, one_cycle=False, learning_rate=plan.recipe.learning_rate / 2)
         variants["without OneCycle"] = replace(plan, recipe=constant)
-    if plan.architecture != PLAIN_CNN:
+    if plan.pretrained:
+        variants["without pretrained weights"] = replace(plan, pretrained=None, recipe=replace(plan.recipe, layer_decay=1.0))
+    if plan.recipe.layer_decay != 1:
+        variants["without layer-wise rates"] = replace(plan, recipe=replace(plan.recipe, layer_decay=1.0))
+    if plan.architecture == RESIDUAL:
         variants["without residual blocks"] = replace(plan, architecture=PLAIN_CNN)
     if plan.recipe.label_smoothing:
         variants["without label smoothing"] = replace(plan, recipe=replace(plan.recipe, label_smoothing=0.0))
@@ -92,12 +96,14 @@ def ablate(
     seed: int,
     epochs: int,
     seconds: float,
+    expected: float,
     on_run: Callable[[float, str], None],
     clock: Callable[[], float] = time.monotonic,
 ) -> Ablation:
     """Train each variant of `plan` for `epochs`; the test split is not looked at.
 
-    A run is started only when a run as long as the longest so far still fits into `seconds`: where time is short, rows are missing.
+    A run is started only when one as long as expected, or as the longest so far, still fits into `seconds`: where time is short, rows are
+    missing, all of them where it does not suffice for one.
     Every variant starts from the same seed.
 
     Args:
@@ -106,13 +112,15 @@ def ablate(
         seed: of every run.
         epochs: of every run; 0 for no ablation.
         seconds: for all of them together.
+        expected: seconds that a run is expected to take, before one has shown it.
         on_run: called after each run with the share of the runs done and the name of the last.
         clock: seconds, from any start.
     """
     variants = plan_variants(plan)
     rows: list[AblationRow] = []
     reference: np.ndarray | None = None
-    began, longest = clock(), 0.0
+    began, longest = clock(), expected
+    groups = task.groups(VAL)
     for number, (name, variant) in enumerate(variants.items() if epochs else (), start=1):
         started = clock()
         if started - began + longest > seconds:
@@ -122,7 +130,7 @@ def ablate(
         right = task.predict(network, VAL).right
         speed = float(np.median([record.images_per_second for record in history.epochs]))
         reference = right if reference is None else reference
-        rows.append(_row(name, right, reference, speed))
+        rows.append(_row(name, right, reference, groups, speed))
         longest = max(longest, clock() - started)
         on_run(number / len(variants), name)
     return Ablation(rows, list(variants)[len(rows) :], epochs)
@@ -149,10 +157,9 @@ def _change(row: AblationRow) -> str:
     return f"{row.name} ({100 * (row.change or 0):+.1f} points)"
 
 
-def _row(name: str, right: np.ndarray, reference: np.ndarray, speed: float) -> AblationRow:
+def _row(name: str, right: np.ndarray, reference: np.ndarray, groups: np.ndarray, speed: float) -> AblationRow:
     accuracy = float(right.mean())
     if right is reference:
         return AblationRow(name, accuracy, speed)
-    gained, lost = int((right & ~reference).sum()), int((reference & ~right).sum())
-    low, high = tango_interval(gained, lost, len(right))
-    return AblationRow(name, accuracy, speed, (gained - lost) / len(right), low, high)
+    difference = compare(right, reference, confidence=0.975, groups=groups)
+    return AblationRow(name, accuracy, speed, difference.estimate, difference.low, difference.high)

@@ -1,22 +1,29 @@
 """Theme 3: find a learning rate, train with all ingredients, measure what each of them brought, compare with the baseline."""
 
 import functools
+import statistics
 import time
 from dataclasses import asdict, replace
+from pathlib import Path
 from typing import Any
 
 from components.model_optimization.ablation import Ablation, ablate, plan_variants
 from components.model_optimization.comparison import against_baseline, check_same_data
-from components.model_optimization.report import OptimizationFindings, write_optimization_report
+from components.model_optimization.decisions import Decisions
+from components.model_optimization.report import OptimizationFindings, build_report
 from components.model_optimization.sweep import Sweep, search
 from components.model_optimization.training_plan import TrainingPlan, full_plan
-from driftloop import runtime
+from driftloop import bundle, runtime
 from driftloop.contracts import MODEL_OPTIMIZATION
 from driftloop.deliverables import write_training_plots
+from driftloop.reporting.chapter import write_chapter
 from driftloop.runtime import ClassificationLog, MetricsLog
 from driftloop.settings import TrainSettings
+from driftloop.tracking import leave_record
 from driftloop.training import lr_finder
+from driftloop.training.choice import ALL, HEAD
 from driftloop.training.device import pick_device
+from driftloop.training.loop import TrainingHistory
 from driftloop.training.lr_finder import RangeTest, find_learning_rate
 from driftloop.training.outcome import TrainedModel, log_scores, score_final, write_trained_bundle
 from driftloop.training.session import TrainingSession
@@ -38,6 +45,8 @@ def run(
 ) -> None:
     """Train the optimised model and write its bundle and report.
 
+    Killed and run again, it goes on from the last finished trial or epoch.
+
     Everything is chosen on the validation split; the test split is opened at the end, once.
 
     Args:
@@ -55,16 +64,20 @@ def run(
     settings = TrainSettings.complete(config)
     task = Task.open(dataset, pick_device(gpus), settings)
     check_same_data(baseline, task)
-    plan = full_plan(settings, int(epochs), task)
+    decisions = Decisions(task, epochs=int(epochs), seed=seed)
+    plan = _decided_plan(task, int(epochs), decisions)
+    print(plan.why, flush=True)
     stages = StageProgress(plan, settings, len(task.train))
 
-    plan, range_test = _with_learning_rate(plan, task, seed)
-    stages.report("range test", 1.0, f"learning rate {plan.recipe.learning_rate:.1e}")
-    plan, sweep = _with_sweep(plan, task, seed, stages)
+    range_test, sweep = None, None
+    if not plan.head_only:  # whose rate, and all else that could be searched, plays no part
+        plan, range_test = _with_learning_rate(plan, task, seed, decisions)
+        stages.report("range test", 1.0, f"learning rate {plan.recipe.learning_rate:.1e}")
+        plan, sweep = _with_sweep(plan, task, seed, stages, decisions)
     progress = functools.partial(stages.report, "training")
     with TrainingSession(model, task, step=MODEL_OPTIMIZATION, identity=plan.described(), seed=seed, progress=progress) as session:
         network, history = plan.train(task, seed, checkpoint=session.checkpoint, on_epoch=session.on_epoch)
-    ablation = _ablation(plan, task, seed, stages)
+    ablation = Ablation([], [], 0) if plan.head_only else _ablation(plan, task, seed, history, stages)
 
     trained = TrainedModel(network, plan.architecture, plan.described(), history, score_final(network, task), seed)
     accuracy, difference = against_baseline(trained.scores, baseline, task)
@@ -79,14 +92,23 @@ def run(
         facts=_own_facts(findings) | {"seconds": round(time.monotonic() - began, 1)},
         inherited=[dataset, baseline],
     )
-    write_optimization_report(report, task, findings, facts)
-    write_training_plots(model, lr_finder.plot(range_test, plan.recipe.learning_rate), facts["ablation"])
+    page = build_report(task, findings, facts)
+    page.write(report)
+    write_chapter(model, MODEL_OPTIMIZATION, page.chapter, dataset, baseline)
+    bundle.seal(model)
+    write_training_plots(model, lr_finder.plot(range_test, plan.recipe.learning_rate) if range_test else None, facts["ablation"])
     log_scores(trained.scores, task.description.classes, metrics, roc)
     metrics.log_metric("gain_over_baseline", round(difference.estimate, 6))
+    leave_record(task.description.store, MODEL_OPTIMIZATION, model, {bundle.CARD: Path(model, bundle.CARD), "report.html": report})
     session.finish()
+    decisions.clear()
     runtime.report_metrics(
         f"accuracy {trained.scores.test.accuracy}, {100 * difference.estimate:+.1f} points over the baseline, "
-        f"learning rate {plan.recipe.learning_rate:.1e}, {plan.recipe.precision}"
+        + (
+            f"learning rate {plan.recipe.learning_rate:.1e}, {plan.recipe.precision}"
+            if range_test
+            else "only the head of a pretrained network"
+        )
     )
 
 
@@ -96,7 +118,7 @@ class StageProgress:
     def __init__(self, plan: TrainingPlan, settings: TrainSettings, images: int) -> None:
         steps = max(settings.min_steps, images // settings.batch_size, 1)
         self._sizes = {
-            "range test": lr_finder.STEPS,
+            "range test": plan.form.range_steps,
             "sweep": settings.sweep_trials * settings.sweep_epochs * steps,
             "training": plan.recipe.epochs * steps,
             "ablation": len(plan_variants(plan)) * settings.ablation_epochs * steps,
@@ -109,14 +131,30 @@ class StageProgress:
         runtime.progress((before + share * self._sizes[stage]) / sum(self._sizes.values()), text)
 
 
-def _with_learning_rate(plan: TrainingPlan, task: Task, seed: int) -> tuple[TrainingPlan, RangeTest]:
+def _decided_plan(task: Task, epochs: int, decisions: Decisions) -> TrainingPlan:
+    """All ingredients; the layers that learn are those of the first start, however many cores there were then."""
+    if decisions.layers:
+        layers, reason = decisions.layers
+        return replace(full_plan(task.settings.model_copy(update={"trained_layers": layers}), epochs, task), why=reason)
+    plan = full_plan(task.settings, epochs, task)
+    if plan.pretrained:
+        decisions.keep_layers(HEAD if plan.head_only else ALL, plan.why)
+    return plan
+
+
+def _with_learning_rate(plan: TrainingPlan, task: Task, seed: int, decisions: Decisions) -> tuple[TrainingPlan, RangeTest]:
     """The plan with the rate of the range test, unless the settings name a rate; the test is run and shown either way."""
-    range_test = find_learning_rate(plan.network(task, seed), task.training_batches(), plan.recipe, seed=seed)
+    range_test = decisions.range_test
+    if range_test is None:
+        range_test = find_learning_rate(plan.network(task, seed), task.training_batches(), plan.recipe, seed=seed, form=plan.form)
+        decisions.keep_range_test(range_test)
     rate = task.settings.learning_rate or range_test.suggestion
     return replace(plan, recipe=replace(plan.recipe, learning_rate=rate)), range_test
 
 
-def _with_sweep(plan: TrainingPlan, task: Task, seed: int, stages: StageProgress) -> tuple[TrainingPlan, Sweep | None]:
+def _with_sweep(
+    plan: TrainingPlan, task: Task, seed: int, stages: StageProgress, decisions: Decisions
+) -> tuple[TrainingPlan, Sweep | None]:
     """The plan with the values of the best trial, where a search is asked for."""
     settings = task.settings
     if settings.sweep_trials == 0:
@@ -127,18 +165,22 @@ def _with_sweep(plan: TrainingPlan, task: Task, seed: int, stages: StageProgress
         seed=seed,
         trials=settings.sweep_trials,
         epochs=settings.sweep_epochs,
+        done=decisions.trials,
+        keep=decisions.keep_trial,
         on_trial=lambda share: stages.report("sweep", share, "search"),
     )
     return sweep.plan, sweep
 
 
-def _ablation(plan: TrainingPlan, task: Task, seed: int, stages: StageProgress) -> Ablation:
+def _ablation(plan: TrainingPlan, task: Task, seed: int, history: TrainingHistory, stages: StageProgress) -> Ablation:
+    epochs = task.settings.ablation_epochs
     return ablate(
         plan,
         task,
         seed=seed,
-        epochs=task.settings.ablation_epochs,
+        epochs=epochs,
         seconds=task.settings.ablation_seconds,
+        expected=epochs * statistics.median(record.seconds for record in history.epochs),
         on_run=lambda share, name: stages.report("ablation", share, name),
     )
 
@@ -147,6 +189,7 @@ def _own_facts(findings: OptimizationFindings) -> dict[str, Any]:
     """What this step states beside the facts that every training states."""
     recipe, ablation, sweep = findings.plan.recipe, findings.ablation, findings.sweep
     return {
+        "network": findings.plan.why,
         "learning_rate": recipe.learning_rate,
         "precision": recipe.precision,
         "ablation": [row.described() for row in ablation.rows],

@@ -1,19 +1,24 @@
 """What is trained and how: the plan from which the ablation takes ingredients away and whose values the sweep varies."""
 
+import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import torch
 
+from driftloop.contracts import TRAIN
 from driftloop.settings import TrainSettings
-from driftloop.training.architectures import RESIDUAL, Classifier, build_network
+from driftloop.training.architectures import build_network
 from driftloop.training.augmentation import Augmentation
 from driftloop.training.batches import TrainingBatches
-from driftloop.training.checkpoint import FileCheckpoint
+from driftloop.training.choice import choose_network
+from driftloop.training.classifier import Classifier
 from driftloop.training.device import mixed_precision
-from driftloop.training.loop import EpochRecord, TrainingHistory, fit
+from driftloop.training.loop import Checkpoint, EpochRecord, TrainingHistory, fit, measure_fitted
+from driftloop.training.pretrained import Pretrained, start_from
 from driftloop.training.recipe import Recipe
+from driftloop.training.recipes import FROM_SCRATCH, HEAD_ONLY, PRETRAINED, RecipeForm
 from driftloop.training.seeding import set_seed
 from driftloop.training.task import Task
 
@@ -30,51 +35,92 @@ class TrainingPlan:
     """Random views of the training images; None for the images as they are."""
     mixup: float = 0.0
     """Strength of mixup (alpha of its Beta distribution); 0 for none."""
+    pretrained: Pretrained | None = None
+    """Weights that the network starts from; None for fresh ones."""
+    head_only: bool = False
+    """Whether these weights stay as they are, and only the head is fitted to them."""
+    why: str = ""
+    """The network, its weights and why these, in one sentence."""
+
+    @property
+    def form(self) -> RecipeForm:
+        """Of the kind of network."""
+        return form_of(self.pretrained, head_only=self.head_only)
 
     def described(self) -> dict[str, Any]:
         """The plan but its network, as `model.json` and the card have it."""
         views = asdict(self.augmentation) if self.augmentation else {}
-        return self.recipe.described() | {"augmentation": views, "mixup": self.mixup}
+        weights = self.pretrained.described() if self.pretrained else ""
+        return self.recipe.described() | {"augmentation": views, "mixup": self.mixup, "weights": weights}
 
     def network(self, task: Task, seed: int) -> Classifier:
-        """Fresh weights, the same for the same seed."""
+        """The network before its first step: fresh weights by the seed, or pretrained ones under a head that is fitted to them."""
         set_seed(seed)
         dataset = task.description
-        return build_network(self.architecture, channels=dataset.channels, classes=len(dataset.classes)).to(task.device)
+        network = build_network(self.architecture, channels=dataset.channels, classes=len(dataset.classes)).to(task.device)
+        start_from(network, self.pretrained, task)
+        return network
 
     def batches(self, task: Task) -> TrainingBatches:
         """The training split as this plan shows it."""
         return task.training_batches(self.augmentation, self.mixup)
 
     def train(
-        self, task: Task, seed: int, *, checkpoint: FileCheckpoint | None = None, on_epoch: Callable[[EpochRecord], None] | None = None
+        self, task: Task, seed: int, *, checkpoint: Checkpoint | None = None, on_epoch: Callable[[EpochRecord], None] | None = None
     ) -> tuple[Classifier, TrainingHistory]:
-        """Train by the plan from fresh weights."""
+        """Train by the plan from its start."""
+        began = time.perf_counter()
         network = self.network(task, seed)
+        if self.head_only:
+            history = measure_fitted(network, task.images_in_order(TRAIN), task.validation_batches(), began=began)
+            if on_epoch:
+                on_epoch(history.best)
+            return network, history
         history = fit(
-            network, self.batches(task), task.validation_batches(), self.recipe, seed=seed, checkpoint=checkpoint, on_epoch=on_epoch
+            network,
+            self.batches(task),
+            task.validation_batches(),
+            self.recipe,
+            seed=seed,
+            patience=task.settings.patience,
+            checkpoint=checkpoint,
+            on_epoch=on_epoch,
         )
         return network, history
 
 
 def full_plan(settings: TrainSettings, epochs: int, task: Task) -> TrainingPlan:
     """All ingredients together; the learning rate is still to be found where the settings give none."""
+    choice = choose_network(settings, task.description, epochs=epochs, device=task.device)
+    form = form_of(choice.pretrained, head_only=choice.head_only)
+    if choice.head_only:
+        fitted = Recipe(1, form.suggested_rates[0], class_weights=task.weights(), layer_decay=form.layer_decay, clip=settings.clip)
+        return TrainingPlan(choice.architecture, fitted, None, 0.0, choice.pretrained, True, choice.reason)
     recipe = Recipe(
         epochs=epochs,
-        learning_rate=settings.learning_rate or 1e-3,
+        learning_rate=settings.learning_rate or form.suggested_rates[0],
         weight_decay=settings.weight_decay,
         one_cycle=True,
-        precision=precision(settings, task.device),
+        precision=precision(settings, task.device, choice.architecture),
         label_smoothing=settings.label_smoothing,
         average=settings.weight_average,
         class_weights=task.weights(),
+        layer_decay=settings.layer_decay or form.layer_decay,
+        clip=settings.clip,
     )
-    return TrainingPlan(RESIDUAL, recipe, task.augmentation(), settings.mixup)
+    return TrainingPlan(choice.architecture, recipe, task.augmentation(), settings.mixup, choice.pretrained, False, choice.reason)
 
 
-def precision(settings: TrainSettings, device: torch.device) -> str:
+def form_of(pretrained: Pretrained | None, *, head_only: bool) -> RecipeForm:
+    """The form of recipe for a network that starts from these weights."""
+    if pretrained is None:
+        return FROM_SCRATCH
+    return HEAD_ONLY if head_only else PRETRAINED
+
+
+def precision(settings: TrainSettings, device: torch.device, architecture: str) -> str:
     """The number type by name: the one that was asked for, or the fastest that the hardware has."""
     if settings.precision != "auto":
         return settings.precision
-    dtype = mixed_precision(device)
+    dtype = mixed_precision(device, architecture)
     return "float32" if dtype is None else str(dtype).removeprefix("torch.")

@@ -8,12 +8,13 @@ import os
 from pathlib import Path
 
 from driftloop import registry
-from driftloop.contracts import PROMOTE
+from driftloop.contracts import MODEL_PROMOTION, PROMOTE
 from driftloop.dataset.description import read_description
 from driftloop.errors import GateRefused, InputError
 from driftloop.registry.gate_evidence import GateEvidence, keep_refusal, read_evidence
 from driftloop.runtime import report_metrics
 from driftloop.store import Store, open_store
+from driftloop.tracking import leave_record
 
 
 def run(candidate: str | Path, dataset: str | Path, evidence: str | Path, *, store: str) -> str:
@@ -33,6 +34,7 @@ def run(candidate: str | Path, dataset: str | Path, evidence: str | Path, *, sto
     _require_dataset(judged, dataset)
     version = registry.register(home, candidate, evidence, run=os.environ.get("DRIFTLOOP_RUN_ID", ""))
     champion = registry.promote(home, version, expected=judged.champion_version, reason=_reason(judged))
+    leave_record(home, MODEL_PROMOTION, {"version": champion.version, "previous": champion.previous, "reason": champion.reason}, {})
     report_metrics(f"version {champion.version} serves" + (f", before it {champion.previous}" if champion.previous else ""))
     return champion.version
 

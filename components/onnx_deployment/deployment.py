@@ -4,6 +4,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from components.onnx_deployment import benchmark, held_out, variant
 from components.onnx_deployment.half import write_half
 from components.onnx_deployment.held_out import measure_references
@@ -13,6 +15,7 @@ from components.onnx_deployment.variant import COMPETING, GraphOutcomes, Variant
 from driftloop import bundle
 from driftloop.bundle import ModelDescription
 from driftloop.dataset import Description
+from driftloop.evaluation.measures import Measured, measure_classifier, thresholds_of
 from driftloop.inference.provider import CPU, CUDA
 from driftloop.inference.reference import Regime
 from driftloop.inference.served_model import ServedModel, open_session
@@ -47,6 +50,10 @@ class Deployment:
     """Which graph is served."""
     test: dict[str, GraphOutcomes]
     """The same on the clean test split."""
+    test_tags: np.ndarray
+    """Of each image there, as `driftloop.tags` stores them."""
+    measures: dict[str, Measured]
+    """Of each graph there, by its file, at thresholds from the images that decide; with intervals for the one that is served."""
     rows: list[dict[str, Any]]
     """The benchmark's on the CPU."""
     gpu_rows: list[dict[str, Any]]
@@ -100,6 +107,7 @@ def deploy(dataset: Description, source: Path, candidate: Path, settings: Deploy
     choice = choose_variant(admissions, benchmark.milliseconds(rows if settings.serve_on == "cpu" else gpu_rows))
     served = models[choice.served]
     progress(0.85, "measuring the reference")
+    test, tags = _outcomes(models, testing, reduced), np.concatenate([part.tags for part in testing])
     return Deployment(
         model=model,
         temperature=fit,
@@ -109,7 +117,9 @@ def deploy(dataset: Description, source: Path, candidate: Path, settings: Deploy
         decision=decision,
         serve_on=settings.serve_on,
         choice=choice,
-        test=_outcomes(models, testing, reduced),
+        test=test,
+        test_tags=tags,
+        measures=_measures(decision, test, tags, model.classes, choice.served),
         rows=rows,
         gpu_rows=gpu_rows,
         regimes=measure_references(served, dataset),
@@ -123,6 +133,26 @@ def _outcomes(models: dict[str, ServedModel], cases: list[held_out.Cases], reduc
     return {name: variant.run_graphs(models[bundle.ONNX_FP32], models[name], cases) for name in reduced}
 
 
+def _measures(
+    decision: dict[str, GraphOutcomes], test: dict[str, GraphOutcomes], tags: np.ndarray, classes: list[str], served: str
+) -> dict[str, Measured]:
+    some = next(iter(test))
+    held_out = {bundle.ONNX_FP32: decision[some].fp32} | {name: found.reduced for name, found in decision.items()}
+    graphs = {bundle.ONNX_FP32: test[some].fp32} | {name: found.reduced for name, found in test.items()}
+    return {
+        name: measure_classifier(
+            probabilities,
+            test[some].labels,
+            classes,
+            thresholds=thresholds_of(held_out[name], decision[some].labels),
+            groups=test[some].groups,
+            tags=tags,
+            intervals=name == served,
+        )
+        for name, probabilities in graphs.items()
+    }
+
+
 def deployment_facts(deployment: Deployment, *, seconds: float) -> dict[str, Any]:
     """The step's facts, as JSON takes them."""
     names = {bundle.ONNX_FP32: "onnx_fp32", bundle.ONNX_INT8: "onnx_int8"}
@@ -132,10 +162,13 @@ def deployment_facts(deployment: Deployment, *, seconds: float) -> dict[str, Any
         if half
         else {}
     )
+    served = int8.fp32_right if deployment.choice.served == bundle.ONNX_FP32 else deployment.test[deployment.choice.served].reduced_right
     return of_half | {
         "accuracy_fp32": variant.proportion_right(int8.fp32_right).model_dump(),
         "accuracy_int8": variant.proportion_right(int8.reduced_right).model_dump(),
         "int8_drop": variant.accuracy_drop(int8),
+        "accuracy_by_tag": {level: found.model_dump() for level, found in variant.by_tag(served, deployment.test_tags).items()},
+        "measures": deployment.measures[deployment.choice.served].described(),
         "agreement": int8.agreement,
         "serve_on": deployment.serve_on,
         "served": deployment.choice.served,

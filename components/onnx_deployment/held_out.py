@@ -15,11 +15,12 @@ import torch
 from driftloop.bundle import ModelDescription
 from driftloop.contracts import DRIFTED_TRAIN, DRIFTED_VAL, REFERENCE, REGIME_PREFIX, TEST, TRAIN, VAL
 from driftloop.dataset import Description, open_split
+from driftloop.dataset.description import TAGS
 from driftloop.errors import InputError
 from driftloop.inference.reference import CLEAN_REGIME, Regime, measure_regime
 from driftloop.inference.served_model import ServedModel
-from driftloop.training.architectures import Classifier
 from driftloop.training.batches import normalise, to_tensor
+from driftloop.training.classifier import Classifier
 
 RANGE_SPLITS = (TRAIN, DRIFTED_TRAIN)
 TEMPERATURE_SPLITS = (VAL, DRIFTED_VAL)
@@ -43,6 +44,8 @@ class Cases:
     """int64 (N,)."""
     groups: np.ndarray
     """The patient or site of each image, str (N,)."""
+    tags: np.ndarray
+    """Its tags as `driftloop.tags` stores them, str (N,)."""
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -61,8 +64,8 @@ def open_cases(dataset: Description, splits: tuple[str, ...]) -> list[Cases]:
         split = open_split(dataset, name)
         labelled = split.labels >= 0
         images = split.images if labelled.all() else split.images[labelled]
-        groups = split.samples["group"].to_numpy(dtype=np.str_)
-        cases.append(Cases(name, images, split.labels[labelled], groups[labelled]))
+        groups, tags = (split.samples[column].to_numpy(dtype=np.str_)[labelled] for column in ("group", TAGS))
+        cases.append(Cases(name, images, split.labels[labelled], groups, tags))
     if not sum(len(part) for part in cases):
         named = " or ".join(splits)
         raise InputError(f"dataset {dataset.manifest_hash[:12]} has no labelled images in {named}; data_analysis cuts these splits")
@@ -112,6 +115,7 @@ def check_fit(dataset: Description, model: ModelDescription) -> None:
         "classes": (dataset.classes, model.classes),
         "image size": (dataset.image_size, model.image_size),
         "channels": (dataset.channels, model.channels),
+        "resize mode": (dataset.resize, model.resize),
     }
     for name, (of_dataset, of_model) in pairs.items():
         if of_dataset != of_model:
@@ -129,7 +133,8 @@ def measure_references(served: ServedModel, dataset: Description) -> list[Regime
     regimes = []
     for name in (CLEAN_REGIME, *later):
         split = open_split(dataset, name)
-        regimes.append(measure_regime(name, served, split.images, split.samples["group"].to_numpy(dtype=np.str_)))
+        groups, tags = (split.samples[column].to_numpy(dtype=np.str_) for column in ("group", TAGS))
+        regimes.append(measure_regime(name, served, split.images, groups, tags))
     return regimes
 
 

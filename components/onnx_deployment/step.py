@@ -7,16 +7,18 @@ from pathlib import Path
 from typing import Any
 
 from components.onnx_deployment.deployment import Deployment, deploy, deployment_facts
-from components.onnx_deployment.report import with_deployment, write_deployment_report
+from components.onnx_deployment.report import build_report, with_deployment
 from components.onnx_deployment.variant import GRAPH_NAMES
 from driftloop import bundle
 from driftloop.contracts import BENCHMARK, ONNX_DEPLOYMENT
 from driftloop.dataset import read_description
 from driftloop.inference.image_statistics import statistic_names
 from driftloop.inference.reference import write_reference
+from driftloop.reporting.chapter import write_chapter
 from driftloop.runtime import MetricsLog, report_metrics
 from driftloop.settings import DeploySettings
 from driftloop.step_facts import write_facts, write_json
+from driftloop.tracking import leave_record
 from driftloop.training.device import pick_device
 
 
@@ -46,10 +48,14 @@ def run(
     settings = DeploySettings.complete(config)
     started = time.perf_counter()
     pick_device("0")
-    deployment = deploy(read_description(dataset), Path(model), Path(candidate), settings)
+    description = read_description(dataset)
+    deployment = deploy(description, Path(model), Path(candidate), settings)
     facts = deployment_facts(deployment, seconds=time.perf_counter() - started)
+    page = build_report(deployment)
+    page.write(report)
+    write_chapter(candidate, ONNX_DEPLOYMENT, page.chapter, dataset, model)
     write_candidate(deployment, Path(candidate), facts, dataset, model)
-    write_deployment_report(deployment, report)
+    leave_record(description.store, ONNX_DEPLOYMENT, candidate, {bundle.CARD: Path(candidate, bundle.CARD), "report.html": report})
     _log_metrics(facts, metrics)
     drop, speed = facts["int8_drop"]["value"], facts["speedup"]
     report_metrics(
@@ -61,12 +67,17 @@ def run(
 def write_candidate(deployment: Deployment, candidate: Path, facts: dict[str, Any], dataset: str | Path, source: str | Path) -> None:
     """Complete the bundle around the graphs, and seal it."""
     served = facts[f"accuracy_{GRAPH_NAMES[deployment.choice.served].lower()}"]
+    known = deployment.model.model_dump()["metrics"]
+    metrics = {name: value for name, value in known.items() if not name.startswith(bundle.SERVED_ACCURACY)} | {
+        bundle.SERVED_ACCURACY: served
+    }
+    metrics |= {bundle.SERVED_ACCURACY_OF.format(level=level): accuracy for level, accuracy in facts["accuracy_by_tag"].items()}
     model = deployment.model.model_validate(
         deployment.model.model_dump()
         | {
             "served": deployment.choice.served,
             "temperature": deployment.temperature.temperature,
-            "metrics": deployment.model.model_dump()["metrics"] | {"served_accuracy": served},
+            "metrics": metrics,
             "libraries": deployment.model.libraries | _library_versions(),
         }
     )
@@ -92,7 +103,7 @@ def _log_metrics(facts: dict[str, Any], metrics: MetricsLog) -> None:
     for row in facts["benchmark_gpu"]:
         metrics.log_metric(f"gpu_p50_ms_{row['variant']}_batch_{row['batch']}", row["p50_ms"])
     metrics.log_metric("temperature", facts["temperature"])
-    metrics.log_metric("calibration_error", facts["calibration"]["ece_after"])
+    metrics.log_metric("calibration_error_on_test", facts["calibration"]["ece_after"])
 
 
 def _library_versions() -> dict[str, str]:

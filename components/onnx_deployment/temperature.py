@@ -8,11 +8,11 @@ from scipy.optimize import minimize_scalar
 from scipy.special import log_softmax, softmax
 
 from driftloop.errors import InputError
+from driftloop.evaluation.calibration import expected_calibration_error
 
 #: Below this many images the number would be guessed rather than fitted.
 LEAST_IMAGES = 30
 LOWEST, HIGHEST = 0.2, 5.0
-RELIABILITY_BINS = 10
 
 
 @dataclass(frozen=True)
@@ -102,24 +102,6 @@ def _helps_elsewhere(logits: np.ndarray, labels: np.ndarray, groups: np.ndarray)
 def negative_log_likelihood(logits: np.ndarray, labels: np.ndarray) -> float:
     """The mean over images of -log p(label)."""
     return float(-log_softmax(logits, axis=1)[np.arange(len(labels)), labels].mean())
-
-
-def reliability_bins(probabilities: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Mean confidence, accuracy and number of images in 10 bins of equally many images, by rising confidence."""
-    confidence = probabilities.max(axis=1)
-    right = probabilities.argmax(axis=1) == labels
-    parts = [part for part in np.array_split(np.argsort(confidence, kind="stable"), RELIABILITY_BINS) if len(part)]
-    return (
-        np.array([confidence[part].mean() for part in parts]),
-        np.array([right[part].mean() for part in parts]),
-        np.array([len(part) for part in parts]),
-    )
-
-
-def expected_calibration_error(probabilities: np.ndarray, labels: np.ndarray) -> float:
-    """Expected calibration error: the mean distance of confidence from accuracy over the bins of `reliability`."""
-    confidence, accuracy, count = reliability_bins(probabilities, labels)
-    return float((np.abs(confidence - accuracy) * count).sum() / count.sum())
 
 
 def calibration_on(logits: np.ndarray, labels: np.ndarray, temperature: float) -> Calibration:

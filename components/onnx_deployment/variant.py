@@ -13,6 +13,7 @@ from driftloop.bundle import ONNX_FP16, ONNX_FP32, ONNX_INT8
 from driftloop.evaluation.intervals import Proportion, wilson
 from driftloop.evaluation.paired import PairedDifference, compare
 from driftloop.inference.served_model import ServedModel
+from driftloop.tags import level_name, levels_by_tag
 
 GRAPH_NAMES = {ONNX_FP32: "FP32", ONNX_INT8: "INT8", ONNX_FP16: "FP16"}
 #: The graphs beside FP32 that compete on each hardware.
@@ -57,6 +58,21 @@ def run_graphs(fp32: ServedModel, reduced: ServedModel, cases: list[Cases]) -> G
 def proportion_right(right: np.ndarray) -> Proportion:
     """The share right, with its 95 % interval."""
     return wilson(int(right.sum()), len(right))
+
+
+def by_tag(right: np.ndarray, tags: np.ndarray) -> dict[str, Proportion]:
+    """The share right on the images of each level of each tag, as in site=B.
+
+    Args:
+        right: bool (N,).
+        tags: (N,) as stored.
+    """
+    found = levels_by_tag(tags)
+    return {
+        level_name(name, level): proportion_right(right[levels == level])
+        for name, levels in found.items()
+        for level in sorted(set(levels.tolist()) - {""})
+    }
 
 
 def accuracy_drop(outcomes: GraphOutcomes) -> dict[str, float]:

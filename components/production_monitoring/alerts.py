@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from components.production_monitoring.metrics import ExpectedMetrics, ModelMetrics, ServiceMetrics
+from driftloop.contracts import UNFINISHED_WATCH
 from driftloop.settings import MonitorSettings
 from driftloop.step_facts import write_json
 from driftloop.watch_record import CLOSED, WatchRecord
@@ -55,9 +56,9 @@ def write_alerts(traffic: str | Path, rules: list[AlertRule]) -> None:
 def unfinished_watch_rule(before: WatchRecord | None) -> AlertRule:
     """The watch before ended without its report: a retraining failed, a pod was killed."""
     if before is None or before.state == CLOSED:
-        return AlertRule("unfinished watch", False, 0.0, 0.0, "the watch before was finished" if before else "this is the first watch")
+        return AlertRule(UNFINISHED_WATCH, False, 0.0, 0.0, "the watch before was finished" if before else "this is the first watch")
     reason = before.failure or f"run {before.run_id} has not closed its record: a step failed, was killed, or is still running"
-    return AlertRule("unfinished watch", True, 1.0, 0.0, f"watch {before.sequence} ({before.verdict}) was not finished: {reason}")
+    return AlertRule(UNFINISHED_WATCH, True, 1.0, 0.0, f"watch {before.sequence} ({before.verdict}) was not finished: {reason}")
 
 
 def no_traffic_rule(service: ServiceMetrics) -> AlertRule:

@@ -1,11 +1,12 @@
 """What a watch covers, and the rows that belong to it.
 
 A watch covers log files that no watch before it has covered. Fresh rows are theirs; context are older rows of the champion that may
-still count: those that wait for a window, and those of the windows of a drift that is not over. They come from what earlier watches
-kept (`driftloop.inference.watch_tables`), not from the log. In requests to the store:
+still count: those that wait for a window, those of the latest windows, which are tested together with new ones, and those of the
+windows of a drift that is not over. They come from what earlier watches kept (`driftloop.inference.watch_tables`), not from the log. In
+requests to the store:
 
     1 for the history of records   1 for each record after it   1 for the table of labels   1 for each label file of the last hours
-    1 for each earlier watch since the open drift began         1 for each log file that is new
+    1 for each earlier watch with one of the last seven windows, or since the open drift began         1 for each log file that is new
     and listings of 1,000 names each: of the records, of the label files, of the log's last hours
 """
 
@@ -13,19 +14,30 @@ import math
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from driftloop.contracts import CONFIRMING_WINDOWS, SKIP, SKIPPED
+from driftloop.contracts import CONFIRMING_WINDOWS, POOLED_WINDOWS, SKIP, SKIPPED
 from driftloop.errors import InputError, NotFound
 from driftloop.inference.log import LOG_SCHEMA, STATUS_OK, read_log_files, rows_between
 from driftloop.inference.log_files import LogCoverage, LogFile, hour_folder, log_files
 from driftloop.inference.traffic import FRESH, LABEL, LABEL_ORIGIN
-from driftloop.inference.watch_tables import NO_WINDOW, NOT_TESTED, ROW_SCHEMA, WATCH, WINDOW, read_window_rows
+from driftloop.inference.watch_tables import (
+    FOR_POOL,
+    FOR_TAG,
+    NO_WINDOW,
+    NOT_TESTED,
+    ROW_SCHEMA,
+    TAG_WAITS,
+    WATCH,
+    WINDOW,
+    read_window_rows,
+)
 from driftloop.settings import MonitorSettings
 from driftloop.store import Store
-from driftloop.watch_record import WatchRecord
+from driftloop.watch_record import RecordedWindow, WatchRecord, with_pools
 
 #: Two clocks may differ by so much: a given end that lies further ahead is a mistake.
 CLOCKS_DIFFER = timedelta(hours=1)
@@ -176,8 +188,8 @@ def read_context(
 ) -> pd.DataFrame:
     """The champion's older rows that may still count, in time order, with the columns of `ROW_SCHEMA`.
 
-    These are the rows that wait for a window, and, as far back as the look-back goes, `context_rows` of the drifted windows of a drift
-    that is not over: the labelled ones first, then the newest. What a retention rule has deleted is left out.
+    These are the rows that wait for a window, and, as far back as the look-back goes, `context_rows` of the latest windows and of the
+    drifted windows of a drift that is not over: the labelled ones first, then the newest. What a retention rule has deleted is left out.
 
     Raises:
         IntegrityError: what an earlier watch kept is damaged.
@@ -187,9 +199,11 @@ def read_context(
     if records[-1].coverage is None:
         rows = _rows_of_old_records(store, records, version, period)
     else:
-        since = open_drift_since(records, version)
-        older = [_kept_rows(store, record) for record in records[:-1] if record.sequence >= since]
-        rows = joined_rows([*(part[part[WINDOW] != NO_WINDOW] for part in older), _kept_rows(store, records[-1])])
+        since = min(open_drift_since(records, version), _pooled_since(records, version))
+        # What waits for a window of its tag, the newest watch has kept.
+        older = [_kept_rows(store, record).assign(**{TAG_WAITS: ""}) for record in records[:-1] if record.sequence >= since]
+        # Of a row that was handed on the newest copy counts, which comes first: only that one knows whether it was asked for.
+        rows = joined_rows([_kept_rows(store, records[-1]), *(part[part[WINDOW] != NO_WINDOW] for part in reversed(older))])
     rows = answered_by(rows, version)
     tested = rows[(rows[WINDOW] != NO_WINDOW) & (rows["time"] > period.until - timedelta(days=settings.look_back_days))]
     order = np.lexsort([tested["time"], tested["request_id"].isin(labelled)])
@@ -203,13 +217,25 @@ def open_drift_since(records: Sequence[WatchRecord], version: str) -> float:
     A drift is over once so many windows in a row did not drift that no later one can confirm it.
     """
     first, quiet = math.inf, 0
-    for sequence, window in reversed([(record.sequence, window) for record in _of_version(records, version) for window in record.windows]):
+    for sequence, window in reversed(_numbered_windows(records, version)):
         quiet = 0 if window.drifted else quiet + 1
         if quiet == CONFIRMING_WINDOWS:
             break
         if window.drifted:
             first = sequence
     return first
+
+
+def _pooled_since(records: Sequence[WatchRecord], version: str) -> float:
+    """Number of the watch with the earliest window that may be tested together with a new one; infinite without any."""
+    return min((sequence for sequence, _ in _numbered_windows(records, version)[1 - max(POOLED_WINDOWS) :]), default=math.inf)
+
+
+def _numbered_windows(records: Sequence[WatchRecord], version: str) -> list[tuple[int, RecordedWindow]]:
+    """The windows of this version, oldest first, each with the number of its watch."""
+    own = _of_version(records, version)
+    numbers = [record.sequence for record in own for _ in record.windows]
+    return list(zip(numbers, with_pools([window for record in own for window in record.windows]), strict=True))
 
 
 def _of_version(records: Sequence[WatchRecord], version: str) -> list[WatchRecord]:
@@ -238,7 +264,8 @@ def _rows_of_old_records(store: Store, records: Sequence[WatchRecord], version: 
     ]
     after = begin - LOG_TICK if begin else None
     rows = joined_rows([empty_rows(), *(rows_between(table, after, end).to_pandas() for _, table in read_log_files(store, old))])
-    rows = rows.assign(**{WATCH: NOT_TESTED, WINDOW: NO_WINDOW})
+    marks: dict[str, Any] = {WATCH: NOT_TESTED, WINDOW: NO_WINDOW, FOR_POOL: False, TAG_WAITS: "", FOR_TAG: False}
+    rows = rows.assign(**marks)
     for sequence, index, window in drifted:
         rows.loc[rows["time"].between(pd.Timestamp(window.first), pd.Timestamp(window.last)), [WATCH, WINDOW]] = sequence, index
     return rows[(rows[WINDOW] != NO_WINDOW) | (rows["time"] > last if last else True)]
@@ -247,9 +274,12 @@ def _rows_of_old_records(store: Store, records: Sequence[WatchRecord], version: 
 def champion_rows(fresh: pd.DataFrame, context: pd.DataFrame, version: str) -> pd.DataFrame:
     """The champion's answered requests, in time order: fresh ones, and context. A request that is context already is not fresh again."""
     own = answered_by(fresh, version)
-    own = own[~own["request_id"].isin(context["request_id"])].assign(**{WATCH: NOT_TESTED, WINDOW: NO_WINDOW, FRESH: True})
-    rows = joined_rows([context.assign(**{FRESH: False}), own])
-    return rows.astype({WATCH: np.int64, WINDOW: np.int64, FRESH: bool})
+    new: dict[str, Any] = {WATCH: NOT_TESTED, WINDOW: NO_WINDOW, FRESH: True, FOR_POOL: False, TAG_WAITS: "", FOR_TAG: False}
+    own = own[~own["request_id"].isin(context["request_id"])].assign(**new)
+    flags = {name: context[name].eq(other=True) for name in (FOR_POOL, FOR_TAG)} | {FRESH: pd.Series(data=False, index=context.index)}
+    context = context.assign(**flags, **{TAG_WAITS: context[TAG_WAITS].fillna("")})
+    rows = joined_rows([context, own])
+    return rows.astype({WATCH: np.int64, WINDOW: np.int64, FRESH: bool, FOR_POOL: bool, FOR_TAG: bool})
 
 
 def answered_by(rows: pd.DataFrame, version: str) -> pd.DataFrame:

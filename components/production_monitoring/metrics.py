@@ -208,6 +208,8 @@ class CurvePoint:
     """0-1."""
     accuracy: float | None
     """Over the random labels among these requests; None without any."""
+    labelled: int
+    """How many these are."""
     statistics: np.ndarray
     """Mean of each image statistic, float64 (F,)."""
 
@@ -231,5 +233,6 @@ def _curve_point(rows: pd.DataFrame, classes: list[str]) -> CurvePoint:
         class_shares=class_shares(rows["predicted"], classes),
         mean_confidence=float(rows["confidence"].mean()),
         accuracy=float((labelled["predicted"] == labelled[LABEL]).mean()) if len(labelled) else None,
+        labelled=len(labelled),
         statistics=logged_statistics(rows).mean(axis=0, dtype=np.float64),
     )

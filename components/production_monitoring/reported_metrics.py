@@ -10,14 +10,16 @@ from typing import Any
 from tensorboard.summary import Writer
 
 from components.production_monitoring.alerts import AlertRule
-from components.production_monitoring.metrics import CurvePoint, ModelMetrics, ServiceMetrics
+from components.production_monitoring.metrics import CurvePoint, ExpectedMetrics, ModelMetrics, ServiceMetrics
 from driftloop.inference.traffic import TrafficInfo
 from driftloop.runtime import MetricsLog
 
 EVENTS_FOLDER = "events"
 
 
-def traffic_facts(info: TrafficInfo, service: ServiceMetrics, model: ModelMetrics, rules: list[AlertRule]) -> dict[str, Any]:
+def traffic_facts(
+    info: TrafficInfo, service: ServiceMetrics, model: ModelMetrics, expected: ExpectedMetrics, rules: list[AlertRule]
+) -> dict[str, Any]:
     """The step's facts: plain numbers, None where there is nothing to measure."""
     accuracy = model.accuracy.model_dump() if model.accuracy else None
     class_accuracy = {name: value.model_dump() for name, value in model.class_accuracy.items()}
@@ -36,6 +38,7 @@ def traffic_facts(info: TrafficInfo, service: ServiceMetrics, model: ModelMetric
         **asdict(model),
         "accuracy": accuracy,
         "class_accuracy": class_accuracy,
+        "baseline": {"p95_ms": expected.p95_ms, "mean_confidence": min(regime.mean_confidence for regime in expected.regimes)},
         "alerts": [rule.as_json() for rule in rules if rule.fired],
     }
 
@@ -55,7 +58,7 @@ def log_traffic_metrics(
         "mean_confidence": model.mean_confidence,
         "labelled": model.labelled,
         "accuracy": model.accuracy.value if model.accuracy else None,
-        "calibration_error": model.calibration_error,
+        "calibration_error_on_traffic": model.calibration_error,
         "alerts": sum(rule.fired for rule in rules),
     }
     for name, value in values.items():

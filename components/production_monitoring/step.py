@@ -38,11 +38,13 @@ from driftloop.inference.labels import read_labels
 from driftloop.inference.traffic import Traffic, TrafficInfo, write_traffic
 from driftloop.inference.watch_tables import read_label_table
 from driftloop.registry.bundle_link import write_link
+from driftloop.reporting.chapter import write_chapter
 from driftloop.reporting.tensorboard import publish_events
 from driftloop.runtime import MetricsLog
 from driftloop.settings import MonitorSettings
 from driftloop.step_facts import write_facts
 from driftloop.store import Store, open_store
+from driftloop.tracking import leave_record
 from driftloop.watch_record import WatchRecord
 from driftloop.watch_store import read_records
 
@@ -84,9 +86,12 @@ def run(store: str, traffic: str, champion: str, dashboard: str, *, until: str, 
     write_alerts(traffic, rules)
     write_curve_events(traffic, points, info.statistic_names)
     publish_events(Path(traffic, EVENTS_FOLDER), home.uri, "production-monitoring")
-    build_dashboard(info, all_fresh, service, model, expected, rules, points, traffic_notes(info, covered)).write(dashboard)
+    page = build_dashboard(info, all_fresh, service, model, expected, rules, points, traffic_notes(info, covered), before)
+    page.write(dashboard)
+    write_chapter(traffic, PRODUCTION_MONITORING, page.chapter)
 
-    write_facts(traffic, PRODUCTION_MONITORING, traffic_facts(info, service, model, rules))
+    write_facts(traffic, PRODUCTION_MONITORING, traffic_facts(info, service, model, expected, rules))
+    leave_record(home, PRODUCTION_MONITORING, traffic, {"dashboard.html": dashboard})
     log_traffic_metrics(metrics, info, service, model, rules)
     runtime.report_metrics(metrics_line(info, service, model, rules))
 

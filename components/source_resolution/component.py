@@ -10,7 +10,7 @@ def source_resolution(source: str) -> str:
     """Check a source of labelled images and return its content hash, the cache key of data_analysis.
 
     Args:
-        source: a folder or zip of class folders (also on s3://), digits, synthetic:xray or synthetic:roof.
+        source: a folder, zip or tar of class folders (also on s3://), kaggle:owner/name, digits, synthetic:xray or synthetic:roof.
     """
     from components.source_resolution.step import run
 

@@ -22,8 +22,8 @@ def synthesis_report(
     """Report all that a run measured and decided, and close the watch record that the next watch starts from.
 
     Args:
-        model: the champion that was watched; its facts say how it was trained.
-        outcome: what became of the watch: watched, kept or promoted.
+        model: the champion that was watched, or the candidate of a training; its facts say how it was trained.
+        outcome: what became of the watch, or of the candidate: watched, kept or promoted.
         store: the model's home, where the watch record is closed.
         summary: `summary.json`.
         html: the report.

@@ -1,16 +1,22 @@
 """The step `synthesis_report`: all that a run measured and decided, as one summary and one report; then the watch record is closed."""
 
+from contextlib import suppress
+from datetime import UTC, datetime
 from pathlib import Path
 
-from components.synthesis_report.report import write_synthesis_report
-from driftloop import runtime
+from components.synthesis_report.document import write_report
+from components.synthesis_report.material import DRIFT_WATCH, FULL_LOOP, TRAINING, RunMaterial
+from driftloop import registry, runtime
 from driftloop.bundle import read_model
-from driftloop.contracts import OUTCOMES, PROMOTED, VALIDATION_GATE
-from driftloop.errors import InputError
-from driftloop.inference.traffic import read_traffic
-from driftloop.step_facts import read_facts, write_json
-from driftloop.store import open_store
+from driftloop.contracts import OUTCOMES, PROMOTED, SUMMARY, SYNTHESIS_REPORT, VALIDATION_GATE
+from driftloop.errors import InputError, NotFound
+from driftloop.inference.traffic import Traffic, read_traffic
+from driftloop.registry.gate_evidence import read_evidence
+from driftloop.reporting.chapter import read_chapters
+from driftloop.step_facts import read_facts, read_used, write_json
+from driftloop.store import Store, open_store
 from driftloop.summary import Summary, summarise
+from driftloop.tracking import leave_record
 from driftloop.watch_store import close_watch
 
 
@@ -29,7 +35,9 @@ def run(
 ) -> Summary:
     """Write summary, HTML and PDF to their paths, then close the watch record where traffic was watched.
 
-    Closing comes last: a step that dies before it leaves the record open, and its retry does everything again.
+    The report tells a training, the whole loop where the champion was trained by the same run, and a few pages where it only watched.
+    Closing comes
+    last: a step that dies before it leaves the record open, and its retry does everything again.
 
     Raises:
         InputError: `outcome` is not one of `contracts.OUTCOMES`.
@@ -38,28 +46,54 @@ def run(
     """
     if outcome not in OUTCOMES:
         raise InputError(f"outcome: {outcome!r} is not one of {', '.join(OUTCOMES)}")
-    facts = read_facts(model)
+    home = open_store(store)
+    facts, chapters, used = read_facts(model), read_chapters(model), read_used(model)
     for directory in (traffic, drift):
         facts |= read_facts(directory) if directory else {}
-    candidate = read_facts(gate).get(VALIDATION_GATE) if gate else None
+        chapters |= read_chapters(directory) if directory else {}
+        used |= read_used(directory) if directory else {}
+    judged = read_facts(gate) if gate else {}
     watched = read_traffic(traffic) if traffic else None
-    before = watched.info.champion_version if watched else None
-    result = summarise(facts, candidate=candidate, before=before, after=version or before)
-    result = result.model_copy(update={"seed": read_model(model).seed})
+    before = watched.info.champion_version if watched else read_evidence(gate).champion_version if gate else None
+    description = read_model(model)
+    result = summarise(facts, candidate=judged.get(VALIDATION_GATE), before=before, after=version or before)
+    pipeline = TRAINING if watched is None else FULL_LOOP if _whole_loop(home, watched) else DRIFT_WATCH
+    result = result.model_copy(update={"seed": description.seed, "run_id": runtime.run_id(), "pipeline": pipeline})
 
     write_json(summary, result.model_dump())
-    write_synthesis_report(result, facts, candidate, outcome, Path(html), Path(pdf))
+    material = RunMaterial(
+        pipeline=pipeline,
+        summary=result,
+        date=datetime.now(UTC).isoformat(timespec="seconds"),
+        facts=facts,
+        chapters=chapters,
+        used=used,
+        candidate_facts=judged,
+        candidate_used=read_used(gate) if gate else {},
+        candidate_chapters=read_chapters(gate) if gate else {},
+        libraries=description.libraries,
+    )
+    write_report(material, Path(html), Path(pdf))
+    leave_record(home, SYNTHESIS_REPORT, result.model_dump(), {"report.html": html, "report.pdf": pdf, SUMMARY: summary})
     if watched is not None:
         close_watch(
-            open_store(store),
+            home,
             watched.info.sequence,
             runtime.run_id(),
             decision=result.gate.decision if result.gate else None,
             outcome=outcome,
             promoted_version=result.champion.after if outcome == PROMOTED else None,
         )
-    verdict = result.drift.verdict if result.drift else "no watch"
-    runtime.report_metrics(
-        f"{verdict}; " + (f"{result.gate.decision}; " if result.gate else "") + f"champion version {result.champion.after}"
-    )
+    said = [part for part in (result.drift and result.drift.verdict, result.gate and result.gate.decision) if part]
+    runtime.report_metrics("; ".join([*said, f"champion version {result.champion.after}" if result.champion.after else "no champion"]))
     return result
+
+
+def _whole_loop(home: Store, watched: Traffic) -> bool:
+    """Whether this very run registered the version that it watched, and watches it for the first time: a rehearsal watches many times."""
+    own = runtime.run_id()
+    if any(record.run_id == own for record in watched.records):
+        return False
+    with suppress(NotFound):
+        return registry.version_info(home, watched.info.champion_version).run == own
+    return False

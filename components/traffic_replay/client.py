@@ -6,9 +6,11 @@ import json
 import os
 import threading
 import time
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Self
+from typing import Any, Self
 from urllib.parse import urlsplit
 
 import numpy as np
@@ -26,6 +28,18 @@ API_KEY = "DRIFTLOOP_API_KEY"
 CONNECTIONS, TRIES, TIMEOUT_SECONDS = 8, 20, 60.0
 #: How long a service may take to write its log, in seconds.
 LOG_SECONDS = 120.0
+
+
+@dataclass(frozen=True)
+class Answered:
+    """What a service said of an image."""
+
+    version: str
+    """The model's."""
+    latency_ms: float
+    """Of the try that was answered."""
+    prediction: dict[str, Any]
+    """As `/predict` describes it: class, confidence, probabilities, unusual."""
 
 
 class ServiceClient:
@@ -53,8 +67,8 @@ class ServiceClient:
         for connection in self._opened:
             connection.close()
 
-    def send(self, image: np.ndarray, request_id: str, group: str) -> tuple[str, float]:
-        """Send one uint8 image (H, W, C), without loss; the version that answered, and how long it took in ms.
+    def send(self, image: np.ndarray, request_id: str, group: str, tags: Mapping[str, str]) -> Answered:
+        """Send one uint8 image (H, W, C), without loss.
 
         A service that has too much to do is asked again. One id is one request, however often it is sent.
 
@@ -63,9 +77,10 @@ class ServiceClient:
             RunFailed: it cannot be reached, or fails.
         """
         headers = {"Content-Type": "image/png", "X-Request-Id": request_id, "X-Group": group}
+        headers |= {f"X-Tag-{name}": value for name, value in tags.items()}
         if self._key:
             headers["Authorization"] = f"Bearer {self._key}"
-        body = _png(image)
+        body = as_png(image)
         said = ""
         for attempt in range(TRIES):
             began = time.perf_counter()
@@ -78,7 +93,8 @@ class ServiceClient:
                 time.sleep(0.05 * (attempt + 1))
                 continue
             if status == 200:
-                return json.loads(answer)["version"], (time.perf_counter() - began) * 1000
+                found = json.loads(answer)
+                return Answered(found["version"], (time.perf_counter() - began) * 1000, found["predictions"][0])
             said = _detail(answer)
             if status != 503:
                 raise InputError(f"{self.url}: answered {status}: {said}")
@@ -106,7 +122,11 @@ def send(traffic: PlayedTraffic, client: ServiceClient, done: set[str], *, rate:
 
     Returns:
         The true class of every request, (n,), the latencies in ms, and the versions that answered.
+
+    Raises:
+        InputError: a tag that no header can carry.
     """
+    _check_tags(traffic)
     truth = np.empty(len(traffic.ids), dtype=np.int64)
     latencies: list[float] = []
     versions: set[str] = set()
@@ -114,21 +134,28 @@ def send(traffic: PlayedTraffic, client: ServiceClient, done: set[str], *, rate:
     with ThreadPoolExecutor(CONNECTIONS) as pool:
         for chunk in traffic.chunks():
             images, truth[chunk] = traffic.requests(chunk)
-            groups = traffic.groups(chunk)
+            groups, tags = traffic.groups(chunk), traffic.tags(chunk)
             waiting = []
-            for image, name, group in zip(images, traffic.ids[chunk], groups, strict=True):
+            for image, name, group, of_image in zip(images, traffic.ids[chunk], groups, tags, strict=True):
                 if name in done:
                     continue
                 if rate:
                     time.sleep(max(0.0, began + sent / rate - time.monotonic()))
-                waiting.append(pool.submit(client.send, image, name, str(group)))
+                waiting.append(pool.submit(client.send, image, name, str(group), of_image))
                 sent += 1
             for answer in waiting:
-                version, latency = answer.result()
-                versions.add(version)
-                latencies.append(latency)
+                answered = answer.result()
+                versions.add(answered.version)
+                latencies.append(answered.latency_ms)
             runtime.progress(chunk.stop / len(traffic.ids), f"{chunk.stop:,} of {len(traffic.ids):,} requests")
     return truth, latencies, versions
+
+
+def _check_tags(traffic: PlayedTraffic) -> None:
+    for tags in traffic.tags(slice(None)):
+        for name, value in tags.items():
+            if not value.isascii():
+                raise InputError(f"tag {name}={value}: a header carries ASCII only; rename it in tags.csv, or replay without --to")
 
 
 def wait_for_log(store: Store, ids: set[str], since: datetime) -> datetime:
@@ -161,7 +188,8 @@ def wait_for_log(store: Store, ids: set[str], since: datetime) -> datetime:
     return last
 
 
-def _png(image: np.ndarray) -> bytes:
+def as_png(image: np.ndarray) -> bytes:
+    """A uint8 image (H, W, C) as a file, without loss."""
     stream = io.BytesIO()
     Image.fromarray(image.squeeze(axis=-1) if image.shape[-1] == 1 else image).save(stream, "PNG", compress_level=1)
     return stream.getvalue()

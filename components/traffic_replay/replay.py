@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -74,6 +75,10 @@ class Replayed:
     @property
     def requests(self) -> int:
         return self.clean + self.drifted
+
+    def record(self) -> dict[str, Any]:
+        """What was played, as JSON values; without the true classes."""
+        return {name: value for name, value in vars(self).items() if name != "truth"}
 
     def figures(self) -> str:
         """One line for the person who waits."""

@@ -151,7 +151,10 @@ def open_stream(description: Description) -> Split:
         InputError: it has none.
     """
     if not description.counts.get(STREAM):
-        raise InputError("this dataset has no stream images to replay; raise data_config.stream_share or use a larger source")
+        raise InputError(
+            "the champion's dataset kept no images for a replay: give others with --source, or train in a new store with "
+            "--set data_config.stream_share=0.15"
+        )
     return open_split(description, STREAM)
 
 

@@ -11,9 +11,11 @@ import pandas as pd
 from components.traffic_replay.replay_plan import ReplayPlan
 from driftloop import runtime
 from driftloop.dataset import Split
+from driftloop.dataset.description import TAGS
 from driftloop.inference.log_writer import InferenceLogger
 from driftloop.inference.served_model import ServedModel, ServedPredictions
 from driftloop.scenarios import Scenario
+from driftloop.tags import read_tags_text
 
 #: Requests read, drifted and logged together; memory does not grow with the length of the replay.
 REQUESTS_PER_CHUNK = 100
@@ -58,6 +60,10 @@ class PlayedTraffic:
     def groups(self, chunk: slice) -> np.ndarray:
         """The group (patient, site) of each request of a chunk."""
         return self.stream.samples["group"].to_numpy()[self.plan.rows[chunk]]
+
+    def tags(self, chunk: slice) -> list[dict[str, str]]:
+        """The tags (site, device, ...) of each request of a chunk, by name."""
+        return [read_tags_text(text) for text in self.stream.samples[TAGS].to_numpy()[self.plan.rows[chunk]]]
 
 
 @dataclass(frozen=True)
@@ -105,7 +111,7 @@ def play(
         new = [index for index, identity in enumerate(ids) if identity not in done]
         if new:
             predictions, times, waited = answer(model, images[new], last, batch_size, clock)
-            groups = [str(group) for group in traffic.groups(chunk)[new]]
+            groups, tags = [str(group) for group in traffic.groups(chunk)[new]], traffic.tags(chunk)
             log.log(
                 images[new],
                 predictions,
@@ -113,6 +119,7 @@ def play(
                 version=version,
                 classes=model.description.classes,
                 groups=groups,
+                tags=[tags[index] for index in new],
                 request_ids=[ids[index] for index in new],
                 times=times,
             )

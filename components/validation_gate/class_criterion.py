@@ -1,17 +1,19 @@
 """No class may lose more than the margin: one criterion over all classes that have images enough to show it.
 
 With many classes some bound always falls short by chance, so a class is only held to its bound where an equal candidate would pass with
-all of them together. The others veto when shown worse, and the decision says what cannot be excluded for them.
+all of them together. The others veto when shown worse, and the decision says what cannot be excluded for them. A critical class has a
+criterion of its own, however few its images are: there unknown is not good enough.
 """
 
 import math
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from statistics import NormalDist
 
 import numpy as np
 
 from components.validation_gate.answers import Answers
-from components.validation_gate.criteria import Criterion, difference_above
+from components.validation_gate.criteria import Criterion, difference_above, without_images
 from driftloop.evaluation.paired import PairedDifference, tango_lower_bound
 
 #: How often an equal candidate shall pass this criterion, all classes together.
@@ -31,23 +33,33 @@ class ClassDifference:
     difference: PairedDifference
     """candidate minus champion"""
     held: bool
-    """whether it is held to the bound; else it only vetoes"""
+    """whether it is held to the bound with the others; else it only vetoes"""
+    critical: bool = False
+    """whether it is held to the bound by itself"""
+
+    def criterion(self, class_margin: float) -> Criterion:
+        """That it loses less than the margin."""
+        if self.critical:
+            return replace(difference_above(f"critical class {self.name}", self.difference, -class_margin), critical=True)
+        return difference_above(f"class {self.name}", self.difference, -class_margin)
 
 
-def compare_classes(clean: Answers, classes: list[str], class_margin: float) -> list[ClassDifference]:
+def compare_classes(clean: Answers, classes: list[str], class_margin: float, critical: Collection[str] = ()) -> list[ClassDifference]:
     """The classes that have images.
 
     Args:
         clean: answers on the test split.
         classes: names, in the order of the labels.
         class_margin: accuracy that a class may lose at most, as a share.
+        critical: names of critical classes.
     """
     present = {name: clean.labels == index for index, name in enumerate(classes) if (clean.labels == index).any()}
     together = PASS_TOGETHER ** (1 / len(present))
     compared = []
     for name, rows in present.items():
         difference = clean.difference(rows)
-        compared.append(ClassDifference(name, rows, difference, could_hold(difference, class_margin, together)))
+        held = name not in critical and could_hold(difference, class_margin, together)
+        compared.append(ClassDifference(name, rows, difference, held, name in critical))
     return compared
 
 
@@ -66,18 +78,25 @@ def could_hold(difference: PairedDifference, class_margin: float, chance: float)
 
 def worst_class(compared: list[ClassDifference], class_margin: float) -> list[Criterion]:
     """The criterion of the class that is furthest from holding; none where no class is held to it."""
-    criteria = [difference_above(f"class {item.name}", item.difference, -class_margin) for item in compared if item.held]
+    criteria = [item.criterion(class_margin) for item in compared if item.held]
     note = f"the worst of {len(criteria)} classes with images enough, of {len(compared)}"
     return [replace(min(criteria, key=_standing), note=note)] if criteria else []
 
 
-def not_excluded(compared: list[ClassDifference]) -> str:
-    """What the images leave open for the classes that only veto, the widest first; empty where there are none."""
-    loose = sorted((item for item in compared if not item.held), key=lambda item: item.difference.low)
-    named = [
-        f"class {item.name} between {100 * item.difference.low:+.1f} and {100 * item.difference.high:+.1f} pt (n = {item.difference.n:,})"
-        for item in loose[:MOST_NAMED]
-    ]
+def critical_classes(compared: list[ClassDifference], critical: Sequence[str], class_margin: float) -> list[Criterion]:
+    """A criterion for each critical class; open where the test split has no image of it."""
+    present = {item.name: item for item in compared}
+    return [present[name].criterion(class_margin) if name in present else without_images(f"critical class {name}") for name in critical]
+
+
+def not_excluded(compared: list[ClassDifference], class_margin: float) -> str:
+    """What the images leave open for the classes that only veto, the widest first, and how many would tell; empty where there are none."""
+    loose = sorted((item for item in compared if not item.held and not item.critical), key=lambda item: item.difference.low)
+    named = []
+    for item in loose[:MOST_NAMED]:
+        low, high, labels = item.difference.low, item.difference.high, item.criterion(class_margin).labels
+        would = f", about {labels:,} would tell" if labels else ""
+        named.append(f"class {item.name} between {100 * low:+.1f} and {100 * high:+.1f} pt (n = {item.difference.n:,}{would})")
     more = [f"{len(loose) - MOST_NAMED} more classes (gate.json)"] if len(loose) > MOST_NAMED else []
     return ", ".join(named + more)
 

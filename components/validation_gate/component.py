@@ -11,6 +11,7 @@ def validation_gate(
     dataset: Input[Dataset],
     candidate: Input[Model],
     margin: float,
+    critical_classes: str,
     config: dict,
     evidence: Output[Artifact],
     summary: Output[Markdown],
@@ -23,6 +24,7 @@ def validation_gate(
         dataset: the clean test split, and the drifted hold-out where the candidate was retrained for a drift.
         candidate: the exported bundle in question; what is judged is the graph that would be served.
         margin: clean accuracy that may be lost at most, as a share (0.02 for two points).
+        critical_classes: classes that must be shown not to be lost, separated by commas.
         config: overrides of the gate's other settings.
         evidence: gate.json with every criterion, bound and reason.
         summary: the decision for people.
@@ -37,6 +39,7 @@ def validation_gate(
         evidence.path,
         summary.path,
         margin=margin,
+        critical_classes=critical_classes,
         config=config,
         champion=champion.path if champion else None,
         traffic=traffic.path if traffic else None,

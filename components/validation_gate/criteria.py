@@ -15,11 +15,12 @@ from driftloop.evaluation.intervals import wilson
 from driftloop.evaluation.paired import BrierIncrease, PairedDifference, labels_needed
 
 #: Regimes: kinds of images that the models answer.
-CLEAN, ACCEPTED, NEW = "clean", "accepted drift", "new drift"
+CLEAN, ACCEPTED, NEW, RECENT = "clean", "accepted drift", "new drift", "recent"
 #: How a value is shown, by the unit of its criterion.
 FORMATS: dict[str, Callable[[float], str]] = {
     "points": lambda value: f"{100 * value:+.1f} pt",
     "share": lambda value: f"{100 * value:.1f} %",
+    "recall": lambda value: f"{100 * value:.1f} %",
     "brier": lambda value: f"{value:+.4f}",
     "ratio": lambda value: f"{value:.2f}",
     "count": lambda value: f"{value:.0f}",
@@ -47,7 +48,7 @@ class Criterion:
     n: int = 0
     """images or rounds behind the estimate"""
     unit: str = ""
-    """how to show the numbers: points (differences of accuracy), share, brier, ratio, count, or empty for a plain fact"""
+    """how to show the numbers: points (differences of accuracy), share, recall, brier, ratio, count, or empty for a plain fact"""
     labels: int | None = None
     """labelled images of that kind that would decide it, those at hand included; None where no number helps or nothing is open"""
     note: str = ""
@@ -56,6 +57,8 @@ class Criterion:
     """kind of images that it stands on; empty where it stands on none"""
     groups: int = 0
     """patients or lots that they come from; n where each image stands for itself"""
+    critical: bool = False
+    """whether unknown is not good enough, whatever else speaks for the candidate"""
 
     @property
     def open(self) -> bool:
@@ -108,6 +111,11 @@ def difference_above(
         regime=regime,
         groups=difference.groups,
     )
+
+
+def without_images(name: str) -> Criterion:
+    """A critical class of which the test split has no image: nothing can be shown of it."""
+    return Criterion(name, False, False, unit="points", note="the test split has no image of it", regime=CLEAN, critical=True)
 
 
 def brier_below(increase: BrierIncrease, limit: float) -> Criterion:

@@ -16,11 +16,12 @@ from typing import Any
 import numpy as np
 
 from components.validation_gate.answers import Answers
-from components.validation_gate.class_criterion import ClassDifference, compare_classes, not_excluded, worst_class
+from components.validation_gate.class_criterion import ClassDifference, compare_classes, critical_classes, not_excluded, worst_class
 from components.validation_gate.criteria import (
     ACCEPTED,
     CLEAN,
     NEW,
+    RECENT,
     Criterion,
     better_than_commonest,
     brier_below,
@@ -33,10 +34,11 @@ from components.validation_gate.criteria import (
     uses_left,
 )
 from components.validation_gate.latency import Latency
+from components.validation_gate.recognised import critical_recognised, every_class_recognised
 from components.validation_gate.slices import SliceResult, compare_slices
 from components.validation_gate.traffic_rule import TRAFFIC_NOW, below_floor, weighted_gain
-from driftloop.contracts import CLEAN_TEST, DRIFTED_HOLD_OUT, INCONCLUSIVE, PROMOTE, REJECT
-from driftloop.evaluation.paired import BrierIncrease, brier_increase, brier_scores
+from driftloop.contracts import CLEAN_TEST, DRIFTED_HOLD_OUT, INCONCLUSIVE, PROMOTE, RECENT_HOLD_OUT, REJECT
+from driftloop.evaluation.paired import BrierIncrease, PairedDifference, brier_increase, brier_scores
 from driftloop.settings import GateSettings
 
 #: One-sided, of every criterion and of the family of slices; the number of labels needed assumes it too.
@@ -59,6 +61,8 @@ class GateInputs:
     """names, in the order of the probabilities"""
     drifted: Answers | None = None
     """on the labelled drifted hold-out, where the dataset has one"""
+    recent: Answers | None = None
+    """on labelled images of production in which no harm was there to be won back, where the calendar asked for the candidate"""
     best_earlier: np.ndarray | None = None
     """what the best earlier champion has right of the clean split, bool (N,); None where there is none but the present one"""
     best_earlier_version: str = ""
@@ -101,13 +105,14 @@ class Decision:
     """whether it was the gain over the traffic as it is now that promoted, where bounds are open"""
 
 
-def decide(inputs: GateInputs, *, margin: float, settings: GateSettings) -> Decision:
+def decide(inputs: GateInputs, *, margin: float, settings: GateSettings, critical: Sequence[str] = ()) -> Decision:
     """Judge a candidate; with no champion in the inputs, judge it alone.
 
     Args:
         inputs: of the candidate as served, and of the champion on the same images.
         margin: how much clean accuracy may be lost at most, as a share: 0.02 for two points.
         settings: the other limits.
+        critical: names of classes that must be shown not to be lost.
     """
     if inputs.schema:
         return conclude([schema_fits(inputs.schema)], [], settings)
@@ -116,22 +121,28 @@ def decide(inputs: GateInputs, *, margin: float, settings: GateSettings) -> Deci
         facts.append(quantisation(inputs.int8.get("int8_drop"), str(inputs.int8.get("served_reason", ""))))
     if inputs.clean.champion is None:
         first = better_than_commonest(inputs.clean.candidate_right, inputs.clean.labels, settings.first_gain)
-        return conclude([first, *facts], [], settings)
-    classes = compare_classes(inputs.clean, inputs.classes, settings.class_margin)
+        recognised = every_class_recognised(inputs.clean, inputs.classes, settings.allow_blind_classes)
+        return conclude([first, recognised, *critical_recognised(inputs.clean, inputs.classes, critical), *facts], [], settings)
+    classes = compare_classes(inputs.clean, inputs.classes, settings.class_margin, critical)
     slices = compare_slices(
         inputs.clean,
         {ACCEPTED_IMAGES: inputs.accepted} if inputs.accepted else {},
-        {item.name: item.rows for item in classes if not item.held},
+        {item.name: item.rows for item in classes if not item.held and not item.critical},
         margin=margin,
         alpha=ALPHA,
         minimum=settings.slice_minimum,
     )
-    criteria = [*against_champion(inputs, classes, margin, settings), *facts]
-    usual = conclude(criteria, slices, settings, not_excluded(classes))
+    loose = not_excluded(classes, settings.class_margin)
+    criteria = [
+        *against_champion(inputs, classes, margin, settings),
+        *critical_classes(classes, critical, settings.class_margin),
+        *facts,
+    ]
+    usual = conclude(criteria, slices, settings, loose)
     if usual.decision != INCONCLUSIVE or inputs.drifted is None or inputs.new_share is None:
         return usual
     regimes = {CLEAN: inputs.clean, NEW: inputs.drifted} | ({ACCEPTED: inputs.accepted} if inputs.accepted else {})
-    return by_traffic(inputs, usual, regimes, inputs.new_share, not_excluded(classes), settings)
+    return by_traffic(inputs, usual, regimes, inputs.new_share, loose, settings)
 
 
 def against_champion(inputs: GateInputs, classes: list[ClassDifference], margin: float, settings: GateSettings) -> list[Criterion]:
@@ -140,6 +151,8 @@ def against_champion(inputs: GateInputs, classes: list[ClassDifference], margin:
     criteria = [difference_above(CLEAN_TEST, clean.difference(), -margin)]
     if inputs.drifted is not None:
         criteria.append(gain_on_drift(inputs.drifted, inputs.drifted_uses, settings.drifted_gain))
+    if inputs.recent is not None:
+        criteria.append(no_loss_on_recent(inputs.recent, inputs.drifted_uses, margin, settings.floor))
     criteria += worst_class(classes, settings.class_margin)
     if inputs.best_earlier is not None:
         name = f"best earlier champion (version {inputs.best_earlier_version})"
@@ -161,13 +174,32 @@ def spent(alpha: float, use: int) -> float:
 
 def gain_on_drift(drifted: Answers, use: int, hopeless_below: float) -> Criterion:
     """Better on the drifted hold-out, by a bound that pays for its earlier uses; it is refuted by the usual one."""
-    alpha = spent(ALPHA, use)
-    strict, usual = drifted.difference(confidence=1 - alpha), drifted.difference()
+    criterion = difference_above(DRIFTED_HOLD_OUT, bounds_of_use(drifted, use), 0.0, regime=NEW, hopeless_below=hopeless_below)
+    return replace(criterion, note=note_on_use(use))
+
+
+def no_loss_on_recent(recent: Answers, use: int, margin: float, floor: float) -> Criterion:
+    """No more than `floor` lost on what came in lately, where nothing is there to be won; refuted where more than `margin` is shown lost.
+
+    Few such images can show two points, and where nothing has changed the test split shows them: these say whether it still speaks for
+    what comes in.
+    """
+    criterion = difference_above(RECENT_HOLD_OUT, bounds_of_use(recent, use), -floor, regime=RECENT, hopeless_below=-margin)
+    shown_worse = criterion.high is not None and criterion.high < -margin
+    return replace(criterion, holds=criterion.holds and not shown_worse, refuted=shown_worse, note=note_on_use(use))
+
+
+def bounds_of_use(answers: Answers, use: int) -> PairedDifference:
+    """The difference on a hold-out: its lower bound pays for earlier uses, its upper one is the usual."""
+    strict, usual = answers.difference(confidence=1 - spent(ALPHA, use)), answers.difference()
     # Labels that would decide are for the next use, which costs more.
-    following = drifted.difference(confidence=1 - spent(ALPHA, use + 1)).one_sided
-    bounds = replace(strict, high=usual.high, one_sided=following)
-    criterion = difference_above(DRIFTED_HOLD_OUT, bounds, 0.0, regime=NEW, hopeless_below=hopeless_below)
-    return replace(criterion, note=f"use {use} of this hold-out: low is at {100 * (1 - alpha):.4g} %")
+    following = answers.difference(confidence=1 - spent(ALPHA, use + 1)).one_sided
+    return replace(strict, high=usual.high, one_sided=following)
+
+
+def note_on_use(use: int) -> str:
+    """What a reader must know of the lower bound."""
+    return f"use {use} of this hold-out: low is at {100 * (1 - spent(ALPHA, use)):.4g} %"
 
 
 def clean_brier(clean: Answers) -> BrierIncrease:
@@ -183,12 +215,13 @@ def by_traffic(
 ) -> Decision:
     """The decision by the traffic as it is now, where the usual one is open: to promote, or the usual one with what is missing.
 
-    It stands in for bounds on labelled images only: latency, size, uses and the rest must hold as ever.
+    It stands in for bounds on labelled images only, and for none on a critical class: latency, size, uses and the rest must hold as ever.
     """
     gain = weighted_gain(regimes, new_share, alpha=spent(TRAFFIC_ALPHA, inputs.drifted_uses))
     criteria = [*usual.criteria, gain]
     opened = [criterion for criterion in usual.criteria if criterion.open]
-    if not gain.holds or below_floor(regimes, settings.floor) or any(criterion.unit not in ("points", "brier") for criterion in opened):
+    never = any(criterion.critical or criterion.unit not in ("points", "brier") for criterion in opened)
+    if not gain.holds or below_floor(regimes, settings.floor) or never:
         return replace(usual, criteria=criteria)
     open_bounds = [f"{item.name} between {item.show(item.low)} and {item.show(item.high)} ({item.stands_on})" for item in opened]
     if ACCEPTED in regimes:
@@ -272,6 +305,8 @@ def open_reason(criterion: Criterion) -> str:
         )
     if criterion.unit == "ratio":
         return f"{name}: {criterion.note}; a ratio of {estimate} is over {criterion.show(criterion.bound)}, but not beyond doubt"
+    if criterion.estimate is None:
+        return f"{name}: {criterion.note}"
     possible = criterion.show(criterion.high if criterion.unit == "brier" else criterion.low)
     hopeless = criterion.labels is None or criterion.labels > MOST_LABELS
     needed = "no number of labels would decide" if hopeless else f"about {criterion.labels:,} would decide{of_groups(criterion)}"
@@ -300,9 +335,8 @@ def limit_phrase(criterion: Criterion) -> str:
 
 def main_criteria(criteria: Sequence[Criterion]) -> list[Criterion]:
     """Those on accuracy as a whole, which a reader asks for first."""
-    return [
-        criterion for criterion in criteria if criterion.name in (CLEAN_TEST, DRIFTED_HOLD_OUT, TRAFFIC_NOW) or criterion.unit == "share"
-    ]
+    names = (CLEAN_TEST, DRIFTED_HOLD_OUT, RECENT_HOLD_OUT, TRAFFIC_NOW)
+    return [criterion for criterion in criteria if criterion.name in names or criterion.unit == "share"]
 
 
 def headline(decision: str, criteria: Sequence[Criterion]) -> str:

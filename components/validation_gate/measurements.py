@@ -11,7 +11,7 @@ from components.validation_gate.opponents import Opponents
 from components.validation_gate.slices import find_slices
 from driftloop import runtime
 from driftloop.bundle import ModelDescription, read_model, schema_problems, sha256_file
-from driftloop.contracts import DRIFTED_GATE, ONNX_DEPLOYMENT, TEST
+from driftloop.contracts import DRIFTED_GATE, ONNX_DEPLOYMENT, RECENT_GATE, TEST
 from driftloop.dataset import open_split
 from driftloop.dataset.description import Description
 from driftloop.errors import InputError
@@ -51,13 +51,15 @@ def measure_candidate(dataset: Description, candidate: str | Path, opponents: Op
     problems = output_problems(clean.candidate)
     if problems or champion_model is None or opponents.champion is None:
         return GateInputs(clean, dataset.classes, schema=problems, test_uses=uses, int8=int8)
-    drifted = new_drift(dataset, opponents.accepted, candidate_model, champion_model, settings)
+    recent = new_images(dataset, RECENT_GATE, opponents, candidate_model, champion_model, settings)
+    drifted = new_drift(dataset, opponents, candidate_model, champion_model, settings) if recent is None else None
     runtime.progress(0.7, "drifted hold-out")
     candidate_graph, champion_graph = Path(candidate, candidate_model.variant), Path(opponents.champion, champion_model.variant)
     return GateInputs(
         clean,
         dataset.classes,
         drifted=drifted,
+        recent=recent,
         best_earlier=right_of_earlier(dataset, opponents.earlier),
         best_earlier_version=opponents.earlier_version,
         accepted=accepted_answers(opponents, candidate_model, champion_model, settings),
@@ -108,15 +110,23 @@ def right_of_earlier(dataset: Description, bundle_dir: Path | None) -> np.ndarra
 
 
 def new_drift(
-    dataset: Description, accepted: Description | None, candidate: ServedModel, champion: ServedModel, settings: GateSettings
+    dataset: Description, opponents: Opponents, candidate: ServedModel, champion: ServedModel, settings: GateSettings
 ) -> Answers | None:
     """Both models on the drifted hold-out, where the dataset has one: on what is new in it, if the champion was accepted for the rest."""
-    shards = [shard for shard in dataset.shards if shard.split == DRIFTED_GATE]
-    if not shards:
+    if not dataset.counts.get(DRIFTED_GATE):
         return None
-    old = {shard.sha256 for shard in accepted.shards if shard.split == DRIFTED_GATE} if accepted else set()
-    new = np.concatenate([np.full(shard.rows, shard.sha256 not in old) for shard in shards])
-    return answer(dataset, DRIFTED_GATE, candidate, champion, settings, rows=new if new.any() else None)
+    new = new_images(dataset, DRIFTED_GATE, opponents, candidate, champion, settings)
+    return answer(dataset, DRIFTED_GATE, candidate, champion, settings) if new is None else new
+
+
+def new_images(
+    dataset: Description, split: str, opponents: Opponents, candidate: ServedModel, champion: ServedModel, settings: GateSettings
+) -> Answers | None:
+    """Both models on the images of a split that the champion's dataset does not have; None where there are none."""
+    shards = [shard for shard in dataset.shards if shard.split == split]
+    old = {shard.sha256 for shard in opponents.dataset.shards if shard.split == split} if opponents.dataset else set()
+    new = np.concatenate([np.zeros(0, bool), *(np.full(shard.rows, shard.sha256 not in old) for shard in shards)])
+    return answer(dataset, split, candidate, champion, settings, rows=new) if new.any() else None
 
 
 def accepted_answers(opponents: Opponents, candidate: ServedModel, champion: ServedModel, settings: GateSettings) -> Answers | None:
@@ -140,5 +150,11 @@ def _on_one_thread(directory: str | Path, model: ServedModel) -> ServedModel:
 def _misfits(model: ModelDescription, other: ModelDescription | Description, name: str) -> list[str]:
     """Why the candidate `model` cannot be compared with, or on, the other that sentences call `name`."""
     return schema_problems(
-        model, classes=other.classes, image_size=other.image_size, channels=other.channels, owner="the candidate", other=name
+        model,
+        classes=other.classes,
+        image_size=other.image_size,
+        resize=other.resize,
+        channels=other.channels,
+        owner="the candidate",
+        other=name,
     )

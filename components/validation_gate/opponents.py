@@ -37,14 +37,22 @@ class Opponents:
     """bundle of the best earlier champion"""
     earlier_version: str
     """its number; empty where there is none"""
-    accepted: Description | None
-    """dataset whose drifted hold-out the champion was accepted for, if there is one"""
+    dataset: Description | None
+    """of the champion; None where the store does not have it"""
     earlier_uses: int
     """how often the gate has used this test split so far"""
     earlier_tries: int
     """how many retrainings of this champion the gate has refused, or may have"""
     new_share: float | None
     """share of the last four weeks' traffic that fitted nothing that the champion was accepted for; None where no watch says"""
+
+    @property
+    def accepted(self) -> Description | None:
+        """The champion's dataset, if it holds drifted images that the champion was accepted for.
+
+        A model trained anew from the original source never saw the drift that its champion was retrained for; it must not take it away.
+        """
+        return self.dataset if self.dataset and self.dataset.counts.get(DRIFTED_GATE) else None
 
 
 @dataclass(frozen=True)
@@ -92,7 +100,7 @@ def find_opponents(store: Store, dataset: Description, champion: str | None, tra
         version=version,
         earlier=fetch(store, earlier.version, scratch / "earlier") if earlier else None,
         earlier_version=earlier.version if earlier else "",
-        accepted=accepted_drift(store, directory) if directory else None,
+        dataset=dataset_of(store, directory) if directory else None,
         earlier_uses=count_uses(gated, refusals(store), watched.records if watched else [], test_split),
         earlier_tries=sum(record.champion_version == version for record in spent_tries(watched.records)) if watched else 0,
         new_share=share_of_new([*watched.records, *present], version, watched.info.until) if watched else None,
@@ -111,16 +119,12 @@ def fetch(store: Store, version: str, directory: Path) -> Path:
     return directory
 
 
-def accepted_drift(store: Store, champion: Path) -> Description | None:
-    """The champion's dataset, if it holds drifted images that the champion was accepted for.
-
-    A model trained anew from the original source never saw the drift that its champion was retrained for; it must not take it away.
-    """
+def dataset_of(store: Store, champion: Path) -> Description | None:
+    """The champion's dataset; None where the store does not have it."""
     try:
-        accepted = stored_description(store, read_model(champion).dataset)
+        return stored_description(store, read_model(champion).dataset)
     except NotFound:
         return None
-    return accepted if accepted.counts.get(DRIFTED_GATE) else None
 
 
 def split_identity(description: Description, split: str = TEST) -> str:

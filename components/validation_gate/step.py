@@ -9,15 +9,18 @@ from components.validation_gate.answers import Answers, accuracy
 from components.validation_gate.decision import Decision, GateInputs, decide, headline
 from components.validation_gate.measurements import measure_candidate
 from components.validation_gate.opponents import Opponents, find_opponents, split_identity
+from components.validation_gate.report import build_report
 from components.validation_gate.summary import write_summary
 from driftloop import runtime
 from driftloop.bundle import read_model, verify
-from driftloop.contracts import GATE_EVIDENCE, VALIDATION_GATE
+from driftloop.contracts import GATE_EVIDENCE, GATE_PAGE, VALIDATION_GATE
 from driftloop.dataset.description import Description, read_description
 from driftloop.evaluation.paired import mcnemar_exact
-from driftloop.settings import GateSettings, check_parameter
+from driftloop.reporting.chapter import write_chapter
+from driftloop.settings import GateSettings, check_parameter, critical_names
 from driftloop.step_facts import write_facts, write_json
 from driftloop.store import open_store
+from driftloop.tracking import leave_record
 
 #: What `gate.json` and the step's facts both hold.
 SHARED = ("decision", "reasons", "criteria", "accuracy", "labels_needed", "test_uses", "champion_version", "margin")
@@ -30,6 +33,7 @@ def run(
     summary: str,
     *,
     margin: float,
+    critical_classes: str = "",
     config: dict[str, Any] | None = None,
     champion: str | None = None,
     traffic: str | None = None,
@@ -40,30 +44,37 @@ def run(
         The decision: "promote", "reject" or "inconclusive".
 
     Raises:
-        SettingError: a setting or the margin is out of range.
+        SettingError: a setting or the margin is out of range, or a critical class is none of the dataset.
         InputError: no labelled test images, or a bundle that was not exported.
         IntegrityError: bytes that do not match their checksum.
     """
     settings = GateSettings.complete(config)
     margin = check_parameter("gate_margin", margin)
     description = read_description(dataset)
+    critical = critical_names(critical_classes, description.classes)
     read_model(candidate)
     checksums = verify(candidate)
     with tempfile.TemporaryDirectory(prefix="driftloop-gate-") as scratch:
         opponents = find_opponents(open_store(description.store), description, champion, traffic, Path(scratch))
         runtime.progress(0.1, f"against champion version {opponents.version}" if opponents.champion else "no champion yet")
         inputs = measure_candidate(description, candidate, opponents, settings)
-    decision = decide(inputs, margin=margin, settings=settings)
+    decision = decide(inputs, margin=margin, settings=settings, critical=critical)
     gate = gate_record(inputs, decision, opponents, description) | {
         "candidate": checksums.digest,
         "margin": margin,
         "settings": settings.model_dump(),
+        "critical_classes": critical,
         "accuracy": accuracies(inputs),
+        "recalls": recalls(inputs),
     }
     Path(evidence).mkdir(parents=True, exist_ok=True)
     write_json(Path(evidence, GATE_EVIDENCE), gate)
     write_facts(evidence, VALIDATION_GATE, {name: gate[name] for name in SHARED}, candidate)
     write_summary(summary, gate, decision)
+    page = build_report(gate, decision)
+    page.write(Path(evidence, GATE_PAGE))
+    write_chapter(evidence, VALIDATION_GATE, page.chapter, candidate)
+    leave_record(description.store, VALIDATION_GATE, evidence, {GATE_PAGE: Path(evidence, GATE_PAGE)})
     runtime.report_metrics(headline(decision.decision, decision.criteria))
     return decision.decision
 
@@ -71,12 +82,25 @@ def run(
 def accuracies(inputs: GateInputs) -> dict[str, dict[str, Any] | None]:
     """The accuracies of both models, each with its 95 % interval; None where there are no such answers."""
     shares: dict[str, dict[str, Any] | None] = {}
-    for name, answers in (("clean", inputs.clean), ("drifted", inputs.drifted)):
+    # Without a new drift it is the accepted one that the next watches measure harm against.
+    drifted = inputs.accepted if inputs.recent is not None else inputs.drifted
+    for name, answers in (("clean", inputs.clean), ("drifted", drifted), ("recent", inputs.recent)):
         answered = answers is not None and len(answers.labels) > 0
         shares[f"candidate_{name}"] = accuracy(answers.candidate_right).model_dump() if answers and answered else None
         beside = answers is not None and answered and answers.champion is not None
         shares[f"champion_{name}"] = accuracy(answers.champion_right).model_dump() if answers and beside else None
     return shares
+
+
+def recalls(inputs: GateInputs) -> dict[str, dict[str, Any]]:
+    """The candidate's recall of each class that has images, clean and drifted, each with its 95 % interval."""
+    found: dict[str, dict[str, Any]] = {}
+    for name, answers in (("clean", inputs.clean), ("drifted", inputs.drifted)):
+        if answers is None or not len(answers.labels):
+            continue
+        of_class = {label: answers.labels == index for index, label in enumerate(inputs.classes)}
+        found[name] = {label: accuracy(answers.candidate_right[rows]).model_dump() for label, rows in of_class.items() if rows.any()}
+    return found
 
 
 def gate_record(inputs: GateInputs, decision: Decision, opponents: Opponents, description: Description) -> dict[str, Any]:
@@ -93,7 +117,7 @@ def gate_record(inputs: GateInputs, decision: Decision, opponents: Opponents, de
         "dataset": description.manifest_hash,
         "test_split": split_identity(description),
         "test_uses": inputs.test_uses,
-        "drifted_uses": inputs.drifted_uses if inputs.drifted is not None else 0,
+        "drifted_uses": inputs.drifted_uses if inputs.drifted is not None or inputs.recent is not None else 0,
         "new_share": inputs.new_share,
         "by_traffic": decision.by_traffic,
         "discordant": {"clean": discordant_pairs(inputs.clean), "drifted": discordant_pairs(inputs.drifted)},

@@ -5,6 +5,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from matplotlib.figure import Figure
+
 from components.validation_gate.criteria import Criterion
 from components.validation_gate.decision import Decision
 from driftloop.contracts import INCONCLUSIVE, PROMOTE, REJECT
@@ -111,20 +113,26 @@ def differences_picture(criteria: Sequence[Criterion]) -> str:
     drawn = [criterion for criterion in criteria if None not in (criterion.estimate, criterion.low, criterion.high)]
     if not drawn:
         return ""
-    figure, (axis,) = axes(6.0, 0.8 + 0.42 * len(drawn))
-    for row, criterion in enumerate(reversed(drawn)):
+    stream = io.BytesIO()
+    forest_plot(drawn).savefig(stream, format="png", dpi=110)
+    return f"![Differences of accuracy with their bounds](data:image/png;base64,{base64_text(stream.getvalue())})"
+
+
+def forest_plot(criteria: Sequence[Criterion]) -> Figure:
+    """Estimates with their bounds beside the limits; green holds, red is refuted, amber is open."""
+    figure, (axis,) = axes(7.0, 0.8 + 0.42 * len(criteria))
+    for row, criterion in enumerate(reversed(criteria)):
         colour = PALETTE[2] if criterion.holds else PALETTE[3] if criterion.refuted else PALETTE[1]
-        interval = [100 * (criterion.low or 0), 100 * (criterion.high or 0)]
-        axis.plot(interval, [row, row], color=colour, linewidth=2.5, solid_capstyle="round")
+        axis.plot(
+            [100 * (criterion.low or 0), 100 * (criterion.high or 0)], [row, row], color=colour, linewidth=2.5, solid_capstyle="round"
+        )
         axis.plot(100 * (criterion.estimate or 0), row, "o", color=colour, markersize=6)
         axis.plot([100 * (criterion.bound or 0)] * 2, [row - 0.32, row + 0.32], color=INK, linewidth=1.2)
     axis.axvline(0, color=MUTED, linewidth=0.8, linestyle=":")
-    axis.set_yticks(range(len(drawn)), [criterion.name for criterion in reversed(drawn)])
-    axis.set_ylim(-0.6, len(drawn) - 0.4)
+    axis.set_yticks(range(len(criteria)), [criterion.name for criterion in reversed(criteria)])
+    axis.set_ylim(-0.6, len(criteria) - 0.4)
     axis.set_xlabel("accuracy, candidate minus champion (points); black: the limit")
-    stream = io.BytesIO()
-    figure.savefig(stream, format="png", dpi=110)
-    return f"![Differences of accuracy with their bounds](data:image/png;base64,{base64_text(stream.getvalue())})"
+    return figure
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 
 from components.validation_gate.answers import Answers
 from components.validation_gate.criteria import NEW, Criterion
-from driftloop.watch_record import WatchRecord
+from driftloop.watch_record import WatchRecord, with_pools
 
 #: The traffic that a share is of.
 LOOKED_BACK = timedelta(days=28)
@@ -23,20 +23,20 @@ TRAFFIC_NOW = "traffic as it is now"
 def share_of_new(records: Sequence[WatchRecord], champion: str | None, until: str) -> float | None:
     """The share of the champion's requests in windows of the four weeks before `until` that fitted nothing accepted; None without any.
 
-    It is fixed by the watches, before any candidate answers. Rows count as many as they stand for, where a watch took a sample.
+    It is fixed by the watches, before any candidate answers. Rows count as many as they stand for, where a watch took a sample, and
+    windows that drifted only together with later ones count as drifted.
 
     Args:
-        records: of watches, that of the present one included.
+        records: of watches, oldest first, that of the present one included.
         champion: version that is watched; a window fits what its own champion was accepted for.
         until: end of the present watch, ISO 8601 in UTC.
     """
     begin = datetime.fromisoformat(until) - LOOKED_BACK
     rows = {True: 0.0, False: 0.0}
-    for record in records:
-        if record.champion_version == champion:
-            for window in record.windows:
-                if datetime.fromisoformat(window.last) > begin:
-                    rows[window.drifted] += window.rows / record.sampled
+    own = [(window, record.sampled) for record in records if record.champion_version == champion for window in record.windows]
+    for window, (_, sampled) in zip(with_pools([window for window, _ in own]), own, strict=True):
+        if datetime.fromisoformat(window.last) > begin:
+            rows[window.drifted] += window.rows / sampled
     total = sum(rows.values())
     return rows[True] / total if total else None
 

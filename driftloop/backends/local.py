@@ -22,6 +22,7 @@ from driftloop.backends.step_display import StepDisplay
 from driftloop.errors import InputError
 from driftloop.registry import current
 from driftloop.scenarios import parse
+from driftloop.settings import TrainSettings
 from driftloop.sources import check_source
 from driftloop.store import open_store
 from pipelines import PIPELINES
@@ -69,15 +70,24 @@ class LocalBackend(ChildProcessBackend):
     """Processes of this machine, ready to run a pipeline.
 
     Raises:
-        InputError, StoreError: as `ChildProcessBackend`, and where the store cannot be used.
+        InputError, StoreError: as `ChildProcessBackend`, and where the store, or the network to train, cannot be had.
     """
 
     def __init__(self, request: RunRequest) -> None:
         super().__init__(request)
+        self._check_network()
         if "store" in request.parameters or request.needs_champion:
             store = request.parameters.get("store", str(LATEST_STORE))
             self.arguments["store"] = store if "://" in store else str(Path(store).resolve())
             check_store(self.arguments["store"], needs_champion=request.needs_champion)
+
+    def _check_network(self) -> None:
+        """Say now, in one line, that the network or the weights that are asked for cannot be had; torch is loaded only where it matters."""
+        asked = self.arguments.get("train_config") or {}
+        if asked.get("architecture") or asked.get("weights"):
+            from driftloop.training.choice import check_network
+
+            check_network(TrainSettings.complete(asked))
 
     def store_for(self, folder: RunFolder) -> str:
         """See `Backend.store_for`; a new store is in the run's folder, and one in another folder gets a link there."""

@@ -5,7 +5,7 @@ import shutil
 from datetime import UTC, datetime
 from pathlib import Path
 
-from driftloop.contracts import BENCHMARK, DRIFT_REPORT, GATE_EVIDENCE, PRODUCTION_LOGS, SUMMARY
+from driftloop.contracts import BENCHMARK, DRIFT_REPORT, GATE_EVIDENCE, GATE_PAGE, LABEL_REQUESTS, LABELLING_SHEET, PRODUCTION_LOGS, SUMMARY
 
 RUNS = Path("runs")
 #: The newest run's folder, and its store where that is in a folder.
@@ -29,14 +29,27 @@ DELIVERABLES = {
     "dashboard.html": "production-monitoring/dashboard",
     DRIFT_REPORT: f"drift-detection/evidence/{DRIFT_REPORT}",
     "drift_report.html": "drift-detection/report",
+    LABEL_REQUESTS: f"drift-detection/evidence/{LABEL_REQUESTS}",
+    LABELLING_SHEET: "drift-detection/sheet",
     "model_retrained.pth": "automated-retraining/model/model.pth",
     GATE_EVIDENCE: f"validation-gate*/evidence/{GATE_EVIDENCE}",
     "gate.md": "validation-gate*/summary",
+    GATE_PAGE: f"validation-gate*/evidence/{GATE_PAGE}",
     "report.html": "synthesis-report*/html",
     "report.pdf": "synthesis-report*/pdf",
 }
+#: The report in both forms, in the run's folder and among its deliverables.
+REPORTS = ("report.html", "report.pdf")
 #: Those of the model that serves after the run, whoever made it; `delivered_models` copies them from the champion.
 CHAMPION_FILES = ("model.onnx", "model.int8.onnx", BENCHMARK, "reference.npz")
+
+#: The directories of the steps that make a champion, and of those that watch it, the ones that say most last.
+MAKING_DIRECTORIES = ("data-analysis/dataset", "baseline-training/model", "model-optimization/model", "onnx-deployment/candidate")
+WATCHING_DIRECTORIES = ("production-monitoring/traffic", "drift-detection/evidence")
+#: Their facts together hold all that a run found, for runs that did not come to the report.
+FACT_DIRECTORIES = (*MAKING_DIRECTORIES, *WATCHING_DIRECTORIES)
+#: Beside those that the summary is made of: what a run on a cluster has to fetch for its report.
+REPORTED = ("production-monitoring/champion", "automated-retraining/model", "onnx-deployment*/candidate", "validation-gate*/evidence")
 
 
 class RunFolder:
@@ -93,7 +106,7 @@ class RunFolder:
             if source is not None and source.is_file():
                 shutil.copyfile(source, self.deliverables / name)
                 copied.append(name)
-        for report in ("report.html", "report.pdf"):
+        for report in REPORTS:
             if report in copied:
                 shutil.copyfile(self.deliverables / report, self.path / report)
         return copied

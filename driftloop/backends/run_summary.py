@@ -8,20 +8,12 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from driftloop.backends.run_folder import RunFolder
-from driftloop.contracts import GATE_EVIDENCE, SUMMARY, VALIDATION_GATE
+from driftloop.backends.page_links import link_pages
+from driftloop.backends.run_folder import FACT_DIRECTORIES, REPORTS, RunFolder
+from driftloop.contracts import GATE_EVIDENCE, PROMOTE, SUMMARY, VALIDATION_GATE
 from driftloop.step_facts import read_facts, write_json
 from driftloop.summary import Summary, TargetSummary, summarise
 
-#: The directories whose facts together hold all that a run found, for runs that did not come to the report.
-FACT_DIRECTORIES = (
-    "data-analysis/dataset",
-    "baseline-training/model",
-    "model-optimization/model",
-    "onnx-deployment/candidate",
-    "production-monitoring/traffic",
-    "drift-detection/evidence",
-)
 ROWS = {
     "baseline": "baseline",
     "optimized": "optimised",
@@ -45,7 +37,7 @@ def build_summary(
         summary = Summary.model_validate_json(reported.read_bytes())
     else:
         summary = _from_facts(folder)
-    deliverables = folder.collect_deliverables()
+    folder.collect_deliverables()
     update: dict[str, Any] = {
         "pipeline": pipeline,
         "run_id": folder.id,
@@ -56,12 +48,16 @@ def build_summary(
         "error": error,
     }
     update["targets"] = _applicable(summary.targets, pipeline, arguments)
-    update["report"] = summary.report.model_copy(
-        update={kind: f"report.{kind}" if f"report.{kind}" in deliverables else None for kind in ("html", "pdf")}
-    )
     summary = summary.model_copy(update=update)
+    # The report of the pipeline's last step knows neither the parameters nor how long the steps took; a run without that step has none.
+    from driftloop.backends.run_report import write_run_report  # loads matplotlib, which no other command waits for
+
+    write_run_report(folder, summary)
+    paths = {name.rpartition(".")[2]: name if (folder.path / name).exists() else None for name in REPORTS}
+    summary = summary.model_copy(update={"report": summary.report.model_copy(update=paths)})
     write_json(folder.summary, summary.model_dump())
     write_json(folder.deliverables / SUMMARY, summary.model_dump())
+    link_pages(folder.deliverables)
     return summary
 
 
@@ -117,15 +113,26 @@ def print_summary(console: Console, summary: Summary, folder: RunFolder) -> None
         console.print(
             f"champion   version {before} -> [bold]version {after}[/]" if before and before != after else f"champion   version {after}"
         )
-    measured = {name: target for name, target in summary.targets.items() if target.met is not None}
+    measured, missed = sum(target.met is not None for target in summary.targets.values()), missed_targets(summary)
     if measured:
-        missed = [f"{name} ({target.goal}; measured {_figure(target)})" for name, target in measured.items() if not target.met]
-        met = len(measured) - len(missed)
-        console.print(
-            f"targets    {met} of {len(measured)} met" + (f"; [bold yellow]missed:[/] {escape(', '.join(missed))}" if missed else ""),
-            soft_wrap=True,
-        )
+        told = f"; [bold yellow]missed:[/] {escape(', '.join(missed))}" if missed else ""
+        console.print(f"targets    {measured - len(missed)} of {measured} met{told}", soft_wrap=True)
+    for number, step in enumerate(summary.drift.next_steps if summary.drift else []):
+        console.print(f"{'next' if number == 0 else '':<11}{escape(step)}", soft_wrap=True)
     console.print(f"report     {folder.path / summary.report.html if summary.report.html else folder.summary}", soft_wrap=True)
+
+
+def missed_targets(summary: Summary) -> list[str]:
+    """The targets that were measured and missed, each with its goal and what was measured."""
+    return [f"{name} ({target.goal}; measured {_figure(target)})" for name, target in summary.targets.items() if target.met is False]
+
+
+def unmet_goals(summary: Summary) -> list[str]:
+    """Why a run that ended well is not good enough for `--strict`, a phrase each."""
+    unmet = [f"target missed: {target}" for target in missed_targets(summary)]
+    if summary.gate and summary.gate.decision != PROMOTE:
+        unmet.append(f"the gate decided {summary.gate.decision}")
+    return unmet
 
 
 def _figure(target: TargetSummary) -> str:

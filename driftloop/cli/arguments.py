@@ -1,27 +1,47 @@
-"""What people type: the store that a command looks at, and a run's parameters.
+"""What people type: the store that a command looks at, and a run's parameters; and what scripts read.
 
 Parameters come from `--config` files, then options, then `--set`, all checked before anything starts.
 """
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
+import typer
 import yaml
 
 from driftloop.backends.base import only_on_a_cluster
 from driftloop.backends.compiled_pipeline import default_arguments
 from driftloop.backends.run_folder import LATEST_STORE
 from driftloop.errors import InputError, SettingError
-from driftloop.settings import check
+from driftloop.settings import PARAMETERS, check
 from driftloop.store import Store, open_store
 
 #: The store of the newest run.
 DEFAULT_STORE = str(LATEST_STORE)
+StoreOption = Annotated[str, typer.Option("--store", help="The model's home: a folder or s3://bucket/prefix.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON, and nothing else, on standard output.")]
 
 
-def open_existing(uri: str) -> Store:
+def print_json(content: Any) -> None:
+    """On standard output, for --json."""
+    typer.echo(json.dumps(content, indent=1))
+
+
+def answer(line: str, record: Any, *, as_json: bool) -> None:
+    """Say what was done: as a line, or for --json."""
+    if as_json:
+        print_json(record)
+    else:
+        typer.echo(line)
+
+
+def open_existing(uri: str, part: str = "") -> Store:
     """The store, after checking that it is there and grants access.
+
+    Args:
+        part: the prefix that is read, where those who may read no more ask.
 
     Raises:
         InputError: no such folder.
@@ -30,7 +50,7 @@ def open_existing(uri: str) -> Store:
     if "://" not in uri and not Path(uri).expanduser().exists():
         raise InputError(f"{uri}: no store there; name one with --store, or make one with `driftloop run full-loop`")
     home = open_store(uri)
-    home.check()
+    home.check(part)
     return home
 
 
@@ -47,7 +67,8 @@ def read_arguments(pipeline: Any, configs: Sequence[Path], options: dict[str, An
     """What the command line says of a run of `pipeline`.
 
     Args:
-        configs: YAML files of parameters; groups of settings, and `placement`, as nested mappings.
+        configs: YAML files of parameters; groups of settings, and `placement`, as nested mappings. One file serves every pipeline: what
+            only another one takes is passed over.
         options: from the command line's own options; None means not given.
         assignments: `name=value`, `group_config.setting=value` or `placement.step.memory=value`, with values as in YAML.
 
@@ -58,7 +79,7 @@ def read_arguments(pipeline: Any, configs: Sequence[Path], options: dict[str, An
     known = default_arguments(pipeline)
     given: dict[str, Any] = {}
     for path in configs:
-        _merge(given, _read_yaml(path))
+        _merge(given, {name: value for name, value in _read_yaml(path).items() if name in known or name not in PARAMETERS})
     _merge(given, {name: value for name, value in options.items() if value is not None})
     for assignment in assignments:
         _merge(given, _parse(assignment))

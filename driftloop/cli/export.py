@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from driftloop.cli.arguments import DEFAULT_STORE, open_existing
+from driftloop.cli.arguments import DEFAULT_STORE, JsonOption, answer, open_existing
 
 
 class Server(StrEnum):
@@ -23,6 +23,7 @@ def export(
     output: Annotated[Path, typer.Option("--output", help="The new folder.")],
     store: Annotated[str, typer.Option("--store", help="The model's home: a folder or s3://bucket/prefix.")] = DEFAULT_STORE,
     version: Annotated[str, typer.Option("--version", help="The version's number; the champion where it is left out.")] = "",
+    as_json: JsonOption = False,
 ) -> None:
     """Write a version as a folder that KServe, Triton or BentoML takes. `driftloop serve` needs none: it follows the champion by itself."""
     from driftloop.backends.cluster.uploads import image_prefix
@@ -45,4 +46,5 @@ def export(
             write_triton(folder, fetched)
         else:
             write_bento(folder, fetched)
-    typer.echo(f"version {fetched.version} for {to.value} in {output}; {output / 'README.md'} says how it is started")
+    line = f"version {fetched.version} for {to.value} in {output}; {output / 'README.md'} says how it is started"
+    answer(line, {"version": fetched.version, "server": to.value, "folder": str(output)}, as_json=as_json)

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from driftloop.cli.arguments import DEFAULT_STORE
+from driftloop.cli.arguments import DEFAULT_STORE, JsonOption, print_json
 from driftloop.contracts import IMPORT, LABEL_ORIGINS, SKIP, SKIP_MARKS
 from driftloop.errors import InputError, NoChampion
 from driftloop.registry import current, description
@@ -27,11 +27,12 @@ def _labels() -> None:
 def import_labels(
     file: Annotated[Path, typer.Argument(help="CSV with the columns request_id and label, and origin where known.")],
     store: Annotated[str, typer.Option(help="The model's home: a folder or s3://bucket/prefix.")] = DEFAULT_STORE,
+    as_json: JsonOption = False,
 ) -> None:
     """Import labels, such as a filled-in label_requests.csv.
 
-    Rows whose origin is `random` and that a watch has drawn count for harm and for the gate; all others only for training. Write ? where
-    an image cannot be labelled: it is counted, and not asked for again.
+    Rows whose origin is `random` and that a watch has drawn count for harm and for the gate, those of `by_class` for how often that class
+    is recognised; all others only for training. Write ? where an image cannot be labelled: it is counted, and not asked for again.
     """
     from driftloop.inference.labels import with_checked_origins, write_labels
 
@@ -44,11 +45,18 @@ def import_labels(
     write_labels(home, frame)
     skipped = frame["label"] == SKIP
     counts = frame.loc[~skipped, "origin"].value_counts()
+    if as_json:
+        counted = {str(origin): int(count) for origin, count in counts.items()}
+        print_json({"imported": counted, "skipped": int(skipped.sum()), "not_drawn": stray})
+        return
     said = ", ".join(f"{count:,} {origin}" for origin, count in counts.items()) or "none"
     passed_over = f", {skipped.sum():,} skipped" if skipped.any() else ""
     typer.echo(f"{(~skipped).sum():,} labels imported ({said}){passed_over}")
     if stray:
-        typer.echo(f"{stray:,} lines say random, but no watch of this store has drawn their requests: they count as imports", err=True)
+        typer.echo(
+            f"{stray:,} lines say that they were drawn, but no watch of this store has drawn their requests: they count as imports",
+            err=True,
+        )
 
 
 def read_labels_csv(path: Path, classes: list[str]) -> "pd.DataFrame":

@@ -1,6 +1,5 @@
 """`driftloop models`: the versions in a store, which of them serves, and what differs between two."""
 
-import json
 import sys
 import tempfile
 from typing import Annotated, Any
@@ -11,16 +10,16 @@ from rich.markup import escape
 from rich.table import Table
 
 from driftloop import registry
-from driftloop.cli.arguments import DEFAULT_STORE, open_existing
+from driftloop.cli.arguments import DEFAULT_STORE, JsonOption, StoreOption, open_existing, print_json
+from driftloop.cli.track import track_afterwards
 from driftloop.errors import IntegrityError, NoChampion, NotFound
+from driftloop.evaluation.intervals import Proportion
 from driftloop.registry import Champion, Hold, VersionInfo
 from driftloop.registry.restoring import plan_restoration, restore
 from driftloop.registry.versions import complete_versions
 from driftloop.store import Store
 
 models = typer.Typer(name="models", help="List, compare, verify, promote and roll back the versions in a store.", no_args_is_help=True)
-StoreOption = Annotated[str, typer.Option("--store", help="The model's home: a folder or s3://bucket/prefix.")]
-JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 ReasonOption = Annotated[str, typer.Option("--reason", help="Why, in one line; kept in the history.")]
 Version = Annotated[str, typer.Argument(help="The version's number.")]
 VersionOrChampion = Annotated[str, typer.Argument(help="The version's number; the champion where it is left out.", show_default=False)]
@@ -28,22 +27,22 @@ VersionOrChampion = Annotated[str, typer.Argument(help="The version's number; th
 
 @models.command(name="list")
 def list_versions(store: StoreOption = DEFAULT_STORE, as_json: JsonOption = False) -> None:
-    """The versions, oldest first, and which of them serves."""
+    """The versions, oldest first, and which of them serves; accuracy on clean and on drifted images, latency and size of what users get."""
     home = open_existing(store)
     versions, damaged = _versions_and_damage(home)
     champion, lost = _champion_or_why_not(home)
     lost = lost or damaged
     if as_json:
-        _print_json({"store": home.uri, "champion": _pointer(champion), "versions": [version.model_dump() for version in versions]})
+        print_json({"store": home.uri, "champion": _pointer(champion), "versions": [version.model_dump() for version in versions]})
         _stop_if(lost)
         return
-    table = _table("version", "", "registered", "accuracy (clean)", "dataset", "parent", "run", "MB")
+    table = _table("version", "", "registered", "clean", "drifted", "p95 ms", "MB", "parent")
     for version in versions:
         serves = "serves" if champion is not None and champion.version == version.version else ""
-        accuracy, size = str(version.accuracy or "-"), f"{version.bytes / 1e6:.1f}"
-        lineage = version.dataset[:12], version.parent or "-", version.run or "-"
-        _add(table, version.version, serves, _minute(version.registered_at), accuracy, *lineage, size)
-    _wide().print(table)
+        shares = (_percent(version.accuracy), _percent(version.drifted_accuracy))
+        speed, size = "-" if version.p95_ms is None else f"{version.p95_ms:.2f}", f"{version.served_bytes / 1e6:.1f}"
+        _add(table, version.version, serves, _minute(version.registered_at), *shares, speed, size, version.parent or "-")
+    Console().print(table)
     if champion is not None and champion.hold is not None:
         Console(soft_wrap=True, highlight=False).print(escape(say_hold(champion.hold, home)))
     _stop_if(lost)
@@ -58,12 +57,13 @@ def show(version: VersionOrChampion = "", store: StoreOption = DEFAULT_STORE, as
     moves = [move for move in (champion.history if champion else []) if info.version in (move.version, move.before)]
     if as_json:
         serves = champion is not None and champion.version == info.version
-        _print_json(info.model_dump() | {"serves": serves, "history": [move.model_dump() for move in moves]})
+        print_json(info.model_dump() | {"serves": serves, "history": [move.model_dump() for move in moves]})
         return
     table = _table(f"version {info.version}", "")
-    for name, value in info.model_dump(exclude={"version", "files", "accuracy"}).items():
+    for name, value in info.model_dump(exclude={"version", "files", "accuracy", "drifted_accuracy"}).items():
         _add(table, name, str("-" if value in (None, "") else value))
     _add(table, "accuracy", str(info.accuracy or "-"))
+    _add(table, "drifted accuracy", str(info.drifted_accuracy or "-"))
     _add(table, "files", "\n".join(f"{digest[:12]}  {name}" for name, digest in info.files.items()))
     for move in moves:
         who = "a person" if move.by_person else "a run"
@@ -78,7 +78,7 @@ def diff(left: Version, right: Version, store: StoreOption = DEFAULT_STORE, as_j
     home = open_existing(store)
     changed = differences(home, left, right)
     if as_json:
-        _print_json({"versions": [left, right], "differences": {name: list(pair) for name, pair in changed.items()}})
+        print_json({"versions": [left, right], "differences": {name: list(pair) for name, pair in changed.items()}})
         return
     table = _table("", f"version {left}", f"version {right}")
     for name, pair in changed.items():
@@ -98,7 +98,7 @@ def verify(version: VersionOrChampion = "", store: StoreOption = DEFAULT_STORE, 
         except (IntegrityError, NotFound) as damage:
             raise IntegrityError(f"{home.uri}: version {version} is damaged: {str(damage).replace(directory + '/', '')}") from None
     if as_json:
-        _print_json({"version": version, "intact": True, "files": info.files})
+        print_json({"version": version, "intact": True, "files": info.files})
         return
     Console().print(f"version {version}: {len(info.files)} files, {info.bytes / 1e6:.1f} MB, all as in SHA256SUMS")
 
@@ -159,7 +159,7 @@ def restore_pointer(
     if yes:
         restore(home, restoration)
     if as_json:
-        _print_json({"written": yes, "champion": _pointer(champion)})
+        print_json({"written": yes, "champion": _pointer(champion)})
     elif yes:
         _say_who_serves(champion, home, as_json)
 
@@ -176,22 +176,24 @@ def differences(store: Store, left_version: str, right_version: str) -> dict[str
 
 
 def _entries(store: Store, version: str) -> dict[str, Any]:
-    """A version's description and files as flat names and values; metrics as the line that a person reads."""
+    """A version's metrics, each as the line that a person reads, then its description and files, as flat names and values."""
     info = registry.version_info(store, version)
     model = registry.description(store, version)
-    entries: dict[str, Any] = {"run": info.run, "registered_at": info.registered_at, "decision": info.decision, "bytes": info.bytes}
+    entries: dict[str, Any] = {f"metrics.{name}": str(metric) for name, metric in model.metrics.items()}
+    entries |= {"drifted_accuracy": str(info.drifted_accuracy or "-"), "p95_ms": info.p95_ms, "bytes": info.bytes}
+    entries |= {"decision": info.decision, "run": info.run, "registered_at": info.registered_at}
     for name, value in model.model_dump(exclude={"metrics"}).items():
-        entries |= _flat(name, value)
-    entries |= {f"metrics.{name}": str(metric) for name, metric in model.metrics.items()}
+        entries |= flattened(name, value)
     return entries | {f"files.{name}": digest[:12] for name, digest in info.files.items()}
 
 
-def _flat(name: str, value: Any) -> dict[str, Any]:
+def flattened(name: str, value: Any) -> dict[str, Any]:
+    """A value by its name; what is nested, by dotted names."""
     if not isinstance(value, dict):
         return {name: value}
     flat: dict[str, Any] = {}
     for key, inner in value.items():
-        flat |= _flat(f"{name}.{key}", inner)
+        flat |= flattened(f"{name}.{key}", inner)
     return flat
 
 
@@ -226,8 +228,13 @@ def _champion(home: Store, champion: Champion | None) -> str:
 
 
 def _say_who_serves(champion: Champion, home: Store, as_json: bool) -> None:
+    _print_who_serves(champion, home, as_json)
+    track_afterwards(home.uri, Console(stderr=True, highlight=False))
+
+
+def _print_who_serves(champion: Champion, home: Store, as_json: bool) -> None:
     if as_json:
-        _print_json(_pointer(champion))
+        print_json(_pointer(champion))
         return
     before = f"; a rollback returns to version {champion.previous}" if champion.previous else ""
     held = f"\n{say_hold(champion.hold, home)}" if champion.hold else ""
@@ -241,6 +248,10 @@ def say_hold(hold: Hold, home: Store) -> str:
 
 def _pointer(champion: Champion | None) -> dict[str, Any] | None:
     return champion.model_dump(exclude={"nonce"}) if champion else None
+
+
+def _percent(share: Proportion | None) -> str:
+    return "-" if share is None else f"{100 * share.value:.1f} %"
 
 
 def _minute(time: str) -> str:
@@ -262,7 +273,3 @@ def _table(*columns: str) -> Table:
 def _add(table: Table, *cells: str) -> None:
     """A row of plain text: brackets in it are not markup."""
     table.add_row(*(escape(cell) for cell in cells))
-
-
-def _print_json(content: Any) -> None:
-    typer.echo(json.dumps(content, indent=1))

@@ -1,6 +1,5 @@
 """`driftloop prune`: show, or delete, what nothing in a store names any more and the artifacts of finished local runs."""
 
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -13,7 +12,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from driftloop.backends.run_folder import RUNS
-from driftloop.cli.arguments import DEFAULT_STORE, open_existing
+from driftloop.cli.arguments import DEFAULT_STORE, JsonOption, open_existing, print_json
 from driftloop.durations import parse_duration
 from driftloop.store import Store, open_store
 
@@ -143,7 +142,7 @@ def prune(
         ),
     ] = None,
     runs: Annotated[Path, typer.Option(help="The folder of local runs, whose artifacts are pruned too.")] = RUNS,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Show, or with --apply mark and at the next call delete, versions, datasets and run artifacts that nothing needs any more.
 
@@ -156,7 +155,7 @@ def prune(
     lines = list(pruning.carried_out() if apply else pruning.shown())
     note = None if pruning.datasets_known else "datasets stay: name Kubeflow's --pipeline-root (or `none`), whose cache may still name them"
     if as_json:
-        typer.echo(json.dumps(_as_dict(home, lines, note, applied=apply), indent=1))
+        print_json(_as_dict(home, lines, note, applied=apply))
     else:
         _print(lines, note, applied=apply)
 

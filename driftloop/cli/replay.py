@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from driftloop import registry
-from driftloop.cli.arguments import DEFAULT_STORE
+from driftloop.cli.arguments import DEFAULT_STORE, JsonOption, answer
 from driftloop.errors import NoChampion
 from driftloop.settings import TrafficSettings
 from driftloop.store import Store, open_store
@@ -27,6 +27,7 @@ def replay(
     seed: Annotated[int, typer.Option(help="Seed of all draws.")] = 1,
     to: Annotated[str, typer.Option(help="Ask a running `driftloop serve` on the same store, http://host:port, as its clients do.")] = "",
     rate: Annotated[float, typer.Option(min=0, help="Requests a second to that service; 0: as fast as it answers.")] = 0.0,
+    as_json: JsonOption = False,
 ) -> None:
     """Send new images through the champion, and log them as production does."""
     # The command line starts without waiting for what only this command needs.
@@ -49,7 +50,7 @@ def replay(
         ),
     ):
         result = play(home, stream, played, version="", scenario=scenario, amounts=amounts, seed=seed, settings=settings, to=to, rate=rate)
-    typer.echo(result.figures())
+    answer(result.figures(), result.record(), as_json=as_json)
 
 
 def champion_dataset(store: Store) -> "Description":
@@ -58,12 +59,9 @@ def champion_dataset(store: Store) -> "Description":
     Raises:
         NoChampion: the store names none.
     """
-    from driftloop.dataset.description import DATASET_FILE, Description
+    from driftloop.dataset.reading import stored_description
 
     champion = registry.current(store)
     if champion is None:
         raise NoChampion(f"{store.uri}: no champion to send traffic to; train one with `driftloop run training --store {store.uri}`")
-    model = registry.description(store, champion.version)
-    description = Description.model_validate_json(store.read(f"datasets/{model.dataset}/{DATASET_FILE}"))
-    # A store may have been moved since the dataset was written.
-    return description.model_copy(update={"store": store.uri})
+    return stored_description(store, registry.description(store, champion.version).dataset)

@@ -42,7 +42,8 @@ def opened_source(source: str, champions: Description, *, seed: int) -> Iterator
         spool = Path(folder, "spool")
         spool.mkdir()
         frame, ingested = _read(source, champions, spool, seed)
-        packed = pack(frame, ingested, open_store(str(Path(folder, "store"))), image_size=champions.image_size, source=source)
+        home = open_store(str(Path(folder, "store")))
+        packed = pack(frame, ingested, home, image_size=champions.image_size, resize=champions.resize, source=source)
         split = open_split(packed, STREAM)
         images = np.broadcast_to(split.images, (*split.images.shape[:3], champions.channels))
         labels = np.array([champions.classes.index(name) for name in packed.classes])[split.labels]
@@ -57,7 +58,9 @@ def _read(source: str, champions: Description, spool: Path, seed: int) -> tuple[
     settings = DataSettings.complete()
     with opened(source, seed=seed, workers=settings.workers) as folder:
         _check_classes({file.label for file in folder.files}, champions.classes, source)
-        ingested = ingest(folder.root, folder.files, spool, image_size=champions.image_size, workers=settings.workers)
+        ingested = ingest(
+            folder.root, folder.files, spool, image_size=champions.image_size, resize=champions.resize, workers=settings.workers
+        )
     check_broken(ingested, source, settings.max_broken_share)
     if ingested.channels > champions.channels:
         raise InputError(f"{source}: has images in colour, and the champion was trained on grey ones; convert them to grey first")

@@ -15,12 +15,15 @@ from driftloop.backends.base import Backend, BackendName, Failure, RunRequest
 from driftloop.backends.compiled_pipeline import default_arguments
 from driftloop.backends.delivered_models import deliver_models
 from driftloop.backends.open import open_backend
-from driftloop.backends.run_folder import RunFolder
-from driftloop.backends.run_summary import build_summary, print_summary
-from driftloop.cli.arguments import read_arguments
-from driftloop.errors import DriftloopError, InputError, RunFailed
+from driftloop.backends.run_folder import REPORTS, RunFolder
+from driftloop.backends.run_summary import build_summary, print_summary, unmet_goals
+from driftloop.cli.arguments import JsonOption, print_json, read_arguments
+from driftloop.cli.track import track_afterwards, want_tracking
+from driftloop.contracts import SUMMARY, SYNTHESIS_REPORT
+from driftloop.errors import DriftloopError, InputError, NotMet, RunFailed
 from driftloop.settings import PARAMETERS
 from driftloop.store import open_store
+from driftloop.summary import Summary
 from driftloop.watch_store import fail_watch
 from pipelines import PIPELINES
 
@@ -62,6 +65,8 @@ def run(
     ] = None,
     config: Annotated[list[Path] | None, typer.Option(help="YAML file of parameters and settings. Repeatable.")] = None,
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Show the pipeline's log, too.")] = False,
+    as_json: JsonOption = False,
+    strict: Annotated[bool, typer.Option("--strict", help="Exit with 3 where a target was missed or the gate did not promote.")] = False,
 ) -> None:
     """Run a pipeline and leave its summary, reports and files in runs/<id>."""
     compiled = PIPELINES[pipeline.value]
@@ -69,18 +74,26 @@ def run(
     given = _known_to(pipeline.value, options, default_arguments(compiled))
     parameters, placement = read_arguments(compiled, config or [], given, assignments or [])
     request = RunRequest(pipeline.value, parameters, wait, experiment, placement)
-    console = Console(highlight=False)
+    console = Console(stderr=as_json, highlight=False)
     backend = open_backend(on, request, lambda line: console.print(f"[dim]{escape(line)}[/]", soft_wrap=True))
     if not wait:
-        console.print(f"[bold]{pipeline.value}[/] started: {backend.start(backend.arguments)}", soft_wrap=True)
+        started = backend.start(backend.arguments)
+        console.print(f"[bold]{pipeline.value}[/] started: {started}", soft_wrap=True)
+        if as_json:
+            print_json({"pipeline": pipeline.value, "run": started})
         return
     folder = RunFolder.create(pipeline.value)
     arguments = backend.arguments | {"store": backend.store_for(folder)}
     folder.point_latest()
-    _execute(pipeline.value, backend, arguments, folder, console, verbose=verbose)
+    want_tracking(arguments["store"], backend.environment)
+    unmet = unmet_goals(_execute(pipeline.value, backend, arguments, folder, console, verbose=verbose, as_json=as_json))
+    if strict and unmet:
+        raise NotMet(f"--strict: {'; '.join(unmet)}")
 
 
-def _execute(name: str, backend: Backend, arguments: Mapping[str, Any], folder: RunFolder, console: Console, *, verbose: bool) -> None:
+def _execute(
+    name: str, backend: Backend, arguments: Mapping[str, Any], folder: RunFolder, console: Console, *, verbose: bool, as_json: bool
+) -> Summary:
     """Run, summarise, and fail with one line where a step failed; an interrupted run leaves a summary too."""
     console.print(f"[bold]{name}[/] in {folder.path}", soft_wrap=True)
     display = backend.display(console)
@@ -96,14 +109,32 @@ def _execute(name: str, backend: Backend, arguments: Mapping[str, Any], folder: 
         missing = deliver_models(folder, lambda: open_store(arguments["store"], backend.environment), summary.champion.after)
         if failure is not None:
             _fail_watch(arguments, backend, folder.id, failure.text)
+        if folder.find("synthesis-report*/summary") is None:  # else that step has left its record
+            _leave_report(arguments, backend, folder, summary)
+        track_afterwards(arguments["store"], console, backend.environment)
     if missing:
         console.print(f"[dim]{escape(missing)}[/]", soft_wrap=True)
     if failure is None:
         print_summary(console, summary, folder)
     backend.afterwards(console, failed=failure is not None)
+    if as_json:
+        typer.echo(summary.model_dump_json(indent=1))
     if failure is not None:
         where = f"{display.titles.get(display.failed, display.failed)}: " if display.failed else ""
         raise (InputError if failure.ours else RunFailed)(f"{where}{failure.text} (log: {folder.log})")
+    return summary
+
+
+def _leave_report(arguments: Mapping[str, Any], backend: Backend, folder: RunFolder, summary: Summary) -> None:
+    """Leave the report of a run that has no step for it, a training's or a failed run's, to the trackers."""
+    from driftloop.tracking import leave_record
+
+    with suppress(DriftloopError):
+        home = open_store(arguments["store"], backend.environment)
+        home.check()  # gives up soon where the store is out of reach
+        leave_record(
+            home, SYNTHESIS_REPORT, summary.model_dump(), {name: folder.path / name for name in (*REPORTS, SUMMARY)}, run=folder.id
+        )
 
 
 def _fail_watch(arguments: Mapping[str, Any], backend: Backend, run: str, reason: str) -> None:

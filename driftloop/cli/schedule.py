@@ -1,6 +1,5 @@
 """`driftloop schedule`: runs that a cluster repeats by itself, above all the drift watch."""
 
-import json
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -12,7 +11,7 @@ from rich.table import Table
 
 from driftloop.backends.base import RunRequest
 from driftloop.backends.compiled_pipeline import default_arguments
-from driftloop.cli.arguments import RunArguments, read_arguments
+from driftloop.cli.arguments import JsonOption, RunArguments, answer, print_json, read_arguments
 from driftloop.cli.run import PipelineName
 from driftloop.errors import InputError
 from driftloop.settings import PARAMETERS
@@ -21,7 +20,7 @@ from pipelines import PIPELINES
 if TYPE_CHECKING:
     from driftloop.backends.cluster.backend import ClusterBackend
     from driftloop.backends.cluster.connection import ClusterConnection
-    from driftloop.backends.cluster.schedules import Schedule
+    from driftloop.backends.cluster.schedules import Schedule, Trigger
 
 schedule = typer.Typer(
     name="schedule", help="Let a cluster repeat a pipeline: the drift watch every few hours, never two at a time.", no_args_is_help=True
@@ -36,7 +35,6 @@ GpusOption = Annotated[str | None, typer.Option("--gpus", help=f"{PARAMETERS['gp
 SetOption = Annotated[list[str] | None, typer.Option("--set", help="Any parameter or setting, as for `driftloop run`. Repeatable.")]
 ConfigOption = Annotated[list[Path] | None, typer.Option("--config", help="YAML file of parameters and settings. Repeatable.")]
 ExperimentOption = Annotated[str | None, typer.Option("--experiment", help="Of its runs. Default: driftloop.", show_default=False)]
-JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 
 
 @schedule.command()
@@ -50,6 +48,7 @@ def create(
     assignments: SetOption = None,
     config: ConfigOption = None,
     experiment: ExperimentOption = None,
+    as_json: JsonOption = False,
 ) -> None:
     """Repeat a pipeline, in the version of now: a later driftloop changes the schedule by `update` only."""
     from driftloop.backends.cluster import schedules
@@ -57,7 +56,7 @@ def create(
 
     trigger = Trigger.parse(every, cron)
     arguments = read_arguments(PIPELINES[pipeline.value], config or [], {"store": store, "gpus": gpus}, assignments or [])
-    cluster = _open_cluster(pipeline.value, arguments)
+    cluster = _open_cluster(pipeline.value, arguments, as_json=as_json)
     if any(schedule.name == name for schedule in schedules.list_schedules(cluster.connection)):
         raise InputError(
             f"{name}: there is a schedule of that name; change it with `driftloop schedule update {name}`, or take another name"
@@ -65,7 +64,7 @@ def create(
     version = cluster.publish()
     experiment_id = find_experiment(cluster.connection, experiment or DEFAULT_EXPERIMENT)
     schedule_id = schedules.create_schedule(cluster.connection, name, version, trigger, cluster.arguments, experiment_id)
-    _print(f"{name}: {pipeline.value} {trigger}, version {version.name}: {_page(cluster.connection, schedule_id)}")
+    _say_created(name, pipeline.value, trigger, version.name, schedule_id, cluster.connection, as_json=as_json)
 
 
 @schedule.command(name="list")
@@ -84,7 +83,7 @@ def list_schedules(as_json: JsonOption = False) -> None:
         for schedule in listed
     ]
     if as_json:
-        typer.echo(json.dumps(rows, indent=1))
+        print_json(rows)
         return
     table = Table(box=None, pad_edge=False, header_style="bold")
     columns = ("name", "pipeline", "version", "trigger", "state", "last run", "its state")
@@ -98,25 +97,26 @@ def list_schedules(as_json: JsonOption = False) -> None:
 
 
 @schedule.command()
-def run_now(name: Name) -> None:
+def run_now(name: Name, as_json: JsonOption = False) -> None:
     """Start a run as the schedule would, at once and beside its own: a watch that runs twice does its work once."""
     from driftloop.backends.cluster import schedules
 
     connection, schedule = _find(name)
     run_id = schedules.run_schedule_now(connection, schedule, f"{name}-now-{datetime.now(UTC):%Y%m%d-%H%M%S}")
-    _print(f"{name}: started {connection.address(f'runs/details/{run_id}')}")
+    page = connection.address(f"runs/details/{run_id}")
+    answer(f"{name}: started {page}", {"name": name, "run_id": run_id, "page": page}, as_json=as_json)
 
 
 @schedule.command()
-def pause(name: Name) -> None:
+def pause(name: Name, as_json: JsonOption = False) -> None:
     """Start no more runs; a run that is going on goes on."""
-    _enable(name, on=False)
+    _enable(name, on=False, as_json=as_json)
 
 
 @schedule.command()
-def resume(name: Name) -> None:
+def resume(name: Name, as_json: JsonOption = False) -> None:
     """Start runs again; those that were missed are not made up for."""
-    _enable(name, on=True)
+    _enable(name, on=True, as_json=as_json)
 
 
 @schedule.command()
@@ -128,6 +128,7 @@ def update(
     gpus: GpusOption = None,
     assignments: SetOption = None,
     config: ConfigOption = None,
+    as_json: JsonOption = False,
 ) -> None:
     """Take this driftloop's version of the pipeline, and what is given here; the rest stays as it is."""
     from driftloop.backends.cluster import schedules
@@ -145,7 +146,8 @@ def update(
     placement = _merged(version_placement(connection, old.reference), placement)
     known = default_arguments(PIPELINES[pipeline])
     kept = {parameter: value for parameter, value in old.parameters.items() if parameter in known}
-    cluster = _open_cluster(pipeline, read_arguments(PIPELINES[pipeline], [], _merged(kept, changes) | {"placement": placement}, []))
+    arguments = read_arguments(PIPELINES[pipeline], [], _merged(kept, changes) | {"placement": placement}, [])
+    cluster = _open_cluster(pipeline, arguments, as_json=as_json)
     version = cluster.publish()
     trigger = trigger or old.trigger
     # The new one first: a tick that fires twice finds its watch record taken, a tick that is missed is made up by the next watch.
@@ -153,11 +155,11 @@ def update(
     for schedule in schedules.list_schedules(connection):
         if schedule.name == name and schedule.id != schedule_id:
             schedules.delete_schedule(connection, schedule)
-    _print(f"{name}: {pipeline} {trigger}, version {version.name}: {_page(connection, schedule_id)}")
+    _say_created(name, pipeline, trigger, version.name, schedule_id, connection, as_json=as_json)
 
 
 @schedule.command()
-def delete(name: Name) -> None:
+def delete(name: Name, as_json: JsonOption = False) -> None:
     """Remove a schedule; the runs that it has started stay."""
     from driftloop.backends.cluster import schedules
 
@@ -165,15 +167,16 @@ def delete(name: Name) -> None:
     for schedule in schedules.list_schedules(connection):
         if schedule.name == named.name:
             schedules.delete_schedule(connection, schedule)
-    _print(f"{name}: deleted")
+    answer(f"{name}: deleted", {"name": name, "state": "deleted"}, as_json=as_json)
 
 
-def _open_cluster(pipeline: str, arguments: RunArguments) -> "ClusterBackend":
+def _open_cluster(pipeline: str, arguments: RunArguments, *, as_json: bool) -> "ClusterBackend":
     """The cluster, ready for that pipeline with these arguments; what a run checks is checked here, too."""
     from driftloop.backends.cluster.backend import ClusterBackend
 
     request = RunRequest(pipeline, arguments.parameters, placement=arguments.placement)
-    return ClusterBackend(request, lambda line: _print(f"[dim]{escape(line)}[/]", markup=True))
+    console = Console(stderr=as_json, soft_wrap=True, highlight=False)
+    return ClusterBackend(request, lambda line: console.print(f"[dim]{escape(line)}[/]"))
 
 
 def _merged(kept: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
@@ -192,30 +195,33 @@ def _find(name: str) -> tuple["ClusterConnection", "Schedule"]:
     return connection, schedules.find_schedule(connection, name)
 
 
-def _enable(name: str, *, on: bool) -> None:
+def _enable(name: str, *, on: bool, as_json: bool) -> None:
     from driftloop.backends.cluster import schedules
 
     connection, schedule = _find(name)
     schedules.enable_schedule(connection, schedule, on=on)
-    _print(f"{name}: {'resumed' if on else 'paused'}")
+    answer(f"{name}: {'resumed' if on else 'paused'}", {"name": name, "state": _state(on)}, as_json=as_json)
+
+
+def _state(enabled: bool) -> str:
+    return "enabled" if enabled else "paused"
+
+
+def _say_created(
+    name: str, pipeline: str, trigger: "Trigger", version: str, schedule_id: str, connection: "ClusterConnection", *, as_json: bool
+) -> None:
+    page = connection.address(f"recurringrun/details/{schedule_id}")
+    record = {"name": name, "pipeline": pipeline, "version": version, "trigger": str(trigger), "schedule_id": schedule_id, "page": page}
+    answer(f"{name}: {pipeline} {trigger}, version {version}: {page}", record, as_json=as_json)
 
 
 def _row(schedule: "Schedule", names: tuple[str, str], run: dict[str, Any]) -> dict[str, Any]:
     last = {"run_id": run.get("run_id"), "started": run.get("created_at"), "state": run.get("state")}
-    state = "enabled" if schedule.enabled else "paused"
     return {
         "name": schedule.name,
         "pipeline": names[0],
         "version": names[1],
         "trigger": str(schedule.trigger),
-        "state": state,
+        "state": _state(schedule.enabled),
         "last_run": last,
     }
-
-
-def _page(connection: "ClusterConnection", recurring_run_id: str) -> str:
-    return connection.address(f"recurringrun/details/{recurring_run_id}")
-
-
-def _print(line: str, *, markup: bool = False) -> None:
-    Console(soft_wrap=True, highlight=False).print(line, markup=markup)

@@ -1,8 +1,8 @@
 """`driftloop status`: who serves, and whether the watches still come."""
 
-import json
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -11,13 +11,17 @@ from rich.markup import escape
 from rich.table import Table
 
 from driftloop import registry
-from driftloop.cli.arguments import DEFAULT_STORE, open_existing
+from driftloop.cli.alerts import notify_receivers
+from driftloop.cli.arguments import DEFAULT_STORE, JsonOption, open_existing, print_json
+from driftloop.contracts import RETRAIN
 from driftloop.durations import parse_duration, say_duration
+from driftloop.errors import InputError
 from driftloop.housekeeping.watch_age import RECENT_RECORDS, WatchAge, watch_age
+from driftloop.next_steps import steps_after_watch
 from driftloop.registry import Champion, Hold
 from driftloop.store import Store
-from driftloop.watch_record import FAILED, STARTED, WatchRecord
-from driftloop.watch_store import read_records
+from driftloop.watch_record import FAILED, STARTED, ClassRecall, WatchRecord
+from driftloop.watch_store import WATCH_PREFIX, read_records
 
 if TYPE_CHECKING:
     from driftloop.housekeeping.store_contents import StoreUsage
@@ -51,16 +55,27 @@ def status(
         str | None, typer.Option(help="How often a watch should come: 90m, 6h, 1d. Default: the median of the last watches.")
     ] = None,
     size: Annotated[bool, typer.Option("--size", help="Show the sizes of what is stored, too; lists the whole store.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
+    notify: Annotated[
+        bool, typer.Option("--notify", help="Tell the receivers that the environment names what fires and what is over.")
+    ] = False,
+    rules: Annotated[
+        Path | None, typer.Option(help="With --notify: a YAML file of alert rules instead of the usual ones; see `driftloop alerts`.")
+    ] = None,
+    as_json: JsonOption = False,
 ) -> None:
     """Who serves since when, and up to when production was watched.
 
     Exit status 0: fine, or not known; 1: what the last watch covered ended longer ago than twice its interval; 2: the store cannot be read.
+    With --notify 1 says that a receiver did not take what it was told, which then waits for the next call.
     """
     interval = None if every is None else parse_duration(every, option="--every", least=timedelta(minutes=1))
+    if rules is not None and not notify:
+        raise InputError("--rules goes with --notify; `driftloop alerts check` looks at a file of rules")
+    if notify:
+        raise typer.Exit(notify_receivers(open_existing(store, WATCH_PREFIX), rules, interval, as_json=as_json))
     state = read_status(open_existing(store), datetime.now(UTC), every=interval, with_usage=size)
     if as_json:
-        typer.echo(json.dumps(as_dict(state), indent=1))
+        print_json(as_dict(state))
     else:
         _print(state)
     if state.age.late:
@@ -94,15 +109,46 @@ def as_dict(state: Status) -> dict[str, Any]:
     return {
         "store": state.store,
         "champion": state.champion.model_dump(include={"version", "previous", "promoted_at", "reason", "hold"}) if state.champion else None,
-        "last_watch": state.last.model_dump(exclude={"windows", "labels_by_window"}) if state.last else None,
+        "last_watch": state.last.model_dump(exclude={"windows", "tag_windows", "labels_by_window"}) if state.last else None,
         "age_seconds": _seconds(age.age),
         "interval_seconds": _seconds(age.interval),
         "interval_from": age.interval_from,
         "late": age.late,
+        "next": next_steps(state),
         "labels_wanted": state.label_files is not None,
         "label_files_since": state.label_files,
         "usage": asdict(state.usage) | {"total": state.usage.total} if state.usage else None,
     }
+
+
+def next_steps(state: Status) -> list[str]:
+    """What a person does now."""
+    last = state.last
+    if state.champion is None:
+        return [f"Train a first champion: `driftloop run training --source FOLDER --store {state.store}`."]
+    if last is None:
+        return [
+            f"Serve it: `driftloop serve --store {state.store}`.",
+            f"Watch what it answers: `driftloop run drift-watch --store {state.store}`, once or by `driftloop schedule`.",
+        ]
+    if last.state == STARTED and last.verdict == RETRAIN:
+        return [f"Wait for run {last.run_id}, or see its log: its watch is not closed."]
+    if last.promoted_version not in (None, state.champion.version):
+        return [
+            f"Version {last.promoted_version}, which this watch promoted, serves no more: version {state.champion.version} does.",
+            f"Watch what it answers: `driftloop run drift-watch --store {state.store}`.",
+        ]
+    steps = steps_after_watch(
+        last.verdict,
+        state.store,
+        last.asked,
+        decision=last.decision,
+        promoted=last.promoted_version,
+        failure=last.failure if last.state == FAILED else "",
+        label_files=state.label_files or 0,
+        harmless=last.harmless_drift > 0,
+    )
+    return ["Find out why no watch came: `driftloop schedule list`, and the log of its last run.", *steps] if state.age.late else steps
 
 
 def _label_files(store: Store, last: WatchRecord | None) -> int | None:
@@ -126,15 +172,24 @@ def _print(state: Status) -> None:
     table.add_row("interval", f"{say_duration(age.interval)} ({age.interval_from})" if age.interval else f"not known ({age.interval_from})")
     table.add_row("watches", _say_lateness(age))
     if state.last is not None and state.last.drop is not None:
-        table.add_row("accuracy", _say_drop(state.last.drop))
+        table.add_row("accuracy", _say_drop(state.last.drop, state.last.tag))
+    if state.last is not None and (unseen := [recall for recall in state.last.recalls if not recall.bounded]):
+        table.add_row("classes", _say_recalls(unseen))
     if state.label_files is not None:
-        table.add_row("labels", _say_labels(state.label_files))
+        came = (
+            "none came since"
+            if state.label_files == 0
+            else f"{state.label_files} label file{'s' if state.label_files > 1 else ''} came since"
+        )
+        table.add_row("labels", f"wanted by the last watch; {came}")
     if state.usage is not None:
         table.add_row("size", _say_bytes(state.usage.areas) + f" in {state.usage.objects:,} objects")
         grown = state.usage.growth
         table.add_row(
             "growth", "not known (fewer than two watches)" if grown is None else f"{_say_bytes(grown)} between the last two watches"
         )
+    for number, step in enumerate(next_steps(state)):
+        table.add_row("next" if number == 0 else "", escape(step))
     Console(highlight=False).print(table)
 
 
@@ -152,7 +207,8 @@ def _say_watch(state: Status) -> str:
     last = state.last
     if last is None or state.age.age is None:
         return "this store was never watched; `driftloop run drift-watch` does it once"
-    what = "; ".join(filter(None, (last.verdict, last.decision, last.promoted_version and f"version {last.promoted_version} promoted")))
+    verdict = f"{last.verdict} (requests with {escape(last.tag)})" if last.tag else last.verdict
+    what = "; ".join(filter(None, (verdict, last.decision, last.promoted_version and f"version {last.promoted_version} promoted")))
     covered = f"covers up to {say_duration(state.age.age)} ago ({_minute(last.until)})"
     text = f"{last.sequence}, {covered}, by {escape(last.run_id)}: [bold]{what}[/]"
     if last.state == FAILED:
@@ -168,18 +224,18 @@ def _say_lateness(age: WatchAge) -> str:
     if age.late is None:
         return "not known whether late"
     if age.late:
-        return "[bold red]late[/]: none for twice the interval; see `driftloop schedule list`, and its last run"
+        return "[bold red]late[/]: none for twice the interval"
     return "[green]on time[/]"
 
 
-def _say_drop(drop: dict[str, float]) -> str:
+def _say_drop(drop: dict[str, float], tag: str) -> str:
     value, low, high = (f"{100 * drop[name]:.1f}" for name in ("value", "low", "high"))
-    return f"{value} points below what was accepted ({low} to {high}), on {drop['n']:,.0f} random labels"
+    whose = f" for {escape(tag)}" if tag else ""
+    return f"{value} points below what was accepted{whose} ({low} to {high}), on {drop['n']:,.0f} random labels"
 
 
-def _say_labels(files: int) -> str:
-    came = "none came since" if files == 0 else f"{files} label file{'s' if files > 1 else ''} came since, the next watch takes them"
-    return f"wanted by the last watch (its drift report lists the images), {came}; `driftloop labels import` brings them"
+def _say_recalls(recalls: list[ClassRecall]) -> str:
+    return escape("; ".join(f"{'critical: ' if recall.critical else ''}{recall.sentence()}" for recall in recalls))
 
 
 def _say_bytes(areas: dict[str, int]) -> str:

@@ -1,10 +1,11 @@
 """`driftloop store upgrade`: a store to the newest forms of what lies in it."""
 
+from dataclasses import asdict
 from typing import Annotated
 
 import typer
 
-from driftloop.cli.arguments import DEFAULT_STORE, open_existing
+from driftloop.cli.arguments import DEFAULT_STORE, JsonOption, open_existing, print_json
 
 store = typer.Typer(help="The store of a model.", no_args_is_help=True)
 
@@ -18,6 +19,7 @@ def _store() -> None:
 def upgrade_store(
     uri: Annotated[str, typer.Option("--store", help="The model's home: a folder or s3://bucket/prefix.")] = DEFAULT_STORE,
     yes: Annotated[bool, typer.Option("--yes", help="Rewrite them; without it they are only listed.")] = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Rewrite what an older driftloop wrote in its newest form; lists it first, and changes nothing without --yes.
 
@@ -27,6 +29,11 @@ def upgrade_store(
 
     home = open_existing(uri)
     outdated = outdated_objects(home)
+    if as_json:
+        if yes:
+            upgrade(home, outdated)
+        print_json({"outdated": [asdict(item) for item in outdated], "upgraded": yes})
+        return
     for item in outdated:
         typer.echo(f"{item.key}: form {item.form} -> {item.newest}")
     if not outdated:

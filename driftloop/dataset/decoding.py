@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image, ImageOps
 
-from driftloop.contracts import IMAGE_FORMATS
+from driftloop.contracts import CROP, IMAGE_FORMATS, RESIZE_MODES, STRETCH
 
 #: Images with more pixels than this are refused: a few kilobytes can unpack to gigabytes.
 MOST_PIXELS = 80_000_000
@@ -32,15 +32,18 @@ class Decoded:
     """Likewise."""
 
 
-def decode_image(data: bytes, side: int) -> Decoded:
-    """Decode, turn upright, and resize to `side` x `side` with antialiasing (the whole image, its aspect not kept).
+def decode_image(data: bytes, side: int, resize: str = STRETCH) -> Decoded:
+    """Decode, turn upright, and resize to `side` x `side` with antialiasing, by one of `contracts.RESIZE_MODES`.
 
     Takes 16-bit, palette, CMYK and transparent images (over black), applies EXIF orientation, and reads large JPEGs at the scale
     they are needed. Of several frames the first counts.
 
     Raises:
         UnreadableImage: damaged, too large, or not an image of a format we read.
+        ValueError: no such mode.
     """
+    if resize not in RESIZE_MODES:
+        raise ValueError(f"resize mode {resize!r}; known: {', '.join(RESIZE_MODES)}")
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -54,12 +57,24 @@ def decode_image(data: bytes, side: int) -> Decoded:
             if image.getexif().get(0x0112, 1) >= 5:
                 width, height = height, width
             flat = _eight_bits(upright)
-            small = flat.resize((side, side), Image.Resampling.BILINEAR)
+            small = _square(flat, side, resize)
     except UnreadableImage:
         raise
     except Exception as error:  # Pillow's readers raise whatever their format makes of damaged bytes; none may stop a run.
         raise UnreadableImage(_reason(error)) from None
     return Decoded(_without_needless_colour(np.asarray(small)), width, height)
+
+
+def _square(image: Image.Image, side: int, resize: str) -> Image.Image:
+    """The image at `side` x `side` pixels; a square image is the same by every mode."""
+    width, height = image.size
+    if resize == STRETCH or width == height:
+        return image.resize((side, side), Image.Resampling.BILINEAR)
+    if resize == CROP:
+        short = min(width, height)
+        left, top = (width - short) // 2, (height - short) // 2
+        return image.crop((left, top, left + short, top + short)).resize((side, side), Image.Resampling.BILINEAR)
+    return ImageOps.pad(image, (side, side), Image.Resampling.BILINEAR)
 
 
 def with_channels(pixels: np.ndarray, channels: int) -> np.ndarray:

@@ -7,19 +7,21 @@ import hashlib
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field
 
+from driftloop.contracts import STRETCH
 from driftloop.errors import InputError
-from driftloop.schema import check_schema, parse_stored
+from driftloop.schema import of_known_form, parse_stored
 
 DATASET_FILE = "dataset.json"
 #: The form in which `dataset.json` is written.
 DATASET_SCHEMA = 1
 #: Columns of the samples table, in order.
 SAMPLE_COLUMNS = ("path", "label", "split", "group", "sha256", "width", "height")
+#: A further one: site, device, ... as `driftloop.tags` stores them, empty for none. Datasets of driftloop 0.1.0 do not have it.
+TAGS = "tags"
 
 
 class Shard(BaseModel):
@@ -38,8 +40,8 @@ class Shard(BaseModel):
 class Description(BaseModel):
     """Everything about a dataset but its images: the JSON form of `dataset.json`.
 
-    The splits are those of `contracts.SPLITS`. A retraining dataset adds `contracts.DRIFTED_SPLITS` (labelled production images) and
-    regime-1, regime-2 (unlabelled ones, label -1: the accepted regimes that a champion carries beside its reference).
+    The splits are those of `contracts.SPLITS`. A retraining dataset adds `contracts.DRIFTED_SPLITS` (labelled production images; also
+    `RECENT_GATE`) and regime-1, regime-2 (unlabelled ones, label -1: the accepted regimes that a champion carries beside its reference).
     """
 
     model_config = ConfigDict(frozen=True)
@@ -63,20 +65,18 @@ class Description(BaseModel):
     counts: dict[str, int]
     """Images by split."""
     samples: str
-    """Store key of a parquet file with one row per image in shard order: `SAMPLE_COLUMNS`, label as int, sha256 of the source file."""
+    """Store key of a parquet file, a row per image in shard order: `SAMPLE_COLUMNS` and `TAGS`, label as int, sha256 of the source file."""
     shards: list[Shard]
     parent: str | None = None
     """The hash of the dataset that this one grew out of."""
+    resize: str = STRETCH
+    """How pictures that are no square became one: of `contracts.RESIZE_MODES`."""
     shares: dict[str, float] = Field(default_factory=dict)
     """By which its splits were cut, where the source did not bring them; empty in datasets of driftloop 0.1.0."""
     schema_version: int = DATASET_SCHEMA
     """The form of the file."""
 
-    @model_validator(mode="before")
-    @classmethod
-    def _of_a_known_form(cls, content: Any) -> Any:
-        check_schema(content, DATASET_FILE, DATASET_SCHEMA)
-        return {**content, "schema_version": DATASET_SCHEMA}
+    _of_a_known_form = of_known_form(DATASET_FILE, DATASET_SCHEMA)
 
 
 def read_description(directory: str | Path) -> Description:
@@ -92,21 +92,32 @@ def read_description(directory: str | Path) -> Description:
     return parse_stored(Description, path.read_bytes(), str(path))
 
 
-def manifest_hash(classes: Sequence[str], image_size: int, channels: int, shards: Sequence[Shard], samples: pd.DataFrame) -> str:
-    """The content hash that names a dataset: equal content, equal name."""
+def manifest_hash(
+    classes: Sequence[str], image_size: int, channels: int, shards: Sequence[Shard], samples: pd.DataFrame, resize: str = STRETCH
+) -> str:
+    """The content hash that names a dataset: equal content, equal name; a dataset of stretched images has the name that it always had."""
     content = {
         "classes": list(classes),
         "image_size": image_size,
         "channels": channels,
         "shards": [[shard.split, shard.rows, shard.sha256] for shard in shards],
         "samples": samples_hash(samples),
-    }
+    } | ({} if resize == STRETCH else {"resize": resize})
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
 def samples_hash(samples: pd.DataFrame) -> str:
-    """Content hash of the samples table; unlike its parquet file's, it does not depend on the library that writes it."""
+    """Content hash of the samples table; unlike its parquet file's, it does not depend on the library that writes it.
+
+    Tags count where there are any: a dataset without them has the name that it always had.
+    """
     digest = hashlib.sha256()
-    for row in zip(*(samples[column] for column in SAMPLE_COLUMNS), strict=True):
+    columns = (*SAMPLE_COLUMNS, TAGS) if TAGS in samples and (samples[TAGS] != "").any() else SAMPLE_COLUMNS
+    for row in zip(*(samples[column] for column in columns), strict=True):
         digest.update(json.dumps([value if isinstance(value, str) else int(value) for value in row]).encode())
     return digest.hexdigest()
+
+
+def with_tags_column(samples: pd.DataFrame) -> pd.DataFrame:
+    """The samples with the column `TAGS`, empty where they come without it."""
+    return samples if TAGS in samples else samples.assign(**{TAGS: ""})

@@ -1,13 +1,10 @@
 """`.npy` files of images whose number is not known when the first one is written."""
 
-import hashlib
 from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
 from numpy.lib import format as npy_format
-
-_BLOCK = 1 << 20
 
 
 class GrowingNpy:
@@ -43,12 +40,3 @@ class GrowingNpy:
 def map_images(path: Path) -> np.ndarray:
     """The array in `path`, mapped into memory; writing to it changes this process's view only, never the file."""
     return np.load(path, mmap_mode="c", allow_pickle=False).view(np.ndarray)
-
-
-def file_sha256(path: Path) -> str:
-    """SHA-256 of a file's bytes, streamed."""
-    digest = hashlib.sha256()
-    with open(path, "rb") as stream:
-        while block := stream.read(_BLOCK):
-            digest.update(block)
-    return digest.hexdigest()

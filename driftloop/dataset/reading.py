@@ -10,8 +10,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from driftloop.dataset.description import DATASET_FILE, Description, Shard, manifest_hash, read_description
-from driftloop.dataset.npy_files import GrowingNpy, file_sha256, map_images
+from driftloop.bundle import sha256_file
+from driftloop.dataset.description import DATASET_FILE, Description, Shard, manifest_hash, read_description, with_tags_column
+from driftloop.dataset.npy_files import GrowingNpy, map_images
 from driftloop.errors import InputError, IntegrityError, NotFound
 from driftloop.schema import parse_stored
 from driftloop.store import Store, open_store
@@ -30,7 +31,7 @@ class Split:
     labels: np.ndarray
     """int64 (N,), -1 for unlabelled."""
     samples: pd.DataFrame
-    """N rows of `SAMPLE_COLUMNS`."""
+    """N rows of `SAMPLE_COLUMNS` and `TAGS`."""
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -89,10 +90,12 @@ def read_samples(description: Description, store: Store | None = None) -> pd.Dat
         with tempfile.TemporaryDirectory(prefix="driftloop-samples-") as folder:
             store.download(description.samples, Path(folder, "samples.parquet"))
             samples = pd.read_parquet(Path(folder, "samples.parquet"))
-    actual_hash = manifest_hash(description.classes, description.image_size, description.channels, description.shards, samples)
+    actual_hash = manifest_hash(
+        description.classes, description.image_size, description.channels, description.shards, samples, description.resize
+    )
     if actual_hash != description.manifest_hash:
         raise IntegrityError(f"{description.samples}: not what dataset {description.manifest_hash[:12]} was written with; restore it")
-    return samples
+    return with_tags_column(samples)
 
 
 def _local_file(store: Store, shards: list[Shard]) -> Path:
@@ -114,10 +117,10 @@ def _fetched(store: Store, shard: Shard) -> Path:
             raise NotFound(f"{path}: no such shard; the dataset was deleted, run data_analysis anew")
     else:
         path = cache_folder() / f"{shard.sha256}.npy"
-        if path.exists() and file_sha256(path) == shard.sha256:
+        if path.exists() and sha256_file(path) == shard.sha256:
             return path
         store.download(shard.key, path)
-    if file_sha256(path) != shard.sha256:
+    if sha256_file(path) != shard.sha256:
         raise IntegrityError(f"{store.uri}/{shard.key}: damaged (its SHA-256 has changed); restore it or run data_analysis anew")
     return path
 

@@ -10,7 +10,19 @@ from collections.abc import Mapping
 import numpy as np
 import pandas as pd
 
-from driftloop.contracts import DRIFTED_GATE, DRIFTED_SPLITS, DRIFTED_TRAIN, DRIFTED_VAL, RANDOM, REFERENCE, REGIME_PREFIX, TEST, TRAIN, VAL
+from driftloop.contracts import (
+    DRIFTED_GATE,
+    DRIFTED_SPLITS,
+    DRIFTED_TRAIN,
+    DRIFTED_VAL,
+    RANDOM,
+    RECENT_GATE,
+    REFERENCE,
+    REGIME_PREFIX,
+    TEST,
+    TRAIN,
+    VAL,
+)
 from driftloop.dataset import UNLABELLED, split_by_group
 from driftloop.dataset.group_names import GroupNames
 from driftloop.dataset.splitting import hash_position
@@ -33,6 +45,7 @@ ROLE_OF_SPLIT = {
     TEST: DRIFTED_GATE,
     REFERENCE: DRIFTED_GATE,
     **{split: split for split in DRIFTED_SPLITS},
+    RECENT_GATE: DRIFTED_GATE,
 }
 #: The source's own splits were cut by the same hash: without a salt all patients of the stream would get one role here.
 SALT = "drifted/"
@@ -84,14 +97,15 @@ def stands_for_accepted(group: str, settings: RetrainSettings) -> bool:
     return hash_position(REGIME_SALT + group) < settings.regime_share
 
 
-def judges(group: str, settings: RetrainSettings) -> bool:
-    """Whether the random labels of this patient are kept for the gate: they must not have a say in whether to retrain.
+def judging(groups: list[str], settings: RetrainSettings) -> np.ndarray:
+    """Whose random labels are kept for the gate, (N,) bool: they must not have a say in whether to retrain.
 
     Args:
-        group: as it is logged (hashed, in a store with a service); a request without one goes by `confirmed_rows.group_names`.
+        groups: as they are logged (hashed, in a store with a service); a request without one goes by `confirmed_rows.group_names`.
         settings: the proportions.
     """
-    return hashed_roles([group], settings)[group] == DRIFTED_GATE
+    roles = hashed_roles(groups, settings)
+    return np.array([roles[group] == DRIFTED_GATE for group in groups], dtype=bool)
 
 
 def hashed_roles(groups: list[str], settings: RetrainSettings) -> dict[str, str]:
@@ -116,18 +130,19 @@ def count_labels(roles: np.ndarray) -> dict[str, int]:
     return {role: int((roles == role).sum()) for role in DRIFTED_SPLITS}
 
 
-def missing_labels(counts: Mapping[str, int], settings: RetrainSettings) -> str:
+def missing_labels(counts: Mapping[str, int], settings: RetrainSettings, which: str = "of the confirmed drift") -> str:
     """Why a retraining cannot begin with these labelled images: how many there are and how many are needed; empty where it can.
 
     Args:
         counts: labelled images by role, of `count_labels`.
         settings: how many are needed in all.
+        which: the images, in words.
     """
     total = sum(counts.values())
     there = ", ".join(f"{counts[role]} for {PURPOSES[role]}" for role in DRIFTED_SPLITS)
     if total < settings.needed_labels:
         needed = f"{settings.needed_labels} are needed: {settings.needed_labels - total} more"
-        return f"{total} labelled images of the confirmed drift ({there}), {needed}"
+        return f"{total} labelled images {which} ({there}), {needed}"
     for role, least in LEAST_LABELS.items():
         if counts[role] < least:
             return (

@@ -49,9 +49,25 @@ def group_of(name: str, sha256: str, patterns: tuple[re.Pattern[str], ...]) -> s
     """The group of a file called `name`: what a pattern finds in it, else the file's content, which no renaming changes."""
     for pattern in patterns:
         match = pattern.search(name)
-        if match and match.group(1):
-            return match.group(1)
+        if match and match.group(_group(pattern)):
+            return str(match.group(_group(pattern)))
     return f"sha256:{sha256[:16]}"
+
+
+def pattern_tags(name: str, patterns: tuple[re.Pattern[str], ...]) -> dict[str, str]:
+    """The tags of a file called `name`: the named groups of the first pattern found in it, but for that of the patient."""
+    for pattern in patterns:
+        match = pattern.search(name)
+        if match:
+            own = _group(pattern)
+            named = {tag: number for tag, number in pattern.groupindex.items() if own not in (tag, number)}
+            return {tag: match.group(number) for tag, number in named.items() if match.group(number)}
+    return {}
+
+
+def _group(pattern: re.Pattern[str]) -> str | int:
+    """Which of a pattern's groups is the patient: the one called `group`, else the first."""
+    return "group" if "group" in pattern.groupindex else 1
 
 
 def hash_position(group: str) -> float:

@@ -14,9 +14,10 @@ from typing import Self
 import numpy as np
 import pandas as pd
 
-from driftloop.contracts import TRAIN
-from driftloop.dataset.description import DATASET_FILE, SAMPLE_COLUMNS, Description, Shard, manifest_hash
-from driftloop.dataset.npy_files import GrowingNpy, file_sha256
+from driftloop.bundle import sha256_file
+from driftloop.contracts import STRETCH, TRAIN
+from driftloop.dataset.description import DATASET_FILE, SAMPLE_COLUMNS, TAGS, Description, Shard, manifest_hash, with_tags_column
+from driftloop.dataset.npy_files import GrowingNpy
 from driftloop.errors import InputError
 from driftloop.prune_marks import take_up
 from driftloop.schema import parse_stored
@@ -72,7 +73,7 @@ def extend_dataset(store: Store, parent: Description, additions: Mapping[str, Pa
     take_up(store, "dataset", parent.manifest_hash)
     if not store.exists(parent.samples):
         raise InputError(f"{store.uri}: dataset {parent.manifest_hash[:12]} is not in this store; extend it in its own, {parent.store}")
-    with ShardWriter(image_size=parent.image_size, channels=parent.channels) as writer:
+    with ShardWriter(image_size=parent.image_size, channels=parent.channels, resize=parent.resize) as writer:
         for split, (images, labels, samples) in additions.items():
             if images.shape[1:] != (parent.image_size, parent.image_size, parent.channels):
                 expected = (parent.image_size, parent.image_size, parent.channels)
@@ -99,6 +100,7 @@ class ShardWriter:
         image_size: side of the square images, pixels.
         channels: 1 or 3.
         shard_bytes: a shard is closed when it has grown this large.
+        resize: how the images were made square, which the description keeps.
 
     Example:
         with ShardWriter(image_size=64, channels=1) as writer:
@@ -106,8 +108,8 @@ class ShardWriter:
             description = writer.publish(store, classes=["NORMAL", "PNEUMONIA"], source="data/chest")
     """
 
-    def __init__(self, *, image_size: int, channels: int, shard_bytes: int = SHARD_BYTES) -> None:
-        self.image_size, self.channels, self.shard_bytes = image_size, channels, shard_bytes
+    def __init__(self, *, image_size: int, channels: int, shard_bytes: int = SHARD_BYTES, resize: str = STRETCH) -> None:
+        self.image_size, self.channels, self.shard_bytes, self.resize = image_size, channels, shard_bytes, resize
         self._row_bytes = image_size * image_size * channels
         self.folder = Path(tempfile.mkdtemp(prefix="driftloop-shards-"))
         self.open: dict[str, GrowingNpy] = {}
@@ -130,7 +132,7 @@ class ShardWriter:
             split: its name.
             images: uint8 (n, side, side, channels).
             labels: int (n,), the class's number or -1 for unlabelled.
-            samples: n rows with path, group, sha256, width and height; other columns are left out.
+            samples: n rows with path, group, sha256, width and height, and perhaps tags; other columns are left out.
 
         Raises:
             ValueError: images of another type or shape, or not as many labels or samples.
@@ -146,7 +148,7 @@ class ShardWriter:
             file.append(images[start:end])
             start = end
         self.pixels.setdefault(split, PixelCounts(self.channels)).add(images)
-        frame = samples.assign(label=np.asarray(labels, np.int64), split=split)[list(SAMPLE_COLUMNS)]
+        frame = with_tags_column(samples.assign(label=np.asarray(labels, np.int64), split=split))[[*SAMPLE_COLUMNS, TAGS]]
         self.frames.setdefault(split, []).append(frame)
 
     def publish(
@@ -173,12 +175,12 @@ class ShardWriter:
             file.close()
         self.open = {}
         files = [(split, file) for split, of_split in self.files.items() for file in of_split]
-        own = [Shard(key="", split=split, rows=file.rows, sha256=file_sha256(file.path)) for split, file in files]
+        own = [Shard(key="", split=split, rows=file.rows, sha256=sha256_file(file.path)) for split, file in files]
         frames = [frame for split in self.files for frame in self.frames[split]]
         inherited = [_samples_of(store, parent, self.folder)] if parent else []
         samples = pd.concat([*inherited, *frames], ignore_index=True)
         shards = [*(parent.shards if parent else []), *own]
-        name = manifest_hash(classes, self.image_size, self.channels, shards, samples)
+        name = manifest_hash(classes, self.image_size, self.channels, shards, samples, self.resize)
         take_up(store, "dataset", name)
         if store.exists(f"{DATASETS}{name}/{DATASET_FILE}"):
             return _used_again(store, name).model_copy(update={"store": store.uri})
@@ -234,6 +236,7 @@ class ShardWriter:
             classes=classes,
             image_size=self.image_size,
             channels=self.channels,
+            resize=self.resize,
             mean=mean,
             std=std,
             counts={split: int(counts[split]) for split in dict.fromkeys(samples["split"])},
@@ -286,4 +289,4 @@ def _used_again(store: Store, name: str) -> Description:
 def _samples_of(store: Store, description: Description, folder: Path) -> pd.DataFrame:
     path = folder / "parent.parquet"
     store.download(description.samples, path)
-    return pd.read_parquet(path)
+    return with_tags_column(pd.read_parquet(path))

@@ -40,4 +40,5 @@ def wilson(successes: int, n: int, *, confidence: float = 0.95) -> Proportion:
     p = successes / n
     centre = (p + z * z / (2 * n)) / (1 + z * z / n)
     half = z * math.sqrt(p * (1 - p) / n + z * z / (4 * n * n)) / (1 + z * z / n)
-    return Proportion(value=p, low=max(0.0, centre - half), high=min(1.0, centre + half), n=n)
+    # At 0 and 1 an end of the interval is the share itself, which rounding must not leave outside.
+    return Proportion(value=p, low=min(p, max(0.0, centre - half)), high=max(p, min(1.0, centre + half)), n=n)

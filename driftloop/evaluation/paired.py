@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from statistics import NormalDist
 
 import numpy as np
-from scipy import optimize, stats
+from scipy import optimize, special, stats
 
 #: How likely `labels_needed` labels decide.
 DECIDING_CHANCE = 0.80
@@ -140,7 +140,7 @@ def tango_interval(gained: float, lost: float, n: float, confidence: float = 0.9
 def tango_lower_bound(gained: float, lost: float, n: float, *, confidence: float = 0.95) -> float:
     """One-sided lower bound of Tango's score interval; arguments and errors as in `tango_interval`."""
     _check_shares(gained, lost, n, confidence)
-    z = float(stats.norm.ppf(confidence))
+    z = float(special.ndtri(confidence))
     estimate = (gained - lost) / n
     return _score_root(gained, lost, n, z, -1.0, estimate - 1e-12) if estimate > -1 else -1.0
 

@@ -58,7 +58,15 @@ def area_under_roc(probabilities: np.ndarray, labels: np.ndarray) -> float | Non
     classes = probabilities.shape[1]
     if len(np.unique(labels)) < classes:
         return None
-    if classes == 2:
-        return float(metrics.roc_auc_score(labels, probabilities[:, 1]))
-    areas = [metrics.roc_auc_score(labels == index, probabilities[:, index]) for index in range(classes)]
-    return float(np.mean(areas))
+    positive = range(1, 2) if classes == 2 else range(classes)
+    return float(np.mean([area_of(labels == index, probabilities[:, index]) for index in positive]))
+
+
+def area_of(own: np.ndarray, scores: np.ndarray) -> float:
+    """The area under the curve of one class against the rest; NaN where one of the two has no images.
+
+    Args:
+        own: bool (N,), which images are of the class.
+        scores: (N,), of the class.
+    """
+    return float(metrics.roc_auc_score(own, scores)) if own.any() and not own.all() else np.nan

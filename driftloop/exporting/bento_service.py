@@ -36,7 +36,7 @@ class Champion:
     def predict(self, image: Path) -> dict[str, Any]:
         """The class of one image (JPEG, PNG, WebP, TIFF, BMP), with the calibrated probability of each."""
         try:
-            pixels = with_channels(decode_image(image.read_bytes(), MODEL["image_size"]).pixels, MODEL["channels"])
+            pixels = with_channels(decode_image(image.read_bytes(), MODEL["image_size"], MODEL["resize"]).pixels, MODEL["channels"])
         except UnreadableImage as unreadable:
             raise UnprocessableEntity(f"image: {unreadable}") from None
         (probabilities,) = self.session.run(["probabilities"], {"images": pixels[None]})

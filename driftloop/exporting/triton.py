@@ -99,7 +99,9 @@ def _one_line(text: str) -> str:
 
 
 def _readme(fetched: FetchedVersion) -> str:
-    side, channels = fetched.model.description.image_size, fetched.model.description.channels
+    described = fetched.model.description
+    side, channels = described.image_size, described.channels
+    decode = f'driftloop.dataset.decode_image(data, {side}, "{described.resize}")'
     request = json.dumps(
         {"inputs": [{"name": INPUT, "datatype": "UINT8", "shape": [1, side, side, channels], "data": ["... the bytes of the image"]}]}
     )
@@ -112,7 +114,7 @@ docker run --rm -p 127.0.0.1:8000:8000 -v "$PWD:/models:ro" nvcr.io/nvidia/trito
 curl localhost:8000/v2/models/{MODEL_NAME}/infer -d '{request}'
 ```
 
-`{MODEL_NAME}/{CONFIG}` names the tensors as the graph itself does. The client decodes: `driftloop.dataset.decode_image(data, {side})`
+`{MODEL_NAME}/{CONFIG}` names the tensors as the graph itself does. The client decodes: `{decode}`
 is how the model was trained, and other decoding gives other answers. This folder is version {fetched.version} for good: it follows no
 promotion, and requests that Triton answers are in no log that a watch reads. `driftloop serve` does both.
 """

@@ -36,10 +36,10 @@ from driftloop.registry.versions import CLAIM
 from driftloop.registry.versions import PREFIX as VERSIONS
 from driftloop.store import Store
 from driftloop.watch_record import WatchRecord
-from driftloop.watch_store import LABEL_TABLES, WINDOW_ROWS, read_records
+from driftloop.watch_store import LABEL_TABLES, REQUESTS_PREFIX, WINDOW_ROWS, read_records
 
 #: In the order in which things go.
-HOME_KINDS = ("version", "dataset", "checkpoint", "probe", "rows", "labels")
+HOME_KINDS = ("version", "dataset", "checkpoint", "probe", "rows", "labels", "requests")
 #: The others lie outside the model's home.
 KINDS = (*HOME_KINDS, "artifacts", "tensorboard")
 
@@ -120,6 +120,7 @@ def plan_prune(store: Store, policy: PrunePolicy) -> list[PruneItem]:
     items.append(PruneItem("probe", PROBES_PREFIX, "left by a killed `driftloop doctor`", contents.old_probes))
     items.append(PruneItem("rows", WINDOW_ROWS.rstrip("/"), "no watch looks back so far", contents.old_window_rows))
     items.append(PruneItem("labels", LABEL_TABLES.rstrip("/"), "a newer table replaces them; the labels stay", contents.old_label_tables))
+    items.append(PruneItem("requests", REQUESTS_PREFIX.rstrip("/"), "no watch looks back so far", contents.old_label_requests))
     return [item for item in items if item.objects.objects]
 
 

@@ -17,7 +17,7 @@ from driftloop.dataset.writing import DATASETS
 from driftloop.registry.versions import CLAIM
 from driftloop.registry.versions import PREFIX as VERSIONS
 from driftloop.store import ObjectInfo, Store
-from driftloop.watch_store import LABEL_TABLES, WATCH_PREFIX, WINDOW_ROWS, is_record_key
+from driftloop.watch_store import LABEL_TABLES, REQUESTS_PREFIX, WATCH_PREFIX, WINDOW_ROWS, is_record_key
 
 #: Only what is named as driftloop names it can go; `versions/refused/`, for example, is not a version.
 VERSION_NUMBER, DATASET_HASH = re.compile("[1-9][0-9]*"), re.compile("[0-9a-f]{64}")
@@ -105,6 +105,8 @@ class StoreContents:
     """Rows that watches kept for later ones, from so long before the cutoff that no watch looks back to them."""
     old_label_tables: Tally
     """Tables of labels from before the cutoff and from before the one from which the next watch goes on."""
+    old_label_requests: Tally
+    """Lists of what watches asked for, as old as `old_window_rows`: no watch can use a label that answers them."""
 
     @property
     def complete_versions(self) -> set[str]:
@@ -127,21 +129,29 @@ def read_store_contents(store: Store, cutoff: datetime, label_table: str = "") -
     """
     datasets = _folders(store.list(DATASETS), DATASET_HASH, DATASET_FILE, cutoff)
     versions = _folders(store.list(VERSIONS), VERSION_NUMBER, SUMS, cutoff)
-    probes = Tally()
-    for entry in store.list(PROBES_PREFIX):
-        if entry.modified < cutoff:
-            probes.add(entry)
-    rows, tables = Tally(), list(store.list(LABEL_TABLES))
-    for entry in store.list(WINDOW_ROWS):
-        if entry.modified < cutoff - ROWS_KEPT:
-            rows.add(entry)
-    labels = Tally()
+    labels, tables = Tally(), list(store.list(LABEL_TABLES))
     newest = max((entry.modified for entry in tables), default=cutoff)
     needed = min((entry.modified for entry in tables if entry.key == label_table), default=newest)
     for entry in tables:
         if entry.modified < min(cutoff, needed):
             labels.add(entry)
-    return StoreContents(versions, datasets, probes, rows, labels)
+    return StoreContents(
+        versions,
+        datasets,
+        old_probes=_before(store, PROBES_PREFIX, cutoff),
+        old_window_rows=_before(store, WINDOW_ROWS, cutoff - ROWS_KEPT),
+        old_label_tables=labels,
+        old_label_requests=_before(store, REQUESTS_PREFIX, cutoff - ROWS_KEPT),
+    )
+
+
+def _before(store: Store, prefix: str, cutoff: datetime) -> Tally:
+    """Over what lies below a prefix and was written before a time."""
+    tally = Tally()
+    for entry in store.list(prefix):
+        if entry.modified < cutoff:
+            tally.add(entry)
+    return tally
 
 
 def _folders(entries: Iterable[ObjectInfo], name_pattern: re.Pattern[str], last: str, cutoff: datetime) -> dict[str, StoredFolder]:

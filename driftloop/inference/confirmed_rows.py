@@ -6,14 +6,14 @@ import pandas as pd
 from driftloop.contracts import RANDOM
 from driftloop.dataset import UNLABELLED
 from driftloop.dataset.group_names import GroupNames
-from driftloop.dataset.roles import stands_for_accepted
+from driftloop.dataset.roles import judging, stands_for_accepted
 from driftloop.inference.log import STATUS_OK
 from driftloop.inference.traffic import LABEL, LABEL_ORIGIN, Traffic, label_indices
 from driftloop.inference.watch_tables import WINDOW
 from driftloop.settings import RetrainSettings
 
 #: Of a row to learn from.
-COLUMNS = ("request_id", "time", "model_version", "window", "group", "image_sha256", "image", "label", "origin")
+COLUMNS = ("request_id", "time", "model_version", "window", "group", "tags", "image_sha256", "image", "label", "origin")
 
 
 def confirmed_rows(traffic: Traffic, coverage: pd.DataFrame, classes: list[str]) -> pd.DataFrame:
@@ -38,7 +38,7 @@ def confirmed_rows(traffic: Traffic, coverage: pd.DataFrame, classes: list[str])
     rows = rows[~rows["image_sha256"].isin(rows.loc[foreign, "image_sha256"])].reset_index(drop=True)
     labels = label_indices(rows, classes)
     origins = rows[LABEL_ORIGIN].where(rows[LABEL_ORIGIN].notna() & (labels != UNLABELLED), "")
-    rows = rows.assign(label=labels, origin=origins.astype(str), group=group_names(rows))[list(COLUMNS)]
+    rows = rows.assign(label=labels, origin=origins.astype(str), group=group_names(rows), tags=rows["tags"].fillna(""))[list(COLUMNS)]
     worth = np.select([rows["origin"] == RANDOM, rows["label"] != UNLABELLED], [0, 1], 2)
     order = np.argsort(worth, kind="stable")
     kept = rows.iloc[order].drop_duplicates("image_sha256").index
@@ -48,6 +48,11 @@ def confirmed_rows(traffic: Traffic, coverage: pd.DataFrame, classes: list[str])
 def accepted_rows(rows: pd.DataFrame, settings: RetrainSettings, names: GroupNames) -> np.ndarray:
     """Which rows of the log would stand for what is accepted, (N,) bool, unless a random label gives them another role."""
     return np.array([stands_for_accepted(names.hashed(group), settings) for group in group_names(rows)], dtype=bool)
+
+
+def judging_rows(rows: pd.DataFrame, settings: RetrainSettings, names: GroupNames) -> np.ndarray:
+    """Which rows of the log are kept for the gate, (N,) bool: their random labels have no say in whether to retrain."""
+    return judging([names.hashed(group) for group in group_names(rows)], settings)
 
 
 def group_names(rows: pd.DataFrame) -> pd.Series:

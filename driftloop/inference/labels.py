@@ -1,6 +1,6 @@
 """Labels that arrive later, by request id: `labels/<id>.parquet`, never changed once written.
 
-watch/requests/<sequence>.csv      what a watch asked for, and with which probability it was drawn: only those ids may come back as "random"
+watch/requests/<sequence>.csv      what a watch asked for, and with which probability it was drawn: only those ids may come back as drawn
 """
 
 import io
@@ -10,16 +10,16 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from driftloop.contracts import IMPORT, LABEL_ORIGINS, RANDOM
+from driftloop.contracts import BY_CLASS, DRAWN, IMPORT, LABEL_ORIGINS, RANDOM
 from driftloop.errors import Conflict, InputError, IntegrityError
 from driftloop.inference.log import with_schema
 from driftloop.inference.log_files import STAMP, file_id
 from driftloop.store.interface import Store
+from driftloop.watch_store import REQUESTS_PREFIX, requests_key
 
 LABELS_PREFIX = "labels/"
 #: How far the clocks of two importers may differ.
 CLOCKS_DIFFER = timedelta(hours=6)
-REQUESTS_PREFIX = "watch/requests/"
 #: Lists of what was asked for that are looked at, newest first: a label comes weeks later, not years.
 MOST_LISTS = 1000
 LABEL_SCHEMA = pa.schema(
@@ -80,16 +80,18 @@ def write_requested(store: Store, sequence: int, requests: pd.DataFrame) -> None
     """
     if len(requests):
         columns = [name for name in ("request_id", "origin", "purpose", "stratum", "probability") if name in requests]
-        store.put(f"{REQUESTS_PREFIX}{sequence:06d}.csv", requests[columns].to_csv(index=False).encode())
+        store.put(requests_key(sequence), requests[columns].to_csv(index=False).encode())
 
 
 class RequestedLabels:
-    """The uniform lists of the watches: which requests were drawn, and with which probability. Each list is read once."""
+    """The lists of the watches: which requests were drawn at random, and with which probability. Each list is read once."""
 
     def __init__(self, store: Store) -> None:
         self.store = store
         #: By request id, the largest probability with which it was drawn; NaN in lists of releases that did not write it.
         self.probabilities: dict[str, float] = {}
+        #: The same of those drawn among the requests predicted as their class.
+        self.by_class: dict[str, float] = {}
         self._through = ""
 
     def refresh(self) -> None:
@@ -98,17 +100,22 @@ class RequestedLabels:
         for key in keys[-MOST_LISTS:]:
             try:
                 asked = pd.read_csv(io.BytesIO(self.store.read(key)), dtype={"request_id": str, "origin": str}, keep_default_na=True)
-                drawn = asked[asked["origin"] == RANDOM]
-                shares = drawn["probability"].astype(float) if "probability" in drawn else pd.Series(float("nan"), index=drawn.index)
-                for name, share in zip(drawn["request_id"], shares, strict=True):
-                    self.probabilities[name] = max(share, self.probabilities.get(name, share))
+                for origin, known in ((RANDOM, self.probabilities), (BY_CLASS, self.by_class)):
+                    drawn = asked[asked["origin"] == origin]
+                    shares = drawn["probability"].astype(float) if "probability" in drawn else pd.Series(float("nan"), index=drawn.index)
+                    for name, share in zip(drawn["request_id"], shares, strict=True):
+                        known[name] = max(share, known.get(name, share))
             except (ValueError, KeyError) as broken:
                 raise IntegrityError(f"{self.store.uri}: {key} is not a list of label requests ({str(broken).splitlines()[0]})") from None
             self._through = key
 
+    def origin_of(self, request_id: str) -> str:
+        """Which kind of list has drawn a request; `IMPORT` where none has."""
+        return RANDOM if request_id in self.probabilities else BY_CLASS if request_id in self.by_class else IMPORT
+
 
 def with_checked_origins(store: Store, frame: pd.DataFrame) -> tuple[pd.DataFrame, int]:
-    """Labels whose origin is `random` only where a list of the store has drawn them, and how many others said so: they become imports.
+    """Labels whose origin is `random` or `by_class` only where such a list has drawn them, and how many others said so: now imports.
 
     A label that somebody chose to give would bias what harm and gate are judged by, whatever its line says. Where a store has no list at
     all (of watches of driftloop 0.1.0), the lines are believed.
@@ -118,17 +125,18 @@ def with_checked_origins(store: Store, frame: pd.DataFrame) -> tuple[pd.DataFram
     """
     requested = RequestedLabels(store)
     requested.refresh()
-    stray = (frame["origin"] == RANDOM) & ~frame["request_id"].isin(requested.probabilities.keys())
-    if not requested.probabilities or not stray.any():
+    said = frame["origin"].isin(DRAWN)
+    if not requested.probabilities or not said.any():
         return frame, 0
-    return frame.assign(origin=frame["origin"].where(~stray, IMPORT)), int(stray.sum())
+    checked = frame["origin"].where(~said, frame["request_id"].map(requested.origin_of))
+    return frame.assign(origin=checked), int((checked[said] == IMPORT).sum())
 
 
 def read_labels(store: Store, known: pd.DataFrame | None = None, through: str = "") -> tuple[pd.DataFrame, str]:
     """Every labelled request once, the newest label wins: request_id, label, origin, labelled_at; and the last label file.
 
-    A request that was ever drawn at random stays "random" whatever corrections its label has later: dropping corrected requests
-    from the random sample would bias it towards the easy ones.
+    A request that was ever drawn at random stays "random" whatever corrections its label has later, and one drawn by class stays that:
+    dropping corrected requests from a random sample would bias it towards the easy ones.
 
     Args:
         known: labels that were read before; None for none.
@@ -142,10 +150,11 @@ def read_labels(store: Store, known: pd.DataFrame | None = None, through: str = 
     tables = [_read_table(store, key).to_pandas() for key in keys]
     parts = [part for part in [known, *tables] if part is not None and len(part)]
     rows = pd.concat(parts, ignore_index=True) if parts else LABEL_SCHEMA.empty_table().to_pandas()
-    drawn = set(rows.loc[rows["origin"] == RANDOM, "request_id"])
+    drawn = [(origin, set(rows.loc[rows["origin"] == origin, "request_id"])) for origin in (BY_CLASS, RANDOM)]
     # File names sort by time, and a stable sort keeps the order within a file.
     rows = rows.sort_values("labelled_at", kind="stable").drop_duplicates("request_id", keep="last").reset_index(drop=True)
-    rows.loc[rows["request_id"].isin(drawn), "origin"] = RANDOM
+    for origin, ids in drawn:
+        rows.loc[rows["request_id"].isin(ids), "origin"] = origin
     return rows, max([through, *keys])
 
 

@@ -140,7 +140,7 @@ def read_kept_images(store: Store, rows: pd.DataFrame) -> dict[int, np.ndarray]:
     """
     images: dict[int, np.ndarray] = {}
     kept = np.flatnonzero(rows["image"].notna())
-    files = rows["image"].iloc[kept].str.rpartition("#")[0].to_numpy()
+    files = np.array([place.rpartition("#")[0] for place in rows["image"].iloc[kept]])
     for name in sorted(set(files)):
         positions = kept[files == name]
         with suppress(NotFound):

@@ -15,7 +15,7 @@ import uuid
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
@@ -71,6 +71,8 @@ class LogCounts:
     """Likewise, of rows that were kept."""
     failures: int = 0
     """Tries that the store refused."""
+    lag_seconds: float = 0.0
+    """For how long the oldest row in the spool has waited."""
 
 
 class InferenceLogger:
@@ -124,7 +126,9 @@ class InferenceLogger:
     def counts(self) -> LogCounts:
         """What became of the rows so far."""
         with self._lock:
-            return LogCounts(**vars(self._counts))
+            waiting = [*self._sealed, self._spool.open]
+            oldest = min((segment.began for segment in waiting if segment and segment.rows), default=None)
+            return replace(self._counts, lag_seconds=max(0.0, time.time() - oldest) if oldest is not None else 0.0)
 
     def log(
         self,

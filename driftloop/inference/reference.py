@@ -1,7 +1,7 @@
 """`reference.npz`: the accepted regimes that a model carries, as vectors; windows of its log are compared with them."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +16,8 @@ from driftloop.inference.served_model import ServedModel
 CLEAN_REGIME = contracts.REFERENCE
 THUMBNAIL_SIDE = 64
 REGIME_ARRAYS = ("embedding", "statistics", "probabilities", "groups", "thumbnails")
+#: A further one, which references of images without tags do not have.
+TAGS = "tags"
 
 
 @dataclass(frozen=True)
@@ -34,12 +36,20 @@ class Regime:
     """str (N,): images of one group are one independent case."""
     thumbnails: np.ndarray
     """uint8 (N, h, w, C), sides of at most 64."""
+    tags: np.ndarray = field(default_factory=lambda: np.zeros(0, np.str_))
+    """str (N,), as `driftloop.tags` stores them; where it is not given, no image has any."""
+
+    def __post_init__(self) -> None:
+        if not len(self.tags):
+            object.__setattr__(self, "tags", np.full(len(self), "", np.str_))
 
     def __len__(self) -> int:
         return len(self.embedding)
 
 
-def measure_regime(name: str, model: ServedModel, images: np.ndarray, groups: Sequence[str] | np.ndarray) -> Regime:
+def measure_regime(
+    name: str, model: ServedModel, images: np.ndarray, groups: Sequence[str] | np.ndarray, tags: Sequence[str] | np.ndarray = ()
+) -> Regime:
     """The regime of uint8 images (N, H, W, C) as the served graph sees them: the same computation as for the log."""
     predictions = model.predict(images)
     return Regime(
@@ -49,6 +59,7 @@ def measure_regime(name: str, model: ServedModel, images: np.ndarray, groups: Se
         probabilities=predictions.probabilities,
         groups=np.asarray(groups, dtype=np.str_),
         thumbnails=thumbnails(images),
+        tags=np.asarray(tags, dtype=np.str_),
     )
 
 
@@ -62,10 +73,11 @@ def write_reference(path: str | Path, regimes: Sequence[Regime], names: Sequence
         raise ValueError(f"write_reference: distinct regimes, the first called {CLEAN_REGIME!r}; got {[regime.name for regime in regimes]}")
     arrays = {"regimes": np.array([regime.name for regime in regimes]), "statistic_names": np.array(list(names))}
     for regime in regimes:
-        lengths = {field: len(getattr(regime, field)) for field in REGIME_ARRAYS}
+        fields = (*REGIME_ARRAYS, TAGS) if (regime.tags != "").any() else REGIME_ARRAYS
+        lengths = {field: len(getattr(regime, field)) for field in fields}
         if len(set(lengths.values())) != 1 or regime.statistics.shape[1] != len(names):
             raise ValueError(f"write_reference: {regime.name}: lengths {lengths}, {regime.statistics.shape[1]} of {len(names)} statistics")
-        arrays |= {f"{regime.name}.{field}": getattr(regime, field) for field in REGIME_ARRAYS}
+        arrays |= {f"{regime.name}.{field}": getattr(regime, field) for field in fields}
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}.partial.npz")
@@ -84,9 +96,12 @@ def read_reference(path: str | Path) -> list[Regime]:
         raise InputError(f"{path}: no drift reference; onnx_deployment writes it")
     try:
         with np.load(path, allow_pickle=False) as arrays:
-            regimes = [Regime(str(name), **{field: arrays[f"{name}.{field}"] for field in REGIME_ARRAYS}) for name in arrays["regimes"]]
+            regimes = [
+                Regime(str(name), **{field: arrays[f"{name}.{field}"] for field in (*REGIME_ARRAYS, TAGS) if f"{name}.{field}" in arrays})
+                for name in arrays["regimes"]
+            ]
             names = tuple(str(name) for name in arrays["statistic_names"])
-    except (ValueError, KeyError, OSError, EOFError) as broken:
+    except (ValueError, KeyError, TypeError, OSError, EOFError) as broken:
         raise IntegrityError(f"{path}: not a drift reference ({str(broken).splitlines()[0]})") from None
     if names != statistic_names(regimes[0].thumbnails.shape[-1]):
         raise IntegrityError(f"{path}: made for other statistics ({', '.join(names)}); run onnx_deployment on the model again")

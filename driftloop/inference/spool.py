@@ -12,6 +12,7 @@ import fcntl
 import json
 import os
 import struct
+import time
 import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
@@ -70,6 +71,8 @@ class Segment:
     size: int
     """Bytes."""
     rows: int
+    began: float
+    """When its oldest record came, in seconds since 1970; of an adopted one, when its newest did."""
     has_images: bool = True
     """Whether there may be images in it that can still be done without."""
 
@@ -146,7 +149,7 @@ class Spool:
             for partial in home.glob("*.partial"):
                 partial.unlink()
             for path in sorted(home.glob(f"*{SUFFIX}")):
-                segment = Segment(path, path.stat().st_size, 0)
+                segment = Segment(path, path.stat().st_size, 0, path.stat().st_mtime)
                 segment.rows = sum(len(record.fields["request_ids"]) for record in segment.records())
                 adopted.append(segment)
         return adopted
@@ -157,7 +160,7 @@ class Spool:
             self._number += 1
             path = self.home / f"{self._number:06d}{SUFFIX}"
             self._file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND, 0o600)
-            self.open = Segment(path, 0, 0)
+            self.open = Segment(path, 0, 0, time.time())
         written = 0
         try:
             while written < len(record):

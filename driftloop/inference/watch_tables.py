@@ -1,6 +1,6 @@
 """What a watch keeps for the watches after it, so that none of them reads the log again: rows of its windows, and all labels.
 
-    watch/rows/<sequence>-<hash>.parquet      rows of windows that drifted, and rows that wait for a window
+    watch/rows/<sequence>-<hash>.parquet      rows of windows that drifted, tested rows of the latest ones, and rows that wait for a window
     watch/labels/<sequence>-<hash>.parquet    every label that was known, once
 
 Each is named by its content and by the record that refers to it; the record is written after them.
@@ -23,7 +23,13 @@ from driftloop.watch_store import LABEL_TABLES, WINDOW_ROWS
 #: Of a row: the watch that tested it (0: none yet), and the index of its window in that watch's record (-1: none yet).
 WATCH, WINDOW = "watch", "window"
 NOT_TESTED, NO_WINDOW = 0, -1
-ROW_SCHEMA = pa.schema([*LOG_SCHEMA, (WATCH, pa.int64()), (WINDOW, pa.int64())])
+#: Of a row: whether it is kept only so that its window can be tested together with the next ones; missing where it is not known.
+FOR_POOL = "for_pool"
+#: Of a row: the tags, by name and separated by blanks, whose own windows it waits for; and whether it is kept only for the sake of tags.
+TAG_WAITS, FOR_TAG = "tag_waits", "for_tag"
+ROW_SCHEMA = pa.schema(
+    [*LOG_SCHEMA, (WATCH, pa.int64()), (WINDOW, pa.int64()), (FOR_POOL, pa.bool_()), (TAG_WAITS, pa.string()), (FOR_TAG, pa.bool_())]
+)
 
 
 def write_window_rows(store: Store, sequence: int, rows: pd.DataFrame) -> str:

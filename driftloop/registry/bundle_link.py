@@ -8,7 +8,7 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict
 
 from driftloop import bundle
-from driftloop.contracts import FACTS
+from driftloop.contracts import CHAPTERS, FACTS, USED
 from driftloop.errors import IntegrityError
 from driftloop.registry.versions import download
 from driftloop.schema import parse_stored
@@ -17,7 +17,7 @@ from driftloop.store import Store
 
 LINK = "version.json"
 #: What a link holds of the bundle, as far as the bundle has it.
-SMALL_FILES = (bundle.SUMS, bundle.DESCRIPTION, bundle.CARD, FACTS)
+SMALL_FILES = (bundle.SUMS, bundle.DESCRIPTION, bundle.CARD, FACTS, USED, CHAPTERS)
 
 
 class BundleLink(BaseModel):

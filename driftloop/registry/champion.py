@@ -7,15 +7,15 @@ the hold that a rollback can put on promotions: whoever moves the pointer has se
 
 import secrets
 from datetime import UTC, datetime
-from typing import Any, Literal
+from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, ValidationError
 
 from driftloop.errors import Conflict, InputError, IntegrityError, NoChampion, NotFound
 from driftloop.prune_marks import take_up
 from driftloop.registry.versions import VersionInfo, check_files, complete_versions, evidence_by_version, same_content, version_info
-from driftloop.schema import check_schema
-from driftloop.store import Store
+from driftloop.schema import of_known_form
+from driftloop.store import Store, swap
 
 KEY = "champion.json"
 #: The form in which the pointer is written. Form 1 had no holds, and named candidates only, not what they serve.
@@ -80,11 +80,7 @@ class Champion(BaseModel):
     schema_version: int = SCHEMA
     """form of the file"""
 
-    @model_validator(mode="before")
-    @classmethod
-    def _of_a_known_form(cls, content: Any) -> Any:
-        check_schema(content, KEY, SCHEMA)
-        return {**content, "schema_version": SCHEMA}
+    _of_a_known_form = of_known_form(KEY, SCHEMA)
 
 
 def current(store: Store) -> Champion | None:
@@ -257,10 +253,7 @@ def _move(store: Store, tag: str, change: Change, history: list[Change]) -> Cham
     champion = pointer_after([*history, change])
     data = encoded(champion)
     try:
-        if tag:
-            store.replace(KEY, data, tag)
-        else:
-            store.create(KEY, data)
+        swap(store, KEY, data, tag)
     except Conflict:
         now = current(store)
         if now is not None and change in now.history:

@@ -14,7 +14,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict
 
 from driftloop import bundle
-from driftloop.contracts import GATE_EVIDENCE
+from driftloop.contracts import GATE_EVIDENCE, STRETCH
 from driftloop.errors import Conflict, InputError, IntegrityError, NotFound
 from driftloop.evaluation.intervals import Proportion
 from driftloop.prune_marks import take_up
@@ -28,7 +28,7 @@ CLAIM = "registration.json"
 
 
 #: What of model.json changes an answer; all else in it is how the model came to be.
-SERVING_FIELDS = {"classes", "image_size", "channels", "mean", "std", "temperature"}
+SERVING_FIELDS = {"classes", "image_size", "channels", "resize", "mean", "std", "temperature"}
 
 
 class VersionInfo(BaseModel):
@@ -52,6 +52,10 @@ class VersionInfo(BaseModel):
     """ONNX file that users get"""
     accuracy: Proportion | None
     """the served graph's on the clean test split where it is known, else the trained model's"""
+    drifted_accuracy: Proportion | None
+    """on the labelled images that the gate held out of the drift that it was retrained for; None where it was for none"""
+    p95_ms: float | None
+    """of single-image requests, as the gate timed them, in milliseconds; None where it timed none"""
     decision: str | None
     """the gate's"""
     candidate: str
@@ -62,6 +66,8 @@ class VersionInfo(BaseModel):
     """digest of what users get, by `digest_of_what_serves`"""
     bytes: int
     """size of all files"""
+    served_bytes: int
+    """size of the ONNX file that users get"""
     files: dict[str, str]
     """SHA-256 of each file by its name"""
 
@@ -124,6 +130,7 @@ def version_info(store: Store, version: str) -> VersionInfo:
     model = description(store, version)
     claim = _json(store, version, CLAIM)
     gate = _json(store, version, GATE_EVIDENCE) if GATE_EVIDENCE in checksums.files else {}
+    sizes = {name: info.size for info in store.list(_key(version, "")) if (name := info.key.rpartition("/")[2]) in checksums.files}
     return VersionInfo(
         version=version,
         registered_at=str(claim.get("registered_at", "")),
@@ -133,11 +140,14 @@ def version_info(store: Store, version: str) -> VersionInfo:
         architecture=model.architecture,
         served=model.served,
         accuracy=model.metrics.get("served_accuracy") or model.metrics.get("test_accuracy"),
+        drifted_accuracy=gate.get("accuracy", {}).get("candidate_drifted"),
+        p95_ms=(gate.get("latency") or {}).get("candidate_p95_ms"),
         decision=gate.get("decision"),
         candidate=gate.get("candidate") or checksums.digest,
         digest=checksums.digest,
         serves=digest_of_what_serves(model, checksums.files),
-        bytes=sum(info.size for info in store.list(_key(version, "")) if info.key.rpartition("/")[2] in checksums.files),
+        bytes=sum(sizes.values()),
+        served_bytes=sizes.get(model.served, 0),
         files=checksums.files,
     )
 
@@ -162,6 +172,9 @@ def digest_of_what_serves(model: bundle.ModelDescription, files: dict[str, str])
     """
     graph = files.get(model.served) or files.get(bundle.WEIGHTS, "")
     content = {"graph": graph} | model.model_dump(include=SERVING_FIELDS)
+    # Models of earlier releases have no mode, and are stretched ones: they keep their digest.
+    if model.resize == STRETCH:
+        del content["resize"]
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 

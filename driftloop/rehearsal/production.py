@@ -1,4 +1,4 @@
-"""Simulated production: a window of new images a day through the champion of that day, and the team that labels them.
+"""Simulated production: windows of new images through the champion of that time, and the team that labels them.
 
 The team takes a watch's list of requests, works on it for some days, and hands in the truth.
 """
@@ -14,7 +14,7 @@ import pandas as pd
 
 from components.drift_detection.windows import effective_size
 from components.traffic_replay.replay import Amounts, Replayed, replay
-from driftloop.contracts import LABEL_REQUESTS, RANDOM
+from driftloop.contracts import LABEL_REQUESTS, RANDOM, RANKED
 from driftloop.dataset import Description, Split, open_split
 from driftloop.errors import InputError
 from driftloop.inference.labels import write_labels
@@ -65,7 +65,7 @@ class Production:
 
 
 def window_size(description: Description, settings: DriftSettings) -> int:
-    """Images that the drift test will judge together, so that a day is one window whatever the size of the reference."""
+    """Images that the drift test will judge together, so that what is played at once is one window whatever the size of the reference."""
     groups = open_split(description, CLEAN_REGIME).samples["group"].nunique()
     return effective_size(settings.window_size, groups)
 
@@ -94,26 +94,33 @@ def what_can_be_played(timeline: Sequence[Scenario], stream: Split, size: int) -
 class Job:
     """A list of requests that is being labelled."""
 
-    requests: list[str]
-    """Request ids."""
+    origins: dict[str, str]
+    """Of which list each request is, by its id."""
     due: int
     """The window with which the labels arrive."""
 
 
 class LabellingTeam:
-    """Labels uniformly random lists only, one at a time, never wrongly; `delay` windows after it took a list all its labels arrive."""
+    """Labels one watch's list at a time, never wrongly; `delay` windows after it took it all its labels arrive."""
 
-    def __init__(self, delay: int) -> None:
-        self.delay = delay
+    def __init__(self, delay: int, *, ranked: bool = False) -> None:
+        """A team without work.
+
+        Args:
+            delay: windows, at least 1.
+            ranked: whether it labels the most shifted images as well, or the uniformly random ones only.
+        """
+        self.delay, self.ranked = delay, ranked
         self.job: Job | None = None
 
     def take(self, evidence: Path, window: int) -> Job | None:
-        """Begin with the random list of a watch's evidence; None while another list is being worked on, or where it is empty."""
+        """Begin with the list of a watch's evidence; None while another one is being worked on, or where it is empty."""
         if self.job is not None:
             return None
         listed = pd.read_csv(evidence / LABEL_REQUESTS, dtype={"request_id": str, "origin": str})
-        requests = listed.loc[listed["origin"] == RANDOM, "request_id"].tolist()
-        self.job = Job(requests, window + self.delay) if requests else None
+        wanted = listed[listed["origin"].isin((RANDOM, RANKED) if self.ranked else (RANDOM,))]
+        origins = dict(zip(wanted["request_id"], wanted["origin"], strict=True))
+        self.job = Job(origins, window + self.delay) if origins else None
         return self.job
 
     def hand_in(self, store: Store, truth: Mapping[str, str], window: int) -> int:
@@ -124,6 +131,7 @@ class LabellingTeam:
         """
         if self.job is None or self.job.due > window:
             return 0
-        requests, self.job = self.job.requests, None
-        write_labels(store, pd.DataFrame({"request_id": requests, "label": [truth[request] for request in requests], "origin": RANDOM}))
-        return len(requests)
+        origins, self.job = self.job.origins, None
+        rows = [(request, truth[request], origin) for request, origin in origins.items()]
+        write_labels(store, pd.DataFrame(rows, columns=["request_id", "label", "origin"]))
+        return len(rows)

@@ -58,6 +58,8 @@ class WindowRecord(Record):
     """Number, from 1."""
     day: str
     """Its simulated date."""
+    until: str
+    """Simulated time up to which it was watched, ISO 8601 in UTC."""
     drift: str
     """What was played: `none`, or such as `blur+noise:1`."""
     accepted: bool
@@ -101,6 +103,16 @@ class Rehearsal(Record):
     """Where the images came from."""
     drift: str
     """What was asked for: one drift, or several with commas between them."""
+    windows_per_day: int
+    """Windows of traffic a simulated day, each of which is watched."""
+    labels_after: float
+    """Days until the labels that a watch asks for arrive."""
+    ranked_labels: bool
+    """Whether the most shifted images are labelled as well, or the uniformly random ones only."""
+    labels_per_window: int
+    """Uniformly random labels that arrive with every window besides."""
+    subgroup: float | None
+    """Share of the traffic that drifts; null: all of it, or what the drift itself names."""
     windows: list[WindowRecord]
     """In the order in which they were played."""
     first_drift: int | None
@@ -111,6 +123,10 @@ class Rehearsal(Record):
     """Windows among those that drifted by the test."""
     detection_delay: int | None
     """Drifted windows played until the drift was confirmed, that one included: 2 at best."""
+    accuracy: float | None
+    """True accuracy over all windows."""
+    accuracy_since_drift: float | None
+    """True accuracy from the first drifted window on, whichever champion answered."""
     retrainings: int
     """Candidates that the gate judged."""
     promotions: int
@@ -133,12 +149,37 @@ class Rehearsal(Record):
     """That it took."""
 
 
+class PolicyResult(Record):
+    """What one policy made of the world that it shares with others."""
+
+    name: str
+    """Of its file, without the suffix."""
+    changes: dict[str, Any]
+    """Its parameters, where they differ from those of the rehearsal."""
+    rehearsal: Rehearsal
+    """Its history."""
+
+    @property
+    def accuracy(self) -> float | None:
+        """True accuracy since the drift set in; of a rehearsal without one, over all windows."""
+        return self.rehearsal.accuracy if self.rehearsal.first_drift is None else self.rehearsal.accuracy_since_drift
+
+
+class Comparison(Record):
+    """The same traffic under several policies."""
+
+    schema_version: int = SCHEMA_VERSION
+    """Of these fields."""
+    policies: list[PolicyResult]
+    """In the order in which they were named."""
+
+
 def conclude(windows: list[WindowRecord], **about: Any) -> Rehearsal:
     """The figures of a history.
 
     Args:
         windows: the records in order.
-        about: seed, source, drift, rollbacks, notes, error, seconds.
+        about: what was asked for, rollbacks, notes, error, seconds.
     """
     first = next((window.window for window in windows if window.drift != NONE), None)
     accepted = [window for window in windows if window.accepted]
@@ -152,6 +193,8 @@ def conclude(windows: list[WindowRecord], **about: Any) -> Rehearsal:
         detection_delay=_delay(windows, first),
         retrainings=sum(window.decision is not None for window in windows),
         promotions=len(promoted),
+        accuracy=_accuracy(windows),
+        accuracy_since_drift=_accuracy(window for window in windows if first is not None and window.window >= first),
         accuracy_before=_accuracy(window for window in windows if first is None or window.window < first),
         accuracy_in_drift=_accuracy(window for window in windows if window.drift != NONE and window.version == old),
         accuracy_after=_accuracy(window for window in windows if promoted and window.window > promoted[-1]),

@@ -65,7 +65,7 @@ STEPS: dict[str, Step] = {
     MODEL_OPTIMIZATION: Step(model_optimization.run, ("model", "report"), ("metrics", "roc")),
     ONNX_DEPLOYMENT: Step(onnx_deployment.run, ("candidate", "report"), ("metrics",)),
     PRODUCTION_MONITORING: Step(production_monitoring.run, ("traffic", "champion", "dashboard"), ("metrics",)),
-    DRIFT_DETECTION: Step(drift_detection.run, ("evidence", "report"), ("metrics",)),
+    DRIFT_DETECTION: Step(drift_detection.run, ("evidence", "report", "sheet"), ("metrics",)),
     AUTOMATED_RETRAINING: Step(automated_retraining.run, ("dataset", "model"), ("metrics",)),
     VALIDATION_GATE: Step(validation_gate.run, ("evidence", "summary")),
     MODEL_PROMOTION: Step(model_promotion.run),
@@ -128,6 +128,8 @@ def data_stage(call: StepCaller, parameters: TrainingParameters, announce: Annou
             image_size=parameters.data_image_size,
             seed=parameters.seed,
             store=parameters.store,
+            replayed=True,
+            critical_classes=parameters.critical_classes,
             config=parameters.data_config,
         )
     return analysed.outputs["dataset"]
@@ -151,7 +153,14 @@ def champion_stage(call: StepCaller, parameters: TrainingParameters, dataset: st
         deployed = call(ONNX_DEPLOYMENT, dataset=dataset, model=optimized.outputs["model"], config=parameters.deploy_config)
     candidate = deployed.outputs["candidate"]
     with announce("first gate"):
-        judged = call(VALIDATION_GATE, dataset=dataset, candidate=candidate, margin=parameters.gate_margin, config=parameters.gate_config)
+        judged = call(
+            VALIDATION_GATE,
+            dataset=dataset,
+            candidate=candidate,
+            margin=parameters.gate_margin,
+            critical_classes=parameters.critical_classes,
+            config=parameters.gate_config,
+        )
     with announce("first champion"):
         promoted = call(MODEL_PROMOTION, candidate=candidate, dataset=dataset, evidence=judged.outputs["evidence"], store=parameters.store)
     return promoted.output
@@ -195,6 +204,7 @@ def watch_stage(call: StepCaller, parameters: WatchParameters, until: str) -> Wa
         champion=champion,
         store=store,
         alpha=parameters.drift_alpha,
+        critical_classes=parameters.critical_classes,
         config=parameters.drift_config,
         retrain_config=parameters.retrain_config,
     )
@@ -241,6 +251,7 @@ def _retrain(call: StepCaller, parameters: WatchParameters, traffic: str, champi
         dataset=dataset,
         candidate=candidate,
         margin=parameters.gate_margin,
+        critical_classes=parameters.critical_classes,
         config=parameters.gate_config,
         champion=champion,
         traffic=traffic,

@@ -1,151 +1,116 @@
-"""The same page as a PDF: reportlab lays out the blocks that the HTML template shows."""
+"""A document as PDF, set by Typst from `report.typ`: tagged (PDF/UA-1), its fonts inside, the same bytes for the same content."""
 
 import base64
-import io
+import functools
+import json
+import re
+from datetime import datetime
+from importlib.resources import files
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
-from xml.sax.saxutils import escape
 
-from reportlab.lib import colors
-from reportlab.lib.pagesizes import A4
-from reportlab.lib.styles import ParagraphStyle
-from reportlab.lib.units import mm
-from reportlab.lib.utils import ImageReader
-from reportlab.pdfgen.canvas import Canvas
-from reportlab.platypus import Flowable, Image, KeepTogether, Paragraph, SimpleDocTemplate, Spacer, Table, TableStyle
+import matplotlib
+import typst
+from matplotlib.ft2font import FT2Font
 
-from driftloop.reporting.page import Page
+from driftloop.reporting.layout import Document, lay_out
 
-TEXT_COLOUR, MUTED_COLOUR, LINE_COLOUR, TILE_COLOUR = (colors.HexColor(code) for code in ("#1f2933", "#616e7c", "#e4e7eb", "#f5f7fa"))
-TONE_COLOURS = {"good": "#0b7a53", "warning": "#9c5700", "bad": "#b42318", "neutral": "#616e7c"}
-TEXT_WIDTH = A4[0] - 36 * mm
-BODY_STYLE = ParagraphStyle("body", fontName="Helvetica", fontSize=9.5, leading=13.5, textColor=TEXT_COLOUR, spaceAfter=4)
-LEAD_STYLE = ParagraphStyle("lead", parent=BODY_STYLE, fontSize=11, leading=15, textColor=MUTED_COLOUR, spaceAfter=8)
-TITLE_STYLE = ParagraphStyle("title", parent=BODY_STYLE, fontName="Helvetica-Bold", fontSize=18, leading=22, spaceAfter=5)
-HEADING_STYLE = ParagraphStyle(
-    "heading", parent=BODY_STYLE, fontName="Helvetica-Bold", fontSize=12.5, leading=16, spaceBefore=12, spaceAfter=4, keepWithNext=True
-)
-CELL_STYLE = ParagraphStyle("cell", parent=BODY_STYLE, fontSize=8, leading=10.5, spaceAfter=0)
-NUMBER_STYLE = ParagraphStyle("number", parent=CELL_STYLE, alignment=2)
-HEAD_STYLE = ParagraphStyle("head", parent=CELL_STYLE, fontName="Helvetica-Bold", textColor=MUTED_COLOUR)
-HEAD_NUMBER_STYLE = ParagraphStyle("head-number", parent=HEAD_STYLE, alignment=2)
-#: Width of a character in tables, in points, on the safe side.
-CHARACTER_WIDTH = 5.0
-CAPTION_STYLE = ParagraphStyle("caption", parent=CELL_STYLE, textColor=MUTED_COLOUR, spaceBefore=2, spaceAfter=6)
-TILE_VALUE_STYLE = ParagraphStyle("figure", parent=BODY_STYLE, fontName="Helvetica-Bold", fontSize=13, leading=16, spaceAfter=0)
+#: DejaVu Sans, whose licence is free, lies in matplotlib: letters of the drawings, and those that Typst's own fonts lack (Cyrillic, Greek).
+FONTS = Path(matplotlib.get_data_path(), "fonts", "ttf")
+#: A column of a table whose cells are longer than this shares what the others leave of the page.
+LONG_CELL = 22
+#: Of the printed text, in points; and where a drawing says its own.
+TEXT_WIDTH, WIDTH = 453, re.compile(r'width="([\d.]+)pt"')
+#: Of the drawings of a short report.
+SHORT_SCALE = 0.75
+#: Small images beside each other, at most, and their width in CSS pixels that makes fewer.
+ACROSS, SIDE = 8, 96
 
 
-def write_pdf(page: Page, path: str | Path) -> None:
-    """Write `page` as an A4 PDF; a page of the same content gives the same bytes."""
-    Path(path).parent.mkdir(parents=True, exist_ok=True)
-    document = SimpleDocTemplate(
-        str(path),
-        pagesize=A4,
-        title=page.title,
-        author="driftloop",
-        invariant=1,
-        **dict.fromkeys(("leftMargin", "rightMargin"), 18 * mm),
-        **dict.fromkeys(("topMargin", "bottomMargin"), 16 * mm),
-    )
-    story: list[Flowable] = [Paragraph(_plain(page.title), TITLE_STYLE)]
-    if page.lead:
-        story.append(Paragraph(_plain(page.lead), LEAD_STYLE))
-    for block in page.blocks:
-        story += RENDER[block["kind"]](block)
-    document.build(story, onFirstPage=_number, onLaterPages=_number)
+def write_pdf(document: Document, path: str | Path) -> None:
+    """Write `document` as an A4 PDF.
 
-
-def _plain(text: str) -> str:
-    """Escaped, and without the few characters that the built-in fonts lack."""
-    for character, replacement in (("≥", ">="), ("≤", "<="), ("→", "->"), ("✓", "yes"), ("✗", "no"), ("−", "-"), ("≈", "about")):
-        text = text.replace(character, replacement)
-    return escape(text)
-
-
-def _section(block: dict[str, Any]) -> list[Flowable]:
-    return [Paragraph(_plain(block["heading"]), HEADING_STYLE)]
-
-
-def _text(block: dict[str, Any]) -> list[Flowable]:
-    return [Paragraph(_plain(block["text"]), BODY_STYLE)]
-
-
-def _notice(block: dict[str, Any]) -> list[Flowable]:
-    bar = ("LINEBEFORE", (0, 0), (0, -1), 3, colors.HexColor(TONE_COLOURS[block["tone"]]))
-    table = Table([[Paragraph(_plain(block["text"]), BODY_STYLE)]], colWidths=[TEXT_WIDTH], hAlign="LEFT")
-    table.setStyle(TableStyle([("BACKGROUND", (0, 0), (-1, -1), TILE_COLOUR), bar, ("LEFTPADDING", (0, 0), (-1, -1), 8)]))
-    return [table, Spacer(1, 6)]
-
-
-def _tiles(block: dict[str, Any]) -> list[Flowable]:
-    cells = [[Paragraph(_plain(value), TILE_VALUE_STYLE), Paragraph(_plain(name), CAPTION_STYLE)] for name, value in block["tiles"].items()]
-    columns = min(4, max(1, len(cells)))
-    cells += [[] for _ in range(-len(cells) % columns)]
-    rows = [cells[start : start + columns] for start in range(0, len(cells), columns)]
-    table = Table(rows, colWidths=[TEXT_WIDTH / columns] * columns)
-    style = [
-        ("BACKGROUND", (0, 0), (-1, -1), TILE_COLOUR),
-        ("VALIGN", (0, 0), (-1, -1), "TOP"),
-        ("INNERGRID", (0, 0), (-1, -1), 4, colors.white),
-    ]
-    table.setStyle(TableStyle(style))
-    return [table, Spacer(1, 6)]
-
-
-def _table(block: dict[str, Any]) -> list[Flowable]:
-    if not block["rows"]:
-        return []
-    head = [Paragraph(_plain(name), HEAD_NUMBER_STYLE if number else HEAD_STYLE) for name, number in block["columns"].items()]
-    body = [[Paragraph(_plain(text), NUMBER_STYLE if number else CELL_STYLE) for text, number in row] for row in block["rows"]]
-    # Columns are as wide as their longest text, and share the page where that is too much; a long remark is broken, not the figures.
-    lengths = [max(len(name), *(len(row[index][0]) for row in block["rows"])) for index, name in enumerate(block["columns"])]
-    wanted = [CHARACTER_WIDTH * min(max(length, 6), 52) + 10 for length in lengths]
-    scale = min(1.0, TEXT_WIDTH / sum(wanted))
-    table = Table([head, *body], colWidths=[width * scale for width in wanted], repeatRows=1, hAlign="LEFT")
-    table.setStyle(
-        TableStyle(
-            [
-                ("LINEBELOW", (0, 0), (-1, -1), 0.5, LINE_COLOUR),
-                ("VALIGN", (0, 0), (-1, -1), "TOP"),
-                ("LEFTPADDING", (0, 0), (-1, -1), 0),
-                ("RIGHTPADDING", (0, 0), (-1, -1), 8),
-                ("TOPPADDING", (0, 0), (-1, -1), 2.5),
-                ("BOTTOMPADDING", (0, 0), (-1, -1), 2.5),
-            ]
+    Characters that no font on this machine has stand as their code points, such as [U+4E2D], and the cover says so.
+    """
+    content = lay_out(document)
+    missing: set[str] = set()
+    content = _printable(content, missing)
+    if missing:
+        named = ", ".join(sorted(f"U+{ord(character):04X}" for character in missing)[:5])
+        content["provenance"]["fonts"] = (
+            f"{len(missing)} characters have no font on the machine that printed this ({named}): they stand as code points; "
+            "install one that "
+            "has them, such as Noto Sans CJK, and run `driftloop report` again"
         )
-    )
-    return [table, Paragraph(_plain(block["caption"]), CAPTION_STYLE) if block["caption"] else Spacer(1, 6)]
+    with TemporaryDirectory(prefix="driftloop-print-") as scratch:
+        folder = Path(scratch)
+        _place_pictures(content, folder)
+        (folder / "report.json").write_text(json.dumps(content), encoding="utf-8")
+        (folder / "report.typ").write_bytes(files("driftloop.reporting").joinpath("templates/report.typ").read_bytes())
+        made = typst.compile(
+            folder / "report.typ",
+            root=folder,
+            font_paths=[FONTS],
+            format="pdf",
+            pdf_standards=["ua-1"],
+            timestamp=datetime.fromisoformat(document.date),
+        )
+    Path(path).parent.mkdir(parents=True, exist_ok=True)
+    Path(path).write_bytes(made)
 
 
-def _figure(block: dict[str, Any]) -> list[Flowable]:
-    return [KeepTogether([_image(block["data"], TEXT_WIDTH, 110 * mm), Paragraph(_plain(block["caption"]), CAPTION_STYLE)])]
+def _place_pictures(content: dict[str, Any], folder: Path) -> None:
+    """Drawings and images become files, which the blocks name; tables get the widths of their columns."""
+    for block in (block for part in content["parts"] for block in part["blocks"]):
+        if block["kind"] == "figure":
+            block["file"] = f"{block['anchor']}.svg"
+            drawn = WIDTH.search(block["svg"])
+            width = min(float(drawn.group(1)) if drawn else TEXT_WIDTH, TEXT_WIDTH)
+            block["width"] = width * (SHORT_SCALE if content["short"] else 1)
+            (folder / block["file"]).write_text(block.pop("svg"), encoding="utf-8")
+        elif block["kind"] == "gallery":
+            block["across"] = max(1, min(ACROSS, ACROSS * SIDE // block["side"]))
+            for number, picture in enumerate(block["pictures"]):
+                picture["file"] = f"{block['anchor']}-{number}.png"
+                (folder / picture["file"]).write_bytes(base64.b64decode(picture.pop("png")))
+        elif block["kind"] == "table":
+            lengths = [max([len(column["name"]), *(len(row[at]) for row in block["rows"])]) for at, column in enumerate(block["columns"])]
+            block["widths"] = [0 if length <= LONG_CELL else min(length, 90) for length in lengths]
 
 
-def _gallery(block: dict[str, Any]) -> list[Flowable]:
-    columns = 8
-    cells = [[_image(data, TEXT_WIDTH / columns - 6, 30 * mm), Paragraph(_plain(text), CAPTION_STYLE)] for data, text in block["images"]]
-    cells += [[] for _ in range(-len(cells) % columns)]
-    rows = [cells[start : start + columns] for start in range(0, len(cells), columns)]
-    table = Table(rows, colWidths=[TEXT_WIDTH / columns] * columns)
-    table.setStyle(TableStyle([("LEFTPADDING", (0, 0), (-1, -1), 0), ("VALIGN", (0, 0), (-1, -1), "TOP")]))
-    return [table, Paragraph(_plain(block["caption"]), CAPTION_STYLE)]
+def _printable(value: Any, missing: set[str]) -> Any:
+    """The same content with each character that no font has as its code point; these are added to `missing`."""
+    if isinstance(value, str):
+        if value.isascii():
+            return value
+        lacking = {character for character in value if not character.isascii() and not _has_font(character)}
+        missing |= lacking
+        return "".join(f"[U+{ord(character):04X}]" if character in lacking else character for character in value)
+    if isinstance(value, list):
+        return [_printable(item, missing) for item in value]
+    return {key: _printable(item, missing) for key, item in value.items()} if isinstance(value, dict) else value
 
 
-def _image(data: str, width: float, height: float) -> Image:
-    """An inlined PNG, scaled to fit into width x height points."""
-    content = io.BytesIO(base64.b64decode(data))
-    pixels = ImageReader(content).getSize()
-    scale = min(width / pixels[0], height / pixels[1])
-    content.seek(0)
-    return Image(content, pixels[0] * scale, pixels[1] * scale, hAlign="LEFT")
+@functools.cache
+def _has_font(character: str) -> bool:
+    """Whether DejaVu Sans or another font of this machine has a character; spaces and marks need none."""
+    if not character.isprintable() or character.isspace():
+        return True
+    return any(ord(character) in characters for characters in _covered())
 
 
-def _number(canvas: Canvas, document: SimpleDocTemplate) -> None:
-    canvas.saveState()
-    canvas.setFont("Helvetica", 8)
-    canvas.setFillColor(MUTED_COLOUR)
-    canvas.drawRightString(A4[0] - 18 * mm, 9 * mm, f"{document.title}, page {document.page}")
-    canvas.restoreState()
-
-
-RENDER = {"section": _section, "text": _text, "notice": _notice, "tiles": _tiles, "table": _table, "figure": _figure, "gallery": _gallery}
+@functools.cache
+def _covered() -> list[set[int]]:
+    """The characters of each font that Typst may use; its own have none that DejaVu Sans lacks and text needs."""
+    paths = {str(FONTS / "DejaVuSans.ttf")}
+    paths |= {
+        font.path for font in typst.Fonts(include_system_fonts=True, include_embedded_fonts=False).fonts() if font.path and font.index == 0
+    }
+    covered = []
+    for path in sorted(paths):
+        try:
+            covered.append(set(FT2Font(path).get_charmap()))
+        except RuntimeError:  # a font that FreeType cannot open is none to count on
+            continue
+    return covered

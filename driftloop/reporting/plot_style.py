@@ -4,19 +4,23 @@ from matplotlib import rcParams
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-INK, MUTED = "#1f2933", "#7b8794"
+INK, MUTED, LINE = "#1f2933", "#5f6b78", "#e4e7eb"
+#: What a page in dark colours replaces by its own: black is what matplotlib draws text in where nothing is said.
+THEME_COLOURS = {INK: "--ink", MUTED: "--muted", LINE: "--line", "#000000": "--ink"}
 #: Blue, orange, green, red, violet, grey: distinguishable for colour-blind readers (after Okabe and Ito 2008).
 PALETTE = ("#0072b2", "#e69f00", "#009e73", "#d55e00", "#9467bd", "#7b8794")
 
 PLOT_STYLE = {
     "axes.edgecolor": MUTED,
+    "text.color": INK,
     "axes.labelcolor": INK,
+    "axes.titlecolor": INK,
     "axes.titlesize": 10,
     "axes.labelsize": 9,
     "axes.spines.top": False,
     "axes.spines.right": False,
     "axes.grid": True,
-    "grid.color": "#e4e7eb",
+    "grid.color": LINE,
     "grid.linewidth": 0.6,
     "axes.axisbelow": True,
     "xtick.color": INK,

@@ -84,6 +84,8 @@ class Scenario:
     """In [0, 1]."""
     over_time: str = CONSTANT
     """A name in `SEVERITY_OVER_TIME`."""
+    share: float = 1.0
+    """Of the traffic, in (0, 1]: a random part of the images, such as those of one scanner among many, which alone change."""
 
     @property
     def name(self) -> str:
@@ -92,8 +94,9 @@ class Scenario:
         return kinds if self.over_time == CONSTANT else f"{self.over_time}:{kinds}"
 
     def __str__(self) -> str:
-        """What `parse` reads: "blur+noise:0.6"."""
-        return f"{self.name}:{self.severity:g}" if self.kinds else "none"
+        """What `parse` reads: "blur+noise:0.6", "blur+noise:0.6@0.1"."""
+        of_traffic = f"@{self.share:g}" if self.share < 1 else ""
+        return f"{self.name}:{self.severity:g}{of_traffic}" if self.kinds else "none"
 
     @property
     def drifts(self) -> bool:
@@ -134,6 +137,8 @@ class Scenario:
     ) -> tuple[np.ndarray, np.ndarray]:
         """Like `apply`, with the labels that are true afterwards: `UNSEEN` where an image shows none of the classes any more."""
         severity = self.severities(len(images), position)
+        if self.share < 1:
+            severity = np.where(rng.random(len(images)) < self.share, severity, 0.0)
         result, truth = np.array(images, dtype=np.uint8), np.array(labels, dtype=np.int64)
         for start in range(0, len(result), BATCH):
             part = slice(start, start + BATCH)
@@ -154,7 +159,8 @@ class Scenario:
     def select(self, labels: np.ndarray, n: int, rng: np.random.Generator, population: np.ndarray | None = None) -> np.ndarray:
         """Which of the available images are asked about: row indices in random order, none twice.
 
-        A prior shift moves the class shares of the population by a total variation of `severity`; every other scenario draws uniformly.
+        A prior shift moves the class shares of the population by a total variation of `severity` (times `share`, where only a part of the
+        traffic shifts); every other scenario draws uniformly.
         Fewer than `n` rows come back where there are not enough images (of the classes that are wanted).
 
         Args:
@@ -173,5 +179,5 @@ class Scenario:
         present = np.flatnonzero(shares)
         for kind in (DRIFT_KINDS[name] for name in self.kinds):
             if kind.shares:
-                shares[present] = kind.shares(shares[present], self.severity)
+                shares[present] = kind.shares(shares[present], self.severity * self.share)
         return draw_rows(labels, n, shares, rng)

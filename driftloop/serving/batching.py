@@ -163,4 +163,4 @@ def _pixels(image: bytes | np.ndarray, live: LiveModel) -> np.ndarray:
         if image.shape != (side, side, channels):
             raise UnreadableImage(f"images of shape {image.shape}; this model takes ({side}, {side}, {channels})")
         return image
-    return with_channels(decode_image(image, side).pixels, channels)
+    return with_channels(decode_image(image, side, description.resize).pixels, channels)

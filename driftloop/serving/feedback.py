@@ -1,14 +1,13 @@
-"""Labels that users give: taken at once, written to the store together, and never called random unless a list asked for them."""
+"""Labels that users give: taken at once, written to the store together, and never called drawn unless a list has asked for them."""
 
 import logging
 import tempfile
 import threading
-import time
 from pathlib import Path
 
 import pandas as pd
 
-from driftloop.contracts import IMPORT, RANDOM
+from driftloop.contracts import RANDOM
 from driftloop.errors import StoreError
 from driftloop.inference.labels import LABELS_PREFIX, RequestedLabels, write_labels
 from driftloop.inference.log_files import file_id
@@ -17,8 +16,8 @@ from driftloop.store import Store
 from driftloop.store.interface import is_listed
 
 LOG = logging.getLogger("driftloop.serving")
-#: Labels of a file at most, and how long a list of what was asked for is trusted to be the newest, in seconds.
-MOST_LABELS, LISTS_SECONDS = 1000, 60.0
+#: Labels of a file at most.
+MOST_LABELS = 1000
 
 
 class Feedback:
@@ -32,7 +31,6 @@ class Feedback:
         self._waiting: list[Segment] = self._spool.adopt()
         self._lock, self._writing = threading.Lock(), threading.Lock()
         self._asked = RequestedLabels(store)
-        self._asked_at = -LISTS_SECONDS
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._work, name="driftloop-feedback", daemon=True)
         self._thread.start()
@@ -90,21 +88,19 @@ class Feedback:
         if not given:  # cut off by a kill: its caller was never told that it was accepted
             return
         ids = [fields["request_ids"][0] for fields in given]
-        asked = self._requested(set(ids))
         frame = pd.DataFrame(
             {
                 "request_id": ids,
                 "label": [fields["label"] for fields in given],
                 "outcome": [fields["outcome"] for fields in given],
-                "origin": [RANDOM if name in asked else IMPORT for name in ids],
+                "origin": self._origins(ids),
             }
         )
         segment.mark_tried(file_id())
         write_labels(self.store, frame, name=segment.mark)
 
-    def _requested(self, ids: set[str]) -> set[str]:
-        """Which of the requests a list of uniformly drawn ones has asked about."""
-        if not ids <= self._asked.probabilities.keys() and time.monotonic() - self._asked_at >= LISTS_SECONDS:
+    def _origins(self, ids: list[str]) -> list[str]:
+        """Of each request, which kind of list has drawn it. A list may be as new as the labels, so it is looked for at every write."""
+        if any(self._asked.origin_of(name) != RANDOM for name in ids):
             self._asked.refresh()
-            self._asked_at = time.monotonic()
-        return ids & self._asked.probabilities.keys()
+        return [self._asked.origin_of(name) for name in ids]

@@ -57,6 +57,7 @@ class ChampionFollower:
             DriftloopError: the store cannot be read, or its champion cannot be loaded: a service that starts says so at once.
         """
         self._look()
+        self.metrics.watches.look(self.store)
         self._thread.start()
 
     def stop(self) -> None:
@@ -79,6 +80,7 @@ class ChampionFollower:
             except Exception:
                 LOG.exception("following the champion failed")
                 self.metrics.refusals.inc()
+            self.metrics.watches.look(self.store)
 
     def _look(self) -> None:
         champion, tag = registry.read_pointer(self.store)

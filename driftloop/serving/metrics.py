@@ -10,11 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, generate_latest
 from prometheus_client.multiprocess import MultiProcessCollector
 
 from driftloop.inference.log_writer import LogCounts
 from driftloop.serving.live_model import LiveModel
+from driftloop.serving.watch_metrics import WatchMetrics
 
 #: Latencies in seconds, and images in a batch.
 LATENCIES = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10)
@@ -72,7 +73,19 @@ class Metrics:
         self.bytes = Gauge(
             "driftloop_log_spool_bytes", "On this machine's disk, not yet in the store.", registry=ours, multiprocess_mode="livesum"
         )
+        self.lag = Gauge(
+            "driftloop_log_lag_seconds",
+            "For how long the oldest row there has waited.",
+            registry=ours,
+            multiprocess_mode="livemax",
+        )
         self.failures = Gauge("driftloop_log_failures", "Writes that the store refused.", registry=ours, multiprocess_mode="livesum")
+        #: What is not added up over processes.
+        self._apart = CollectorRegistry()
+        self.watches = WatchMetrics()
+        self._apart.register(self.watches)
+        if siblings is None:
+            ProcessCollector(registry=self._apart)
         self._recent: deque[Seen] = deque(maxlen=RECENT)
         self._errors = 0
         self._answered = 0
@@ -112,16 +125,17 @@ class Metrics:
         for state in ("logged", "written", "waiting", "dropped_rows", "dropped_images"):
             self.rows.labels(state).set(getattr(counts, state))
         self.bytes.set(counts.waiting_bytes)
+        self.lag.set(counts.lag_seconds)
         self.failures.set(counts.failures)
         self.queue.set(queued)
 
     def text(self) -> bytes:
         """Everything in Prometheus' text format, of all processes behind the port."""
-        if self._siblings is None:
-            return generate_latest(self.registry)
-        together = CollectorRegistry()
-        MultiProcessCollector(together, path=str(self._siblings))
-        return generate_latest(together)
+        together = self.registry
+        if self._siblings is not None:
+            together = CollectorRegistry()
+            MultiProcessCollector(together, path=str(self._siblings))
+        return generate_latest(together) + generate_latest(self._apart)
 
     def lately(self) -> dict[str, Any]:
         """What this process has to tell of itself, as JSON holds it: counts, and the images of the last minute."""

@@ -20,7 +20,7 @@ from driftloop.contracts import MODEL_NAME
 from driftloop.inference.served_model import EMBEDDING, INPUT, PROBABILITIES
 from driftloop.serving.batching import NotReady
 from driftloop.serving.live_model import LiveModel
-from driftloop.serving.requests import about, request_id, unprocessable
+from driftloop.serving.requests import TAG_FIELD, about, request_id, unprocessable
 from driftloop.serving.service import Service
 
 BINARY_HEADER = "inference-header-content-length"
@@ -84,7 +84,11 @@ def open_inference_router(service: Service, callers: Depends) -> APIRouter:
         content, binary = _parts(await request.body(), request.headers.get(BINARY_HEADER, ""))
         images, is_binary = _images(content, binary, model, service.settings.most_images)
         wanted = _wanted(content, is_binary)
-        group, tags, name = about(request)
+        # A client of the protocol sets parameters more easily than headers; others there are not ours.
+        fields = [(key, value) for key, value in _parameters(content).items() if key.startswith(TAG_FIELD)]
+        if not all(isinstance(value, str) for _, value in fields):
+            raise unprocessable(f"parameters: {TAG_FIELD}<name> is text")
+        group, tags, name = about(request, fields)
         if content.get("id") not in (None, ""):
             name = request_id(content["id"])
         names = [name] if name and len(images) == 1 else [f"{name}-{index + 1}" for index in range(len(images))] if name else []

@@ -8,14 +8,13 @@ Each has a socket of its own on the port, and the kernel spreads new connections
 first takes every connection that has come meanwhile, and the others may get none.
 """
 
+import asyncio
 import logging
-import multiprocessing
 import os
 import signal
 import socket
 import sys
 import tempfile
-import threading
 import time
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -27,6 +26,7 @@ from uvicorn.supervisors import Multiprocess
 from uvicorn.supervisors.multiprocess import Process
 
 from driftloop.errors import DriftloopError
+from driftloop.processes import end_with_parent
 from driftloop.serving.settings import ServingSettings
 from driftloop.store import open_store
 
@@ -38,6 +38,8 @@ BACKLOG = 2048
 HANGS_SECONDS = 60
 #: Before a process whose start failed makes room for another try.
 RETRY_SECONDS = 5.0
+#: How long a caller who keeps his connection has for the request whose answer tells him to open another one.
+LAST_REQUEST_SECONDS = 2.0
 
 
 @dataclass(frozen=True)
@@ -73,7 +75,7 @@ class _InChild:
     make: ServiceFactory
 
     def __call__(self) -> FastAPI:
-        threading.Thread(target=_end_with_parent, name="driftloop-parent", daemon=True).start()
+        end_with_parent()  # without it this process would go on holding the port, and nobody would replace it
         try:
             return self.make()
         except DriftloopError as error:
@@ -81,14 +83,6 @@ class _InChild:
             if not self.make.announce:
                 time.sleep(RETRY_SECONDS)
             sys.exit(error.exit_code)
-
-
-def _end_with_parent() -> None:
-    """Without its parent, killed perhaps, a process would go on holding the port, and nobody would replace it."""
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        parent.join()
-        os.kill(os.getpid(), signal.SIGTERM)
 
 
 def listen(host: str, port: int, processes: int) -> list[socket.socket]:
@@ -128,7 +122,7 @@ def serve(make: ServiceFactory, sockets: list[socket.socket], *, processes: int,
         DriftloopError: the store or its champion cannot be used.
     """
     if processes == 1:
-        uvicorn.Server(_config(make(), grace)).run(sockets=sockets)
+        _Server(_config(make(), grace)).run(sockets=sockets)
         return
     with tempfile.TemporaryDirectory(prefix="driftloop-processes-") as folder:
         os.environ[METRICS_FOLDER] = folder
@@ -155,6 +149,29 @@ def _config(application: FastAPI | _InChild, grace: int) -> uvicorn.Config:
         timeout_worker_healthcheck=HANGS_SECONDS,
         h11_max_incomplete_event_size=64 << 10,
     )
+
+
+class _Server(uvicorn.Server):
+    """uvicorn's, but connections that callers keep are not closed without a word: a request that is on its way just then would be lost."""
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        for server in self.servers:
+            server.close()
+        self.server_state.default_headers = [*self.server_state.default_headers, (b"connection", b"close")]
+        until = time.monotonic() + LAST_REQUEST_SECONDS
+        while self.server_state.connections and not self.force_exit and time.monotonic() < until:
+            await asyncio.sleep(0.05)
+        await super().shutdown(sockets)
+
+
+class _Process(Process):
+    """uvicorn's, with that server in it."""
+
+    @property
+    def server(self) -> uvicorn.Server:
+        if self._server is None:
+            self._server = _Server(self.config)
+        return self._server
 
 
 class _Processes(Multiprocess):
@@ -200,7 +217,13 @@ class _Processes(Multiprocess):
 
     handle_ttin = handle_ttou = handle_hup
 
+    def terminate_all(self) -> None:
+        # Its own copies would go on taking connections that nobody answers.
+        for listening in self.sockets:
+            listening.close()
+        super().terminate_all()
+
     def _started(self, index: int) -> Process:
-        process = Process(self.config, [self.sockets[index % len(self.sockets)]])
+        process = _Process(self.config, [self.sockets[index % len(self.sockets)]])
         process.start()
         return process

@@ -9,11 +9,14 @@ from starlette.datastructures import UploadFile
 from starlette.exceptions import HTTPException
 
 from driftloop.contracts import IMAGE_FORMATS
-from driftloop.serving.settings import MOST_TAG_LENGTH, MOST_TAGS, ServingSettings
+from driftloop.serving.settings import ServingSettings
+from driftloop.tags import tag_problem
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,64}")
-_TAG_NAME = re.compile(r"[a-z][a-z0-9_-]{0,31}")
-_TAG_HEADER, _TAG_FIELD = "x-tag-", "tag."
+#: How a tag comes: as a header, or as a field of a form or a parameter of the inference protocol; the name follows.
+TAG_HEADER, TAG_FIELD = "x-tag-", "tag."
+#: Tags of one request: those that the champion's source brought are tested, others are logged.
+MOST_TAGS = 10
 #: Fields of a form besides its images: each is short text.
 MOST_FIELDS = MOST_TAGS + 8
 
@@ -69,20 +72,19 @@ def about(request: Request, given: Iterable[tuple[str, str]] = ()) -> tuple[str 
     fields = dict(given)
     group = fields.pop("group", headers.get("x-group", "")).strip()
     name = fields.pop("request_id", headers.get("x-request-id", "")).strip()
-    tags = {key.removeprefix(_TAG_HEADER): value for key, value in headers.items() if key.startswith(_TAG_HEADER)}
+    tags = {key.removeprefix(TAG_HEADER): value for key, value in headers.items() if key.startswith(TAG_HEADER)}
     for key, value in fields.items():
-        if not key.startswith(_TAG_FIELD):
+        if not key.startswith(TAG_FIELD):
             raise unprocessable(f"field {key[:40]!r} is not known; known are image, group, request_id and tag.<name>")
-        tags[key.removeprefix(_TAG_FIELD)] = value
+        tags[key.removeprefix(TAG_FIELD)] = value
     if len(group) > 200:
         raise unprocessable("group is longer than 200 characters")
     if len(tags) > MOST_TAGS:
         raise unprocessable(f"{len(tags)} tags; a request may carry {MOST_TAGS}")
     for key, value in tags.items():
-        if not _TAG_NAME.fullmatch(key) or not 0 < len(value) <= MOST_TAG_LENGTH or not value.isprintable():
-            raise unprocessable(
-                f"tag {key[:40]!r}: a name of lower-case letters, digits, _ and -, and a value of 1 to {MOST_TAG_LENGTH} characters"
-            )
+        problem = tag_problem(key, value)
+        if problem:
+            raise unprocessable(problem)
     return group or None, tags, request_id(name) if name else ""
 
 

@@ -4,9 +4,6 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field
 
-#: What one request may bring along besides images.
-MOST_TAGS, MOST_TAG_LENGTH = 10, 64
-
 
 class ServingSettings(BaseModel):
     """Settings of a service."""

@@ -1,4 +1,4 @@
-"""Where labelled images come from: a folder, a zip, S3, or built in (digits, synthetic:xray, synthetic:roof).
+"""Where labelled images come from: a folder, a zip or tar, S3, Kaggle, or built in (digits, synthetic:xray, synthetic:roof).
 
 check_source("data/chest")            # the source with an absolute path, or one clear line that says what is wrong with it
 resolve("data/chest")                 # its content hash

@@ -12,8 +12,8 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
+from driftloop.bundle import sha256_file
 from driftloop.contracts import IMAGE_SUFFIXES, SPLITS, TEST, TRAIN, VAL
-from driftloop.dataset.npy_files import file_sha256
 from driftloop.errors import InputError
 
 #: Five splits are cut, and each needs two images of every class.
@@ -37,6 +37,8 @@ class SourceFile:
     """Its class's name."""
     split: str
     """The split that the source puts it in, "" for none."""
+    tags: str = ""
+    """What tags.csv says of it, as `driftloop.tags` stores it."""
 
 
 def arrange(paths: Iterable[str], source: str) -> list[SourceFile]:
@@ -50,12 +52,31 @@ def arrange(paths: Iterable[str], source: str) -> list[SourceFile]:
         source: for messages.
 
     Raises:
-        InputError: no class folders, one class only, no training images, a class that training lacks, or one with too few images.
+        InputError: no class folders, one class only, no training images, a class that training lacks, or one with too few images; a
+            folder that holds sources; the line names the folder to give where one of them looks like it.
     """
     images = [PurePosixPath(path) for path in paths if is_image(path)]
     files = _unwrap(images, source)
-    _check(files, source)
+    try:
+        check_files(files, source)
+    except InputError as error:
+        raise InputError(f"{error}{folder_to_give(files, source)}") from None
     return sorted(files, key=lambda file: file.path)
+
+
+def folder_to_give(files: Iterable[SourceFile], source: str) -> str:
+    """A clause that names a folder taken for a class that may be the source itself, as it holds several folders of images; "" for none."""
+    inner: dict[str, Counter[str]] = {}
+    for file in files:
+        above, _, below = file.path.partition(f"{file.label}/")
+        if not file.split and "/" in below:
+            inner.setdefault(f"{above}{file.label}", Counter())[below.partition("/")[0]] += 1
+    for folder, counts in sorted(inner.items()):
+        classes = sorted(name for name, count in counts.items() if count >= MIN_CLASS_IMAGES)
+        if len(classes) > 1:
+            more = ", ..." if len(classes) > 5 else ""
+            return f"; if {', '.join(classes[:5])}{more} in {folder} are the classes, give {source}/{folder}"
+    return ""
 
 
 def is_image(path: str) -> bool:
@@ -74,11 +95,25 @@ def _unwrap(images: list[PurePosixPath], source: str) -> list[SourceFile]:
         folders = {path.parts[depth] for path in labelled}
         wrapped = len(folders) == 1 and all(len(path.parts) >= depth + 3 for path in labelled)
         if folders and not wrapped:
+            _refuse_sources(labelled, depth, source)
             return [SourceFile(str(path), path.parts[depth], "") for path in labelled]
     raise InputError(f"{source}: no class folders found (expected <split>/<class>/*.jpeg or <class>/*.jpeg)")
 
 
-def _check(files: list[SourceFile], source: str) -> None:
+def _refuse_sources(images: list[PurePosixPath], depth: int, source: str) -> None:
+    """Folders with splits of their own are no classes, but sources."""
+    own = sorted({path.parts[depth] for path in images if len(path.parts) >= depth + 4 and path.parts[depth + 1].lower() in _SPLIT_FOLDERS})
+    if own:
+        folder = PurePosixPath(*images[0].parts[:depth], own[0])
+        raise InputError(f"{source}: {folder} has splits of its own, so it is no class but a source; give {source}/{folder}")
+
+
+def check_files(files: list[SourceFile], source: str) -> None:
+    """Refuse files that no classifier can be trained on.
+
+    Raises:
+        InputError: one class only, no training images, a class that training lacks, or one with too few images.
+    """
     counts = Counter(file.label for file in files)
     if len(counts) == 1:
         raise InputError(f"{source}: only one class folder with images ('{next(iter(counts))}'); a classifier needs at least two")
@@ -138,17 +173,19 @@ def list_folder(root: Path) -> list[SourceFile]:
 
 
 def hash_folder(root: Path, files: list[SourceFile]) -> str:
-    """Content hash: every image's path and every byte of it, streamed; names and times alone would make a wrong cache key."""
+    """Content hash: every image's path, tags and every byte of it, streamed; names and times alone would make a wrong cache key."""
     digest = hashlib.sha256()
     with ThreadPoolExecutor(8) as pool:
         for file, content in zip(files, pool.map(lambda file: _hash_or_refuse(root / file.path), files), strict=True):
             digest.update(f"{file.path}\0{content}\n".encode(errors="surrogateescape"))
+            if file.tags:
+                digest.update(f"{file.path}\0{file.tags}\n".encode(errors="surrogateescape"))
     return digest.hexdigest()
 
 
 def _hash_or_refuse(path: Path) -> str:
     try:
-        return file_sha256(path)
+        return sha256_file(path)
     except OSError as error:
         raise InputError(f"{path}: {error.strerror}; make it readable or remove it") from None
 

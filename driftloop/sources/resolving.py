@@ -7,14 +7,19 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from driftloop.dataset.npy_files import file_sha256
+from driftloop.bundle import sha256_file
 from driftloop.errors import InputError
 from driftloop.sources import s3
+from driftloop.sources.archives import SUFFIXES, extract_archive, is_archive, list_archive
 from driftloop.sources.built_in import BUILT_IN_NAMES, check_built_in, hash_built_in, is_built_in, write_built_in
+from driftloop.sources.elpv import ELPV_NAMES, hash_elpv, is_elpv, link_elpv, list_cells
 from driftloop.sources.folder import SourceFile, hash_folder, list_folder
-from driftloop.sources.zip_file import extract_zip, list_zip
+from driftloop.sources.kaggle import KAGGLE, check_kaggle, fetch_kaggle, is_kaggle
+from driftloop.sources.tags_file import with_tags
 
 _S3 = "s3://"
+#: Sources that are named, not found.
+_NAMES = (*BUILT_IN_NAMES, *ELPV_NAMES)
 
 
 @dataclass(frozen=True)
@@ -35,11 +40,16 @@ def check_source(source: str) -> str:
     """
     source = source.strip()
     if not source:
-        raise InputError(f"the source is empty; give a folder, a zip, s3://bucket/folder, or one of {', '.join(BUILT_IN_NAMES)}")
+        raise InputError(f"the source is empty; give a folder, a zip, s3://bucket/folder, kaggle:owner/name, or one of {', '.join(_NAMES)}")
     if is_built_in(source):
         return check_built_in(source)
+    if is_elpv(source):
+        list_cells(source)
+        return source
+    if is_kaggle(source):
+        return check_kaggle(source)
     if source.startswith(_S3):
-        if not s3.is_zip(source):
+        if not is_archive(source):
             s3.list_remote(source)
         return source
     path = _local(source)
@@ -50,7 +60,8 @@ def check_source(source: str) -> str:
 def resolve(source: str) -> str:
     """Check a source and hash its content: the cache key of data_analysis.
 
-    Folders and zips are hashed by every byte, S3 by its listing (see `hash_remote`), built-in sources by name and version.
+    Folders, zips, tars and what Kaggle gives are hashed by every byte, S3 by its listing (see `hash_remote`), built-in sources by name
+    and version.
 
     Raises:
         InputError, StoreError: as `check_source`.
@@ -58,18 +69,20 @@ def resolve(source: str) -> str:
     source = check_source(source)
     if is_built_in(source):
         return hash_built_in(source)
+    if is_elpv(source):
+        return hash_elpv(source)
     if source.startswith(_S3):
         return s3.hash_remote(source)
-    path = Path(source)
-    return file_sha256(path) if path.is_file() else hash_folder(path, list_folder(path))
+    path = fetch_kaggle(source) if is_kaggle(source) else Path(source)
+    return sha256_file(path) if path.is_file() else hash_folder(path, with_tags(path, list_folder(path)))
 
 
 @contextlib.contextmanager
 def opened(source: str, *, seed: int, workers: int = 0) -> Iterator[Opened]:
-    """The source as a local folder: a user's own in place, anything else in a temporary one that goes afterwards.
+    """The source as a local folder: a user's own and Kaggle's in place, anything else in a temporary one that goes afterwards.
 
     Args:
-        source: a folder, a zip, `s3://...`, or a built-in source.
+        source: a folder, a zip or tar, `s3://...`, `kaggle:...`, or a built-in source.
         seed: of synthetic images that name none themselves.
         workers: processes that write synthetic images; 0 takes one per core.
 
@@ -77,36 +90,38 @@ def opened(source: str, *, seed: int, workers: int = 0) -> Iterator[Opened]:
         InputError, StoreError: as `check_source`.
     """
     source = check_source(source)
-    if not is_built_in(source) and not source.startswith(_S3) and Path(source).is_dir():
-        yield Opened(Path(source), list_folder(Path(source)))
+    named = is_built_in(source) or is_elpv(source)
+    place = fetch_kaggle(source) if is_kaggle(source) else Path(source)
+    if not named and not source.startswith(_S3) and place.is_dir():
+        yield Opened(place, with_tags(place, list_folder(place)))
         return
     with tempfile.TemporaryDirectory(prefix="driftloop-source-") as name:
         folder = Path(name)
-        if is_built_in(source):
-            root = write_built_in(source, folder, seed, workers)
+        if named:
+            root = link_elpv(source, folder) if is_elpv(source) else write_built_in(source, folder, seed, workers)
             yield Opened(root, list_folder(root))
-        elif source.startswith(_S3) and not s3.is_zip(source):
-            yield Opened(folder, s3.fetch_folder(source, folder))
+        elif source.startswith(_S3) and not is_archive(source):
+            yield Opened(folder, with_tags(folder, s3.fetch_folder(source, folder)))
         else:
-            archive = s3.fetch_zip(source, folder / "source.zip") if source.startswith(_S3) else Path(source)
-            files = list_zip(archive)
+            archive = s3.fetch_archive(source, folder) if source.startswith(_S3) else Path(source)
+            files = list_archive(archive)
             (folder / "images").mkdir()
-            extract_zip(archive, files, folder / "images")
-            yield Opened(folder / "images", files)
+            extract_archive(archive, files, folder / "images")
+            yield Opened(folder / "images", with_tags(folder / "images", files))
 
 
 def _local(source: str) -> Path:
     """The path of a local source, as it was typed, for messages; a name that is not a path but nearly a built-in source gets a hint."""
     path = Path(source.removeprefix("file://")).expanduser()
     if not path.exists():
-        near = difflib.get_close_matches(source.partition("?")[0], BUILT_IN_NAMES, n=1, cutoff=0.7)
+        near = difflib.get_close_matches(source.partition("?")[0], (*_NAMES, KAGGLE), n=1, cutoff=0.7)
         raise InputError(f"{source}: no such file or folder" + (f" (did you mean {near[0]}?)" if near else ""))
     return path
 
 
 def _list_local(path: Path) -> list[SourceFile]:
     if path.is_dir():
-        return list_folder(path)
-    if path.suffix.lower() != ".zip":
-        raise InputError(f"{path}: neither a folder nor a .zip; give the folder that holds the class folders")
-    return list_zip(path)
+        return with_tags(path, list_folder(path))
+    if not is_archive(path.name):
+        raise InputError(f"{path}: neither a folder nor a {', '.join(SUFFIXES)}; give the folder that holds the class folders")
+    return list_archive(path)

@@ -1,19 +1,17 @@
-"""A folder or a zip in S3: listed, hashed by its listing, fetched."""
+"""A folder, a zip or a tar in S3: listed, hashed by its listing, fetched."""
 
 import hashlib
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from driftloop.errors import InputError
+from driftloop.sources.archives import is_archive
 from driftloop.sources.folder import MOST_SOURCE_BYTES, MOST_SOURCE_FILES, SourceFile, arrange, check_room, is_image
+from driftloop.sources.tags_file import tags_path
 from driftloop.store import ObjectInfo, Store, open_store
 
 #: Files fetched at once.
 _CONNECTIONS = 16
-
-
-def is_zip(uri: str) -> bool:
-    return uri.lower().endswith(".zip")
 
 
 def list_remote(uri: str) -> list[SourceFile]:
@@ -39,7 +37,7 @@ def hash_remote(uri: str) -> str:
 
 
 def fetch_folder(uri: str, folder: Path) -> list[SourceFile]:
-    """Download the images below `uri` into `folder`, several at a time; what they are.
+    """Download the images below `uri` and the table of their tags into `folder`, several at a time; what they are.
 
     Raises:
         InputError: as `list_remote`, or no room for them.
@@ -47,31 +45,32 @@ def fetch_folder(uri: str, folder: Path) -> list[SourceFile]:
     listing = _listing(uri)
     files = arrange((info.key for info in listing), uri)
     sizes = {info.key: info.size for info in listing}
-    check_room(sum(sizes[file.path] for file in files), folder, uri)
+    names = [*(file.path for file in files), *filter(None, [tags_path(sizes, files)])]
+    check_room(sum(sizes[name] for name in names), folder, uri)
     store = open_store(uri)
-    for parent in {(folder / file.path).parent for file in files}:
+    for parent in {(folder / name).parent for name in names}:
         parent.mkdir(parents=True, exist_ok=True)
     with ThreadPoolExecutor(_CONNECTIONS) as pool:
-        for _ in pool.map(lambda file: store.download(file.path, folder / file.path), files):
+        for _ in pool.map(lambda name: store.download(name, folder / name), names):
             pass
     return files
 
 
-def fetch_zip(uri: str, target: Path) -> Path:
-    """Download the zip at `uri` to `target`.
+def fetch_archive(uri: str, folder: Path) -> Path:
+    """Download the zip or tar at `uri` into `folder`.
 
     Raises:
         InputError: there is none, or no room for it.
     """
-    check_room(_listing(uri)[0].size, target.parent, uri)
+    check_room(_listing(uri)[0].size, folder, uri)
     store, name = _store_and_name(uri)
-    store.download(name, target)
-    return target
+    store.download(name, folder / name)
+    return folder / name
 
 
 def _listing(uri: str) -> list[ObjectInfo]:
     """The objects of a source, refused while they are still listed where there are too many of them, or too much in their images."""
-    if is_zip(uri):
+    if is_archive(uri):
         store, name = _store_and_name(uri)
         found = (info for info in store.list(name) if info.key == name)
     else:
@@ -79,7 +78,7 @@ def _listing(uri: str) -> list[ObjectInfo]:
     objects, size = [], 0
     for info in found:
         objects.append(info)
-        size += info.size if is_zip(uri) or is_image(info.key) else 0
+        size += info.size if is_archive(uri) or is_image(info.key) else 0
         if len(objects) > MOST_SOURCE_FILES:
             raise InputError(f"{uri}: more than {MOST_SOURCE_FILES:,} files; name the folder in it that holds the class folders")
         if size > MOST_SOURCE_BYTES:

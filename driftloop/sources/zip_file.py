@@ -7,6 +7,7 @@ from pathlib import Path, PurePosixPath
 
 from driftloop.errors import InputError
 from driftloop.sources.folder import MOST_SOURCE_BYTES, MOST_SOURCE_FILES, SourceFile, arrange, check_room
+from driftloop.sources.tags_file import tags_path
 
 #: Images hardly compress; what unpacks to so many times its size is an attack or a mistake.
 MOST_ZIP_RATIO = 200
@@ -27,14 +28,17 @@ def list_zip(path: Path) -> list[SourceFile]:
 
 
 def extract_zip(path: Path, files: list[SourceFile], folder: Path) -> None:
-    """Unpack the images `files` into `folder`, and nothing else; what is counted is what comes out, not what the zip says.
+    """Unpack the images `files` and the table of their tags into `folder`, and nothing else.
+
+    What is counted is what comes out, not what the zip says.
 
     Raises:
         InputError: unsafe, damaged, or larger than the room on the disk.
     """
     with _opened(path) as archive:
         _check(path, archive.infolist())
-        wanted = [archive.getinfo(file.path) for file in files]
+        table = tags_path(archive.namelist(), files)
+        wanted = [archive.getinfo(name) for name in [*(file.path for file in files), *filter(None, [table])]]
         check_room(sum(member.file_size for member in wanted), folder, str(path))
         for member in wanted:
             _extract(path, archive, member, folder / member.filename)
@@ -60,9 +64,13 @@ def _check(path: Path, members: list[zipfile.ZipInfo]) -> None:
             raise InputError(f"{path}: unsafe zip: {member.filename!r} {problem}; pack it anew from a plain folder")
 
 
+def leads_outside(name: str) -> bool:
+    """Whether a member of that name would not be unpacked below the folder."""
+    return name.startswith("/") or "\\" in name or ":" in name.split("/")[0] or ".." in PurePosixPath(name).parts
+
+
 def _problem(member: zipfile.ZipInfo) -> str:
-    name = member.filename
-    if name.startswith("/") or "\\" in name or ":" in name.split("/")[0] or ".." in PurePosixPath(name).parts:
+    if leads_outside(member.filename):
         return "leads outside of the folder"
     if stat.S_ISLNK(member.external_attr >> 16):
         return "is a symbolic link"

@@ -3,13 +3,15 @@
 Which keys it takes is the same in a folder and on S3, so that a store can be copied from one to the other and back.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, TypeVar
 
-from driftloop.errors import StoreError
+from driftloop.errors import Conflict, StoreError
+
+Content = TypeVar("Content")
 
 
 @dataclass(frozen=True)
@@ -71,8 +73,49 @@ class Store(Protocol):
     def delete_many(self, keys: Iterable[str]) -> None:
         """Remove objects, in no particular order and as few requests as it can; `keys` may be endless, and is taken as it comes."""
 
-    def check(self) -> None:
-        """Raise the one clear line that says why this store cannot be used; write nothing."""
+    def check(self, prefix: str = "") -> None:
+        """Raise the one clear line that says why this store cannot be used; write nothing.
+
+        Args:
+            prefix: the part that has to be readable, for those who may not look at the rest.
+        """
+
+
+def swap(store: Store, key: str, data: bytes, tag: str) -> None:
+    """Write an object that must still have the `tag` it was read with; with an empty one it must not exist yet.
+
+    Raises:
+        Conflict: it changed since then.
+    """
+    if tag:
+        store.replace(key, data, tag)
+    else:
+        store.create(key, data)
+
+
+def change_object(
+    read: Callable[[], tuple[Content, str]], change: Callable[[Content], Content], write: Callable[[Content, str], object]
+) -> Content:
+    """Put what `change` makes of an object in its place; anew, from what stands there then, as long as somebody else is faster.
+
+    Args:
+        read: the content and its tag.
+        change: gives the content back as it was where nothing is to be done.
+        write: puts a content in the place of the one with that tag; raises Conflict where it is another's by now.
+
+    Returns:
+        The content that stands in the end.
+    """
+    while True:
+        content, tag = read()
+        changed = change(content)
+        if changed == content:
+            return content
+        try:
+            write(changed, tag)
+        except Conflict:
+            continue
+        return changed
 
 
 def is_listed(store: Store, key: str) -> bool:

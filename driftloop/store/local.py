@@ -116,7 +116,7 @@ class LocalStore:
         for key in keys:
             self.delete(key)
 
-    def check(self) -> None:
+    def check(self, prefix: str = "") -> None:
         """See `Store.check`."""
         place = self.root
         while not place.exists():

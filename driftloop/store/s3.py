@@ -152,9 +152,9 @@ class S3Store:
             with contextlib.suppress(NoBucket):
                 self._retry(functools.partial(self._delete_batch, batch))
 
-    def check(self) -> None:
+    def check(self, prefix: str = "") -> None:
         """See `Store.check`. A missing bucket is not an obstacle: the first write creates it."""
-        self._page("", "", CHECK_PATIENCE_S)
+        self._page(prefix, "", CHECK_PATIENCE_S)
 
     def _delete_batch(self, names: tuple[str, ...], _: bool) -> None:
         """One request; an object that it did not remove is an error like that of a request of its own."""

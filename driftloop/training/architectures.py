@@ -1,31 +1,16 @@
-"""The two networks: the course's plain convolutions, and a small residual net.
+"""The two networks of this library, the course's plain convolutions and a small residual net, and the way to those of timm.
 
-Both take normalised images (N, C, H, W) of any side >= 32 and split in two: `embed` gives the vectors that drift detection
+All take normalised images (N, C, H, W) of any side >= 32 and split in two: `embed` gives the vectors that drift detection
 watches, `classify` the logits. Pooling is a plain mean, which exports and quantises cleanly; adaptive pooling does not.
 """
 
 import torch
 from torch import Tensor, nn
 
+from driftloop.training.classifier import Classifier
+
 PLAIN_CNN = "plain_cnn"
 RESIDUAL = "residual"
-
-
-class Classifier(nn.Module):
-    """A network in two halves; `embedding_size` is D."""
-
-    embedding_size: int
-
-    def embed(self, x: Tensor) -> Tensor:
-        """Images (N, C, H, W), normalised -> embeddings (N, D)."""
-        raise NotImplementedError
-
-    def classify(self, embedding: Tensor) -> Tensor:
-        """Embeddings (N, D) -> logits (N, K)."""
-        raise NotImplementedError
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.classify(self.embed(x))
 
 
 class PlainCNN(Classifier):
@@ -111,15 +96,21 @@ def build_network(architecture: str, *, channels: int, classes: int) -> Classifi
     """A network with fresh weights, in channels-last memory format (the faster one for convolutions on CPU and tensor cores).
 
     Args:
-        architecture: "plain_cnn" or "residual".
+        architecture: "plain_cnn", "residual" or "timm:" and the name of one of timm's.
         channels: 1 (grey) or 3 (colour).
         classes: K >= 2.
 
     Raises:
         ValueError: no such architecture.
+        InputError: timm is not installed, or has no such network.
     """
+    if architecture.startswith("timm:"):
+        # Imported here: it builds on this module, and most trainings need none of it.
+        from driftloop.training.backbones import TIMM, Backbone
+
+        return Backbone(architecture.removeprefix(TIMM), channels, classes).to(memory_format=torch.channels_last)
     if architecture not in ARCHITECTURES:
-        raise ValueError(f"{architecture}: no such architecture (known: {', '.join(ARCHITECTURES)})")
+        raise ValueError(f"{architecture}: no such architecture (known: {', '.join(ARCHITECTURES)}, timm:<name>)")
     return ARCHITECTURES[architecture](channels, classes).to(memory_format=torch.channels_last)
 
 

@@ -98,7 +98,7 @@ class OrderedBatches:
         labels: int (N,).
         mean, std: by channel, on the scale 0-1.
         device: where the batches go.
-        batch_size: images per batch.
+        batch_size: images per batch; None for 256 of 64 pixels or as many larger ones as take the same memory.
     """
 
     def __init__(
@@ -109,10 +109,10 @@ class OrderedBatches:
         mean: Sequence[float],
         std: Sequence[float],
         device: torch.device,
-        batch_size: int = 256,
+        batch_size: int | None = None,
     ) -> None:
         self.pixels = Pixels(images, labels, mean, std, device)
-        self.batch_size = batch_size
+        self.batch_size = batch_size or max(8, min(256, 256 * 64**2 // (images.shape[1] * images.shape[2])))
 
     @property
     def labels(self) -> np.ndarray:

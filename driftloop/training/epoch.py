@@ -5,7 +5,7 @@ A batch is a pair: images (N, C, H, W) float32, normalised, on the model's devic
 """
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 import torch.nn.functional as F
@@ -26,6 +26,8 @@ class EpochResult:
     """Share of the images classified as their target says."""
     images: int
     """How many were seen."""
+    balanced_accuracy: float = 0.0
+    """Mean over the classes of the share classified right; of a validation only."""
 
 
 class Tally:
@@ -129,13 +131,23 @@ def train_epoch_amp(
 
 @torch.inference_mode()
 def validate(model: nn.Module, batches: Iterable[Batch], *, loss: Loss = F.cross_entropy) -> EpochResult:
-    """Loss and accuracy in float32, in evaluation mode (in which the model is left); nothing is changed."""
+    """Loss and both accuracies in float32, in evaluation mode (in which the model is left); nothing is changed.
+
+    Targets are class numbers; classes without images do not count.
+    """
     model.eval()
     tally = Tally(next(model.parameters()).device)
+    answers, truth = [], []
     for images, targets in batches:
         logits = model(images)
         tally.add(loss(logits, targets), logits, targets)
-    return tally.result()
+        answers.append(logits.argmax(1))
+        truth.append(targets)
+    result = tally.result()
+    answered, right = torch.cat(answers).cpu(), torch.cat(truth).cpu()
+    images_of, right_of = torch.bincount(right), torch.bincount(right[answered == right], minlength=int(right.max()) + 1)
+    recalls = right_of[images_of > 0] / images_of[images_of > 0]
+    return replace(result, balanced_accuracy=float(recalls.double().mean()))
 
 
 @torch.inference_mode()

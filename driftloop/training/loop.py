@@ -16,6 +16,7 @@ from torch.amp.grad_scaler import GradScaler
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from driftloop.training.batches import OrderedBatches, TrainingBatches
+from driftloop.training.classifier import Classifier
 from driftloop.training.cuda_graph import GraphedGradients, train_epoch_graphed
 from driftloop.training.epoch import Batch, EpochResult, train_epoch, train_epoch_amp, validate
 from driftloop.training.recipe import Recipe
@@ -81,6 +82,8 @@ class EpochSelection(Generic[_Record]):
     """Gives the record of the network after a pass."""
     score: Callable[[_Record], Any]
     """Of a record, the greater the better."""
+    finished: Callable[[list[_Record]], bool] = lambda _: False
+    """Whether nothing is left to learn after these epochs."""
 
 
 @dataclass(frozen=True)
@@ -126,6 +129,8 @@ def train(
     for record in state.records:
         _report(on_epoch, record)
     while len(state.records) < recipe.epochs and (patience is None or len(state.records) - state.best_epoch < patience):
+        if selection.finished(state.records):
+            break
         state.next_epoch(seed)
         if checkpoint:
             checkpoint.save(state.saved())
@@ -142,6 +147,8 @@ class _TrainingState(Generic[_Record]):
         self.model, self.batches, self.selection, self.recipe = model, batches, selection, recipe
         self.device = next(model.parameters()).device
         self.loss = recipe.loss(self.device)
+        if recipe.layer_decay == 0 and isinstance(model, Classifier):
+            model.freeze()
         self.optimizer = recipe.optimizer(model)
         self.scheduler = recipe.scheduler(self.optimizer, batches.steps * recipe.epochs)
         self.scaler = GradScaler(self.device.type) if recipe.precision == "float16" else None
@@ -158,7 +165,7 @@ class _TrainingState(Generic[_Record]):
         """Train one epoch more and measure it."""
         epoch, began = len(self.records) + 1, time.perf_counter()
         torch.manual_seed(derive(seed, epoch))  # dropout draws from the global generator
-        rate = self.optimizer.param_groups[0]["lr"]
+        rate = max(group["lr"] for group in self.optimizer.param_groups)
         result = self._pass(derive(seed, epoch, 2))
         measured: nn.Module = self.average.module if self.average else self.model
         record = self.selection.measure(measured, TrainingPass(epoch, result, rate, began, time.perf_counter() - began))
@@ -233,6 +240,8 @@ class EpochRecord:
     """Mean cross-entropy per validation image, without smoothing or class weights."""
     val_accuracy: float
     """Share of the validation images right."""
+    val_balanced: float
+    """The same by class, and the mean of the classes."""
     learning_rate: float
     """The rate that the epoch began with."""
     seconds: float
@@ -268,28 +277,60 @@ def fit(
     recipe: Recipe,
     *,
     seed: int,
+    patience: int | None = None,
     checkpoint: Checkpoint | None = None,
     on_epoch: Callable[[EpochRecord], None] | None = None,
 ) -> TrainingHistory:
     """Train `model` by `recipe` and leave it with the weights of the epoch that was best on the validation split.
 
-    Best is the highest accuracy, then the lowest loss.
+    Best is the highest accuracy, then the lowest loss. Where the loss weighs the classes alike, so does the accuracy: an epoch that
+    suits the commonest class would undo what the weights are for.
 
     Args:
         model: on the device of the batches.
         training, val: batches of the two splits.
         recipe: how to train.
         seed: of everything random.
+        patience: the training ends after so many epochs in a row with all validation images right, and, at a constant rate, after so many
+            without a higher accuracy: one cycle is best at its end. None for never.
         checkpoint: where to leave and look for the last finished epoch, or None.
         on_epoch: called after each epoch.
     """
     selection = EpochSelection(
         record=EpochRecord,
         measure=lambda network, done: _validated(network, done, val),
-        score=lambda record: (record.val_accuracy, -record.val_loss),
+        score=lambda record: (deciding_accuracy(record, recipe), -record.val_loss),
+        finished=lambda records: patience is not None and is_finished(records, recipe, patience=patience),
     )
     trained = train(model, training, selection, recipe, seed=seed, checkpoint=checkpoint, on_epoch=on_epoch)
     return TrainingHistory(trained.records, trained.best_epoch)
+
+
+def measure_fitted(model: nn.Module, training: OrderedBatches, val: OrderedBatches, *, began: float) -> TrainingHistory:
+    """The history of a network that is ready, since its head was fitted to its weights: one pass over the images, measured as an epoch is.
+
+    Args:
+        model: on the device of the batches; not changed.
+        training, val: the images of the two splits, each once.
+        began: when the fitting did, by `time.perf_counter`.
+    """
+    result = validate(model, training)
+    done = TrainingPass(1, result, learning_rate=0.0, began=began, seconds=time.perf_counter() - began)
+    return TrainingHistory([_validated(model, done, val)], best_epoch=1)
+
+
+def deciding_accuracy(record: EpochRecord, recipe: Recipe) -> float:
+    """The accuracy that chooses the epoch: the classes count in it as they do in the loss."""
+    return record.val_balanced if recipe.class_weights else record.val_accuracy
+
+
+def is_finished(records: list[EpochRecord], recipe: Recipe, *, patience: int) -> bool:
+    """Whether nothing more is to be hoped for; see `fit`."""
+    if len(records) < patience:
+        return False
+    accuracies = [deciding_accuracy(record, recipe) for record in records]
+    waited = len(records) - 1 - accuracies.index(max(accuracies))
+    return min(accuracies[-patience:]) == 1 or (not recipe.one_cycle and waited >= patience)
 
 
 def _validated(network: nn.Module, done: TrainingPass, val: OrderedBatches) -> EpochRecord:
@@ -300,6 +341,7 @@ def _validated(network: nn.Module, done: TrainingPass, val: OrderedBatches) -> E
         accuracy=done.result.accuracy,
         val_loss=validation.loss,
         val_accuracy=validation.accuracy,
+        val_balanced=validation.balanced_accuracy,
         learning_rate=done.learning_rate,
         seconds=round(time.perf_counter() - done.began, 3),
         images_per_second=round(done.result.images / done.seconds, 1),

@@ -13,17 +13,14 @@ from torch import nn
 from driftloop.reporting import plot_style
 from driftloop.training.batches import TrainingBatches
 from driftloop.training.epoch import Batch
-from driftloop.training.recipe import Recipe
+from driftloop.training.recipe import FACTOR, Recipe
+from driftloop.training.recipes import FROM_SCRATCH, RecipeForm
 from driftloop.training.seeding import derive
 
 #: Of the loss: the share of the running mean that a step keeps.
 SMOOTHING = 0.9
 #: The test ends when the loss exceeds its lowest value by this factor.
 EXPLODED = 3.0
-#: Rates that are tried.
-STEPS = 72
-#: Suggestions stay within these.
-BOUNDS = (1e-3, 1e-2)
 
 
 @dataclass(frozen=True)
@@ -44,20 +41,18 @@ def find_learning_rate(
     recipe: Recipe,
     *,
     seed: int,
-    low: float = 1e-4,
-    high: float = 0.1,
-    steps: int = STEPS,
+    form: RecipeForm = FROM_SCRATCH,
 ) -> RangeTest:
-    """Try rates from `low` to `high`, evenly on a logarithmic scale, one step each, on a copy of `model`.
+    """Try the rates of `form`, evenly on a logarithmic scale, one step each, on a copy of `model`.
 
     Args:
         model: fresh or trained; not changed.
         train: batches to learn from; epochs follow one another as needed. Without augmentation the slope shows best.
         recipe: optimiser and loss; its rate and schedule are not used, nor float16, which would need its loss scaled.
         seed: of batches and dropout.
-        low, high: the range.
-        steps: number of rates.
+        form: of the kind of network: which rates are tried, how many, and what may be suggested.
     """
+    (low, high), steps = form.tried_rates, form.range_steps
     trial = copy.deepcopy(model).train()
     optimizer = recipe.optimizer(trial)
     loss = recipe.loss(next(trial.parameters()).device)
@@ -68,7 +63,7 @@ def find_learning_rate(
     for step, (images, targets) in enumerate(_stream(train, seed, steps)):
         rate = low * (high / low) ** (step / (steps - 1))
         for group in optimizer.param_groups:
-            group["lr"] = rate
+            group["lr"] = rate * group[FACTOR]
         with torch.autocast(images.device.type, torch.bfloat16, enabled=recipe.precision == "bfloat16"):
             logits = trial(images)
         value = loss(logits.float(), targets)
@@ -81,15 +76,14 @@ def find_learning_rate(
         optimizer.zero_grad(set_to_none=True)
         value.backward()
         optimizer.step()
-    return RangeTest(rates, smoothed, suggest(rates, smoothed))
+    return RangeTest(rates, smoothed, suggest(rates, smoothed, form.suggested_rates))
 
 
-def suggest(rates: list[float], losses: list[float]) -> float:
+def suggest(rates: list[float], losses: list[float], bounds: tuple[float, float]) -> float:
     """The rate at which the smoothed loss has made two thirds of its fall.
 
     The lowest point and the steepest one vary a lot on a noisy curve; a point on the slope does not. The first tenth is left out: there
-    the average has not settled. Bounded to 1e-3 .. 1e-2, where Adam works on networks like these with OneCycle; a curve without a fall
-    gives 1e-3.
+    the average has not settled. The answer stays within `bounds`; a curve without a fall gives the lower one.
 
     Raises:
         ValueError: fewer than two rates, or a different number of losses.
@@ -101,7 +95,7 @@ def suggest(rates: list[float], losses: list[float]) -> float:
     top = first + int(np.argmax(losses[first : bottom + 1]))
     target = losses[top] - 2 / 3 * (losses[top] - losses[bottom])
     reached = next(index for index in range(top, bottom + 1) if losses[index] <= target)
-    return float(np.clip(rates[reached], *BOUNDS)) if bottom > top else BOUNDS[0]
+    return float(np.clip(rates[reached], *bounds)) if bottom > top else bounds[0]
 
 
 def plot(test: RangeTest, chosen: float) -> Figure:

@@ -12,8 +12,8 @@ from torch import Tensor, nn
 from driftloop.errors import RunFailed
 from driftloop.inference.provider import CPU
 from driftloop.inference.served_model import EMBEDDING, INPUT, PROBABILITIES, open_session
-from driftloop.training.architectures import Classifier
 from driftloop.training.batches import normalise
+from driftloop.training.classifier import Classifier
 
 #: Largest batch the exported graph promises to take.
 MAX_BATCH = 65_536

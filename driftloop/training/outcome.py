@@ -7,7 +7,7 @@ Baseline and optimised training share `TrainedModel` and `write_trained_bundle`;
 import os
 import platform
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ from driftloop import bundle
 from driftloop.bundle import ModelDescription
 from driftloop.contracts import DATA_ANALYSIS, TEST, VAL
 from driftloop.evaluation.classification import Evaluation, evaluate
+from driftloop.evaluation.measures import Measured, measure_classifier, thresholds_of
 from driftloop.evaluation.roc import RocCurve, area_under_roc, roc_curve
 from driftloop.runtime import ClassificationLog, MetricsLog
 from driftloop.step_facts import read_facts, write_facts
@@ -44,6 +45,8 @@ class FinalScores:
     """Area under the ROC curve on the test split; None where it lacks a class."""
     roc: RocCurve | None
     """The curve itself."""
+    measures: Measured
+    """All else on the test split, at thresholds from the validation split."""
 
 
 @dataclass(frozen=True)
@@ -74,6 +77,14 @@ def score_final(model: nn.Module, task: Task) -> FinalScores:
         test_predictions=test,
         auc=area_under_roc(test.probabilities, test.labels),
         roc=roc_curve(test.probabilities, test.labels),
+        measures=measure_classifier(
+            test.probabilities,
+            test.labels,
+            classes,
+            thresholds=thresholds_of(val.probabilities, val.labels),
+            groups=task.groups(TEST),
+            tags=task.tags(TEST),
+        ),
     )
 
 
@@ -190,6 +201,7 @@ def _description(trained: TrainedModel, task: Task) -> ModelDescription:
         classes=dataset.classes,
         image_size=dataset.image_size,
         channels=dataset.channels,
+        resize=dataset.resize,
         mean=dataset.mean,
         std=dataset.std,
         dataset=dataset.manifest_hash,
@@ -208,11 +220,13 @@ def _common_facts(trained: TrainedModel, device: torch.device) -> dict[str, Any]
         "val_accuracy": scores.val.accuracy.model_dump(),
         "macro_f1": scores.test.macro_f1,
         "roc_auc": scores.auc,
+        "measures": scores.measures.described(),
         "classes": [score.described() for score in scores.test.classes],
         "confusion": scores.test.confusion.tolist(),
         "parameters": count_parameters(trained.network),
         "epochs": len(epochs),
         "best_epoch": trained.history.best_epoch,
+        "history": [asdict(record) for record in epochs],
         "images_per_second": sorted(record.images_per_second for record in epochs)[len(epochs) // 2],
         "device": device_name(device),
     }

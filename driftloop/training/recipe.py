@@ -7,7 +7,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from driftloop.training.classifier import Classifier
 from driftloop.training.epoch import Loss
+
+#: In an optimiser's groups: what the recipe's rate is multiplied with.
+FACTOR = "factor"
 
 
 @dataclass(frozen=True)
@@ -30,28 +34,48 @@ class Recipe:
     """Decay of a moving average of the weights, which is then validated and kept; 0 for none."""
     class_weights: tuple[float, ...] = ()
     """Weight of each class in the loss; empty for none."""
+    layer_decay: float = 1.0
+    """What each layer's rate is multiplied with against the one above it, in pretrained networks; 1 for the same rate everywhere, 0 for a
+    head that learns alone."""
+    clip: float = 0.0
+    """Largest norm of all gradients together; longer ones are shortened to it. 0 for no limit."""
 
     def described(self) -> dict[str, Any]:
         """The recipe as JSON takes it."""
         return asdict(self) | {"class_weights": list(self.class_weights)}
 
     def optimizer(self, model: nn.Module) -> torch.optim.Optimizer:
-        """Adam or AdamW; biases and norms are not decayed."""
+        """Adam or AdamW; biases and norms are not decayed, and the lower layers of a pretrained network move less."""
         # On a GPU, one kernel for all weights in place of dozens.
         fused = next(model.parameters()).is_cuda or None
-        if self.weight_decay == 0:
-            return torch.optim.Adam(model.parameters(), self.learning_rate, fused=fused)
-        matrices = [parameter for parameter in model.parameters() if parameter.ndim > 1]
-        vectors = [parameter for parameter in model.parameters() if parameter.ndim <= 1]
-        groups = [{"params": matrices, "weight_decay": self.weight_decay}, {"params": vectors, "weight_decay": 0.0}]
-        return torch.optim.AdamW(groups, self.learning_rate, fused=fused)
+        factors = model.rate_factors(self.layer_decay) if isinstance(model, Classifier) else {}
+        members: dict[tuple[float, float], list[nn.Parameter]] = {}
+        for name, parameter in model.named_parameters():
+            if not parameter.requires_grad:
+                continue
+            decay = self.weight_decay if parameter.ndim > 1 else 0.0
+            members.setdefault((factors.get(name, 1.0), decay), []).append(parameter)
+        groups = [
+            {"params": parameters, "weight_decay": decay, "lr": self.learning_rate * factor, FACTOR: factor}
+            for (factor, decay), parameters in members.items()
+        ]
+        optimizer: torch.optim.Optimizer = (torch.optim.AdamW if self.weight_decay else torch.optim.Adam)(groups, fused=fused)
+        if self.clip:
+
+            def shorten(*_: object) -> None:
+                nn.utils.clip_grad_norm_(model.parameters(), self.clip)
+
+            # Before every step, whichever loop takes it; float16's gradients are unscaled by then.
+            optimizer.register_step_pre_hook(shorten)
+        return optimizer
 
     def scheduler(self, optimizer: torch.optim.Optimizer, steps: int) -> torch.optim.lr_scheduler.OneCycleLR | None:
         """OneCycle over `steps` optimiser steps in all, or None for a constant rate."""
         if not self.one_cycle:
             return None
         # PyTorch divides by zero where the rise has a single step; so few are a smoke test, and their cycle is cut short.
-        return torch.optim.lr_scheduler.OneCycleLR(optimizer, self.learning_rate, total_steps=max(12, steps), pct_start=0.25)
+        rates = [group["lr"] for group in optimizer.param_groups]
+        return torch.optim.lr_scheduler.OneCycleLR(optimizer, rates, total_steps=max(12, steps), pct_start=0.25)
 
     def loss(self, device: torch.device) -> Loss:
         """Cross-entropy with this recipe's smoothing and class weights."""

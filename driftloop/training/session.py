@@ -5,7 +5,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from driftloop.reporting.tensorboard import publish_events
-from driftloop.training.checkpoint import FileCheckpoint
+from driftloop.training.checkpoint import checkpoint_for
 from driftloop.training.curves import TrainingEvents
 from driftloop.training.loop import EpochRecord
 from driftloop.training.task import Task
@@ -14,11 +14,14 @@ from driftloop.training.task import Task
 class TrainingSession:
     """A context manager around a training; leaving it without an error publishes the events.
 
+    Killed and run again, it goes on after the last finished epoch, whatever the number of threads.
+
     Args:
         bundle: directory of the bundle to be written, which the events go into.
         task: what is learnt.
         step: the component's name.
-        identity: what determines the training beside step, dataset, seed and settings; another identity is another checkpoint.
+        identity: what determines the training beside step, dataset, seed, settings and kind of device; another identity is another
+            checkpoint.
         seed: of everything random.
         progress: called after each epoch with the share of the training that is done and a short text.
     """
@@ -28,8 +31,8 @@ class TrainingSession:
     ) -> None:
         self._task, self._step, self._epochs, self._progress = task, step, identity["epochs"], progress
         settings = task.settings
-        whole = {"step": step, "dataset": task.description.manifest_hash, "seed": seed} | identity | settings.model_dump()
-        self.checkpoint = FileCheckpoint(settings.checkpoints, whole) if settings.checkpoints else None
+        whole = {"step": step, "seed": seed, "device": task.device.type} | identity | settings.model_dump()
+        self.checkpoint = checkpoint_for(settings.checkpoints, task.description, whole)
         self._events = TrainingEvents(bundle)
 
     def on_epoch(self, record: EpochRecord) -> None:
@@ -39,8 +42,7 @@ class TrainingSession:
 
     def finish(self) -> None:
         """Remove the checkpoint, once everything that the step makes is written."""
-        if self.checkpoint:
-            self.checkpoint.clear()
+        self.checkpoint.clear()
 
     def __enter__(self) -> Self:
         return self

@@ -10,10 +10,12 @@ from torch import nn
 
 from driftloop.contracts import TRAIN, VAL
 from driftloop.dataset import Description, Split, open_split, read_description
+from driftloop.dataset.description import TAGS
 from driftloop.errors import InputError
 from driftloop.settings import TrainSettings
 from driftloop.training.augmentation import Augmentation
 from driftloop.training.batches import OrderedBatches, TrainingBatches, class_weights
+from driftloop.training.domains import views_of
 from driftloop.training.epoch import predict
 
 
@@ -65,9 +67,8 @@ class Task:
         return cls(description, train, val, device, settings)
 
     def augmentation(self) -> Augmentation:
-        """The views that the settings ask for."""
-        s = self.settings
-        return Augmentation(s.rotation, s.scale, s.shift, s.brightness, s.contrast, s.flip, s.vertical_flip)
+        """The views that the settings ask for, or that suit the kind of images."""
+        return views_of(self.settings, self.description)
 
     def training_batches(self, augmentation: Augmentation | None = None, mixup: float = 0.0) -> TrainingBatches:
         """Shuffled batches of the training split."""
@@ -86,7 +87,7 @@ class Task:
 
     def validation_batches(self) -> OrderedBatches:
         """The validation split, in order."""
-        return self._ordered(self.val)
+        return self.images_in_order(VAL)
 
     def weights(self) -> tuple[float, ...]:
         """Class weights for the loss, empty where the settings want none."""
@@ -97,12 +98,18 @@ class Task:
 
     def predict(self, model: nn.Module, split: str) -> SplitPredictions:
         """The predictions of `model` on a whole split. On the test split only once the model is final."""
-        batches = self._ordered(self.val if split == VAL else open_split(self.description, split))
+        batches = self.images_in_order(split)
         return SplitPredictions(predict(model, batches).numpy(), batches.labels)
 
     def groups(self, split: str) -> np.ndarray:
         """The patient or site of each image of a split, (N,)."""
         return open_split(self.description, split).samples["group"].to_numpy()
 
-    def _ordered(self, split: Split) -> OrderedBatches:
+    def tags(self, split: str) -> np.ndarray:
+        """The tags of each image of a split as they are stored, (N,)."""
+        return open_split(self.description, split).samples[TAGS].to_numpy(dtype=np.str_)
+
+    def images_in_order(self, name: str) -> OrderedBatches:
+        """The images of a split, each once and unchanged."""
+        split = {TRAIN: self.train, VAL: self.val}.get(name) or open_split(self.description, name)
         return OrderedBatches(split.images, split.labels, mean=self.description.mean, std=self.description.std, device=self.device)

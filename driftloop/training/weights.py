@@ -13,6 +13,7 @@ from torch import nn
 from driftloop import bundle
 from driftloop.errors import InputError, IntegrityError
 from driftloop.training import architectures
+from driftloop.training.classifier import Classifier
 
 
 def read_tensors(path: str | Path | BinaryIO, device: torch.device) -> Any:
@@ -42,7 +43,7 @@ def save_weights(module: nn.Module, directory: str | Path) -> None:
     torch.save(state, Path(directory, bundle.WEIGHTS))
 
 
-def load_model(directory: str | Path) -> architectures.Classifier:
+def load_model(directory: str | Path) -> Classifier:
     """The network of the bundle in `directory`, on the CPU and in evaluation mode.
 
     Raises:

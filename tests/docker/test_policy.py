@@ -148,6 +148,21 @@ def test_a_client_without_its_build_plugin_is_told_what_is_missing(tmp_path: Pat
     assert ("DOCKER=" in done.stderr) is bool(last)
 
 
+def test_a_release_s_images_go_to_a_registry_with_what_is_in_them(tmp_path: Path) -> None:
+    """Neither a registry nor a builder that attests is at hand: what the client would be told."""
+    client = tmp_path / "docker"
+    client.write_text('#!/bin/sh\necho "$@" >> "$0.asked"\n')
+    client.chmod(0o755)
+    command = [str(ROOT / "docker" / "build.sh"), "serve"]
+    environment = os.environ | {"DOCKER": str(client), "DOCKER_PUSH_TO": "ghcr.io/me"}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+    (asked,) = Path(f"{client}.asked").read_text().splitlines()
+    assert asked.startswith("buildx build --push --sbom=true --provenance=mode=max ")
+    tags = re.findall(r"--tag (\S+)", asked)
+    assert tags == done.stdout.split()
+    assert all(tag.startswith("ghcr.io/me/driftloop-serve:") for tag in tags)
+
+
 def test_a_service_s_user_gets_the_policy_of_its_name(tmp_path: Path, minio_server: MinioServer) -> None:
     store = "s3://driftloop/made-up"
     user = make_user(tmp_path, minio_server, "driftloop-service")
@@ -186,6 +201,18 @@ def test_tensorboards_user_reads_its_events_and_nothing_else(tmp_path: Path, min
             refused()
 
 
+def test_images_of_others_name_their_version(services: dict[str, dict[str, Any]]) -> None:
+    others = {name: service["image"] for name, service in services.items() if not service["image"].startswith("driftloop-")}
+    assert others.keys() == {"prometheus", "grafana"}
+    assert all(re.fullmatch(r"[a-z]+/[a-z]+:v?\d+\.\d+\.\d+", image) for image in others.values())
+
+
+def test_what_is_mounted_is_there(services: dict[str, dict[str, Any]]) -> None:
+    files = [volume.split(":")[0] for service in services.values() for volume in service.get("volumes", []) if volume.startswith(".")]
+    assert len(files) == 5
+    assert all((ROOT / "docker" / file).is_file() for file in files)
+
+
 def test_services_listen_on_the_loopback_address_only(services: dict[str, dict[str, Any]]) -> None:
     ports = [port for service in services.values() for port in service.get("ports", [])]
     assert ports
@@ -193,12 +220,19 @@ def test_services_listen_on_the_loopback_address_only(services: dict[str, dict[s
 
 
 def test_services_are_hardened_and_get_their_keys_from_a_file_that_git_ignores(services: dict[str, dict[str, Any]]) -> None:
-    files = {"minio": ["minio.env"], "tensorboard": ["tensorboard.env"], "serve": ["service.env"]}
+    files = {
+        "minio": ["minio.env"],
+        "tensorboard": ["tensorboard.env"],
+        "serve": ["service.env"],
+        "mlflow": [],
+        "prometheus": [],
+        "grafana": ["grafana.env"],
+    }
     for name, service in services.items():
         assert service["read_only"] is True
         assert service["cap_drop"] == ["ALL"]
         assert service["security_opt"] == ["no-new-privileges:true"]
-        assert service["env_file"] == files[name]
+        assert service.get("env_file", []) == files[name]
         assert not SECRET.search(str(service))
     assert {f"/docker/{name}" for names in files.values() for name in names} <= set((ROOT / ".gitignore").read_text().splitlines())
     ignored = (ROOT / ".dockerignore").read_text().splitlines()

@@ -15,9 +15,9 @@ STEPS = (
 )
 
 
-def test_it_adds_less_than_560_mb_to_its_base(watch_image: str) -> None:
+def test_it_adds_less_than_640_mb_to_its_base(watch_image: str) -> None:
     size, base = (int(docker("image", "inspect", "--format", "{{.Size}}", image)) for image in (watch_image, "python:3.11-slim-bookworm"))
-    assert size - base < 560e6
+    assert size - base < 640e6, "607 of them when this was written, 84 of those Typst, which sets the report"
 
 
 def test_every_step_of_the_watch_can_be_loaded_in_it_and_torch_cannot(watch_image: str) -> None:

@@ -90,14 +90,31 @@ class GrowingLog:
     records: list[WatchRecord] = field(default_factory=list)
     since: datetime | None = None
 
-    def serve(self, count: int, drift: str = "none", *, labels: int = 0, flip: float = 0.0, groups: Sequence[str] | None = None) -> None:
-        """Answer `count` images, one a minute; the first `labels` of them get random labels, of which `flip` are turned round."""
+    def serve(
+        self,
+        count: int,
+        drift: str = "none",
+        *,
+        labels: int = 0,
+        flip: float = 0.0,
+        groups: Sequence[str] | None = None,
+        tags: Sequence[str] | None = None,
+        drifted: np.ndarray | None = None,
+    ) -> None:
+        """Answer `count` images, one a minute; the first `labels` of them get random labels, of which `flip` are turned round.
+
+        `drifted` (count,) bool: which of them drift; None: all. The labels of the others are never turned round.
+        """
         images, truth = draw_images(count, self.rng, drift)
+        if drifted is not None:
+            clean, of_clean = draw_images(count, self.rng)
+            images, truth = np.where(drifted[:, None, None, None], images, clean), np.where(drifted, truth, of_clean)
         probabilities, embedding = answer(images)
         times = [self.now + timedelta(minutes=minute + 1) for minute in range(count)]
         self.now = times[-1]
         first = sum(map(len, self.pictures))
-        named = np.where(self.rng.random(count) < flip, 1 - probabilities.argmax(axis=1), truth)
+        turned = (self.rng.random(count) < flip) & (True if drifted is None else drifted)
+        named = np.where(turned, 1 - probabilities.argmax(axis=1), truth)
         self.tables.append(
             pd.DataFrame(
                 {
@@ -116,6 +133,10 @@ class GrowingLog:
                     "image": [f"logs/{first:06d}.images.npy#{index}" for index in range(count)],
                     "watch": 0,
                     "window": -1,
+                    "for_pool": False,
+                    "tag_waits": "",
+                    "for_tag": False,
+                    "tags": list(tags) if tags is not None else None,
                     "label": [CLASSES[value] if index < labels else None for index, value in enumerate(named)],
                     "label_origin": ["random" if index < labels else None for index in range(count)],
                 }

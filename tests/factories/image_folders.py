@@ -6,15 +6,17 @@ import numpy as np
 from PIL import Image
 
 
-def write_images(folder: Path, count: int, *, seed: int = 0, suffix: str = ".png", side: int = 24, name: str = "image") -> list[Path]:
-    """`count` different images of smooth noise."""
+def write_images(
+    folder: Path, count: int, *, seed: int = 0, suffix: str = ".png", side: int = 24, name: str = "image", mode: str = "L"
+) -> list[Path]:
+    """`count` different images of smooth noise, of Pillow's `mode`."""
     folder.mkdir(parents=True, exist_ok=True)
     rng = np.random.default_rng([seed, *folder.name.encode()])
     paths = []
     for number in range(count):
         coarse = Image.fromarray(rng.integers(0, 256, (6, 6), np.uint8))
         path = folder / f"{name}{number:03d}{suffix}"
-        coarse.resize((side, side), Image.Resampling.BICUBIC).save(path)
+        coarse.resize((side, side), Image.Resampling.BICUBIC).convert(mode).save(path)
         paths.append(path)
     return paths
 

@@ -62,7 +62,10 @@ def write_trained_champion(directory: Path, dataset: Description) -> None:
 def labelled_requests(
     count: int, labelled: int, *, origin: str = "random", seed: int = 1, prefix: str = "r"
 ) -> tuple[pd.DataFrame, np.ndarray]:
-    """Requests in time order and their images; the first `labelled` carry labels of this origin. Every request is its own patient."""
+    """Requests in time order and their images; the first `labelled` carry labels of this origin.
+
+    Every request is its own patient, every second one of site B.
+    """
     rng = np.random.default_rng(seed)
     truth = rng.integers(0, 2, count)
     images = bright_squares(truth, rng, level=130)
@@ -73,6 +76,7 @@ def labelled_requests(
             "model_version": "1",
             "status": "ok",
             "group": [f"{prefix}-patient-{number}" for number in range(count)],
+            "tags": ['{"site": "B"}' if number % 2 else None for number in range(count)],
             "image_sha256": [image_digest(image) for image in images],
             "image": [f"logs/{prefix}.images.npy#{number}" for number in range(count)],
             "label": [CLASSES[truth[number]] if number < labelled else None for number in range(count)],

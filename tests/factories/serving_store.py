@@ -56,10 +56,11 @@ def register_and_promote(
 
 
 def textured_squares(n: int, *, seed: int, images_per_group: int = 1) -> tuple[np.ndarray, np.ndarray, pd.DataFrame]:
-    """n textured squares, bright (0) and dark (1) in turn: images uint8 (n, SIDE, SIDE, 1), labels, samples."""
+    """n textured squares, bright (0) and dark (1) in turn, two of three of site B: images uint8 (n, SIDE, SIDE, 1), labels, samples."""
     rng = np.random.default_rng(seed)
     labels = np.arange(n) % 2
     levels = np.where(labels == 0, 170, 80)[:, None, None, None] + rng.normal(0, 12, (n, 1, 1, 1))
     images = np.clip(levels + rng.normal(0, 20, (n, SIDE, SIDE, 1)), 0, 255).astype(np.uint8)
     groups = [f"{seed}-{index // images_per_group}" for index in range(n)]
-    return images, labels, sample_table(seed, n, groups=groups, digests=image_digests(images))
+    tags = ['{"site": "B"}' if index % 3 else "" for index in range(n)]
+    return images, labels, sample_table(seed, n, groups=groups, digests=image_digests(images)).assign(tags=tags)

@@ -49,11 +49,12 @@ def write_deployment_inputs(
     steps: int = 25,
     seed: int = 0,
 ) -> DeploymentInputs:
-    """Write a dataset with `counts` images by split (regime-* without labels) and a bundle trained for `steps` batches."""
+    """Write a dataset with `counts` images by split (regime-* without labels; three of four of site AB) and a bundle, trained."""
     parts = {}
     for number, (split, count) in enumerate(counts.items()):
         images, labels = draw_stripes(count, channels=channels, classes=classes, seed=100 * seed + number)
-        parts[split] = (images, np.full(count, -1) if split.startswith("regime") else labels, sample_table(split, count))
+        samples = sample_table(split, count).assign(tags=['{"site": "AB"}' if row % 4 else "" for row in range(count)])
+        parts[split] = (images, np.full(count, -1) if split.startswith("regime") else labels, samples)
     description = write_dataset(open_store(str(root / "store")), parts, classes=NAMES[:classes], source="stripes")
     write_description(root / "dataset", description)
     write_facts(root / "dataset", "data_analysis", {"source": "stripes"})

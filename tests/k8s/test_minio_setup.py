@@ -7,7 +7,7 @@ import secrets
 import subprocess
 import sys
 from collections.abc import Iterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import numpy as np
@@ -16,12 +16,17 @@ from minio import Minio, MinioAdmin
 from minio.credentials import StaticProvider
 from minio.error import S3Error
 
+from driftloop.alerts.alertmanager import Alertmanager
+from driftloop.alerts.notifying import notify
+from driftloop.alerts.rules import read_rules
 from driftloop.errors import Conflict, StoreError
 from driftloop.inference.log import read_images, read_log
 from driftloop.inference.log_files import LOGS_PREFIX, log_files
 from driftloop.inference.log_writer import InferenceLogger
 from driftloop.store import open_store
 from driftloop.store.s3_conditions import PROOF
+from driftloop.watch_store import move_heartbeat, newest_record
+from tests.factories.store_history import StoreHistory
 from tests.k8s.rendering import ROOT
 from tests.minio_server import MinioServer
 from tests.unit.store.lossy_proxy import LossyProxy
@@ -38,10 +43,13 @@ REQUESTS = "team/chest/watch/requests/000001.csv"
 GROUPS = "team/chest/keys/groups"
 PIXELS = "team/chest/logs/dt=2026-11-21/hour=08/a.npy"
 DATASET = "team/chest/datasets/ab/images-0.npy"
+RECORD = "team/chest/watch/00000001.json"
+HEARTBEAT = "team/chest/watch/heartbeat.json"
+ALERTS = "team/chest/alerts/state.json"
 EVENTS = "tensorboard/chest/events.out.tfevents.1"
-ALL = {MODEL, CHAMPION, LOG, PIXELS, LABEL, WATCH, REQUESTS, GROUPS, DATASET, EVENTS}
+ALL = {MODEL, CHAMPION, LOG, PIXELS, LABEL, WATCH, RECORD, HEARTBEAT, REQUESTS, ALERTS, GROUPS, DATASET, EVENTS}
 #: What the service reads: nothing of its log.
-SERVICE_READS = {MODEL, CHAMPION, REQUESTS, GROUPS}
+SERVICE_READS = {MODEL, CHAMPION, RECORD, HEARTBEAT, REQUESTS, GROUPS}
 
 
 class Installed:
@@ -177,6 +185,18 @@ def test_the_service_reads_models_and_their_champion(minio: Installed) -> None:
         assert not allowed(list, client.list_objects("driftloop", prefix=prefix)), prefix
 
 
+def test_the_service_finds_the_newest_watch_by_names_alone(minio: Installed, tmp_path: Path) -> None:
+    uri = "s3://driftloop/team/watched"
+    history = StoreHistory(open_store(uri, minio.server.environment), tmp_path)
+    keys = {"AWS_ACCESS_KEY_ID": "driftloop-service", "AWS_SECRET_ACCESS_KEY": (minio.users / "driftloop-service").read_text()}
+    theirs = open_store(uri, minio.server.environment | keys)
+    assert newest_record(theirs) is None
+    history.watched(1, "1")
+    move_heartbeat(history.store, history.watched(2, "1"))
+    started = history.watched(3, "1", state="started")
+    assert newest_record(theirs) == newest_record(theirs, 3) == started
+
+
 def test_the_service_writes_logs_and_labels(minio: Installed) -> None:
     client = minio.login("driftloop-service")
     assert writable(client) == {LOG, PIXELS, LABEL, GROUPS}
@@ -250,6 +270,31 @@ def test_the_service_may_prove_that_conditional_writes_are_honoured(minio: Insta
     for key in (PROOF, log):
         minio.login("root").stat_object("driftloop", f"team/chest/{key}")
         minio.login("root").remove_object("driftloop", f"team/chest/{key}")
+
+
+def test_who_alerts_reads_pointer_and_watches_and_writes_its_state(minio: Installed) -> None:
+    client = minio.login("driftloop-alerts")
+    assert readable(client) == {CHAMPION, WATCH, RECORD, HEARTBEAT, REQUESTS, ALERTS}
+    assert writable(client) == {ALERTS}
+    assert removable(client) == set()
+    assert not allowed(list, client.list_objects("driftloop", prefix="team/chest/logs/"))
+
+
+def test_what_is_told_needs_no_more_than_these_rights(minio: Installed, tmp_path: Path) -> None:
+    uri = "s3://driftloop/team/late"
+    history = StoreHistory(open_store(uri, minio.server.environment), tmp_path)
+    keys = {"AWS_ACCESS_KEY_ID": "driftloop-alerts", "AWS_SECRET_ACCESS_KEY": (minio.users / "driftloop-alerts").read_text()}
+    theirs = open_store(uri, minio.server.environment | keys)
+    away = [Alertmanager("http://127.0.0.1:1", "")]
+    assert notify(theirs, read_rules(), away, datetime.now(UTC), every=None).state.alerts == []
+    history.promote(history.register(history.dataset(10).manifest_hash))
+    history.watched(1, "1")
+    told = notify(theirs, read_rules(), away, datetime.now(UTC), every=timedelta(hours=1))
+    assert [entry.alert.rule for entry in told.state.outbox] == ["late"]
+    command = [sys.executable, "-m", "driftloop.cli.main", "status", "--notify", "--store", uri, "--every", "1h", "--json"]
+    environment = os.environ | minio.server.environment | keys | {"DRIFTLOOP_ALERTMANAGER_URL": "http://127.0.0.1:1"}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert (done.returncode, json.loads(done.stdout or "{}").get("delivered")) == (1, 0), done.stderr
 
 
 def test_tensorboard_reads_its_events_and_nothing_else(minio: Installed) -> None:

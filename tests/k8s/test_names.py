@@ -8,11 +8,13 @@ import pytest
 import yaml
 
 from driftloop import __version__
+from driftloop.alerts.receivers import ADDRESSES, ALERTMANAGER
+from driftloop.alerts.rules import DEFAULT_RULES
 from pipelines import placement
 from tests.k8s.rendering import ROOT, environment, one, pod, render
 
 KIND = ROOT / "k8s" / "kind"
-USERS = {"driftloop-pipelines", "driftloop-kfp", "driftloop-service", "driftloop-tensorboard"}
+USERS = {"driftloop-pipelines", "driftloop-kfp", "driftloop-service", "driftloop-tensorboard", "driftloop-alerts"}
 
 
 def test_the_config_map_of_the_store_is_the_one_that_steps_get() -> None:
@@ -60,6 +62,14 @@ def test_every_user_of_minio_has_a_policy_and_a_key() -> None:
     assert policies == {name.removesuffix(".json") for name in rendered["data"]} == USERS
     made = re.search(r"for user in ([a-z ]+); do echo \"driftloop-\$user=", (KIND / "up").read_text())
     assert {f"driftloop-{user}" for user in made[1].split()} == USERS
+
+
+def test_alerts_read_the_store_that_steps_write_by_the_usual_rules() -> None:
+    rendered = render("k8s/alerts")
+    (container,) = pod(one(rendered, "CronJob", "driftloop-alerts"))["containers"]
+    assert environment(container)["AWS_ENDPOINT_URL"] == {"configMapKeyRef": {"name": placement.STORE_CONFIG, "key": "endpoint"}}
+    assert (ROOT / "k8s" / "alerts" / "rules.yaml").read_bytes() == DEFAULT_RULES.read_bytes()
+    assert {ADDRESSES, ALERTMANAGER} <= environment(container).keys()
 
 
 def test_tensorboard_reads_the_store_that_steps_write() -> None:

@@ -6,6 +6,7 @@ from tests.k8s.rendering import Manifest, one, render
 
 STEPS = {"matchExpressions": [{"key": "workflows.argoproj.io/workflow", "operator": "Exists"}]}
 TENSORBOARD = {"matchLabels": {"app": "driftloop-tensorboard"}}
+ALERTS = {"matchLabels": {"app.kubernetes.io/name": "driftloop-alerts"}}
 SERVE = {"matchLabels": {"app.kubernetes.io/name": "driftloop-serve"}}
 
 
@@ -51,6 +52,26 @@ def test_no_step_reaches_a_public_address() -> None:
     assert all(ipaddress.ip_network(block).is_private for block, _ in blocks)
 
 
+def test_alerts_go_out_by_https_and_mail_and_to_an_alertmanager_alone() -> None:
+    spec = policy("k8s/alerts", "driftloop-alerts")
+    assert spec["podSelector"] == ALERTS
+    assert spec["policyTypes"] == ["Ingress", "Egress"]
+    assert "ingress" not in spec
+    assert callees(spec) == {("kube-system", "", 53), ("minio", "minio", 9000), ("monitoring", "alertmanager", 9093)}
+    (outside,) = [rule for rule in spec["egress"] if "ipBlock" in rule["to"][0]]
+    assert {port["port"] for port in outside["ports"]} == {443, 465, 587}
+    (peer,) = outside["to"]
+    closed = [ipaddress.ip_network(block) for block in peer["ipBlock"]["except"]]
+    for private in ("10.1.2.3", "172.20.0.1", "192.168.1.1", "169.254.169.254", "100.64.0.1"):
+        assert any(ipaddress.ip_address(private) in block for block in closed), private
+
+
+def test_the_pods_of_alerts_are_those_that_the_policy_means() -> None:
+    job = one(render("k8s/alerts"), "CronJob", "driftloop-alerts")["spec"]
+    assert job["jobTemplate"]["spec"]["template"]["metadata"]["labels"].items() >= ALERTS["matchLabels"].items()
+    assert job["concurrencyPolicy"] == "Forbid"
+
+
 def test_tensorboard_calls_minio_only() -> None:
     spec = policy("k8s/driftloop", "driftloop-tensorboard")
     assert spec["podSelector"] == TENSORBOARD
@@ -81,7 +102,9 @@ def test_minio_accepts_those_who_call_it() -> None:
     serving = [peer["namespaceSelector"]["matchLabels"] for peer in rule["from"] if peer["podSelector"] == SERVE]
     assert serving == [{"kubernetes.io/metadata.name": "serving"}, {"app.kubernetes.io/part-of": "kubeflow-profile"}]
     assert {"podSelector": {"matchLabels": {"app": "minio-setup"}}} in rule["from"]
-    assert len(rule["from"]) == 8
+    alerts = [peer["namespaceSelector"]["matchLabels"] for peer in rule["from"] if peer["podSelector"] == ALERTS]
+    assert alerts == [{"kubernetes.io/metadata.name": "kubeflow"}, {"app.kubernetes.io/part-of": "kubeflow-profile"}]
+    assert len(rule["from"]) == 10
 
 
 def test_in_the_namespace_of_minio_nothing_is_open_by_default() -> None:

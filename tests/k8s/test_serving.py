@@ -65,6 +65,26 @@ def test_the_spool_lies_on_a_volume_of_limited_size(deployment: Manifest, contai
     assert volume == {"name": "spool", "emptyDir": {"sizeLimit": "2Gi"}}
 
 
+def test_prometheus_finds_the_pods_by_annotation_and_by_its_operator_s_monitor(deployment: Manifest, container: Manifest) -> None:
+    annotations = deployment["spec"]["template"]["metadata"]["annotations"]
+    assert annotations["prometheus.io/port"] == str(container["ports"][0]["containerPort"])
+    monitor = yaml.safe_load((ROOT / "k8s" / "serving" / "monitoring" / "servicemonitor.yaml").read_text())
+    service = one(render("k8s/serving"), "Service", "driftloop-serve")
+    assert monitor["spec"]["selector"]["matchLabels"].items() <= service["metadata"]["labels"].items()
+    assert monitor["metadata"]["namespace"] == service["metadata"]["namespace"]
+    (endpoint,) = monitor["spec"]["endpoints"]
+    assert endpoint["port"] in {port["name"] for port in service["spec"]["ports"]}
+    assert endpoint["path"] == annotations["prometheus.io/path"] == "/metrics"
+    (job,) = [rule["replacement"] for rule in endpoint["relabelings"] if rule["targetLabel"] == "job"]
+    assert f'up{{job="{job}"}}' in (ROOT / "k8s" / "serving" / "monitoring" / "rules.yaml").read_text()
+
+
+def test_the_dashboard_has_the_label_by_which_grafana_finds_it() -> None:
+    rendered = render("k8s/serving/monitoring")
+    assert one(rendered, "ConfigMap", "driftloop-dashboard")["metadata"]["labels"]["grafana_dashboard"] == "1"
+    assert one(rendered, "ConfigMap", "driftloop-prometheus-rules")["data"].keys() == {"rules.yaml"}
+
+
 def test_kserve_runs_it_as_it_runs_here(deployment: Manifest, container: Manifest) -> None:
     predictor = kserve.service("s3://driftloop/demo", "")["spec"]["predictor"]
     (theirs,) = predictor["containers"]

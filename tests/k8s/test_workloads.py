@@ -7,7 +7,7 @@ import pytest
 from driftloop import __version__
 from tests.k8s.rendering import Manifest, environment, one, pod, render
 
-BASES = ("k8s/minio", "k8s/driftloop", "k8s/serving")
+BASES = ("k8s/minio", "k8s/driftloop", "k8s/serving", "k8s/alerts")
 ON_KIND = ("k8s/minio", "k8s/driftloop")
 WORKLOADS = {
     (folder, kind, name)
@@ -17,6 +17,7 @@ WORKLOADS = {
         "k8s/minio": [("StatefulSet", "minio"), ("CronJob", "setup")],
         "k8s/driftloop": [("Deployment", "driftloop-tensorboard")],
         "k8s/serving": [("Deployment", "driftloop-serve")],
+        "k8s/alerts": [("CronJob", "driftloop-alerts")],
     }[base]
 }
 SECRET = re.compile(r"PASSWORD|SECRET|ACCESS_KEY|ROOT_USER|TOKEN")

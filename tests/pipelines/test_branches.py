@@ -67,19 +67,9 @@ def test_a_watch_without_new_requests_is_stable_and_says_so(command: Command, ho
 def test_a_worse_candidate_is_rejected_and_version_1_goes_on_serving(command: Command, home: Store) -> None:
     command("replay", "--drift", DRIFT, "--labels", "120", "--store", home.uri)
     ruinous = ("--set", "retrain_config.learning_rate=0.1", "--set", "retrain_config.epochs=2")
-    command(
-        "run",
-        "drift-watch",
-        "--gpus",
-        "0",
-        "--store",
-        home.uri,
-        "--set",
-        "drift_config.harm_labels=30",
-        "--set",
-        "drift_config.gate_power=0",
-        *ruinous,
-    )
+    eager = ("--set", "drift_config.harm_labels=30", "--set", "drift_config.gate_power=0")
+    done = command("run", "drift-watch", "--gpus", "0", "--store", home.uri, "--strict", *eager, *ruinous, status=3)
+    assert "the gate decided reject" in done.stderr
     summary = command.summary()
     assert summary["drift"]["verdict"] == "retrain", summary["drift"]
     assert summary["gate"]["decision"] == "reject", summary["gate"]

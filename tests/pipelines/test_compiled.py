@@ -118,6 +118,20 @@ def test_the_branches_are_named_ifs_and_every_leaf_ends_with_the_report(name: st
     assert not [key for key, task in everything.items() if key.startswith("root/") and task["taskInfo"]["name"] == "8 report"]
 
 
+def test_a_training_ends_with_its_report_and_a_refused_one_does_not_wait_for_the_promotion_that_fails() -> None:
+    spec, _ = documents("training")
+    everything = tasks(spec)
+    branches = {task["taskInfo"]["name"]: task for task in everything.values() if "condition" in task.get("triggerPolicy", {})}
+    assert branches.keys() == {"accepted", "not accepted"}
+    assert "model-promotion" in branches["accepted"]["dependentTasks"]
+    assert set(branches["not accepted"]["dependentTasks"]) == {"onnx-deployment", "validation-gate"}
+    reports = [task for task in everything.values() if task["taskInfo"]["name"] == "8 report"]
+    outcomes = {task["inputs"]["parameters"]["outcome"]["runtimeValue"]["constant"]: task["inputs"] for task in reports}
+    assert outcomes.keys() == {"promoted", "kept"}
+    assert "version" in outcomes["promoted"]["parameters"]
+    assert "version" not in outcomes["kept"]["parameters"]
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_steps_that_read_the_store_or_the_clock_are_never_cached(name: str) -> None:
     spec, _ = documents(name)

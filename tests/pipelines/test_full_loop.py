@@ -9,17 +9,19 @@ import pytest
 from PIL import Image
 from sklearn.datasets import load_digits
 
+from tests.factories.pdf import pages_of
 from tests.pipelines.command import Command
 
 #: Small enough for a test; the margin is wide because 200 test images cannot decide two points.
 SMALL = (
     *("--source", "digits", "--set", "data_image_size=32", "--set", "train_epochs=6", "--set", "gate_margin=0.1", "--gpus", "0"),
-    *("--set", "data_config.stream_share=0.5", "--set", "train_config.ablation_epochs=1", "--set", "deploy_config.benchmark_seconds=1"),
+    *("--set", "data_config.train_share=0.5", "--set", "data_config.stream_share=0.5"),
+    *("--set", "train_config.ablation_epochs=1", "--set", "deploy_config.benchmark_seconds=1"),
 )
-#: The policy does not wait for labels that digits do not have.
+#: The policy does not wait for labels that digits do not have: of 180 a part is kept for the gate.
 TRAFFIC = (
     *("--set", "traffic_config.clean_windows=0", "--set", "traffic_config.drifted_windows=2"),
-    *("--set", "drift_config.gate_power=0"),
+    *("--set", "drift_config.gate_power=0", "--set", "drift_config.harm_labels=50"),
 )
 DRIFT = "rotation:1.0"
 DELIVERABLES = [
@@ -38,6 +40,8 @@ DELIVERABLES = [
         "production_logs.csv",
         "alerts.json",
         "drift_report.json",
+        "label_requests.csv",
+        "labelling_sheet.html",
         "model_retrained.pth",
         "gate.json",
         "report.html",
@@ -82,7 +86,8 @@ def test_every_field_of_the_summary_is_there(summary: dict[str, Any]) -> None:
 def test_the_files_of_the_course_are_there(loop: Command, summary: dict[str, Any]) -> None:
     folder = loop.folder / "runs" / summary["run_id"]
     assert [name for name in DELIVERABLES if not (folder / "deliverables" / name).is_file()] == []
-    assert (folder / "report.pdf").read_bytes().startswith(b"%PDF-")
+    assert pages_of(folder / "report.pdf") >= 40
+    loop("report", summary["run_id"])
     manifest = json.loads((folder / "deliverables" / "manifest.json").read_text())
     assert (manifest["champion"]["version"], manifest["candidate"], manifest["note"]) == ("2", None, None)
     for name in ("model.onnx", "model.int8.onnx", "reference.npz", "benchmark.json"):
@@ -100,14 +105,20 @@ def test_the_store_holds_both_versions_and_the_watch_record(loop: Command, summa
     record = json.loads((store / "watch" / "00000001.json").read_text())
     assert (record["verdict"], record["decision"], record["outcome"], record["promoted_version"]) == ("retrain", "promote", "promoted", "2")
     assert record["run_id"] == summary["run_id"]
+    assert {"requests", "p95_ms", "mean_confidence"} <= record["metrics"].keys()
+    assert record["baseline"].keys() == {"p95_ms", "mean_confidence"}
 
 
 def test_new_images_of_the_accepted_drift_are_stable(loop: Command, summary: dict[str, Any]) -> None:
     store = str(loop.folder / "runs" / summary["run_id"] / "store")
-    loop("replay", "--drift", DRIFT, "--store", store)
-    loop("run", "drift-watch", "--store", store, "--set", "gpus=0")
-    after = loop.summary()
+    sent = json.loads(loop("replay", "--drift", DRIFT, "--store", store, "--json").stdout)
+    assert (sent["version"], sent["clean"]) == ("2", 0)
+    assert sent["drifted"] > 0
+    assert "truth" not in sent
+    after = json.loads(loop("run", "drift-watch", "--store", store, "--set", "gpus=0", "--json").stdout)
+    assert after == loop.summary()
     assert after["drift"]["verdict"] == "stable", after["drift"]
+    assert pages_of(loop.folder / "runs/latest/report.pdf") <= 6
     assert after["gate"] is None
     assert after["champion"] == {"before": "2", "after": "2"}
     assert json.loads(Path(store, "watch", "00000002.json").read_text())["rows"] > 0

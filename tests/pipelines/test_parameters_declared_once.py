@@ -119,7 +119,7 @@ def stop(*arguments: Any) -> Any:
 
 
 def analyse(image_size: Any) -> None:
-    data_analysis.run("digits", "0" * 64, "dataset", "report.html", image_size=image_size, seed=1, store="store")
+    data_analysis.run("digits", "0" * 64, "dataset", "report.html", image_size=image_size, seed=1, store="store", replayed=True)
 
 
 def gate(margin: Any) -> None:

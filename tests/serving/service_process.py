@@ -30,11 +30,11 @@ def png(image: np.ndarray) -> bytes:
     return stream.getvalue()
 
 
-def wait_for(condition: Callable[[], bool], seconds: float = 60.0) -> None:
-    """Until it is true; an AssertionError where it does not become so."""
+def wait_for(condition: Callable[[], bool], seconds: float = 60.0, missing: Callable[[], object] = lambda: "did not happen") -> None:
+    """Until it is true; an AssertionError that says what is missing where it does not become so."""
     until = time.monotonic() + seconds
     while not condition():
-        assert time.monotonic() < until, "did not happen"
+        assert time.monotonic() < until, missing()
         time.sleep(0.05)
 
 

@@ -97,6 +97,8 @@ FLAT = IMAGES.ravel().tolist()
         ({"inputs": [tensor(IMAGES, data=FLAT)], "id": "\ud800"}, "a request id has"),
         ({"inputs": [tensor(IMAGES, data=FLAT)], "id": "a b"}, "a request id has"),
         ({"inputs": [tensor(IMAGES, data=FLAT)], "id": 5}, "a request id has"),
+        ({"inputs": [tensor(IMAGES, data=FLAT)], "parameters": {"tag.site": 5}}, "parameters: tag.<name> is text"),
+        ({"inputs": [tensor(IMAGES, data=FLAT)], "parameters": {"tag.Site": "B"}}, "tag 'Site'"),
         ({"inputs": [tensor(IMAGES, data=FLAT)], "outputs": "all"}, "probabilities and embedding are known"),
         ({"inputs": [tensor(IMAGES, data=FLAT)], "outputs": [{"name": "embedding"}]}, "ask for it as binary data"),
     ],

@@ -21,6 +21,8 @@ from driftloop.dataset import Description
 from driftloop.inference.log import read_log
 from driftloop.serving.siblings import ENDED_SECONDS, Siblings
 from driftloop.store import Store
+from driftloop.watch_store import record_key
+from tests.factories.records import watch_record
 from tests.factories.serving_store import register_and_promote
 from tests.serving.service_process import ServiceProcess, png, wait_for
 
@@ -87,6 +89,7 @@ def test_both_answer_are_swapped_and_counted_and_their_logs_are_one(
     production: tuple[Store, Description], images: np.ndarray, tmp_path: Path
 ) -> None:
     store, dataset = production
+    store.create(record_key(1), watch_record(1).model_dump_json().encode())
     with ServiceProcess(store.uri, tmp_path, processes=2) as service:
         wait_for(lambda: answering(service))
         with callers(service, images) as said:
@@ -96,6 +99,7 @@ def test_both_answer_are_swapped_and_counted_and_their_logs_are_one(
         wait_for(lambda: service.activity()["requests"] == len(said))
         assert metric(service, "driftloop_images_total") == len(said)
         assert metric(service, "driftloop_model_info") == 1
+        assert metric(service, "driftloop_watch_sequence") == 1, "what each process reads for itself is not added up"
         assert metric(service, "driftloop_swaps_total") == 2
         activity = service.activity()
         assert (activity["version"], activity["swaps"], activity["errors"]) == ("2", 1, 0)
@@ -209,12 +213,19 @@ def test_connections_are_spread_over_the_processes(production: tuple[Store, Desc
     store, _ = production
     with ServiceProcess(store.uri, tmp_path, processes=2) as service:
         wait_for(lambda: answering(service))
+
+        def connections(state: str) -> list[list[str]]:
+            """The lines of the port's sockets in that state: 0A listens, 01 is a connection."""
+            table = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
+            return [f for f in table if int(f[1].split(":")[1], 16) == service.port and f[3] == state]
+
+        # A process tells the other of itself before it listens.
+        wait_for(lambda: len(connections("0A")) == 2)
         clients = [socket.create_connection(("127.0.0.1", service.port)) for _ in range(16)]
 
         def held(process: int) -> int:
             """Connections that the process has taken; one that waits for that has no inode yet."""
-            table = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
-            open_here = {f[9] for f in table if int(f[1].split(":")[1], 16) == service.port and f[3] == "01"}
+            open_here = {f[9] for f in connections("01")}
             links = [os.readlink(entry) for entry in Path(f"/proc/{process}/fd").iterdir()]
             return sum(link.removeprefix("socket:[").rstrip("]") in open_here - {"0"} for link in links)
 

@@ -1,5 +1,6 @@
 """A replay as a client of a service: every image arrives without loss, once, and labels find their requests."""
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -28,6 +29,7 @@ def test_a_service_gets_the_images_that_a_replay_would_have_answered_itself(tmp_
         assert len(rows) == 100
         assert set(read_labels(store)[0]["request_id"]) <= set(rows["request_id"])
         assert set(rows["request_id"]) == set(sent.truth)
+        assert set(rows["tags"].fillna("")) == {"", '{"site": "B"}'}
         clean = {image.tobytes() for image in np.array(stream.images)}
         untouched = [image.tobytes() in clean for image in read_images(store, rows)]
         assert untouched.count(True) == 60
@@ -46,4 +48,7 @@ def test_a_service_that_is_not_there_or_no_address_is_one_line(tmp_path: Path, m
         replay(store, stream, dataset, to=f"http://127.0.0.1:{free_port()}", **given)
     with pytest.raises(InputError, match="not the address of a service"):
         replay(store, stream, dataset, to="ftp://x", **given)
+    foreign = replace(stream, samples=stream.samples.assign(tags='{"site": "\u6771"}'))
+    with pytest.raises(InputError, match="a header carries ASCII only; rename it"):
+        replay(store, foreign, dataset, to=f"http://127.0.0.1:{free_port()}", **given)
     assert len(read_log(store, after=None, until=datetime.now(UTC) + timedelta(days=1))) == 0

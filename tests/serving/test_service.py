@@ -37,6 +37,9 @@ def test_an_image_is_answered_and_logged_with_what_is_known_of_it(
         answer = service.predict(images[0], "r-1", **{"X-Group": "Mrs Smith", "X-Tag-Site": "north"})
         files = [("image", ("a.png", png(image))) for image in images[1:4]]
         several = httpx.post(f"{service.url}/predict", files=files, data={"group": "p2", "tag.device": "d7"}).json()
+        tensor = {"name": "images", "datatype": "UINT8", "shape": [1, *images[0].shape], "data": images[0].ravel().tolist()}
+        protocol = {"id": "v2-1", "inputs": [tensor], "parameters": {"tag.site": "south", "priority": 3}}
+        assert httpx.post(f"{service.url}/v2/models/champion/infer", json=protocol).status_code == 200
     assert answer["version"] == several["version"] == "1"
     (first,) = answer["predictions"]
     assert first["request_id"] == "r-1"
@@ -45,14 +48,15 @@ def test_an_image_is_answered_and_logged_with_what_is_known_of_it(
     assert 0 < first["unusual"]["p_value"] <= 1
     assert len({prediction["request_id"] for prediction in several["predictions"]}) == 3
     rows = logged(store).set_index("request_id")
-    assert len(rows) == 4
+    assert len(rows) == 5
+    assert rows.loc["v2-1"]["tags"] == '{"site": "south"}'
     row = rows.loc["r-1"]
     assert row["predicted"] == first["class"]
     assert row["confidence"] == pytest.approx(first["confidence"])
     assert row["tags"] == '{"site": "north"}'
     names = GroupNames.known(store)
     assert row["group"] == names.hashed("Mrs Smith") != "Mrs Smith"
-    others = rows.drop("r-1")
+    others = rows.drop(["r-1", "v2-1"])
     assert set(others["group"]) == {names.hashed("p2")}
     np.testing.assert_array_equal(read_images(store, rows.loc[["r-1"]].reset_index()), images[:1])
     assert {image.tobytes() for image in read_images(store, others.reset_index())} == {image.tobytes() for image in images[1:4]}
@@ -153,6 +157,29 @@ def test_a_service_that_is_told_to_end_answers_and_logs_what_it_accepted(
         thread.join()
     assert [answer.status_code for answer in answers] == [200, 200, 200]
     assert len(logged(store)) == 120
+
+
+@pytest.mark.parametrize("processes", [1, 2])
+def test_who_keeps_a_connection_is_told_to_open_another_one_elsewhere(
+    production: tuple[Store, Description], images: np.ndarray, tmp_path: Path, processes: int
+) -> None:
+    """Closed without a word, it would cost him the request that he sends just then."""
+    store, _ = production
+    service = ServiceProcess(store.uri, tmp_path, processes=processes).ready()
+    headers = {"Content-Type": "image/png", "X-Request-Id": "last"}
+    with httpx.Client(base_url=service.url) as keeps:
+        assert keeps.get("/v2/health/live").status_code == 200
+        service.process.terminate()
+        wait_for(lambda: nobody_listens(service.port))
+        answer = keeps.post("/predict", content=png(images[0]), headers=headers)
+    assert (answer.status_code, answer.headers["connection"]) == (200, "close")
+    service.end()
+    assert list(logged(store)["request_id"]) == ["last"]
+
+
+def nobody_listens(port: int) -> bool:
+    with socket.socket() as caller:
+        return caller.connect_ex(("127.0.0.1", port)) != 0
 
 
 def test_before_the_first_champion_it_says_so_and_answers_as_soon_as_there_is_one(images: np.ndarray, tmp_path: Path) -> None:

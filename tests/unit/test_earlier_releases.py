@@ -40,16 +40,17 @@ def watch(
 ) -> tuple[Traffic, dict]:
     """Themes 5 and 6, and the end of the watch; the traffic and the drift step's facts."""
     monkeypatch.setenv("DRIFTLOOP_RUN_ID", run_id)
-    paths = {name: str(folder / run_id / name) for name in ("traffic", "champion", "evidence", "page.html")}
+    paths = {name: str(folder / run_id / name) for name in ("traffic", "champion", "evidence", "page.html", "sheet.html")}
     monitor(store.uri, paths["traffic"], paths["champion"], paths["page.html"], until=until, config={}, metrics=MetricsFile())
     detect(
         paths["traffic"],
         paths["champion"],
         paths["evidence"],
         paths["page.html"],
+        paths["sheet.html"],
         store=store.uri,
         alpha=0.05,
-        config={"window_size": 40, "minimum_window": 20},
+        config={"window_size": 40, "minimum_window": 20, "wait_days": 0},
         metrics=MetricsFile(),
     )
     traffic = read_traffic(paths["traffic"])
@@ -124,6 +125,8 @@ def test_it_is_upgraded_when_asked_to_and_only_then(store: Store, tmp_path: Path
         "watch/00000002.json: form 1 -> 2",
     ]
     assert "nothing was changed" in dry.output
+    listed = json.loads(runner.invoke(app, ["store", "upgrade", "--store", store.uri, "--json"]).output)
+    assert (listed["upgraded"], listed["outdated"][0]) == (False, {"key": "champion.json", "form": 1, "newest": 2})
     assert {entry.key: store.read(entry.key) for entry in store.list()} == before
     done = runner.invoke(app, ["store", "upgrade", "--store", store.uri, "--yes"])
     assert "3 objects upgraded" in done.output

@@ -29,6 +29,18 @@ def test_compose_publishes_them() -> None:
     assert command[command.index("--port") + 1] == str(SERVICE_PORT)
 
 
+def test_make_up_monitoring_tells_its_ports() -> None:
+    ports = {name: [port.split(":")[1] for port in published(name)] for name in ("prometheus", "grafana")}
+    assert ports == {"prometheus": ["9090"], "grafana": ["3000"]}
+    assert "Prometheus at http://127.0.0.1:9090, Grafana at http://127.0.0.1:3000" in MAKEFILE
+
+
+def test_make_up_tracking_tells_its_port() -> None:
+    assert published("mlflow") == ["127.0.0.1:5000:5000"]
+    assert "export MLFLOW_TRACKING_URI=http://127.0.0.1:5000'" in MAKEFILE
+    assert re.findall(r"^EXPOSE (.+)$", (ROOT / "docker" / "mlflow.Dockerfile").read_text(), re.MULTILINE) == ["5000"]
+
+
 def test_make_up_service_tells_its_port() -> None:
     assert f"the champion at http://127.0.0.1:{PUBLISHED_SERVICE_PORT};" in MAKEFILE
     text = (ROOT / "docker" / "serve.Dockerfile").read_text()

@@ -19,10 +19,9 @@ from google.protobuf.message_factory import GetMessageClass
 from google.protobuf.struct_pb2 import DESCRIPTOR as STRUCT_FILE
 
 from driftloop.backends.cluster.connection import SIGNED_OUT, ClusterConnection, ClusterError
-from driftloop.backends.run_folder import CHAMPION_FILES, DELIVERABLES, RunFolder
-from driftloop.backends.run_summary import FACT_DIRECTORIES
+from driftloop.backends.run_folder import CHAMPION_FILES, DELIVERABLES, FACT_DIRECTORIES, REPORTED, RunFolder
 from driftloop.bundle import DESCRIPTION, SUMS
-from driftloop.contracts import FACTS
+from driftloop.contracts import CHAPTERS, FACTS, USED
 from driftloop.errors import NotFound, StoreError
 from driftloop.step_facts import write_json
 from driftloop.store import open_store
@@ -62,7 +61,7 @@ FETCHED = (
     *DELIVERABLES.values(),
     *(f"onnx-deployment*/candidate/{name}" for name in (*CHAMPION_FILES, DESCRIPTION, SUMS)),
     "synthesis-report*/summary",
-    *(f"{directory}/{FACTS}" for directory in (*FACT_DIRECTORIES, "validation-gate*/evidence")),
+    *(f"{directory}/{name}" for directory in (*FACT_DIRECTORIES, *REPORTED) for name in (FACTS, USED, CHAPTERS)),
 )
 
 

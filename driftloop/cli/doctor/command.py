@@ -1,6 +1,5 @@
 """`driftloop doctor`: what a run would trip over, found before it does."""
 
-import json
 import os
 from collections.abc import Callable, Iterable
 from contextlib import nullcontext
@@ -12,7 +11,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from driftloop.backends.base import BackendName
-from driftloop.cli.arguments import DEFAULT_STORE
+from driftloop.cli.arguments import DEFAULT_STORE, JsonOption, print_json
 from driftloop.cli.doctor.check import Check, CheckState, not_checked
 from driftloop.errors import InputError
 
@@ -25,7 +24,7 @@ def doctor(
     store: Annotated[str | None, typer.Option(help="The model's home: a folder or s3://bucket/prefix. Default: as for runs.")] = None,
     on: Annotated[BackendName, typer.Option(help="Where runs are to happen.")] = BackendName.local,
     gpus: Annotated[int, typer.Option(min=0, max=1, help="1 looks for a cluster's node with a GPU too.")] = 0,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Check Python, packages, the store and, as asked, Docker or the cluster; each failure names its cure.
 
@@ -37,7 +36,7 @@ def doctor(
         for group in _groups(on, store, gpus):
             checks += group()
     if as_json:
-        typer.echo(json.dumps([_as_dict(check) for check in checks], indent=1))
+        print_json([_as_dict(check) for check in checks])
     else:
         _print(console, checks)
     if any(check.state is CheckState.failed for check in checks):

@@ -1,6 +1,6 @@
 """The pages `/` and `/docs` of the service: files that need nothing from elsewhere, and a policy under which nothing else would load."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from importlib.resources import files
 
 from fastapi import APIRouter
@@ -28,13 +28,18 @@ HEADERS = {
 def page_router() -> APIRouter:
     """The pages and their files. They need no key; what they ask for does. `/docs` needs an app with `docs_url=None`."""
     router = APIRouter(include_in_schema=False)
-    for path, (name, media_type) in FILES.items():
-        router.add_api_route(path, _file(name, media_type), methods=["GET", "HEAD"], response_class=Response)
+    add_files(router, "driftloop.serving.page", FILES)
     return router
 
 
-def _file(name: str, media_type: str) -> Callable[[], Awaitable[Response]]:
-    content = files("driftloop.serving.page").joinpath(name).read_bytes()
+def add_files(router: APIRouter, package: str, paths: Mapping[str, tuple[str, str]]) -> None:
+    """Serve files of a package under the policy above: path -> name and media type."""
+    for path, (name, media_type) in paths.items():
+        router.add_api_route(path, _file(package, name, media_type), methods=["GET", "HEAD"], response_class=Response)
+
+
+def _file(package: str, name: str, media_type: str) -> Callable[[], Awaitable[Response]]:
+    content = files(package).joinpath(name).read_bytes()
 
     async def answer() -> Response:
         return Response(content, media_type=media_type, headers=HEADERS)

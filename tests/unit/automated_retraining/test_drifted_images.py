@@ -83,7 +83,7 @@ def test_a_regime_has_the_groups_of_four_windows_or_there_is_none(tmp_path: Path
     inputs = write_retraining_inputs(tmp_path, labelled=120, unlabelled=220)
     traffic, store = read_traffic(inputs.traffic), open_store(inputs.store)
     coverage = confirmed_windows(traffic.rows, size=window)
-    drifted = collect_drifted_images(store, traffic, coverage, open_parent(store, inputs.parent.manifest_hash), RetrainSettings())
+    drifted = collect_drifted_images(store, traffic, coverage, open_parent(store, inputs.parent.manifest_hash), RetrainSettings(), {})
     assert (drifted.roles == REGIME).sum() == accepted
     assert (drifted.regime_groups, drifted.wanted_groups) == (178 + 53, 4 * window)
 

@@ -14,9 +14,10 @@ from components.automated_retraining.grown_dataset import (
     provenance_table,
     regimes,
 )
-from driftloop.contracts import DRIFTED_GATE, DRIFTED_SPLITS
+from driftloop.contracts import DRIFTED_GATE, DRIFTED_SPLITS, MOST_REGIMES
 from driftloop.dataset import Description, open_split
 from driftloop.dataset.group_names import GroupNames
+from driftloop.dataset.reading import read_samples
 from driftloop.dataset.roles import LEFT_OUT, REGIME, assign_roles
 from driftloop.inference.confirmed_rows import confirmed_rows
 from driftloop.inference.log import read_images
@@ -72,6 +73,16 @@ def test_every_image_in_the_dataset_is_the_one_its_request_brought(tmp_path: Pat
         assert np.array_equal(part.images, images[index[part.samples["path"]].to_numpy()])
 
 
+def test_images_of_requests_keep_their_tags_and_older_ones_have_none(tmp_path: Path) -> None:
+    inputs = write_retraining_inputs(tmp_path)
+    grown, rows, _ = drift_again(inputs, tmp_path, inputs.parent, 1)
+    samples = read_samples(grown.dataset).drop_duplicates("path").set_index("path")["tags"]
+    assert samples.drop(rows["request_id"], errors="ignore").eq("").all()
+    added = rows.set_index("request_id")["tags"].reindex(samples.index).dropna()
+    assert set(added) == {"", '{"site": "B"}'}
+    assert added.equals(samples[added.index])
+
+
 def test_provenance_names_request_window_label_and_origin_of_every_added_image(tmp_path: Path) -> None:
     inputs = write_retraining_inputs(tmp_path)
     grown, rows, roles = drift_again(inputs, tmp_path, inputs.parent, 1)
@@ -115,16 +126,17 @@ def test_a_second_retraining_keeps_what_the_first_one_learned_and_its_regime(tmp
     assert second.dropped == ()
 
 
-def test_a_third_retraining_gives_up_the_oldest_regime_and_nothing_else(tmp_path: Path) -> None:
+def test_one_retraining_too_many_gives_up_the_oldest_regime_and_nothing_else(tmp_path: Path) -> None:
     inputs = write_retraining_inputs(tmp_path)
     dataset = inputs.parent
-    for number in (1, 2, 3):
+    for number in range(1, MOST_REGIMES + 1):
+        assert len(regimes(dataset)) == number - 1
         grown, _, _ = drift_again(inputs, tmp_path, dataset, number)
         dataset = grown.dataset
-    assert regimes(dataset) == ["regime-2", "regime-3"]
+    assert regimes(dataset) == ["regime-2", "regime-3", "regime-4", "regime-5"]
     assert grown.dropped == ("regime-1",)
-    assert sum(dataset.counts[split] for split in DRIFTED_SPLITS) == 3 * 90
-    assert set(open_split(dataset, "regime-3").samples["path"].str.slice(0, 6)) == {"drift3"}
+    assert sum(dataset.counts[split] for split in DRIFTED_SPLITS) == MOST_REGIMES * 90
+    assert set(open_split(dataset, "regime-5").samples["path"].str.slice(0, 6)) == {"drift5"}
     assert len(open_split(dataset, "test")) == inputs.parent.counts["test"]
 
 

@@ -13,10 +13,10 @@ import torch
 
 from components.automated_retraining.step import run
 from driftloop import bundle
-from driftloop.contracts import DRIFTED_GATE, DRIFTED_TRAIN, DRIFTED_VAL
+from driftloop.contracts import DRIFTED_GATE, DRIFTED_TRAIN, DRIFTED_VAL, RECENT_GATE
 from driftloop.dataset import read_description
 from driftloop.errors import InputError, SettingError
-from driftloop.step_facts import read_facts
+from driftloop.step_facts import read_facts, write_facts
 from driftloop.store import open_store
 from driftloop.training.weights import load_model
 from tests.factories.metrics import MetricsFile
@@ -119,6 +119,29 @@ def test_a_regime_of_less_than_four_windows_is_none_which_the_facts_say(tmp_path
     assert not any(split.startswith("regime") for split in read_description(tmp_path / "dataset").counts)
     (note,) = read_facts(tmp_path / "model")["automated_retraining"]["notes"]
     assert "groups of the confirmed windows could become a reference, 60 are the least (4 windows): there is none" in note
+
+
+def test_a_retraining_of_the_calendar_begins_no_regime_and_keeps_its_hold_out_apart(tmp_path: Path) -> None:
+    inputs = write_retraining_inputs(tmp_path)
+    write_facts(inputs.drift, "drift_detection", {"nothing_to_win": True, "confirmed": False})
+    retrain(inputs, tmp_path)
+    counts = read_description(tmp_path / "dataset").counts
+    assert counts[RECENT_GATE] == 53
+    assert DRIFTED_GATE not in counts
+    assert not any(split.startswith("regime") for split in counts)
+    assert counts[DRIFTED_TRAIN] + counts[DRIFTED_VAL] + counts[RECENT_GATE] == 120
+    origins = pd.read_parquet(tmp_path / "dataset" / "provenance.parquet")
+    assert set(origins["split"]) == {DRIFTED_TRAIN, DRIFTED_VAL, RECENT_GATE}
+    assert any("no reference begins" in note for note in read_facts(tmp_path / "model")["automated_retraining"]["notes"])
+
+
+def test_a_harmless_drift_that_the_calendar_learns_is_accepted_from_then_on(tmp_path: Path) -> None:
+    inputs = write_retraining_inputs(tmp_path)
+    write_facts(inputs.drift, "drift_detection", {"nothing_to_win": True, "confirmed": True})
+    retrain(inputs, tmp_path)
+    counts = read_description(tmp_path / "dataset").counts
+    assert {RECENT_GATE, "regime-1"} <= counts.keys()
+    assert DRIFTED_GATE not in counts
 
 
 def test_too_few_labels_say_how_many_are_missing_and_how_to_label(tmp_path: Path) -> None:

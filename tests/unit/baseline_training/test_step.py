@@ -5,8 +5,10 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from components.baseline_training.step import run
 from driftloop import bundle
+from driftloop.dataset import read_description
 from driftloop.errors import InputError, SettingError
 from driftloop.step_facts import read_facts
+from driftloop.store import open_store
 from driftloop.training.weights import load_model
 from tests.factories.datasets import write_squares_dataset
 from tests.factories.metrics import MetricsFile, RocFile
@@ -78,7 +80,10 @@ def test_the_model_card_says_what_was_measured_on_what(trained: tuple[Path, Metr
 def test_the_report_is_one_page_without_scripts(trained: tuple[Path, MetricsFile, RocFile]) -> None:
     html = (trained[0] / "baseline/curves.html").read_text()
     assert "<script" not in html
-    assert html.count("data:image/png") == 2
+    assert html.count("<svg") == 3
+    value = read_facts(trained[0] / "baseline/model")["baseline_training"]["accuracy"]["value"]
+    told = "There is no error to show." if value == 1 else "<figcaption><b>Figure 4.</b> Errors of which the model was surest"
+    assert told in html
 
 
 def test_tensorboard_finds_every_epoch(trained: tuple[Path, MetricsFile, RocFile]) -> None:
@@ -107,7 +112,9 @@ def test_twelve_colour_classes_work_too(tmp_path: Path) -> None:
     assert roc.curve is not None
 
 
-def test_a_checkpoint_directory_is_left_clean(trained: tuple[Path, MetricsFile, RocFile], tmp_path: Path) -> None:
+def test_a_checkpoint_directory_and_the_store_are_left_clean(trained: tuple[Path, MetricsFile, RocFile], tmp_path: Path) -> None:
+    store = open_store(read_description(trained[0] / "dataset").store)
+    assert not [info.key for info in store.list("datasets/") if "/checkpoints/" in info.key]
     train(trained[0], "checkpointed", epochs=1, checkpoints=str(tmp_path / "checkpoints"))
     assert list((tmp_path / "checkpoints").iterdir()) == []
 

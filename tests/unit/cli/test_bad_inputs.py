@@ -36,6 +36,9 @@ BAD_SETTINGS = (
     "train_config.nothing=1",
     "train_config.batch_size=0",
     "train_config.batch_size=many",
+    "train_config.architecture=resnet18",
+    "train_config.architecture=timm:no_such_network",
+    "train_config.weights=nowhere.pth",
     "train_config.learning_rate=-1",
     "data_config.stream_share=2",
     "data_config.stream_share=nan",
@@ -57,7 +60,7 @@ BAD_WATCH_SETTINGS = (
     "retrain_config.image_mib=0",
     "retrain_config.learning_rate=9",
 )
-BAD_SOURCES = ("nowhere", "synthetic:cats", "digits:1", "s3://", "x.zip", "kaggle", "file.txt", "synthetic:", ".")
+BAD_SOURCES = ("nowhere", "synthetic:cats", "digits:1", "elpv:thin", "s3://", "x.zip", "kaggle", "file.txt", "synthetic:", ".")
 BAD_DRIFTS = ("fog:1", "blur:", "blur:two", "blur:-1", "blur:9", "blur++noise", "blur:nan", ":1", "prior:x")
 
 CASES: list[list[str]] = [
@@ -67,6 +70,7 @@ CASES: list[list[str]] = [
     *(["run", "full-loop", "--drift", drift] for drift in BAD_DRIFTS),
     *(["rehearse", "--source", "digits", "--drift", drift] for drift in BAD_DRIFTS),
     *(["replay", "--store", store] for store in BAD_STORES),
+    *(["report", run] for run in ("", "nowhere", ".")),
     *(["run", "drift-watch", "--store", store] for store in BAD_STORES),
     *(["run", "drift-watch", "--source", "digits"], ["run", "drift-watch", "--drift", "blur:1"], ["run", "training", "--drift", "blur:1"]),
     *(["run", "training", "--config", name] for name in ("none.yaml", "file.txt", "list.yaml", "broken.yaml", ".")),

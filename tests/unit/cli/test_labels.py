@@ -31,7 +31,7 @@ def test_requests_that_nobody_labelled_yet_are_left_out(tmp_path: Path) -> None:
     [
         ("request_id,class\na,NORMAL\n", "no column label"),
         ("request_id,label\na,NORMAL\nb,FLU\n", r"labels.csv:3: label 'FLU' is none of NORMAL, PNEUMONIA"),
-        ("request_id,label,origin\na,NORMAL,guess\n", r"origin 'guess' is none of random, ranked, import"),
+        ("request_id,label,origin\na,NORMAL,guess\n", r"origin 'guess' is none of random, by_class, ranked, import"),
         ("request_id,label\na,NORMAL\na,PNEUMONIA\n", "request a is labelled in two ways"),
         ("request_id,label\na,\n", "no labels in it"),
         ("", "not a CSV file"),

@@ -45,6 +45,8 @@ def test_list_shows_every_version_and_which_one_serves(two: Store) -> None:
     listing = _json("list", "--store", two.uri)
     assert listing["champion"]["version"] == "2"
     assert [version["version"] for version in listing["versions"]] == ["1", "2"]
+    narrow = CliRunner().invoke(models, ["list", "--store", two.uri], env={"COLUMNS": "80"}).output
+    assert (max(map(len, narrow.splitlines())) <= 80, len(narrow.splitlines())) == (True, 3), "a version is one line of a plain terminal"
 
 
 def test_list_of_an_empty_store_is_empty(store: Store, tmp_path: Path) -> None:

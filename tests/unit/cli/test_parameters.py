@@ -83,13 +83,22 @@ def test_a_config_file_that_is_no_mapping_is_refused(tmp_path: Path, content: st
         collect(LOOP, [config], {}, [])
 
 
+def test_one_config_file_serves_every_pipeline(tmp_path: Path) -> None:
+    config = tmp_path / "driftloop.yaml"
+    config.write_text("data_source: images\ntraffic_drift: none\ngate_margin: 0.05\n")
+    assert collect(PIPELINES["drift-watch"], [config], {}, []) == {"gate_margin": 0.05}
+    config.write_text("gate_marginn: 0.05\n")
+    with pytest.raises(SettingError, match="did you mean gate_margin"):
+        collect(PIPELINES["drift-watch"], [config], {}, [])
+
+
 def test_a_missing_config_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="No such file"):
         collect(LOOP, [tmp_path / "none.yaml"], {}, [])
 
 
 def test_the_committed_configs_are_valid() -> None:
-    for path in sorted(Path("configs").glob("*.yaml")):
+    for path in sorted(Path("configs").rglob("*.yaml")):
         assert collect(LOOP, [path], {}, []), path
 
 

@@ -83,8 +83,10 @@ def test_the_list_tells_trigger_state_and_last_run(kfp: Answers, command: Comman
 
 
 def test_a_new_one_is_pinned_never_two_at_a_time_and_makes_up_for_nothing(kfp: Answers, command: Command) -> None:
-    shown = command("schedule", "create", "watch", "--every", "6h", "--store", "s3://driftloop/mine", "--set", "drift_alpha=0.02").stdout
-    assert f"{kfp.url}/#/recurringrun/details/made" in shown
+    options = ("--every", "6h", "--store", "s3://driftloop/mine", "--set", "drift_alpha=0.02")
+    shown = json.loads(command("schedule", "create", "watch", *options, "--json").stdout)
+    assert (shown["name"], shown["trigger"], shown["schedule_id"]) == ("watch", "every 6 h", "made")
+    assert shown["page"] == f"{kfp.url}/#/recurringrun/details/made"
     made = sent(kfp, "recurringruns")
     assert made["pipeline_version_reference"] == {"pipeline_id": "p1", "pipeline_version_id": "v2"}
     assert (made["max_concurrency"], made["no_catchup"], made["mode"]) == ("1", True, "ENABLE")

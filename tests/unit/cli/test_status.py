@@ -11,10 +11,12 @@ import typer
 from typer.testing import CliRunner
 
 from driftloop import registry
+from driftloop.cli.main import app
 from driftloop.cli.status import status
 from driftloop.errors import InputError
 from driftloop.inference.labels import write_labels
 from driftloop.store import Store
+from driftloop.watch_record import AskedLabels
 from tests.factories.store_history import StoreHistory
 
 APP = typer.Typer()
@@ -109,14 +111,46 @@ def test_an_empty_store_has_neither(store: Store, tmp_path: Path) -> None:
     assert "none; train one" in text
 
 
-def test_labels_that_a_watch_wants_are_told_with_what_came_since(history: StoreHistory) -> None:
+def test_labels_that_a_watch_wants_are_told_with_what_came_since(history: StoreHistory, tmp_path: Path) -> None:
     write_labels(history.store, pd.DataFrame({"request_id": ["a"], "label": ["NORMAL"], "origin": ["random"]}))
     history.watched(1, "1", datetime.now(UTC).isoformat(), verdict="needs_labels")
     assert status_of("--store", history.store.uri)[1]["label_files_since"] == 0
     assert "none came since" in say("--store", history.store.uri)[1]
-    write_labels(history.store, pd.DataFrame({"request_id": ["b"], "label": ["NORMAL"], "origin": ["random"]}))
+    answers = tmp_path / "labels.csv"
+    answers.write_text("request_id,label,origin\nb,NORMAL,random\nc,?,ranked\n")
+    done = CliRunner().invoke(app, ["labels", "import", str(answers), "--store", history.store.uri, "--json"], catch_exceptions=False)
+    assert json.loads(done.stdout) == {"imported": {"random": 1}, "skipped": 1, "not_drawn": 0}
     shown = status_of("--store", history.store.uri)[1]
     assert (shown["labels_wanted"], shown["label_files_since"]) == (True, 1)
+    assert shown["next"][0].startswith("A file of labels has come since: the next watch takes them")
+
+
+def test_each_state_says_what_comes_next(history: StoreHistory) -> None:
+    uri = history.store.uri
+    assert status_of("--store", uri)[1]["next"][0] == f"Serve it: `driftloop serve --store {uri}`."
+    asked = AskedLabels(images=70, listed=40, needed=100, obtainable=300)
+    history.watched(1, "1", ago(hours=3), verdict="needs_labels", asked=asked)
+    label, bring, reach, watch = status_of("--store", uri)[1]["next"]
+    assert label.startswith("Label the 70 images on `labelling_sheet.html`")
+    assert f"driftloop labels import labels.csv --store {uri}" in bring
+    assert "about 100 random labels are needed to judge harm, 0 are there and the list brings 40" in reach
+    assert f"driftloop run drift-watch --store {uri}" in watch
+    text = say("--store", uri)[1]
+    assert text.index("next  ") < text.index("Label the 70 images") < text.index("Start the next watch")
+    states: list[tuple[dict[str, Any], str]] = [
+        ({"verdict": "stable"}, "Nothing: the next watch"),
+        ({"verdict": "alert", "harmless_drift": 1}, "driftloop drift accept --reason WHY"),
+        ({"verdict": "retrain", "decision": "reject"}, "Read `gate.html`"),
+        ({"verdict": "retrain", "decision": "promote", "promoted_version": "1"}, "version 1 serves now"),
+        (
+            {"verdict": "retrain", "decision": "promote", "promoted_version": "2"},
+            "Version 2, which this watch promoted, serves no more",
+        ),
+        ({"verdict": "retrain", "state": "failed", "failure": "x"}, "See the log of the run"),
+    ]
+    for sequence, (fields, said) in enumerate(states, start=2):
+        history.watched(sequence, "1", ago(hours=3), **fields)
+        assert said in " ".join(status_of("--store", uri)[1]["next"])
 
 
 def test_size_says_what_a_watch_adds(history: StoreHistory) -> None:
@@ -166,10 +200,32 @@ def test_a_failed_an_unfinished_and_a_sampling_watch_say_so(history: StoreHistor
     assert "looked at 25.0% of the requests" in text
 
 
+def test_it_tells_of_which_classes_nothing_is_known(history: StoreHistory) -> None:
+    rare = {
+        "name": "rare",
+        "critical": True,
+        "low": 0.0,
+        "high": 0.7,
+        "accepted": 0.9,
+        "bounded": False,
+        "fallen": False,
+        "labels_to_tell": 3100,
+    }
+    kept = rare | {"name": "common", "critical": False, "low": 0.85, "high": 0.93, "bounded": True}
+    history.watched(1, "1", ago(hours=5), verdict="needs_labels", recalls=[rare, kept])
+    text = " ".join(say("--store", history.store.uri)[1].split())
+    assert "critical: recall of rare is between 0.00 and 0.70 (accepted: 0.90); about 3,100 random labels in all would tell" in text
+    assert "common" not in text
+
+
 def test_it_tells_what_the_labels_say(history: StoreHistory) -> None:
     drop = {"value": 0.081, "low": 0.032, "high": 0.124, "n": 1230}
     history.watched(1, "1", ago(hours=5), verdict="retrain", drop=drop)
     assert "8.1 points below what was accepted (3.2 to 12.4), on 1,230 random labels" in say("--store", history.store.uri)[1]
     shown = status_of("--store", history.store.uri)[1]
     assert shown["last_watch"]["drop"] == drop
-    assert not {"windows", "labels_by_window"} & shown["last_watch"].keys()
+    assert not {"windows", "tag_windows", "labels_by_window"} & shown["last_watch"].keys()
+    history.watched(2, "1", ago(hours=1), verdict="needs_labels", drop=drop, tag="site=B [new]")
+    text = say("--store", history.store.uri)[1]
+    assert "needs_labels (requests with site=B [new])" in text
+    assert "8.1 points below what was accepted for site=B [new] (3.2 to 12.4)" in text

@@ -14,7 +14,7 @@ def table(*rows: tuple[str, str, str, str]) -> tuple[pd.DataFrame, np.ndarray]:
         [(f"train/cat/other{number}.png", "cat", "train", f"other{number}") for number in range(40)],
         columns=frame.columns,
     )
-    frame = pd.concat([frame, others], ignore_index=True).assign(width=20, height=20, grey=True, chunk=0)
+    frame = pd.concat([frame, others], ignore_index=True).assign(width=20, height=20, grey=True, chunk=0, tags="")
     frame["row"] = np.arange(len(frame))
     return frame, np.stack([thumbnail(content) for content in frame["sha256"]])
 

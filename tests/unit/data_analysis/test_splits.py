@@ -4,11 +4,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from components.data_analysis.splits import assign_splits, check_decidable, equal_groups
-from driftloop.errors import InputError
+from components.data_analysis.splits import assign_splits, check_decidable, check_replayable, equal_groups
+from driftloop.errors import InputError, SettingError
 from driftloop.settings import DataSettings
 
-SETTINGS = DataSettings()
+#: Of a pipeline that replays traffic.
+SHARES = DataSettings().shares(replayed=True)
 
 
 def frame(groups: list[str], labels: list[str], splits: list[str] | None = None) -> pd.DataFrame:
@@ -21,14 +22,57 @@ def many(count: int, split: str = "", prefix: str = "p") -> pd.DataFrame:
 
 
 def test_plain_folders_get_all_five_splits_by_their_shares() -> None:
-    split = assign_splits(many(4000), SETTINGS, "data")["split"].value_counts(normalize=True)
+    split = assign_splits(many(4000), SHARES, "data")["split"].value_counts(normalize=True)
     expected = {"train": 0.5, "val": 0.1, "test": 0.15, "reference": 0.1, "stream": 0.15}
     assert split.to_dict() == pytest.approx(expected, abs=0.02)
 
 
+def test_where_nothing_is_replayed_the_stream_trains_and_everybody_else_stays() -> None:
+    with_stream = assign_splits(many(4000), SHARES, "data")["split"]
+    without = assign_splits(many(4000), DataSettings().shares(replayed=False), "data")["split"]
+    assert without.tolist() == with_stream.replace("stream", "train").tolist()
+    expected = {"train": 0.65, "val": 0.1, "test": 0.15, "reference": 0.1}
+    assert without.value_counts(normalize=True).to_dict() == pytest.approx(expected, abs=0.02)
+
+
+def test_without_a_stream_a_hundred_classes_of_twenty_images_have_their_shares_within_an_image() -> None:
+    labels = [f"class{number}" for number in range(100) for _ in range(20)]
+    shares = DataSettings().shares(replayed=False)
+    result = assign_splits(frame([f"image{number}" for number in range(len(labels))], labels), shares, "data")
+    counts = result.groupby(["label", "split"]).size().unstack(fill_value=0)
+    assert all((counts[split] - share * 20).abs().max() <= 1 for split, share in shares.items() if share)
+
+
+def test_a_stream_of_an_earlier_dataset_stays_one_where_nothing_is_replayed_any_more() -> None:
+    source = many(300)
+    first = assign_splits(source, SHARES, "data")
+    known = dict(zip(first["group"], first["split"], strict=True))
+    again = assign_splits(many(400), DataSettings().shares(replayed=False), "data", known)
+    assert again["split"].tolist()[:300] == first["split"].tolist()
+    assert "stream" not in set(again["split"][300:])
+
+
+def test_where_everybody_stays_outside_the_stream_nothing_can_be_replayed_which_is_said_at_once() -> None:
+    source = many(300)
+    first = assign_splits(source, DataSettings().shares(replayed=False), "data")
+    again = assign_splits(source, SHARES, "data", dict(zip(first["group"], first["split"], strict=True)))
+    with pytest.raises(
+        InputError, match=r"no image is left to replay as traffic \(each stays where an earlier dataset has it\); add images"
+    ):
+        check_replayable(again, SHARES, "data")
+    check_replayable(assign_splits(source, SHARES, "data"), SHARES, "data")
+
+
+def test_shares_that_leave_nothing_to_train_on_are_one_clear_line() -> None:
+    settings = DataSettings(stream_share=0.65)
+    with pytest.raises(SettingError, match=r"are 1 together and leave nothing to train on; lower one, or set data_config\.train_share"):
+        settings.shares(replayed=False)
+    assert settings.model_copy(update={"train_share": 0.5}).shares(replayed=False)["train"] == 0.5
+
+
 def test_an_own_test_split_stays_and_the_rest_is_cut_from_train() -> None:
     source = pd.concat([many(3000, "train"), many(500, "test", "t")], ignore_index=True)
-    result = assign_splits(source, SETTINGS, "data")
+    result = assign_splits(source, SHARES, "data")
     assert set(result.loc[result["source_split"] == "test", "split"]) == {"test"}
     cut = result.loc[result["source_split"] == "train", "split"].value_counts(normalize=True)
     assert cut.to_dict() == pytest.approx(
@@ -39,7 +83,7 @@ def test_an_own_test_split_stays_and_the_rest_is_cut_from_train() -> None:
 def test_a_source_with_all_splits_keeps_them() -> None:
     splits = ("train", "val", "test", "reference", "stream")
     source = pd.concat([many(20, split, split) for split in splits], ignore_index=True)
-    result = assign_splits(source, SETTINGS, "data")
+    result = assign_splits(source, SHARES, "data")
     assert result["split"].tolist() == source["source_split"].tolist()
 
 
@@ -47,28 +91,28 @@ def test_no_group_is_on_two_sides_whatever_the_sizes_of_groups() -> None:
     rng = np.random.default_rng(0)
     groups = [f"patient{number}" for number in rng.integers(0, 60, 1000)]
     labels = ["cat" if int(group[7:]) % 2 else "dog" for group in groups]
-    result = assign_splits(frame(groups, labels), SETTINGS, "data")
+    result = assign_splits(frame(groups, labels), SHARES, "data")
     assert result.groupby("group")["split"].nunique().max() == 1
 
 
 def test_many_groups_stay_where_their_hash_puts_them_when_images_are_added() -> None:
-    few, more = assign_splits(many(700), SETTINGS, "data"), assign_splits(many(900), SETTINGS, "data")
+    few, more = assign_splits(many(700), SHARES, "data"), assign_splits(many(900), SHARES, "data")
     assert few["split"].tolist() == more["split"].tolist()[:700]
 
 
 @pytest.mark.parametrize("prefix", ["p", "q"])
 def test_few_groups_stay_where_an_earlier_dataset_has_them_and_new_ones_restore_the_balance(prefix: str) -> None:
-    few = assign_splits(lots(range(20), prefix), SETTINGS, "data")
+    few = assign_splits(lots(range(20), prefix), SHARES, "data")
     known = dict(zip(few["group"], few["split"], strict=True))
-    more = assign_splits(lots(range(60), prefix), SETTINGS, "data", known)
+    more = assign_splits(lots(range(60), prefix), SHARES, "data", known)
     assert few["split"].tolist() == more["split"].tolist()[: len(few)]
-    assert more["split"].value_counts(normalize=True).to_dict() == pytest.approx(SETTINGS.shares, abs=0.08)
+    assert more["split"].value_counts(normalize=True).to_dict() == pytest.approx(SHARES, abs=0.08)
 
 
 def test_a_known_group_is_not_moved_to_where_a_class_is_missing() -> None:
     source = frame([f"p{number}" for number in range(60)], ["rare"] * 12 + ["common"] * 48)
     known = {f"p{number}": "train" for number in range(10)}
-    result = assign_splits(source, SETTINGS, "data", known)
+    result = assign_splits(source, SHARES, "data", known)
     assert set(result["split"][:10]) == {"train"}
     assert set(result["split"][10:12]) == {"val", "test"}
 
@@ -81,7 +125,7 @@ def lots(numbers: range, prefix: str = "lot") -> pd.DataFrame:
 
 
 def test_few_large_groups_are_balanced_by_size_and_the_reference_gets_eight() -> None:
-    result = assign_splits(lots(range(18)), SETTINGS, "data")
+    result = assign_splits(lots(range(18)), SHARES, "data")
     groups = result.groupby("split")["group"].nunique()
     assert result.groupby("group")["split"].nunique().max() == 1
     assert groups["reference"] == 8
@@ -99,29 +143,29 @@ def test_few_large_groups_are_balanced_by_size_and_the_reference_gets_eight() ->
 
 
 def test_forty_groups_give_the_test_split_eight_as_well() -> None:
-    groups = assign_splits(lots(range(40)), SETTINGS, "data").groupby("split")["group"].nunique()
+    groups = assign_splits(lots(range(40)), SHARES, "data").groupby("split")["group"].nunique()
     assert groups["reference"] == groups["test"] == 8
-    fewer = assign_splits(lots(range(39)), SETTINGS, "data").groupby("split")["group"].nunique()
+    fewer = assign_splits(lots(range(39)), SHARES, "data").groupby("split")["group"].nunique()
     assert fewer["reference"] == 8 > fewer["test"]
 
 
 def test_fifteen_groups_show_no_drift_which_is_said_before_anything_is_trained() -> None:
     message = r"data: the drift reference gets images of [1-7] of 15 distinct groups .*, at least 8 are needed: .*data_config.group_pattern"
     with pytest.raises(InputError, match=message) as caught:
-        check_decidable(assign_splits(lots(range(15)), SETTINGS, "data"), "data")
+        check_decidable(assign_splits(lots(range(15)), SHARES, "data"), "data")
     assert "\n" not in str(caught.value)
-    assert check_decidable(assign_splits(many(400), SETTINGS, "data"), "data") == []
+    assert check_decidable(assign_splits(many(400), SHARES, "data"), "data") == []
 
 
 @pytest.mark.parametrize("images", [10, 20, 37])
 def test_a_hundred_classes_have_their_shares_in_every_split_within_an_image(images: int) -> None:
     labels = [f"class{number}" for number in range(100) for _ in range(images)]
     source = frame([f"image{number}" for number in range(len(labels))], labels)
-    result = assign_splits(source, SETTINGS, "data")
+    result = assign_splits(source, SHARES, "data")
     counts = result.groupby(["label", "split"]).size().unstack(fill_value=0)
-    for split, share in SETTINGS.shares.items():
+    for split, share in SHARES.items():
         assert (counts[split] - share * images).abs().max() <= 1
-    assert result["split"].value_counts(normalize=True).to_dict() == pytest.approx(SETTINGS.shares, abs=0.01)
+    assert result["split"].value_counts(normalize=True).to_dict() == pytest.approx(SHARES, abs=0.01)
 
 
 def test_groups_count_by_their_sizes() -> None:
@@ -133,22 +177,22 @@ def test_groups_count_by_their_sizes() -> None:
 def test_a_rare_class_gets_into_every_split() -> None:
     groups = [f"p{number}" for number in range(300)]
     labels = ["rare" if number < 10 else "common" for number in range(300)]
-    result = assign_splits(frame(groups, labels), SETTINGS, "data")
+    result = assign_splits(frame(groups, labels), SHARES, "data")
     assert set(result.loc[result["label"] == "rare", "split"]) == {"train", "val", "test", "reference", "stream"}
 
 
 def test_a_class_of_one_patient_cannot_be_split() -> None:
     groups = [*(f"p{number}" for number in range(100)), *["alone"] * 20]
     with pytest.raises(InputError, match="class 'rare' has images of only 1 patients or sites"):
-        assign_splits(frame(groups, ["common"] * 100 + ["rare"] * 20), SETTINGS, "data")
+        assign_splits(frame(groups, ["common"] * 100 + ["rare"] * 20), SHARES, "data")
 
 
 def test_an_own_test_split_without_a_class_is_named() -> None:
     source = pd.concat([many(300, "train"), many(20, "test", "t").assign(label="cat")], ignore_index=True)
     with pytest.raises(InputError, match="no usable images of class 'dog' in test"):
-        assign_splits(source, SETTINGS, "data")
+        assign_splits(source, SHARES, "data")
 
 
 def test_a_share_of_zero_leaves_its_split_out() -> None:
-    result = assign_splits(many(500), DataSettings(stream_share=0, reference_share=0), "data")
+    result = assign_splits(many(500), DataSettings(stream_share=0, reference_share=0).shares(replayed=True), "data")
     assert set(result["split"]) == {"train", "val", "test"}

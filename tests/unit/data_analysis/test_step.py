@@ -3,6 +3,7 @@
 import json
 from datetime import datetime
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -12,10 +13,13 @@ from PIL import Image
 
 from components.data_analysis.step import run
 from driftloop.dataset import open_split, read_description
+from driftloop.dataset.reading import read_samples
 from driftloop.errors import InputError, SettingError
+from driftloop.serving.batching import _pixels
 from driftloop.store import Store
 from driftloop.store.local import LocalStore
 from tests.factories.image_folders import write_classes
+from tests.factories.records import model_description
 from tests.factories.serving_store import build_serving_store
 
 ONE_PROCESS = {"workers": 1.0}
@@ -27,9 +31,9 @@ class Result:
     def __init__(self, folder: Path) -> None:
         self.dataset, self.report, self.store = folder / "dataset", folder / "report.html", LocalStore(folder / "store")
 
-    def run(self, source: Path | str, *, image_size: int = 32, seed: int = 1, **config: Any) -> dict[str, Any]:
-        arguments = {"image_size": image_size, "seed": seed, "store": self.store.uri, "config": ONE_PROCESS | config}
-        run(str(source), "a" * 64, str(self.dataset), str(self.report), **arguments)
+    def run(self, source: Path | str, *, image_size: int = 32, seed: int = 1, replayed: bool = True, **config: Any) -> dict[str, Any]:
+        arguments: dict[str, Any] = {"image_size": image_size, "seed": seed, "store": self.store.uri, "config": ONE_PROCESS | config}
+        run(str(source), "a" * 64, str(self.dataset), str(self.report), replayed=replayed, **arguments)
         return self.facts
 
     @property
@@ -66,8 +70,16 @@ def test_a_synthetic_source_becomes_a_dataset_with_its_report_and_facts(xray: Re
     assert facts["loader"]["images_per_second"] > 0
     description = read_description(xray.dataset)
     assert description.manifest_hash == facts["manifest_hash"]
-    assert sorted(path.name for path in xray.dataset.iterdir()) == ["baseline_metrics.pt", "dataset.json", "facts.json"]
+    files = ["baseline_metrics.pt", "chapters.json", "dataset.json", "facts.json", "used.json"]
+    assert sorted(path.name for path in xray.dataset.iterdir()) == files
     assert "<script" not in xray.report.read_text()
+
+
+def test_what_to_look_at_is_on_the_page_and_in_the_facts(xray: Result) -> None:
+    doubts, page = xray.facts["doubts"], xray.report.read_text()
+    assert "What to look at" in page
+    assert all(doubt["finding"].split(" (")[0] in page and doubt["advice"] for doubt in doubts)
+    assert [doubt["gravity"] for doubt in doubts] == sorted((doubt["gravity"] for doubt in doubts), reverse=True)
 
 
 def test_baseline_metrics_are_plain_tensors(xray: Result) -> None:
@@ -100,6 +112,26 @@ def test_pixels_are_those_of_the_files(result: Result, pets: Path) -> None:
             expected = np.asarray(image.convert("L").resize((32, 32), Image.Resampling.BILINEAR))
         assert np.array_equal(train.images[row, ..., 0], expected)
         assert train.samples["path"][row].startswith(["cat", "dog"][train.labels[row]])
+
+
+def test_pictures_that_are_no_square_are_cut_where_that_is_set_and_a_model_of_theirs_is_asked_alike(
+    result: Result, pets: Path, tmp_path: Path
+) -> None:
+    wide = tmp_path / "wide"
+    for path in sorted(pets.rglob("*.png")):
+        (wide / path.parent.name).mkdir(parents=True, exist_ok=True)
+        with Image.open(path) as image:
+            image.resize((48, 32)).save(wide / path.parent.name / path.name)
+    stretched = result.run(wide)["manifest_hash"]
+    assert result.run(wide, resize="crop")["manifest_hash"] != stretched
+    assert read_description(result.dataset).resize == "crop"
+    train = open_split(result.dataset, "train")
+    live = SimpleNamespace(model=SimpleNamespace(description=model_description(image_size=32, channels=1, resize="crop")))
+    for row in range(3):
+        path = wide / train.samples["path"][row]
+        with Image.open(path) as image:
+            assert np.array_equal(train.images[row, ..., 0], np.asarray(image)[:, 8:40])
+        assert np.array_equal(train.images[row], _pixels(path.read_bytes(), live))  # type: ignore[arg-type]
 
 
 def written(store: Store) -> dict[str, datetime]:
@@ -230,6 +262,8 @@ def test_a_store_whose_champion_is_for_other_images_is_refused_before_they_are_r
     squares = write_classes(tmp_path / "squares", 20, ("bright", "dark"))
     with pytest.raises(InputError, match=r"takes images of 32 px, .* 64 px; give another --store, or data_image_size=32"):
         result.run(squares, image_size=64)
+    with pytest.raises(InputError, match=r"made square by 'stretch', .* by 'pad'; give another --store, or data_config.resize=stretch$"):
+        result.run(squares, resize="pad")
     assert list(result.store.list()) == before
     assert result.run(squares, image_size=32)["classes"] == ["bright", "dark"]
 
@@ -255,7 +289,47 @@ def test_few_groups_are_balanced_and_what_they_cannot_decide_is_said(
     assert result.run(source, group_pattern=r"^(lot\d+)-")["kept_in_place"] == 144
 
 
+def test_a_training_by_itself_keeps_no_images_for_a_replay_and_a_full_loop_without_any_is_refused(result: Result, pets: Path) -> None:
+    assert result.run(pets, replayed=False)["counts"].keys() == {"train", "val", "test", "reference"}
+    before = list(result.store.list())
+    with pytest.raises(InputError, match=r"no image is left to replay as traffic \(its share is 0\); raise data_config.stream_share"):
+        result.run(pets, stream_share=0)
+    assert list(result.store.list()) == before
+
+
+def test_tags_of_names_and_of_the_table_reach_the_dataset_and_leave_the_splits_alone(result: Result, pets: Path, tmp_path: Path) -> None:
+    plain = result.run(pets)
+    split_of = read_samples(read_description(result.dataset)).set_index("path")["split"]
+    tagged, paths = Result(tmp_path / "tagged"), sorted(path.relative_to(pets).as_posix() for path in pets.rglob("*.png"))
+    (tmp_path / "pets").symlink_to(pets)
+    (tmp_path / "tags.csv").write_text("file,site\n" + "".join(f"pets/{path},{'AB'[row % 2]}\n" for row, path in enumerate(paths)))
+    facts = tagged.run(tmp_path, group_pattern=r"(?P<ward>\d)(?P<group>\d\d)")
+    samples = read_samples(read_description(tagged.dataset)).assign(path=lambda table: table["path"].str.removeprefix("pets/"))
+    assert facts["manifest_hash"] != plain["manifest_hash"]
+    assert dict(zip(samples["path"], samples["tags"], strict=True)) == {
+        path: json.dumps({"site": "AB"[row % 2], "ward": path[-7]}) for row, path in enumerate(paths)
+    }
+    assert set(samples["group"]) == {path[-6:-4] for path in paths}, "the group called group, wherever it stands"
+    assert set(split_of) == set(samples["split"])
+
+
+def test_tags_of_names_have_limits_too(result: Result, pets: Path) -> None:
+    with pytest.raises(SettingError, match=r"data_config.group_pattern: tag 'number' has 60 different values, 10 are allowed"):
+        result.run(pets, group_pattern=r"(image)(?P<number>\d+)")
+    with pytest.raises(SettingError, match=r"data_config.group_pattern: tag 'Ward': a name of lower-case letters"):
+        result.run(pets, group_pattern=r"(image)(?P<Ward>\d)")
+
+
 def test_too_few_groups_are_refused_before_anything_is_stored(result: Result, pets: Path) -> None:
     with pytest.raises(InputError, match=r"the drift reference gets images of \d of 10 distinct groups"):
         result.run(pets, group_pattern=r"(\d)\.png$")
     assert not list(result.store.list())
+
+
+def test_a_critical_class_that_the_source_does_not_have_is_refused_before_anything_is_read(pets: Path, tmp_path: Path) -> None:
+    store, places = LocalStore(tmp_path / "store"), (str(tmp_path / "dataset"), str(tmp_path / "report.html"))
+    with pytest.raises(SettingError, match=r"^critical_classes: 'dgo' is no class of this model \("):
+        run(
+            str(pets), "a" * 64, *places, image_size=32, seed=1, store=store.uri, replayed=False, critical_classes="dgo", config=ONE_PROCESS
+        )
+    assert not list(store.list("datasets/"))

@@ -76,6 +76,27 @@ def test_how_bright_a_sixteen_bit_image_is_survives() -> None:
     assert decode_image(encoded(Image.fromarray(bright)), 16).pixels.mean() == pytest.approx(60_000 / 257, abs=1)
 
 
+@pytest.mark.parametrize(("width", "height"), [(60, 40), (40, 60), (61, 40), (50, 50)])
+@pytest.mark.parametrize("colour", [False, True])
+def test_what_is_no_square_is_pressed_cut_or_padded(width: int, height: int, colour: bool) -> None:
+    picture = Image.fromarray(np.random.default_rng(0).integers(100, 256, (9, 9, 3), np.uint8)).resize((width, height))
+    picture = picture if colour else picture.convert("L")
+    levels, data, short = np.asarray(picture), encoded(picture), min(width, height)
+    whole = decode_image(data, 20).pixels
+    top, left = (height - short) // 2, (width - short) // 2
+    middle = Image.fromarray(levels[top : top + short, left : left + short]).resize((20, 20), Image.Resampling.BILINEAR)
+    cut = decode_image(data, 20, "crop").pixels
+    assert np.array_equal(cut, np.asarray(middle))
+    padded = decode_image(data, 20, "pad").pixels
+    shown = padded[~(padded.reshape(20, 20, -1) == 0).all((1, 2))][:, ~(padded.reshape(20, 20, -1) == 0).all((0, 2))]
+    assert shown.shape[:2] == (round(20 * height / max(width, height)), round(20 * width / max(width, height)))
+    expected = picture.resize(shown.shape[1::-1], Image.Resampling.BILINEAR)
+    assert np.array_equal(shown, np.asarray(expected))
+    assert np.array_equal(cut, whole) == np.array_equal(padded, whole) == (width == height)
+    with pytest.raises(ValueError, match=r"^resize mode 'fill'"):
+        decode_image(encoded(Image.fromarray(gradient())), 20, "fill")
+
+
 def test_transparency_lies_over_black() -> None:
     clear = np.full((20, 20, 4), 255, np.uint8)
     clear[:10, :, 3] = 0

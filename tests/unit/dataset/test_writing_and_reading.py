@@ -7,7 +7,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from driftloop.dataset import UNLABELLED, ShardWriter, extend_dataset, open_split, read_description, write_dataset, write_description
+from driftloop.dataset import (
+    UNLABELLED,
+    Description,
+    ShardWriter,
+    extend_dataset,
+    open_split,
+    read_description,
+    write_dataset,
+    write_description,
+)
 from driftloop.dataset.reading import stored_description
 from driftloop.errors import InputError, IntegrityError, NotFound
 from driftloop.store import open_store
@@ -39,7 +48,7 @@ def test_a_split_comes_back_as_it_was_written(store: LocalStore, tmp_path: Path)
         assert split.labels.dtype == np.int64
         assert split.samples["path"].tolist() == samples["path"].tolist()
         assert split.samples["split"].unique().tolist() == [name]
-        assert list(split.samples) == ["path", "label", "split", "group", "sha256", "width", "height"]
+        assert list(split.samples) == ["path", "label", "split", "group", "sha256", "width", "height", "tags"]
         assert len(split) == len(images)
 
 
@@ -105,6 +114,20 @@ def test_the_hash_follows_pixels_labels_and_splits(store: LocalStore) -> None:
     ]
     hashes = {write_dataset(store, variant, classes=CLASSES, source="").manifest_hash for variant in variants}
     assert len(hashes) == len(variants)
+
+
+def test_how_images_were_made_square_is_part_of_a_dataset_and_of_what_grows_out_of_it(store: LocalStore) -> None:
+    described = {}
+    for resize in ("stretch", "crop"):
+        with ShardWriter(image_size=8, channels=1, resize=resize) as writer:
+            writer.add("train", *random_split(20, seed=1))
+            described[resize] = writer.publish(store, classes=CLASSES, source="")
+    assert described["stretch"] == write_dataset(store, {"train": random_split(20, seed=1)}, classes=CLASSES, source="")
+    assert described["crop"].manifest_hash != described["stretch"].manifest_hash, "a model of the one decodes otherwise"
+    grown = extend_dataset(store, described["crop"], {"val": random_split(5, seed=2)})
+    assert (grown.resize, len(open_split(grown, "train"))) == ("crop", 20)
+    older = described["stretch"].model_dump(exclude={"resize"})
+    assert Description(**older) == described["stretch"], "datasets of earlier releases are stretched"
 
 
 def test_a_dataset_without_its_description_is_written_again(store: LocalStore) -> None:

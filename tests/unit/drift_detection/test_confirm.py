@@ -12,7 +12,7 @@ from components.drift_detection.windows import (
     CutWindow,
     drift_is_confirmed,
     effective_alpha,
-    expected_windows,
+    expected_in_90_days,
     level_of,
     permutations_for,
     windows_of_newest_drift,
@@ -41,7 +41,8 @@ def test_permutations_are_never_fewer_than_forty_over_alpha_nor_than_asked_for()
 def test_a_busy_log_lowers_the_level_by_its_own_count_of_windows() -> None:
     settings = DriftSettings()
     assert level_of(0.05, settings, windows=10).alpha == 0.05
-    assert level_of(0.05, settings, windows=2160).alpha == pytest.approx(0.0152, abs=1e-4)
+    # Half of the budget is for windows taken together: 0.0152 / sqrt(2).
+    assert level_of(0.05, settings, windows=2160).alpha == pytest.approx(0.0108, abs=1e-4)
     assert level_of(0.001, settings, windows=10).alpha == 0.001
 
 
@@ -84,7 +85,7 @@ def expected(hours: list[float], fresh: int = 0, until: float | None = None) -> 
     rows = pd.DataFrame({"time": pd.to_datetime(times)})
     cut = [CutWindow(np.array([2 * number, 2 * number + 1]), np.array([2 * number]), np.array([0, -1])) for number in range(fresh)]
     end = (START + timedelta(hours=hours[-1] if until is None else until)).isoformat()
-    return expected_windows([record_of(1, past)] if past else [], rows, cut, end)
+    return expected_in_90_days([record_of(1, past)] if past else [], rows, cut, end).windows
 
 
 def test_the_rate_of_the_first_day_is_that_of_ninety() -> None:
@@ -98,11 +99,11 @@ def test_the_rate_of_the_first_day_is_that_of_ninety() -> None:
 def test_windows_of_a_few_minutes_do_not_make_a_rate_of_thousands_a_day() -> None:
     rows = pd.DataFrame({"time": pd.to_datetime([START, START + timedelta(minutes=1)])})
     cut = [CutWindow(np.array([0, 1]), np.array([0]), np.array([0, -1]))]
-    assert expected_windows([], rows, cut, (START + timedelta(minutes=1)).isoformat()) == 90 * 24
+    assert expected_in_90_days([], rows, cut, (START + timedelta(minutes=1)).isoformat()).windows == 90 * 24
 
 
 def test_no_windows_are_no_rate_and_those_of_long_ago_are_forgotten() -> None:
-    assert expected_windows([], pd.DataFrame({"time": []}), [], START.isoformat()) == 0
+    assert expected_in_90_days([], pd.DataFrame({"time": []}), [], START.isoformat()).windows == 0
     assert expected([1.0, 2.0], until=24 * 90 + 3) == 0
     assert expected([1.0, 24.0 * 90], until=24 * 90 + 1) == 30
 
@@ -159,4 +160,14 @@ def test_false_confirmed_alarms_of_a_long_clean_history_keep_to_the_formula(alph
     ],
 )
 def test_the_newest_confirmed_drift_ends_at_a_gap_that_would_end_a_confirmation(flags: list[int], expected: list[int]) -> None:
-    assert windows_of_newest_drift([bool(flag) for flag in flags]) == [bool(flag) for flag in expected]
+    daily = [START + timedelta(days=day) for day in range(len(flags))]
+    assert windows_of_newest_drift([bool(flag) for flag in flags], daily) == [bool(flag) for flag in expected]
+
+
+@pytest.mark.parametrize(
+    ("hours", "expected"), [(0.1, [1, 1, 0, 0, 0, 0, 1, 1]), (11, [1, 1, 0, 0, 0, 0, 1, 1]), (13, [0, 0, 0, 0, 0, 0, 1, 1])]
+)
+def test_a_weak_drift_goes_on_where_windows_are_many(hours: float, expected: list[int]) -> None:
+    ends = [START + timedelta(hours=hours * number) for number in range(8)]
+    flags = [True, True, False, False, False, False, True, True]
+    assert windows_of_newest_drift(flags, ends) == [bool(flag) for flag in expected]

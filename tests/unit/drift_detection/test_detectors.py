@@ -37,6 +37,7 @@ def watch(directory: Path, production: GrowingLog) -> tuple[dict[str, Any], Metr
         str(champion),
         str(directory / "evidence"),
         str(directory / "drift.html"),
+        str(directory / "sheet.html"),
         store=production.store,
         alpha=0.05,
         config=config,

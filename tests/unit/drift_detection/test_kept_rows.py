@@ -11,9 +11,10 @@ from components.drift_detection import kept_rows as module
 from components.drift_detection.kept_rows import MOST_WAITING, kept_rows
 
 
-def cut(*windows: list[int], waiting: int = 0) -> Any:
-    """Windows, as positions within the pending rows, and how many rows wait at their end."""
-    return SimpleNamespace(windows=[SimpleNamespace(rows=np.array(rows)) for rows in windows], waiting=waiting)
+def cut(*windows: list[int], waiting: int = 0, sample: slice = slice(0)) -> Any:
+    """Windows, as positions within the pending rows, those of them that were tested, and how many rows wait at their end."""
+    parts = [SimpleNamespace(rows=np.array(rows), sample=np.array(rows[sample], np.int64)) for rows in windows]
+    return SimpleNamespace(windows=parts, waiting=waiting, needed=0)
 
 
 def outcomes(*drifted: bool) -> Any:
@@ -22,7 +23,7 @@ def outcomes(*drifted: bool) -> Any:
 
 def rows(watch: list[int], window: list[int]) -> pd.DataFrame:
     names = [f"r{index}" for index in range(len(watch))]
-    return pd.DataFrame({"request_id": names, "watch": watch, "window": window, "label_origin": None})
+    return pd.DataFrame({"request_id": names, "watch": watch, "window": window, "for_pool": False, "for_tag": False, "label_origin": None})
 
 
 def left(
@@ -34,10 +35,14 @@ def left(
     asked: Any = (),
     earlier: Any = (True, True),
     adopted: bool = False,
+    tag_waits: Any = (),
+    of_tags: Any = (),
 ) -> pd.DataFrame:
     """What watch 4 leaves; `earlier`: whether the windows of the first two rows, of an earlier watch, drifted."""
     coverage = SimpleNamespace(drifted=np.array([*earlier, *[False] * (len(frame) - 2)]))
-    return kept_rows(frame, pending, windows, tested, 4, coverage=coverage, asked=asked, adopted=adopted)  # type: ignore[arg-type]
+    names = np.array([tag_waits[index] if index < len(tag_waits) else "" for index in range(len(frame))], dtype=object)
+    drifting = np.isin(frame["request_id"], list(of_tags))
+    return kept_rows(frame, pending, windows, tested, 4, coverage=coverage, asked=asked, adopted=adopted, tag_waits=names, of_tags=drifting)  # type: ignore[arg-type]
 
 
 def kept(frame: pd.DataFrame) -> list[tuple[str, int, int]]:
@@ -82,3 +87,32 @@ def test_of_a_window_that_did_not_drift_what_labels_were_asked_for_is_kept_and_h
     frame = left(frame, PENDING, cut([0, 1, 2, 3, 4]), outcomes(False), earlier=(False, True), asked={"r2"})
     # Of the two rows of an earlier watch the first one's window did not drift: it is handed on; the other's stay with their watch.
     assert kept(frame) == [("r0", 3, 0), ("r2", 4, 0), ("r3", 4, 0), ("r4", 4, 0)]
+
+
+def test_of_the_latest_windows_what_was_tested_is_kept_once_for_those_that_follow() -> None:
+    frame = left(ROWS, PENDING, cut([0, 1, 2], [3, 4], sample=slice(2)), outcomes(False, False), earlier=(True, True), asked={"r3"})
+    assert kept(frame) == [("r2", 4, 0), ("r3", 4, 0), ("r5", 4, 1), ("r6", 4, 1)]
+    # What may get a label is handed on; what was only tested stays with its watch.
+    assert frame["for_pool"].tolist() == [True, False, True, True]
+    later = left(frame.reset_index(drop=True), np.zeros(4, bool), cut(), outcomes(), earlier=(False, False), asked={"r5"})
+    assert [*zip(later["request_id"], later["for_pool"], strict=True)] == [("r3", False), ("r5", False)]
+
+
+def test_only_the_last_seven_windows_are_kept_for_others() -> None:
+    frame = left(rows([0] * 9, [-1] * 9), np.ones(9, bool), cut(*([at] for at in range(9)), sample=slice(1)), outcomes(*[False] * 9))
+    assert [name for name, _, _ in kept(frame)] == [f"r{at}" for at in range(2, 9)]
+
+
+def test_rows_that_wait_for_a_window_of_their_tag_or_are_of_one_that_drifts_are_kept_for_its_sake_alone() -> None:
+    frame = left(ROWS, PENDING, cut([0, 1], [2, 3, 4]), outcomes(False, False), tag_waits=["", "", "site", "device site"], of_tags=["r6"])
+    assert kept(frame) == [("r2", 4, 0), ("r3", 4, 0), ("r6", 4, 1)]
+    assert frame["tag_waits"].tolist() == ["site", "device site", ""]
+    assert frame["for_tag"].all()
+    again = left(frame.assign(fresh=False), np.zeros(3, bool), cut(), outcomes(), earlier=(False, False), tag_waits=["site"])
+    assert kept(again) == [("r2", 4, 0)], "what no tag wants any more goes"
+
+
+def test_a_row_that_is_kept_for_other_reasons_too_stays_without_its_tag() -> None:
+    frame = left(ROWS, PENDING, cut([0, 1], [2, 3, 4]), outcomes(False, True), tag_waits=["", "", "site", "", "site"], asked=["r2"])
+    assert kept(frame) == [("r2", 4, 0), ("r4", 4, 1), ("r5", 4, 1), ("r6", 4, 1)]
+    assert not frame["for_tag"].any()

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from components.drift_detection.label_requests import COLUMNS, allotted, label_requests, quota
+from components.drift_detection.label_requests import COLUMNS, allotted, label_requests, more_by_class, quota
 from driftloop.settings import DriftSettings
 
 
@@ -13,19 +13,20 @@ def rows(count: int, stratum: str = "1/0") -> pd.DataFrame:
         {
             "request_id": [f"r{index}" for index in range(count)],
             "time": pd.Timestamp("2025-01-01", tz="UTC"),
+            "group": None,
             "predicted": "a",
-            "confidence": 0.9,
             "image": "x#0",
             "label": None,
             "label_origin": None,
             "stratum": stratum,
             "teaching": True,
+            "judging": False,
         }
     )
 
 
-def plan(wanted: int, *, quota: int = 0, of: int = 400, concerned: bool = True, stratum: str = "1/0") -> pd.DataFrame:
-    row = {"wanted": wanted, "quota": quota, "probability": wanted / of, "concerned": concerned}
+def plan(wanted: int, *, quota: int = 0, kept: float = 1.0, concerned: bool = True, stratum: str = "1/0") -> pd.DataFrame:
+    row = {"wanted": wanted, "quota": quota, "kept": kept, "concerned": concerned}
     return pd.DataFrame([row], index=[stratum])
 
 
@@ -61,7 +62,7 @@ def test_every_request_says_why_where_and_with_which_probability() -> None:
 
 def test_the_probability_is_what_it_says() -> None:
     table = pd.concat([rows(20, "1/0"), rows(10, "1/1").assign(request_id=[f"s{index}" for index in range(10)])], ignore_index=True)
-    plans = pd.concat([plan(5, of=20), plan(4, of=10, stratum="1/1")])
+    plans = pd.concat([plan(5), plan(4, stratum="1/1")])
     drawn = pd.concat([asked(table, plans, seed=seed) for seed in range(400)])
     counts = drawn["request_id"].value_counts()
     assert len(counts) == 30
@@ -128,3 +129,65 @@ def test_what_stands_for_the_accepted_is_not_ranked_for_its_label_would_do_nothi
     assert set(ranked["request_id"]) <= set(table.loc[table["teaching"], "request_id"])
     # The random list draws from all: leaving anybody out would bias it.
     assert not lists.loc[lists["origin"] == "random", "request_id"].isin(table.loc[table["teaching"], "request_id"]).all()
+
+
+def test_a_quota_is_of_the_rows_that_show_harm_and_each_side_has_its_probability() -> None:
+    table = rows(400)
+    table["judging"] = np.arange(400) % 2 == 0
+    quotas = asked(table, plan(0, quota=20))
+    assert len(quotas) == 20
+    assert not quotas["request_id"].isin(table.loc[table["judging"], "request_id"]).any()
+    assert set(quotas["probability"]) == {0.1}
+    both = asked(table, plan(30, quota=20, kept=0.5)).merge(table[["request_id", "judging"]], on="request_id")
+    drawn = both.groupby("judging").size()
+    assert drawn[False] == 20
+    assert 5 < drawn[True] < 25
+    assert both.groupby("judging")["probability"].unique().map(list).to_dict() == {
+        side: [0.5 * drawn[side] / 200] for side in (False, True)
+    }
+
+
+def test_of_a_rare_class_more_are_drawn_with_a_probability_of_their_own() -> None:
+    table = rows(1000)
+    table["judging"] = np.arange(1000) % 4 == 0
+    table.loc[table.index % 20 == 1, "predicted"] = "rare"
+    lists = label_requests(table, np.arange(1000.0), plan(200), ranked=20, by_class=12, rare=["rare", "a"], purpose="harm", seed=0)
+    uniform, by_class, ranked = (lists[lists["origin"] == origin] for origin in ("random", "by_class", "ranked"))
+    assert (len(uniform), len(by_class), len(ranked)) == (200, 12, 20)
+    assert lists["request_id"].is_unique
+    chosen = table.set_index("request_id").loc[by_class["request_id"]]
+    assert set(chosen["predicted"]) == {"rare"}
+    assert not chosen["judging"].any(), "labels kept for the gate have no say"
+    of_class = uniform.merge(table, on="request_id")
+    there = ((of_class["predicted"] == "rare") & ~of_class["judging"]).sum() + 12
+    assert set(by_class["probability"]) == {there / 50}
+    assert set(by_class["stratum"]) == {"1/0"}, "what the model said would lead whoever labels"
+    assert set(by_class["purpose"]) == {"class"}
+    # The uniform list is what it was, and so is its probability.
+    alone = asked(table, plan(200))
+    assert alone[["request_id", "probability"]].equals(uniform[["request_id", "probability"]])
+
+
+def test_both_lists_together_are_a_uniform_draw_within_the_class() -> None:
+    table = rows(60)
+    table["predicted"] = np.where(np.arange(60) % 6 == 0, "rare", "a")
+    drawn = [
+        label_requests(table, np.zeros(60), plan(20), ranked=0, by_class=3, rare=["rare"], purpose="harm", seed=seed) for seed in range(600)
+    ]
+    of_class = table.loc[table["predicted"] == "rare", "request_id"]
+    counts = pd.concat(drawn).loc[lambda row: row["request_id"].isin(of_class), "request_id"].value_counts()
+    assert len(counts) == 10
+    assert counts.max() - counts.min() < 4.5 * np.sqrt(2 * 600 * 0.63 * 0.37)
+
+
+@pytest.mark.parametrize(
+    ("drawn", "others", "total", "expected"),
+    [
+        ({"a": 3, "b": 5}, {"a": 90, "b": 90}, 4, {"a": 3, "b": 1}),
+        ({"a": 3, "b": 5}, {"a": 1, "b": 90}, 4, {"a": 1, "b": 3}),
+        ({"a": 29, "b": 300}, {"a": 90, "b": 90}, 60, {"a": 1, "b": 0}),
+        ({}, {}, 60, {}),
+    ],
+)
+def test_the_class_with_the_fewest_gets_the_next(drawn: dict, others: dict, total: int, expected: dict) -> None:
+    assert more_by_class(drawn, others, total) == expected

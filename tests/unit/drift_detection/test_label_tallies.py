@@ -5,7 +5,14 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from components.drift_detection.label_tallies import MOST_TALLIES, WindowPlaces, correct_answers, to_record, window_labels
+from components.drift_detection.label_tallies import (
+    MOST_TALLIES,
+    OverSampled,
+    WindowPlaces,
+    correct_answers,
+    to_record,
+    window_labels,
+)
 from components.drift_detection.windows import Coverage
 from driftloop.watch_record import RecordedWindow, WindowLabels
 
@@ -36,9 +43,10 @@ def counts(tallies: list[WindowLabels]) -> list[tuple[int, int, int, int, int]]:
     return [(tally.watch, tally.window, tally.labels, tally.right, tally.skipped) for tally in tallies]
 
 
-def tallied(*given: Any, chosen: list[bool], counted: Any = (), drifted: bool = True) -> list[WindowLabels]:
+def tallied(*given: Any, chosen: list[bool], counted: Any = (), kept: Any = (), drifted: bool = True) -> list[WindowLabels]:
     frame, coverage = rows(*given)
-    return window_labels(frame, coverage, PLACES, np.array(chosen), counted, drifted=drifted)
+    judging = np.isin(np.arange(len(frame)), kept)
+    return window_labels(frame, coverage, PLACES, np.array(chosen), counted, judging=judging, drifted=drifted)
 
 
 DRIFT = [False, True, True]
@@ -59,6 +67,11 @@ def test_labels_are_counted_by_window_and_only_random_ones_of_the_chosen() -> No
     assert counts(tallies) == [(3, 1, 2, 1, 0), (4, 0, 1, 1, 1)]
     assert [(tally.rows, tally.drift, tally.mixture) for tally in tallies] == [(200, 3, {"reference": 1.0}), (150, 3, {"reference": 1.0})]
     assert tallies[0].share == 0.01
+
+
+def test_labels_that_are_kept_for_the_gate_do_not_count() -> None:
+    given = [(1, "b", "random", None), (1, "a", "random", None), (2, "b", "random", None), (2, None, "skipped", None)]
+    assert counts(tallied(*given, chosen=DRIFT, kept=[0, 2])) == [(3, 1, 1, 1, 0), (4, 0, 0, 0, 1)]
 
 
 def test_a_window_without_labels_is_there_with_none() -> None:
@@ -103,6 +116,16 @@ def test_a_record_holds_the_newest_windows_that_have_labels() -> None:
     assert [kept[0].watch, kept[-1].watch, len(kept)] == [101, 650, MOST_TALLIES]
 
 
+def test_a_window_beyond_the_record_counts_while_its_rows_are_there_and_not_after() -> None:
+    known = tallied(*[(1, "a", "random", None)] * 3, chosen=DRIFT)
+    newer = [known[0].model_copy(update={"watch": 100 + number, "labels": 1}) for number in range(MOST_TALLIES)]
+    beyond = to_record(known, newer)
+    assert known[0] not in beyond
+    there = tallied(*[(1, "a", "random", None)] * 3, chosen=DRIFT, counted=beyond)
+    gone = tallied((1, None, None, None), chosen=DRIFT, counted=beyond)
+    assert [sum(tally.labels for tally in found) for found in (there, gone)] == [3, 0]
+
+
 def test_only_random_labels_count_and_each_group_once() -> None:
     frame = pd.DataFrame(
         {
@@ -113,3 +136,26 @@ def test_only_random_labels_count_and_each_group_once() -> None:
         }
     )
     assert correct_answers(frame) == (2, 3)
+
+
+def test_rows_that_were_labelled_more_often_weigh_no_more_than_their_part_of_the_window() -> None:
+    given = [(1, "a", "random", None)] * 19 + [(1, "b", "random", None)] * 30 + [(1, None, None, None)] * 101
+    frame, coverage = rows(*given)
+    frame["request_id"] = [f"r{index}" for index in range(len(frame))]
+    often = OverSampled(np.arange(len(frame)) >= 19, np.array([0, 20, 0]))
+    arguments = {"judging": np.zeros(len(frame), bool), "drifted": True}
+    (tally, _) = window_labels(frame, coverage, PLACES, np.array(DRIFT), (), oversampled=often, **arguments)
+    # 19 of the other 180 have a label, so 3 of these 20 count.
+    assert (tally.labels, tally.right, tally.rows) == (22, 19, 200)
+    everything = OverSampled(np.ones(len(frame), bool), np.array([0, 200, 0]))
+    (tally, _) = window_labels(frame, coverage, PLACES, np.array(DRIFT), (), oversampled=everything, **arguments)
+    assert tally.labels == 49, "where nothing else is there, all of them are a uniform sample"
+
+
+def test_labels_of_a_tag_are_counted_by_themselves() -> None:
+    before = WindowLabels(watch=3, window=1, drift=3, last="2025-03-01T02:00:00+00:00", rows=20, labels=9, right=5, tag="site=B")
+    frame, coverage = rows((1, "a", "random", None))
+    arguments = {"judging": np.zeros(1, bool), "drifted": True}
+    of_all = window_labels(frame, coverage, PLACES, np.array(DRIFT), [before], **arguments)
+    of_tag = window_labels(frame, coverage, PLACES, np.array(DRIFT), [before], tag="site=B", **arguments)
+    assert [(tallies[0].labels, tallies[0].tag) for tallies in (of_all, of_tag)] == [(1, ""), (9, "site=B")]

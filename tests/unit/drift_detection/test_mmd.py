@@ -1,13 +1,15 @@
 """Kernel MMD with permutations, against loops."""
 
+from fractions import Fraction
 from itertools import combinations
+from math import comb
 
 import numpy as np
 import pytest
 from scipy import stats
 
 from components.drift_detection import mmd
-from components.drift_detection.mmd import mean_kernel, median_gamma, mmd_test
+from components.drift_detection.mmd import PLENTY, mean_kernel, median_gamma, mmd_test, p_of_two_looks
 
 
 def brute_force(x: np.ndarray, y: np.ndarray, gamma: float) -> float:
@@ -143,3 +145,59 @@ def test_power_against_a_change_of_shape_that_leaves_means_and_variances() -> No
         bimodal = rng.choice([-1, 1], (250, 2)) * 0.95 + rng.normal(size=(250, 2)) * np.sqrt(1 - 0.95**2)
         found += mmd_test(rng.normal(size=(800, 2)), bimodal, permutations=199, rng=rng).p_value <= 0.025
     assert found >= 19
+
+
+def p_by_counting(first_count: int, total: int, first: int, permutations: int) -> Fraction:
+    """The p-value of an outcome, by adding up the probabilities of all outcomes that come before it in the order, and its own."""
+    ways = Fraction(1, permutations + 1)
+
+    def probability(ahead: int, of: int) -> Fraction:
+        return ways * Fraction(comb(first, ahead) * comb(permutations - first, of - ahead), comb(permutations, of))
+
+    def place(ahead: int, of: int) -> tuple[int, int]:
+        return (0, 0) if ahead == 0 else (1, of) if ahead < PLENTY else (2, ahead)
+
+    outcomes = [(ahead, of) for of in range(permutations + 1) for ahead in range(min(of, first) + 1) if of - ahead <= permutations - first]
+    return sum((probability(*one) for one in outcomes if place(*one) <= place(first_count, total)), Fraction(0))
+
+
+def test_a_first_look_leaves_the_p_value_exact() -> None:
+    first, permutations = 19, 39
+    for total in range(1, permutations + 1):
+        expected = p_by_counting(1, total, first, permutations)
+        assert p_of_two_looks(total, first, permutations) == pytest.approx(float(expected), rel=1e-12)
+    # Those that stop have the p-value that they would have without a second look.
+    for count in (0, PLENTY, PLENTY + 3, first):
+        assert p_by_counting(count, count, first, permutations) == Fraction(count + 1, first + 1)
+
+
+def test_level_with_a_first_look_at_any_alpha() -> None:
+    # Without drift the observed value is in no place of the order more often than in another.
+    rng, trials, first, permutations = np.random.default_rng(13), 200_000, 499, 3_999
+    ranks = rng.random(trials)
+    early = rng.binomial(first, ranks)
+    total = early + rng.binomial(permutations - first, ranks)
+    by_total = np.array([0.0, *(p_of_two_looks(count, first, permutations) for count in range(1, total[early < PLENTY].max() + 1))])
+    stops = (early == 0) | (early >= PLENTY)
+    p_values = np.where(stops, (early + 1) / (first + 1), by_total[np.minimum(total, len(by_total) - 1)])
+    for alpha in (0.002, 0.005, 0.01, 0.0152, 0.05):
+        rejected = int(np.sum(p_values <= alpha))
+        assert stats.binom.ppf(0.001, trials, 0.93 * alpha) <= rejected <= stats.binom.ppf(0.999, trials, alpha)
+    # Hardly any test goes on.
+    assert np.mean(stops) > 0.97
+
+
+def test_a_test_with_a_first_look_decides_like_one_without() -> None:
+    rng = np.random.default_rng(14)
+    x = rng.normal(size=(120, 4))
+    for y in (x[:40].copy(), x[:40] + 1):
+        early = mmd_test(x, y, permutations=999, rng=np.random.default_rng(0), first_look=124)
+        late = mmd_test(x, y, permutations=999, rng=np.random.default_rng(0))
+        assert (early.permutations, late.permutations) == (124, 999)
+        assert (early.p_value <= 0.025) == (late.p_value <= 0.025)
+        assert early.mmd2 == pytest.approx(late.mmd2, abs=1e-7)
+    # A borderline one goes on.
+    doubtful = [
+        mmd_test(rng.normal(size=(60, 2)), rng.normal(size=(20, 2)) + 0.5, permutations=999, rng=rng, first_look=124) for _ in range(20)
+    ]
+    assert {result.permutations for result in doubtful} == {124, 999}

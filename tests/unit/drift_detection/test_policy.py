@@ -16,7 +16,7 @@ HARMLESS = AccuracyDrop(0.01, -0.02, 0.04, 300)
 OPEN = AccuracyDrop(0.04, -0.01, 0.09, 150)
 FEW_AND_BAD = AccuracyDrop(0.30, 0.20, 0.40, 99)
 DROPS = {"none": None, "harmful": HARMFUL, "harmless": HARMLESS, "open": OPEN, "few": FEW_AND_BAD}
-CONFIRMED = Situation(tested=3, drifted=2, confirmed=True, labels=10_000)
+CONFIRMED = Situation(tested=3, drifted=2, confirmed=True, labels=10_000, gate_labels=4_000)
 
 
 def expected_verdict(drop: str, age: float | None, retrainings: int, suggest_only: bool) -> str:
@@ -73,19 +73,23 @@ def test_thresholds_hold_to_the_digit(drop: AccuracyDrop, name: str) -> None:
 def test_a_retraining_waits_until_the_gate_could_tell() -> None:
     drop = AccuracyDrop(0.15, 0.10, 0.20, 120)
     # By hand: n = (1.645 + 0.842)^2 * 0.15 / 0.075^2 = 165 for the gate, which gets 300 of 660 labels.
-    assert labels_for_the_gate(drop, SETTINGS, RETRAIN) == 363
-    assert decide(replace(CONFIRMED, drop=drop, labels=362), SETTINGS, RETRAIN).name == "needs_labels"
-    assert decide(replace(CONFIRMED, drop=drop, labels=363), SETTINGS, RETRAIN).name == "retrain"
-    assert decide(replace(CONFIRMED, drop=drop, labels=120), DriftSettings(gate_power=0), RETRAIN).name == "retrain"
+    assert labels_for_the_gate(drop, SETTINGS, RETRAIN) == 165
+    waits = decide(replace(CONFIRMED, drop=drop, gate_labels=164), SETTINGS, RETRAIN)
+    assert waits.name == "needs_labels"
+    assert "with the 164 labels kept for it" in waits.reason
+    assert "about 165 would do (about 3 more random labels, of which it gets its part)" in waits.reason
+    assert decide(replace(CONFIRMED, drop=drop, gate_labels=165), SETTINGS, RETRAIN).name == "retrain"
+    assert decide(replace(CONFIRMED, drop=drop, gate_labels=50), DriftSettings(gate_power=0), RETRAIN).name == "retrain"
 
 
 def test_the_gates_part_is_that_of_the_retraining_that_follows() -> None:
     drop = AccuracyDrop(0.15, 0.10, 0.20, 120)
-    # All but 60 of 660 labels for the gate instead of 300: 165 there take fewer in all.
+    # All but 60 of 660 labels for the gate instead of 300: what is missing there takes fewer in all.
     generous = RetrainSettings(gate_parts=600, train_parts=30, val_parts=30)
-    assert labels_for_the_gate(drop, SETTINGS, generous) == 182
-    assert decide(replace(CONFIRMED, drop=drop, labels=182), SETTINGS, generous).name == "retrain"
-    assert decide(replace(CONFIRMED, drop=drop, labels=182), SETTINGS, RETRAIN).name == "needs_labels"
+    assert generous.gate_share == pytest.approx(600 / 660)
+    few = replace(CONFIRMED, drop=drop, gate_labels=65)
+    assert "about 110 more random labels" in decide(few, SETTINGS, generous).reason
+    assert "about 220 more random labels" in decide(few, SETTINGS, RETRAIN).reason
 
 
 def test_a_retraining_that_could_not_begin_is_not_ordered_and_the_reason_says_what_is_missing() -> None:
@@ -98,18 +102,32 @@ def test_a_retraining_that_could_not_begin_is_not_ordered_and_the_reason_says_wh
 
 def test_a_shown_harm_is_retrained_with_what_there_is_when_no_more_can_come() -> None:
     drop = AccuracyDrop(0.105, 0.075, 0.135, 495)
-    # A real change of scanner: 544 wanted, 495 there, and none that anybody could still label.
+    # A real change of scanner: 236 wanted for the gate, 225 of 495 there, and none that anybody could still label.
     wanted = labels_for_the_gate(drop, SETTINGS, RETRAIN)
-    assert wanted > 495
-    assert decide(replace(CONFIRMED, drop=drop, labels=495), SETTINGS, RETRAIN).name == "needs_labels"
-    assert decide(replace(CONFIRMED, drop=drop, labels=495, obtainable=495), SETTINGS, RETRAIN).name == "retrain"
-    waits = decide(replace(CONFIRMED, drop=drop, labels=495, obtainable=510), SETTINGS, RETRAIN)
+    assert wanted > 225
+    there = replace(CONFIRMED, drop=drop, labels=495, gate_labels=225)
+    assert decide(there, SETTINGS, RETRAIN).name == "needs_labels"
+    assert decide(replace(there, gate_obtainable=225), SETTINGS, RETRAIN).name == "retrain"
+    waits = decide(replace(there, gate_obtainable=232), SETTINGS, RETRAIN)
     assert (waits.name, waits.purpose) == ("needs_labels", "gate")
-    assert "about 510 would do" in waits.reason
-    assert f"about {wanted} would do" in decide(replace(CONFIRMED, drop=drop, labels=495, obtainable=9000), SETTINGS, RETRAIN).reason
+    assert "about 232 would do" in waits.reason
+    assert f"about {wanted} would do" in decide(replace(there, gate_obtainable=9000), SETTINGS, RETRAIN).reason
 
 
-CALM = Situation(tested=3, drifted=0, confirmed=False, labels=10_000)
+CALM = Situation(tested=3, drifted=0, confirmed=False, labels=10_000, gate_labels=4_000)
+
+
+def test_a_drift_is_not_harmless_while_a_critical_class_may_be_lost() -> None:
+    unknown = ("recall of rare is between 0.00 and 0.70 (accepted: 0.90); about 3,100 random labels in all would tell",)
+    verdict = decide(replace(CONFIRMED, drop=HARMLESS, unknown_recalls=unknown), SETTINGS, RETRAIN)
+    assert (verdict.name, verdict.purpose, verdict.harmless) == ("needs_labels", "harm", False)
+    assert unknown[0] in verdict.reason
+    fallen = ("recall of rare is between 0.00 and 0.31 (accepted: 0.90)",)
+    for drop, accepted in ((HARMLESS, ""), (OPEN, ""), (HARMLESS, "accepted on 2025-03-01 by me (it is winter)")):
+        verdict = decide(replace(CONFIRMED, drop=drop, fallen_recalls=fallen, accepted=accepted), SETTINGS, RETRAIN)
+        assert (verdict.name, verdict.purpose, verdict.harmless) == ("alert", "gate", False)
+        assert fallen[0] in verdict.reason
+    assert decide(replace(CONFIRMED, drop=HARMFUL, fallen_recalls=fallen), SETTINGS, RETRAIN).name == "retrain"
 
 
 def test_a_drop_that_labels_show_without_any_drift_confirms_itself() -> None:
@@ -122,7 +140,7 @@ def test_a_drop_that_labels_show_without_any_drift_confirms_itself() -> None:
     # Where drift is confirmed, that is what is judged.
     assert decide(replace(CONFIRMED, concept_drop=HARMFUL, drop=HARMLESS), SETTINGS, RETRAIN).name == "alert"
     assert decide(replace(CALM, concept_drop=HARMFUL, days_since_retraining=0.5), SETTINGS, RETRAIN).name == "alert"
-    assert decide(replace(CALM, concept_drop=HARMFUL, labels=10), SETTINGS, RETRAIN).name == "needs_labels"
+    assert decide(replace(CALM, concept_drop=HARMFUL, labels=10, gate_labels=4), SETTINGS, RETRAIN).name == "needs_labels"
 
 
 @pytest.mark.parametrize(("growth", "name"), [(None, "alert"), (0.0999, "alert"), (0.1, "needs_labels"), (0.4, "needs_labels")])
@@ -152,7 +170,8 @@ def test_labels_are_asked_for_with_a_purpose(situation: Situation, purpose: str)
 
 
 def test_it_never_waits_for_more_labels_than_one_list_asks_for() -> None:
-    assert labels_for_the_gate(AccuracyDrop(0.03, 0.01, 0.05, 900), SETTINGS, RETRAIN) == SETTINGS.random_requests
+    assert labels_for_the_gate(AccuracyDrop(0.03, 0.01, 0.05, 900), SETTINGS, RETRAIN) == 270
+    assert SETTINGS.random_requests * RETRAIN.gate_share == pytest.approx(300), "but for bad luck"
 
 
 @pytest.mark.parametrize(("labels", "name"), [(660, "needs_labels"), (759, "needs_labels"), (760, "retrain")])
@@ -191,11 +210,12 @@ def test_thresholds_are_settings() -> None:
         (replace(CONFIRMED, drop=None), "0 of at least 100 random labels"),
         (replace(CONFIRMED, drop=FEW_AND_BAD), "99 of at least 100 random labels"),
         (replace(CONFIRMED, drop=OPEN, labels_to_decide=400), "about 400 random labels in all would decide"),
-        (replace(CONFIRMED, drop=replace(OPEN, n=100)), "but 100 random labels show neither"),
+        (replace(CONFIRMED, drop=replace(OPEN, n=100)), "but 100 random labels (4,000 more are kept for the gate) show neither"),
         (replace(CONFIRMED, drop=HARMFUL, labels=670, labels_at_refusal=660), "refused on 660 labels and 10 came since"),
         (replace(CONFIRMED, drop=OPEN), "more random labels are needed"),
-        (replace(CONFIRMED, drop=OPEN, skipped=12), "150 random labels (12 were skipped) show neither"),
-        (replace(CONFIRMED, skipped=12), "0 of at least 100 random labels are there (12 were skipped)"),
+        (replace(CONFIRMED, drop=OPEN, skipped=12, gate_labels=0), "150 random labels (12 were skipped) show neither"),
+        (replace(CONFIRMED, drop=OPEN, gate_labels=125), "150 random labels (125 more are kept for the gate) show neither"),
+        (replace(CONFIRMED, skipped=12, gate_labels=0), "0 of at least 100 random labels are there (12 were skipped)"),
         (replace(CONFIRMED, drop=HARMLESS), "harmless"),
         (replace(CONFIRMED, drop=HARMFUL), "accuracy fell by 10.0 points, at least 4.0 points"),
         (replace(CONFIRMED, drop=HARMFUL, days_since_retraining=0.25), "0.2 days ago and the cooldown lasts 1"),
@@ -210,3 +230,110 @@ def test_copies_of_few_images_are_an_alert_unless_drift_says_more() -> None:
     stuck = Situation(tested=0, drifted=0, confirmed=False, waiting=500, waiting_groups=1, minimum=50, stuck=True)
     assert decide(stuck, SETTINGS, RETRAIN).name == "alert"
     assert decide(replace(CONFIRMED, stuck=True), SETTINGS, RETRAIN).name == "needs_labels"
+
+
+@pytest.mark.parametrize(
+    ("drop", "growth", "name"),
+    [
+        (None, None, "stable"),
+        (HARMLESS, None, "stable"),
+        (AccuracyDrop(0.0299, -0.01, 0.07, 900), None, "stable"),
+        (AccuracyDrop(0.03, -0.01, 0.07, 900), None, "needs_labels"),
+        (AccuracyDrop(0.2, -0.01, 0.4, 99), None, "stable"),
+        (replace(HARMLESS, recent=0.03), None, "needs_labels"),
+        (HARMLESS, 0.0999, "stable"),
+        (HARMLESS, 0.1, "needs_labels"),
+        (HARMFUL, None, "retrain"),
+    ],
+)
+def test_an_accepted_drift_is_quiet_until_labels_or_confidence_say_otherwise(
+    drop: AccuracyDrop | None, growth: float | None, name: str
+) -> None:
+    situation = replace(CONFIRMED, drop=drop, label_free_growth=growth, accepted="accepted on 2025-03-01 by ada (the new scanner)")
+    verdict = decide(situation, SETTINGS, RETRAIN)
+    assert verdict.name == name
+    if name == "stable":
+        assert (verdict.purpose, verdict.harmless) == ("", False)
+        assert "was accepted on 2025-03-01 by ada (the new scanner)" in verdict.reason
+
+
+def test_only_a_drift_that_labels_show_to_be_harmless_says_so() -> None:
+    assert decide(replace(CONFIRMED, drop=HARMLESS), SETTINGS, RETRAIN).harmless
+    for situation in (replace(CONFIRMED, drop=OPEN), CONFIRMED, CALM, replace(CONFIRMED, drop=HARMFUL, recent_retrainings=9)):
+        assert not decide(situation, SETTINGS, RETRAIN).harmless
+
+
+CALENDAR = DriftSettings(retrain_every_days=30)
+DUE = replace(CALM, calendar_due=True, days_since_retraining=30.0)
+
+
+def test_the_calendar_retrains_without_any_drift_and_says_that_it_asked() -> None:
+    verdict = decide(DUE, CALENDAR, RETRAIN)
+    assert (verdict.name, verdict.purpose, verdict.nothing_to_win) == ("retrain", "gate", True)
+    assert verdict.reason == "The calendar asks for a retraining every 30 days: 10,000 random labels are there."
+    assert decide(replace(DUE, calendar_due=False), CALENDAR, RETRAIN).name == "stable"
+
+
+def test_what_is_calm_stays_calm_without_a_calendar() -> None:
+    assert DriftSettings().retrain_every_days == 0
+    assert decide(CALM, SETTINGS, RETRAIN) == decide(CALM, DriftSettings(retrain_on="alarm"), RETRAIN)
+
+
+@pytest.mark.parametrize(
+    ("changes", "settings"),
+    [({"recent_retrainings": 4}, {}), ({"recent_retrainings": 1}, {"retrainings_per_30_days": 1}), ({}, {"cooldown_days": 31})],
+)
+def test_cooldown_and_budget_hold_for_the_calendar_too(changes: dict[str, int], settings: dict[str, float]) -> None:
+    assert decide(replace(DUE, **changes), DriftSettings(retrain_every_days=30, **settings), RETRAIN).name == "stable"
+
+
+def test_the_calendar_waits_for_labels_to_train_on_and_to_exclude_a_loss_by() -> None:
+    few = decide(replace(DUE, missing_for_retraining="20 labelled images, 90 are needed: 70 more"), CALENDAR, RETRAIN)
+    assert (few.name, few.purpose) == ("needs_labels", "gate")
+    assert "20 labelled images, 90 are needed" in few.reason
+    # By hand: (1.8750 * sqrt(0.075) + 0.8416 * sqrt(0.05))^2 / 0.05^2 = 196.9 for the gate.
+    assert decide(replace(DUE, gate_labels=197), CALENDAR, RETRAIN).name == "retrain"
+    waits = decide(replace(DUE, gate_labels=196), CALENDAR, RETRAIN)
+    assert waits.name == "needs_labels"
+    assert "could hardly tell that a candidate is no worse, about 197 would do" in waits.reason
+    assert decide(replace(DUE, gate_labels=40, gate_obtainable=40), CALENDAR, RETRAIN).name == "retrain", "no more can come"
+    # What is asked for must not hide an alarm of another kind.
+    stuck = replace(DUE, tested=0, waiting=500, waiting_groups=1, minimum=50, stuck=True, gate_labels=0)
+    assert decide(stuck, CALENDAR, RETRAIN).name == "alert"
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({"drop": HARMLESS}, ("retrain", True)),
+        ({"accepted": "accepted on 2025-03-01 by ada (the new scanner)"}, ("retrain", True)),
+        ({"drop": OPEN}, ("retrain", False)),
+        ({"drop": None}, ("retrain", False)),
+        ({"drop": HARMFUL}, ("retrain", False)),
+        ({"drop": HARMFUL, "gate_labels": 20}, ("needs_labels", False)),
+        ({"drop": OPEN, "labels": 110, "labels_at_refusal": 100}, ("needs_labels", False)),
+    ],
+)
+def test_the_gate_asks_for_a_gain_where_a_confirmed_drift_may_do_harm(changes: dict, expected: tuple[str, bool]) -> None:
+    situation = replace(CONFIRMED, calendar_due=True, days_since_retraining=30.0, **changes)
+    verdict = decide(situation, CALENDAR, RETRAIN)
+    assert (verdict.name, verdict.nothing_to_win) == expected
+
+
+def test_a_calendar_alone_retrains_for_harm_on_its_days_only() -> None:
+    only = DriftSettings(retrain_every_days=30, suggest_only=True)
+    harmful = replace(CONFIRMED, drop=HARMFUL, days_since_retraining=29.0)
+    assert decide(harmful, only, RETRAIN).name == "alert"
+    verdict = decide(replace(harmful, calendar_due=True, days_since_retraining=30.0), only, RETRAIN)
+    assert (verdict.name, verdict.nothing_to_win) == ("retrain", False)
+
+
+def test_a_policy_for_every_alarm_retrains_whether_it_matters_or_not() -> None:
+    every = DriftSettings(retrain_on="alarm", gate_power=0)
+    for drop in DROPS.values():
+        assert decide(replace(CONFIRMED, drop=drop), every, RETRAIN).name == "retrain"
+    assert decide(replace(CONFIRMED, drifted=1, confirmed=False), every, RETRAIN).name == "stable"
+    assert decide(replace(CONFIRMED, missing_for_retraining="none there"), every, RETRAIN).name == "needs_labels"
+    assert decide(replace(CONFIRMED, accepted="accepted by ada"), every, RETRAIN).name == "stable"
+    assert decide(CONFIRMED, DriftSettings(retrain_on="alarm", suggest_only=True), RETRAIN).name == "needs_labels"
+    assert decide(replace(CONFIRMED, labels=110, labels_at_refusal=100), every, RETRAIN).name == "needs_labels"

@@ -76,6 +76,19 @@ def test_three_regimes_are_told_apart() -> None:
     np.testing.assert_allclose(fit_weights(regimes, window), [0.5, 0.3, 0.2], atol=0.08)
 
 
+def test_four_seasons_stay_accepted_and_a_fifth_drift_is_found_beside_them() -> None:
+    rng = np.random.default_rng(12)
+    seasons = [(0.0, 0.0), (3.0, 0.0), (-3.0, 0.0), (0.0, 3.0), (0.0, -3.0)]
+    regimes = prepare_regimes("abcde", [sample(200, rng, embedding=e, statistics=s) for e, s in seasons], rng)
+
+    def drifted(window: Sample) -> bool:
+        return window_test(window, regimes, alpha=0.05, permutations=199, rng=rng).drifted
+
+    alarms = sum(drifted(sample(100, rng, embedding=e, statistics=s)) for e, s in seasons for _ in range(6))
+    assert alarms <= stats.binom.ppf(0.999, 30, 0.05)
+    assert all(drifted(sample(100, rng, embedding=6.0)) for _ in range(5))
+
+
 def test_a_draw_has_the_proportions_and_no_row_twice() -> None:
     rng = np.random.default_rng(3)
     regimes = two_regimes(rng)
@@ -88,10 +101,10 @@ def test_a_draw_has_the_proportions_and_no_row_twice() -> None:
         assert len(drawn_sample(regimes, drawn)) == counts.sum()
 
 
-def test_more_than_three_regimes_or_none_are_refused() -> None:
+def test_more_than_five_regimes_or_none_are_refused() -> None:
     rng = np.random.default_rng(4)
-    for count in (0, 4):
-        with pytest.raises(ValueError, match="1 to 3 references"):
+    for count in (0, 6):
+        with pytest.raises(ValueError, match="1 to 5 references"):
             prepare_regimes(["x"] * count, [sample(10, rng)] * count, rng)
 
 

@@ -24,3 +24,11 @@ def test_unless_told_otherwise_it_is_a_95_percent_interval() -> None:
 def test_counts_that_cannot_be_are_refused(successes: int, n: int) -> None:
     with pytest.raises(ValueError, match=f"got {successes} of {n}"):
         wilson(successes, n)
+
+
+def test_an_interval_holds_its_share_at_every_number_of_cases() -> None:
+    """A figure's error bar would have a negative length otherwise."""
+    for n in range(1, 1000):
+        for successes in {0, n // 2, n}:
+            found = wilson(successes, n)
+            assert 0 <= found.low <= found.value <= found.high <= 1

@@ -24,6 +24,7 @@ def test_it_holds_what_it_needs_and_nothing_else(export: Export) -> None:
         "classes": ["bright", "dark"],
         "image_size": 32,
         "channels": 1,
+        "resize": "stretch",
         "store": "",
     }
 

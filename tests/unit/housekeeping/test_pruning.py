@@ -495,14 +495,14 @@ def test_what_driftloop_does_not_name_so_is_left_alone(history: StoreHistory) ->
 def test_of_what_watches_kept_the_newest_table_and_recent_rows_stay(tmp_path: Path) -> None:
     store, now = LocalStore(tmp_path / "store"), datetime.now(UTC)
     for days, number in ((120, 1), (100, 2), (50, 3)):
-        for kind in ("rows", "labels"):
+        for kind in ("rows", "labels", "requests"):
             key = f"watch/{kind}/{number:08d}-0123456789ab.parquet"
             store.put(key, b"x")
             os.utime(tmp_path / "store" / key, times=((now - timedelta(days=days)).timestamp(),) * 2)
     policy = PrunePolicy(now - timedelta(days=7), in_use=frozenset())
-    assert {item.kind: item.objects.objects for item in plan_prune(store, policy)} == {"rows": 2, "labels": 2}
+    assert {item.kind: item.objects.objects for item in plan_prune(store, policy)} == {"rows": 2, "labels": 2, "requests": 2}
     prune(store, policy)
-    for kind in ("rows", "labels"):
+    for kind in ("rows", "labels", "requests"):
         assert [entry.key for entry in store.list(f"watch/{kind}/")] == [f"watch/{kind}/00000003-0123456789ab.parquet"]
 
 

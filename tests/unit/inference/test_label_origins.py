@@ -7,7 +7,7 @@ import pytest
 
 from components.production_monitoring.collect import with_labels
 from driftloop.errors import IntegrityError
-from driftloop.inference.labels import RequestedLabels, with_checked_origins, write_requested
+from driftloop.inference.labels import RequestedLabels, read_labels, with_checked_origins, write_labels, write_requested
 from driftloop.store import Store, open_store
 
 
@@ -59,6 +59,17 @@ def test_lines_that_say_random_and_were_not_drawn_become_imports(home: Store) ->
     checked, stray = with_checked_origins(home, given)
     assert (checked["origin"].tolist(), stray) == (["random", "import", "ranked"], 1)
     assert with_checked_origins(home, labels("a"))[1] == 0
+
+
+def test_a_label_drawn_by_class_is_that_only_where_such_a_list_has_drawn_it_and_stays_it(home: Store) -> None:
+    write_requested(home, 1, pd.concat([requests(a=0.1), requests(a=0.5, b=0.5).assign(origin="by_class")], ignore_index=True))
+    checked, stray = with_checked_origins(home, labels("a", "b", "x", origin="by_class"))
+    # What the uniform list has drawn, too, counts as random: without it that list would be biased.
+    assert (checked["origin"].tolist(), stray) == (["random", "by_class", "import"], 1)
+    write_labels(home, checked)
+    write_labels(home, labels("a", "b", origin="import"))
+    read, _ = read_labels(home)
+    assert read.set_index("request_id")["origin"].to_dict() == {"a": "random", "b": "by_class", "x": "import"}
 
 
 def test_a_skipped_request_has_no_label_and_an_origin_that_says_so() -> None:

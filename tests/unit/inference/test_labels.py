@@ -79,7 +79,7 @@ def test_a_label_file_whose_writers_clock_is_slow_is_found(store: Store) -> None
 @pytest.mark.parametrize(
     ("labels", "complaint"),
     [
-        (frame(("a", "NORMAL", "guess")), "origin 'guess' is not known; use one of random, ranked, import"),
+        (frame(("a", "NORMAL", "guess")), "origin 'guess' is not known; use one of random, by_class, ranked, import"),
         (frame(("a", "NORMAL", "random"), ("b", None, "random")), "row 2 has no label"),
         (frame(("", "NORMAL", "random")), "row 1 has no request_id"),
         (frame(("a", "NORMAL", "random")).drop(columns="label"), "no column 'label'"),

@@ -35,6 +35,18 @@ def test_regimes_are_read_back_in_the_types_of_the_log(tmp_path: Path, channels:
     assert list(second.groups) == list(accepted.groups)
 
 
+def test_tags_are_read_back_and_a_reference_without_them_reads_as_untagged(tmp_path: Path) -> None:
+    clean, _ = measured(tmp_path)
+    path = tmp_path / "reference.npz"
+    write_reference(path, [clean], statistic_names(1))
+    assert "reference.tags" not in np.load(path), "as it was before there were tags"
+    assert read_reference(path)[0].tags.tolist() == [""] * 12
+    write_reference(path, [replace(clean, tags=np.array(['{"site": "A"}'] * 4 + [""] * 8))], statistic_names(1))
+    assert read_reference(path)[0].tags.tolist() == ['{"site": "A"}'] * 4 + [""] * 8
+    with pytest.raises(ValueError, match="lengths"):
+        write_reference(path, [replace(clean, tags=np.array(['{"site": "A"}']))], statistic_names(1))
+
+
 def test_the_clean_regime_must_come_first_and_names_be_distinct(tmp_path: Path) -> None:
     clean, _ = measured(tmp_path)
     for regimes in ([], [replace(clean, name="regime-1")], [clean, clean]):

@@ -74,6 +74,20 @@ def test_rows_go_to_the_store_by_number_size_and_age(tmp_path: Path) -> None:
         assert logged(store) == [f"r{at}" for at in range(5)]
 
 
+def test_it_tells_for_how_long_the_oldest_row_has_waited(store: TroubledStore, tmp_path: Path) -> None:
+    with InferenceLogger(store, limits=NEVER, spool=tmp_path / "spool") as log:
+        assert log.counts.lag_seconds == 0
+        fill(log, 2)
+        first = log.counts.lag_seconds
+        with pytest.raises(StoreError):
+            log.flush()
+        fill(log, 2, "later")
+        assert log.counts.lag_seconds > first >= 0, "the store has refused the oldest"
+        store.away = False
+        log.flush()
+        assert log.counts.lag_seconds == 0
+
+
 def test_nobody_waits_for_a_store_that_hangs(tmp_path: Path) -> None:
     class Hanging(LocalStore):
         free = threading.Event()

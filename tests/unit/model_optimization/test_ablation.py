@@ -41,13 +41,13 @@ def test_an_ingredient_that_is_not_there_cannot_be_taken_away(task: Task) -> Non
 def test_runs_that_would_not_fit_into_the_time_are_left_out_and_named(task: Task) -> None:
     times = iter(range(0, 1000, 10))  # every look at the clock is 10 seconds later
     plan = full_plan(SETTINGS, 5, task)
-    result = ablate(plan, task, seed=1, epochs=1, seconds=45, on_run=lambda share, name: None, clock=lambda: next(times))
+    result = ablate(plan, task, seed=1, epochs=1, seconds=45, expected=0, on_run=lambda share, name: None, clock=lambda: next(times))
     assert [row.name for row in result.rows] == [FULL, "without augmentation"]
     assert result.left_out == list(plan_variants(plan))[2:]
 
 
 def test_no_epochs_are_no_ablation(task: Task) -> None:
-    result = ablate(full_plan(SETTINGS, 5, task), task, seed=1, epochs=0, seconds=1e9, on_run=lambda share, name: None)
+    result = ablate(full_plan(SETTINGS, 5, task), task, seed=1, epochs=0, seconds=1e9, expected=0, on_run=lambda share, name: None)
     assert result.rows == []
     assert summarise(result) == "No ablation was run: no time or no epochs were given to it."
 

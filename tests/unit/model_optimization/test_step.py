@@ -1,12 +1,17 @@
 from pathlib import Path
 
 import pytest
+import torch
 
+from components.automated_retraining.fine_tuning import build_recipe
 from components.baseline_training.step import run as train_baseline
 from components.model_optimization.step import run
 from driftloop import bundle
 from driftloop.errors import InputError
+from driftloop.settings import RetrainSettings
 from driftloop.step_facts import read_facts
+from driftloop.training.architectures import build_network
+from driftloop.training.weights import load_model
 from tests.factories.datasets import write_squares_dataset
 from tests.factories.metrics import MetricsFile, RocFile
 
@@ -80,8 +85,17 @@ def test_the_ablation_starts_with_all_ingredients_and_takes_one_away_at_a_time(o
 def test_the_report_shows_learning_rate_curves_ablation_and_comparison(root: Path, optimised: tuple[dict, MetricsFile, RocFile]) -> None:
     html = (root / "first/report.html").read_text()
     assert "<script" not in html
-    assert html.count("data:image/png") == 3
-    for text in ("Range test", "without augmentation", "baseline on the same 48 test images", "What helped"):
+    assert html.count("<svg") == 5
+    assert html.count(">view 6<") == 2, "an image of each class with six views of it"
+    for text in (
+        "as they suit natural images",
+        "rotation 10",
+        "no vertical flip",
+        "Range test",
+        "without augmentation",
+        "baseline on the same 48 test images",
+        "What helped",
+    ):
         assert text in html
 
 
@@ -116,3 +130,40 @@ def test_a_baseline_of_another_dataset_is_refused_before_any_training(root: Path
     with pytest.raises(InputError, match=r"was trained on dataset .* cannot be compared"):
         optimise(tmp_path, "refused")
     assert not (tmp_path / "refused").exists()
+
+
+def test_a_backbone_is_trained_on_from_its_weights_and_comes_back_from_the_bundle(root: Path, tmp_path: Path) -> None:
+    network = build_network("timm:test_efficientnet", channels=1, classes=2)
+    torch.save(network.backbone.state_dict(), tmp_path / "weights.pth")
+    asked = {"architecture": "timm:test_efficientnet", "weights": str(tmp_path / "weights.pth")}
+    facts, _, _ = optimise(root, "backbone", epochs=2, ablation_epochs=1, ablation_seconds=0.001, **asked)
+    description = bundle.read_model(root / "backbone/model")
+    assert description.architecture == "timm:test_efficientnet"
+    assert description.training["weights"] == str(tmp_path / "weights.pth")
+    assert description.training["layer_decay"] == 0.9
+    assert facts["network"] in (root / "backbone/report.html").read_text()
+    assert 3e-4 <= facts["learning_rate"] <= 1e-3
+    # A run as long as the training's own epochs does not fit: none is begun, and all are named.
+    assert facts["ablation"] == []
+    assert {"without pretrained weights", "without layer-wise rates"} <= set(facts["ablation_left_out"])
+    again = load_model(root / "backbone/model")
+    assert type(again) is type(network)
+    assert not torch.equal(again.scale, network.scale)  # it sees the squares' levels, not those of a fresh network
+    assert build_recipe(RetrainSettings(), description, torch.device("cpu")).layer_decay == 0.9
+
+
+def test_a_head_alone_is_fitted_to_weights_that_stay_as_they_are_in_a_retraining_too(root: Path, tmp_path: Path) -> None:
+    network = build_network("timm:test_efficientnet", channels=1, classes=2)
+    torch.save(network.backbone.state_dict(), tmp_path / "weights.pth")
+    asked = {"architecture": "timm:test_efficientnet", "weights": str(tmp_path / "weights.pth"), "trained_layers": "head"}
+    facts, _, _ = optimise(root, "head", epochs=30, sweep_trials=3, **asked)
+    assert facts["epochs"] == 1
+    assert facts["network"].endswith("as asked for; only its head learns")
+    assert (facts["ablation"], facts["sweep"], facts["ablation_left_out"]) == ([], [], [])
+    again, given = load_model(root / "head/model").backbone.state_dict(), network.backbone.state_dict()
+    assert all(torch.equal(tensor, given[name]) for name, tensor in again.items())
+    html = (root / "head/report.html").read_text()
+    assert "logistic regression on what the network sees in the" in html
+    assert "Range test" not in html
+    retraining = build_recipe(RetrainSettings(), bundle.read_model(root / "head/model"), torch.device("cpu"))
+    assert (retraining.layer_decay, retraining.learning_rate) == (0.0, 0.002)

@@ -136,8 +136,8 @@ def test_a_candidate_that_was_rolled_back_is_not_promoted_by_repeating_the_run(c
     assert case.serving() == "1"
 
 
-#: registration.json, seven files of the bundle and the evidence, SHA256SUMS, champion.json.
-WRITES = 10
+#: registration.json, eight files of the bundle and the evidence, SHA256SUMS, champion.json.
+WRITES = 11
 
 
 @pytest.mark.parametrize("after", [False, True])

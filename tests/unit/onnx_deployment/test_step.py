@@ -72,7 +72,7 @@ def test_the_candidate_is_a_sealed_bundle_that_serves(grey: Deployed) -> None:
     names = {path.name for path in grey.candidate.iterdir()}
     assert names == {
         *("model.json", "model.pth", "model.onnx", "model.int8.onnx", "reference.npz"),
-        *("benchmark.json", "facts.json", "MODEL_CARD.md", "SHA256SUMS"),
+        *("benchmark.json", "chapters.json", "facts.json", "used.json", "MODEL_CARD.md", "SHA256SUMS"),
     }
     model = ServedModel.open(grey.candidate)
     split = open_split(grey.inputs.description, "test")
@@ -150,6 +150,15 @@ def test_every_accepted_regime_is_in_the_reference_in_the_log_s_types(grey: Depl
     np.testing.assert_array_equal(regimes[1].embedding, predictions.embedding)
     np.testing.assert_array_equal(regimes[1].statistics, image_statistics(np.asarray(split.images)))
     assert list(regimes[1].groups) == list(split.samples["group"])
+    assert list(regimes[1].tags) == list(split.samples["tags"])
+
+
+def test_the_served_graph_s_accuracy_is_known_for_each_level_of_a_tag(grey: Deployed) -> None:
+    metrics, tags = bundle.read_model(grey.candidate).metrics, open_split(grey.inputs.description, "test").samples["tags"] != ""
+    split = open_split(grey.inputs.description, "test")
+    right = ServedModel.open(grey.candidate).predict(split.images).probabilities.argmax(axis=1) == split.labels
+    assert {name for name in metrics if name.startswith("served")} == {"served_accuracy", "served_accuracy[site=AB]"}
+    assert (metrics["served_accuracy[site=AB]"].value, metrics["served_accuracy[site=AB]"].n) == (right[tags].mean(), 150)
 
 
 def test_the_model_card_keeps_its_text_and_replaces_its_deployment_section(grey: Deployed) -> None:

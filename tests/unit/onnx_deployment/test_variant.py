@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from components.onnx_deployment.variant import Admission, GraphOutcomes, accuracy_drop, choose_variant, judge_accuracy
+from components.onnx_deployment.variant import Admission, GraphOutcomes, accuracy_drop, by_tag, choose_variant, judge_accuracy
 from driftloop.bundle import ONNX_FP16, ONNX_FP32, ONNX_INT8
 from driftloop.evaluation.paired import compare
 
@@ -26,6 +26,16 @@ def test_no_loss_on_many_images_is_admissible() -> None:
     admission = judged(1100, gained=3, lost=3)
     assert admission.holds
     assert admission.figures.startswith("+0.00 points against FP32 on 1,100 held-out images, 95 % lower bound -0.")
+
+
+def test_accuracy_by_tag_is_that_of_its_images() -> None:
+    tags = np.array(['{"site": "A"}'] * 6 + ['{"site": "B", "ward": "1"}'] * 4 + [""] * 2)
+    found = by_tag(np.arange(12) % 3 > 0, tags)
+    assert {level: (share.value, share.n) for level, share in found.items()} == {
+        "site=A": (pytest.approx(4 / 6), 6),
+        "site=B": (0.5, 4),
+        "ward=1": (0.5, 4),
+    }
 
 
 def test_a_shown_loss_is_not() -> None:

@@ -2,6 +2,7 @@
 
 import csv
 import io
+import re
 from typing import Any
 
 import numpy as np
@@ -126,7 +127,12 @@ def test_each_trouble_fires_its_own_alert(production: Production, what: dict[str
     production.watch()
     assert production.json("alerts.json")["fired"] == [rule]
     assert [alert["rule"] for alert in production.json("facts.json")["production_monitoring"]["alerts"]] == [rule]
-    assert f"{rule}: " in (production.folder / "dashboard.html").read_text()
+    page = (production.folder / "dashboard.html").read_text()
+    assert f"{rule}: " in page
+    assert f"1 of 6 rules fired: {rule}. There is no verdict yet: this is the first watch" in page
+    assert re.findall(r'<tr class="breached"><td>([\w ]+)</td>', page) == [rule]
+    tile = {"p95 latency": "p95 latency", "confidence": "mean confidence"}.get(rule)
+    assert re.findall(r'<div class="tile bad"><b>[^<]+</b><span>([\w ]+)</span>', page) == ([tile] if tile else [])
 
 
 def test_failures_fire_an_alert(production: Production):

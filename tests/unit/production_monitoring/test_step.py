@@ -1,6 +1,7 @@
 """Which rows a watch covers, with which labels and images."""
 
 import math
+import re
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
@@ -156,6 +157,7 @@ def test_an_empty_watch_works_and_says_so(production: Production):
     assert production.json("alerts.json")["fired"] == ["no traffic"]
     facts = production.json("facts.json")["production_monitoring"]
     assert (facts["rows"], facts["accuracy"], facts["p95_ms"]) == (0, None, None)
+    assert facts["baseline"].keys() == {"p95_ms", "mean_confidence"}
 
 
 def test_rows_of_other_versions_are_counted_and_not_judged(production: Production):
@@ -204,10 +206,11 @@ def test_context_takes_labelled_rows_first_and_then_the_newest(production: Produ
     assert list(traffic.rows["request_id"]) == old[:2] + old[-3:]
 
 
-def test_rows_that_wait_for_a_window_are_taken_along_whatever_the_context(production: Production):
+@pytest.mark.parametrize("state", ["closed", "failed"])
+def test_rows_that_wait_for_a_window_are_taken_along_whatever_the_context(production: Production, state: str):
     waiting = production.requests(30, at=0)
     kept = write_window_rows(production.store, 1, production.watch().rows.assign(watch=0, window=-1))
-    production.commit(until=50, window_rows=kept, windows=[])
+    production.commit(until=50, window_rows=kept, windows=[], state=state)
     fresh = production.requests(5, at=60, seed=10)
     rows = production.watch(context_rows=0, look_back_days=0).rows
     assert list(rows["request_id"]) == waiting + fresh
@@ -221,7 +224,8 @@ def test_rows_of_a_drift_that_is_over_are_left_alone(production: Production):
     window = RecordedWindow(first="", last="", rows=10, drifted=False)
     production.commit(until=30, windows=[window, window])
     assert production.watch().info.rows == 20
-    production.commit(until=40, windows=[window])
+    # Until so many windows have followed it is still tested together with new ones.
+    production.commit(until=40, windows=[window] * 7)
     assert production.watch().info.rows == 0
 
 
@@ -332,7 +336,9 @@ def test_a_watch_that_was_not_finished_is_an_alert(production: Production):
     production.commit(until=20, state="failed", failure="out of memory", verdict="retrain")
     production.watch()
     assert production.json("alerts.json")["fired"][0] == "unfinished watch"
-    assert "watch 1 (retrain) was not finished: out of memory" in (production.folder / "dashboard.html").read_text()
+    page = (production.folder / "dashboard.html").read_text()
+    assert "watch 1 (retrain) was not finished: out of memory" in page
+    assert re.search(r"The last verdict is that of watch 1, up to [^,]+, on version \w+: retrain\. That on these requests comes", page)
 
 
 def test_labels_are_read_once_and_known_for_ever_after(production: Production):

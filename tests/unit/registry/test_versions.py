@@ -38,8 +38,8 @@ def test_a_version_holds_the_bundle_and_the_evidence_and_verifies(store: Store, 
     version = _register(store, tmp_path, 1)
     registry.download(store, version, tmp_path / "copy")
     names = {path.name for path in (tmp_path / "copy").iterdir()}
-    expected = {"model.json", "model.pth", "model.onnx", "model.int8.onnx", "reference.npz", "facts.json", "gate.json", "SHA256SUMS"}
-    assert names == expected
+    expected = {"model.json", "model.pth", "model.onnx", "model.int8.onnx", "reference.npz", "facts.json", "used.json", "gate.json"}
+    assert names == expected | {"SHA256SUMS"}
     bundle.verify(tmp_path / "copy")
     assert (tmp_path / "copy" / "model.pth").read_bytes() == (tmp_path / "candidate-1" / "model.pth").read_bytes()
 

@@ -1,11 +1,15 @@
 """The simulated labelling team."""
 
+from datetime import timedelta
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
+import pytest
 
 from driftloop.inference.labels import read_labels
 from driftloop.rehearsal.production import LabellingTeam
+from driftloop.rehearsal.timeline import Calendar
 from driftloop.store import open_store
 
 TRUTH = {f"r{index}": "ill" if index % 2 else "well" for index in range(10)}
@@ -36,6 +40,40 @@ def test_the_team_works_on_one_list_at_a_time(tmp_path: Path):
     assert team.take(second, window=2) is None
     team.hand_in(store, TRUTH, 3)
     assert team.take(second, window=3) is not None
+
+
+def test_ranked_lists_are_labelled_too_where_that_is_asked_for_and_each_label_says_of_which_list_it_is(tmp_path: Path):
+    store, team = open_store(str(tmp_path / "store")), LabellingTeam(delay=1, ranked=True)
+    team.take(evidence(tmp_path / "one", ["r1", "r2"], ["r5"]), window=1)
+    assert team.hand_in(store, TRUTH, 2) == 3
+    labels = read_labels(store)[0]
+    assert dict(zip(labels["request_id"], labels["origin"], strict=True)) == {"r1": "random", "r2": "random", "r5": "ranked"}
+
+
+@pytest.mark.parametrize(("per_day", "days"), [(1, 4.0), (3, 2.0), (24, 0.3), (3, 0.0)])
+def test_no_label_comes_before_its_turnaround_and_none_is_counted_twice(tmp_path: Path, per_day: int, days: float):
+    windows, rng = 14, np.random.default_rng(5)
+    calendar, store = Calendar(windows, per_day), open_store(str(tmp_path / "store"))
+    team = LabellingTeam(calendar.windows_in(days), ranked=True)
+    truth: dict[str, str] = {}
+    asked_at: dict[str, int] = {}
+    handed_in = 0
+    for window in range(1, windows + 1):
+        count = team.hand_in(store, truth, window)
+        arrived = set(read_labels(store)[0]["request_id"])
+        assert len(arrived) == handed_in + count
+        handed_in += count
+        for request in arrived:
+            assert calendar.start(window) - calendar.start(asked_at[request]) >= timedelta(days=days)
+        fresh = [f"w{window}-{index}" for index in range(4)]
+        truth |= dict.fromkeys(fresh, "ill")
+        open_ids = [name for name in truth if name not in arrived]
+        rng.shuffle(open_ids)
+        job = team.take(evidence(tmp_path / f"e{window}", open_ids[:5], open_ids[5:7]), window)
+        if job is not None:
+            assert not asked_at.keys() & job.origins.keys() & arrived
+            asked_at |= dict.fromkeys(job.origins, window)
+    assert handed_in > 0
 
 
 def test_an_empty_list_is_no_work(tmp_path: Path):

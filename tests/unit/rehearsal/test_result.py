@@ -2,19 +2,32 @@
 
 from typing import Any
 
-from driftloop.rehearsal.report import describe_events
-from driftloop.rehearsal.result import AcceptedDrifts, Rehearsal, WindowRecord, conclude
+import pytest
+
+from driftloop.rehearsal.comparison import build_comparison, comparison_table
+from driftloop.rehearsal.report import describe_events, plot_history
+from driftloop.rehearsal.result import AcceptedDrifts, Comparison, PolicyResult, Rehearsal, WindowRecord, conclude
 
 
 def record(number: int, **changes: Any) -> WindowRecord:
-    same = {"day": "2026-01-01", "drift": "none", "accepted": True, "version": "1", "requests": 100, "correct": 90, "accuracy": 0.9}
+    same = {
+        "day": "2026-01-01",
+        "until": "2026-01-01T12:00:01+00:00",
+        "drift": "none",
+        "accepted": True,
+        "version": "1",
+        "requests": 100,
+        "correct": 90,
+        "accuracy": 0.9,
+    }
     calm = {"drifted": False, "p_value": 0.5, "confirmed": False, "verdict": "stable", "reason": "", "decision": None, "promoted": None}
     usual: dict[str, Any] = {"window": number, "labels": 0, "events": [], **same, **calm}
     return WindowRecord(**usual | changes)
 
 
 def history(*windows: dict[str, Any]) -> Rehearsal:
-    about: dict[str, Any] = {"seed": 1, "source": "digits", "drift": "blur:1", "rollbacks": 0, "notes": [], "seconds": 1.0}
+    world = {"windows_per_day": 3, "labels_after": 2.0, "ranked_labels": True, "labels_per_window": 0, "subgroup": 0.1}
+    about: dict[str, Any] = {"seed": 1, "source": "digits", "drift": "blur:1", "rollbacks": 0, "notes": [], "seconds": 1.0, **world}
     return conclude([record(number, **window) for number, window in enumerate(windows, 1)], **about)
 
 
@@ -33,6 +46,7 @@ def test_a_drift_that_was_found_learned_and_accepted():
     assert (result.first_drift, result.detection_delay) == (3, 2)
     assert (result.retrainings, result.promotions, result.false_alarms, result.labels) == (1, 1, 0, 200)
     assert (result.accuracy_before, result.accuracy_in_drift, result.accuracy_after) == (0.92, 0.72, 0.88)
+    assert (result.accuracy, result.accuracy_since_drift) == (0.8133, 0.76)
 
 
 def test_alarms_count_only_where_the_champion_was_accepted():
@@ -52,14 +66,14 @@ def test_without_drift_and_promotion_there_is_nothing_to_say_about_them():
     assert result.accuracy_before == 0.9
 
 
-def test_a_champion_is_accepted_for_what_its_last_two_promotions_learned():
+def test_a_champion_is_accepted_for_what_its_last_four_promotions_learned():
     accepted = AcceptedDrifts()
     assert "none" in accepted
     assert "blur:1" not in accepted
-    for drift in ("blur:1", "noise:1"):
+    for drift in ("blur:1", "noise:1", "jpeg:1", "contrast:1"):
         accepted.promote([drift, drift])
     assert "blur:1" in accepted
-    accepted.promote(["jpeg:1", "jpeg:1"])
+    accepted.promote(["rotation:1", "rotation:1"])
     assert "blur:1" not in accepted
     assert "noise:1" in accepted
 
@@ -77,3 +91,36 @@ def test_events_tell_what_changed_and_a_growing_drift_sets_in_once():
     assert describe_events(second, first, handed_in=0, job=None, failure=None) == ["blur:0.2 sets in"]
     assert describe_events(last, second, handed_in=20, job=None, failure="too few") == ["20 labels arrive", "retraining failed: too few"]
     assert describe_events(record(4), last, handed_in=0, job=None, failure=None) == ["the drift is gone"]
+
+
+def test_the_page_of_a_comparison_names_the_best_and_what_each_policy_sets():
+    drifted = [{}, {}, NEW | {"confirmed": True, "verdict": "retrain", "decision": "promote", "promoted": "2"}]
+    ours, never = history(*drifted, NEW | {"version": "2", "correct": 88}), history({}, {}, NEW, NEW)
+    policies = [
+        PolicyResult(name="ours", changes={}, rehearsal=ours),
+        PolicyResult(name="never", changes={"drift_config": {"suggest_only": True}}, rehearsal=never),
+    ]
+    page = build_comparison(Comparison(policies=policies))
+    assert "The highest accuracy had ours: 0.790 with 1 training; never 0.700 with 0 trainings." in page.chapter.lead
+    assert "other seeds may order them otherwise" in page.chapter.lead
+    text = page.html()
+    assert "drift_config.suggest_only = True" in text
+    assert "nothing: the defaults" in text
+    assert "hand it in after 2 days" in text
+    rows = comparison_table(Comparison(policies=policies))
+    assert [(row["policy"], row["trainings"], row["since the drift"]) for row in rows] == [("ours", 1, 0.79), ("never", 0, 0.7)]
+
+
+def test_a_rehearsal_without_a_drift_is_compared_by_all_of_its_windows():
+    calm = PolicyResult(name="calm", changes={}, rehearsal=history({}, {"correct": 94}))
+    assert calm.accuracy == 0.92
+    assert "over all windows" in build_comparison(Comparison(policies=[calm, calm])).html()
+
+
+def test_the_picture_of_three_windows_a_day_counts_days():
+    windows = history(*[{}] * 60).windows
+    figure = plot_history(windows, 3)
+    (axis,) = figure.axes
+    assert axis.get_xlabel() == "day (3 windows each)"
+    assert axis.get_xlim()[1] == pytest.approx(20.5, abs=0.1)
+    assert figure.get_size_inches()[0] == 7.5

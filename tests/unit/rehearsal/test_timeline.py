@@ -1,14 +1,17 @@
 """Which drift is played when, and the simulated days of a rehearsal."""
 
 from datetime import UTC, datetime, timedelta
+from itertools import pairwise
+from typing import Any
 
+import numpy as np
 import pytest
 
 from driftloop.errors import InputError
 from driftloop.rehearsal.timeline import Calendar, first_drift, images_needed, plan_timeline
 
 
-def played(drift: str, **numbers: int) -> list[str]:
+def played(drift: str, **numbers: Any) -> list[str]:
     return [str(scenario) for scenario in plan_timeline(drift, **numbers)]
 
 
@@ -55,9 +58,10 @@ def test_a_prior_shift_needs_more_images_of_one_class():
         ("blurr:1", {"windows": 5}, "did you mean blur"),
         ("blur:1,noise:1", {"windows": 10, "drift_at": 5, "phase": 6}, "--phase 6: 2 drifts from window 5 on need 16 windows"),
         ("blur:1,noise:1,jpeg:1", {"windows": 4, "drift_at": 3}, "at least 3 windows from 3 on"),
+        ("blur:1", {"windows": 5, "subgroup": 0.0}, "--subgroup 0: must be a share"),
     ],
 )
-def test_what_does_not_fit_together_is_refused(drift: str, numbers: dict[str, int], message: str):
+def test_what_does_not_fit_together_is_refused(drift: str, numbers: dict[str, Any], message: str):
     with pytest.raises(InputError, match=message):
         plan_timeline(drift, **numbers)
 
@@ -66,12 +70,36 @@ TODAY = datetime(2026, 3, 10, 9, 30, tzinfo=UTC)
 
 
 def test_the_last_day_is_yesterday_and_the_days_follow_each_other():
-    calendar = Calendar(3, TODAY)
-    assert [calendar.noon(day).isoformat() for day in (1, 2, 3)] == [f"2026-03-0{day}T12:00:00+00:00" for day in (7, 8, 9)]
+    calendar = Calendar(3, today=TODAY)
+    assert [calendar.start(window).isoformat() for window in (1, 2, 3)] == [f"2026-03-0{day}T12:00:00+00:00" for day in (7, 8, 9)]
 
 
-def test_a_clock_starts_at_noon_of_its_day_and_goes_on():
-    calendar = Calendar(3, TODAY)
-    clock = calendar.clock(2)
-    first, second = clock(), clock()
-    assert calendar.noon(2) <= first <= second < calendar.noon(2) + timedelta(hours=1)
+def test_windows_of_a_day_lie_in_the_middle_of_its_parts_and_the_last_before_today():
+    calendar = Calendar(5, per_day=3, today=TODAY)
+    assert [f"{calendar.start(window):%d %H:%M}" for window in range(1, 6)] == ["08 04:00", "08 12:00", "08 20:00", "09 04:00", "09 12:00"]
+
+
+@pytest.mark.parametrize("per_day", [1, 3, 7, 24, 1000])
+def test_windows_never_overlap_even_where_a_day_has_many(per_day: int):
+    calendar = Calendar(50, per_day, TODAY)
+    for window in range(1, 50):
+        clock = calendar.clock(window)
+        times = [clock() for _ in range(1000)]
+        assert calendar.start(window) == times[0]
+        assert all(one < next_one for one, next_one in pairwise(times))
+        assert times[-1] < calendar.start(window + 1)
+
+
+def test_what_is_begun_after_a_window_is_never_there_too_soon_and_no_window_later_than_need_be():
+    rng = np.random.default_rng(11)
+    for per_day, days in zip(rng.integers(1, 1001, 300).tolist(), rng.choice([0, 0.1, 0.5, 1, 4, 14, 1 / 3, 0.7003], 300), strict=True):
+        calendar = Calendar(20_000, per_day, TODAY)
+        waiting, window = calendar.windows_in(float(days)), int(rng.integers(1, 5000))
+        assert calendar.start(window + waiting) - calendar.start(window) >= timedelta(days=float(days))
+        if waiting > 1:
+            sooner = calendar.start(window + waiting - 1) - calendar.start(window)
+            assert sooner < timedelta(days=float(days)) + timedelta(microseconds=2)
+
+
+def test_a_subgroup_is_a_share_of_every_drift_that_names_none():
+    assert played("blur:1,none,noise:1@0.5", windows=3, drift_at=1, subgroup=0.1) == ["blur:1@0.1", "none", "noise:1@0.5"]

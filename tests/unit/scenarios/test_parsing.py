@@ -26,7 +26,9 @@ def test_texts_and_what_they_mean(text: str, kinds: tuple[str, ...], severity: f
     assert parse(text) == Scenario(kinds, severity, over_time)
 
 
-@pytest.mark.parametrize("text", ["none", "blur+noise:0.6", "prior:0.25", "gradual:rotation:0.125", "recurring:blur+noise:1"])
+@pytest.mark.parametrize(
+    "text", ["none", "blur+noise:0.6", "prior:0.25", "gradual:rotation:0.125", "recurring:blur+noise:1", "new_site:1@0.1"]
+)
 def test_a_scenario_prints_as_what_it_is_read_from(text: str):
     assert str(parse(text)) == text
 
@@ -45,6 +47,10 @@ def test_a_scenario_prints_as_what_it_is_read_from(text: str):
         ("blur:high", "'high' is not a severity"),
         ("blur:0.5:0.5", "nothing may follow"),
         ("none:0.5", "none takes no severity"),
+        ("none@0.5", "no share"),
+        ("blur:1@0", "'0' is not a share"),
+        ("blur:1@", "'' is not a share"),
+        ("blur:1@nan", "'nan' is not a share"),
         ("0.5", "no scenario named"),
         ("blur+blur:0.5", "named twice"),
         ("gradual:prior:0.2", "prior cannot change over time"),
@@ -60,6 +66,20 @@ def test_whether_anything_drifts():
     assert not parse("none").drifts
     assert not parse("blur:0").drifts
     assert parse("blur:0.1").drifts
+
+
+def test_a_share_of_the_traffic_drifts_as_the_whole_would_and_the_rest_stays():
+    images = np.random.default_rng(1).integers(0, 256, (4000, 4, 4, 1), dtype=np.uint8)
+    changed = (parse("brightness:1@0.1").apply(images, np.random.default_rng(2)) != images).any(axis=(1, 2, 3))
+    assert abs(changed.mean() - 0.1) < 0.02
+    whole = parse("brightness:1").apply(images, np.random.default_rng(2))
+    assert (parse("brightness:1@0.1").apply(images, np.random.default_rng(2))[changed] == whole[changed]).all()
+
+
+def test_a_prior_shift_of_a_share_shifts_the_whole_by_as_much_less():
+    labels = np.repeat([0, 1], 2000)
+    rows = parse("prior:0.4@0.5").select(labels, 1000, np.random.default_rng(3))
+    assert abs(np.bincount(labels[rows])[0] / 1000 - 0.5) == pytest.approx(0.2, abs=0.001)
 
 
 def test_a_ramp_runs_from_nothing_to_full_severity():

@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 
 from driftloop.errors import StoreError
-from driftloop.inference.labels import read_labels, write_labels
+from driftloop.inference.labels import read_labels, write_labels, write_requested
 from driftloop.serving.feedback import Feedback
 from tests.factories.troubled_stores import TroubledStore
 
@@ -67,3 +67,14 @@ def test_labels_whose_answer_was_lost_are_not_written_twice(store: TroubledStore
     store.answerless = False
     feedback.close()
     assert (ids(store), files(store)) == (["a"], 1)
+
+
+def test_labels_of_a_list_that_has_just_come_are_drawn_however_fast_they_are_given(store: TroubledStore, tmp_path: Path) -> None:
+    feedback = given(store, tmp_path / "spool")
+    for number in (1, 2):
+        write_requested(store, number, pd.DataFrame({"request_id": [f"r-{number}"], "origin": ["random"]}))
+        feedback.take(f"r-{number}", "bright", None)
+        feedback.flush()
+    feedback.close()
+    labels, _ = read_labels(store)
+    assert dict(zip(labels["request_id"], labels["origin"], strict=True)) == {"r-1": "random", "r-2": "random"}

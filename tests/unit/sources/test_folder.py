@@ -62,6 +62,14 @@ def test_the_order_is_that_of_paths() -> None:
         (names("train/a", "train/b", "test/c"), r"class 'c' is in test/ but not in train/"),
         ([*names("cat"), *names("dog", count=3)], r"class 'dog' has 3 images; at least 10 are needed, two for each of train, val"),
         ([*names("cat"), *names("dog", count=1)], "class 'dog' has 1 image;"),
+        (
+            [*names("pets/cat", "pets/dog"), *names("notes", count=2)],
+            "class 'notes' has 2 images; .*; if cat, dog in pets are the classes, give data/pets$",
+        ),
+        (
+            names("chest/train/a", "chest/train/b", "cells/a"),
+            "chest has splits of its own, so it is no class but a source; give data/chest$",
+        ),
     ],
 )
 def test_what_cannot_be_used_is_one_clear_line(paths: list[str], message: str) -> None:

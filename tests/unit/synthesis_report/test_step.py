@@ -7,11 +7,13 @@ import pytest
 
 from components.drift_detection.step import run as detect
 from components.synthesis_report.step import run
+from driftloop.dataset import read_description
 from driftloop.errors import Conflict, InputError
 from driftloop.store import open_store
 from driftloop.summary import Summary
 from driftloop.watch_store import read_records
 from tests.factories.drift_traffic import GrowingLog, draw_regime, write_champion_with_references
+from tests.factories.gate_store import CANDIDATE, CHAMPION, new_gate_store, pixel_graph, split_with_answers, write_pixel_bundle
 from tests.factories.metrics import MetricsFile
 
 
@@ -28,6 +30,7 @@ def watched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
         str(champion),
         str(tmp_path / "evidence"),
         str(tmp_path / "drift.html"),
+        str(tmp_path / "sheet.html"),
         store=store,
         alpha=0.05,
         config={"window_size": 30, "minimum_window": 20},
@@ -75,3 +78,28 @@ def test_an_unknown_outcome_is_refused_before_anything_is_written(watched: str, 
     with pytest.raises(InputError, match="outcome: 'won' is not one of"):
         report(tmp_path, watched, outcome="won")
     assert not (tmp_path / "summary.json").exists()
+
+
+@pytest.mark.parametrize(("pixel", "decision", "version"), [(CANDIDATE, "promote", "1"), (CHAMPION, "inconclusive", "")])
+def test_a_training_has_its_report_whatever_the_gate_says(
+    pixel: int, decision: str, version: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DRIFTLOOP_CACHE", str(tmp_path / "cache"))
+    gate_store = new_gate_store(tmp_path)
+    right = {CANDIDATE: np.arange(200) % 20 > 0, CHAMPION: np.arange(200) % 4 < 2}
+    dataset = gate_store.dataset({"test": split_with_answers(200, right, "test")}, "dataset")
+    candidate = write_pixel_bundle(tmp_path / "candidate", pixel_graph(pixel), read_description(dataset).manifest_hash)
+    assert gate_store.judge(dataset, candidate) == decision
+    outcome = "promoted" if version else "kept"
+    paths = {name: str(tmp_path / name) for name in ("summary", "html", "pdf")}
+    summary = run(
+        model=str(candidate), outcome=outcome, store=gate_store.store.uri, gate=str(tmp_path / "evidence"), version=version, **paths
+    )
+    assert (summary.pipeline, summary.champion.before, summary.champion.after) == ("training", None, version or None)
+    assert summary.gate is not None
+    assert summary.gate.decision == decision
+    html = (tmp_path / "html").read_text()
+    assert "<h1>Training report</h1>" in html
+    assert "The gate: first champion" in html
+    assert (tmp_path / "pdf").read_bytes().startswith(b"%PDF")
+    assert read_records(gate_store.store) == []

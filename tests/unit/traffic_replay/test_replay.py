@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 
 from components.traffic_replay.replay import UNSEEN_LABEL, Amounts, Replayed, replay
-from components.traffic_replay.replay_plan import played_rows
+from components.traffic_replay.replay_plan import image_id, played_rows
 from components.traffic_replay.step import run
 from components.traffic_replay.traffic import answer
 from driftloop.dataset import Description, open_split, write_description
@@ -48,6 +48,9 @@ def test_every_request_is_logged_once_with_image_group_and_latency(tmp_path: Pat
     assert (rows["model_version"] == "1").all()
     assert (rows["latency_ms"] > 0).all()
     assert rows["image"].notna().all()
+    tags = open_split(dataset, "stream").samples.set_index(open_split(dataset, "stream").samples["sha256"].map(image_id))["tags"]
+    assert rows["tags"].fillna("").tolist() == tags[rows["request_id"].str.rpartition("-")[2]].tolist()
+    assert set(tags) == {"", '{"site": "B"}'}
 
 
 def test_until_lies_just_after_the_last_row(tmp_path: Path):

@@ -1,11 +1,13 @@
 import copy
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
 from torch.amp.grad_scaler import GradScaler
 
 from driftloop.training import architectures
+from driftloop.training.classifier import Classifier
 from driftloop.training.epoch import predict, train_epoch, train_epoch_amp, validate
 from driftloop.training.seeding import set_seed
 from tests.factories.datasets import squares_on_noise
@@ -13,12 +15,12 @@ from tests.factories.training_batches import ordered_batches, training_batches
 
 
 @pytest.fixture
-def model() -> architectures.Classifier:
+def model() -> Classifier:
     set_seed(1)
     return architectures.build_network(architectures.RESIDUAL, channels=1, classes=2)
 
 
-def test_validate_equals_a_plain_loop_over_single_images(model: architectures.Classifier) -> None:
+def test_validate_equals_a_plain_loop_over_single_images(model: Classifier) -> None:
     images, labels = squares_on_noise(30, seed=1)
     result = validate(model, ordered_batches(images, labels))
     losses, hits = [], 0
@@ -34,13 +36,13 @@ def test_validate_equals_a_plain_loop_over_single_images(model: architectures.Cl
     assert result.images == 30
 
 
-def test_validate_changes_nothing(model: architectures.Classifier) -> None:
+def test_validate_changes_nothing(model: Classifier) -> None:
     before = copy.deepcopy(model.state_dict())
     validate(model, ordered_batches(*squares_on_noise(30, seed=1)))
     assert all(torch.equal(before[name], tensor) for name, tensor in model.state_dict().items())
 
 
-def test_train_epoch_equals_the_textbook_loop(model: architectures.Classifier) -> None:
+def test_train_epoch_equals_the_textbook_loop(model: Classifier) -> None:
     batches = list(training_batches(*squares_on_noise(48, seed=1)).epoch(1))
     twin = copy.deepcopy(model)
     torch.manual_seed(0)
@@ -60,7 +62,7 @@ def test_train_epoch_equals_the_textbook_loop(model: architectures.Classifier) -
 
 
 @pytest.mark.parametrize("amp", [False, True])
-def test_both_loops_learn(model: architectures.Classifier, amp: bool) -> None:
+def test_both_loops_learn(model: Classifier, amp: bool) -> None:
     train = training_batches(*squares_on_noise(96, seed=1))
     optimizer = torch.optim.AdamW(model.parameters(), 2e-3)
     loop = train_epoch_amp if amp else train_epoch
@@ -70,7 +72,7 @@ def test_both_loops_learn(model: architectures.Classifier, amp: bool) -> None:
     assert all(parameter.dtype == torch.float32 for parameter in model.parameters())
 
 
-def test_float16_with_a_scaler_skips_an_overflow_and_goes_on(model: architectures.Classifier) -> None:
+def test_float16_with_a_scaler_skips_an_overflow_and_goes_on(model: Classifier) -> None:
     calls = []
     scaler = GradScaler("cpu", init_scale=2.0**40, growth_interval=1000)
     batches = list(training_batches(*squares_on_noise(48, seed=1)).epoch(1))
@@ -89,14 +91,14 @@ def test_float16_with_a_scaler_skips_an_overflow_and_goes_on(model: architecture
     assert before.keys() == model.state_dict().keys()
 
 
-def test_after_step_is_called_once_a_step(model: architectures.Classifier) -> None:
+def test_after_step_is_called_once_a_step(model: Classifier) -> None:
     calls: list[int] = []
     train = training_batches(*squares_on_noise(64, seed=1))
     train_epoch(model, train.epoch(1), torch.optim.SGD(model.parameters(), 0.01), after_step=lambda: calls.append(1))
     assert len(calls) == train.steps
 
 
-def test_predictions_are_probabilities_in_order(model: architectures.Classifier) -> None:
+def test_predictions_are_probabilities_in_order(model: Classifier) -> None:
     images, labels = squares_on_noise(30, seed=1)
     probabilities = predict(model, ordered_batches(images, labels))
     assert probabilities.shape == (30, 2)
@@ -105,6 +107,16 @@ def test_predictions_are_probabilities_in_order(model: architectures.Classifier)
     assert validate(model, ordered_batches(images, labels, batch_size=7)).accuracy == accuracy
 
 
-def test_an_epoch_without_batches_is_refused(model: architectures.Classifier) -> None:
+def test_an_epoch_without_batches_is_refused(model: Classifier) -> None:
     with pytest.raises(ValueError, match="no images to learn from"):
         train_epoch(model, [], torch.optim.SGD(model.parameters(), 0.01))
+
+
+@pytest.mark.parametrize("kept", [{0: 16, 1: 3}, {1: 9}])
+def test_balanced_accuracy_is_the_mean_recall_of_the_classes_that_have_images(model: Classifier, kept: dict[int, int]) -> None:
+    images, labels = squares_on_noise(40, seed=3)
+    rows = np.concatenate([np.flatnonzero(labels == label)[:count] for label, count in kept.items()])
+    batches = ordered_batches(images[rows], labels[rows])
+    answered = predict(model, batches).argmax(1).numpy()
+    recalls = [np.mean(answered[batches.labels == label] == label) for label in kept]
+    assert validate(model, batches).balanced_accuracy == pytest.approx(np.mean(recalls))

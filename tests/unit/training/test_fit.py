@@ -4,14 +4,16 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
 from driftloop.training import architectures
 from driftloop.training.augmentation import Augmentation
 from driftloop.training.checkpoint import FileCheckpoint
+from driftloop.training.classifier import Classifier
 from driftloop.training.epoch import validate
-from driftloop.training.loop import EpochRecord, TrainingHistory, fit
+from driftloop.training.loop import EpochRecord, TrainingHistory, fit, is_finished
 from driftloop.training.recipe import Recipe
 from driftloop.training.seeding import set_seed
 from tests.factories.datasets import squares_on_noise
@@ -24,14 +26,14 @@ AVERAGED = Recipe(3, 3e-3, weight_decay=0.05, one_cycle=True, average=0.8)
 RECIPES = {"plain": PLAIN, "one cycle": ONE_CYCLE, "averaged": AVERAGED}
 
 
-def train(recipe: Recipe, seed: int = 1, **options: object) -> tuple[architectures.Classifier, TrainingHistory]:
+def train(recipe: Recipe, seed: int = 1, **options: object) -> tuple[Classifier, TrainingHistory]:
     set_seed(seed)
     model = architectures.build_network(architectures.RESIDUAL, channels=1, classes=2)
     batches = training_batches(*squares_on_noise(64, seed=1), augmentation=Augmentation())
     return model, fit(model, batches, ordered_batches(*squares_on_noise(32, seed=2)), recipe, seed=seed, **options)
 
 
-def same(model: architectures.Classifier, other: architectures.Classifier) -> bool:
+def same(model: Classifier, other: Classifier) -> bool:
     return all(torch.equal(tensor, other.state_dict()[name]) for name, tensor in model.state_dict().items())
 
 
@@ -127,3 +129,37 @@ def test_a_broken_checkpoint_is_said_and_started_over(tmp_path: Path, capsys: py
     assert "training starts from the beginning" in capsys.readouterr().out
     checkpoint.clear()
     assert not any(tmp_path.iterdir())
+
+
+def test_balance_decides_where_the_classes_are_weighted_and_plain_accuracy_else() -> None:
+    images, labels = squares_on_noise(64, seed=1)
+    rare = ordered_batches(*(part[np.r_[np.flatnonzero(labels == 0), np.flatnonzero(labels == 1)[:3]]] for part in (images, labels)))
+    for weights, name in (((1.0, 5.0), "val_balanced"), ((), "val_accuracy")):
+        set_seed(1)
+        model = architectures.build_network(architectures.RESIDUAL, channels=1, classes=2)
+        recipe = Recipe(6, 3e-3, class_weights=weights)
+        history = fit(model, training_batches(*squares_on_noise(64, seed=2)), rare, recipe, seed=1)
+        assert getattr(history.best, name) == max(getattr(record, name) for record in history.epochs)
+
+
+def test_a_training_that_has_nothing_left_to_learn_ends_and_a_cycle_is_otherwise_gone_through() -> None:
+    def history(accuracies: list[float], *, one_cycle: bool) -> int:
+        """Epochs of a training whose validation went like that."""
+        recipe = Recipe(len(accuracies), 1e-3, one_cycle=one_cycle)
+        records = [EpochRecord(n, 0, 0, 0, value, value, 0, 0, 0) for n, value in enumerate(accuracies, 1)]
+        return next((n for n in range(len(records)) if is_finished(records[:n], recipe, patience=3)), len(records))
+
+    assert history([0.9, 1, 1, 1, 1, 1], one_cycle=True) == 4
+    assert history([0.9, 0.8, 0.8, 0.8, 0.8, 0.95], one_cycle=True) == 6
+    assert history([0.9, 0.8, 0.8, 0.8, 0.8, 0.95], one_cycle=False) == 4
+    assert history([1, 0.9, 1, 1, 0.9, 1], one_cycle=True) == 6
+
+
+def test_long_gradients_are_shortened_before_each_step() -> None:
+    set_seed(1)
+    model = architectures.build_network(architectures.RESIDUAL, channels=1, classes=2)
+    optimizer = Recipe(1, 1e-3, clip=0.5).optimizer(model)
+    sum(parameter.sum() for parameter in model.parameters()).backward()  # type: ignore[union-attr]
+    optimizer.step()
+    norms = torch.stack([parameter.grad.norm() for parameter in model.parameters() if parameter.grad is not None])
+    assert float(norms.norm()) == pytest.approx(0.5, rel=1e-3)

@@ -46,7 +46,7 @@ def test_a_number_of_gpus_that_is_none_is_refused() -> None:
 
 
 def test_mixed_precision_on_the_cpu_is_bfloat16_or_nothing() -> None:
-    assert mixed_precision(torch.device("cpu")) in (None, torch.bfloat16)
+    assert mixed_precision(torch.device("cpu"), "residual") in (None, torch.bfloat16)
 
 
 def test_more_gpus_than_a_training_uses_are_refused() -> None:

@@ -7,11 +7,12 @@ import torch
 from driftloop import bundle
 from driftloop.errors import InputError, IntegrityError
 from driftloop.training import architectures
+from driftloop.training.classifier import Classifier
 from driftloop.training.weights import load_model, save_weights
 from tests.factories.records import model_description
 
 
-def write(directory: Path, architecture: str = architectures.RESIDUAL, classes: int = 2) -> architectures.Classifier:
+def write(directory: Path, architecture: str = architectures.RESIDUAL, classes: int = 2) -> Classifier:
     model = architectures.build_network(architecture, channels=1, classes=classes).eval()
     save_weights(model, directory)
     bundle.write_model(

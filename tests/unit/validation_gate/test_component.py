@@ -9,7 +9,7 @@ from components.validation_gate.component import validation_gate
 
 def test_the_signature_is_the_one_the_pipelines_use() -> None:
     spec = validation_gate.component_spec
-    assert set(spec.inputs or {}) == {"dataset", "candidate", "margin", "config", "champion", "traffic"}
+    assert set(spec.inputs or {}) == {"dataset", "candidate", "margin", "critical_classes", "config", "champion", "traffic"}
     assert set(spec.outputs or {}) == {"evidence", "summary", "Output"}
     assert "margin: clean accuracy that may be lost at most" in (inspect.getdoc(validation_gate.python_func) or "")
 

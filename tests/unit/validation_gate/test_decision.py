@@ -165,8 +165,8 @@ def test_what_a_small_class_cannot_exclude_is_said() -> None:
     assert all(item.held == could_hold(item.difference, 0.05, 0.9 ** (1 / 20)) for item in compared)
     assert others[0][1] == loose.partition("class ")[2].partition(" between")[0]
     assert loose.endswith(f", {len(others) - 3} more classes (gate.json)")
-    assert not_excluded([item for item in compared if not item.held][:3]).count(" between ") == 3
-    assert "more" not in not_excluded([item for item in compared if not item.held][:3])
+    assert not_excluded([item for item in compared if not item.held][:3], 0.05).count(" between ") == 3
+    assert "more" not in not_excluded([item for item in compared if not item.held][:3], 0.05)
     (held,) = [criterion for criterion in decision.criteria if criterion.name.startswith("class ")]
     assert held.note.endswith(" classes with images enough, of 20")
 
@@ -322,3 +322,18 @@ def test_a_candidate_exactly_at_a_limit_is_promoted_about_one_time_in_twenty_or_
 
 def test_a_candidate_that_repairs_eight_points_is_promoted_at_the_default_sizes() -> None:
     assert promoted(3, 300, (1500, 0.0, 0.05), (300, 0.08, 0.2)) >= 0.85
+
+
+def promoted_by_calendar(seed: int, repeats: int, clean: tuple[int, float, float], recent: tuple[int, float, float]) -> float:
+    rng = np.random.default_rng(seed)
+    candidates = (GateInputs(simulated(rng, *clean), CLASSES, recent=simulated(rng, *recent)) for _ in range(repeats))
+    return float(np.mean([decided(inputs) == "promote" for inputs in candidates]))
+
+
+@pytest.mark.parametrize(("clean", "recent"), [(0.0, -0.05), (-0.02, 0.0)])
+def test_a_candidate_of_the_calendar_at_a_limit_is_promoted_one_time_in_twenty_or_less(clean: float, recent: float) -> None:
+    assert promoted_by_calendar(4, 600, (1500, clean, 0.05), (197, recent, 0.08)) <= 0.073
+
+
+def test_an_equal_candidate_of_the_calendar_is_promoted_with_the_labels_that_the_policy_waits_for() -> None:
+    assert promoted_by_calendar(5, 300, (1500, 0.0, 0.03), (197, 0.0, 0.05)) >= 0.75

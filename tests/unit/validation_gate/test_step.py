@@ -57,8 +57,10 @@ def served(gate_store: GateStore, dataset: str, pixel: int = CHAMPION, name: str
     return bundle
 
 
-def candidate_of(gate_store: GateStore, dataset: str, **given: Any) -> Path:
-    return write_pixel_bundle(gate_store.folder / "candidate", pixel_graph(CANDIDATE, **given), read_description(dataset).manifest_hash)
+def candidate_of(gate_store: GateStore, dataset: str, folder: str = "", **given: Any) -> Path:
+    return write_pixel_bundle(
+        gate_store.folder / f"candidate{folder}", pixel_graph(CANDIDATE, **given), read_description(dataset).manifest_hash
+    )
 
 
 def gate_of(gate_store: GateStore, name: str = "evidence") -> dict[str, Any]:
@@ -281,6 +283,29 @@ def test_a_second_drift_is_judged_on_its_own_images(gate_store: GateStore) -> No
     gate = gate_of(gate_store)
     assert criterion(gate, "drifted hold-out")["n"] == 200
     assert [entry["n"] for entry in gate["slices"] if entry["name"].startswith("drifted")] == [300]
+
+
+def test_a_candidate_of_the_calendar_need_win_nothing_and_may_lose_nothing(gate_store: GateStore) -> None:
+    first = gate_store.dataset({"test": clean(n=900), "drifted_gate": drifted(gained=3, lost=3)}, "first")
+    champion = served(gate_store, first)
+    given = {"champion": str(champion), "traffic": gate_store.traffic("1", [])}
+
+    def judged(name: str, gained: int, lost: int) -> dict[str, Any]:
+        dataset = gate_store.dataset({"recent_gate": drifted(gained, lost)}, name, read_description(first))
+        gate_store.judge(dataset, candidate_of(gate_store, dataset, folder=name), name=f"evidence-{name}", **given)
+        return gate_of(gate_store, f"evidence-{name}")
+
+    equal = judged("equal", 6, 6)
+    assert equal["decision"] == "promote"
+    assert not any(entry["name"].startswith("drifted hold-out") for entry in equal["criteria"]), "no gain is asked for"
+    assert (criterion(equal, "recent hold-out")["n"], criterion(equal, "recent hold-out")["bound"]) == (300, -0.05)
+    assert any(reason.startswith("recent hold-out +0.0 pt") for reason in equal["reasons"])
+    accepted, recent = equal["accuracy"]["candidate_drifted"], equal["accuracy"]["candidate_recent"]
+    assert accepted["n"] == recent["n"] == 300
+    worse = judged("worse", 5, 30)
+    assert worse["decision"] == "reject"
+    assert worse["reasons"][0].startswith("recent hold-out: -8.3 pt, at best -")
+    assert judged("doubtful", 6, 16)["decision"] == "inconclusive"
 
 
 def test_a_champion_that_fails_on_the_traffic_is_replaced_by_what_the_watches_saw(gate_store: GateStore) -> None:

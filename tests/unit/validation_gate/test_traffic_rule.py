@@ -178,6 +178,14 @@ def test_the_share_of_new_is_of_four_weeks_of_this_champion() -> None:
     assert share_of_new([], "1", "2026-03-30T00:00:00+00:00") is None
 
 
+def test_windows_that_drifted_only_together_are_new_too() -> None:
+    """Each by itself fitted; the last of them tells that four did not, across watches, but not across champions."""
+    early = [watch_record(day, windows=[window(day, 100, False)]) for day in range(10, 15)]
+    other = watch_record(15, windows=[window(15, 100, False)], champion_version="2")
+    last = watch_record(16, windows=[window(16, 100, False).model_copy(update={"drifted": True, "pooled": 4})])
+    assert share_of_new([*early, other, last], "1", "2026-03-30T00:00:00+00:00") == pytest.approx(4 / 6)
+
+
 def test_all_uses_of_a_hold_out_together_cost_no_more_than_one_error() -> None:
     assert sum(spent(0.05, use) for use in range(1, 5000)) == pytest.approx(0.05, rel=1e-3)
     assert spent(0.05, 1) > 0.03 > spent(0.05, 2)

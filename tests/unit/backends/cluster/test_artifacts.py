@@ -22,6 +22,9 @@ def test_files_are_named_in_directories_and_outputs_are_files() -> None:
     assert {path.as_posix(): uri for uri, path in files_to_fetch(gate, Path("t"))} == {
         "t/evidence/gate.json": f"{ROOT}/g/evidence/gate.json",
         "t/evidence/facts.json": f"{ROOT}/g/evidence/facts.json",
+        "t/evidence/used.json": f"{ROOT}/g/evidence/used.json",
+        "t/evidence/chapters.json": f"{ROOT}/g/evidence/chapters.json",
+        "t/evidence/gate.html": f"{ROOT}/g/evidence/gate.html",
         "t/summary": f"{ROOT}/g/summary",
     }
 

@@ -9,9 +9,9 @@ from typing import Any, cast
 import pytest
 import torch
 
-from components.automated_retraining.checkpoint import StoreCheckpoint
 from driftloop.dataset import Description
 from driftloop.store import Store
+from driftloop.training.checkpoint import StoreCheckpoint
 
 CPU = torch.device("cpu")
 
@@ -44,4 +44,4 @@ def test_anything_else_starts_the_training_over(store: Store, capsys: pytest.Cap
     checkpoint = checkpoint_in(store)
     store.put(checkpoint.key, data)
     assert checkpoint.load(CPU) is None
-    assert f"{checkpoint.key}: not a readable checkpoint; fine-tuning starts from the beginning" in capsys.readouterr().out
+    assert f"{checkpoint.key}: not a readable checkpoint; training starts from the beginning" in capsys.readouterr().out

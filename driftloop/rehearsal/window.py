@@ -1,4 +1,4 @@
-"""One day of production: a window of traffic, labels that arrive, a watch, and what comes of it."""
+"""A window of production: traffic, labels that arrive, a watch, and what comes of it."""
 
 import shutil
 from dataclasses import dataclass, field
@@ -47,13 +47,13 @@ class Watched:
 
 
 @dataclass(frozen=True)
-class DayPlayer:
-    """Plays days of production, one after the other."""
+class WindowPlayer:
+    """Plays windows of production, one after the other."""
 
     production: Production
     """Makes the traffic."""
     calendar: Calendar
-    """Says when each day is."""
+    """Says when each window is."""
     team: LabellingTeam
     """Labels what a watch asks for."""
     accepted: AcceptedDrifts
@@ -61,7 +61,7 @@ class DayPlayer:
     parameters: WatchParameters
     """Of every watch."""
     history: RehearsalHistory
-    """Grows by a record each day."""
+    """Grows by a record each window."""
 
     def play(self, number: int, scenario: Scenario, artifacts: Path) -> WindowRecord:
         """Play and watch window `number`; its record, which is in the history then.
@@ -94,7 +94,8 @@ class DayPlayer:
         correct = int((watched.rows["predicted"] == watched.rows["request_id"].map(self.history.truth)).sum())
         return WindowRecord(
             window=number,
-            day=f"{self.calendar.noon(number):%Y-%m-%d}",
+            day=f"{self.calendar.start(number):%Y-%m-%d}",
+            until=played.until,
             drift=drift,
             accepted=drift in self.accepted,
             version=watched.version,

@@ -1,0 +1,121 @@
+"""What a person should look at before trusting a model of these images, the gravest first, each with what to do about it.
+
+What an audit can settle by itself it has settled; these are for people.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from scipy.stats import chi2_contingency
+
+#: Distance of two classes' means, in standard deviations within a class, that counts as a large effect (Cohen 1988).
+LARGE = 0.8
+#: Level of the test for a shift of the classes between splits, and the association (Cramer's V) from which on it is told.
+SHIFT_LEVEL, SHIFT_LEAST = 0.01, 0.1
+#: So many median absolute deviations (in standard deviations of a normal) from its class's median make an image an outlier.
+FAR = 8.0
+
+
+@dataclass(frozen=True)
+class Doubt:
+    """One thing to look at."""
+
+    gravity: int
+    """3: later figures are not what they seem; 2: a model may learn something else than the task; 1: worth a look."""
+    size: float
+    """By which those of one gravity are ordered."""
+    finding: str
+    advice: str
+
+
+@dataclass(frozen=True)
+class LabelShift:
+    """Whether the splits have the classes in the same shares, by a chi-square test."""
+
+    p_value: float
+    association: float
+    """Cramer's V: 0 for the same shares, 1 where a split tells the class."""
+
+
+def label_shift(frame: pd.DataFrame) -> LabelShift | None:
+    """Of rows with split, group and label. A group counts once for each of its classes, since its images are not independent.
+
+    None where there is one split or class, or a cell of the table in which fewer than five are expected.
+    """
+    table = frame[["split", "group", "label"]].drop_duplicates().groupby(["split", "label"]).size().unstack(fill_value=0).to_numpy()
+    if min(table.shape) < 2:
+        return None
+    tested = chi2_contingency(table, correction=False)
+    if tested.expected_freq.min() < 5:
+        return None
+    return LabelShift(float(tested.pvalue), float(np.sqrt(tested.statistic / table.sum() / (min(table.shape) - 1))))
+
+
+def largest_distance(values: np.ndarray, labels: np.ndarray) -> float:
+    """The largest distance of two classes' means, in pooled standard deviations within a class (Cohen's d); 0 where nothing varies.
+
+    Args:
+        values: (N,); labels: (N,).
+    """
+    parts = [values[labels == label].astype(np.float64) for label in np.unique(labels)]
+    within = np.sqrt(np.average([part.var() for part in parts], weights=[len(part) for part in parts]))
+    means = [part.mean() for part in parts]
+    # What does not vary has a variance of rounding errors.
+    return float((max(means) - min(means)) / within) if within > 1e-9 * (1 + max(map(abs, means))) else 0.0
+
+
+def outliers(statistics: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """Rows whose statistics lie more than `FAR` from their class's median, the farthest first.
+
+    Args:
+        statistics: (N, F); labels: (N,).
+    """
+    distance = np.zeros(len(labels))
+    for label in np.unique(labels):
+        part = statistics[labels == label].astype(np.float64)
+        apart = np.abs(part - np.median(part, axis=0))
+        spread = 1.4826 * np.median(apart, axis=0)
+        distance[labels == label] = np.divide(apart, spread, out=np.zeros_like(apart), where=spread > 0).max(axis=1)
+    far = np.flatnonzero(distance > FAR)
+    return far[np.argsort(-distance[far], kind="stable")]
+
+
+def find_doubts(frame: pd.DataFrame, names: tuple[str, ...], statistics: np.ndarray, labels: np.ndarray, *, resize: str) -> list[Doubt]:
+    """The doubts about a source, the gravest first.
+
+    Args:
+        frame: audited rows with split, group, label, width and height.
+        names: of the F statistics.
+        statistics: (N, F) of the training images; labels: (N,).
+        resize: how the images were made square.
+    """
+    found = []
+    shift = label_shift(frame)
+    if shift is not None and shift.p_value < SHIFT_LEVEL and shift.association >= SHIFT_LEAST:
+        found.append(
+            Doubt(
+                3,
+                shift.association,
+                f"the splits have the classes in other shares (chi-square over groups, p {_p(shift.p_value)}, V {shift.association:.2f})",
+                "do not compare accuracies of different splits; leave the source's own split folders out, so that they are cut anew alike",
+            )
+        )
+    aspect = largest_distance(np.log(frame["width"].to_numpy(float) / frame["height"].to_numpy(float)), frame["label"].to_numpy())
+    if aspect >= LARGE:
+        cure = "data_config.resize=crop hides it" if resize != "crop" else "it is cut away, but what was cut may differ by class"
+        found.append(Doubt(2, aspect, f"classes differ in the shape of their pictures ({aspect:.1f} SD)", f"{cure}; collect all alike"))
+    for name, column in zip(names, statistics.T, strict=True):
+        distance = largest_distance(column, labels)
+        if distance >= LARGE:
+            finding = f"{name} alone tells classes apart ({distance:.1f} SD)"
+            found.append(Doubt(2, distance, finding, "look whether another device or site explains it; collect all classes with the same"))
+    far = len(outliers(statistics, labels))
+    if far:
+        finding = f"{far:,} training image{'s are' if far > 1 else ' is'} far from all others of the class ({far / len(labels):.1%})"
+        found.append(Doubt(1, far / len(labels), finding, "look at those below: blank, covered or foreign pictures are to be removed"))
+    return sorted(found, key=lambda doubt: (-doubt.gravity, -doubt.size))
+
+
+def _p(value: float) -> str:
+    return "< .0001" if value < 0.0001 else f"{value:.4f}"

@@ -1,0 +1,67 @@
+"""What is decided before the training, kept beside its checkpoint: the layers that learn, the range test, the trials of the search.
+
+They depend on the machine: computed anew on another number of threads, the rate would be another in its last digits, and with it the
+training, which would start over. A killed step goes on with what it had decided; at most one trial is lost.
+"""
+
+from dataclasses import asdict
+from typing import Any
+
+from components.model_optimization.training_plan import precision
+from driftloop.contracts import MODEL_OPTIMIZATION
+from driftloop.training.checkpoint import checkpoint_for
+from driftloop.training.lr_finder import RangeTest
+from driftloop.training.task import Task
+
+#: Their names in what is kept.
+_LAYERS, _RANGE_TEST, _TRIALS = "layers", "range_test", "trials"
+
+
+class Decisions:
+    """Of one training; empty at its first start.
+
+    Args:
+        task: what is learnt, on which kind of device.
+        epochs: of the training.
+        seed: of everything random.
+    """
+
+    def __init__(self, task: Task, *, epochs: int, seed: int) -> None:
+        asked = task.settings.model_dump()
+        # What computes in another number type, or on a GPU, is another training.
+        machine = {"device": task.device.type, "precision": precision(task.settings, task.device, task.settings.architecture)}
+        identity = {"step": MODEL_OPTIMIZATION, "part": "decisions", "epochs": epochs, "seed": seed} | machine | asked
+        self._checkpoint = checkpoint_for(task.settings.checkpoints, task.description, identity)
+        self._kept = self._checkpoint.load(task.device) or {}
+
+    @property
+    def layers(self) -> tuple[str, str] | None:
+        """`train_config.trained_layers` as it was decided, and the reason; None where it was not yet."""
+        return tuple(self._kept[_LAYERS]) if _LAYERS in self._kept else None
+
+    @property
+    def range_test(self) -> RangeTest | None:
+        """None where it was not finished."""
+        return RangeTest(**self._kept[_RANGE_TEST]) if _RANGE_TEST in self._kept else None
+
+    @property
+    def trials(self) -> list[dict[str, Any]]:
+        """Of the search, those that were finished, as `sweep` wrote them."""
+        return list(self._kept.get(_TRIALS, []))
+
+    def keep_layers(self, layers: str, reason: str) -> None:
+        self._keep(_LAYERS, [layers, reason])
+
+    def keep_range_test(self, test: RangeTest) -> None:
+        self._keep(_RANGE_TEST, asdict(test))
+
+    def keep_trial(self, trial: dict[str, Any]) -> None:
+        self._keep(_TRIALS, [*self.trials, trial])
+
+    def clear(self) -> None:
+        """The training is over and its bundle written."""
+        self._checkpoint.clear()
+
+    def _keep(self, name: str, value: Any) -> None:
+        self._kept |= {name: value}
+        self._checkpoint.save(self._kept)

@@ -1,0 +1,81 @@
+"""A first candidate must recognise every class: its accuracy as a whole can be high while one class is never named."""
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+
+from components.validation_gate.answers import Answers
+from components.validation_gate.criteria import CLEAN, Criterion, without_images
+from driftloop.evaluation.intervals import Proportion, wilson
+from driftloop.evaluation.paired import labels_needed
+
+NAME = "every class recognised"
+
+
+def every_class_recognised(clean: Answers, classes: list[str], allowed: str) -> Criterion:
+    """Refuted by each class whose images are shown to be named right less often than a guess among all classes would name them.
+
+    A class *is recognised* when the lower bound of its share right lies above the share of the other classes' images that get its name:
+    what naming it blindly would reach. It *is not* when the upper bound lies below 1 / K. What is between is unknown, and said:
+    a class with few images should not hold back the others. Bounds are Wilson's, one-sided, 95 %.
+
+    Args:
+        clean: answers on the test split.
+        classes: K names, in the order of the labels.
+        allowed: names of classes that may go unrecognised, separated by commas.
+    """
+    blind: list[str] = []
+    unknown: list[str] = []
+    for label, name in enumerate(classes):
+        seen = _recall(clean, label)
+        if seen is None or name in map(str.strip, allowed.split(",")):
+            continue
+        right, blindly = seen
+        if right.low > blindly:
+            continue
+        text = f"'{name}' ({100 * right.value:.1f} % of {right.n:,} test images right)"
+        (blind if right.high < 1 / len(classes) else unknown).append(text)
+    note = f"not shown for {', '.join(unknown)}" if unknown else ""
+    if blind:
+        note = (
+            f"not recognised: {', '.join(blind)}; try larger images (data_image_size), images cropped to what matters, a "
+            "pretrained backbone (train_config.architecture) or more labels of it, or let it pass with gate_config.allow_blind_classes"
+        )
+    return Criterion(NAME, not blind, bool(blind), note=note, n=len(clean.labels), regime=CLEAN)
+
+
+def critical_recognised(clean: Answers, classes: list[str], critical: Sequence[str]) -> list[Criterion]:
+    """A criterion for each critical class: of these, what is unknown holds the candidate back.
+
+    Args:
+        clean: answers on the test split.
+        classes: K names, in the order of the labels.
+        critical: those that must be shown to be recognised.
+    """
+    criteria = []
+    for name in critical:
+        title, seen = f"critical class {name} recognised", _recall(clean, classes.index(name))
+        if seen is None:
+            criteria.append(without_images(title))
+            continue
+        right, blindly = seen
+        holds, refuted = right.low > blindly, right.high < 1 / len(classes)
+        labels = None
+        if not holds and not refuted:
+            # Never sure: of the next images one may be answered otherwise.
+            share = (right.value * right.n + 0.5) / (right.n + 1)
+            labels = labels_needed(right.value, math.sqrt(share * (1 - share)), right.n, blindly, hopeless=1 / len(classes))
+        bounds = right.value, right.low, right.high, blindly, right.n
+        criteria.append(Criterion(title, holds, refuted, *bounds, unit="recall", labels=labels, regime=CLEAN, critical=True))
+    return criteria
+
+
+def _recall(clean: Answers, label: int) -> tuple[Proportion, float] | None:
+    """The share of a class's images that are right, with one-sided 95 % bounds, and what naming it blindly would reach; None: no images."""
+    answered, of_class = clean.candidate.argmax(axis=1), clean.labels == label
+    images = int(of_class.sum())
+    if not images:
+        return None
+    named = float(np.mean(answered[~of_class] == label)) if images < len(of_class) else 0.0
+    return wilson(int((answered[of_class] == label).sum()), images, confidence=0.90), named

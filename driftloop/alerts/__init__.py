@@ -1,0 +1,1 @@
+"""Alerts: rules over what watches measured, their state in the store, and the receivers that are told."""

@@ -1,0 +1,107 @@
+"""From the series of a store and its rules to what has fired, what is over, and what receivers are to be told."""
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from datetime import datetime, timedelta
+
+from driftloop.alerts.rules import Rule
+from driftloop.alerts.series import Point, Series
+from driftloop.alerts.state import Alert, AlertState, Notification
+
+#: What is over, and what a receiver did not take, is forgotten after a while, and the oldest of very much first.
+KEPT, UNSENT = timedelta(days=30), timedelta(days=7)
+MOST_KEPT, MOST_UNSENT = 500, 500
+
+
+def evaluate(
+    state: AlertState, rules: Sequence[Rule], series: Series, now: datetime, *, store: str, receivers: Sequence[str]
+) -> AlertState:
+    """The state after one look; the same look again changes nothing.
+
+    Args:
+        series: of the present champion (`metrics.measured`).
+        store: its URI, part of each notification's id.
+        receivers: their names; all of them are told.
+    """
+    known = {(alert.rule, alert.instance): alert for alert in state.alerts}
+    outbox = [_still_to_send(notification, receivers) for notification in state.outbox]
+    for key, seen in _looks(rules, series, known, now):
+        before = known.get(key)
+        if seen.firing and before is not None and before.firing:
+            seen = seen.model_copy(update={"since": before.since, "told": before.told})
+        if seen.firing:
+            new = seen.told is None or (seen.revision and seen.revision != seen.told)
+            tell = new and not state.silenced(seen.rule, now)
+            seen = seen.model_copy(update={"told": seen.revision if tell else seen.told})
+        else:
+            tell = seen.told is not None
+        if tell:
+            outbox.append(Notification(id=_identity(store, seen), alert=seen, at=now.isoformat(), pending=list(receivers)))
+        known[key] = seen
+    alerts = [alert for alert in known.values() if alert.firing or _age(alert.ended, now) < KEPT]
+    ended = sorted((alert for alert in alerts if not alert.firing), key=lambda alert: alert.ended)[-MOST_KEPT:]
+    return state.model_copy(
+        update={
+            "looked": now.isoformat(),
+            "alerts": [alert for alert in alerts if alert.firing] + ended,
+            "silences": [silence for silence in state.silences if datetime.fromisoformat(silence.until) > now],
+            "outbox": [entry for entry in outbox if entry.pending and _age(entry.at, now) < UNSENT][-MOST_UNSENT:],
+        }
+    )
+
+
+def _looks(
+    rules: Sequence[Rule], series: Series, known: dict[tuple[str, str], Alert], now: datetime
+) -> Iterator[tuple[tuple[str, str], Alert]]:
+    """Each alert that fires now, and each that did and is over."""
+    seen: set[tuple[str, str]] = set()
+    named = {rule.name for rule in rules}
+    for rule in rules:
+        for instance, points in series.get(rule.metric, {}).items():
+            key, fires = (rule.name, instance), rule.fires(points)
+            if fires is None:
+                continue
+            seen.add(key)
+            if fires:
+                yield key, _fired(rule, instance, rule.comparable(points)[-1], now)
+            elif key in known and known[key].firing:
+                yield key, _over(known[key], f"over: {known[key].message}", now)
+    for key, alert in known.items():
+        if alert.firing and key not in seen:
+            # Whether watches are late can be unknown for a while; what was said of a champion before ends with it.
+            if alert.rule not in named:
+                yield key, _over(alert, "over: there is no such rule any more", now)
+            elif alert.rule not in {rule.name for rule in rules if rule.metric in ("late", "age_hours", "failed")}:
+                yield key, _over(alert, "over: nothing of the kind is measured any more, since another version serves", now)
+
+
+def _fired(rule: Rule, instance: str, point: Point, now: datetime) -> Alert:
+    return Alert(
+        rule=rule.name,
+        instance=instance,
+        severity=rule.severity,
+        firing=True,
+        since=now.isoformat(),
+        message=rule.say(point, instance),
+        revision=point.revision,
+        attachment=point.attachment,
+    )
+
+
+def _over(alert: Alert, message: str, now: datetime) -> Alert:
+    return alert.model_copy(update={"firing": False, "ended": now.isoformat(), "message": message, "attachment": ""})
+
+
+def _still_to_send(notification: Notification, receivers: Sequence[str]) -> Notification:
+    """Without receivers that are no longer there."""
+    return notification.model_copy(update={"pending": [name for name in notification.pending if name in receivers]})
+
+
+def _identity(store: str, alert: Alert) -> str:
+    """Of one message about one incident."""
+    said = "\n".join((store, alert.rule, alert.instance, alert.since, alert.revision if alert.firing else "over"))
+    return f"{hashlib.sha256(said.encode()).hexdigest()[:16]}-{'fired' if alert.firing else 'resolved'}"
+
+
+def _age(time: str, now: datetime) -> timedelta:
+    return now - datetime.fromisoformat(time)

@@ -1,0 +1,132 @@
+"""The demo on a store with a champion: a real service, real watches, a page in a real browser; its visitors alone are simulated.
+
+Training is left out: what follows from `retrain` is the pipelines' own and tested there.
+"""
+
+import http.client
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from driftloop.backends.compiled_pipeline import default_arguments
+from driftloop.cli.demo import QUICK
+from driftloop.cli.main import app
+from driftloop.dataset import Description
+from driftloop.demo.site import SiteThread
+from driftloop.demo.story import Event, Story
+from driftloop.inference.labels import read_labels
+from driftloop.store import Store
+from pipelines import PIPELINES
+from tests.serving.chromium import chromium, needs_chromium
+
+
+@pytest.fixture
+def story(production: tuple[Store, Description], tmp_path: Path) -> Iterator[Story]:
+    """Of a champion that tells bright from dark squares, and is asked about X-rays: a drift that nobody could miss."""
+    arguments = default_arguments(PIPELINES["full-loop"]) | QUICK | {"store": str(tmp_path / "model" / "store"), "gpus": "0"}
+    folder = tmp_path / "demo"
+    folder.mkdir()
+    told: list[Event] = []
+    made = Story(folder, arguments, kind="xray", drift="blur+noise", rate=1000, say=told.append)
+    yield made
+    made.close()
+    assert told == made.events
+
+
+def test_a_drift_is_confirmed_labels_are_given_and_arrive_in_the_store(story: Story) -> None:
+    story.begin()
+    story._wait_for(400)
+    story._watch()
+    assert story.visitors
+    assert [event.event for event in story.events] == ["serving", "drift_confirmed"]
+    assert all(window["drifted"] for window in story.windows)
+    assert story.stage == "labels"
+    asked = list(story.asked)
+    assert len(asked) >= 100
+    story._wait_for(200)
+    assert story.events[-1].event == "labels"
+    assert story.state()["labels"]["given"] == len(asked)
+    story.close()  # the service writes its log and its labels before it ends
+    given, _ = read_labels(story.store)
+    assert set(asked) <= set(given["request_id"])
+    assert dict(zip(given["request_id"], given["label"], strict=True)) == {name: story.visitors.truth[name] for name in given["request_id"]}
+
+
+def test_without_a_team_no_label_is_given(story: Story) -> None:
+    story.labelling = False
+    story.begin()
+    story._wait_for(400)
+    story._watch()
+    story._wait_for(200)
+    assert story.asked
+    assert not story.labelled
+
+
+@needs_chromium
+def test_the_page_shows_the_way_and_its_controls_reach_the_story(story: Story, tmp_path: Path) -> None:
+    with SiteThread(story, 0) as site, chromium(tmp_path / "profile") as browser:
+        tab = browser.tab()
+        tab.look(1280)
+        tab.open(f"{site.address}/")
+        story.begin()
+        story._wait_for(400)
+        story._watch()
+        tab.until("document.querySelector('#way [aria-current]')?.innerText == 'Labels'")
+        assert tab.text(".badge") == "simulated traffic"
+        tab.until("document.querySelectorAll('#pvalues circle.alarm').length >= 4")
+        tab.until("document.querySelectorAll('#pictures img').length == 10 && [...document.images].every(i => i.naturalWidth > 0)")
+        tab.until("document.querySelectorAll('#cloud circle').length == 300")
+        assert "version 1" in tab.text("#tiles")
+        tab.run("s = document.querySelector('#severity'); s.value = 0.5; for (n of ['input', 'change']) s.dispatchEvent(new Event(n))")
+        tab.until("document.querySelector('#log').innerText.includes('blur+noise at 0.50')")
+        assert story.visitors
+        assert story.visitors.severity == 0.5
+        tab.run("document.querySelector('#labelling').click()")
+        tab.until("fetch('state').then(r => r.json()).then(s => s.labelling == false)")
+        assert tab.run("document.querySelector('#rollback').disabled")
+        for width in (1280, 390):
+            tab.look(width)
+            assert tab.run("document.documentElement.scrollWidth <= innerWidth")
+        assert tab.complaints == []
+
+
+def test_the_page_refuses_what_another_site_could_send(story: Story) -> None:
+    with SiteThread(story, 0) as site:
+        port = int(site.address.rpartition(":")[2])
+
+        def ask(method: str, path: str, body: str = "", **headers: str) -> int:
+            connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
+            try:
+                connection.request(method, path, body, {name.replace("_", "-"): value for name, value in headers.items()})
+                return connection.getresponse().status
+            finally:
+                connection.close()
+
+        assert ask("GET", "/state") == 200
+        assert ask("GET", "/state", Host="evil.example") == 400
+        assert ask("POST", "/rollback", "{}", Content_Type="text/plain") == 415
+        assert ask("POST", "/controls", json.dumps({"severity": 2}), Content_Type="application/json") == 422
+        assert ask("POST", "/rollback", "{}", Content_Type="application/json") == 409  # there is no version to go back to
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--json"], "--json: needs --once"),
+        (["--source", "digits"], "--source digits: visitors bring new images without end"),
+        (["--drift", "blur:0.5"], "--drift blur:0.5: the kinds alone"),
+        (["--drift", "prior"], "--drift prior: the slider changes images"),
+        (["--store", "nowhere"], "--store nowhere: no folder of a store"),
+    ],
+)
+def test_what_a_demo_cannot_do_is_one_line_and_leaves_no_folder(
+    options: list[str], message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    result = CliRunner().invoke(app, ["demo", "--no-browser", *options])
+    assert result.exception is not None
+    assert str(result.exception).startswith(message)
+    assert not Path("runs").exists()

@@ -1,0 +1,200 @@
+"""From watch records to what fires, what is over, and what is to be told: once each."""
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from driftloop.alerts.evaluating import evaluate
+from driftloop.alerts.rules import Rule, read_rules
+from driftloop.alerts.series import measured
+from driftloop.alerts.state import Alert, AlertState, Silence
+from driftloop.contracts import UNFINISHED_WATCH
+from driftloop.housekeeping.watch_age import watch_age
+from driftloop.watch_record import RecordedWindow, WatchRecord
+from tests.factories.records import watch_record
+
+START = datetime(2026, 1, 1, tzinfo=UTC)
+
+
+def hour(number: float) -> datetime:
+    return START + timedelta(hours=number)
+
+
+def watched(sequence: int, **given: Any) -> WatchRecord:
+    """A watch an hour."""
+    return watch_record(sequence, hour(sequence).isoformat(), **given)
+
+
+class Looks:
+    """Looks at a growing history, one after the other."""
+
+    def __init__(self, *rules: Rule) -> None:
+        self.rules, self.state = list(rules) or read_rules(), AlertState()
+
+    def look(self, *records: WatchRecord, at: float, champion: str = "1") -> list[str]:
+        """What a receiver is told then: what fires, and what is over (-)."""
+        age = watch_age(records, hour(at), every=timedelta(hours=1), waiting_since=START)
+        before = {entry.id for entry in self.state.outbox}
+        series = measured(records, age, champion=champion)
+        self.state = evaluate(self.state, self.rules, series, hour(at), store="s", receivers=["mail"])
+        return [
+            ("" if entry.alert.firing else "-") + entry.alert.rule + (f"/{entry.alert.instance}" if entry.alert.instance else "")
+            for entry in self.state.outbox
+            if entry.id not in before
+        ]
+
+    @property
+    def firing(self) -> list[Alert]:
+        return [alert for alert in self.state.alerts if alert.firing]
+
+
+@pytest.fixture
+def looks() -> Looks:
+    return Looks()
+
+
+def test_a_quiet_store_tells_nothing(looks: Looks) -> None:
+    assert looks.look(watched(1), at=1.5) == []
+    assert looks.state.alerts == []
+
+
+def test_a_watch_that_does_not_come_is_told_once_and_its_coming_once(looks: Looks) -> None:
+    assert looks.look(watched(1), at=2.9) == []
+    assert looks.look(watched(1), at=3.1) == ["late"]
+    assert "covers up to 2 h 6 min ago, and one should come every 1 h" in looks.firing[0].message
+    assert looks.look(watched(1), at=3.2) == looks.look(watched(1), at=9) == []
+    assert looks.look(watched(1), watched(9), at=9.1) == ["-late"]
+    assert looks.look(watched(1), watched(9), at=9.2) == []
+    assert looks.look(watched(1), watched(9), at=12) == ["late"]
+    assert len({entry.id for entry in looks.state.outbox}) == 3
+
+
+def test_a_champion_that_was_never_watched_is_told(looks: Looks) -> None:
+    assert looks.look(at=1.9) == []
+    assert looks.look(at=2.1) == ["late"]
+    assert "never watched" in looks.firing[0].message
+
+
+def test_a_failed_watch_is_told_until_one_ends_well(looks: Looks) -> None:
+    failed = watched(1, state="failed", failure="out of memory")
+    assert looks.look(failed, at=1.1) == ["failed"]
+    assert looks.firing[0].message == "watch 1 failed: out of memory"
+    after = watched(2, alerts={UNFINISHED_WATCH: "watch 1 was not finished"})
+    assert looks.look(failed, after, at=2.1) == ["-failed"]
+
+
+def test_labels_that_are_wanted_are_told_with_their_list_and_again_with_each_new_list(looks: Looks) -> None:
+    one = watched(1, verdict="needs_labels", labels_requested=40, reason="40 labels decide")
+    assert looks.look(one, at=1.1) == ["labels wanted"]
+    assert looks.firing[0].attachment == "watch/requests/000001.csv"
+    assert looks.look(one, at=1.2) == []
+    two = watched(2, verdict="needs_labels", labels_requested=44)
+    assert looks.look(one, two, at=2.1) == ["labels wanted"]
+    three = watched(3, verdict="needs_labels")
+    assert looks.look(one, two, three, at=3.1) == [], "it asks for nothing new"
+    assert looks.firing[0].since == hour(1.1).isoformat()
+    assert looks.look(one, two, three, watched(4), at=4.1) == ["-labels wanted"]
+
+
+def test_each_limit_of_the_watch_is_an_alert_of_its_own(looks: Looks) -> None:
+    one = watched(1, alerts={"p95 latency": "9 ms", "confidence": "0.7"})
+    assert looks.look(one, at=1.1) == ["limit passed/confidence", "limit passed/p95 latency"]
+    two = watched(2, alerts={"p95 latency": "8 ms"})
+    assert looks.look(one, two, at=2.1) == ["-limit passed/confidence"]
+    assert [alert.message for alert in looks.firing] == ["8 ms"]
+
+
+def test_a_rule_over_windows_counts_windows_whichever_watch_tested_them() -> None:
+    def window(p_value: float) -> RecordedWindow:
+        return RecordedWindow(first="", last="", rows=200, drifted=False, p_values={"mmd": p_value, "statistics": 0.5})
+
+    looks = Looks(Rule(name="low", metric="p_value", below=0.01, **{"for": 3}))
+    one, two = watched(1, windows=[window(0.5), window(0.001)]), watched(2, windows=[window(0.002), window(0.003)])
+    assert looks.look(one, at=1.1) == []
+    assert looks.look(one, two, at=2.1) == ["low/mmd"]
+    assert looks.look(one, two, watched(3, windows=[window(0.3)]), at=3.1) == ["-low/mmd"]
+
+
+def test_a_rule_compares_what_the_watch_measured_with_the_champion_s_own_number() -> None:
+    looks = Looks(Rule(name="slow", metric="p95_ms", compare="ratio", above=3))
+    one = watched(1, metrics={"p95_ms": 7.0}, baseline={"p95_ms": 2.0})
+    assert looks.look(one, at=1.1) == ["slow"]
+    assert looks.look(one, watched(2, metrics={"p95_ms": 5.0}, baseline={"p95_ms": 2.0}), at=2.1) == ["-slow"]
+
+
+def test_a_watch_without_a_baseline_is_passed_over() -> None:
+    looks = Looks(Rule(name="slow", metric="p95_ms", compare="ratio", above=3, message="{value:.1f} of {baseline}"))
+    one, two = watched(1, metrics={"p95_ms": 7.0}, baseline={"p95_ms": 2.0}), watched(2, metrics={"p95_ms": 7.0})
+    assert looks.look(one, two, at=2.1) == ["slow"]
+    assert looks.firing[0].message == "3.5 of 2.0"
+
+
+def test_what_no_watch_measured_changes_nothing() -> None:
+    looks = Looks(Rule(name="wrong", metric="accuracy", below=0.9))
+    one = watched(1, metrics={"accuracy": 0.8})
+    assert looks.look(one, at=1.1) == ["wrong"]
+    assert looks.look(one, watched(2), at=2.1) == []
+
+
+def test_another_champion_ends_what_was_said_of_the_one_before_but_not_that_watches_fail() -> None:
+    looks = Looks(*read_rules(), Rule(name="wrong", metric="accuracy", below=0.9))
+    one = watched(1, metrics={"accuracy": 0.8}, confirmed=True, state="failed", failure="killed")
+    assert looks.look(one, at=1.1) == ["failed", "drift", "wrong"]
+    assert looks.look(one, at=1.2, champion="2") == ["-drift", "-wrong"]
+    assert "another version serves" in looks.state.outbox[-1].alert.message
+
+
+def test_a_rule_that_is_gone_is_over() -> None:
+    looks = Looks(Rule(name="wrong", metric="accuracy", below=0.9))
+    one = watched(1, metrics={"accuracy": 0.8})
+    looks.look(one, at=1.1)
+    looks.rules = read_rules()
+    assert looks.look(one, at=1.2) == ["-wrong"]
+
+
+def test_whether_a_watch_is_late_can_be_unknown_for_a_while(looks: Looks) -> None:
+    looks.look(watched(1), at=4)
+    unknown = measured([watched(1)], watch_age([watched(1)], hour(5), every=None, waiting_since=START), champion="1")
+    after = evaluate(looks.state, looks.rules, unknown, hour(5), store="s", receivers=["mail"])
+    assert [alert.firing for alert in after.alerts] == [True]
+    assert after.outbox == looks.state.outbox
+
+
+@pytest.mark.parametrize("silenced", ["late", "*"])
+def test_a_silenced_rule_is_kept_and_told_when_the_silence_ends(looks: Looks, silenced: str) -> None:
+    silence = Silence(rule=silenced, until=hour(6).isoformat(), by="me", reason="moving house")
+    looks.state = AlertState(silences=[silence])
+    assert looks.look(watched(1), at=5) == []
+    assert [alert.rule for alert in looks.firing] == ["late"]
+    assert looks.look(watched(1), at=6.1) == ["late"]
+    assert looks.state.silences == []
+
+
+def test_what_began_and_ended_in_silence_is_never_told(looks: Looks) -> None:
+    looks.state = AlertState(silences=[Silence(rule="late", until=hour(9).isoformat(), by="me", reason="x")])
+    looks.look(watched(1), at=5)
+    assert looks.look(watched(1), watched(5), at=5.5) == []
+    assert [alert.firing for alert in looks.state.alerts] == [False]
+
+
+def test_what_was_told_before_its_silence_still_ends(looks: Looks) -> None:
+    looks.look(watched(1), at=4)
+    looks.state = looks.state.model_copy(update={"silences": [Silence(rule="late", until=hour(9).isoformat(), by="me", reason="x")]})
+    assert looks.look(watched(1), watched(5), at=5.5) == ["-late"]
+
+
+def test_what_nobody_took_and_what_is_long_over_is_forgotten(looks: Looks) -> None:
+    looks.look(watched(1), at=4)
+    looks.look(watched(1), watched(5), at=5.1)
+    assert len(looks.state.outbox) == 2
+    looks.look(watched(24 * 8), at=24 * 8.01)
+    assert (looks.state.outbox, len(looks.state.alerts)) == ([], 1)
+    looks.look(watched(24 * 40), at=24 * 40.01)
+    assert looks.state.alerts == []
+
+
+def test_a_receiver_that_is_gone_is_waited_for_no_more(looks: Looks) -> None:
+    looks.look(watched(1), at=4)
+    series = measured([], watch_age([], hour(4), every=None, waiting_since=None), champion=None)
+    assert evaluate(looks.state, looks.rules, series, hour(4), store="s", receivers=["slack"]).outbox == []

@@ -1,0 +1,76 @@
+"""What a person is told to look at: label shift between splits, shapes and statistics by class, outliers."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from components.data_analysis.doubts import find_doubts, label_shift, largest_distance, outliers
+
+
+def table(rng: np.random.Generator, sick: dict[str, float], groups: int = 200, images: int = 3) -> pd.DataFrame:
+    """Groups of a few images each, sick with the given share in each split."""
+    rows = [
+        {"split": split, "group": f"{split}{number}", "label": "sick" if ill else "well", "width": 60, "height": 50}
+        for split, share in sick.items()
+        for number, ill in enumerate(rng.random(groups) < share)
+        for _ in range(images)
+    ]
+    return pd.DataFrame(rows)
+
+
+def test_the_chi_square_is_pearsons_over_groups() -> None:
+    frame = table(np.random.default_rng(0), {"train": 0.7, "test": 0.6, "val": 0.65})
+    counts = frame.drop_duplicates("group").groupby(["split", "label"]).size().unstack().to_numpy(float)
+    expected = counts.sum(1, keepdims=True) * counts.sum(0) / counts.sum()
+    statistic = ((counts - expected) ** 2 / expected).sum()
+    shift = label_shift(frame)
+    assert shift is not None
+    assert shift.association == pytest.approx(np.sqrt(statistic / 600))
+    assert shift.p_value == pytest.approx(np.exp(-statistic / 2)), "two degrees of freedom"
+
+
+def test_equal_shares_are_called_shifted_as_rarely_as_the_level_says_whatever_the_images_of_a_group() -> None:
+    rng = np.random.default_rng(1)
+    p_values = [shift.p_value for _ in range(200) if (shift := label_shift(table(rng, {"train": 0.7, "test": 0.7}, 100, 4)))]
+    assert len(p_values) == 200
+    assert np.mean(np.array(p_values) < 0.05) <= 0.1
+
+
+def test_too_few_or_one_split_are_not_tested() -> None:
+    rng = np.random.default_rng(2)
+    assert label_shift(table(rng, {"train": 0.7, "test": 0.1}, 6)) is None
+    assert label_shift(table(rng, {"train": 0.7})) is None
+
+
+def test_outliers_are_those_far_from_their_own_class() -> None:
+    rng = np.random.default_rng(3)
+    labels = np.repeat([0, 1], 200)
+    statistics = rng.normal(size=(400, 3)) + 100.0 * labels[:, None]
+    assert len(outliers(statistics, labels)) == 0
+    statistics[7, 1], statistics[300, 2] = 20.0, 160.0
+    assert outliers(statistics, labels).tolist() == [300, 7]
+    assert len(outliers(np.ones((10, 2)), np.zeros(10))) == 0, "nothing varies"
+
+
+def test_doubts_come_the_gravest_first_each_with_advice() -> None:
+    rng = np.random.default_rng(4)
+    clean = table(rng, {"train": 0.5, "test": 0.5})
+    labels = (clean["label"] == "sick").to_numpy().astype(int)
+    statistics = rng.normal(size=(len(labels), 2))
+    assert find_doubts(clean, ("brightness", "contrast"), statistics, labels, resize="stretch") == []
+    shifted = table(rng, {"train": 0.8, "test": 0.4})
+    labels = (shifted["label"] == "sick").to_numpy().astype(int)
+    shifted.loc[labels == 1, "width"] += rng.integers(20, 30, int(labels.sum()))
+    statistics = rng.normal(size=(len(labels), 2))
+    statistics[:, 1] += 3 * labels
+    statistics[5, 0] = 50
+    found = find_doubts(shifted, ("brightness", "contrast"), statistics, labels, resize="stretch")
+    texts = [doubt.finding for doubt in found]
+    assert "other shares (chi-square over groups, p < .0001" in texts[0]
+    assert {text.split(" (")[0] for text in texts[1:3]} == {
+        "contrast alone tells classes apart",
+        "classes differ in the shape of their pictures",
+    }
+    assert texts[3] == "1 training image is far from all others of the class (0.1%)"
+    assert largest_distance(statistics[:, 1], labels) == pytest.approx(3, abs=0.3)
+    assert all(doubt.advice for doubt in found)

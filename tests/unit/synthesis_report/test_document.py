@@ -1,0 +1,81 @@
+"""The report is whole whatever a run left behind, and says what is missing."""
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from components.synthesis_report.document import build_document
+from components.synthesis_report.end_matter import environment_appendix
+from components.synthesis_report.lessons import EXPECTED, expectations, lessons
+from components.synthesis_report.material import DRIFT_WATCH, FULL_LOOP, TRAINING, RunMaterial
+from driftloop.contracts import DATA_ANALYSIS, MODEL_OPTIMIZATION, ONNX_DEPLOYMENT, PRODUCTION_MONITORING
+from driftloop.reporting.chapter import Chapter, Text
+from driftloop.reporting.document import document_html
+from driftloop.summary import DriftSummary, Summary
+
+
+def material(pipeline: str, **changes: Any) -> RunMaterial:
+    made = RunMaterial(pipeline, Summary(run_id="r1", seed=1), "2026-01-02T03:04:05+00:00", facts={}, chapters={})
+    return replace(made, **changes)
+
+
+@pytest.mark.parametrize("pipeline", [TRAINING, FULL_LOOP])
+def test_a_run_that_left_nothing_still_gets_every_part(pipeline: str) -> None:
+    document = build_document(material(pipeline))
+    titles = [part.chapter.title for part in document.parts]
+    assert titles[:2] == ["Executive summary", "Introduction"]
+    assert {"Theme 1: Data", "Theme 8: Synthesis", "Limits", "Conclusion", "Glossary", "How to reproduce"} <= set(titles)
+    assert "This step did not run." in document_html(document)
+
+
+def test_a_failure_is_said_where_the_chapter_would_be() -> None:
+    failed = Summary(run_id="r1", seed=1, error="data/chest: no class folders found")
+    html = document_html(build_document(material(FULL_LOOP, summary=failed)))
+    assert html.count("data/chest: no class folders found") >= 3
+
+
+def test_a_verdict_that_retrains_nothing_is_why_there_is_no_retraining() -> None:
+    stable = Summary(run_id="r1", seed=1, drift=DriftSummary(verdict="stable", p_values={}, reason="No confirmed change."))
+    assert "the verdict was stable" in document_html(build_document(material(FULL_LOOP, summary=stable)))
+
+
+def test_what_steps_used_is_told_of_those_that_measured_it() -> None:
+    def used(peak: float, gpu: float | None) -> dict[str, Any]:
+        return {"seconds": 10.0, "cpu_seconds": 15.0, "peak_mb": peak, "gpu_peak_mb": gpu}
+
+    of_champion = {DATA_ANALYSIS: used(300.0, None), MODEL_OPTIMIZATION: used(900.0, 2048.0)}
+    appendix = environment_appendix(material(FULL_LOOP, used=of_champion, candidate_used={ONNX_DEPLOYMENT: used(950.0, None)}))
+    said = " ".join(block.text for block in appendix.blocks if isinstance(block, Text))
+    assert "most memory was taken by onnx deployment (candidate) (950 MB)" in said
+    assert "A GPU was used by model optimization." in said
+    assert not any(isinstance(block, Text) for block in environment_appendix(material(FULL_LOOP)).blocks)
+
+
+def test_a_watch_shows_only_what_is_essential() -> None:
+    blocks = [Text(text="the detail"), Text(text="the essence", essential=True)]
+    chapters = {PRODUCTION_MONITORING: Chapter(title="Monitoring", blocks=list(blocks))}
+    document = build_document(material(DRIFT_WATCH, chapters=chapters))
+    html = document_html(document)
+    assert document.short
+    assert "the essence" in html
+    assert "the detail" not in html
+
+
+def optimised(low: float, high: float) -> dict[str, Any]:
+    compared = {"estimate": (low + high) / 2, "low": low, "high": high, "n": 100}
+    return {MODEL_OPTIMIZATION: {"compared_with_baseline": compared, "ablation": []}}
+
+
+@pytest.mark.parametrize(("low", "high", "verdict"), [(0.01, 0.03, "worked"), (-0.03, -0.01, "did not work"), (-0.01, 0.02, "not decided")])
+def test_a_lesson_says_what_its_interval_shows(low: float, high: float, verdict: str) -> None:
+    assert [lesson.verdict for lesson in lessons(material(TRAINING, facts=optimised(low, high)))] == [verdict]
+
+
+def test_a_surprise_is_what_lies_outside_of_the_range_written_down_before() -> None:
+    _, greatest = EXPECTED["accuracy lost by INT8"]
+    for lost, reading in ((greatest + 0.01, "surprise: above"), (greatest, "as expected")):
+        facts = {ONNX_DEPLOYMENT: {"int8_drop": {"value": lost}}}
+        rows = {row["result"]: row["reading"] for row in expectations(material(TRAINING, facts=facts))}
+        assert rows["accuracy lost by INT8"] == reading
+        assert rows["accuracy lost to the drift"] == "not measured in this run"

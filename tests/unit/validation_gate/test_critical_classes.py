@@ -1,0 +1,119 @@
+"""For a critical class unknown is not good enough: it must be shown not to be lost, and else the gate says how many images would tell."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from components.validation_gate.answers import Answers
+from components.validation_gate.decision import GateInputs, decide
+from components.validation_gate.step import recalls
+from driftloop.errors import SettingError
+from driftloop.settings import GateSettings, critical_names
+
+NAMES = ["common", "other", "rare"]
+SETTINGS = GateSettings()
+
+
+def probabilities(labels: np.ndarray, right: np.ndarray) -> np.ndarray:
+    return np.eye(3)[np.where(right, labels, (labels + 1) % 3)] * 0.7 + 0.1
+
+
+def against_champion(rare: int, lost: int, **changes: object) -> GateInputs:
+    """A candidate equal on 1,500 images: what it loses of the last class, of which the champion has all right, it wins elsewhere."""
+    labels = np.concatenate([np.arange(1500 - rare) % 2, np.full(rare, 2)])
+    champion = np.arange(1500) % 12 > 0
+    candidate = champion.copy()
+    champion[1500 - rare :] = candidate[1500 - rare :] = True
+    candidate[1500 - lost :] = False
+    candidate[np.flatnonzero(~champion)[:lost]] = True
+    clean = Answers(labels, probabilities(labels, candidate), probabilities(labels, champion))
+    return replace(GateInputs(clean, NAMES), **changes)  # type: ignore[arg-type]
+
+
+def first(confusion: list[list[int]]) -> GateInputs:
+    pairs = [(label, answer) for label, row in enumerate(confusion) for answer, count in enumerate(row) for _ in range(count)]
+    labels, named = np.array(pairs).T
+    return GateInputs(Answers(labels, np.eye(3)[named]), NAMES)
+
+
+def judged(inputs: GateInputs, *critical: str) -> tuple[str, str]:
+    decision = decide(inputs, margin=0.02, settings=SETTINGS, critical=critical)
+    return decision.decision, "; ".join(decision.reasons)
+
+
+def test_a_class_of_one_percent_that_is_lost_passes_unless_it_is_critical() -> None:
+    assert judged(against_champion(15, 15))[0] == "promote", "too few images for a slice, and nothing is lost on average"
+    decision, reasons = judged(against_champion(15, 15), "rare")
+    assert decision == "reject"
+    assert "critical class rare: -100.0 pt" in reasons
+
+
+def test_what_few_images_cannot_show_is_inconclusive_with_the_number_that_would_tell() -> None:
+    decision, reasons = judged(against_champion(15, 0), "rare")
+    assert decision == "inconclusive"
+    assert "critical class rare: +0.0 pt on 15 labelled images leaves" in reasons
+    needed = int(reasons.partition("; about ")[2].split()[0])
+    assert 60 < needed < 1000
+    # As soon as the images are there, an equal candidate passes.
+    assert judged(against_champion(60, 0), "rare")[0] == "promote"
+    assert judged(against_champion(15, 0), "common", "other")[0] == "promote"
+
+
+def test_what_is_not_critical_says_how_many_images_would_tell() -> None:
+    reasons = judged(against_champion(15, 0))[1]
+    assert "not excluded, for lack of images: class rare between " in reasons
+    assert "pt (n = 15, about " in reasons
+    assert " would tell)" in reasons
+
+
+def test_no_traffic_outweighs_an_open_critical_class() -> None:
+    drifted = np.arange(400) % 2
+    gain = Answers(drifted, probabilities(drifted, np.arange(400) % 5 > 0), probabilities(drifted, np.arange(400) % 2 > 0))
+    labels = np.concatenate([np.arange(135) % 2, np.full(15, 2)])
+    right = np.arange(150) % 10 > 0
+    right[135:] = True
+    clean = Answers(labels, probabilities(labels, right), probabilities(labels, right))
+    inputs = GateInputs(clean, NAMES, drifted=gain, new_share=0.8)
+    decision = decide(inputs, margin=0.005, settings=SETTINGS)
+    assert (decision.decision, decision.by_traffic) == ("promote", True)
+    decision = decide(inputs, margin=0.005, settings=SETTINGS, critical=["rare"])
+    assert (decision.decision, decision.by_traffic) == ("inconclusive", False)
+
+
+def test_a_first_model_must_be_shown_to_recognise_a_critical_class() -> None:
+    few = first([[90, 10, 0], [10, 90, 0], [3, 2, 0]])
+    assert judged(few)[0] == "promote"
+    decision, reasons = judged(few, "rare")
+    assert decision == "inconclusive"
+    assert "critical class rare recognised: 0.0 % on 5 labelled images" in reasons
+    assert "would decide" in reasons
+    assert judged(first([[90, 10, 0], [10, 90, 0], [1, 1, 8]]), "rare")[0] == "promote"
+    decision, reasons = judged(first([[190, 10, 0], [10, 190, 0], [41, 40, 0]]), "rare")
+    assert decision == "reject"
+    assert "critical class rare recognised: 0.0 %" in reasons
+
+
+@pytest.mark.parametrize("inputs", [against_champion(0, 0), first([[90, 10, 0], [10, 90, 0]])])
+def test_a_critical_class_without_test_images_shows_nothing(inputs: GateInputs) -> None:
+    assert judged(inputs)[0] == "promote"
+    decision, reasons = judged(inputs, "rare")
+    assert decision == "inconclusive"
+    assert "the test split has no image of it" in reasons
+
+
+def test_the_recalls_that_the_next_watches_compare_with_are_those_of_the_candidate() -> None:
+    inputs = against_champion(60, 6, drifted=first([[9, 1, 0], [2, 8, 0]]).clean)
+    found = recalls(inputs)
+    assert found["clean"]["rare"]["value"] == 0.9
+    assert found["clean"]["rare"]["n"] == 60
+    assert {name: recall["value"] for name, recall in found["drifted"].items()} == {"common": 0.9, "other": 0.8}
+
+
+def test_names_are_checked_in_one_line() -> None:
+    assert critical_names(" rare, common ,", NAMES) == ["common", "rare"]
+    assert critical_names("", NAMES) == []
+    with pytest.raises(SettingError, match=r"^critical_classes: 'raer' is no class of this model \(did you mean rare\?\)$"):
+        critical_names("raer", NAMES)
+    with pytest.raises(SettingError, match=r"known: common, other, rare"):
+        critical_names("xyz", NAMES)
