@@ -1,10 +1,13 @@
 """The service as its callers know it: a real process, a real store, real kills."""
 
 import os
+import signal
 import socket
 import subprocess
 import sys
 import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -140,22 +143,34 @@ def test_a_killed_service_loses_no_answer_and_the_next_one_logs_it_once(
 def test_a_service_that_is_told_to_end_answers_and_logs_what_it_accepted(
     production: tuple[Store, Description], images: np.ndarray, tmp_path: Path
 ) -> None:
+    """Three callers are in the middle of their requests then: what they have begun they may end."""
     store, _ = production
     service = ServiceProcess(store.uri, tmp_path, "--flush", "600").ready()
-    answers: list[httpx.Response] = []
-    files = [("image", ("a.png", png(image))) for image in images]
+    asked = httpx.Request("POST", f"{service.url}/predict", files=[("image", ("a.png", png(image))) for image in images])
+    body = asked.read()
+    begun, ending = threading.Semaphore(0), threading.Event()
 
-    def ask() -> None:
-        answers.append(httpx.post(f"{service.url}/predict", files=files))
+    def halves() -> Iterator[bytes]:
+        yield body[: len(body) // 2]
+        begun.release()
+        ending.wait()
+        yield body[len(body) // 2 :]
 
-    threads = [threading.Thread(target=ask) for _ in range(3)]
-    for thread in threads:
-        thread.start()
-    wait_for(lambda: service.activity()["requests"] > 0)
-    service.end()
-    for thread in threads:
-        thread.join()
-    assert [answer.status_code for answer in answers] == [200, 200, 200]
+    def ask() -> int:
+        headers = {name: asked.headers[name] for name in ("content-type", "content-length")}
+        with httpx.Client(base_url=service.url) as caller:
+            assert caller.get("/v2/health/live").status_code == 200  # connected
+            return caller.post("/predict", content=halves(), headers=headers).status_code
+
+    with ThreadPoolExecutor() as callers:
+        answers = [callers.submit(ask) for _ in range(3)]
+        for _ in answers:
+            begun.acquire()
+        service.process.terminate()
+        wait_for(lambda: nobody_listens(service.port))
+        ending.set()
+        assert [answer.result() for answer in answers] == [200, 200, 200]
+    assert service.end() == 128 + signal.SIGTERM
     assert len(logged(store)) == 120
 
 
