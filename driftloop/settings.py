@@ -94,6 +94,9 @@ class DataSettings(Settings):
     resize: Literal["stretch", "crop", "pad"] = Field(
         "stretch", description="how images that are no square become one: pressed to it, their middle cut out, or bars of black beside them"
     )
+    labels_checked: int = Field(
+        2_000, ge=0, le=1_000_000, description="training images whose labels are compared with what a model says that never saw them"
+    )
     workers: int = Field(0, ge=0, le=64, description="decoding processes; 0 takes one per core, at most 8")
 
     def shares(self, *, replayed: bool) -> dict[str, float]:

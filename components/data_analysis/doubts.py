@@ -9,6 +9,8 @@ import numpy as np
 import pandas as pd
 from scipy.stats import chi2_contingency
 
+from components.data_analysis.label_errors import LabelCheck
+
 #: Distance of two classes' means, in standard deviations within a class, that counts as a large effect (Cohen 1988).
 LARGE = 0.8
 #: Level of the test for a shift of the classes between splits, and the association (Cramer's V) from which on it is told.
@@ -81,7 +83,9 @@ def outliers(statistics: np.ndarray, labels: np.ndarray) -> np.ndarray:
     return far[np.argsort(-distance[far], kind="stable")]
 
 
-def find_doubts(frame: pd.DataFrame, names: tuple[str, ...], statistics: np.ndarray, labels: np.ndarray, *, resize: str) -> list[Doubt]:
+def find_doubts(
+    frame: pd.DataFrame, names: tuple[str, ...], statistics: np.ndarray, labels: np.ndarray, *, resize: str, checked: LabelCheck | None
+) -> list[Doubt]:
     """The doubts about a source, the gravest first.
 
     Args:
@@ -89,6 +93,7 @@ def find_doubts(frame: pd.DataFrame, names: tuple[str, ...], statistics: np.ndar
         names: of the F statistics.
         statistics: (N, F) of the training images; labels: (N,).
         resize: how the images were made square.
+        checked: what a model says of the labels.
     """
     found = []
     shift = label_shift(frame)
@@ -110,6 +115,11 @@ def find_doubts(frame: pd.DataFrame, names: tuple[str, ...], statistics: np.ndar
         if distance >= LARGE:
             finding = f"{name} alone tells classes apart ({distance:.1f} SD)"
             found.append(Doubt(2, distance, finding, "look whether another device or site explains it; collect all classes with the same"))
+    suspected = len(checked.rows) if checked else 0
+    if checked and suspected:
+        like = f"{suspected:,} training image{'s look' if suspected > 1 else ' looks'} like another class"
+        finding = f"{like} ({suspected / checked.images:.1%} of {checked.images:,}) to a model that never saw them"
+        found.append(Doubt(2, suspected / checked.images, finding, "look at the first of them below: wrong labels are to be mended"))
     far = len(outliers(statistics, labels))
     if far:
         finding = f"{far:,} training image{'s are' if far > 1 else ' is'} far from all others of the class ({far / len(labels):.1%})"

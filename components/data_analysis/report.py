@@ -7,6 +7,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from components.data_analysis.doubts import largest_distance, outliers
+from components.data_analysis.label_errors import AGREEMENT, LabelCheck
 from components.data_analysis.statistics import Analysis, ClassStatistics
 from driftloop.contracts import FACTS, REFERENCE, STREAM, TEST, TRAIN, VAL
 from driftloop.reporting import Page
@@ -25,6 +26,8 @@ PURPOSES = {
 PLOTTED_CLASSES, GALLERY_CLASSES = 6, 10
 #: Images in a gallery of a class.
 GALLERY_IMAGES = 8
+#: Suspected labels that are shown.
+SUSPECTED_IMAGES = 12
 #: Broken files that the page lists.
 LISTED_FILES = 20
 
@@ -75,7 +78,7 @@ def _decision(analysis: Analysis) -> str:
 
 def _limits(analysis: Analysis) -> list[str]:
     groups, images = analysis.audited.frame["group"].nunique(), len(analysis.audited.frame)
-    limits = ["Labels are taken as they are: the audit finds the same file under two classes, not a wrong label that occurs once."]
+    limits = [_label_limit(analysis.checked)]
     if groups == images:
         limits.append(
             "No two images share a group: if several do show one patient or site, the file names do not say so, and "
@@ -87,6 +90,21 @@ def _limits(analysis: Analysis) -> list[str]:
     return limits
 
 
+def _label_limit(checked: LabelCheck | None) -> str:
+    taken = "Labels are taken as they are: the audit finds the same file under two classes"
+    if checked is None:
+        return f"{taken}, and whether single ones are wrong was not looked for."
+    if checked.agreement < AGREEMENT:
+        return (
+            f"{taken}; a model that saw {checked.seen_by} of {checked.images:,} training images agrees with their labels too little to say "
+            f"which are wrong (Cohen's kappa {checked.agreement:.2f}, {AGREEMENT} at least)."
+        )
+    return (
+        f"{taken}; which of {checked.images:,} training images look like another class is what a model of {checked.seen_by} says "
+        f"(Cohen's kappa with the labels {checked.agreement:.2f}): wrong labels and hard images look alike to it."
+    )
+
+
 def _overview(page: Page, analysis: Analysis) -> None:
     page.tiles(
         {
@@ -94,7 +112,7 @@ def _overview(page: Page, analysis: Analysis) -> None:
             "classes": len(analysis.description.classes),
             "left out": analysis.audited.findings.dropped,
             "broken files": len(analysis.audited.broken),
-            "faster than decoding files": f"{analysis.loader.speedup:.0f}x",
+            "to look at": len(analysis.doubts),
         }
     )
     for note in analysis.audited.notes:
@@ -106,16 +124,34 @@ def _doubts(page: Page, analysis: Analysis) -> None:
     if not analysis.doubts:
         page.text(
             "The splits have the classes alike as far as can be tested, neither the shape of the pictures nor a simple statistic tells the "
-            "classes apart, and no training image is far from all others of its class."
+            "classes apart, and no training image is far from all others of its class or looks like another one."
         )
         return
     rows: list[Mapping[str, object]] = [{"finding": doubt.finding, "what to do": doubt.advice} for doubt in analysis.doubts]
     page.table(rows, "What a person should look at before trusting a model of these images, the gravest first.", key="data-doubts")
+    suspected = analysis.checked
+    if suspected is not None and len(suspected.rows):
+        classes = analysis.description.classes
+        captions = [
+            f"{_file(analysis, row)}: {classes[analysis.train.labels[row]]}, looks like {classes[like]}"
+            for row, like in zip(suspected.rows[:SUSPECTED_IMAGES], suspected.looks_like[:SUSPECTED_IMAGES], strict=True)
+        ]
+        images = [analysis.train.images[row] for row in suspected.rows[:SUSPECTED_IMAGES]]
+        page.gallery(images, captions, "Training images that look like another class, the most suspected first.", key="data-labels")
+        page.text(
+            f"In [[data-labels]] are the first {len(images)} of {len(suspected.rows):,}; `facts.json` lists more, with their files. Each "
+            "was judged by a model that was fitted to images of other groups (confident learning). A label is to be changed by whoever "
+            "knows the image, not because a model would like it better."
+        )
     rows_far = outliers(analysis.statistics.statistics, analysis.statistics.labels)[:GALLERY_IMAGES]
     if len(rows_far):
         images = [analysis.train.images[row] for row in rows_far]
-        captions = [analysis.train.samples["path"][row].rpartition("/")[2] for row in rows_far]
+        captions = [_file(analysis, row) for row in rows_far]
         page.gallery(images, captions, "Training images farthest from the others of their class.", key="data-outliers")
+
+
+def _file(analysis: Analysis, row: int) -> str:
+    return str(analysis.train.samples["path"].iloc[row]).rpartition("/")[2]
 
 
 def _near_duplicates(page: Page, analysis: Analysis) -> None:
@@ -365,11 +401,9 @@ def _training(page: Page, analysis: Analysis) -> None:
     )
     rates = {"packed bytes": loader.packed.images_per_second, "decoded files": loader.files.images_per_second}
     page.text(
-        f"[[data-loader]]: {extremes('the rate in images a second', rates, '{:,.0f}')} Reading and decoding is paid once, when the "
-        "dataset is "
-        f"packed, and not in every epoch: the packed form is {loader.speedup:.0f} times as fast here. Where a graphics processor "
-        "learns, it "
-        "is the loader that decides whether it waits."
+        f"[[data-loader]]: {extremes('the rate in images a second', rates, '{:,.0f}')} Reading and decoding is paid once, when the dataset "
+        "is packed, and not in every epoch. Both rates are without the network, with all files in memory: they say what decoding costs, "
+        "not how long a training takes. That is told by the images a second of the trainings, from here to the weights, in their chapters."
     )
 
 

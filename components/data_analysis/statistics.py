@@ -13,6 +13,7 @@ import pandas as pd
 
 from components.data_analysis.audit import Audited
 from components.data_analysis.doubts import Doubt, find_doubts
+from components.data_analysis.label_errors import LabelCheck, check_labels
 from components.data_analysis.loader_benchmark import LoaderBenchmark, benchmark_loaders
 from driftloop.contracts import SPLITS
 from driftloop.dataset import Description, Split
@@ -23,6 +24,8 @@ from driftloop.inference.image_statistics import image_statistics, statistic_nam
 _BATCH = 256
 #: Broken files that the facts list; all of them are counted.
 _LISTED = 100
+#: Suspected labels that the facts list, the most suspected first; all of them are counted.
+_SUSPECTED = 1_000
 
 
 @dataclass(frozen=True)
@@ -57,37 +60,42 @@ class Analysis:
     """The packed training split."""
     statistics: ClassStatistics
     loader: LoaderBenchmark
+    checked: LabelCheck | None
+    """What models say of the training labels; None where nothing was looked at."""
     doubts: list[Doubt]
     """The gravest first."""
     seed: int
     """Of the images that are timed and shown."""
 
 
-def analyse(description: Description, train: Split, audited: Audited, *, root: Path, seed: int) -> Analysis:
+def analyse(description: Description, train: Split, audited: Audited, *, root: Path, labels_checked: int, seed: int) -> Analysis:
     """Count and measure.
 
     Args:
         train: the packed training split.
         root: of the source's files, for the loader benchmark.
-        seed: of the images that are timed and shown.
+        labels_checked: training images whose labels are looked at, at most.
+        seed: of the images that are looked at, timed and shown.
     """
     by_class = class_counts(audited.frame, description.classes)
     statistics = describe_training(train, len(description.classes))
     measured = statistics.names, statistics.statistics, statistics.labels
+    checked = check_labels(train, description, most=labels_checked, seed=seed)
     return Analysis(
         description=description,
         audited=audited,
         counts={split: by_class[split] for split in SPLITS if split in by_class},
         train=train,
         statistics=statistics,
-        doubts=find_doubts(audited.frame, *measured, resize=description.resize),
+        checked=checked,
+        doubts=find_doubts(audited.frame, *measured, resize=description.resize, checked=checked),
         loader=benchmark_loaders(train, root, description.mean, description.std, seed=seed),
         seed=seed,
     )
 
 
 def collect_facts(analysis: Analysis, source_hash: str, seconds: float) -> dict[str, Any]:
-    """The facts of this step as JSON takes them; of broken files at most `_LISTED` are listed, all are counted."""
+    """The facts of this step as JSON takes them; of broken files and suspected labels the first are listed, all are counted."""
     description, audited, findings, loader = analysis.description, analysis.audited, analysis.audited.findings, analysis.loader
     return {
         "source": description.source,
@@ -120,10 +128,23 @@ def collect_facts(analysis: Analysis, source_hash: str, seconds: float) -> dict[
             "speedup": loader.speedup,
             "images": loader.images,
         },
+        "labels": _checked(analysis),
         "notes": audited.notes,
         "doubts": [asdict(doubt) for doubt in analysis.doubts],
         "seconds": round(seconds, 2),
     }
+
+
+def _checked(analysis: Analysis) -> dict[str, Any] | None:
+    checked, train, classes = analysis.checked, analysis.train, analysis.description.classes
+    if checked is None:
+        return None
+    listed = [
+        {"path": train.samples["path"].iloc[row], "label": classes[train.labels[row]], "looks_like": classes[like]}
+        for row, like in zip(checked.rows[:_SUSPECTED], checked.looks_like[:_SUSPECTED], strict=True)
+    ]
+    told = {"images": checked.images, "seen_by": checked.seen_by, "agreement": checked.agreement}
+    return told | {"suspected_count": len(checked.rows), "suspected": listed}
 
 
 def class_counts(frame: pd.DataFrame, classes: list[str]) -> dict[str, dict[str, int]]:

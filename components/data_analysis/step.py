@@ -99,7 +99,7 @@ def run(
             description = pack(audited.frame, ingested, home, image_size=image_size, resize=settings.resize, source=source, shares=shares)
         write_description(dataset, description)
         runtime.progress(0.85, "measuring and reporting")
-        analysis = _analyse(description, audited, folder.root, seed)
+        analysis = _analyse(description, audited, folder.root, settings.labels_checked, seed)
     _write(analysis, dataset, report, source_hash, began)
 
 
@@ -132,11 +132,11 @@ def _audit(ingested: Ingested, source: str, settings: DataSettings, shares: dict
     return Audited(frame, findings, ingested.broken, findings.notes + reading_notes(ingested) + undecidable, kept)
 
 
-def _analyse(description: Description, audited: Audited, root: Path, seed: int) -> "Analysis":
+def _analyse(description: Description, audited: Audited, root: Path, labels_checked: int, seed: int) -> "Analysis":
     # Imported only here: it loads torch, whose threads must not be copied into the processes that read the images.
     from components.data_analysis.statistics import analyse
 
-    return analyse(description, open_split(description, TRAIN), audited, root=root, seed=seed)
+    return analyse(description, open_split(description, TRAIN), audited, root=root, labels_checked=labels_checked, seed=seed)
 
 
 def _write(analysis: "Analysis", dataset_dir: str, report_path: str, source_hash: str, began: float) -> None:
@@ -159,6 +159,6 @@ def _write(analysis: "Analysis", dataset_dir: str, report_path: str, source_hash
     write_chapter(dataset_dir, DATA_ANALYSIS, page.chapter)
     write_facts(dataset_dir, DATA_ANALYSIS, collect_facts(analysis, source_hash, time.monotonic() - began))
     leave_record(description.store, DATA_ANALYSIS, dataset_dir, {"report.html": report_path})
-    total, speedup = sum(analysis.description.counts.values()), analysis.loader.speedup
+    total, doubts = sum(analysis.description.counts.values()), len(analysis.doubts)
     content = f"{total:,} images, {len(analysis.description.classes)} classes, {len(analysis.audited.broken)} broken"
-    runtime.report_metrics(f"{content}; loader {speedup:.0f}x decoding files")
+    runtime.report_metrics(f"{content}; {doubts} thing{'s' * (doubts != 1)} to look at")

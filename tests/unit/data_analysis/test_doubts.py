@@ -5,6 +5,7 @@ import pandas as pd
 import pytest
 
 from components.data_analysis.doubts import find_doubts, label_shift, largest_distance, outliers
+from components.data_analysis.label_errors import LabelCheck
 
 
 def table(rng: np.random.Generator, sick: dict[str, float], groups: int = 200, images: int = 3) -> pd.DataFrame:
@@ -57,20 +58,22 @@ def test_doubts_come_the_gravest_first_each_with_advice() -> None:
     clean = table(rng, {"train": 0.5, "test": 0.5})
     labels = (clean["label"] == "sick").to_numpy().astype(int)
     statistics = rng.normal(size=(len(labels), 2))
-    assert find_doubts(clean, ("brightness", "contrast"), statistics, labels, resize="stretch") == []
+    assert find_doubts(clean, ("brightness", "contrast"), statistics, labels, resize="stretch", checked=None) == []
     shifted = table(rng, {"train": 0.8, "test": 0.4})
     labels = (shifted["label"] == "sick").to_numpy().astype(int)
     shifted.loc[labels == 1, "width"] += rng.integers(20, 30, int(labels.sum()))
     statistics = rng.normal(size=(len(labels), 2))
     statistics[:, 1] += 3 * labels
     statistics[5, 0] = 50
-    found = find_doubts(shifted, ("brightness", "contrast"), statistics, labels, resize="stretch")
+    checked = LabelCheck(500, "somebody", 0.8, rows=np.arange(10), looks_like=np.zeros(10, int))
+    found = find_doubts(shifted, ("brightness", "contrast"), statistics, labels, resize="stretch", checked=checked)
     texts = [doubt.finding for doubt in found]
     assert "other shares (chi-square over groups, p < .0001" in texts[0]
     assert {text.split(" (")[0] for text in texts[1:3]} == {
         "contrast alone tells classes apart",
         "classes differ in the shape of their pictures",
     }
-    assert texts[3] == "1 training image is far from all others of the class (0.1%)"
+    assert texts[3] == "10 training images look like another class (2.0% of 500) to a model that never saw them"
+    assert texts[4] == "1 training image is far from all others of the class (0.1%)"
     assert largest_distance(statistics[:, 1], labels) == pytest.approx(3, abs=0.3)
     assert all(doubt.advice for doubt in found)
