@@ -30,6 +30,7 @@ from driftloop.tracking.trackers import TrackerUnavailable
 
 #: Tags by which what was made before is found again.
 ID_TAG, VERSION_TAG, DIGEST_TAG = "driftloop.id", "driftloop.version", "driftloop.digest"
+PARENT_TAG, FINISHED = "mlflow.parentRunId", "FINISHED"
 CHAMPION_ALIAS, PREVIOUS_ALIAS = "champion", "previous"
 #: Unless they are set: MLflow itself would wait for two minutes, seven times, and print addresses.
 DEFAULTS = {"MLFLOW_HTTP_REQUEST_TIMEOUT": "10", "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1", "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true"}
@@ -71,7 +72,7 @@ class Tracker:
         """As in the protocol."""
         at = _milliseconds(record.at)
         run = self._run(record.name, record.step, at, self._run(record.run, record.run, at))
-        if run.info.status == "FINISHED":
+        if run.info.status == FINISHED:
             return
         run_id = run.info.run_id
         for some in _portions(record.parameters.items(), MOST_PARAMETERS):
@@ -82,7 +83,7 @@ class Tracker:
             self._client.log_batch(run_id, metrics=portion)
         for path in files.values():
             self._client.log_artifact(run_id, str(path))
-        self._finish(run, at)
+        self._complete(run, record.name, at, record.run)
 
     @_or_unavailable
     def register(self, model: str, info: VersionInfo, about: ModelDescription, folder: Path) -> None:
@@ -91,12 +92,13 @@ class Tracker:
             return
         at = _milliseconds(info.registered_at)
         parent = self._run(info.run, info.run, at) if info.run else None
-        run = self._run(f"{model}/version-{info.version}-{info.digest[:12]}", f"version {info.version}", at, parent)
+        name = f"{model}/version-{info.version}-{info.digest[:12]}"
+        run = self._run(name, f"version {info.version}", at, parent)
         write_mlmodel(folder, about, run.info.run_id)
         self._client.log_artifacts(run.info.run_id, str(folder), "model")
         if info.accuracy is not None:
             self._client.log_metric(run.info.run_id, "accuracy", info.accuracy.value, at)
-        self._finish(run, at)
+        self._complete(run, name, at, info.run)
         try:
             self._client.create_registered_model(model)
         except MlflowException as there_already:
@@ -137,27 +139,41 @@ class Tracker:
                     self._client.transition_model_version_stage(model, registered.version, "Production", archive_existing_versions=True)
 
     def _run(self, name: str, shown: str, at: int, parent: Run | None = None) -> Run:
-        """The run that carries `name` as its id tag, made where there is none; of two that were made at once the first."""
+        """The run that carries `name` as its id tag, made where there is none.
+
+        A server makes no run twice for nobody, and says nothing of the order in which two deliveries made theirs. So one is chosen that all
+        see alike, and whoever sees the others deletes them: a delivery whose run is gone fails, and its record is shown again later.
+        """
         experiment = self._experiment()
         found = self._found(experiment, name)
-        if found is not None:
-            return found
-        tags = {ID_TAG: name} | ({"mlflow.parentRunId": parent.info.run_id} if parent else {})
+        if found:
+            return found[0]
+        tags = {ID_TAG: name} | ({PARENT_TAG: parent.info.run_id} if parent else {})
         made = self._client.create_run(experiment, start_time=at, tags=tags, run_name=shown)
-        first = self._found(experiment, name) or made
-        if first.info.run_id != made.info.run_id:
-            self._client.delete_run(made.info.run_id)
-        elif parent is None:
-            self._finish(made, at)
-            return self._client.get_run(made.info.run_id)
-        return first
+        chosen, *others = self._found(experiment, name) or [made]
+        for other in others:
+            self._client.delete_run(other.info.run_id)
+        if parent is None and chosen.info.status != FINISHED:
+            self._finish(chosen, at)
+        return chosen
 
-    def _found(self, experiment: str, name: str) -> Run | None:
+    def _found(self, experiment: str, name: str) -> list[Run]:
+        """Those with that id tag, the one that counts first: what is complete already, then by id."""
         runs = self._client.search_runs([experiment], f"tags.`{ID_TAG}` = '{name}'", max_results=50)
-        return min(runs, key=lambda run: (run.info.start_time, run.info.run_id), default=None)
+        return sorted(runs, key=lambda run: (run.info.status != FINISHED, run.info.run_id))
+
+    def _complete(self, run: Run, name: str, at: int, under: str) -> None:
+        """End the run `name`, which lies under that of `under`, unless another delivery has put others in their places meanwhile."""
+        self._finish(run, at)
+        experiment = self._experiment()
+        if self._found(experiment, name)[0].info.run_id != run.info.run_id:
+            raise TrackerUnavailable(f"MLflow at {self.place}: another delivery shows {name} at this moment")
+        for parent in self._found(experiment, under)[:1] if under else []:
+            if run.data.tags.get(PARENT_TAG) != parent.info.run_id:
+                self._client.set_tag(run.info.run_id, PARENT_TAG, parent.info.run_id)
 
     def _finish(self, run: Run, at: int) -> None:
-        self._client.set_terminated(run.info.run_id, "FINISHED", at)
+        self._client.set_terminated(run.info.run_id, FINISHED, at)
 
     def _experiment(self) -> str:
         there = self._client.get_experiment_by_name(self._experiment_name)

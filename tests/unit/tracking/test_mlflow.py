@@ -111,17 +111,25 @@ def test_versions_are_registered_and_aliases_follow_promotions_and_rollbacks(
     assert served.predict({"images": images})["probabilities"].argmax(1).tolist() == [0, 1]
 
 
-def test_two_deliveries_at_once_make_one_of_each(server: MlflowServer, home: tuple[Store, Description]) -> None:
+@pytest.mark.parametrize("_", range(3))
+def test_deliveries_at_once_make_one_of_each(_: int, server: MlflowServer, home: tuple[Store, Description]) -> None:
     store, _ = home
-    leave_record(store, "model_promotion", {"version": "1"}, {})
-    threads = [Thread(target=deliver, args=(store, "mlflow", tracker(server.uri))) for _ in range(3)]
+    for step in ("model_promotion", "drift_detection", "validation_gate"):
+        leave_record(store, step, {"version": "1"}, {})
+    threads = [Thread(target=deliver, args=(store, "mlflow", tracker(server.uri))) for _ in range(4)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
+    assert deliver(store, "mlflow", tracker(server.uri)).waiting == 0
     client, run = MlflowClient(server.uri), os.environ["DRIFTLOOP_RUN_ID"]
     experiment = client.get_experiment_by_name("tests").experiment_id
-    assert len(client.search_runs([experiment], f"tags.`driftloop.id` LIKE '{run}%'")) == 3
+    runs = client.search_runs([experiment], f"tags.`driftloop.id` LIKE '{run}%'")
+    assert len({found.data.tags["driftloop.id"] for found in runs}) == len(runs) == 5
+    assert {found.info.status for found in runs} == {"FINISHED"}
+    [above] = [found.info.run_id for found in runs if found.data.tags["driftloop.id"] == run]
+    parents = {found.data.tags["driftloop.id"]: found.data.tags.get("mlflow.parentRunId") for found in runs}
+    assert {parent for name, parent in parents.items() if name.startswith(f"{run}/") and "/version-" not in name} == {above}
     assert len(client.search_model_versions(f"name = '{model_name(store)}'")) == 1
 
 
