@@ -94,7 +94,7 @@ def patients(repeats: int, seed: int) -> Iterator[str]:
         for _ in range(repeats):
             given = answers(rng, by_patient(rng, np.full(300, 10), 0.0, 0.10, icc), groups=groups)
             clean = Answers(given.labels, given.candidate, given.champion, groups, masks)
-            vetoed += any(result.vetoes for result in compare_slices(clean, {}, {}, margin=0.02, alpha=0.05, minimum=20))
+            vetoed += any(result.vetoes for result in compare_slices(clean, {}, {}, margin=0.02, class_margin=0.05, alpha=0.05, minimum=20))
         yield f"| {icc} | {rate(vetoed, repeats, 0.05)} |"
 
 

@@ -129,6 +129,7 @@ def decide(inputs: GateInputs, *, margin: float, settings: GateSettings, critica
         {ACCEPTED_IMAGES: inputs.accepted} if inputs.accepted else {},
         {item.name: item.rows for item in classes if not item.held and not item.critical},
         margin=margin,
+        class_margin=settings.class_margin,
         alpha=ALPHA,
         minimum=settings.slice_minimum,
     )

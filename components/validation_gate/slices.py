@@ -74,7 +74,14 @@ def brightness(images: np.ndarray) -> np.ndarray:
 
 
 def compare_slices(
-    clean: Answers, others: dict[str, Answers], classes: dict[str, np.ndarray], *, margin: float, alpha: float, minimum: int
+    clean: Answers,
+    others: dict[str, Answers],
+    classes: dict[str, np.ndarray],
+    *,
+    margin: float,
+    class_margin: float,
+    alpha: float,
+    minimum: int,
 ) -> list[SliceResult]:
     """Test each slice of the clean split, each class that is not held to a bound, and each of `others` as a whole.
 
@@ -84,18 +91,20 @@ def compare_slices(
         clean: answers on the test split, with its slices.
         others: on splits that may only veto, such as the drifted images that the champion was accepted for.
         classes: those that are not held to a bound, by name: bool (N,) of the clean split.
-        margin: loss of accuracy that never vetoes, as a share.
+        margin, class_margin: loss of accuracy that never vetoes, as a share; the second for classes.
         alpha: family-wise level.
         minimum: classes with fewer images are left out.
     """
     parts = {name: (clean, rows) for name, rows in clean.slices.items()}
-    parts |= {f"class {name}": (clean, rows) for name, rows in classes.items() if rows.sum() >= minimum}
+    of_classes = {f"class {name}": (clean, rows) for name, rows in classes.items() if rows.sum() >= minimum}
+    parts |= of_classes
     parts |= {name: (answers, np.ones(len(answers.labels), bool)) for name, answers in others.items() if len(answers.labels)}
     raw = [worse(answers, rows) for answers, rows in parts.values()]
     results = []
     for (name, (answers, rows)), p, adjusted in zip(parts.items(), raw, holm(raw), strict=True):
         difference = answers.difference(rows)
-        vetoes = bool(adjusted < alpha and difference.estimate < -margin)
+        harmless = class_margin if name in of_classes else margin
+        vetoes = bool(adjusted < alpha and difference.estimate < -harmless)
         accuracies = float(answers.candidate_right[rows].mean()), float(answers.champion_right[rows].mean())
         bounds = difference.estimate, difference.low, difference.high
         results.append(SliceResult(name, difference.n, *accuracies, *bounds, difference.groups, p, float(adjusted), vetoes))

@@ -46,7 +46,7 @@ def test_the_family_vetoes_by_chance_at_most_one_time_in_twenty() -> None:
     for _ in range(800):
         candidate, champion = rng.random(400) < 0.9, rng.random(400) < 0.9
         clean = Answers(np.zeros(400, int), probabilities(candidate), probabilities(champion), slices=masks)
-        results = compare_slices(clean, {}, {}, margin=0.0, alpha=0.05, minimum=20)
+        results = compare_slices(clean, {}, {}, margin=0.0, class_margin=0.05, alpha=0.05, minimum=20)
         alarms.append(any(result.vetoes for result in results))
     assert np.mean(alarms) <= 0.05
 
@@ -55,7 +55,7 @@ def test_a_slice_that_lost_a_fifth_is_found() -> None:
     champion = np.ones(300, bool)
     candidate = np.arange(300) >= 12
     clean = Answers(np.zeros(300, int), probabilities(candidate), probabilities(champion), slices={"dark images": np.arange(300) < 60})
-    (result,) = compare_slices(clean, {}, {}, margin=0.02, alpha=0.05, minimum=20)
+    (result,) = compare_slices(clean, {}, {}, margin=0.02, class_margin=0.05, alpha=0.05, minimum=20)
     assert result.vetoes
     assert result.difference == pytest.approx(-0.2)
     assert result.p == pytest.approx(0.5**12)
@@ -73,7 +73,7 @@ def test_patients_with_many_images_veto_by_chance_at_most_one_time_in_twenty(icc
         differences = np.where(rng.random(3000) < np.sqrt(icc), whole[patient], own)
         answers = probabilities(differences >= 0), probabilities(differences <= 0)
         clean = Answers(np.zeros(3000, int), *answers, groups=patient, slices=masks)
-        results = compare_slices(clean, {}, {}, margin=0.02, alpha=0.05, minimum=20)
+        results = compare_slices(clean, {}, {}, margin=0.02, class_margin=0.05, alpha=0.05, minimum=20)
         vetoes.append(any(result.vetoes for result in results))
     assert np.mean(vetoes) <= 0.05
 
@@ -83,7 +83,19 @@ def test_ten_patients_that_lose_throughout_are_found() -> None:
     candidate = patient >= 10
     clean = Answers(np.zeros(300, int), probabilities(candidate), probabilities(np.ones(300, bool)), groups=patient)
     clean.slices["dark images"] = patient < 20
-    (result,) = compare_slices(clean, {}, {}, margin=0.02, alpha=0.05, minimum=20)
+    (result,) = compare_slices(clean, {}, {}, margin=0.02, class_margin=0.05, alpha=0.05, minimum=20)
     assert result.vetoes
     assert (result.n, result.groups, result.p) == (200, 20, pytest.approx(0.5**10))
     assert result.low < result.difference == -0.5 < result.high
+
+
+@pytest.mark.parametrize(("lost", "vetoes"), [(15, False), (18, True)])
+def test_a_class_vetoes_where_it_lost_more_than_classes_may(lost: int, vetoes: bool) -> None:
+    """Held to five points where it has images enough, a class with fewer must not stop a candidate for three of them."""
+    candidate = np.ones(600, bool)
+    candidate[:lost] = False
+    clean = Answers(np.zeros(600, int), probabilities(candidate), probabilities(np.ones(600, bool)))
+    judged = {"margin": 0.02, "alpha": 0.05, "minimum": 20}
+    (result,) = compare_slices(clean, {}, {"PNEUMONIA": np.arange(600) < 300}, class_margin=0.05, **judged)
+    assert result.p_holm < 0.001
+    assert result.vetoes is vetoes
