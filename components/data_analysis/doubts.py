@@ -110,11 +110,13 @@ def find_doubts(
     if aspect >= LARGE:
         cure = "data_config.resize=crop hides it" if resize != "crop" else "it is cut away, but what was cut may differ by class"
         found.append(Doubt(2, aspect, f"classes differ in the shape of their pictures ({aspect:.1f} SD)", f"{cure}; collect all alike"))
-    for name, column in zip(names, statistics.T, strict=True):
-        distance = largest_distance(column, labels)
-        if distance >= LARGE:
-            finding = f"{name} alone tells classes apart ({distance:.1f} SD)"
-            found.append(Doubt(2, distance, finding, "look whether another device or site explains it; collect all classes with the same"))
+    distances = {name: largest_distance(column, labels) for name, column in zip(names, statistics.T, strict=True)}
+    telling = sorted((name for name in names if distances[name] >= LARGE), key=lambda name: -distances[name])
+    if telling:
+        listed = ", ".join(f"{name} ({distances[name]:.1f} SD)" for name in telling)
+        finding = f"{listed} alone tell{'s' * (len(telling) == 1)} classes apart"
+        advice = "look whether another device or site explains it; collect all classes with the same"
+        found.append(Doubt(2, distances[telling[0]], finding, advice))
     suspected = len(checked.rows) if checked else 0
     if checked and suspected:
         like = f"{suspected:,} training image{'s look' if suspected > 1 else ' looks'} like another class"

@@ -161,4 +161,4 @@ def _write(analysis: "Analysis", dataset_dir: str, report_path: str, source_hash
     leave_record(description.store, DATA_ANALYSIS, dataset_dir, {"report.html": report_path})
     total, doubts = sum(analysis.description.counts.values()), len(analysis.doubts)
     content = f"{total:,} images, {len(analysis.description.classes)} classes, {len(analysis.audited.broken)} broken"
-    runtime.report_metrics(f"{content}; {doubts} thing{'s' * (doubts != 1)} to look at")
+    runtime.report_metrics(f"{content}; {doubts} thing{'s' * (doubts > 1)} to look at" if doubts else content)
