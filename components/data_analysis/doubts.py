@@ -114,7 +114,7 @@ def find_doubts(
     telling = sorted((name for name in names if distances[name] >= LARGE), key=lambda name: -distances[name])
     if telling:
         listed = ", ".join(f"{name} ({distances[name]:.1f} SD)" for name in telling)
-        finding = f"{listed} alone tell{'s' * (len(telling) == 1)} classes apart"
+        finding = f"classes differ already in {listed}"
         advice = "look whether another device or site explains it; collect all classes with the same"
         found.append(Doubt(2, distances[telling[0]], finding, advice))
     suspected = len(checked.rows) if checked else 0

@@ -10,6 +10,7 @@ from components.data_analysis.doubts import largest_distance, outliers
 from components.data_analysis.label_errors import AGREEMENT, LabelCheck
 from components.data_analysis.statistics import Analysis, ClassStatistics
 from driftloop.contracts import FACTS, REFERENCE, STREAM, TEST, TRAIN, VAL
+from driftloop.evaluation.classification import MOST_CLASSES
 from driftloop.reporting import Page
 from driftloop.reporting.plot_style import MUTED, PALETTE, axes
 from driftloop.reporting.wording import balance_sentence, extremes, percent
@@ -171,7 +172,9 @@ def _splits(page: Page, analysis: Analysis) -> None:
         "balanced by size and class. Whom the champion's dataset knows (before the first champion: the store's newest, cut by the same "
         f"shares) stays where he is: {analysis.audited.kept:,} images here. Splits that a source brings are kept.",
     )
-    page.figure(balance(analysis.counts, analysis.description.classes), "Images by split and class.", key="data-balance")
+    classes = analysis.description.classes
+    caption = "Images by split and class." if len(classes) <= MOST_CLASSES else f"Images by split, of {len(classes)} classes."
+    page.figure(balance(analysis.counts, classes), caption, key="data-balance")
     groups = analysis.audited.frame.groupby("split")["group"].nunique()
     total = sum(analysis.description.counts.values())
     rows: list[Mapping[str, object]] = [
@@ -408,7 +411,9 @@ def _training(page: Page, analysis: Analysis) -> None:
 
 
 def balance(counts: dict[str, dict[str, int]], classes: list[str]) -> Figure:
-    """Images by split, stacked by class."""
+    """Images by split, stacked by class where a legend can name them all."""
+    if len(classes) > MOST_CLASSES:
+        counts, classes = {split: {"": sum(of.values())} for split, of in counts.items()}, [""]
     figure, (axis,) = axes(7.4, 0.5 + 0.42 * len(counts))
     splits = list(counts)[::-1]
     left = np.zeros(len(splits))
@@ -422,7 +427,8 @@ def balance(counts: dict[str, dict[str, int]], classes: list[str]) -> Figure:
     axis.margins(x=0.1)
     axis.grid(visible=False, axis="y")
     axis.set_xlabel("images")
-    axis.legend(loc="center left", bbox_to_anchor=(1.01, 0.5), ncols=1 + len(classes) // 8)
+    if len(classes) > 1:
+        axis.legend(loc="center left", bbox_to_anchor=(1.01, 0.5), ncols=1 + len(classes) // 8)
     return figure
 
 

@@ -1,11 +1,15 @@
 """A classifier against the labels: accuracy with its interval, and each class by itself. Needs NumPy and SciPy only."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from driftloop.evaluation.intervals import Proportion, wilson
+
+#: Of more classes than this a table shows the hardest, and a confusion matrix those that errors concern most.
+MOST_CLASSES, MOST_CONFUSED = 20, 12
 
 
 @dataclass(frozen=True)
@@ -82,3 +86,28 @@ def _score(name: str, index: int, confusion: np.ndarray) -> ClassScore:
     precision = hits / predicted if predicted else 0.0
     f1 = 2 * hits / (images + predicted) if images else 0.0
     return ClassScore(name, precision, wilson(hits, images) if images else None, f1, images)
+
+
+def hardest(scores: Sequence[ClassScore]) -> list[ClassScore]:
+    """The `MOST_CLASSES` classes with images of the lowest recall, in the order of the classes; all where there are no more."""
+    if len(scores) <= MOST_CLASSES:
+        return list(scores)
+    order = sorted(range(len(scores)), key=lambda index: recall.value if (recall := scores[index].recall) else 2.0)
+    return [scores[index] for index in sorted(order[:MOST_CLASSES])]
+
+
+def condensed(confusion: np.ndarray, classes: Sequence[str]) -> tuple[np.ndarray, list[str]]:
+    """A confusion matrix (K, K) that can be read, and the names of its rows.
+
+    Of more than `MOST_CLASSES` classes the `MOST_CONFUSED` stay that take part in most errors, and all others become one, the last: what
+    lies on its diagonal may be errors among them.
+    """
+    if len(classes) <= MOST_CLASSES:
+        return confusion, list(classes)
+    errors = confusion.sum(0) + confusion.sum(1) - 2 * np.diag(confusion)
+    kept = np.sort(np.argsort(-errors, kind="stable")[:MOST_CONFUSED])
+    place = np.full(len(classes), len(kept))
+    place[kept] = np.arange(len(kept))
+    matrix = np.zeros((len(kept) + 1, len(kept) + 1), confusion.dtype)
+    np.add.at(matrix, (place[:, None], place[None, :]), confusion)
+    return matrix, [*(classes[index] for index in kept), f"{len(classes) - len(kept)} others"]

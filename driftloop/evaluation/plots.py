@@ -3,13 +3,15 @@
 import numpy as np
 from matplotlib.figure import Figure
 
+from driftloop.evaluation.classification import condensed
 from driftloop.evaluation.roc import RocCurve
 from driftloop.reporting import plot_style
 
 
 def confusion_and_roc(confusion: np.ndarray, classes: list[str], roc: RocCurve | None, auc: float | None) -> Figure:
-    """The confusion matrix, shaded by the share of its row, beside the ROC curve where there is one."""
-    side = min(6.0, 2.4 + 0.35 * len(classes))
+    """The confusion matrix, shaded by the share of its row and condensed where it has many, beside the ROC curve where there is one."""
+    confusion, names = condensed(confusion, classes)
+    side = min(6.0, 2.4 + 0.35 * len(names))
     figure, axes = plot_style.axes(width=3.4 + side if roc else side, height=side, columns=2 if roc else 1)
     matrix = axes[0]
     shares = confusion / np.maximum(confusion.sum(1, keepdims=True), 1)
@@ -17,8 +19,8 @@ def confusion_and_roc(confusion: np.ndarray, classes: list[str], roc: RocCurve |
     for row, column in np.ndindex(confusion.shape):
         colour = "white" if shares[row, column] > 0.6 else plot_style.INK
         matrix.text(column, row, f"{confusion[row, column]}", ha="center", va="center", color=colour, fontsize=9)
-    matrix.set_xticks(range(len(classes)), classes, rotation=0 if len(classes) < 4 else 60)
-    matrix.set_yticks(range(len(classes)), classes)
+    matrix.set_xticks(range(len(names)), names, rotation=0 if len(names) < 4 else 60)
+    matrix.set_yticks(range(len(names)), names)
     matrix.set(xlabel="predicted", ylabel="true")
     matrix.grid(False)
     if roc:

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from driftloop.bundle import ModelDescription
-from driftloop.evaluation.classification import ClassScore, Evaluation
+from driftloop.evaluation.classification import MOST_CLASSES, ClassScore, Evaluation, condensed, hardest
 
 
 def model_card(
@@ -20,6 +20,8 @@ def model_card(
         source: where the images come from.
         notes: sentences that belong to this model alone.
     """
+    matrix, names = condensed(test.confusion, model.classes)
+    many = len(model.classes) > MOST_CLASSES
     lines = [
         f"# {title}",
         "",
@@ -38,15 +40,16 @@ def model_card(
         "",
         "| class | images | precision | recall (95 % interval) | F1 |",
         "|---|---|---|---|---|",
-        *(_class_row(score) for score in test.classes),
+        *(_class_row(score) for score in hardest(test.classes)),
         "",
+        *([f"These are the {MOST_CLASSES} classes of the lowest recall; below, those that most errors concern.", ""] if many else []),
         "Rows are the true classes, columns the predicted ones:",
         "",
-        f"| | {' | '.join(map(_escaped, model.classes))} |",
-        "|---" * (len(model.classes) + 1) + "|",
+        f"| | {' | '.join(map(_escaped, names))} |",
+        "|---" * (len(names) + 1) + "|",
         *(
             f"| **{_escaped(name)}** | {' | '.join(str(count) for count in row)} |"
-            for name, row in zip(model.classes, test.confusion.tolist(), strict=True)
+            for name, row in zip(names, matrix.tolist(), strict=True)
         ),
         "",
         "## Data",
@@ -64,11 +67,12 @@ def model_card(
 
 def what_it_is(model: ModelDescription) -> list[str]:
     """What goes in and what comes out."""
+    named, more = ", ".join(model.classes[:MOST_CLASSES]), len(model.classes) - MOST_CLASSES
     size = f", {model.training['parameters']:,} parameters" if "parameters" in model.training else ""
     return [
         f"An image classifier: `{model.architecture}`{size}. In: "
         f"{'grey' if model.channels == 1 else 'colour'} images of {model.image_size} x {model.image_size} pixels. "
-        f"Out: one of {len(model.classes)} classes ({', '.join(model.classes)})."
+        f"Out: one of {len(model.classes)} classes ({named}{f' and {more} more: model.json' if more > 0 else ''})."
     ]
 
 

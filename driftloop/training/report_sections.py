@@ -9,6 +9,7 @@ from torch import nn
 
 from driftloop.contracts import TEST
 from driftloop.dataset import open_split
+from driftloop.evaluation.classification import MOST_CLASSES, hardest
 from driftloop.evaluation.measures import MEASURES, Measure, Measured
 from driftloop.evaluation.plots import confusion_and_roc
 from driftloop.reporting import Page
@@ -86,7 +87,9 @@ def add_evaluation(page: Page, task: Task, trained: TrainedModel, key: str) -> N
     page.section("What it can do", f"On the test split ({test.accuracy.n:,} images), which chose nothing and was looked at once.")
     page.figure(
         confusion_and_roc(test.confusion, classes, scores.roc, scores.auc),
-        "Confusion matrix (counts) and ROC curve on the test split.",
+        "Confusion matrix (counts) and ROC curve on the test split."
+        if len(classes) <= MOST_CLASSES
+        else "Confusion matrix (counts) of the classes that most errors concern, the others as one, and ROC curve on the test split.",
         key=f"{key}-roc",
     )
     page.text(
@@ -103,9 +106,11 @@ def add_evaluation(page: Page, task: Task, trained: TrainedModel, key: str) -> N
                 "recall, 95 % interval": f"{score.recall.low:.3f} – {score.recall.high:.3f}" if score.recall else None,
                 "F1": score.f1,
             }
-            for score in test.classes
+            for score in hardest(test.classes)
         ],
-        "Each class by itself on the test split.",
+        "Each class by itself on the test split."
+        if len(classes) <= MOST_CLASSES
+        else f"The {MOST_CLASSES} classes of the lowest recall on the test split; the facts have all.",
         key=f"{key}-classes",
     )
     recalls = {score.name: score.recall.value for score in test.classes if score.recall}

@@ -70,7 +70,7 @@ def test_doubts_come_the_gravest_first_each_with_advice() -> None:
     texts = [doubt.finding for doubt in found]
     assert "other shares (chi-square over groups, p < .0001" in texts[0]
     assert {text.split(" (")[0] for text in texts[1:3]} == {
-        "contrast",
+        "classes differ already in contrast",
         "classes differ in the shape of their pictures",
     }
     assert texts[3] == "10 training images look like another class (2.0% of 500) to a model that never saw them"

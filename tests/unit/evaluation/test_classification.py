@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from sklearn import metrics
 
-from driftloop.evaluation.classification import confusion_matrix, evaluate
+from driftloop.evaluation.classification import MOST_CLASSES, condensed, confusion_matrix, evaluate, hardest
 from driftloop.evaluation.intervals import wilson
 
 
@@ -63,3 +63,30 @@ def test_what_cannot_be_evaluated_is_refused(probabilities: np.ndarray, labels: 
 
 def test_confusion_counts_true_classes_in_rows() -> None:
     np.testing.assert_array_equal(confusion_matrix(np.array([0, 0, 1]), np.array([1, 1, 1]), 2), [[0, 2], [0, 1]])
+
+
+def test_of_many_classes_the_hardest_and_the_most_confused_are_shown() -> None:
+    names = [f"c{index:02d}" for index in range(40)]
+    labels = np.repeat(np.arange(40), 5)
+    predicted = labels.copy()
+    predicted[labels == 7] = 8
+    predicted[np.flatnonzero(labels == 30)[:2]] = 31
+    found = evaluate(np.eye(40)[predicted], labels, names)
+    shown = hardest(found.classes)
+    assert len(shown) == MOST_CLASSES
+    assert [score.name for score in shown] == sorted(score.name for score in shown)
+    assert {"c07", "c30"} <= {score.name for score in shown}
+    matrix, rows = condensed(found.confusion, names)
+    assert {"c07", "c08", "c30", "c31"} <= set(rows)
+    assert rows[-1] == "28 others"
+    assert matrix.sum() == len(labels)
+    assert matrix[rows.index("c07"), rows.index("c08")] == 5
+    assert matrix[-1, -1] == 28 * 5
+
+
+def test_few_classes_are_shown_as_they_are() -> None:
+    found = evaluate(np.eye(2)[[0, 0, 1]], np.array([0, 1, 1]), ["a", "b"])
+    assert hardest(found.classes) == list(found.classes)
+    matrix, rows = condensed(found.confusion, ["a", "b"])
+    assert rows == ["a", "b"]
+    assert matrix.tolist() == found.confusion.tolist()
