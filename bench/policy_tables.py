@@ -17,7 +17,7 @@ def row(cell: Cell, result: dict[str, np.ndarray]) -> dict[str, Any]:
     count, late = len(result["lost"]), max(cell.turnaround, 1)
     found: dict[str, Any] = {**vars(cell), "histories": count, "false_retrained": int((result["false_retrainings"] > 0).sum())}
     found["false_calm"] = int(result["false_calm"].sum())
-    for name in ("first_retrain", "first_promotion"):
+    for name in ("first_retrain", "first_promotion", "first_calm"):
         found[name] = {at: float(np.quantile(result[name], share, method="higher")) for at, share in (("median", 0.5), ("p80", 0.8))}
     found["never_retrained"] = int((result["first_retrain"] == NEVER).sum())
     found |= {name: float(result[name].mean()) for name in ("labels", "promotions", "lost", "without")}
@@ -69,9 +69,10 @@ def table(result: dict[str, Any]) -> str:
         f"sampling error; of none in 100 histories the upper end is {none:.3f}, of five it is {five:.3f}.",
         "Falsely harmless is what loses 5 points or more on the day it is said, also where labels are of before it grew so far.",
         "",
-        "| kind | drop, pt | windows a day | labels after, days | falsely retrained | falsely called harmless | days to retraining (goal) "
+        "| kind | drop, pt | windows a day | labels after, days | falsely retrained | falsely called harmless "
+        "| days until called harmless | days to retraining (goal) "
         "| days to promotion | never retrained | labels | worse candidates promoted | point-days lost | without retraining |",
-        "|---|---:|---:|---:|---|---|---|---|---:|---:|---:|---:|---:|",
+        "|---|---:|---:|---:|---|---|---|---|---|---:|---:|---:|---:|---:|",
     ]
     for item in result["rows"]:
         count = item["histories"]
@@ -83,6 +84,7 @@ def table(result: dict[str, Any]) -> str:
             item["turnaround"],
             "–" if item["drop"] else _share(item["false_retrained"], count),
             _share(item["false_calm"], count) if item["drop"] >= HARMLESS_DROP else "–",
+            "–" if item["drop"] else _days(item["first_calm"]),
             f"{_days(item['first_retrain'])}{goal}" if item["drop"] else "–",
             _days(item["first_promotion"]) if item["drop"] else "–",
             f"{item['never_retrained'] / count:.2f}",

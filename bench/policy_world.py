@@ -30,7 +30,7 @@ from bench.gate_situations import answers, differences
 from bench.policy_alarms import NEVER, POOLED, START, WINDOW, Alarms, Chains, quantiles, times_of
 from bench.policy_cells import DAYS, DROPS, ONSET, STRENGTHS, Cell, design
 from bench.policy_tables import goals, row, table
-from components.drift_detection.harm import CONCEPT_ALPHA, DRIFT_ALPHA, HALF_LABEL, RECENT, AccuracyDrop, boundary, drop_of, score
+from components.drift_detection.harm import CONCEPT_ALPHA, DRIFT_ALPHA, GROWN_Z, HALF_LABEL, RECENT, AccuracyDrop, boundary, drop_of, score
 from components.drift_detection.label_requests import quota
 from components.drift_detection.policy import Situation, decide, shows_harm, shows_harmlessness
 from components.drift_detection.windows import drift_is_confirmed, level_of, windows_of_newest_drift
@@ -57,6 +57,8 @@ class Harm:
     """Whether the lower bound lies above 0."""
     harmless: np.ndarray
     """Whether the upper bound lies below `harmless_drop`."""
+    harmless_if_grown: np.ndarray
+    """Whether that of a drop that grew evenly does."""
     recent: np.ndarray
 
     def of(self, history: int) -> AccuracyDrop | None:
@@ -65,7 +67,9 @@ class Harm:
             return None
         low = 1e-9 if self.harmful[history] else -1.0
         high = SETTINGS.harmless_drop - 1e-9 if self.harmless[history] else 1.0
-        return AccuracyDrop(float(self.value[history]), low, high, int(self.labels[history]), recent=float(self.recent[history]))
+        grown = SETTINGS.harmless_drop - 1e-9 if self.harmless_if_grown[history] else 1.0
+        recent = float(self.recent[history])
+        return AccuracyDrop(float(self.value[history]), low, high, int(self.labels[history]), recent=recent, high_if_grown=grown)
 
 
 def judge(
@@ -77,24 +81,40 @@ def judge(
     ages = newest - np.arange(DAYS)[:, None]
     counted = np.maximum(labels, 1)
 
-    def share(half_life: float) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-        weights = np.where(known & (ages >= 0), rows * 0.5 ** (np.clip(ages, 0, DAYS) / half_life), 0.0)
+    there = labels.sum(0)
+    came = rows > 0
+    first, last = np.argmax(came, 0), DAYS - 1 - np.argmax(came[::-1], 0)
+    distance = (last - first) / np.maximum(came.sum(0) - 1, 1)
+    grown = (np.arange(DAYS)[:, None] - first + distance) / np.maximum(last - first + distance, 1e-9)
+    growth = np.where(last > first, np.clip(grown, 0, 1), 1.0)
+
+    def share(half_life: float, leaning: np.ndarray | float = 1.0) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+        """Share right, effective labels, accuracy accepted, images behind it, mean growth."""
+        weights = np.where(known & (ages >= 0), rows * 0.5 ** (np.clip(ages, 0, DAYS) / half_life), 0.0) * leaning
         total = np.maximum(weights.sum(0), 1e-12)
         of_regime = (weights * shares).sum(0) / total
-        found = (weights * right / counted).sum(0) / total, total**2 / np.maximum((weights**2 / counted).sum(0), 1e-12)
-        return *found, (weights * expected).sum(0) / total, of_regime
+        effective = np.maximum(total**2 / np.maximum((weights**2 / counted).sum(0), 1e-12), 1e-9)
+        images = 1 / ((1 - of_regime) ** 2 / CLEAN_IMAGES + of_regime**2 / REGIME_IMAGES)
+        means = [(weights * of).sum(0) / total for of in (right / counted, expected, growth)]
+        return means[0], effective, np.minimum(means[1], 1.0), images, means[2]
 
-    right_share, effective, accepted, of_regime = share(SETTINGS.harm_half_life_days)
-    quick, _, quick_accepted, _ = share(SETTINGS.harm_half_life_days / RECENT)
-    images = 1 / ((1 - of_regime) ** 2 / CLEAN_IMAGES + of_regime**2 / REGIME_IMAGES)
-    there = labels.sum(0)
-    effective = np.maximum(effective, 1e-9)
+    right_share, effective, accepted, images, _ = share(SETTINGS.harm_half_life_days)
+    quick, _, quick_accepted, _, _ = share(SETTINGS.harm_half_life_days / RECENT)
     z = boundary(1 / (1 / images + 1 / effective), np.maximum(there, 1) / effective, alpha)
     careful = np.minimum(right_share * effective + HALF_LABEL, effective)
-    clean = np.minimum(accepted, 1.0) * images
-    harmful = (there > 0) & (score(clean, images, careful, effective, 0.0) > z)
-    harmless = (there > 0) & (score(clean, images, right_share * effective, effective, SETTINGS.harmless_drop) < -z)
-    return Harm(accepted - right_share, there, harmful, harmless, quick_accepted - quick)
+    harmful = (there > 0) & (score(accepted * images, images, careful, effective, 0.0) > z)
+    harmless = (there > 0) & (score(accepted * images, images, right_share * effective, effective, SETTINGS.harmless_drop) < -z)
+    late_right, late, late_accepted, late_images, come = share(SETTINGS.harm_half_life_days, growth)
+    least = SETTINGS.harmless_drop * come
+    of_grown = score(late_accepted * late_images, late_images, np.minimum(late_right, 1.0) * late, late, least)
+    return Harm(
+        accepted - right_share,
+        there,
+        harmful,
+        harmless,
+        (there > 0) & (of_grown < -GROWN_Z),
+        quick_accepted - quick,
+    )
 
 
 #: Images behind a learned regime's accuracy: the gate's part of one list.
@@ -118,7 +138,7 @@ def play(cell: Cell, count: int, seed: int | list[int], trace: list[dict[str, An
     uses, tries = np.ones(count, int), np.zeros(count, int)
     retrained: list[list[int]] = [[] for _ in range(count)]
     out = {name: np.zeros(count) for name in ("false_retrainings", "false_calm", "labels", "lost", "worse", "worse_promoted", "promotions")}
-    out |= {name: np.full(count, NEVER) for name in ("first_retrain", "first_promotion")}
+    out |= {name: np.full(count, NEVER) for name in ("first_retrain", "first_promotion", "first_calm")}
     order = [name for _, name in reversed(STRENGTHS)]
 
     def strength(name: str) -> float:
@@ -196,6 +216,8 @@ def play(cell: Cell, count: int, seed: int | list[int], trace: list[dict[str, An
             real = float((regime_value[history] if known[history] else clean_truth[history]) - truth[day, history])
             if verdict.name == "alert" and not verdict.purpose and real >= SETTINGS.harmless_drop - 1e-9:
                 out["false_calm"][history] = 1
+            if verdict.harmless and day >= ONSET:
+                out["first_calm"][history] = min(out["first_calm"][history], day - ONSET)
             if verdict.name == "retrain":
                 if drops[: day + 1].max() == 0:
                     out["false_retrainings"][history] += 1
@@ -305,7 +327,7 @@ def agrees(seed: int = 1, count: int = 4) -> int:
                     and all(tally.labels >= 20 for tally in labelled)
                     and len(labelled) == labelled[-1].watch - labelled[0].watch + 1
                 ):
-                    found = drop_of(labelled, {"reference": clean}, half_life_days=SETTINGS.harm_half_life_days, alpha=DRIFT_ALPHA)
+                    found = drop_of(tallies, {"reference": clean}, half_life_days=SETTINGS.harm_half_life_days, alpha=DRIFT_ALPHA)
                     own = seen["harm"].of(history)
                     same &= found is not None and own is not None and abs(found.value - own.value) < 1e-9
                     same &= found is not None and own is not None and (found.low > 0) == (own.low > 0)

@@ -7,7 +7,7 @@ confidence sequences, one for all looks at a drift together.
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -19,6 +19,9 @@ from driftloop.watch_record import WindowLabels
 
 #: How often a bound may ever be wrong: of a drift's harm, and of harm on images that look as accepted. Together 5 %.
 DRIFT_ALPHA, CONCEPT_ALPHA = 0.04, 0.01
+#: How many standard errors exclude a harm that grew since the labels were drawn: one-sided 1 %, which with the 4 % of a drift makes 5 %.
+#: One look's quantile: a drop that grows passes the bound of harm once, what was said before is true, and later looks are further off.
+GROWN_Z = 2.326
 #: Labels at which the bounds are tightest: four windows' worth, where most drifts are decided.
 TIGHTEST = 264
 #: The boundary's information there, by which it is least (Howard et al. 2021, proposition 3, at these levels).
@@ -53,6 +56,8 @@ class AccuracyDrop:
     """Images that it was measured on."""
     recent: float = math.nan
     """The estimate for what came last."""
+    high_if_grown: float = math.nan
+    """Upper bound on the drop in the newest window, had the drop grown evenly since the first; one-sided 99 %."""
     information: float = 0.0
     """1 / (1 / expected_n + 1 / effective): where the boundary was looked up."""
     z: float = math.nan
@@ -114,9 +119,9 @@ def accuracy_drop(
     return value, float(low), float(high)
 
 
-def score(x1: npt.ArrayLike, n1: npt.ArrayLike, x2: npt.ArrayLike, n2: npt.ArrayLike, difference: float) -> np.ndarray:
+def score(x1: npt.ArrayLike, n1: npt.ArrayLike, x2: npt.ArrayLike, n2: npt.ArrayLike, difference: npt.ArrayLike) -> np.ndarray:
     """How many standard errors the observed difference lies above an assumed one; the errors under the assumption."""
-    x1, n1, x2, n2 = (np.asarray(value, dtype=float) for value in (x1, n1, x2, n2))
+    x1, n1, x2, n2, difference = (np.asarray(value, dtype=float) for value in (x1, n1, x2, n2, difference))
     p1, p2 = _constrained(x1, n1, x2, n2, difference)
     variance = (p1 * (1 - p1) / n1 + p2 * (1 - p2) / n2) * (n1 + n2) / np.maximum(n1 + n2 - 1, 1)
     gap = x1 / n1 - x2 / n2 - difference
@@ -125,7 +130,7 @@ def score(x1: npt.ArrayLike, n1: npt.ArrayLike, x2: npt.ArrayLike, n2: npt.Array
         return np.where(variance <= 1e-18, certain, gap / np.sqrt(variance))
 
 
-def _constrained(x1: np.ndarray, n1: np.ndarray, x2: np.ndarray, n2: np.ndarray, difference: float) -> tuple[np.ndarray, np.ndarray]:
+def _constrained(x1: np.ndarray, n1: np.ndarray, x2: np.ndarray, n2: np.ndarray, difference: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """The likeliest p1 and p2 with p1 - p2 = difference: the right root of a cubic in p2, in closed form (their appendix)."""
     third = 3.0 * (n1 + n2)
     quadratic = (n1 + 2 * n2) * difference - (n1 + n2) - (x1 + x2)
@@ -136,7 +141,7 @@ def _constrained(x1: np.ndarray, n1: np.ndarray, x2: np.ndarray, n2: np.ndarray,
     radius = np.copysign(np.sqrt(np.maximum(shift**2 - linear / third, 0.0)), q)
     with np.errstate(divide="ignore", invalid="ignore"):
         angle = np.where(radius == 0, 0.0, (math.pi + np.arccos(np.clip(q / radius**3, -1.0, 1.0))) / 3)
-    p2 = np.clip(2 * radius * np.cos(angle) - shift, max(0.0, -difference), min(1.0, 1.0 - difference))
+    p2 = np.clip(2 * radius * np.cos(angle) - shift, np.maximum(0.0, -difference), np.minimum(1.0, 1.0 - difference))
     return p2 + difference, p2
 
 
@@ -150,6 +155,21 @@ class Stratum:
     right: int
     mixture: Mapping[str, float]
     """Shares of the accepted regimes that its windows are nearest to."""
+    growth: float = 1.0
+    """How far a drift that grows evenly had come in it, of what it has come to in the newest window."""
+
+
+def growth_of(windows: Sequence[WindowLabels]) -> list[float]:
+    """How far a drift that grows evenly from the first window on had come in each, as a share of what it has come to in the last.
+
+    Labels of days ago are of a weaker drift than today's, where it grows. It began one window's distance before the first one's end.
+    """
+    days = [(window.time - windows[0].time).total_seconds() / 86400 for window in windows]
+    length = max(days)
+    if length <= 0:
+        return [1.0] * len(windows)
+    distance = length / (len(windows) - 1)
+    return [(day + distance) / (length + distance) for day in days]
 
 
 def strata(windows: Sequence[WindowLabels], half_life_days: float) -> list[Stratum]:
@@ -157,27 +177,35 @@ def strata(windows: Sequence[WindowLabels], half_life_days: float) -> list[Strat
     labelled = [index for index, window in enumerate(windows) if window.labels]
     if not labelled:
         return []
-    known = windows[labelled[0] : labelled[-1] + 1]
-    newest = max(window.time for window in known)
-    parts: list[list[WindowLabels]] = [[]]
+    known = list(zip(windows, growth_of(windows), strict=True))[labelled[0] : labelled[-1] + 1]
+    newest = max(window.time for window, _ in known)
+    parts: list[list[tuple[WindowLabels, float]]] = [[]]
     for window in known:
-        if sum(member.labels for member in parts[-1]) >= STRATUM_LABELS:
+        if sum(member.labels for member, _ in parts[-1]) >= STRATUM_LABELS:
             parts.append([])
         parts[-1].append(window)
-    if len(parts) > 1 and sum(member.labels for member in parts[-1]) < STRATUM_LABELS:
+    if len(parts) > 1 and sum(member.labels for member, _ in parts[-1]) < STRATUM_LABELS:
         last = parts.pop()
         parts[-1] += last
-    return [_stratum(part, [0.5 ** ((newest - member.time).total_seconds() / 86400 / half_life_days) for member in part]) for part in parts]
+    return [
+        _stratum(
+            [member for member, _ in part],
+            [0.5 ** ((newest - member.time).total_seconds() / 86400 / half_life_days) for member, _ in part],
+            [growth for _, growth in part],
+        )
+        for part in parts
+    ]
 
 
-def _stratum(members: Sequence[WindowLabels], fading: Sequence[float]) -> Stratum:
+def _stratum(members: Sequence[WindowLabels], fading: Sequence[float], growth: Sequence[float]) -> Stratum:
     weights = [member.rows * share for member, share in zip(members, fading, strict=True)]
     total = sum(weights)
     mixture: dict[str, float] = {}
     for member, weight in zip(members, weights, strict=True):
         for name, share in (member.mixture or {CLEAN_REGIME: 1.0}).items():
             mixture[name] = mixture.get(name, 0.0) + share * weight / total
-    return Stratum(total, sum(member.labels for member in members), sum(member.right for member in members), mixture)
+    labels, right = sum(member.labels for member in members), sum(member.right for member in members)
+    return Stratum(total, labels, right, mixture, float(np.average(growth, weights=weights)))
 
 
 def drop_of(
@@ -208,7 +236,26 @@ def drop_of(
     information = 1 / (1 / expected_n + 1 / effective)
     z = float(boundary(information, labels / effective, alpha))
     value, low, high = accuracy_drop(expected * expected_n, expected_n, right * effective, effective, z=z)
-    return AccuracyDrop(value, low, high, labels, effective, expected, expected_n, recent, information, z, alpha)
+    grown = high_if_grown(parts, accepted)
+    return AccuracyDrop(value, low, high, labels, effective, expected, expected_n, recent, grown, information, z, alpha)
+
+
+def high_if_grown(parts: Sequence[Stratum], accepted: Mapping[str, Proportion]) -> float:
+    """Upper bound on the newest window's drop, had it grown evenly since the first window.
+
+    Then the drop in a stratum is the newest one's times its `growth`. Weighted by that again, as least squares through the origin would,
+    the labels bound the mean of growth x drop; the mean of growth turns this into the newest one's. A drift that came at once is bounded
+    by `high`; one that grew and slowed lies between the two. One that grows ever faster is not covered: no labels of before can tell.
+
+    Returns:
+        A share, above 1 where the labels say next to nothing.
+    """
+    leaning = [replace(part, weight=part.weight * part.growth) for part in parts]
+    right, effective = share_right(leaning)
+    expected, expected_n = expected_of(leaning, accepted)
+    _, _, high = accuracy_drop(expected * expected_n, expected_n, right * effective, effective, z=GROWN_Z)
+    come = sum(part.weight * part.growth for part in leaning) / sum(part.weight for part in leaning)
+    return high / come
 
 
 def share_right(parts: Sequence[Stratum]) -> tuple[float, float]:

@@ -104,11 +104,12 @@ def shows_harm(drop: AccuracyDrop | None, settings: DriftSettings) -> bool:
 
 
 def shows_harmlessness(drop: AccuracyDrop | None, settings: DriftSettings) -> bool:
-    """Whether the labels exclude a drop that matters, and the newest of them do not look like one either."""
+    """Whether the labels exclude a drop that matters, also one that grew since they were drawn, and the newest do not look like one."""
     return (
         drop is not None
         and drop.n >= settings.harm_labels
         and drop.high < settings.harmless_drop
+        and not drop.high_if_grown >= settings.harmless_drop
         and not drop.recent >= settings.retrain_drop
     )
 
@@ -389,6 +390,12 @@ def _missing_labels(situation: Situation, settings: DriftSettings) -> str:
     if drop is None or drop.n < settings.harm_labels:
         have = 0 if drop is None else drop.n
         return f"{confirmed}; {have} of at least {settings.harm_labels} random labels are there{skipped} to tell whether it matters."
+    if drop.high < settings.harmless_drop <= drop.high_if_grown:
+        return (
+            f"{confirmed}, and was harmless where its {drop.n} random labels{skipped} are from (drop {_points(drop.value)}, at most "
+            f"{_points(drop.high)}); had it grown evenly since it began, the newest window might lose up to "
+            f"{_points(min(1.0, drop.high_if_grown))}: labels of newer windows are needed."
+        )
     more = situation.labels_to_decide
     advice = f"about {more:,} random labels in all would decide" if more else "more random labels are needed"
     return (

@@ -87,3 +87,10 @@ def test_a_large_drop_is_won_back_and_no_drop_is_left_alone() -> None:
     assert not any("missed" in said for said in goals([harmful, calm]).values())
     missed = harmful | {"false_calm": 10, "first_retrain": {"median": delay_goal(0.15, 1) + 1, "p80": 90}}
     assert sum("missed in 1: abrupt 15 pt" in said for said in goals([missed, calm]).values()) == 2
+
+
+def test_a_slow_drift_is_not_called_harmless_by_labels_of_before_it_grew() -> None:
+    late = play(Cell("gradual", 0.08, 24, 14), 40, 5)
+    assert late["false_calm"].sum() <= 2
+    # Labels at once show an equally frequent drift without any drop to be harmless within days.
+    assert np.median(play(Cell("harmless", 0.0, 24, 0), 20, 5)["first_calm"]) <= 4

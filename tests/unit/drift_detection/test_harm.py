@@ -172,6 +172,38 @@ def test_labels_of_any_number_of_windows_a_day_count() -> None:
         assert drop_over(windows, half_life_days=1000).value == pytest.approx(0.93 - 0.8, abs=0.01)
 
 
+def daily(days: int, labelled: int, drop: float, *, grows: bool) -> list[WindowLabels]:
+    """A window a day of which the first have 1,000 labels each, all as expected; the drop is that of the newest window."""
+    come = [(day + 1) / days if grows else 1.0 for day in range(days)]
+    right = [round(1000 * (0.93 - drop * share)) for share in come]
+    return [tally(1000, right[day], rows=1000, day=day) if day < labelled else tally(0, 0, rows=1000, day=day) for day in range(days)]
+
+
+def test_late_labels_of_a_drift_that_grows_bound_what_it_has_grown_to() -> None:
+    # Labels of days 1 to 14 at a drop of 6 points on day 28: none of them saw more than 3.
+    growing = drop_over(daily(28, 14, 0.06, grows=True))
+    assert growing.high < 0.05
+    assert 0.06 < growing.high_if_grown < 0.12
+    # Once labels are of the newest windows, too, no more than their own error is left.
+    assert drop_over(daily(28, 28, 0.0, grows=True)).high_if_grown < 0.03
+
+
+@pytest.mark.parametrize("labelled", [5, 14, 20, 28])
+def test_the_bound_of_an_even_growth_finds_what_it_grew_to_and_falls_as_labels_catch_up(labelled: int) -> None:
+    exactly = {"reference": wilson(93_000_000, 100_000_000)}
+    windows = daily(28, labelled, 0.06, grows=True)
+    many = [window.model_copy(update={"labels": 10**6 * window.labels, "right": 10**6 * window.right}) for window in windows]
+    assert drop_over(many, exactly).high_if_grown == pytest.approx(0.06, abs=0.003)
+    fewer = daily(28, labelled - 1, 0.06, grows=True)
+    assert drop_over(windows).high_if_grown < drop_over(fewer).high_if_grown
+
+
+@pytest.mark.parametrize("windows", [[tally(100, 90)], [tally(50, 44), tally(50, 46)]])
+def test_windows_of_one_moment_have_not_grown(windows: list[WindowLabels]) -> None:
+    drop = drop_over(windows)
+    assert drop.high_if_grown == pytest.approx(accuracy_drop(1395, 1500, 90, 100, z=2.326)[2])
+
+
 def test_no_labels_no_drop() -> None:
     assert drop_of([], {"reference": wilson(9, 10)}, half_life_days=7, alpha=0.04) is None
     assert drop_of([tally(0, 0)], {"reference": wilson(9, 10)}, half_life_days=7, alpha=0.04) is None

@@ -257,6 +257,15 @@ def test_an_accepted_drift_is_quiet_until_labels_or_confidence_say_otherwise(
         assert "was accepted on 2025-03-01 by ada (the new scanner)" in verdict.reason
 
 
+@pytest.mark.parametrize(("grown", "name"), [(0.0499, "alert"), (0.05, "needs_labels"), (1.7, "needs_labels")])
+def test_a_drift_that_may_have_grown_since_its_labels_is_not_harmless(grown: float, name: str) -> None:
+    verdict = decide(replace(CONFIRMED, drop=replace(HARMLESS, high_if_grown=grown), labels_to_decide=301), SETTINGS, RETRAIN)
+    assert (verdict.name, verdict.harmless) == (name, name == "alert")
+    if name == "needs_labels":
+        assert verdict.purpose == "harm"
+        assert f"the newest window might lose up to {min(100.0, 100 * grown):.1f} points: labels of newer windows" in verdict.reason
+
+
 def test_only_a_drift_that_labels_show_to_be_harmless_says_so() -> None:
     assert decide(replace(CONFIRMED, drop=HARMLESS), SETTINGS, RETRAIN).harmless
     for situation in (replace(CONFIRMED, drop=OPEN), CONFIRMED, CALM, replace(CONFIRMED, drop=HARMFUL, recent_retrainings=9)):
