@@ -67,6 +67,7 @@ def table(result: dict[str, Any]) -> str:
         "against the real functions first.",
         f"The quantiles of the p-values are of {_range(list(result['windows'].values()))} windows each. A star: more than 5 % beyond "
         f"sampling error; of none in 100 histories the upper end is {none:.3f}, of five it is {five:.3f}.",
+        *([f"Of before the rule for drifts that grow: {_older(result['rows'])}."] if _older(result["rows"]) else []),
         "Falsely harmless is what loses 5 points or more on the day it is said, also where labels are of before it grew so far.",
         "",
         "| kind | drop, pt | windows a day | labels after, days | falsely retrained | falsely called harmless "
@@ -95,6 +96,12 @@ def table(result: dict[str, Any]) -> str:
         ]
         lines.append("| " + " | ".join(str(cell) for cell in cells) + " |")
     return "\n".join([*lines, "", "Goals:", "", *(f"- {name}: {found}" for name, found in result["goals"].items())])
+
+
+def _older(rows: list[dict[str, Any]]) -> str:
+    """The cells that were played before that rule."""
+    older = [item for item in rows if "first_calm" not in item]
+    return "; ".join(f"{item['kind']} {100 * item['drop']:g} pt, {item['windows']} a day" for item in older)
 
 
 def _range(counts: list[int]) -> str:
