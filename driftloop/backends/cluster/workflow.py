@@ -20,6 +20,8 @@ from driftloop.backends.compiled_pipeline import Step, branches_of
 
 ATTEMPT = re.compile(r"\(\d+\)")
 FAILED = ("Failed", "Error")
+#: What Kubernetes calls a pod's first seconds, in which it waits for nothing.
+STARTING = ("PodInitializing", "ContainerCreating")
 
 
 @dataclass(frozen=True)
@@ -87,7 +89,7 @@ def progress_of(
         if state != "waiting" and first is not None and last is not None:
             # A pod that has not started says why; one that runs says more in its log.
             waits = last.message if state == "running" else ""
-            pending = waits if last.phase == "Pending" else ""
+            pending = waits if last.phase == "Pending" and waits not in STARTING else ""
             progress[step.name] = StepProgress(state, _seconds(first.began, last.ended, now), texts.get(step.name) or waits, pending)
     return progress
 

@@ -106,6 +106,8 @@ def test_a_pod_that_waits_says_why() -> None:
     waiting = progress(*nodes)["drift-detection"]
     assert waiting.text == waiting.waits == "Unschedulable: 0/1 nodes are available: 1 Insufficient cpu."
     assert progress(*step("drift-detection", "Running", 10, None, message="still going"))["drift-detection"].waits == ""
+    starting = progress(*step("drift-detection", "Running", 10, None, pod_phase="Pending", message="PodInitializing"))["drift-detection"]
+    assert (starting.text, starting.waits) == ("PodInitializing", "")
     assert waiting_for_pods(STEPS, nodes_of(workflow(*nodes)))
     assert not waiting_for_pods(STEPS, nodes_of(workflow(*step("drift-detection", "Running", 10, None))))
 
@@ -174,12 +176,13 @@ def test_without_a_terminal_each_reason_why_a_pod_waits_is_printed_once() -> Non
 
     pull = "ImagePullBackOff: Back-off pulling image"
     started = {"drift-detection": StepProgress("running", 90.0, "3% reading")}
-    assert shown(waiting(0, ""), waiting(4, pull), waiting(8, pull), waiting(30, "ErrImagePull"), started) == [
+    assert shown(waiting(0, ""), waiting(4, pull), waiting(8, pull), waiting(30, "ErrImagePull"), waiting(40, pull), started) == [
         "▸ 6 drift verdict    0.0 s  ",
         f"▸ 6 drift verdict    4.0 s  {pull}",
         "▸ 6 drift verdict   30.0 s  ErrImagePull",
-        "▸ 6 drift verdict   90.0 s  3% reading",
     ]
+    ended = {"drift-detection": StepProgress("done", 95.0, "stable")}
+    assert shown(waiting(4, pull), started, ended)[-1] == "✓ 6 drift verdict   95.0 s  stable"
 
 
 def test_the_summary_gets_the_seconds_and_the_step_that_failed() -> None:
