@@ -4,6 +4,7 @@ from pathlib import Path
 
 import driftloop
 from components.synthesis_report.end_matter import (
+    LIBRARIES,
     conclusion,
     environment_appendix,
     glossary_appendix,
@@ -27,17 +28,30 @@ from driftloop.reporting.chapter import Chapter, Notice
 from driftloop.reporting.document import write_html
 from driftloop.reporting.layout import Document, Part
 from driftloop.reporting.pdf import write_pdf
+from driftloop.reporting.translation import ENGLISH, translate
 
 NOT_RENEWED = "Theme 7: Retraining and gate"
 AGAIN = "Theme 7: Deployment of the retrained model"
 PIPELINE_TITLES = {TRAINING: "Training report", FULL_LOOP: "Full-loop report", DRIFT_WATCH: "Drift watch"}
 
 
-def write_report(material: RunMaterial, html: Path, pdf: Path) -> None:
-    """Write both forms of the report."""
-    document = build_document(material)
+def write_report(material: RunMaterial, html: Path, pdf: Path, lang: str = ENGLISH) -> list[str]:
+    """Write both forms of the report; what has no translation into `lang` is returned, and stands in English.
+
+    Raises:
+        InputError: there is no catalogue of the language.
+    """
+    document, missing = translate(build_document(material), lang, names_of(material))
     write_html(document, html)
     write_pdf(document, pdf)
+    return missing
+
+
+def names_of(material: RunMaterial) -> set[str]:
+    """What this run calls its things, which no language changes: classes, steps and libraries."""
+    steps = {*material.summary.steps, *TITLES}
+    libraries = {"driftloop", "python", *LIBRARIES, *material.libraries}
+    return {*material.facts.get(DATA_ANALYSIS, {}).get("classes", []), *libraries, *steps, *(step.replace("_", " ") for step in steps)}
 
 
 def build_document(material: RunMaterial) -> Document:

@@ -13,6 +13,7 @@ from driftloop.backends.run_folder import MAKING_DIRECTORIES, REPORTS, WATCHING_
 from driftloop.bundle import DESCRIPTION, read_model
 from driftloop.errors import InputError
 from driftloop.reporting.chapter import Chapter, read_chapters
+from driftloop.reporting.translation import ENGLISH
 from driftloop.schema import parse_stored
 from driftloop.step_facts import read_facts, read_used
 from driftloop.summary import Summary
@@ -25,7 +26,7 @@ CANDIDATE_DIRECTORIES = ("automated-retraining/model", "onnx-deployment-2/candid
 WATCH_CANDIDATE_DIRECTORIES = ("automated-retraining/model", "onnx-deployment/candidate", "validation-gate/evidence")
 
 
-def rebuild_report(folder: RunFolder) -> bool:
+def rebuild_report(folder: RunFolder, lang: str = ENGLISH) -> bool:
     """Write the report of a run that has ended again; False where no step has left anything to tell.
 
     Raises:
@@ -34,10 +35,10 @@ def rebuild_report(folder: RunFolder) -> bool:
     """
     if not folder.summary.exists():
         raise InputError(f"{folder.path}: no {folder.summary.name}; not the folder of a run that has ended")
-    return write_run_report(folder, parse_stored(Summary, folder.summary.read_bytes(), str(folder.summary)))
+    return write_run_report(folder, parse_stored(Summary, folder.summary.read_bytes(), str(folder.summary)), lang)
 
 
-def write_run_report(folder: RunFolder, summary: Summary) -> bool:
+def write_run_report(folder: RunFolder, summary: Summary, lang: str = ENGLISH) -> bool:
     """Write report.html and report.pdf into the run's folder and its deliverables; False where no step has left anything to tell.
 
     Raises:
@@ -47,7 +48,7 @@ def write_run_report(folder: RunFolder, summary: Summary) -> bool:
     if not material.facts:
         return False
     html, pdf = (folder.path / name for name in REPORTS)
-    write_report(material, html, pdf)
+    write_report(material, html, pdf, lang)
     folder.deliverables.mkdir(exist_ok=True)
     for report in (html, pdf):
         shutil.copyfile(report, folder.deliverables / report.name)

@@ -20,6 +20,9 @@ def report(
         str, typer.Option(help="Tell the life of the model in this store instead: a folder or s3://bucket/prefix.", show_default=False)
     ] = "",
     to: Annotated[Path, typer.Option(help="With --store: the folder to write into.")] = Path(),
+    lang: Annotated[
+        str, typer.Option(help="Language of a run's report: en or fr. Chapters that have no translation yet stay English and say so.")
+    ] = "en",
     as_json: JsonOption = False,
 ) -> None:
     """Write report.html and report.pdf of a run again, from what its steps left; or, with --store, a model's life.
@@ -29,12 +32,14 @@ def report(
     if store:
         if run:
             raise InputError(f"--store tells a model's life, {run} is a run: ask for one of the two")
+        if lang != "en":
+            raise InputError("--lang is for the report of a run; a model's life is told in English")
         written = _write_life(store, to)
     else:
         from driftloop.backends.run_report import rebuild_report  # loads matplotlib, which no other command waits for
 
         folder = find_run(run)
-        if not rebuild_report(folder):
+        if not rebuild_report(folder, lang):
             raise InputError(f"{folder.path}: no step of this run left anything to report on; its log says why: {folder.log}")
         written = [folder.path / name for name in REPORTS]
     names = [str(path) for path in written]

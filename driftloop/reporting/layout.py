@@ -22,6 +22,8 @@ MARKED = re.compile(r"`([^`\n]+)`|\[\[([\w:.-]+)\]\]")
 CITED = re.compile(r" ?\[\[(cite:[\w.-]+)\]\]")
 #: How a numbered block is called.
 NAMES = {"figure": "Figure", "gallery": "Figure", "table": "Table"}
+#: Words that the renderers say themselves.
+FRAME = ("Contents", "Question", "Answer", "Decision", "Limits", "References", "Figure", "Table")
 
 
 @dataclass(frozen=True)
@@ -40,6 +42,8 @@ class Part:
     number: str
     """such as 3, or A for an appendix; empty for one without"""
     anchor: str
+    lang: str = ""
+    """where it is in another language than the document"""
 
 
 @dataclass(frozen=True)
@@ -56,6 +60,10 @@ class Document:
     sources: Sequence[Source] = field(default=())
     short: bool = False
     """whether it is a few pages, without contents"""
+    lang: str = "en"
+    """as of BCP 47"""
+    words: Mapping[str, str] = field(default_factory=lambda: {word: word for word in FRAME})
+    """those of `FRAME`, in the language"""
 
 
 def lay_out(document: Document) -> dict[str, Any]:
@@ -65,16 +73,21 @@ def lay_out(document: Document) -> dict[str, Any]:
     for part in document.parts:
         # Two parts may be chapters of the same step: a key means the part's own figure first.
         own: dict[str, dict[str, str]] = {}
-        laid.append((part, _numbered(part.chapter.blocks, part.number, part.anchor, own), own))
+        laid.append((part, _numbered(part.chapter.blocks, part.number, part.anchor, own, document.words), own))
         numbers |= own
     numbers |= {f"cite:{source.key}": {"text": f"[{index}]", "to": f"source-{index}"} for index, source in enumerate(document.sources, 1)}
-    parts = [{"number": part.number, "anchor": part.anchor, **_chapter(part.chapter, blocks, numbers | own)} for part, blocks, own in laid]
+    parts = [
+        {"number": part.number, "anchor": part.anchor, "lang": part.lang or document.lang, **_chapter(part.chapter, blocks, numbers | own)}
+        for part, blocks, own in laid
+    ]
     return {
         "title": document.title,
         "subtitle": document.subtitle,
         "provenance": dict(document.provenance),
         "date": document.date,
         "short": document.short,
+        "lang": document.lang,
+        "words": dict(document.words),
         "parts": parts,
         "sources": [{"anchor": f"source-{index}", "runs": _runs(source.text, {})} for index, source in enumerate(document.sources, 1)],
     }
@@ -83,10 +96,12 @@ def lay_out(document: Document) -> dict[str, Any]:
 def lay_out_page(chapter: Chapter) -> dict[str, Any]:
     """One chapter as a page of its own."""
     numbers: dict[str, dict[str, str]] = {}
-    return _chapter(chapter, _numbered(chapter.blocks, "", "page", numbers), numbers)
+    return _chapter(chapter, _numbered(chapter.blocks, "", "page", numbers, {word: word for word in FRAME}), numbers)
 
 
-def _numbered(blocks: Sequence[AnyBlock], prefix: str, anchor: str, numbers: dict[str, dict[str, str]]) -> list[dict[str, Any]]:
+def _numbered(
+    blocks: Sequence[AnyBlock], prefix: str, anchor: str, numbers: dict[str, dict[str, str]], words: Mapping[str, str]
+) -> list[dict[str, Any]]:
     """The blocks as data, each figure and table with its label; `numbers` gets those that have a key."""
     counts = {"Figure": 0, "Table": 0}
     laid = []
@@ -95,7 +110,7 @@ def _numbered(blocks: Sequence[AnyBlock], prefix: str, anchor: str, numbers: dic
         name = NAMES.get(block.kind)
         if name and content["caption"]:
             counts[name] += 1
-            content["label"] = f"{name} {prefix}.{counts[name]}" if prefix else f"{name} {counts[name]}"
+            content["label"] = f"{words[name]} {prefix}.{counts[name]}" if prefix else f"{words[name]} {counts[name]}"
             if content["key"]:
                 numbers[content["key"]] = {"text": content["label"], "to": content["anchor"]}
         elif name:

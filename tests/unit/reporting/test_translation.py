@@ -1,0 +1,84 @@
+"""A report in French: what the catalogue knows is French to the last space, and what it does not know is counted and left alone."""
+
+import pytest
+
+from driftloop.errors import InputError
+from driftloop.reporting.chapter import Chapter, Figure, Section, Table, Text
+from driftloop.reporting.document import document_html
+from driftloop.reporting.layout import Document, Part
+from driftloop.reporting.translation import HOLE, LANGUAGES, Translator, _catalogue, translate
+
+FOREIGN = [lang for lang in LANGUAGES if lang != "en"]
+
+
+@pytest.mark.parametrize("lang", FOREIGN)
+def test_an_entry_says_all_that_its_english_says(lang: str) -> None:
+    exact, templates = _catalogue(lang)
+    assert not [english for english, said in exact.items() if HOLE.search(said) or not said.strip()]
+    assert not [said for _, holes, said in templates if {name for _, name in HOLE.findall(said)} != holes.keys()]
+
+
+@pytest.mark.parametrize(
+    ("english", "french"),
+    [
+        ("1,234.5", "1\u202f234,5"),
+        ("87.3 %", "87,3\u202f%"),
+        ("85.2 to 89.1 %", "85,2 à 89,1\u202f%"),
+        ("6.2x", "6,2\u202f×"),
+        ("0.911 (0.898-0.927)", "0,911 (0,898-0,927)"),
+        ("3 of 4", "3 sur 4"),
+        ("2.17.0", "2.17.0"),
+        ("model.int8.onnx", "model.int8.onnx"),
+        ("[[costs]]: The size in MB is the same everywhere: 1.25.", "[[costs]]\u00a0: La taille en Mo est la même partout\u00a0: 1,25."),
+        ("Run: `a: 1.5 %`.", "Exécuter\u00a0: `a: 1.5 %`."),
+    ],
+)
+def test_numbers_spaces_and_names(english: str, french: str) -> None:
+    translator = Translator("fr")
+    assert translator(english) == french
+    assert translator.missing == []
+
+
+def test_words_in_a_hole_need_an_entry_of_their_own_and_names_of_the_run_none() -> None:
+    sentence = "The accuracy is highest for {} (0.9) and lowest for cat (0.8)."
+    translator = Translator("fr", frozenset({"dog", "cat"}))
+    assert translator("Not gone through: gate, 7 retraining.") == "Étapes non parcourues\u00a0: porte, 7 réentraînement."
+    assert translator("The accuracy is highest for dog (0.9) and lowest for cat (0.8).").startswith("L'exactitude est au plus haut pour")
+    assert translator(sentence.format("a stranger")) == sentence.format("a stranger")
+    assert translator.missing == [sentence.format("a stranger")]
+
+
+def report(*blocks: Section | Text | Table | Figure) -> Document:
+    return Document(
+        "Training report", "Verdict: stable.", {"run": "r1"}, "2026-01-02", [Part(Chapter(title="Lessons", blocks=list(blocks)), "1", "c")]
+    )
+
+
+def test_a_figure_is_translated_inside_too() -> None:
+    drawing = Figure(svg='<svg><text x="1">accuracy, %</text><path d="M0"/></svg>', caption="The loop.")
+    made, missing = translate(report(drawing), "fr")
+    assert missing == []
+    html = document_html(made)
+    assert '<text x="1">exactitude,\u202f%</text>' in html
+    assert '<html lang="fr">' in html
+    assert "Sommaire" in html
+
+
+def test_one_unknown_sentence_is_said_and_most_of_them_leave_the_chapter_english() -> None:
+    known, unknown = Text(text="Drift is not harm. Drift is common, harm is not."), Text(text="Nobody has translated this.")
+    made, missing = translate(report(known, unknown), "fr")
+    assert missing == ["Nobody has translated this."]
+    html = document_html(made)
+    assert "1 phrases, titres ou cellules" in html
+    assert "La dérive n&#39;est pas un dommage." in html
+    made, missing = translate(report(Section(heading="Method"), *[unknown] * 5), "fr")
+    assert len(missing) == 5
+    html = document_html(made)
+    assert '<section id="c" lang="en">' in html
+    assert "Leçons" in html
+    assert "Method" in html
+
+
+def test_a_language_without_a_catalogue_is_refused() -> None:
+    with pytest.raises(InputError, match="lang: 'de' is not one of en, fr"):
+        translate(report(), "de")
