@@ -2,7 +2,7 @@
 
 Steps know no language and their chapters are stored as they wrote them, so that a run of any age can be read in any language that has a
 catalogue. A catalogue (`catalogues/<language>.yaml`) maps an English sentence, heading or cell to its translation; {name} stands for a
-number or for words that have an entry of their own, {=name} for a name that stays as it is. What has no entry is counted, never guessed.
+number or for words that have an entry of their own, {#name} for a number only, {=name} for a name that stays as it is. What has no entry is counted, never guessed.
 """
 
 import html
@@ -25,7 +25,7 @@ LANGUAGES = (ENGLISH, "fr")
 SENTENCE_END = re.compile(r"(?<=[.!?]) (?=[A-Z0-9`\[])")
 #: "[[key]] and [[other]]: ", with which a sentence about figures begins.
 REFERENCES = re.compile(r"(\[\[[\w:.-]+\]\](?: and \[\[[\w:.-]+\]\])*): (.+)", re.DOTALL)
-HOLE = re.compile(r"\{(=?)(\w+)\}")
+HOLE = re.compile(r"\{([=#]?)(\w+)\}")
 ONE_NUMBER = r"\d[\d,]*(?:\.\d+)?(?:e[-+]?\d+)?"
 #: A number with its unit, a range, an interval in brackets or a shape.
 NUMBER = re.compile(rf"[-+−<>≤≥±≈ ]*{ONE_NUMBER}(?:(?: ?[–→/x×-] ?| \()[-+]?{ONE_NUMBER})*\)?(?: ?(?:%|x|pt|ms|MB|s))?")
@@ -201,12 +201,12 @@ def _catalogue(lang: str) -> tuple[dict[str, str], list[tuple[re.Pattern[str], d
     exact = {english: said for english, said in entries.items() if not HOLE.search(english)}
     templates = []
     for english in sorted(entries.keys() - exact.keys(), key=lambda entry: -len(HOLE.sub("", entry))):
-        holes = {name: bool(verbatim) for verbatim, name in HOLE.findall(english)}
+        holes = {name: kind == "=" for kind, name in HOLE.findall(english)}
         pieces = HOLE.split(english)
-        literals, names = pieces[::3], pieces[2::3]
-        pattern = re.escape(literals[0]) + "".join(
-            f"(?P<{name}>.+?){re.escape(after)}" for name, after in zip(names, literals[1:], strict=True)
-        )
+        literals, kinds, names = pieces[::3], pieces[1::3], pieces[2::3]
+        pattern = re.escape(literals[0])
+        for kind, name, literal in zip(kinds, names, literals[1:], strict=True):
+            pattern += f"(?P<{name}>{NUMBER.pattern if kind == '#' else '.+?'}){re.escape(literal)}"
         templates.append((re.compile(pattern, re.DOTALL), holes, entries[english]))
     return exact, templates
 
