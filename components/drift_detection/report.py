@@ -348,8 +348,12 @@ def heat_sentence(shifts: np.ndarray, findings: WatchFindings) -> str:
     half = int(np.flatnonzero(np.abs(values) >= abs(values[largest]) / 2)[0])
     return (
         f"{name} moves most: {values[largest]:+.2f} SD in window {window_name(findings, largest)}. It first reaches half of that in window "
-        f"{window_name(findings, half)}, {half} windows after the first: "
-        + ("it was there from the beginning of this watch." if half == 0 else "this is when the change set in.")
+        f"{window_name(findings, half)}"
+        + (
+            ": it was there from the beginning of this watch."
+            if half == 0
+            else f", {half} window{'s' * (half > 1)} after the first: this is when the change set in."
+        )
     )
 
 

@@ -124,7 +124,7 @@ def volume_sentence(rows: pd.DataFrame) -> str:
     """How many requests came over which time, and how many failed."""
     seconds = (rows["time"].max() - rows["time"].min()).total_seconds()
     failed = int((rows["status"] != STATUS_OK).sum())
-    span = f"{seconds / 3600:.1f} hours" if seconds >= 5400 else f"{seconds:.0f} seconds"
+    span = f"{seconds / 3600:.1f} hours" if seconds >= 5400 else f"{seconds:.0f} seconds" if seconds >= 1 else "less than a second"
     return f"{len(rows):,} requests are in the log over {span}, {failed:,} of them failed ({percent(failed / max(1, len(rows)))})."
 
 

@@ -1,8 +1,9 @@
 """A report in another language: the sentences that steps wrote in English, found again in a catalogue of templates.
 
 Steps know no language and their chapters are stored as they wrote them, so that a run of any age can be read in any language that has a
-catalogue. A catalogue (`catalogues/<language>.yaml`) maps an English sentence, heading or cell to its translation; {name} stands for a
-number or for words that have an entry of their own, {#name} for a number only, {=name} for a name that stays as it is. What has no entry is counted, never guessed.
+catalogue. A catalogue (`catalogues/<language>.yaml`) maps an English sentence, heading or cell to its translation. In it {name} stands
+for a number or for words that have an entry of their own, {#name} for a number only, {=name} for a name that stays as it is. What has no
+entry is counted, never guessed.
 """
 
 import html
@@ -31,7 +32,11 @@ ONE_NUMBER = r"\d[\d,]*(?:\.\d+)?(?:e[-+]?\d+)?"
 NUMBER = re.compile(rf"[-+−<>≤≥±≈ ]*{ONE_NUMBER}(?:(?: ?[–→/x×-] ?| \()[-+]?{ONE_NUMBER})*\)?(?: ?(?:%|x|pt|ms|MB|s))?")
 #: A name rather than a word: of a file, a setting, a version, a hash; or code.
 NAME = re.compile(r"`[^`]+`|(?=\S*[\d_/.\[])[^\s,;]*[^\s,;.:]|[A-Z][A-Za-z]*[A-Z]\w*|[–—-]|\W+")
+#: Of an axis: 2026-Nov-29 01:33, or 11-29 01:33.
+TIME = re.compile(r"(\d{4}-)?([A-Z][a-z]{2}|\d\d)[-\u2011]\d\d \d\d:\d\d(:\d\d)?")
 DRAWN_TEXT = re.compile(r"(<text\b[^>]*>)([^<]+)(</text>)")
+#: Of a font in a drawing, and what a text that grew is reduced to at most.
+PIXELS, SMALLEST = re.compile(r"(\d+(?:\.\d+)?)px"), 0.7
 NARROW, WIDE = "\u202f", "\u00a0"
 NOT_FOUND = "{count} sentences, headings and cells of this chapter have no translation yet and stand in English."
 
@@ -83,7 +88,7 @@ class Translator:
         exact, templates = _catalogue(self.lang)
         if text in exact:
             return exact[text]
-        if text in self.kept or (NAME.fullmatch(text) and not NUMBER.fullmatch(text)):
+        if text in self.kept or TIME.fullmatch(text) or (NAME.fullmatch(text) and not NUMBER.fullmatch(text)):
             return text
         if NUMBER.fullmatch(text):
             return _number(text)
@@ -98,7 +103,7 @@ class Translator:
                 return _filled(translated, filled)
         for mark in ("; ", ", "):
             parts = text.split(mark)
-            if len(parts) > 1 and len(text) < 400:
+            if len(parts) > 1:
                 said = [self._phrase(part) for part in parts]
                 if None not in said:
                     return mark.join(str(part) for part in said)
@@ -135,11 +140,20 @@ class Translator:
                 rows = [[self(cell) for cell in row] for row in block.rows]
                 return block.model_copy(update={"columns": columns, "rows": rows, "caption": self(block.caption)})
             case Figure():
-                svg = DRAWN_TEXT.sub(lambda drawn: drawn[1] + html.escape(self(html.unescape(drawn[2])), quote=False) + drawn[3], block.svg)
+                svg = DRAWN_TEXT.sub(self._drawn, block.svg)
                 return block.model_copy(update={"svg": svg, "caption": self(block.caption), "alt": self(block.alt)})
             case Gallery():
                 pictures = [picture.model_copy(update={"text": self(picture.text)}) for picture in block.pictures]
                 return block.model_copy(update={"pictures": pictures, "caption": self(block.caption)})
+
+    def _drawn(self, found: re.Match[str]) -> str:
+        """A text of a drawing; what grew towards its left edge is set smaller, since the drawing left room for the English."""
+        tag, text = found[1], html.unescape(found[2])
+        said = self(text)
+        if len(said) > len(text) and "text-anchor: end" in tag:
+            smaller = max(SMALLEST, len(text) / len(said))
+            tag = PIXELS.sub(lambda size: f"{float(size[1]) * smaller:.2f}px", tag, count=1)
+        return tag + html.escape(said, quote=False) + found[3]
 
 
 def translate(document: Document, lang: str, kept: Iterable[str] = ()) -> tuple[Document, list[str]]:

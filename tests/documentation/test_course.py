@@ -9,9 +9,12 @@ from pathlib import Path
 
 import pytest
 
+from components.synthesis_report.material import MAKING, RENEWING, WATCHING
 from driftloop.backends.run_folder import CHAMPION_FILES, DELIVERABLES
 from driftloop.coursework import THEMES, Course
 from driftloop.errors import InputError, SettingError
+from driftloop.reporting.chapter import read_chapters
+from driftloop.reporting.translation import Translator
 from tests.documentation.documented_commands import ROOT
 from tests.documentation.notebooks import code_cells
 
@@ -40,6 +43,19 @@ def test_the_notebooks_lead_through_every_theme(tmp_path: Path) -> None:
     assert all(theme["facts"] for theme in shown[:7])
     handed_in = {name for theme in shown for name in theme["files"]}
     assert handed_in == {*DELIVERABLES, *CHAMPION_FILES}, "each deliverable is some theme's"
+    its_chapters_are_french(tmp_path / "driftloop-course" / "artifacts" / "watch")
+
+
+def its_chapters_are_french(watch: Path) -> None:
+    """Of the chapters of this run a few sentences may lack their French: those of branches that a run seldom takes."""
+    evidence = watch / "validation-gate" / "evidence"
+    chapters = read_chapters(watch / "drift-detection" / "evidence") | read_chapters(evidence)
+    classes = frozenset(map(str, range(10)))
+    assert {*MAKING, *WATCHING, *RENEWING} <= chapters.keys()
+    for step, chapter in chapters.items():
+        translator = Translator("fr", classes)
+        translator.chapter(chapter)
+        assert len(translator.missing) < 0.05 * translator.asked, f"{step}: {translator.missing}"
 
 
 def test_the_page_of_the_course_names_what_each_theme_hands_in() -> None:
