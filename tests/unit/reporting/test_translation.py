@@ -1,5 +1,7 @@
 """A report in French: what the catalogue knows is French to the last space, and what it does not know is counted and left alone."""
 
+import re
+
 import pytest
 
 from driftloop.errors import InputError
@@ -15,6 +17,10 @@ FOREIGN = [lang for lang in LANGUAGES if lang != "en"]
 def test_an_entry_says_all_that_its_english_says(lang: str) -> None:
     exact, templates = _catalogue(lang)
     assert not [english for english, said in exact.items() if HOLE.search(said) or not said.strip()]
+    # One that said nothing itself would take any sentence for its own.
+    assert not [
+        pattern.pattern for pattern, holes, said in templates if any(holes.values()) and len(re.findall("[A-Za-z]", HOLE.sub("", said))) < 3
+    ]
     assert not [said for _, holes, said in templates if {name for _, name in HOLE.findall(said)} != holes.keys()]
 
 
