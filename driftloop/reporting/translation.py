@@ -33,7 +33,7 @@ NUMBER = re.compile(rf"[-+−<>≤≥±≈ ]*{ONE_NUMBER}(?:(?: ?[–→/x×-] ?
 #: A name rather than a word: of a file, a setting, a version, a hash; or code.
 NAME = re.compile(r"`[^`]+`|(?=\S*[\d_/.\[])[^\s,;]*[^\s,;.:]|[A-Z][A-Za-z]*[A-Z]\w*|[–—-]|\W+")
 #: Of an axis: 2026-Nov-29 01:33, or 11-29 01:33.
-TIME = re.compile(r"(\d{4}-)?([A-Z][a-z]{2}|\d\d)[-\u2010-\u2013]\d\d \d\d:\d\d(:\d\d)?")
+TIME = re.compile(r"(\d{4}-)?([A-Z][a-z]{2}|\d\d)\W\d\d\s\d\d:\d\d(:\d\d)?")
 DRAWN_TEXT = re.compile(r"(<text\b[^>]*>)([^<]+)(</text>)")
 #: Of a font in a drawing, and what a text that grew is reduced to at most.
 PIXELS, SMALLEST = re.compile(r"(\d+(?:\.\d+)?)px"), 0.7
