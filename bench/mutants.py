@@ -21,7 +21,7 @@ from bench.gate_error_rates import environment
 
 ROOT, HERE = Path(__file__).parents[1], Path(__file__).parent
 ACCEPTED = HERE / "mutants_accepted.toml"
-#: By file the tests of its room; of those mutmut runs the ones that reach the function in question.
+#: By file the tests of its room, separated by spaces; of those mutmut runs the ones that reach the function in question.
 DECIDING = {
     "components/drift_detection/window_test.py": "tests/unit/drift_detection",
     "components/drift_detection/windows.py": "tests/unit/drift_detection",
@@ -37,9 +37,10 @@ DECIDING = {
     "driftloop/dataset/splitting.py": "tests/unit/dataset",
     "driftloop/evaluation/intervals.py": "tests/unit/evaluation",
     "driftloop/evaluation/paired.py": "tests/unit/evaluation",
+    "driftloop/prune_marks.py": "tests/unit/housekeeping/test_prune_marks.py",
     "driftloop/registry/champion.py": "tests/unit/registry",
     "driftloop/registry/versions.py": "tests/unit/registry",
-    "driftloop/watch_record.py": "tests/unit/test_watch_store.py",
+    "driftloop/watch_record.py": "tests/unit/test_watch_record.py tests/unit/test_watch_store.py",
     "driftloop/watch_store.py": "tests/unit/test_watch_store.py",
 }
 #: What the tests of these rooms read beside the code.
@@ -80,7 +81,7 @@ def mutate(tree: Path, name: str, tests: str) -> dict[str, Any]:
             shutil.copy2(ROOT / path, tree / path)
     with open(tree / "pyproject.toml", "a") as stream:
         stream.write(f"\n[tool.mutmut]\nsource_paths = {json.dumps([name])}\n")
-        stream.write(f"pytest_add_cli_args_test_selection = {json.dumps([tests])}\n")
+        stream.write(f"pytest_add_cli_args_test_selection = {json.dumps(tests.split())}\n")
         stream.write(f"also_copy = {json.dumps(list(COPIED))}\n")
     subprocess.run([sys.executable, "-m", "mutmut", "run"], cwd=tree, stdout=subprocess.DEVNULL)
     made = tree / "mutants" / name
