@@ -80,3 +80,9 @@ def test_what_labels_say_of_a_recall(given: dict[str, Any], told: bool, sentence
     base = {"name": "crack", "critical": True, "low": 0.0, "high": 0.7, "bounded": False, "fallen": False}
     recall = ClassRecall.model_validate(base | given)
     assert (recall.told, recall.sentence()) == (told, sentence)
+
+
+def test_a_window_of_an_older_record_claims_nothing_that_was_not_written_then() -> None:
+    old = window()
+    assert (old.groups, old.pooled, old.together, old.mixture, old.predicted) == (0, 0, False, {}, {})
+    assert (old.accuracy, old.label_free_drop) == (None, None)
