@@ -16,6 +16,7 @@ from driftloop.training.architectures import PLAIN_CNN, build_network
 from driftloop.training.choice import check_network
 from driftloop.training.device import pick_device
 from driftloop.training.loop import fit
+from driftloop.training.model_events import write_model_events
 from driftloop.training.outcome import TrainedModel, log_scores, score_final, write_trained_bundle
 from driftloop.training.recipe import Recipe
 from driftloop.training.seeding import set_seed
@@ -61,6 +62,7 @@ def run(
 
     with TrainingSession(model, task, step=BASELINE_TRAINING, identity=recipe.described(), seed=seed, progress=runtime.progress) as session:
         trained = train_baseline(task, recipe, seed, session)
+    write_model_events(model, trained, task, step=BASELINE_TRAINING)
     facts = write_trained_bundle(
         model,
         trained,

@@ -25,6 +25,7 @@ from driftloop.training.choice import ALL, HEAD
 from driftloop.training.device import pick_device
 from driftloop.training.loop import TrainingHistory
 from driftloop.training.lr_finder import RangeTest, find_learning_rate
+from driftloop.training.model_events import write_model_events
 from driftloop.training.outcome import TrainedModel, log_scores, score_final, write_trained_bundle
 from driftloop.training.session import TrainingSession
 from driftloop.training.task import Task
@@ -80,6 +81,7 @@ def run(
     ablation = Ablation([], [], 0) if plan.head_only else _ablation(plan, task, seed, history, stages)
 
     trained = TrainedModel(network, plan.architecture, plan.described(), history, score_final(network, task), seed)
+    write_model_events(model, trained, task, step=MODEL_OPTIMIZATION, augmentation=plan.augmentation, mixup_alpha=plan.mixup)
     accuracy, difference = against_baseline(trained.scores, baseline, task)
     findings = OptimizationFindings(plan, range_test, sweep, ablation, trained, accuracy, difference)
     facts = write_trained_bundle(

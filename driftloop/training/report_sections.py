@@ -241,7 +241,7 @@ def _add_errors(page: Page, task: Task, scores: FinalScores, key: str) -> None:
         page.text("There is no error to show.")
         return
     confidence = predictions.probabilities.max(1)
-    worst = wrong[np.argsort(-confidence[wrong], kind="stable")][:SHOWN_ERRORS]
+    worst = predictions.surest_errors(SHOWN_ERRORS)
     classes, images = task.description.classes, open_split(task.description, TEST).images
     captions = [
         f"{classes[predictions.labels[row]]} taken for {classes[int(predictions.probabilities[row].argmax())]}, {confidence[row]:.2f}"

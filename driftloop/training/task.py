@@ -33,6 +33,11 @@ class SplitPredictions:
         """Whether each image was classified as labelled, bool (N,)."""
         return self.probabilities.argmax(1) == self.labels
 
+    def surest_errors(self, limit: int) -> np.ndarray:
+        """Rows of the errors with the highest confidence, the surest first, int64 (at most `limit`,)."""
+        wrong = np.flatnonzero(~self.right)
+        return wrong[np.argsort(-self.probabilities.max(1)[wrong], kind="stable")][:limit]
+
 
 @dataclass(frozen=True)
 class Task:

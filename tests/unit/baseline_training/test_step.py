@@ -1,7 +1,11 @@
+import io
+import re
 from pathlib import Path
 
 import pytest
+from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
 
 from components.baseline_training.step import run
 from driftloop import bundle
@@ -9,6 +13,7 @@ from driftloop.dataset import read_description
 from driftloop.errors import InputError, SettingError
 from driftloop.step_facts import read_facts
 from driftloop.store import open_store
+from driftloop.training.model_events import SHOWN
 from driftloop.training.weights import load_model
 from tests.factories.datasets import write_squares_dataset
 from tests.factories.metrics import MetricsFile, RocFile
@@ -90,6 +95,23 @@ def test_tensorboard_finds_every_epoch(trained: tuple[Path, MetricsFile, RocFile
     events = EventAccumulator(str(trained[0] / "baseline/model/events"))
     events.Reload()
     assert [event.step for event in events.Scalars("learning_rate")] == [1, 2]
+
+
+def test_tensorboard_shows_network_hyperparameters_images_and_errors(trained: tuple[Path, MetricsFile, RocFile]) -> None:
+    root = trained[0]
+    events = EventAccumulator(str(root / "baseline/model/events"))
+    events.Reload()
+    assert {"features", "head"} <= {part for node in events.Graph().node for part in re.findall(r"\[(\w+)\]", node.name)}
+    hparams = HParamsPluginData.FromString(events.SummaryMetadata("_hparams_/session_start_info").plugin_data.content)
+    values = hparams.session_start_info.hparams
+    assert values["architecture"].string_value == "plain_cnn"
+    assert values["epochs"].number_value == 2
+    accuracy = read_facts(root / "baseline/model")["baseline_training"]["accuracy"]["value"]
+    assert events.Scalars("final/test_accuracy")[0].value == pytest.approx(accuracy, abs=1e-4)
+    description = read_description(root / "dataset")
+    assert ("images/surest_errors" in events.Tags()["images"]) == (accuracy < 1)
+    picture = Image.open(io.BytesIO(events.Images("images/as_trained")[0].encoded_image_string))
+    assert picture.width * picture.height == SHOWN * description.image_size**2
 
 
 def test_one_seed_gives_the_same_model_again(trained: tuple[Path, MetricsFile, RocFile]) -> None:

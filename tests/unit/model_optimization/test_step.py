@@ -2,6 +2,8 @@ from pathlib import Path
 
 import pytest
 import torch
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
 
 from components.automated_retraining.fine_tuning import build_recipe
 from components.baseline_training.step import run as train_baseline
@@ -11,6 +13,7 @@ from driftloop.errors import InputError
 from driftloop.settings import RetrainSettings
 from driftloop.step_facts import read_facts
 from driftloop.training.architectures import build_network
+from driftloop.training.augmentation import Augmentation
 from driftloop.training.weights import load_model
 from tests.factories.datasets import write_squares_dataset
 from tests.factories.metrics import MetricsFile, RocFile
@@ -57,6 +60,18 @@ def test_the_bundle_is_sealed_and_keeps_the_facts_of_the_baseline(root: Path, op
     assert carried["baseline_training"] == read_facts(root / "baseline")["baseline_training"]
     assert carried["data_analysis"] == {"source": "squares"}
     assert (root / "first/model" / bundle.CARD).exists()
+
+
+def test_tensorboard_shows_views_and_hyperparameters(root: Path, optimised: tuple[dict, MetricsFile, RocFile]) -> None:
+    events = EventAccumulator(str(root / "first/model/events"))
+    events.Reload()
+    plugin = HParamsPluginData.FromString(events.SummaryMetadata("_hparams_/session_start_info").plugin_data.content)
+    values = plugin.session_start_info.hparams
+    assert values["architecture"].string_value == "residual"
+    assert values["augmentation.rotation"].number_value == Augmentation().rotation
+    assert "images/as_trained" in events.Tags()["images"]
+    assert any("Linear" in node.name for node in events.Graph().node)
+    assert events.Scalars("final/test_accuracy")[0].value == pytest.approx(optimised[0]["accuracy"]["value"], abs=1e-4)
 
 
 def test_the_comparison_is_on_the_same_test_images(root: Path, optimised: tuple[dict, MetricsFile, RocFile]) -> None:
