@@ -53,9 +53,8 @@ def write_model_events(
         first = to_tensor(np.array(task.train.images[:1])).to(task.device)
         mean, std = (torch.tensor(values, device=task.device) for values in (task.description.mean, task.description.std))
         with warnings.catch_warnings():
-            # The only way into TensorBoard's graph that torch has, deprecated or not.
-            warnings.filterwarnings("ignore", "`torch.jit", FutureWarning)
-            warnings.filterwarnings("ignore", category=torch.jit.TracerWarning)
+            # Tracing, deprecated or not, is the only way into TensorBoard's graph that torch has.
+            warnings.simplefilter("ignore")
             writer.add_graph(trained.network, normalise(first, mean, std))
         writer.add_hparams(_hyperparameters(trained), _reached(trained), run_name=".")
     publish_events(folder, task.description.store, step.replace("_", "-"))
