@@ -40,6 +40,7 @@ NOT_RUN = {
     r"^replay .*--to ": "needs the service: tests/serving",
     r"^write-source synthetic": "draws 6,500 images: tests/unit/synthetic draws some",
     r"^drift accept": "needs a watch that called a drift harmless: tests/unit/test_accepted_drifts.py",
+    r"^report --lang": "needs what the steps of a run left: tests/unit/backends/test_run_report.py, tests/documentation/test_course.py",
     r"^compile$": "would write into the sources: `make lint` compares them",
 }
 

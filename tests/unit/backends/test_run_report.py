@@ -41,6 +41,23 @@ def test_it_is_the_same_when_it_is_bound_again(failed: RunFolder) -> None:
     assert [(failed.path / name).read_bytes() for name in ("report.html", "report.pdf")] == first
 
 
+def test_it_can_be_told_in_french_and_again_in_english(failed: RunFolder) -> None:
+    rebuild_report(failed)
+    english = (failed.path / "report.html").read_text()
+    rebuild_report(failed, "fr")
+    french = (failed.path / "report.html").read_text()
+    assert '<html lang="fr">' in french
+    assert "the disk is full" in french, "what a step said stays as it was said"
+    assert "Limites" in french
+    assert "Limits" not in french
+    assert (failed.deliverables / "report.html").read_text() == french
+    rebuild_report(failed)
+    assert (failed.path / "report.html").read_text() == english
+    with pytest.raises(InputError, match="de"):
+        rebuild_report(failed, "de")
+    assert (failed.path / "report.html").read_text() == english
+
+
 def test_a_run_that_left_nothing_gets_no_report(tmp_path: Path) -> None:
     folder = RunFolder(tmp_path)
     write_json(folder.summary, Summary(pipeline="training", error="no such source").model_dump())
