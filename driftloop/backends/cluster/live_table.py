@@ -55,8 +55,8 @@ class LiveTable:
         self.seconds: dict[str, float] = {}
         self.failed = ""
         self._progress: dict[str, StepProgress] = {}
-        #: Without a terminal: the state that each row was last printed in, and the reasons for which it has waited in it.
-        self._printed: dict[str, tuple[StepState, set[str]]] = {}
+        #: Without a terminal: the state that each row was last printed in, and why it has waited in it, the last at the end.
+        self._printed: dict[str, tuple[StepState, list[str]]] = {}
         self._live = Live(console=console, auto_refresh=False, transient=True) if console.is_terminal else None
 
     def __enter__(self) -> Self:
@@ -86,10 +86,11 @@ class LiveTable:
             return
         for row in rows:
             now = self._of(row.name)
-            state, reasons = self._printed.get(row.name, ("waiting", set()))
-            # Kubernetes reports an image that it cannot pull by two names in turn, for ever: each of them is told once.
-            if now.state != state or (now.state != "waiting" and now.waits not in reasons):
-                self._printed[row.name] = (now.state, (reasons if now.state == state else set()) | {now.waits})
+            state, reasons = self._printed.get(row.name, ("waiting", []))
+            # Kubernetes reports an image that it cannot pull by two names in turn, for ever: each is told once, and that it is over.
+            over = not now.waits and any(reasons[-1:])
+            if now.state != state or (now.state != "waiting" and (now.waits not in reasons or over)):
+                self._printed[row.name] = (now.state, [*(reasons if now.state == state else []), now.waits])
                 self.console.print(self._line(row), soft_wrap=True)
 
     def _of(self, name: str) -> StepProgress:

@@ -180,6 +180,7 @@ def test_without_a_terminal_each_reason_why_a_pod_waits_is_printed_once() -> Non
         "▸ 6 drift verdict    0.0 s  ",
         f"▸ 6 drift verdict    4.0 s  {pull}",
         "▸ 6 drift verdict   30.0 s  ErrImagePull",
+        "▸ 6 drift verdict   90.0 s  3% reading",
     ]
     ended = {"drift-detection": StepProgress("done", 95.0, "stable")}
     assert shown(waiting(4, pull), started, ended)[-1] == "✓ 6 drift verdict   95.0 s  stable"
