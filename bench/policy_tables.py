@@ -67,7 +67,7 @@ def table(result: dict[str, Any]) -> str:
         "against the real functions first.",
         f"The quantiles of the p-values are of {_range(list(result['windows'].values()))} windows each. A star: more than 5 % beyond "
         f"sampling error; of none in 100 histories the upper end is {none:.3f}, of five it is {five:.3f}.",
-        *([f"Of before the rule for drifts that grow: {_older(result['rows'])}."] if _older(result["rows"]) else []),
+        *([f"Of before the rule for drifts that grow: {older}."] if (older := _older(result["rows"])) else []),
         "Falsely harmless is what loses 5 points or more on the day it is said, also where labels are of before it grew so far.",
         "",
         "| kind | drop, pt | windows a day | labels after, days | falsely retrained | falsely called harmless "

@@ -35,16 +35,15 @@ AGAIN = "Theme 7: Deployment of the retrained model"
 PIPELINE_TITLES = {TRAINING: "Training report", FULL_LOOP: "Full-loop report", DRIFT_WATCH: "Drift watch"}
 
 
-def write_report(material: RunMaterial, html: Path, pdf: Path, lang: str = ENGLISH) -> list[str]:
-    """Write both forms of the report; what has no translation into `lang` is returned, and stands in English.
+def write_report(material: RunMaterial, html: Path, pdf: Path, lang: str = ENGLISH) -> None:
+    """Write both forms of the report; what has no translation into `lang` stands in English and is counted there.
 
     Raises:
         InputError: there is no catalogue of the language.
     """
-    document, missing = translate(build_document(material), lang, names_of(material))
+    document, _ = translate(build_document(material), lang, names_of(material))
     write_html(document, html)
     write_pdf(document, pdf)
-    return missing
 
 
 def names_of(material: RunMaterial) -> set[str]:

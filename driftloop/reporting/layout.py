@@ -23,7 +23,7 @@ CITED = re.compile(r" ?\[\[(cite:[\w.-]+)\]\]")
 #: How a numbered block is called.
 NAMES = {"figure": "Figure", "gallery": "Figure", "table": "Table"}
 #: Words that the renderers say themselves.
-FRAME = ("Contents", "Question", "Answer", "Decision", "Limits", "References", "Figure", "Table")
+FRAME = {word: word for word in ("Contents", "Question", "Answer", "Decision", "Limits", "References", "Figure", "Table")}
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,7 @@ class Document:
     """whether it is a few pages, without contents"""
     lang: str = "en"
     """as of BCP 47"""
-    words: Mapping[str, str] = field(default_factory=lambda: {word: word for word in FRAME})
+    words: Mapping[str, str] = field(default_factory=FRAME.copy)
     """those of `FRAME`, in the language"""
 
 
@@ -96,7 +96,7 @@ def lay_out(document: Document) -> dict[str, Any]:
 def lay_out_page(chapter: Chapter) -> dict[str, Any]:
     """One chapter as a page of its own."""
     numbers: dict[str, dict[str, str]] = {}
-    return _chapter(chapter, _numbered(chapter.blocks, "", "page", numbers, {word: word for word in FRAME}), numbers)
+    return _chapter(chapter, _numbered(chapter.blocks, "", "page", numbers, FRAME), numbers)
 
 
 def _numbered(

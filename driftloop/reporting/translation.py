@@ -8,7 +8,7 @@ entry is counted, never guessed.
 
 import html
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cache
 from importlib.resources import files
@@ -180,7 +180,7 @@ def translate(document: Document, lang: str, kept: Iterable[str] = ()) -> tuple[
         provenance=provenance,
         parts=parts,
         lang=lang,
-        words=words(lang, FRAME),
+        words=_words(lang, FRAME),
     )
     return made, cover.missing + missing
 
@@ -199,9 +199,9 @@ def _part(part: Part, lang: str, kept: frozenset[str]) -> tuple[Part, list[str]]
     return replace(part, chapter=left, lang=ENGLISH), lacking
 
 
-def words(lang: str, english: Sequence[str]) -> dict[str, str]:
+def _words(lang: str, english: Iterable[str]) -> dict[str, str]:
     """The words of the frame, by their English; all of them are in the catalogue."""
-    return {word: word if lang == ENGLISH else _typeset(_catalogue(lang)[0][word]) for word in english}
+    return {word: _typeset(_catalogue(lang)[0][word]) for word in english}
 
 
 def _filled(template: str, values: Mapping[str, str | None]) -> str:

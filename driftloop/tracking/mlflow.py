@@ -141,8 +141,8 @@ class Tracker:
     def _run(self, name: str, shown: str, at: int, parent: Run | None = None) -> Run:
         """The run that carries `name` as its id tag, made where there is none.
 
-        A server makes no run twice for nobody, and says nothing of the order in which two deliveries made theirs. So one is chosen that all
-        see alike, and whoever sees the others deletes them: a delivery whose run is gone fails, and its record is shown again later.
+        A server makes a run for each delivery that asks, and says nothing of the order of two of them. So one is chosen that all see
+        alike, and whoever sees the others deletes them: a delivery whose run is gone fails, and its record is shown again later.
         """
         experiment = self._experiment()
         found = self._found(experiment, name)
@@ -166,7 +166,7 @@ class Tracker:
         """End the run `name`, which lies under that of `under`, unless another delivery has put others in their places meanwhile."""
         self._finish(run, at)
         experiment = self._experiment()
-        if self._found(experiment, name)[0].info.run_id != run.info.run_id:
+        if [found.info.run_id for found in self._found(experiment, name)[:1]] != [run.info.run_id]:
             raise TrackerUnavailable(f"MLflow at {self.place}: another delivery shows {name} at this moment")
         for parent in self._found(experiment, under)[:1] if under else []:
             if run.data.tags.get(PARENT_TAG) != parent.info.run_id:

@@ -43,12 +43,7 @@ def write_model_events(
         wrong = predictions.surest_errors(SHOWN)
         if len(wrong):
             writer.add_images("images/surest_errors", np.array(open_split(task.description, TEST).images[wrong]), dataformats="NHWC")
-            classes = task.description.classes
-            lines = [
-                f"{place}. {classes[predictions.labels[row]]} taken for {classes[int(predictions.probabilities[row].argmax())]}, "
-                f"{predictions.probabilities[row].max():.2f}"
-                for place, row in enumerate(wrong, 1)
-            ]
+            lines = [f"{place}. {predictions.described_error(row, task.description.classes)}" for place, row in enumerate(wrong, 1)]
             writer.add_text("images/surest_errors", "\n".join(lines))
         first = to_tensor(np.array(task.train.images[:1])).to(task.device)
         mean, std = (torch.tensor(values, device=task.device) for values in (task.description.mean, task.description.std))

@@ -236,17 +236,12 @@ def confidence_histogram(confidence: np.ndarray, right: np.ndarray) -> Figure:
 
 def _add_errors(page: Page, task: Task, scores: FinalScores, key: str) -> None:
     predictions = scores.test_predictions
-    wrong = np.flatnonzero(~predictions.right)
-    if not len(wrong):
+    worst = predictions.surest_errors(SHOWN_ERRORS)
+    if not len(worst):
         page.text("There is no error to show.")
         return
-    confidence = predictions.probabilities.max(1)
-    worst = predictions.surest_errors(SHOWN_ERRORS)
-    classes, images = task.description.classes, open_split(task.description, TEST).images
-    captions = [
-        f"{classes[predictions.labels[row]]} taken for {classes[int(predictions.probabilities[row].argmax())]}, {confidence[row]:.2f}"
-        for row in worst
-    ]
+    images = open_split(task.description, TEST).images
+    captions = [predictions.described_error(row, task.description.classes) for row in worst]
     page.gallery(
         [images[row] for row in worst], captions, "Errors of which the model was surest, with its confidence.", key=f"{key}-errors"
     )
@@ -254,7 +249,8 @@ def _add_errors(page: Page, task: Task, scores: FinalScores, key: str) -> None:
         f"[[{key}-errors]] are worth a person's look: where the label turns out to be wrong, the data have to be mended; where the "
         "image shows too "
         "little, no model will do; where neither is so, this is what the next model has to learn. "
-        f"They are {len(worst)} of {len(wrong):,} errors, the surest of which has a confidence of {float(confidence[worst[0]]):.2f}."
+        f"They are {len(worst)} of {int((~predictions.right).sum()):,} errors, the surest of which has a confidence of "
+        f"{predictions.probabilities[worst[0]].max():.2f}."
     )
 
 

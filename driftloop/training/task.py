@@ -1,5 +1,6 @@
 """What a training step works on: a dataset's splits as batches on a device. The test split is opened only to score a final model."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
@@ -37,6 +38,11 @@ class SplitPredictions:
         """Rows of the errors with the highest confidence, the surest first, int64 (at most `limit`,)."""
         wrong = np.flatnonzero(~self.right)
         return wrong[np.argsort(-self.probabilities.max(1)[wrong], kind="stable")][:limit]
+
+    def described_error(self, row: int, classes: Sequence[str]) -> str:
+        """What an image is, what it was taken for, and how surely."""
+        taken_for = int(self.probabilities[row].argmax())
+        return f"{classes[self.labels[row]]} taken for {classes[taken_for]}, {self.probabilities[row, taken_for]:.2f}"
 
 
 @dataclass(frozen=True)
