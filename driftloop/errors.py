@@ -26,6 +26,10 @@ class StoreError(DriftloopError):
     """The store cannot be used: unreachable, no such bucket, no permission."""
 
 
+class StoreAway(StoreError):
+    """The store does not answer, or not properly: it may come back by itself."""
+
+
 class NotFound(StoreError):
     """No object under that key."""
 

@@ -193,7 +193,7 @@ def _explain_errors(app: FastAPI) -> None:
 
     @app.exception_handler(NotReady)
     async def not_ready(request: Request, error: NotReady) -> Response:
-        return problem(request.url.path, "no model has been promoted yet; try again later", 503, RETRY_AFTER)
+        return problem(request.url.path, "no model answers yet: none is promoted, or the store is away; try again later", 503, RETRY_AFTER)
 
     @app.exception_handler(Exception)
     async def unexpected(request: Request, error: Exception) -> Response:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 
 from driftloop import registry
-from driftloop.errors import DriftloopError, InputError, IntegrityError
+from driftloop.errors import DriftloopError, InputError, IntegrityError, StoreAway
 from driftloop.serving.live_model import LiveModel
 from driftloop.serving.metrics import Metrics
 from driftloop.store import Store
@@ -33,12 +33,14 @@ class ChampionFollower:
         provider: str = "",
         threads: int = 0,
         turn: Callable[[], AbstractContextManager[None]] = nullcontext,
+        first: Callable[[], None] = lambda: None,
     ) -> None:
         """Args:
         turn: is entered to load a version beside the one that answers; others that share the machine wait.
+        first: what else needs the store before anything can answer; called before the first version is loaded.
         """
         self.store, self.metrics, self.poll_seconds = store, metrics, poll_seconds
-        self.provider, self.threads, self._turn = provider, threads, turn
+        self.provider, self.threads, self._turn, self._first = provider, threads, turn, first
         #: What answers; None before the first champion.
         self.live: LiveModel | None = None
         #: Changes of what answers so far.
@@ -50,14 +52,23 @@ class ChampionFollower:
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._follow, name="driftloop-follow", daemon=True)
 
-    def start(self) -> None:
+    def start(self, *, patient: bool = False) -> None:
         """Load the champion, where there is one, and follow it from now on.
+
+        Args:
+            patient: while the store is away there is no model yet; else that is an error, too.
 
         Raises:
             DriftloopError: the store cannot be read, or its champion cannot be loaded: a service that starts says so at once.
         """
-        self._look()
-        self.metrics.watches.look(self.store)
+        try:
+            self._look()
+        except StoreAway as away:
+            if not patient:
+                raise
+            LOG.error("no model answers before the store does: %s", away)
+        else:
+            self.metrics.watches.look(self.store)
         self._thread.start()
 
     def stop(self) -> None:
@@ -86,6 +97,8 @@ class ChampionFollower:
         champion, tag = registry.read_pointer(self.store)
         if champion is None or tag == self._tag or (tag == self._refused and time.monotonic() < self._again):
             return
+        if self.live is None:
+            self._first()
         if self.live is None or champion.version != self.live.version:
             try:
                 with self._turn() if self.live else nullcontext():

@@ -58,12 +58,13 @@ class ServiceFactory:
 
         service = Service(open_store(self.store), self.settings)
         try:
-            service.start()
+            # Only the first waits for the store where it can be asked: another would turn away what its siblings can answer.
+            service.start(patient=self.announce)
         except BaseException:
             service.close()
             raise
         if self.announce:
-            answering = f"version {service.live.version}" if service.live else "no champion yet: it answers as soon as one is promoted"
+            answering = f"version {service.live.version}" if service.live else "no model yet: it answers as soon as there is one"
             print(f"{self.address}  {answering}", file=sys.stderr, flush=True)
         return create_app(service)
 

@@ -32,7 +32,8 @@ class Service:
     def __init__(self, store: Store, settings: ServingSettings) -> None:
         self.store, self.settings = store, settings
         self.metrics = Metrics(siblings=settings.siblings)
-        self.names = GroupNames.of(store)
+        #: Known before there is a model to answer with.
+        self.names = GroupNames(b"")
         self.siblings = Siblings(settings.siblings, self._told)
         self.follower = ChampionFollower(
             store,
@@ -41,6 +42,7 @@ class Service:
             provider=settings.provider,
             threads=settings.threads,
             turn=self.siblings.one_at_a_time,
+            first=self._know_names,
         )
         limits = LogLimits(seconds=settings.flush_seconds, spool_bytes=settings.spool_mib << 20)
         labels = settings.spool / "labels" if settings.spool else None
@@ -63,9 +65,9 @@ class Service:
         """What answers; None before the first champion."""
         return self.follower.live
 
-    def start(self) -> None:
-        """Load the champion and follow it. Raises DriftloopError where the store or its champion cannot be used."""
-        self.follower.start()
+    def start(self, *, patient: bool = False) -> None:
+        """Load the champion and follow it. Raises DriftloopError where store or champion cannot be used; `patient` waits for the store."""
+        self.follower.start(patient=patient)
 
     def close(self) -> None:
         """Answer what was accepted, write the log, end. What the store does not take stays in the spool, where there is one."""
@@ -139,6 +141,9 @@ class Service:
         """What Prometheus reads."""
         self._told()
         return self.metrics.text()
+
+    def _know_names(self) -> None:
+        self.names = GroupNames.of(self.store)
 
     def _told(self) -> dict[str, Any]:
         """What the other processes may know of this one."""

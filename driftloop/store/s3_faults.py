@@ -13,7 +13,7 @@ from minio.error import InvalidResponseError, MinioException, S3Error, ServerErr
 from urllib3.exceptions import HTTPError, SSLError
 from urllib3.exceptions import TimeoutError as HttpTimeout
 
-from driftloop.errors import NotFound, StoreError
+from driftloop.errors import NotFound, StoreAway, StoreError
 
 #: Covers a server's restart (about 20 s for MinIO in a cluster) twice.
 S3_PATIENCE_S = 45.0
@@ -51,7 +51,7 @@ def retry(attempt: Callable[[bool], Answer], *, patience_s: float = S3_PATIENCE_
         patience_s: seconds after which no further try is made, once there were at least three.
 
     Raises:
-        StoreError: the fault did not pass.
+        StoreAway: the fault did not pass.
     """
     began = time.monotonic()
     tries = 0
@@ -63,7 +63,7 @@ def retry(attempt: Callable[[bool], Answer], *, patience_s: float = S3_PATIENCE_
             pause = min(LONGEST_PAUSE_S, FIRST_PAUSE_S * 2 ** (tries - 1)) * random.uniform(0.5, 1.0)  # noqa: S311
             waited = time.monotonic() - began
             if tries >= FEWEST_TRIES and waited + pause > patience_s:
-                raise StoreError(f"{fault} (gave up after {tries} tries in {waited:.0f} s)") from None
+                raise StoreAway(f"{fault} (gave up after {tries} tries in {waited:.0f} s)") from None
             time.sleep(pause)
 
 

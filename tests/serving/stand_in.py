@@ -59,7 +59,7 @@ class StandIn:
             if self.key and request.headers.get("X-API-Key") != self.key:
                 return refuse(401, "a key is needed: Authorization: Bearer KEY")
             if self.version is None:
-                return refuse(503, "no model has been promoted yet; try again later", {"Retry-After": "1"})
+                return refuse(503, "no model answers yet: none is promoted, or the store is away; try again later", {"Retry-After": "1"})
             if self.busy:
                 self.busy -= 1
                 return refuse(503, "the queue is full", {"Retry-After": "2"})

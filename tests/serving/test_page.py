@@ -190,10 +190,10 @@ def test_feedback_takes_the_key_that_is_there_where_it_has_none_of_its_own(brows
 
 def test_a_service_without_a_champion_says_so(tab: Tab, service: StandIn, tmp_path: Path) -> None:
     service.version = None
-    tab.until("document.querySelector('#since').innerText == 'No model has been promoted yet: nothing can be answered.'")
+    tab.until("document.querySelector('#since').innerText == 'No model answers yet: none is promoted, or the store is away.'")
     tab.choose("#choose", image(tmp_path / "usual.png"))
     answers(tab, 1)
-    assert "No model has been promoted yet; try again later." in tab.text(".failure")
+    assert "No model answers yet: none is promoted, or the store is away; try again later." in tab.text(".failure")
     service.version = "1"
     tab.until("document.querySelector('#said').innerText == 'Version 1 answers now.'")
 

@@ -202,7 +202,7 @@ def test_before_the_first_champion_it_says_so_and_answers_as_soon_as_there_is_on
     with ServiceProcess(store.uri, tmp_path) as service:
         answer = httpx.post(f"{service.url}/predict", content=png(images[0]), headers={"Content-Type": "image/png"})
         assert (answer.status_code, answer.headers["retry-after"]) == (503, "1")
-        assert answer.json() == {"detail": "no model has been promoted yet; try again later"}
+        assert answer.json() == {"detail": "no model answers yet: none is promoted, or the store is away; try again later"}
         assert httpx.get(f"{service.url}/v2/health/ready").status_code == 503
         build_serving_store(tmp_path / "model")
         wait_for(lambda: httpx.get(f"{service.url}/v2/health/ready").status_code == 200)

@@ -304,7 +304,7 @@ function showActivity(activity) {
   if (changed) say(`Version ${activity.version} answers now.`);
   version = activity.version;
   document.title = version ? `driftloop, version ${version}` : "driftloop";
-  find("#since").textContent = version ? `Counted by this replica alone. ${aboutChampion(activity)}` : "No model has been promoted yet: nothing can be answered.";
+  find("#since").textContent = version ? `Counted by this replica alone. ${aboutChampion(activity)}` : "No model answers yet: none is promoted, or the store is away.";
   const tiles = [
     ["champion", activity.champion],
     ["version", version ?? "none", changed && "new"],

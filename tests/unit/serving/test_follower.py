@@ -1,4 +1,4 @@
-"""Following the champion, where its files are damaged."""
+"""Following the champion, where its files are damaged or the store is away."""
 
 import time
 from pathlib import Path
@@ -6,12 +6,16 @@ from pathlib import Path
 import pytest
 
 from driftloop import registry
-from driftloop.errors import IntegrityError
+from driftloop.dataset.group_names import GroupNames
+from driftloop.errors import IntegrityError, StoreAway
 from driftloop.serving import follower as module
 from driftloop.serving.follower import ChampionFollower
 from driftloop.serving.metrics import Metrics
+from driftloop.serving.service import Service
+from driftloop.serving.settings import ServingSettings
 from driftloop.store.local import LocalStore
 from tests.factories.serving_store import build_serving_store, register_and_promote
+from tests.serving.service_process import wait_for
 
 
 class CountingStore(LocalStore):
@@ -54,3 +58,36 @@ def test_a_refused_version_is_not_fetched_at_every_look_and_taken_once_it_is_men
         assert follower.live.version == "1"
     finally:
         follower.stop()
+
+
+class AwayStore(LocalStore):
+    away = True
+
+    def read(self, key: str) -> bytes:
+        if self.away:
+            raise StoreAway("the store is away")
+        return super().read(key)
+
+    def read_tagged(self, key: str) -> tuple[bytes, str]:
+        if self.away:
+            raise StoreAway("the store is away")
+        return super().read_tagged(key)
+
+
+def test_a_service_that_waits_for_its_store_answers_and_hides_groups_once_it_is_there(tmp_path: Path) -> None:
+    made, _ = build_serving_store(tmp_path)
+    store = AwayStore(made.uri)
+    settings = ServingSettings(poll_seconds=0.1, spool=tmp_path / "spool")
+    impatient = Service(store, settings)
+    with pytest.raises(StoreAway):
+        impatient.start()
+    impatient.close()
+    patient = Service(store, settings)
+    patient.start(patient=True)
+    try:
+        assert patient.live is None
+        store.away = False
+        wait_for(lambda: patient.live is not None)
+        assert patient.names.hashed("patient 7") == GroupNames.known(made).hashed("patient 7") != "patient 7"
+    finally:
+        patient.close()
