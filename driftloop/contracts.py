@@ -50,6 +50,9 @@ PROMOTE, REJECT, INCONCLUSIVE = "promote", "reject", "inconclusive"
 #: Names of the gate's main criteria.
 CLEAN_TEST, DRIFTED_HOLD_OUT, RECENT_HOLD_OUT = "clean test", "drifted hold-out", "recent hold-out"
 
+#: Languages that reports are written in, by their codes; steps write their chapters in the first.
+LANGUAGES = ENGLISH, FRENCH = ("en", "fr")
+
 #: Image formats that are read, by Pillow's name, and the suffixes that their files carry. Training, serving and late labels take the same.
 IMAGE_FORMATS = {
     "JPEG": (".jpeg", ".jpg"),

@@ -15,7 +15,7 @@ from typing import Any, ClassVar, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from driftloop.contracts import REFERENCE, STREAM, TEST, TRAIN, VAL
+from driftloop.contracts import ENGLISH, LANGUAGES, REFERENCE, STREAM, TEST, TRAIN, VAL
 from driftloop.errors import SettingError
 
 
@@ -382,6 +382,8 @@ class Parameter:
     """Least value; None: any."""
     high: float | None = None
     """Largest value; None: any."""
+    choices: tuple[str, ...] = ()
+    """The values that there are; empty: any."""
 
 
 #: In the order in which people see them.
@@ -406,6 +408,7 @@ PARAMETERS: dict[str, Parameter] = {
     ),
     "seed": Parameter(1, "seed of everything random", 0, 2**31 - 1),
     "store": Parameter("s3://driftloop/demo", "the model's home: s3://bucket/prefix or a folder"),
+    "lang": Parameter(ENGLISH, "language of the report: en or fr", choices=LANGUAGES),
     "gpus": Parameter("1", "GPUs for the training steps: 1, since a training uses one, or 0 for the CPU", 0, 1),
     "train_nodes": Parameter(
         {}, 'labels of the nodes that training steps run on, as JSON, such as {"nvidia.com/gpu.product": "NVIDIA-L4"}'
@@ -445,6 +448,8 @@ def check_parameter(name: str, value: Any) -> Any:
         GROUPS[name.removesuffix("_config")].complete(value)
         return value
     converted = _convert(name, value, parameter)
+    if parameter.choices and converted not in parameter.choices:
+        raise SettingError(f"{name}: {value!r} is not one of {', '.join(parameter.choices)} ({parameter.description})")
     if parameter.low is not None and parameter.high is not None and not parameter.low <= float(converted) <= parameter.high:
         raise SettingError(f"{name}: {value} is outside {parameter.low}..{parameter.high} ({parameter.description})")
     return converted
@@ -520,6 +525,7 @@ class CandidateParameters(StageParameters):
 
     gate_margin: float
     critical_classes: str
+    lang: str
     gpus: str
     train_nodes: dict[str, str]
     deploy_config: dict[str, Any]

@@ -83,7 +83,7 @@ def training_stage(parameters: TrainingParameters, *, replayed: bool) -> Trained
 def training_report_stage(parameters: TrainingParameters, trained: Trained) -> None:
     """The report of a training that nothing follows. That of a candidate which the gate refused does not wait for the promotion, which
     fails where nothing serves."""
-    report = partial(synthesis_report, model=trained.candidate, store=parameters.store, gate=trained.evidence)
+    report = partial(synthesis_report, model=trained.candidate, store=parameters.store, gate=trained.evidence, lang=parameters.lang)
     with dsl.If(trained.decision == "promote", name="accepted"):
         place(report(outcome="promoted", version=trained.version), "8 report")
     with dsl.If(trained.decision != "promote", name="not accepted"):
@@ -121,7 +121,7 @@ def watch_stage(parameters: WatchParameters, until: Any) -> None:
         "6 drift verdict",
     )
     verdict, evidence = tested.outputs["Output"], tested.outputs["evidence"]
-    report = partial(synthesis_report, model=champion, store=store, traffic=traffic, drift=evidence)
+    report = partial(synthesis_report, model=champion, store=store, traffic=traffic, drift=evidence, lang=parameters.lang)
 
     with dsl.If(verdict == "retrain", name="drifted: retrain"):
         dataset, candidate, judged = _retrain(parameters, traffic, champion, evidence)

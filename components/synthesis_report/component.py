@@ -18,6 +18,7 @@ def synthesis_report(
     drift: Input[Artifact] = None,
     gate: Input[Artifact] = None,
     version: str = "",
+    lang: str = "en",
 ) -> None:
     """Report all that a run measured and decided, and close the watch record that the next watch starts from.
 
@@ -32,6 +33,7 @@ def synthesis_report(
         drift: the drift evidence.
         gate: the gate's evidence, where a candidate was judged.
         version: the version now serving, where one was promoted.
+        lang: language of the report.
     """
     from components.synthesis_report.step import run
 
@@ -46,4 +48,5 @@ def synthesis_report(
         drift=drift.path if drift else None,
         gate=gate.path if gate else None,
         version=version,
+        lang=lang,
     )

@@ -20,6 +20,7 @@ from driftloop.contracts import (
     AUTOMATED_RETRAINING,
     DATA_ANALYSIS,
     DRIFT_DETECTION,
+    ENGLISH,
     ONNX_DEPLOYMENT,
     PRODUCTION_MONITORING,
     VALIDATION_GATE,
@@ -28,7 +29,7 @@ from driftloop.reporting.chapter import Chapter, Notice
 from driftloop.reporting.document import write_html
 from driftloop.reporting.layout import Document, Part
 from driftloop.reporting.pdf import write_pdf
-from driftloop.reporting.translation import ENGLISH, translate
+from driftloop.reporting.translation import translate
 
 NOT_RENEWED = "Theme 7: Retraining and gate"
 AGAIN = "Theme 7: Deployment of the retrained model"

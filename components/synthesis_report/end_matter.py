@@ -224,9 +224,9 @@ def parameters_appendix(material: RunMaterial) -> Chapter:
     page.table(
         [
             {
-                "parameter": name,
-                "here": _shown(given[name]) if name in given else None,
-                "default": _shown(parameter.default),
+                "parameter": f"`{name}`",
+                "here": _cell(given[name]) if name in given else None,
+                "default": _cell(parameter.default),
                 "what": parameter.description,
             }
             for name, parameter in PARAMETERS.items()
@@ -242,9 +242,9 @@ def parameters_appendix(material: RunMaterial) -> Chapter:
         page.table(
             [
                 {
-                    "setting": field,
-                    "here": _shown(overrides[field]) if field in overrides else None,
-                    "default": _shown(info.default),
+                    "setting": f"`{field}`",
+                    "here": _cell(overrides[field]) if field in overrides else None,
+                    "default": _cell(info.default),
                     "what": info.description,
                 }
                 for field, info in group.model_fields.items()
@@ -254,10 +254,14 @@ def parameters_appendix(material: RunMaterial) -> Chapter:
     return page.chapter
 
 
+def _cell(value: object) -> str:
+    return f"`{value}`" if isinstance(value, str) and value else _shown(value)
+
+
 def _shown(value: object) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
-    return f"{value:g}" if isinstance(value, float) else str(value) if value not in ("", {}, []) else "none"
+    return f"{value:g}" if isinstance(value, float) else str(value) if value not in ("", {}, [], None) else "none"
 
 
 def environment_appendix(material: RunMaterial) -> Chapter:

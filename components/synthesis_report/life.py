@@ -19,7 +19,7 @@ from matplotlib.figure import Figure
 import driftloop
 from driftloop import registry
 from driftloop.accepted_drifts import AcceptedDrift, accepted_drifts
-from driftloop.contracts import PROMOTE, RETRAIN
+from driftloop.contracts import ENGLISH, PROMOTE, RETRAIN
 from driftloop.errors import InputError, NotFound
 from driftloop.evaluation.intervals import Proportion, wilson
 from driftloop.inference.labels import read_labels
@@ -33,6 +33,7 @@ from driftloop.reporting.document import write_html
 from driftloop.reporting.layout import Document, Part
 from driftloop.reporting.pdf import write_pdf
 from driftloop.reporting.plot_style import MUTED
+from driftloop.reporting.translation import translate
 from driftloop.reporting.wording import interval, percent
 from driftloop.store import Store
 from driftloop.watch_record import FAILED, WatchRecord, WindowLabels
@@ -99,11 +100,22 @@ def read_life(store: Store, now: datetime | None = None) -> ModelLife:
     return ModelLife(store.uri, champion, versions, len(numbers), records, accepted_drifts(store), labels, now or datetime.now(UTC))
 
 
-def write_life(life: ModelLife, html: Path, pdf: Path) -> None:
-    """Write both forms of the report."""
-    document = build_life(life)
+def write_life(life: ModelLife, html: Path, pdf: Path, lang: str = ENGLISH) -> None:
+    """Write both forms of the report; what has no translation into `lang` stands in English and is counted there.
+
+    Raises:
+        InputError: there is no catalogue of the language.
+    """
+    document, _ = translate(build_life(life), lang, given_words(life))
     write_html(document, html)
     write_pdf(document, pdf)
+
+
+def given_words(life: ModelLife) -> set[str]:
+    """What people wrote, and what steps gave as reasons at the time: told as it was said."""
+    reasons = {change.reason for change in life.champion.history} | {known.reason for known in life.accepted}
+    reasons |= {text for record in life.records for text in (record.reason, record.failure) if text}
+    return {"driftloop", *reasons}
 
 
 def build_life(life: ModelLife) -> Document:

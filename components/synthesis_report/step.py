@@ -8,7 +8,7 @@ from components.synthesis_report.document import write_report
 from components.synthesis_report.material import DRIFT_WATCH, FULL_LOOP, TRAINING, RunMaterial
 from driftloop import registry, runtime
 from driftloop.bundle import read_model
-from driftloop.contracts import OUTCOMES, PROMOTED, SUMMARY, SYNTHESIS_REPORT, VALIDATION_GATE
+from driftloop.contracts import ENGLISH, LANGUAGES, OUTCOMES, PROMOTED, SUMMARY, SYNTHESIS_REPORT, VALIDATION_GATE
 from driftloop.errors import InputError, NotFound
 from driftloop.inference.traffic import Traffic, read_traffic
 from driftloop.registry.gate_evidence import read_evidence
@@ -32,11 +32,12 @@ def run(
     drift: str | None = None,
     gate: str | None = None,
     version: str = "",
+    lang: str = ENGLISH,
 ) -> Summary:
     """Write summary, HTML and PDF to their paths, then close the watch record where traffic was watched.
 
     The report tells a training, the whole loop where the champion was trained by the same run, and a few pages where it only watched.
-    Closing comes
+    In a language that there is not, it is written in English, and the log says so: what a run has found is worth more. Closing comes
     last: a step that dies before it leaves the record open, and its retry does everything again.
 
     Raises:
@@ -73,7 +74,9 @@ def run(
         candidate_chapters=read_chapters(gate) if gate else {},
         libraries=description.libraries,
     )
-    write_report(material, Path(html), Path(pdf))
+    if lang not in LANGUAGES:
+        print(f"lang: {lang!r} is not one of {', '.join(LANGUAGES)}; the report is in English")
+    write_report(material, Path(html), Path(pdf), lang if lang in LANGUAGES else ENGLISH)
     leave_record(home, SYNTHESIS_REPORT, result.model_dump(), {"report.html": html, "report.pdf": pdf, SUMMARY: summary})
     if watched is not None:
         close_watch(

@@ -11,9 +11,9 @@ from components.synthesis_report.material import DRIFT_WATCH, FULL_LOOP, MAKING,
 from driftloop.backends.page_links import link_pages
 from driftloop.backends.run_folder import MAKING_DIRECTORIES, REPORTS, WATCHING_DIRECTORIES, RunFolder
 from driftloop.bundle import DESCRIPTION, read_model
+from driftloop.contracts import ENGLISH
 from driftloop.errors import InputError
 from driftloop.reporting.chapter import Chapter, read_chapters
-from driftloop.reporting.translation import ENGLISH
 from driftloop.schema import parse_stored
 from driftloop.step_facts import read_facts, read_used
 from driftloop.summary import Summary
@@ -26,8 +26,12 @@ CANDIDATE_DIRECTORIES = ("automated-retraining/model", "onnx-deployment-2/candid
 WATCH_CANDIDATE_DIRECTORIES = ("automated-retraining/model", "onnx-deployment/candidate", "validation-gate/evidence")
 
 
-def rebuild_report(folder: RunFolder, lang: str = ENGLISH) -> bool:
+def rebuild_report(folder: RunFolder, lang: str = "") -> bool:
     """Write the report of a run that has ended again; False where no step has left anything to tell.
+
+    Args:
+        folder: of the run.
+        lang: the report's language; empty: the run's own.
 
     Raises:
         InputError: the folder has no summary: it is not a run's, or the run goes on.
@@ -38,8 +42,9 @@ def rebuild_report(folder: RunFolder, lang: str = ENGLISH) -> bool:
     return write_run_report(folder, parse_stored(Summary, folder.summary.read_bytes(), str(folder.summary)), lang)
 
 
-def write_run_report(folder: RunFolder, summary: Summary, lang: str = ENGLISH) -> bool:
-    """Write report.html and report.pdf into the run's folder and its deliverables; False where no step has left anything to tell.
+def write_run_report(folder: RunFolder, summary: Summary, lang: str = "") -> bool:
+    """Write report.html and report.pdf into the run's folder and its deliverables, in `lang` or else the run's own language; False where
+    no step has left anything to tell.
 
     Raises:
         IntegrityError: a step's chapters are damaged.
@@ -48,7 +53,7 @@ def write_run_report(folder: RunFolder, summary: Summary, lang: str = ENGLISH) -
     if not material.facts:
         return False
     html, pdf = (folder.path / name for name in REPORTS)
-    write_report(material, html, pdf, lang)
+    write_report(material, html, pdf, lang or str(material.parameters.get("lang", ENGLISH)))
     folder.deliverables.mkdir(exist_ok=True)
     for report in (html, pdf):
         shutil.copyfile(report, folder.deliverables / report.name)

@@ -8,6 +8,7 @@ import typer
 from driftloop.backends.run_folder import REPORTS
 from driftloop.cli.arguments import JsonOption, answer, open_existing
 from driftloop.cli.runs import Run, find_run
+from driftloop.contracts import ENGLISH
 from driftloop.errors import InputError
 
 #: The two forms of a model's life.
@@ -21,8 +22,8 @@ def report(
     ] = "",
     to: Annotated[Path, typer.Option(help="With --store: the folder to write into.")] = Path(),
     lang: Annotated[
-        str, typer.Option(help="Language of a run's report: en or fr. Chapters that have no translation yet stay English and say so.")
-    ] = "en",
+        str, typer.Option(help="en or fr; else the run's own language. What has no translation yet stays English and is counted.")
+    ] = "",
     as_json: JsonOption = False,
 ) -> None:
     """Write report.html and report.pdf of a run again, from what its steps left; or, with --store, a model's life.
@@ -32,9 +33,7 @@ def report(
     if store:
         if run:
             raise InputError(f"--store tells a model's life, {run} is a run: ask for one of the two")
-        if lang != "en":
-            raise InputError("--lang is for the report of a run; a model's life is told in English")
-        written = _write_life(store, to)
+        written = _write_life(store, to, lang or ENGLISH)
     else:
         from driftloop.backends.run_report import rebuild_report  # loads matplotlib, which no other command waits for
 
@@ -46,12 +45,12 @@ def report(
     answer("\n".join(names), {"written": names}, as_json=as_json)
 
 
-def _write_life(uri: str, to: Path) -> list[Path]:
+def _write_life(uri: str, to: Path, lang: str) -> list[Path]:
     from components.synthesis_report.life import read_life, write_life
 
     life = read_life(open_existing(uri))
     if to.exists() and not to.is_dir():
         raise InputError(f"--to: {to} is no folder")
     html, pdf = (to / name for name in LIFE)
-    write_life(life, html, pdf)
+    write_life(life, html, pdf, lang)
     return [html, pdf]

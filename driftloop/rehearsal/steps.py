@@ -210,7 +210,7 @@ def watch_stage(call: StepCaller, parameters: WatchParameters, until: str) -> Wa
     )
     verdict, evidence = tested.output, tested.outputs["evidence"]
     outcome = WatchOutcome(traffic, evidence, verdict)
-    report = partial(call, SYNTHESIS_REPORT, model=champion, store=store, traffic=traffic, drift=evidence)
+    report = partial(call, SYNTHESIS_REPORT, model=champion, store=store, traffic=traffic, drift=evidence, lang=parameters.lang)
     if verdict != "retrain":
         report(outcome="watched")
         return outcome

@@ -15,12 +15,10 @@ from importlib.resources import files
 
 import yaml
 
+from driftloop.contracts import ENGLISH, LANGUAGES
 from driftloop.errors import InputError
 from driftloop.reporting.chapter import AnyBlock, Chapter, Figure, Gallery, Notice, Points, Section, Table, Text, Tiles
 from driftloop.reporting.layout import FRAME, Document, Part
-
-ENGLISH = "en"
-LANGUAGES = (ENGLISH, "fr")
 
 #: Where a sentence of a paragraph ends.
 SENTENCE_END = re.compile(r"(?<=[.!?]) (?=[A-Z0-9`\[])")
@@ -33,7 +31,7 @@ NUMBER = re.compile(rf"[-+−<>≤≥±≈ ]*{ONE_NUMBER}(?:(?: ?[–→/x×-] ?
 #: A name rather than a word: of a file, a setting, a version, a hash; or code.
 NAME = re.compile(r"`[^`]+`|(?=\S*[\d_/.\[])[^\s,;]*[^\s,;.:]|[A-Z][A-Za-z]*[A-Z]\w*|[–—-]|\W+")
 #: Of an axis: 2026-Nov-29 01:33, or 11-29 01:33.
-TIME = re.compile(r"(\d{4}-)?([A-Z][a-z]{2}|\d\d)\W\d\d\s\d\d:\d\d(:\d\d)?")
+TIME = re.compile(r"(\d{4}\W)?([A-Z][a-z]{2}|\d\d)\W\d\d\s\d\d:\d\d(:\d\d)?")
 DRAWN_TEXT = re.compile(r"(<text\b[^>]*>)([^<]+)(</text>)")
 #: Of a font in a drawing, and what a text that grew is reduced to at most.
 PIXELS, SMALLEST = re.compile(r"(\d+(?:\.\d+)?)px"), 0.7
@@ -46,7 +44,7 @@ class Translator:
     """Translates what one document says.
 
     Args:
-        lang: one of `LANGUAGES`.
+        lang: one of `contracts.LANGUAGES`.
         kept: names of this run that are no words, such as its classes.
 
     Raises:
@@ -157,7 +155,7 @@ class Translator:
 
 
 def translate(document: Document, lang: str, kept: Iterable[str] = ()) -> tuple[Document, list[str]]:
-    """A document in a language of `LANGUAGES`, and what of it has no translation.
+    """A document in a language of `contracts.LANGUAGES`, and what of it has no translation.
 
     A chapter of which less than half is known stays English as a whole, below a line that says so: half a sentence in each language
     helps nobody.

@@ -56,6 +56,9 @@ def test_it_can_be_told_in_french_and_again_in_english(failed: RunFolder) -> Non
     with pytest.raises(InputError, match="de"):
         rebuild_report(failed, "de")
     assert (failed.path / "report.html").read_text() == english
+    write_json(failed.parameters, {"lang": "fr"})
+    rebuild_report(failed)
+    assert '<html lang="fr">' in (failed.path / "report.html").read_text(), "the run's own language"
 
 
 def test_a_run_that_left_nothing_gets_no_report(tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ BAD_SETTINGS = (
     "gate_margin=wide",
     "gate_margin=5",
     "gate_margin=-0.1",
+    "lang=klingon",
     "gate_margin=[0.1]",
     "data_image_size=7",
     "data_image_size=64.5",

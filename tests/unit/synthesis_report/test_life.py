@@ -1,5 +1,6 @@
 """A model's life, told from a real store, and bounded however long it was."""
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -9,12 +10,13 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from components.synthesis_report.life import MOST_BINS, MOST_ROWS, build_life, drifts_of, newest_tallies, read_life
+from components.synthesis_report.life import MOST_BINS, MOST_ROWS, build_life, drifts_of, given_words, newest_tallies, read_life
 from driftloop import registry
 from driftloop.cli.report import report
 from driftloop.errors import InputError
 from driftloop.inference.labels import write_labels
 from driftloop.reporting.document import document_html
+from driftloop.reporting.translation import translate
 from driftloop.store import Store
 from driftloop.watch_record import RecordedWindow, WatchRecord, WindowLabels
 from driftloop.watch_store import roll_up
@@ -88,6 +90,17 @@ def test_the_command_writes_both_forms_beside_each_other(history: StoreHistory, 
     done = CliRunner().invoke(APP, ["--store", history.store.uri, "--to", str(tmp_path / "out")], catch_exceptions=False)
     assert done.output.split() == [str(tmp_path / "out" / name) for name in ("model_life.html", "model_life.pdf")]
     assert (tmp_path / "out" / "model_life.pdf").read_bytes().startswith(b"%PDF")
+
+
+def test_it_is_told_in_french_with_the_words_that_people_wrote(history: StoreHistory) -> None:
+    life = read_life(history.store)
+    for told in (life, replace(life, records=[], labels=life.labels.iloc[:0])):
+        made, missing = translate(build_life(told), "fr", given_words(told))
+        assert missing == []
+        assert "complaints from site B" in document_html(made)
+    done = CliRunner().invoke(APP, ["--store", history.store.uri, "--to", "unused", "--lang", "de"])
+    assert isinstance(done.exception, InputError)
+    assert "lang: 'de' is not one of en, fr" in str(done.exception)
 
 
 def test_a_store_where_nothing_served_and_a_run_beside_it_are_one_line(store: Store, tmp_path: Path) -> None:

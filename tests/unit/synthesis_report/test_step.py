@@ -39,7 +39,7 @@ def watched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     return store
 
 
-def report(folder: Path, store: str, outcome: str = "watched") -> Summary:
+def report(folder: Path, store: str, outcome: str = "watched", lang: str = "en") -> Summary:
     return run(
         model=str(folder / "champion"),
         outcome=outcome,
@@ -49,7 +49,17 @@ def report(folder: Path, store: str, outcome: str = "watched") -> Summary:
         pdf=str(folder / "report.pdf"),
         traffic=str(folder / "traffic"),
         drift=str(folder / "evidence"),
+        lang=lang,
     )
+
+
+@pytest.mark.parametrize(("lang", "written", "said"), [("fr", "fr", ""), ("klingon", "en", "lang: 'klingon' is not one of en, fr")])
+def test_it_is_written_in_the_language_asked_for_and_a_typing_error_costs_no_report(
+    watched: str, tmp_path: Path, capfd: pytest.CaptureFixture[str], lang: str, written: str, said: str
+) -> None:
+    report(tmp_path, watched, lang=lang)
+    assert f'<html lang="{written}">' in (tmp_path / "report.html").read_text()
+    assert said in capfd.readouterr().out
 
 
 def test_the_record_that_the_verdict_started_is_closed(watched: str, tmp_path: Path) -> None:
