@@ -35,6 +35,8 @@ TIME = re.compile(r"(\d{4}\W)?([A-Z][a-z]{2}|\d\d)\W\d\d\s\d\d:\d\d(:\d\d)?")
 DRAWN_TEXT = re.compile(r"(<text\b[^>]*>)([^<]+)(</text>)")
 #: Of a font in a drawing, and what a text that grew is reduced to at most.
 PIXELS, SMALLEST = re.compile(r"(\d+(?:\.\d+)?)px"), 0.7
+#: Of the cover's entries those whose value is said; the others are names.
+SAID = ("champion", "date", "serving", "watches")
 NARROW, WIDE = "\u202f", "\u00a0"
 NOT_FOUND = "{count} sentences, headings and cells of this chapter have no translation yet and stand in English."
 
@@ -170,7 +172,7 @@ def translate(document: Document, lang: str, kept: Iterable[str] = ()) -> tuple[
         parts.append(translated)
         missing += lacking
     cover = Translator(lang, names)
-    provenance = {cover(name): cover(value) if name in ("champion", "date") else value for name, value in document.provenance.items()}
+    provenance = {cover(name): cover(value) if name in SAID else value for name, value in document.provenance.items()}
     made = replace(
         document,
         title=cover(document.title),

@@ -98,6 +98,7 @@ def test_it_is_told_in_french_with_the_words_that_people_wrote(history: StoreHis
         made, missing = translate(build_life(told), "fr", given_words(told))
         assert missing == []
         assert "complaints from site B" in document_html(made)
+        assert made.provenance["en service"] == "version 1"
     done = CliRunner().invoke(APP, ["--store", history.store.uri, "--to", "unused", "--lang", "de"])
     assert isinstance(done.exception, InputError)
     assert "lang: 'de' is not one of en, fr" in str(done.exception)
