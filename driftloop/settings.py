@@ -99,6 +99,11 @@ class DataSettings(Settings):
     )
     workers: int = Field(0, ge=0, le=64, description="decoding processes; 0 takes one per core, at most 8")
 
+    @property
+    def naming(self) -> dict[str, str]:
+        """Those that tell classes and groups by the names of files, without those that are empty."""
+        return {name: value for name in ("classes", "group_pattern") if (value := getattr(self, name))}
+
     def shares(self, *, replayed: bool) -> dict[str, float]:
         """By split, for a pipeline that replays traffic or one that does not; the others stay where they are, whichever it is.
 

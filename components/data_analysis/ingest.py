@@ -165,8 +165,10 @@ def pack(
     resize: str,
     source: str,
     shares: Mapping[str, float] | None = None,
+    naming: Mapping[str, str] | None = None,
 ) -> Description:
-    """Publish the frame's images as a dataset; `shares` are those by which its splits were cut, `resize` how its images were made square.
+    """Publish the frame's images as a dataset; `shares` are those by which its splits were cut, `resize` how its images were made square,
+    `naming` the settings by which the names of its files were read.
 
     Within a split the order is by hash: whoever reads a split from the front gets all classes mixed, and the same images first
     when others are added.
@@ -180,7 +182,7 @@ def pack(
             for start in range(0, len(part), PACKED_AT_ONCE):
                 batch = part.iloc[start : start + PACKED_AT_ONCE]
                 writer.add(split, _images(batch, ingested, image_size), batch["label"].map(labels).to_numpy(), batch)
-        return writer.publish(store, classes=classes, source=source, shares=shares)
+        return writer.publish(store, classes=classes, source=source, shares=shares, naming=naming)
 
 
 def spool_file(spool: Path, chunk: int) -> Path:

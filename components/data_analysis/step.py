@@ -96,7 +96,16 @@ def run(
             if replayed:
                 check_replayable(audited.frame, shares, source)
             runtime.progress(0.75, "packing")
-            description = pack(audited.frame, ingested, home, image_size=image_size, resize=settings.resize, source=source, shares=shares)
+            description = pack(
+                audited.frame,
+                ingested,
+                home,
+                image_size=image_size,
+                resize=settings.resize,
+                source=source,
+                shares=shares,
+                naming=settings.naming,
+            )
         write_description(dataset, description)
         runtime.progress(0.85, "measuring and reporting")
         analysis = _analyse(description, audited, folder.root, settings.labels_checked, seed)

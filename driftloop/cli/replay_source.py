@@ -19,6 +19,7 @@ from driftloop.dataset.reading import read_samples
 from driftloop.errors import InputError
 from driftloop.settings import DataSettings
 from driftloop.sources import opened
+from driftloop.sources.class_names import with_named_classes
 from driftloop.store import open_store
 
 
@@ -55,12 +56,11 @@ def opened_source(source: str, champions: Description, *, seed: int) -> Iterator
 
 def _read(source: str, champions: Description, spool: Path, seed: int) -> tuple[pd.DataFrame, Ingested]:
     """What the source has for the champion: the audited table, and the pixels that it points to."""
-    settings = DataSettings.complete()
+    settings = DataSettings.complete(dict(champions.naming))
     with opened(source, seed=seed, workers=settings.workers) as folder:
-        _check_classes({file.label for file in folder.files}, champions.classes, source)
-        ingested = ingest(
-            folder.root, folder.files, spool, image_size=champions.image_size, resize=champions.resize, workers=settings.workers
-        )
+        files = with_named_classes(folder.files, settings.classes, source)
+        _check_classes({file.label for file in files}, champions.classes, source)
+        ingested = ingest(folder.root, files, spool, image_size=champions.image_size, resize=champions.resize, workers=settings.workers)
     check_broken(ingested, source, settings.max_broken_share)
     if ingested.channels > champions.channels:
         raise InputError(f"{source}: has images in colour, and the champion was trained on grey ones; convert them to grey first")

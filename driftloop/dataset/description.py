@@ -73,6 +73,9 @@ class Description(BaseModel):
     """How pictures that are no square became one: of `contracts.RESIZE_MODES`."""
     shares: dict[str, float] = Field(default_factory=dict)
     """By which its splits were cut, where the source did not bring them; empty in datasets of driftloop 0.1.0."""
+    naming: dict[str, str] = Field(default_factory=dict)
+    """The settings of `data_config` (`classes`, `group_pattern`) that told classes and groups by the names of files; without those that are
+    empty. A new site's files are read by the same."""
     schema_version: int = DATASET_SCHEMA
     """The form of the file."""
 

@@ -159,6 +159,7 @@ class ShardWriter:
         source: str,
         parent: Description | None = None,
         shares: Mapping[str, float] | None = None,
+        naming: Mapping[str, str] | None = None,
     ) -> Description:
         """Write everything to the store as one dataset and describe it; `dataset.json` comes last and makes it valid.
 
@@ -170,6 +171,7 @@ class ShardWriter:
             source: what the images came from.
             parent: a dataset in the same store whose shards and samples the new one also has, first; its mean and std stay.
             shares: by which the splits were cut; default: the parent's.
+            naming: the settings by which the names of files were read; default: the parent's.
         """
         for file in self.open.values():
             file.close()
@@ -186,7 +188,8 @@ class ShardWriter:
             return _used_again(store, name).model_copy(update={"store": store.uri})
         placed = self._upload(store, name, files, own)
         description = self._describe(store, name, classes, source, parent, [*(parent.shards if parent else []), *placed], samples)
-        description = description.model_copy(update={"shares": dict(shares or (parent.shares if parent else {}))})
+        kept = {"shares": shares or (parent.shares if parent else {}), "naming": naming or (parent.naming if parent else {})}
+        description = description.model_copy(update={name: dict(value) for name, value in kept.items()})
         self._upload_samples(store, description.samples, samples)
         store.put(f"{DATASETS}{name}/{DATASET_FILE}", (description.model_dump_json(indent=1) + "\n").encode())
         return description

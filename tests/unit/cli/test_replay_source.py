@@ -88,3 +88,16 @@ def test_a_class_that_the_champion_does_not_know_is_named(tmp_path: Path, champi
     for number, name in enumerate(("cat", "horse")):
         save(tmp_path / "site" / name, 10, seed=10 + number)
     assert "the champion knows cat, dog, eel, but not horse" in refused(tmp_path / "site", champions)
+
+
+def test_names_of_files_are_read_as_the_champions_were(tmp_path: Path, champions: Description) -> None:
+    site = tmp_path / "site"
+    for number, (folder, name) in enumerate((("animal", "cat"), ("more", "dog"))):
+        for file in save(site / folder, 10, seed=12 + number):
+            file.rename(file.with_name(f"ward{number}_{name}_{file.name}"))
+    assert "but not animal, more" in refused(site, champions)
+    named = champions.model_copy(update={"naming": {"classes": "cat,dog,eel", "group_pattern": r"(ward\d)_"}})
+    with opened_source(str(site), named, seed=0) as (stream, _):
+        assert sorted(zip(stream.samples["group"], (named.classes[label] for label in stream.labels), strict=True)) == sorted(
+            [("ward0", "cat"), ("ward1", "dog")] * 10
+        )

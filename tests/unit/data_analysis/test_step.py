@@ -280,6 +280,7 @@ def test_few_groups_are_balanced_and_what_they_cannot_decide_is_said(
                 pixels = np.kron(rng.integers(0, 256, (6, 6), np.uint8), np.ones((4, 4), np.uint8))
                 Image.fromarray(pixels).save(source / label / f"lot{lot:02d}-{image}.png")
     facts = result.run(source, group_pattern=r"^(lot\d+)-")
+    assert read_description(result.dataset).naming == {"group_pattern": r"^(lot\d+)-"}, "a new site's files are read by the same"
     assert facts["groups_by_split"] == {"reference": 8, "stream": 2, "test": 2, "train": 5, "val": 1}
     assert facts["counts"] == {split: 8 * groups for split, groups in facts["groups_by_split"].items()}
     assert [note[:14] for note in facts["notes"]] == ["The drift refe", "The test split", "Of 18 groups t"]
