@@ -7,6 +7,7 @@ SOURCES = (
     Source(
         "smith2018", "L. N. Smith and N. Topin. Super-convergence: very fast training of neural networks using large learning rates. 2018."
     ),
+    Source("zeiler2014", "M. D. Zeiler and R. Fergus. Visualizing and understanding convolutional networks. ECCV, 2014."),
     Source("he2016", "K. He, X. Zhang, S. Ren, J. Sun. Deep residual learning for image recognition. CVPR, 2016."),
     Source("loshchilov2019", "I. Loshchilov and F. Hutter. Decoupled weight decay regularization. ICLR, 2019."),
     Source("guo2017", "C. Guo, G. Pleiss, Y. Sun, K. Q. Weinberger. On calibration of modern neural networks. ICML, 2017."),

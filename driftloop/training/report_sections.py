@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
+from scipy import stats
 from torch import nn
 
 from driftloop.contracts import TEST
@@ -19,6 +20,7 @@ from driftloop.training.classifier import Classifier
 from driftloop.training.curves import learning_curves
 from driftloop.training.loop import TrainingHistory
 from driftloop.training.outcome import FinalScores, TrainedModel
+from driftloop.training.saliency import EDGE_SHARE, Saliency, overlaid, saliency_of
 from driftloop.training.task import Task
 
 #: By these models are compared, beside their accuracy: what the report calls them, and their names among the measures.
@@ -121,7 +123,7 @@ def add_evaluation(page: Page, task: Task, trained: TrainedModel, key: str) -> N
     )
     add_measures(page, scores.measures, key)
     _add_confidence(page, scores, key)
-    _add_errors(page, task, scores, key)
+    _add_errors(page, task, trained, key)
 
 
 def threshold_sentence(scores: FinalScores) -> str:
@@ -234,16 +236,25 @@ def confidence_histogram(confidence: np.ndarray, right: np.ndarray) -> Figure:
     return figure
 
 
-def _add_errors(page: Page, task: Task, scores: FinalScores, key: str) -> None:
-    predictions = scores.test_predictions
+def _add_errors(page: Page, task: Task, trained: TrainedModel, key: str) -> None:
+    predictions = trained.scores.test_predictions
     worst = predictions.surest_errors(SHOWN_ERRORS)
     if not len(worst):
         page.text("There is no error to show.")
         return
-    images = open_split(task.description, TEST).images
-    captions = [predictions.described_error(row, task.description.classes) for row in worst]
+    classes = task.description.classes
+    images = np.stack([open_split(task.description, TEST).images[row] for row in worst])
+    looked = saliency_of(trained.network, images, mean=task.description.mean, std=task.description.std, device=task.device)
+    pictures, captions = [], []
+    for row, image, fall, confidence in zip(worst, images, looked.fall, looked.confidence, strict=True):
+        pictures += [image, overlaid(image, fall)]
+        captions += [predictions.described_error(row, classes), f"{confidence:.2f} → {confidence - max(0.0, fall.max()):.2f}"]
     page.gallery(
-        [images[row] for row in worst], captions, "Errors of which the model was surest, with its confidence.", key=f"{key}-errors"
+        pictures,
+        captions,
+        "Errors of which the model was surest, with its confidence. Beside each, in red, where covering a patch lowers that confidence, "
+        "and from what to what at most.",
+        key=f"{key}-errors",
     )
     page.text(
         f"[[{key}-errors]] are worth a person's look: where the label turns out to be wrong, the data have to be mended; where the "
@@ -252,6 +263,20 @@ def _add_errors(page: Page, task: Task, scores: FinalScores, key: str) -> None:
         f"They are {len(worst)} of {int((~predictions.right).sum()):,} errors, the surest of which has a confidence of "
         f"{predictions.probabilities[worst[0]].max():.2f}."
     )
+    page.text(saliency_sentence(looked))
+
+
+def saliency_sentence(looked: Saliency) -> str:
+    """What covering patches says of these answers."""
+    count, changed, edge = len(looked.fall), int(looked.changed.sum()), int(looked.at_the_edge.sum())
+    text = f"Covering the one patch that matters most changes the answer for {changed} of these {count} images [[cite:zeiler2014]]"
+    text += "." if changed else ": what misleads the network is spread over the image."
+    if stats.binom.sf(edge - 1, count, EDGE_SHARE) < 0.05:
+        text += (
+            f" For {edge} of them it touches the edge of the image, more than by chance: where what is to be recognised lies inside, look "
+            "for a marker, a border or a text there."
+        )
+    return text
 
 
 def score_numbers(trained: TrainedModel, facts: dict[str, Any]) -> dict[str, float]:
