@@ -271,6 +271,7 @@ def saliency_sentence(looked: Saliency) -> str:
     count, changed, edge = len(looked.fall), int(looked.changed.sum()), int(looked.at_the_edge.sum())
     text = f"Covering the one patch that matters most changes the answer for {changed} of these {count} images [[cite:zeiler2014]]"
     text += "." if changed else ": what misleads the network is spread over the image."
+    text += " The cover has the mean colour of the training images, and may look like a finding itself."
     if stats.binom.sf(edge - 1, count, EDGE_SHARE) < 0.05:
         text += (
             f" For {edge} of them it touches the edge of the image, more than by chance: where what is to be recognised lies inside, look "

@@ -69,7 +69,8 @@ def test_the_sentence_follows_the_numbers() -> None:
     assert "For 8 of them it touches the edge" in saliency_sentence(Saliency(fall, sure, ~kept))
     inside = np.roll(fall, 3, axis=1)
     assert saliency_sentence(Saliency(inside, sure, ~kept)) == (
-        "Covering the one patch that matters most changes the answer for 8 of these 8 images [[cite:zeiler2014]]."
+        "Covering the one patch that matters most changes the answer for 8 of these 8 images [[cite:zeiler2014]]. "
+        "The cover has the mean colour of the training images, and may look like a finding itself."
     )
     mixed = np.concatenate([fall[:5], inside[:3]])
     said = saliency_sentence(Saliency(mixed, sure, kept))
