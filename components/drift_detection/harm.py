@@ -58,6 +58,8 @@ class AccuracyDrop:
     """The estimate for what came last."""
     high_if_grown: float = math.nan
     """Upper bound on the drop in the newest window, had the drop grown evenly since the first; one-sided 99 %."""
+    come: float = 1.0
+    """How far an evenly growing drop had come in the labels, on average, of what it has come to in the newest window."""
     information: float = 0.0
     """1 / (1 / expected_n + 1 / effective): where the boundary was looked up."""
     z: float = math.nan
@@ -236,26 +238,26 @@ def drop_of(
     information = 1 / (1 / expected_n + 1 / effective)
     z = float(boundary(information, labels / effective, alpha))
     value, low, high = accuracy_drop(expected * expected_n, expected_n, right * effective, effective, z=z)
-    grown = high_if_grown(parts, accepted)
-    return AccuracyDrop(value, low, high, labels, effective, expected, expected_n, recent, grown, information, z, alpha)
+    grown, come = if_grown(parts, accepted)
+    return AccuracyDrop(value, low, high, labels, effective, expected, expected_n, recent, grown, come, information, z, alpha)
 
 
-def high_if_grown(parts: Sequence[Stratum], accepted: Mapping[str, Proportion]) -> float:
-    """Upper bound on the newest window's drop, had it grown evenly since the first window.
+def if_grown(parts: Sequence[Stratum], accepted: Mapping[str, Proportion]) -> tuple[float, float]:
+    """Upper bound on the newest window's drop, had it grown evenly since the first window, and the share of it that the labels saw.
 
     Then the drop in a stratum is the newest one's times its `growth`. Weighted by that again, as least squares through the origin would,
     the labels bound the mean of growth x drop; the mean of growth turns this into the newest one's. A drift that came at once is bounded
     by `high`; one that grew and slowed lies between the two. One that grows ever faster is not covered: no labels of before can tell.
 
     Returns:
-        A share, above 1 where the labels say next to nothing.
+        A share, above 1 where the labels say next to nothing; and the mean of growth, above 0 and at most 1.
     """
     leaning = [replace(part, weight=part.weight * part.growth) for part in parts]
     right, effective = share_right(leaning)
     expected, expected_n = expected_of(leaning, accepted)
     _, _, high = accuracy_drop(expected * expected_n, expected_n, right * effective, effective, z=GROWN_Z)
     come = sum(part.weight * part.growth for part in leaning) / sum(part.weight for part in leaning)
-    return high / come
+    return high / come, come
 
 
 def share_right(parts: Sequence[Stratum]) -> tuple[float, float]:
@@ -281,7 +283,8 @@ def labels_to_decide(drop: AccuracyDrop, *, retrain_drop: float, harmless_drop: 
     """About how many random labels in all would show harm or harmlessness, with probability `RIGHT` by all that is known now.
 
     What the accuracy is, and how further labels will fall, are both uncertain: the posterior of the one (Jeffreys) and the spread of the
-    other are averaged over.
+    other are averaged over. Further labels are taken to be as late as those that there are: of late ones it takes more to exclude a drop
+    that has grown since.
 
     Returns:
         The number, more than those there are; None where even 100,000 would not do.
@@ -300,6 +303,7 @@ def labels_to_decide(drop: AccuracyDrop, *, retrain_drop: float, harmless_drop: 
         careful = np.minimum(correct + HALF_LABEL, n)
         harm = (score(clean, drop.expected_n, careful, n, 0.0) > z) & (drop.expected - correct / n >= retrain_drop)
         harmless = score(clean, drop.expected_n, correct, n, harmless_drop) < -z
+        harmless &= score(clean, drop.expected_n, correct, n, harmless_drop * drop.come) < -GROWN_Z
         return bool(np.mean(harm | harmless) >= RIGHT)
 
     low, high = 0, 100_000

@@ -8,7 +8,7 @@ import pytest
 from scipy import integrate, optimize, special, stats
 from statsmodels.stats.proportion import confint_proportions_2indep
 
-from components.drift_detection.harm import AccuracyDrop, accuracy_drop, boundary, drop_of, labels_to_decide, score, strata
+from components.drift_detection.harm import GROWN_Z, AccuracyDrop, accuracy_drop, boundary, drop_of, labels_to_decide, score, strata
 from components.drift_detection.unlabelled import thresholded_confidence
 from driftloop.evaluation.intervals import wilson
 from driftloop.watch_record import WindowLabels
@@ -257,8 +257,19 @@ def test_where_labels_have_faded_more_are_needed_as_each_stretch_has_its_part_of
     correct = right + rng.binomial(more, rng.beta(right + 0.5, drop.effective - right + 0.5, 4000))
     z = boundary(1 / (1 / 1500 + 1 / n), needed / n, 0.04)
     harm = (score(1395, 1500, np.minimum(correct + 0.5, n), n, 0.0) > z) & (0.93 - correct / n >= 0.03)
-    assert np.mean(harm | (score(1395, 1500, correct, n, 0.05) < -z)) == pytest.approx(0.8, abs=0.04)
+    harmless = (score(1395, 1500, correct, n, 0.05) < -z) & (score(1395, 1500, correct, n, 0.05 * drop.come) < -GROWN_Z)
+    assert np.mean(harm | harmless) == pytest.approx(0.8, abs=0.04)
     assert z > boundary(1 / (1 / 1500 + 1 / n), 1.0, 0.04) + 0.02
+
+
+def test_of_late_labels_more_are_needed_as_they_speak_of_a_weaker_drift() -> None:
+    prompt = drop_over([tally(20, 19, day=day) for day in range(10)], half_life_days=60.0)
+    late = drop_over([tally(20, 19, day=day) for day in range(10)] + [tally(0, 0, day=day) for day in range(10, 20)], half_life_days=60.0)
+    assert (prompt.n, late.n) == (200, 200)
+    assert 0.2 < late.come < prompt.come <= 1
+    needed = [labels_to_decide(drop, retrain_drop=0.03, harmless_drop=0.05) for drop in (prompt, late)]
+    assert needed[0] is not None
+    assert needed[1] is None or needed[1] > 1.2 * needed[0]
 
 
 def test_where_no_number_of_labels_would_decide_none_is_named() -> None:
