@@ -114,6 +114,9 @@ class Backend(Protocol):
             None, or why the run failed.
         """
 
+    def ended_run(self, folder: RunFolder) -> str:
+        """By which name the steps of the run in `folder` wrote into the store; "" where it still goes on, or never began."""
+
     def afterwards(self, console: Console, *, failed: bool) -> None:
         """Print what a person should see last, such as the run's address."""
 

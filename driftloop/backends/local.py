@@ -62,6 +62,10 @@ class ChildProcessBackend:
         """Refuse: these runs end with the command."""
         raise only_on_a_cluster("--no-wait")
 
+    def ended_run(self, folder: RunFolder) -> str:
+        """See `Backend.ended_run`: these runs end with the command, under their folder's name."""
+        return folder.id
+
     def afterwards(self, console: Console, *, failed: bool) -> None:
         """Nothing more: all of the run is in its folder."""
 

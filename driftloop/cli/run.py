@@ -107,10 +107,11 @@ def _execute(
         error = failure.text if failure else None
         summary = build_summary(folder, name, arguments, time.monotonic() - began, display.seconds, error)
         missing = deliver_models(folder, lambda: open_store(arguments["store"], backend.environment), summary.champion.after)
-        if failure is not None:
-            _fail_watch(arguments, backend, folder.id, failure.text)
-        if folder.find("synthesis-report*/summary") is None:  # else that step has left its record
-            _leave_report(arguments, backend, folder, summary)
+        ended = backend.ended_run(folder)
+        if ended and failure is not None:
+            _fail_watch(arguments, backend, ended, failure.text)
+        if ended and folder.find("synthesis-report*/summary") is None:  # else that step has left its record
+            _leave_report(arguments, backend, folder, ended, summary)
         track_afterwards(arguments["store"], console, backend.environment)
     if missing:
         console.print(f"[dim]{escape(missing)}[/]", soft_wrap=True)
@@ -125,16 +126,14 @@ def _execute(
     return summary
 
 
-def _leave_report(arguments: Mapping[str, Any], backend: Backend, folder: RunFolder, summary: Summary) -> None:
+def _leave_report(arguments: Mapping[str, Any], backend: Backend, folder: RunFolder, run: str, summary: Summary) -> None:
     """Leave the report of a run that has no step for it, a training's or a failed run's, to the trackers."""
     from driftloop.tracking import leave_record
 
     with suppress(DriftloopError):
         home = open_store(arguments["store"], backend.environment)
         home.check()  # gives up soon where the store is out of reach
-        leave_record(
-            home, SYNTHESIS_REPORT, summary.model_dump(), {name: folder.path / name for name in (*REPORTS, SUMMARY)}, run=folder.id
-        )
+        leave_record(home, SYNTHESIS_REPORT, summary.model_dump(), {name: folder.path / name for name in (*REPORTS, SUMMARY)}, run=run)
 
 
 def _fail_watch(arguments: Mapping[str, Any], backend: Backend, run: str, reason: str) -> None:

@@ -87,6 +87,7 @@ class ClusterBackend:
         self._tell = tell
         self._experiment = request.experiment or DEFAULT_EXPERIMENT
         self._run_id = ""
+        self._ended = False
         self._last_lines: list[str] = []
         self.upload = compile_upload(pipeline, request.placement)
         self.steps = steps_of(self.upload.text)
@@ -175,6 +176,7 @@ class ClusterBackend:
             with folder.log.open("w") as file:
                 log = PodLogs(self.connection, self._run_id, file, echo)
                 run, progress = self._follow(log, show)
+            self._ended = True
             failure = self._failure(run, progress, log)
         except (KeyboardInterrupt, SystemExit):
             if self._run_id:
@@ -184,6 +186,10 @@ class ClusterBackend:
             raise
         self._fetch(folder, log)
         return failure
+
+    def ended_run(self, folder: RunFolder) -> str:
+        """See `Backend.ended_run`: on a cluster steps know KFP's name of their run, and an interrupt ends the waiting alone."""
+        return self._run_id if self._ended else ""
 
     def afterwards(self, console: Console, *, failed: bool) -> None:
         """The end of what is printed: where the run is in the UI, and the last lines of a step that failed."""

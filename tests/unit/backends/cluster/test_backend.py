@@ -18,6 +18,10 @@ from driftloop.backends.cluster import backend, pod_troubles
 from driftloop.backends.cluster.backend import ClusterBackend
 from driftloop.backends.cluster.connection import API
 from driftloop.backends.run_folder import RunFolder
+from driftloop.store import open_store
+from driftloop.watch_record import FAILED
+from driftloop.watch_store import read_records, start_watch
+from tests.factories.records import watch_record
 from tests.pipelines.command import DRIFTLOOP, Command
 from tests.unit.cli.answering import Answers, answering
 
@@ -187,6 +191,33 @@ def test_an_interrupt_leaves_the_run_running_and_says_how_to_stop_it(
     assert stop in shown
     assert not any(path.endswith(":terminate") for _, path, _, _ in kfp.asked)
     assert json.loads((tmp_path / "runs" / "latest" / "summary.json").read_text())["error"] == "interrupted"
+
+
+def test_the_watch_of_a_run_that_failed_gets_its_reason_at_once(kfp: Answers, command: Command, s3_uri: str) -> None:
+    """On a cluster its record has KFP's name of the run, not that of the folder here."""
+    home = open_store(s3_uri)
+    start_watch(home, watch_record(1, run_id="r1", verdict="retrain"))
+    ends(kfp, "FAILED", "Failed", "driftloop.InputError: no such thing\n")
+    command("run", "full-loop", "--on", "cluster", "--source", "digits", "--gpus", "0", "--store", s3_uri, status=2)
+    (record,) = read_records(home)
+    assert (record.state, record.failure) == (FAILED, "no such thing")
+
+
+def test_an_interrupt_leaves_the_watch_of_its_run_open(kfp: Answers, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    ends(kfp, "RUNNING", "Running", "")
+    monkeypatch.chdir(tmp_path)
+    opened = ClusterBackend(RunRequest("training", {"data_source": "digits", "gpus": "0"}), lambda line: None)
+    folder = RunFolder.create("training")
+
+    def interrupted(progress: object) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        opened.execute(opened.arguments, folder, interrupted, None)
+    assert opened.ended_run(folder) == ""
+    ends(kfp, "FAILED", "Failed", "")
+    opened.execute(opened.arguments, folder, lambda progress: None, None)
+    assert opened.ended_run(folder) == "r1"
 
 
 def test_without_waiting_only_the_address_is_told(kfp: Answers, command: Command) -> None:
