@@ -325,6 +325,7 @@ def fixed_rows(material: RunMaterial) -> list[dict[str, object]]:
     """Limits of the run, as far as they are known."""
     given = material.parameters
     goals = {name: target.goal for name, target in material.summary.targets.items()}
+    alpha = given.get("drift_alpha", material.facts.get(DRIFT_DETECTION, {}).get("alpha"))
     rows: list[dict[str, object]] = [
         {
             "what": "accuracy of the baseline, of the optimised model",
@@ -334,7 +335,7 @@ def fixed_rows(material: RunMaterial) -> list[dict[str, object]]:
         {"what": "accuracy that INT8 may lose", "limit": goals.get("int8_drop", "-"), "why": "a faster wrong answer helps nobody"},
         {
             "what": "false-alarm rate of a window's test",
-            "limit": str(given.get("drift_alpha", material.facts.get(DRIFT_DETECTION, {}).get("alpha", "-"))),
+            "limit": "-" if alpha is None else f"{float(alpha):.2g}",
             "why": "an alarm that comes by chance is soon ignored",
         },
         {"what": "windows that confirm a drift", "limit": CONFIRMED_BY, "why": "one unlucky window retrains nothing"},
