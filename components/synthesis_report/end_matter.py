@@ -1,6 +1,8 @@
 """What stands after the themes: limits, conclusion, and the appendices."""
 
+import json
 import platform
+import shlex
 from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
@@ -213,19 +215,28 @@ def conclusion(material: RunMaterial) -> Chapter:
     return page.chapter
 
 
+#: Of a report that a step has written.
+UNKNOWN_PARAMETERS = "What this run was given stands on its page in the pipeline's UI."
+
+
 def parameters_appendix(material: RunMaterial) -> Chapter:
     """Every parameter and every setting with its value, default and meaning."""
     page = Page("Parameters")
-    page.text(
-        "What people turn between runs, and every setting of every group. A value that differs from the default stands in the "
-        "column `here`."
-    )
     given = material.parameters
+    # A step is not told all of its run's parameters; the command that brings the report back writes it again with them.
+    page.text(
+        "What people turn between runs, and every setting of every group. "
+        + (
+            "A value that differs from the default stands in the column `here`."
+            if given
+            else f"{UNKNOWN_PARAMETERS} These are the defaults."
+        )
+    )
     page.table(
         [
             {
                 "parameter": f"`{name}`",
-                "here": _cell(given[name]) if name in given else None,
+                **({"here": _cell(given[name]) if name in given else None} if given else {}),
                 "default": _cell(parameter.default),
                 "what": parameter.description,
             }
@@ -243,7 +254,7 @@ def parameters_appendix(material: RunMaterial) -> Chapter:
             [
                 {
                     "setting": f"`{field}`",
-                    "here": _cell(overrides[field]) if field in overrides else None,
+                    **({"here": _cell(overrides[field]) if field in overrides else None} if given else {}),
                     "default": _cell(info.default),
                     "what": info.description,
                 }
@@ -350,15 +361,22 @@ def glossary_appendix() -> Chapter:
     return page.chapter
 
 
+def _assignments(parameters: Mapping[str, Any]) -> str:
+    """What a run's parameters say beside the defaults, as options of `driftloop run`; source, drift, seed and store are not among them."""
+    said: dict[str, Any] = {}
+    for name, value in parameters.items():
+        if name.endswith("_config"):
+            said |= {f"{name}.{setting}": chosen for setting, chosen in (value or {}).items()}
+        elif name in PARAMETERS and name not in ("data_source", "traffic_drift", "seed", "store") and value != PARAMETERS[name].default:
+            said[name] = value
+    written = {name: value if isinstance(value, str) else json.dumps(value) for name, value in said.items()}
+    return "".join(f" --set {shlex.quote(f'{name}={value}')}" for name, value in written.items())
+
+
 def reproduction_appendix(material: RunMaterial) -> Chapter:
     """How to do it again."""
     summary = material.summary
     page = Page("How to reproduce")
-    overrides = [
-        f"--set {name}={_shown(value)}"
-        for name, value in material.parameters.items()
-        if name in ("drift_alpha", "gate_margin") and value != PARAMETERS[name].default
-    ]
     source = f" --source {summary.source}" if summary.source and material.pipeline != DRIFT_WATCH else ""
     drift = material.parameters.get("traffic_drift")
     shown_drift = f" --drift {drift}" if drift else ""
@@ -369,8 +387,8 @@ def reproduction_appendix(material: RunMaterial) -> Chapter:
     page.points(
         [
             "Install: `make setup` in the repository, at the version that the environment names.",
-            f"Run: `driftloop run {material.pipeline}{source}{shown_drift} --seed {summary.seed} {' '.join(overrides)}`".rstrip("` ")
-            + "`.",
+            f"Run: `driftloop run {material.pipeline}{source}{shown_drift} --seed {summary.seed}{_assignments(material.parameters)}`."
+            + ("" if material.parameters else f" {UNKNOWN_PARAMETERS}"),
             "Look: `runs/latest/report.html`, and the deliverables beside it.",
             "Write this report again from the folder of a run: `driftloop report`.",
             "Check the data: the dataset's name is a hash of its content, "

@@ -6,11 +6,11 @@ from typing import Any
 import pytest
 
 from components.synthesis_report.document import build_document
-from components.synthesis_report.end_matter import environment_appendix
+from components.synthesis_report.end_matter import UNKNOWN_PARAMETERS, environment_appendix, parameters_appendix
 from components.synthesis_report.lessons import EXPECTED, expectations, lessons
 from components.synthesis_report.material import DRIFT_WATCH, FULL_LOOP, TRAINING, RunMaterial
 from driftloop.contracts import DATA_ANALYSIS, MODEL_OPTIMIZATION, ONNX_DEPLOYMENT, PRODUCTION_MONITORING
-from driftloop.reporting.chapter import Chapter, Text
+from driftloop.reporting.chapter import Chapter, Table, Text
 from driftloop.reporting.document import document_html
 from driftloop.summary import DriftSummary, Summary
 
@@ -50,6 +50,20 @@ def test_what_steps_used_is_told_of_those_that_measured_it() -> None:
     assert "most memory was taken by onnx deployment (candidate) (950 MB)" in said
     assert "A GPU was used by model optimization." in said
     assert not any(isinstance(block, Text) for block in environment_appendix(material(FULL_LOOP)).blocks)
+
+
+def test_the_command_that_does_it_again_has_what_the_run_was_given() -> None:
+    given = {"train_epochs": 4, "gate_margin": 0.02, "train_config": {"sweep_trials": 2}, "traffic_drift": "blur:1.0", "seed": 1}
+    html = document_html(build_document(material(FULL_LOOP, parameters=given)))
+    assert "driftloop run full-loop --drift blur:1.0 --seed 1 --set train_epochs=4 --set train_config.sweep_trials=2<" in html
+    assert UNKNOWN_PARAMETERS not in html.replace("&#39;", "'")
+
+
+def test_a_step_claims_nothing_of_what_the_run_was_given() -> None:
+    """It is not told; the pages of a pipeline's UI are written by a step."""
+    appendix = parameters_appendix(material(FULL_LOOP))
+    assert all([column.name for column in block.columns][1] == "default" for block in appendix.blocks if isinstance(block, Table))
+    assert document_html(build_document(material(FULL_LOOP))).replace("&#39;", "'").count(UNKNOWN_PARAMETERS) == 2
 
 
 def test_a_watch_shows_only_what_is_essential() -> None:
