@@ -152,7 +152,7 @@ def test_nothing_is_trained_twice(store: str, doubled: list[Waiting]) -> None:
     assert len(registry.versions(open_store(store))) == (2 if record.decision == "promote" else 1)
 
 
-def test_a_watch_that_died_is_closed_as_failed_by_the_next(cluster: OnCluster, store: str, doubled: list[Waiting]) -> None:
+def test_a_watch_that_died_is_closed_as_failed_by_the_next(cluster: OnCluster, store: str) -> None:
     """Nobody waits for it here, so that the next watch alone can find out; a step whose pod is deleted is not repeated."""
     cluster("replay", "--drift", DRIFT, "--count", "120", "--labels", "0", "--store", store)
     run_id = json.loads(cluster("run", *WATCH, "--store", store, "--no-wait", "--json").stdout)["run"].rpartition("/")[2]
@@ -166,12 +166,12 @@ def test_a_watch_that_died_is_closed_as_failed_by_the_next(cluster: OnCluster, s
             kubectl("-n", cluster.connection.namespace, "delete", "pod", "--force", "--grace-period=0", "--ignore-not-found", *after)
         time.sleep(0.2)
     assert state == "FAILED"
-    died = records(store)[1]
+    died = records(store)[-1]
     assert (died.run_id, died.state) == (run_id, STARTED)
 
     cluster("replay", "--drift", DRIFT, "--count", "60", "--labels", "0", "--store", store, "--seed", "2")
     cluster("run", *WATCH, "--store", store)
-    _, died, following = records(store)
-    assert (died.state, died.outcome) == (FAILED, "")
-    assert died.failure.startswith(f"run {run_id} had not closed it when watch 3 came: a step failed or was killed")
+    *_, died, following = records(store)
+    assert (died.run_id, died.state, died.outcome) == (run_id, FAILED, "")
+    assert died.failure.startswith(f"run {run_id} had not closed it when watch {following.sequence} came: a step failed or was killed")
     assert following.state == CLOSED
