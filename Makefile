@@ -128,7 +128,7 @@ COMPILE := $(BIN)/uv pip compile --universal --python-version 3.11 --generate-ha
 lock: setup ## Resolve the requirements again, with hashes and without addresses; the images get the versions that were tested.
 	$(COMPILE) --upgrade requirements/uv.in -o requirements/uv.txt
 	$(COMPILE) --upgrade pyproject.toml --extra dev -o requirements/dev.txt
-	$(COMPILE) --upgrade pyproject.toml --extra train --extra weights --constraints requirements/dev.txt -o requirements/train.txt
+	$(COMPILE) --upgrade pyproject.toml --extra privacy --extra train --extra weights --constraints requirements/dev.txt -o requirements/train.txt
 	$(COMPILE) --upgrade pyproject.toml --extra alerts requirements/watch.in --excludes requirements/watch-excludes.txt --constraints requirements/dev.txt -o requirements/watch.txt
 	$(COMPILE) --upgrade pyproject.toml --extra serve requirements/serve.in --excludes requirements/watch-excludes.txt --excludes requirements/serve-excludes.txt --constraints requirements/dev.txt -o requirements/serve.txt
 	$(COMPILE) --upgrade requirements/tensorboard.in -o requirements/tensorboard.txt

@@ -183,6 +183,16 @@ class TrainSettings(Settings):
     ablation_seconds: float = Field(40, ge=0, le=86_400, description="time for the ablation; runs that would not fit are left out")
     sweep_trials: int = Field(0, ge=0, le=10_000, description="trials of the Optuna search before the training; 0 for none")
     sweep_epochs: int = Field(8, ge=1, le=1000, description="epochs of each trial")
+    epsilon: float | None = Field(
+        None,
+        gt=0,
+        le=100,
+        description="train the optimised model with differential privacy: loss of privacy of a training image at most, such as 8 or 1 "
+        "(stronger), at a delta below 1 / images; none: without",
+    )
+    image_clip: float = Field(
+        1.0, gt=0, le=1000, description="with epsilon: largest norm of one image's gradient, which the noise is in proportion to"
+    )
     checkpoints: str = Field(
         "",
         description="directory that outlives the process, where a killed training is resumed from; empty: beside the dataset in the store",

@@ -10,7 +10,7 @@ bench/retraining_recovery.py). Of a pretrained network that the first training l
 
 import time
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -23,7 +23,7 @@ from components.automated_retraining.restyle import Restyle, fit_restyle
 from driftloop.bundle import ModelDescription
 from driftloop.contracts import DRIFTED_TRAIN, DRIFTED_VAL, TRAIN, VAL
 from driftloop.dataset import Description, Split, open_split
-from driftloop.settings import RetrainSettings
+from driftloop.settings import RetrainSettings, TrainSettings
 from driftloop.training.augmentation import Augmentation
 from driftloop.training.batches import OrderedBatches, Pixels
 from driftloop.training.classifier import Classifier
@@ -31,6 +31,7 @@ from driftloop.training.device import mixed_precision
 from driftloop.training.epoch import Batch, validate
 from driftloop.training.loop import Checkpoint, EpochSelection, TrainingPass, train
 from driftloop.training.pretrained import Embedded, embed_all, logistic_head, set_head
+from driftloop.training.privacy import PRIVACY, check_privacy, plan_privacy
 from driftloop.training.recipe import Recipe
 
 #: Old images that the change of style is measured against; a mean spectrum needs no more.
@@ -211,14 +212,17 @@ def _at_the_operating_point(
 def build_mix(data: FineTuningData, settings: RetrainSettings, champion: ModelDescription, *, seed: int) -> Mix:
     """Old and drifted training images, in the views that the champion was trained with; the change of style is measured between the two."""
     old, drifted = open_split(data.dataset, TRAIN), open_split(data.dataset, DRIFTED_TRAIN)
+    private = PRIVACY in champion.training
+    restyle_share = 0.0 if private else settings.restyle_share  # a style is measured on all images, without noise
     return Mix(
         old=data.pixels(old),
         drifted=data.pixels(drifted),
         batch_size=settings.batch_size,
         share=settings.drifted_share,
         augmentation=champion_views(champion) if settings.augment else None,
-        restyle=change_of_style(old.images, drifted.images, seed) if settings.restyle_share > 0 else None,
-        restyle_share=settings.restyle_share,
+        restyle=change_of_style(old.images, drifted.images, seed) if restyle_share > 0 else None,
+        restyle_share=restyle_share,
+        private=private,
     )
 
 
@@ -262,6 +266,30 @@ def build_recipe(settings: RetrainSettings, champion: ModelDescription, device: 
     )
 
 
+def with_privacy(recipe: Recipe, champion: ModelDescription, mix: Mix) -> Recipe:
+    """The recipe with the noise for the epsilon that the champion was trained with, again; as it is where there was none.
+
+    The old images are seen once more, so the epsilons add up. What is counted is the highest rate of the two kinds of images.
+
+    Raises:
+        InputError: Opacus is not installed.
+    """
+    before = champion.training.get(PRIVACY)
+    if before is None:
+        return recipe
+    check_privacy(TrainSettings(epsilon=before["target"]))
+    budget = plan_privacy(
+        before["target"],
+        images=len(mix.old.labels) + len(mix.drifted.labels),
+        sample_rate=max(mix.rates),
+        batch_size=mix.batch_size,
+        steps=recipe.epochs * mix.steps,
+        clip=before["clip"],
+        before=before,
+    )
+    return replace(recipe, precision="float32", clip=0.0, privacy=budget)
+
+
 def fine_tuning_rate(settings: RetrainSettings, champion: ModelDescription) -> float:
     """The highest rate: the settings', else half the rate of the first training in the champion's line, at most `HIGHEST_RATE`."""
     return settings.learning_rate or min(HIGHEST_RATE, first_rate(champion) / 2)
@@ -281,7 +309,7 @@ def describe_training(
     """The training configuration for `model.json`: what a later retraining reads from it is part of it."""
     configuration = settings.model_dump() | {
         "epochs": recipe.epochs,
-        "restyle_share": settings.restyle_share if recipe.layer_decay else 0.0,
+        "restyle_share": settings.restyle_share if recipe.layer_decay and not recipe.privacy else 0.0,
         "learning_rate": recipe.learning_rate,
         FIRST_RATE: first_rate(champion),
         "precision": recipe.precision,
@@ -289,4 +317,6 @@ def describe_training(
         CLIP: recipe.clip,
         "augmentation": asdict(augmentation) if augmentation else {},
     }
+    if recipe.privacy:
+        configuration[PRIVACY] = recipe.privacy.described()
     return configuration | {name: champion.training[name] for name in ("parameters",) if name in champion.training}

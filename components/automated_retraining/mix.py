@@ -13,6 +13,7 @@ from components.automated_retraining.restyle import Restyle
 from driftloop.training.augmentation import Augmentation
 from driftloop.training.batches import Pixels
 from driftloop.training.epoch import Batch
+from driftloop.training.privacy import poisson
 from driftloop.training.seeding import derive
 
 
@@ -36,14 +37,26 @@ class Mix:
     """of the old images of a batch that are restyled"""
     min_steps: int = 10
     """batches in an epoch at least"""
+    private: bool = False
+    """whether each image is taken by a coin of its own, whatever its class, as differential privacy counts it"""
 
     @property
     def steps(self) -> int:
         """Batches in an epoch."""
         return max(self.min_steps, round(len(self.old.labels) / (self.batch_size * (1 - self.share))))
 
+    @property
+    def rates(self) -> tuple[float, float]:
+        """With which probability a private batch holds an old image, and a drifted one."""
+        old, drifted = self.batch_size * (1 - self.share), self.batch_size * self.share
+        return min(1.0, old / len(self.old.labels)), min(1.0, drifted / len(self.drifted.labels))
+
     def rows(self, rng: np.random.Generator) -> list[tuple[np.ndarray, np.ndarray]]:
         """For each batch of an epoch, the rows of old images and those of drifted ones."""
+        if self.private:
+            old_rate, drifted_rate = self.rates
+            sizes = len(self.old.labels), len(self.drifted.labels)
+            return [(poisson(sizes[0], old_rate), poisson(sizes[1], drifted_rate)) for _ in range(self.steps)]
         counts = drifted_per_batch(self.steps, self.batch_size, self.share)
         old = replayed(self.old.labels, int(self.steps * self.batch_size - counts.sum()), rng)
         drifted = cycled(np.arange(len(self.drifted.labels)), int(counts.sum()), rng)
@@ -57,7 +70,7 @@ class Mix:
             old, old_labels = self.old.take(old_rows)
             drifted, drifted_labels = self.drifted.take(drifted_rows)
             images = torch.cat([old, drifted]).float()
-            if self.augmentation:
+            if self.augmentation and len(images):
                 images = self.augmentation(images, generator)
             if self.restyle and self.restyle_share > 0:
                 chosen = (torch.rand(len(old), generator=generator) < self.restyle_share).nonzero().flatten()

@@ -10,6 +10,7 @@ from driftloop.contracts import DRIFTED_GATE, DRIFTED_TRAIN, DRIFTED_VAL
 from driftloop.reporting import Page
 from driftloop.reporting.plot_style import MUTED, PALETTE, axes
 from driftloop.reporting.wording import percent, points
+from driftloop.training.privacy import PRIVACY, privacy_sentences
 
 
 def build_report(facts: dict[str, Any], parent: str) -> Page:
@@ -30,6 +31,8 @@ def build_report(facts: dict[str, Any], parent: str) -> Page:
     )
     _mix(page, facts)
     _course(page, facts)
+    if facts.get(PRIVACY):
+        page.section("Privacy", " ".join(privacy_sentences(facts[PRIVACY])))
     page.conclude(
         f"On the drifted validation images the accuracy goes from {percent(before['drifted'])} to {percent(after['drifted'])} "
         f"({points(after['drifted'] - before['drifted'])}), on the clean ones from {percent(before['clean'])} to {percent(after['clean'])} "

@@ -9,6 +9,7 @@ from driftloop.dataset import Description
 from driftloop.evaluation.intervals import Proportion, wilson
 from driftloop.training.model_card import how_it_was_trained, limits, what_it_is
 from driftloop.training.outcome import library_versions
+from driftloop.training.privacy import PRIVACY, privacy_sentences
 
 
 def describe_retrained(
@@ -63,7 +64,12 @@ def retrained_card(model: ModelDescription, result: FineTuningResult) -> str:
         "",
         *how_it_was_trained(model),
         "",
-        *limits(["It stands for the traffic of the drift that it learned, too; the next drift is another one."]),
+        *limits(
+            [
+                *(privacy_sentences(model.training[PRIVACY]) if PRIVACY in model.training else []),
+                "It stands for the traffic of the drift that it learned, too; the next drift is another one.",
+            ]
+        ),
     ]
     return "\n".join(lines) + "\n"
 

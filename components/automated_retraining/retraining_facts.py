@@ -11,6 +11,7 @@ from components.automated_retraining.grown_dataset import GrownDataset, in_regim
 from driftloop.contracts import DRIFTED_GATE, DRIFTED_SPLITS, DRIFTED_TRAIN, MOST_REGIMES, RANDOM, RECENT_GATE, REGIME_WINDOWS, TRAIN
 from driftloop.dataset.roles import count_labels
 from driftloop.runtime import MetricsLog
+from driftloop.training.privacy import PRIVACY
 
 
 def retraining_facts(
@@ -49,7 +50,12 @@ def retraining_facts(
         "learning_rate": training["learning_rate"],
         "output_offsets": [round(offset, 6) for offset in result.offsets],
         "head_only": head_only,
-        "batch_norm": "running statistics stay" if head_only else "running statistics go on learning from the mixed batches",
+        PRIVACY: training.get(PRIVACY),
+        "batch_norm": "group norm, which has no running statistics"
+        if PRIVACY in training
+        else "running statistics stay"
+        if head_only
+        else "running statistics go on learning from the mixed batches",
         "device": device,
         "resumed": result.resumed_after > 0,
         "resumed_after_epoch": result.resumed_after,

@@ -15,6 +15,7 @@ from components.automated_retraining.fine_tuning import (
     describe_training,
     fine_tune,
     refit_head,
+    with_privacy,
 )
 from components.automated_retraining.grown_dataset import grow, open_parent, provenance_table, write_provenance
 from components.automated_retraining.report import build_report
@@ -92,7 +93,7 @@ def run(
         result = refit_head(network.to(device), data, settings, on_epoch=report)
     else:
         mix = build_mix(data, settings, old, seed=seed)
-        views = mix.augmentation
+        views, recipe = mix.augmentation, with_privacy(recipe, old, mix)
         result = fine_tune(
             network.to(device),
             mix,

@@ -19,7 +19,8 @@ from driftloop.training import lr_finder
 from driftloop.training.domains import domain_of
 from driftloop.training.lr_finder import RangeTest
 from driftloop.training.outcome import TrainedModel
-from driftloop.training.report_sections import add_evaluation, add_learning, add_network, score_numbers
+from driftloop.training.privacy import PRIVACY
+from driftloop.training.report_sections import add_evaluation, add_learning, add_network, add_privacy, score_numbers
 from driftloop.training.task import Task
 
 KEY = "optimised"
@@ -29,6 +30,14 @@ ARCHITECTURES = {
         "A narrow stem at full resolution and four residual blocks, each behind a max-pool; the embedding is the mean over positions. "
         "Strides in place of pooling, as in the original, cost accuracy on small images: a finding of a few pixels falls between them. "
         "Each block starts as its shortcut, which lets large learning rates start safely."
+    ),
+    "residual_groupnorm": (
+        "A narrow stem at full resolution and four residual blocks, each behind a max-pool, with group norm, which looks at one image at a "
+        "time: batch norm would let one image into the gradient of another, and privacy counts gradients by image."
+    ),
+    "plain_cnn_groupnorm": (
+        "The baseline's network with group norm, which looks at one image at a time: batch norm would let one image into the gradient of "
+        "another, and privacy counts gradients by image."
     ),
     "plain_cnn": "Convolutions one after the other, each followed by a max-pool: the baseline's network, under the better recipe.",
 }
@@ -78,15 +87,20 @@ def build_report(task: Task, findings: OptimizationFindings, facts: dict[str, An
     page.notice(*conclusion(findings.difference))
     page.section("Architecture", ARCHITECTURES.get(findings.plan.architecture, BACKBONE))
     add_network(page, findings.trained.network, KEY)  # type: ignore[arg-type]
-    if findings.range_test is None:
+    if findings.plan.head_only:
         _fitted_head(page, task, findings)
     else:
-        _learning_rate(page, findings, findings.range_test)
+        if findings.range_test:
+            _learning_rate(page, findings, findings.range_test)
         _recipe(page, findings)
-        _sweep(page, findings.sweep)
+        if findings.plan.recipe.privacy:
+            add_privacy(page, facts[PRIVACY], facts[PRIVACY]["largest_group"])
+        else:
+            _sweep(page, findings.sweep)
         _views(page, task, findings)
         _learning(page, task, findings, facts)
-        _ablation(page, findings.ablation)
+        if not findings.plan.recipe.privacy:
+            _ablation(page, findings.ablation)
     add_evaluation(page, task, findings.trained, KEY)
     _comparison(page, findings)
     page.conclude(
@@ -98,7 +112,7 @@ def build_report(task: Task, findings: OptimizationFindings, facts: dict[str, An
                     "The ablation is short and on the validation split: it ranks ingredients at that length, and says little about "
                     "long trainings."
                 ]
-                if findings.range_test
+                if findings.ablation.rows
                 else []
             ),
             f"Ingredients that were not tried here ({', '.join(_not_tried(findings))}) may help more than those that were.",
@@ -179,7 +193,9 @@ def _recipe(page: Page, findings: OptimizationFindings) -> None:
     recipe, plan = findings.plan.recipe, findings.plan
     page.section(
         "Recipe",
-        "Each ingredient is there for a reason, and each that is on is taken away once in the ablation below, so that the reason "
+        "Each ingredient is there for a reason."
+        if recipe.privacy
+        else "Each ingredient is there for a reason, and each that is on is taken away once in the ablation below, so that the reason "
         "can be held "
         "against a measurement.",
     )
@@ -188,7 +204,7 @@ def _recipe(page: Page, findings: OptimizationFindings) -> None:
             plan.architecture.replace("_", " "),
             "gradients pass through the shortcuts; blocks start as identities",
         ),
-        "learning rate": (f"{recipe.learning_rate:.1e}", "peak of the cycle, from the range test"),
+        "learning rate": (f"{recipe.learning_rate:.1e}", "peak of the cycle" + (", from the range test" if findings.range_test else "")),
         "OneCycle [[cite:smith2018]]": ("on" if recipe.one_cycle else "off", "rises over a quarter of the steps, then falls to almost 0"),
         "optimiser": ("AdamW" if recipe.weight_decay else "Adam", "decay of the weights apart from the gradient [[cite:loshchilov2019]]"),
         "weight decay": (f"{recipe.weight_decay:g}", "keeps weights small; biases and norms are left out"),

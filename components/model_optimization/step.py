@@ -27,8 +27,12 @@ from driftloop.training.loop import TrainingHistory
 from driftloop.training.lr_finder import RangeTest, find_learning_rate
 from driftloop.training.model_events import write_model_events
 from driftloop.training.outcome import TrainedModel, log_scores, score_final, write_trained_bundle
+from driftloop.training.privacy import PRIVACY, privacy_sentences
 from driftloop.training.session import TrainingSession
 from driftloop.training.task import Task
+
+#: The peak of the cycle of a private training, for which no range test is made.
+PRIVATE_RATE = 2e-3
 
 
 def run(
@@ -71,14 +75,16 @@ def run(
     stages = StageProgress(plan, settings, len(task.train))
 
     range_test, sweep = None, None
-    if not plan.head_only:  # whose rate, and all else that could be searched, plays no part
+    if plan.recipe.privacy:  # every look at the training images would spend some of it
+        plan = replace(plan, recipe=replace(plan.recipe, learning_rate=settings.learning_rate or PRIVATE_RATE))
+    elif not plan.head_only:  # whose rate, and all else that could be searched, plays no part
         plan, range_test = _with_learning_rate(plan, task, seed, decisions)
         stages.report("range test", 1.0, f"learning rate {plan.recipe.learning_rate:.1e}")
         plan, sweep = _with_sweep(plan, task, seed, stages, decisions)
     progress = functools.partial(stages.report, "training")
     with TrainingSession(model, task, step=MODEL_OPTIMIZATION, identity=plan.described(), seed=seed, progress=progress) as session:
         network, history = plan.train(task, seed, checkpoint=session.checkpoint, on_epoch=session.on_epoch)
-    ablation = Ablation([], [], 0) if plan.head_only else _ablation(plan, task, seed, history, stages)
+    ablation = Ablation([], [], 0) if plan.head_only or plan.recipe.privacy else _ablation(plan, task, seed, history, stages)
 
     trained = TrainedModel(network, plan.architecture, plan.described(), history, score_final(network, task), seed)
     write_model_events(model, trained, task, step=MODEL_OPTIMIZATION, augmentation=plan.augmentation, mixup_alpha=plan.mixup)
@@ -90,8 +96,8 @@ def run(
         task,
         step=MODEL_OPTIMIZATION,
         title="Optimised model",
-        notes=[f"The baseline reached {accuracy} on the same test images."],
-        facts=_own_facts(findings) | {"seconds": round(time.monotonic() - began, 1)},
+        notes=[*_promise(plan, task), f"The baseline reached {accuracy} on the same test images."],
+        facts=_own_facts(findings, task) | {"seconds": round(time.monotonic() - began, 1)},
         inherited=[dataset, baseline],
     )
     page = build_report(task, findings, facts)
@@ -109,6 +115,8 @@ def run(
         + (
             f"learning rate {plan.recipe.learning_rate:.1e}, {plan.recipe.precision}"
             if range_test
+            else f"epsilon {plan.recipe.privacy.total_epsilon:.2f} at delta {plan.recipe.privacy.total_delta:.0e}"
+            if plan.recipe.privacy
             else "only the head of a pretrained network"
         )
     )
@@ -187,7 +195,14 @@ def _ablation(plan: TrainingPlan, task: Task, seed: int, history: TrainingHistor
     )
 
 
-def _own_facts(findings: OptimizationFindings) -> dict[str, Any]:
+def _promise(plan: TrainingPlan, task: Task) -> list[str]:
+    """What the card says of the privacy of the training images."""
+    if plan.recipe.privacy is None:
+        return []
+    return privacy_sentences(plan.recipe.privacy.described(), largest_group=task.largest_group)
+
+
+def _own_facts(findings: OptimizationFindings, task: Task) -> dict[str, Any]:
     """What this step states beside the facts that every training states."""
     recipe, ablation, sweep = findings.plan.recipe, findings.ablation, findings.sweep
     return {
@@ -198,5 +213,6 @@ def _own_facts(findings: OptimizationFindings) -> dict[str, Any]:
         "ablation_epochs": ablation.epochs,
         "ablation_left_out": ablation.left_out,
         "sweep": sweep.trials if sweep else [],
+        PRIVACY: recipe.privacy.described() | {"largest_group": task.largest_group} if recipe.privacy else None,
         "compared_with_baseline": {"baseline": findings.baseline.model_dump()} | asdict(findings.difference),
     }

@@ -17,6 +17,7 @@ from driftloop.training.classifier import Classifier
 from driftloop.training.device import mixed_precision
 from driftloop.training.loop import Checkpoint, EpochRecord, TrainingHistory, fit, measure_fitted
 from driftloop.training.pretrained import Pretrained, start_from
+from driftloop.training.privacy import PrivacyBudget, plan_privacy
 from driftloop.training.recipe import Recipe
 from driftloop.training.recipes import FROM_SCRATCH, HEAD_ONLY, PRETRAINED, RecipeForm
 from driftloop.training.seeding import set_seed
@@ -63,7 +64,7 @@ class TrainingPlan:
 
     def batches(self, task: Task) -> TrainingBatches:
         """The training split as this plan shows it."""
-        return task.training_batches(self.augmentation, self.mixup)
+        return task.training_batches(self.augmentation, self.mixup, self.recipe.privacy)
 
     def train(
         self, task: Task, seed: int, *, checkpoint: Checkpoint | None = None, on_epoch: Callable[[EpochRecord], None] | None = None
@@ -106,9 +107,26 @@ def full_plan(settings: TrainSettings, epochs: int, task: Task) -> TrainingPlan:
         average=settings.weight_average,
         class_weights=task.weights(),
         layer_decay=settings.layer_decay or form.layer_decay,
-        clip=settings.clip,
+        clip=0.0 if settings.epsilon else settings.clip,
+        privacy=_budget(settings, epochs, task),
     )
     return TrainingPlan(choice.architecture, recipe, task.augmentation(), settings.mixup, choice.pretrained, False, choice.reason)
+
+
+def _budget(settings: TrainSettings, epochs: int, task: Task) -> PrivacyBudget | None:
+    """For all steps of the training; None where no epsilon is asked for."""
+    if settings.epsilon is None:
+        return None
+    images = len(task.train)
+    taken = min(settings.batch_size, images)
+    return plan_privacy(
+        settings.epsilon,
+        images=images,
+        sample_rate=taken / images,
+        batch_size=taken,
+        steps=epochs * task.training_batches().steps,
+        clip=settings.image_clip,
+    )
 
 
 def form_of(pretrained: Pretrained | None, *, head_only: bool) -> RecipeForm:
@@ -120,6 +138,8 @@ def form_of(pretrained: Pretrained | None, *, head_only: bool) -> RecipeForm:
 
 def precision(settings: TrainSettings, device: torch.device, architecture: str) -> str:
     """The number type by name: the one that was asked for, or the fastest that the hardware has."""
+    if settings.epsilon:  # gradients of single images are taken in it
+        return "float32"
     if settings.precision != "auto":
         return settings.precision
     dtype = mixed_precision(device, architecture)

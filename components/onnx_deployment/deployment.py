@@ -22,6 +22,7 @@ from driftloop.inference.served_model import ServedModel, open_session
 from driftloop.runtime import progress
 from driftloop.settings import DeploySettings
 from driftloop.training.onnx_export import ServingGraph, check_parity, export_onnx
+from driftloop.training.privacy import PRIVACY
 from driftloop.training.weights import load_model
 
 #: Validation images on which the exported graph is compared with PyTorch.
@@ -82,10 +83,9 @@ def deploy(dataset: Description, source: Path, candidate: Path, settings: Deploy
     parity = check_parity(graph, fp32, held_out.draw_images(validation, PARITY_IMAGES, seed=settings.seed))
 
     progress(0.4, "quantising")
-    training_images = held_out.draw_images(
-        held_out.open_cases(dataset, held_out.RANGE_SPLITS), 2 * settings.calibration_images, seed=settings.seed
-    )
-    quantisation = quantise(fp32, int8, training_images[::2], training_images[1::2], settings.calibration)
+    range_splits = held_out.PRIVATE_RANGE_SPLITS if PRIVACY in model.training else held_out.RANGE_SPLITS
+    range_images = held_out.draw_images(held_out.open_cases(dataset, range_splits), 2 * settings.calibration_images, seed=settings.seed)
+    quantisation = quantise(fp32, int8, range_images[::2], range_images[1::2], settings.calibration)
 
     progress(0.55, "timing")
     testing, seconds = held_out.open_cases(dataset, held_out.TEST_SPLITS), settings.benchmark_seconds

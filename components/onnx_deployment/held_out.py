@@ -24,6 +24,8 @@ from driftloop.training.classifier import Classifier
 
 RANGE_SPLITS = (TRAIN, DRIFTED_TRAIN)
 TEMPERATURE_SPLITS = (VAL, DRIFTED_VAL)
+#: Of a model that was trained with differential privacy: ranges of training images would tell of them.
+PRIVATE_RANGE_SPLITS = (VAL, DRIFTED_VAL)
 VARIANT_SPLITS = (VAL, DRIFTED_VAL, REFERENCE)
 TEST_SPLITS = (TEST,)
 #: Splits that a dataset must have.

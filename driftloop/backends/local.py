@@ -88,7 +88,7 @@ class LocalBackend(ChildProcessBackend):
     def _check_network(self) -> None:
         """Say now, in one line, that the network or the weights that are asked for cannot be had; torch is loaded only where it matters."""
         asked = self.arguments.get("train_config") or {}
-        if asked.get("architecture") or asked.get("weights"):
+        if asked.get("architecture") or asked.get("weights") or asked.get("epsilon"):
             from driftloop.training.choice import check_network
 
             check_network(TrainSettings.complete(asked))

@@ -1,8 +1,12 @@
 """The two networks of this library, the course's plain convolutions and a small residual net, and the way to those of timm.
 
+Both are there with group norm, too, for training with differential privacy: batch norm lets one image change what another does.
 All take normalised images (N, C, H, W) of any side >= 32 and split in two: `embed` gives the vectors that drift detection
 watches, `classify` the logits. Pooling is a plain mean, which exports and quantises cleanly; adaptive pooling does not.
 """
+
+import functools
+from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
@@ -11,6 +15,17 @@ from driftloop.training.classifier import Classifier
 
 PLAIN_CNN = "plain_cnn"
 RESIDUAL = "residual"
+#: By the name of a network, that of the same with group norm.
+GROUP_NORM = {PLAIN_CNN: f"{PLAIN_CNN}_groupnorm", RESIDUAL: f"{RESIDUAL}_groupnorm"}
+#: Every width of these networks is a multiple.
+GROUPS = 8
+#: From a number of channels, what normalises them.
+Norm = Callable[[int], nn.Module]
+
+
+def group_norm(width: int) -> nn.Module:
+    """Normalises each image by itself (Wu & He 2018)."""
+    return nn.GroupNorm(GROUPS, width)
 
 
 class PlainCNN(Classifier):
@@ -18,16 +33,17 @@ class PlainCNN(Classifier):
 
     WIDTHS = (16, 32, 96, 192, 512)
 
-    def __init__(self, channels: int, classes: int, dropout: float = 0.3) -> None:
+    def __init__(self, channels: int, classes: int, dropout: float = 0.3, norm: Norm = nn.BatchNorm2d) -> None:
         super().__init__()
+        relu = _relu(norm)
         layers: list[nn.Module] = []
         before = channels
         for width in self.WIDTHS:
-            layers += [nn.Conv2d(before, width, 3, padding=1, bias=False), nn.BatchNorm2d(width), nn.ReLU(inplace=True), nn.MaxPool2d(2)]
+            layers += [nn.Conv2d(before, width, 3, padding=1, bias=False), norm(width), relu(), nn.MaxPool2d(2)]
             before = width
         self.features = nn.Sequential(*layers)
         self.embedding_size = 256
-        self.project = nn.Sequential(nn.Linear(before, self.embedding_size), nn.ReLU(inplace=True))
+        self.project = nn.Sequential(nn.Linear(before, self.embedding_size), relu())
         self.head = nn.Sequential(nn.Dropout(dropout), nn.Linear(self.embedding_size, classes))
 
     def embed(self, x: Tensor) -> Tensor:
@@ -40,17 +56,17 @@ class PlainCNN(Classifier):
 class ResidualBlock(nn.Module):
     """Two 3x3 convolutions beside a shortcut (He et al. 2016)."""
 
-    def __init__(self, before: int, width: int) -> None:
+    def __init__(self, before: int, width: int, norm: Norm = nn.BatchNorm2d) -> None:
         super().__init__()
         self.conv1 = nn.Conv2d(before, width, 3, padding=1, bias=False)
-        self.norm1 = nn.BatchNorm2d(width)
+        self.norm1 = norm(width)
         self.conv2 = nn.Conv2d(width, width, 3, padding=1, bias=False)
-        self.norm2 = nn.BatchNorm2d(width)
+        self.norm2 = norm(width)
         self.shortcut: nn.Module = nn.Identity()
         if before != width:
-            self.shortcut = nn.Sequential(nn.Conv2d(before, width, 1, bias=False), nn.BatchNorm2d(width))
+            self.shortcut = nn.Sequential(nn.Conv2d(before, width, 1, bias=False), norm(width))
         # The block starts as its shortcut, which lets large learning rates start safely (Goyal et al. 2017).
-        nn.init.zeros_(self.norm2.weight)
+        nn.init.zeros_(self.norm2.weight)  # type: ignore[arg-type]
 
     def forward(self, x: Tensor) -> Tensor:
         y = torch.relu(self.norm1(self.conv1(x)))
@@ -67,16 +83,17 @@ class ResidualNet(Classifier):
     STEM = 16
     WIDTHS = (16, 48, 128, 256)
 
-    def __init__(self, channels: int, classes: int, dropout: float = 0.1) -> None:
+    def __init__(self, channels: int, classes: int, dropout: float = 0.1, norm: Norm = nn.BatchNorm2d) -> None:
         super().__init__()
+        relu = _relu(norm)
         stem: list[nn.Module] = []
         for before in (channels, self.STEM):
-            stem += [nn.Conv2d(before, self.STEM, 3, padding=1, bias=False), nn.BatchNorm2d(self.STEM), nn.ReLU(inplace=True)]
+            stem += [nn.Conv2d(before, self.STEM, 3, padding=1, bias=False), norm(self.STEM), relu()]
         self.stem = nn.Sequential(*stem)
         blocks: list[nn.Module] = []
         before = self.STEM
         for width in self.WIDTHS:
-            blocks += [nn.MaxPool2d(2), ResidualBlock(before, width)]
+            blocks += [nn.MaxPool2d(2), ResidualBlock(before, width, norm)]
             before = width
         self.blocks = nn.Sequential(*blocks)
         self.embedding_size = before
@@ -89,14 +106,24 @@ class ResidualNet(Classifier):
         return self.head(embedding)
 
 
-ARCHITECTURES: dict[str, type[PlainCNN] | type[ResidualNet]] = {PLAIN_CNN: PlainCNN, RESIDUAL: ResidualNet}
+def _relu(norm: Norm) -> Callable[[], nn.Module]:
+    """In place but for the gradients of single images, which are taken between two layers."""
+    return functools.partial(nn.ReLU, inplace=norm is nn.BatchNorm2d)
+
+
+ARCHITECTURES: dict[str, Callable[[int, int], Classifier]] = {
+    PLAIN_CNN: PlainCNN,
+    RESIDUAL: ResidualNet,
+    GROUP_NORM[PLAIN_CNN]: functools.partial(PlainCNN, norm=group_norm),
+    GROUP_NORM[RESIDUAL]: functools.partial(ResidualNet, norm=group_norm),
+}
 
 
 def build_network(architecture: str, *, channels: int, classes: int) -> Classifier:
     """A network with fresh weights, in channels-last memory format (the faster one for convolutions on CPU and tensor cores).
 
     Args:
-        architecture: "plain_cnn", "residual" or "timm:" and the name of one of timm's.
+        architecture: "plain_cnn" or "residual", either with "_groupnorm" behind it, or "timm:" and the name of one of timm's.
         channels: 1 (grey) or 3 (colour).
         classes: K >= 2.
 

@@ -28,8 +28,8 @@ RESIDENT_SHARE = 0.25
 COPIED_TOGETHER = 2048
 #: Batches that are gathered ahead of the GPU where the split does not lie there.
 AHEAD = 3
-#: The epoch's image numbers, (steps, batch size) int, from a seeded generator: a sampler other than shuffling.
-Order = Callable[[np.random.Generator, int, int], np.ndarray]
+#: The epoch's image numbers, (steps, batch size) int or batches of any sizes, from a seeded generator: a sampler other than shuffling.
+Order = Callable[[np.random.Generator, int, int], np.ndarray | list[np.ndarray]]
 
 
 def to_tensor(images: np.ndarray) -> Tensor:
@@ -170,7 +170,7 @@ class TrainingBatches:
         rows = self.order(np.random.default_rng(seed), self.steps, self.batch_size)
         generator = torch.Generator().manual_seed(derive(seed, 1))
         for images, labels in self.pixels.take_each(list(rows)):
-            if self.augmentation:
+            if self.augmentation and len(images):
                 inputs = self._views(images, send(self.augmentation.draw(len(images), generator), images.device))
             else:
                 inputs = self.pixels.normalise(images)

@@ -10,9 +10,10 @@ from driftloop.dataset import Description
 from driftloop.errors import InputError
 from driftloop.settings import TrainSettings
 from driftloop.sources.built_in import is_built_in
-from driftloop.training.architectures import PLAIN_CNN, RESIDUAL
+from driftloop.training.architectures import GROUP_NORM, PLAIN_CNN, RESIDUAL
 from driftloop.training.backbones import TIMM, check_backbone
 from driftloop.training.pretrained import AUTO, NONE, PACKAGE, PACKAGE_ARCHITECTURE, Pretrained, find_weights, package_installed
+from driftloop.training.privacy import check_privacy
 
 #: Up to this side, in pixels, little of what a backbone learnt on large photographs is left to see.
 SMALL = 48
@@ -56,6 +57,9 @@ def choose_network(settings: TrainSettings, description: Description, *, epochs:
         InputError: see `check_network`; or only a head shall learn, and there are no weights.
     """
     check_network(settings)
+    if settings.epsilon:
+        asked = RESIDUAL if settings.architecture == AUTO else settings.architecture
+        return _chosen(GROUP_NORM[asked], None, "trained with differential privacy, which batch norm and fitted heads do not allow")
     if settings.architecture != AUTO:
         weights = find_weights(settings.weights, settings.architecture)
         head_only = settings.trained_layers == HEAD
@@ -117,8 +121,11 @@ def check_network(settings: TrainSettings) -> None:
     """Say at once what of `train_config.architecture` and `train_config.weights` cannot be had; reads no weights.
 
     Raises:
-        InputError: timm is missing or has no such network, or the weights are not there or for another network.
+        InputError: timm is missing or has no such network, the weights are not there or for another network, or `train_config.epsilon` does
+            not go with what else is asked for.
     """
+    if settings.epsilon:
+        check_privacy(settings)
     if settings.trained_layers == HEAD and (settings.weights == NONE or settings.architecture in (RESIDUAL, PLAIN_CNN)):
         raise InputError(f"{ONLY_THE_HEAD}: needs pretrained weights; leave it out, or give a timm network and weights")
     if settings.architecture == AUTO:

@@ -19,6 +19,7 @@ from driftloop.training.batches import OrderedBatches, TrainingBatches
 from driftloop.training.classifier import Classifier
 from driftloop.training.cuda_graph import GraphedGradients, train_epoch_graphed
 from driftloop.training.epoch import Batch, EpochResult, train_epoch, train_epoch_amp, validate
+from driftloop.training.privacy import PrivateTraining
 from driftloop.training.recipe import Recipe
 from driftloop.training.seeding import derive
 
@@ -119,7 +120,8 @@ def train(
         selection: how the best epoch is found; where the recipe averages weights, the average is measured and kept.
         recipe: how to train; its schedule spans all of its epochs, whether or not the training is stopped before.
         seed: of everything random.
-        patience: epochs without a better one after which it stops; None for never.
+        patience: epochs without a better one after which it stops; None for never. A private training goes through all of its epochs, for
+            which its noise was chosen: what it spends does not depend on the images then.
         checkpoint: where to leave and look for the last finished epoch, or None.
         on_epoch: called after each epoch (progress, TensorBoard); for a resumed run, first with the epochs already done.
     """
@@ -128,13 +130,15 @@ def train(
     resumed_after = len(state.records)
     for record in state.records:
         _report(on_epoch, record)
-    while len(state.records) < recipe.epochs and (patience is None or len(state.records) - state.best_epoch < patience):
-        if selection.finished(state.records):
+    while len(state.records) < recipe.epochs:
+        waited = len(state.records) - state.best_epoch
+        if recipe.privacy is None and ((patience is not None and waited >= patience) or selection.finished(state.records)):
             break
         state.next_epoch(seed)
         if checkpoint:
             checkpoint.save(state.saved())
         _report(on_epoch, state.records[-1])
+    state.close()
     model.load_state_dict(state.best)
     model.eval()
     return TrainedEpochs(state.records, state.best_epoch, resumed_after)
@@ -153,10 +157,12 @@ class _TrainingState(Generic[_Record]):
         self.scheduler = recipe.scheduler(self.optimizer, batches.steps * recipe.epochs)
         self.scaler = GradScaler(self.device.type) if recipe.precision == "float16" else None
         self.gradients: GraphedGradients | None = None
-        if self.device.type == "cuda" and self.scaler is None:
+        if self.device.type == "cuda" and self.scaler is None and recipe.privacy is None:
             self.gradients = GraphedGradients(model, self.loss, AUTOCAST[recipe.precision])
         averaging = get_ema_multi_avg_fn(recipe.average)
         self.average = AveragedModel(model, multi_avg_fn=averaging, use_buffers=True) if recipe.average else None
+        # After the average, which copies the network without the hooks.
+        self.private = PrivateTraining(model, self.optimizer, recipe.privacy) if recipe.privacy else None
         self.records: list[_Record] = []
         self.best_epoch = 0
         self.best: dict[str, Tensor] = {}
@@ -175,6 +181,8 @@ class _TrainingState(Generic[_Record]):
 
     def _pass(self, seed: int) -> EpochResult:
         batches, dtype = self.batches.epoch(seed), AUTOCAST[self.recipe.precision]
+        if self.private:
+            return self.private.train_epoch(batches, loss=self.loss, after_step=self._after_step)
         if self.gradients:
             return train_epoch_graphed(self.gradients, batches, self.optimizer, after_step=self._after_step)
         if dtype is None:
@@ -182,6 +190,11 @@ class _TrainingState(Generic[_Record]):
         return train_epoch_amp(
             self.model, batches, self.optimizer, loss=self.loss, after_step=self._after_step, dtype=dtype, scaler=self.scaler
         )
+
+    def close(self) -> None:
+        """Take off the network what only its training needs."""
+        if self.private:
+            self.private.close()
 
     def _after_step(self) -> None:
         if self.scheduler:

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from driftloop.training.classifier import Classifier
 from driftloop.training.epoch import Loss
+from driftloop.training.privacy import PrivacyBudget
 
 #: In an optimiser's groups: what the recipe's rate is multiplied with.
 FACTOR = "factor"
@@ -39,10 +40,15 @@ class Recipe:
     head that learns alone."""
     clip: float = 0.0
     """Largest norm of all gradients together; longer ones are shortened to it. 0 for no limit."""
+    privacy: PrivacyBudget | None = None
+    """Noise for differential privacy; None for a training without."""
 
     def described(self) -> dict[str, Any]:
         """The recipe as JSON takes it."""
-        return asdict(self) | {"class_weights": list(self.class_weights)}
+        described = asdict(self) | {"class_weights": list(self.class_weights)}
+        if self.privacy is None:
+            del described["privacy"]
+        return described
 
     def optimizer(self, model: nn.Module) -> torch.optim.Optimizer:
         """Adam or AdamW; biases and norms are not decayed, and the lower layers of a pretrained network move less."""

@@ -20,6 +20,7 @@ from driftloop.training.classifier import Classifier
 from driftloop.training.curves import learning_curves
 from driftloop.training.loop import TrainingHistory
 from driftloop.training.outcome import FinalScores, TrainedModel
+from driftloop.training.privacy import privacy_sentences
 from driftloop.training.saliency import EDGE_SHARE, Saliency, overlaid, saliency_of
 from driftloop.training.task import Task
 
@@ -53,12 +54,35 @@ def layer_rows(network: nn.Module) -> list[dict[str, object]]:
         own = sum(parameter.numel() for parameter in module.parameters(recurse=False))
         if not own:
             continue
-        if isinstance(module, nn.BatchNorm2d) and rows:
+        if isinstance(module, nn.BatchNorm2d | nn.GroupNorm) and rows:
             rows[-1] |= {"parameters": int(str(rows[-1]["parameters"])) + own, "norm": True}
             continue
         shape = " x ".join(str(size) for size in next(module.parameters(recurse=False)).shape)
         rows.append({"layer": name, "kind": type(module).__name__, "weights": shape, "norm": False, "parameters": own})
     return rows
+
+
+def add_privacy(page: Page, budget: Mapping[str, Any], largest_group: int | None = None) -> None:
+    """What a private training spent, and what that does and does not promise.
+
+    Args:
+        page: that it is added to.
+        budget: as `PrivacyBudget.described` gives it.
+        largest_group: most training images of one patient or site.
+    """
+    page.section("Privacy", " ".join(privacy_sentences(budget, largest_group=largest_group)))
+    page.table(
+        [{"quantity": name.replace("_", " "), "value": value} for name, value in budget.items() if name != "largest_group"],
+        "The budget of privacy: what was asked for (target), what this training spent (epsilon at delta), and the total.",
+        key="privacy",
+    )
+    page.text(
+        "[[privacy]]: each step took every image by a coin of its own, shortened each image's gradient and added noise to the sum, so "
+        "that "
+        "no image can be read off the weights with more certainty than this. Left out for its sake: range test, search, ablation, class "
+        "weights and fitted heads, which look at the training images without noise, batch norm and mixup, which mix images, and an early "
+        "end; images are normalised by fixed numbers, not by their own mean. The noise and the draws are not repeatable by the seed."
+    )
 
 
 def add_learning(page: Page, history: TrainingHistory, key: str) -> None:

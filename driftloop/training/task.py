@@ -18,6 +18,10 @@ from driftloop.training.augmentation import Augmentation
 from driftloop.training.batches import OrderedBatches, TrainingBatches, class_weights
 from driftloop.training.domains import views_of
 from driftloop.training.epoch import predict
+from driftloop.training.privacy import PrivacyBudget
+
+#: What images are normalised by where theirs must not be told, on the scale 0-1.
+PRIVATE_MEAN, PRIVATE_STD = 0.5, 0.25
 
 
 @dataclass(frozen=True)
@@ -74,6 +78,10 @@ class Task:
                     f"dataset {description.manifest_hash[:12]} has no images in split '{split}'; "
                     f"raise data_config.{split}_share or give the source a {split}/ folder"
                 )
+        if settings.epsilon:  # what is taken from all training images would tell of each
+            description = description.model_copy(
+                update={"mean": [PRIVATE_MEAN] * description.channels, "std": [PRIVATE_STD] * description.channels}
+            )
         train, val = open_split(description, TRAIN), open_split(description, VAL)
         return cls(description, train, val, device, settings)
 
@@ -81,8 +89,10 @@ class Task:
         """The views that the settings ask for, or that suit the kind of images."""
         return views_of(self.settings, self.description)
 
-    def training_batches(self, augmentation: Augmentation | None = None, mixup: float = 0.0) -> TrainingBatches:
-        """Shuffled batches of the training split."""
+    def training_batches(
+        self, augmentation: Augmentation | None = None, mixup: float = 0.0, privacy: PrivacyBudget | None = None
+    ) -> TrainingBatches:
+        """Shuffled batches of the training split, or such as `privacy` draws."""
         return TrainingBatches(
             self.train.images,
             self.train.labels,
@@ -94,6 +104,7 @@ class Task:
             mixup_alpha=mixup,
             classes=len(self.description.classes),
             min_steps=self.settings.min_steps,
+            order=privacy.order(len(self.train)) if privacy else None,
         )
 
     def validation_batches(self) -> OrderedBatches:
@@ -101,11 +112,16 @@ class Task:
         return self.images_in_order(VAL)
 
     def weights(self) -> tuple[float, ...]:
-        """Class weights for the loss, empty where the settings want none."""
-        if not self.settings.class_weights:
+        """Class weights for the loss, empty where the settings want none, and in a private training: they come from all of its labels."""
+        if not self.settings.class_weights or self.settings.epsilon:
             return ()
         weights = class_weights(self.train.labels, len(self.description.classes))
         return tuple(round(weight, 4) for weight in weights.tolist())
+
+    @property
+    def largest_group(self) -> int:
+        """Most training images of one patient or site."""
+        return int(np.unique(self.groups(TRAIN), return_counts=True)[1].max())
 
     def predict(self, model: nn.Module, split: str) -> SplitPredictions:
         """The predictions of `model` on a whole split. On the test split only once the model is final."""
