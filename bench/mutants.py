@@ -9,6 +9,7 @@ does not count. Those that the tests did not notice are listed; `mutants_accepte
 import argparse
 import ast
 import json
+import shlex
 import shutil
 import subprocess
 import sys
@@ -18,10 +19,13 @@ from pathlib import Path
 from typing import Any
 
 from bench.gate_error_rates import environment
+from driftloop import errors
 
 ROOT, HERE = Path(__file__).parents[1], Path(__file__).parent
 ACCEPTED = HERE / "mutants_accepted.toml"
-#: By file the tests of its room, separated by spaces; of those mutmut runs the ones that reach the function in question.
+#: By file the tests of its room, as words for pytest; of those mutmut runs the ones that reach the function in question. Where a store
+#: of any kind does, the local one is taken.
+LOCAL = " -k 'not s3'"
 DECIDING = {
     "components/drift_detection/window_test.py": "tests/unit/drift_detection",
     "components/drift_detection/windows.py": "tests/unit/drift_detection",
@@ -38,10 +42,13 @@ DECIDING = {
     "driftloop/evaluation/intervals.py": "tests/unit/evaluation",
     "driftloop/evaluation/paired.py": "tests/unit/evaluation",
     "driftloop/prune_marks.py": "tests/unit/housekeeping/test_prune_marks.py",
-    "driftloop/registry/champion.py": "tests/unit/registry",
-    "driftloop/registry/versions.py": "tests/unit/registry",
-    "driftloop/watch_record.py": "tests/unit/test_watch_record.py tests/unit/test_watch_store.py",
-    "driftloop/watch_store.py": "tests/unit/test_watch_store.py",
+    "driftloop/registry/bundle_link.py": "tests/unit/registry/test_bundle_link.py" + LOCAL,
+    "driftloop/registry/champion.py": "tests/unit/registry" + LOCAL,
+    "driftloop/registry/gate_evidence.py": "tests/unit/registry/test_gate_evidence.py" + LOCAL,
+    "driftloop/registry/restoring.py": "tests/unit/registry/test_restoring.py" + LOCAL,
+    "driftloop/registry/versions.py": "tests/unit/registry" + LOCAL,
+    "driftloop/watch_record.py": "tests/unit/test_watch_record.py tests/unit/test_watch_store.py" + LOCAL,
+    "driftloop/watch_store.py": "tests/unit/test_watch_store.py" + LOCAL,
 }
 #: What the tests of these rooms read beside the code.
 COPIED = ("components", "driftloop", "pipelines", "tests", "bench", "requirements", "docker", "k8s", "docs", "README.md")
@@ -81,13 +88,16 @@ def mutate(tree: Path, name: str, tests: str) -> dict[str, Any]:
             shutil.copy2(ROOT / path, tree / path)
     with open(tree / "pyproject.toml", "a") as stream:
         stream.write(f"\n[tool.mutmut]\nsource_paths = {json.dumps([name])}\n")
-        stream.write(f"pytest_add_cli_args_test_selection = {json.dumps(tests.split())}\n")
+        stream.write(f"pytest_add_cli_args_test_selection = {json.dumps(shlex.split(tests))}\n")
+        # mutmut forks for each fault, and sees what its own process runs: no workers of xdist.
+        stream.write('pytest_add_cli_args = ["-n0"]\n')
         stream.write(f"also_copy = {json.dumps(list(COPIED))}\n")
-    subprocess.run([sys.executable, "-m", "mutmut", "run"], cwd=tree, stdout=subprocess.DEVNULL)
+    ran = subprocess.run([sys.executable, "-m", "mutmut", "run"], cwd=tree, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     made = tree / "mutants" / name
-    outcomes = json.loads(Path(f"{made}.meta").read_text())["exit_code_by_key"]
+    meta = Path(f"{made}.meta")
+    outcomes = json.loads(meta.read_text())["exit_code_by_key"] if meta.exists() else {"": None}
     if None in outcomes.values():
-        raise RuntimeError(f"{name}: mutmut stopped before its end; run it in {tree.name} by hand to see why")
+        raise RuntimeError(f"{name}: mutmut stopped before its end: {ran.stdout[-2000:]}")
     functions = {node.name: node for node in ast.walk(ast.parse(made.read_text())) if isinstance(node, ast.FunctionDef)}
     reasons = tomllib.loads(ACCEPTED.read_text()).get(name, {}) if ACCEPTED.exists() else {}
     row: dict[str, Any] = {"file": name, "behaviour": 0, "noticed": 0, "words": 0, "accepted": [], "survivors": []}
@@ -116,14 +126,19 @@ def difference(original: ast.FunctionDef, changed: ast.FunctionDef) -> str:
 
 
 def without_words(function: ast.FunctionDef) -> str:
-    """The function without its texts, and without what an exception is raised with."""
+    """The function without its sentences, and without what exceptions are made of; keys and names that it compares with stay."""
 
     class Silent(ast.NodeTransformer):
         def visit_JoinedStr(self, node: ast.JoinedStr) -> ast.AST:
             return ast.Constant("")
 
         def visit_Constant(self, node: ast.Constant) -> ast.AST:
-            return ast.Constant("") if isinstance(node.value, str) else node
+            return ast.Constant("") if isinstance(node.value, str) and " " in node.value else node
+
+        def visit_Call(self, node: ast.Call) -> ast.AST:
+            if isinstance(node.func, ast.Name) and node.func.id in vars(errors):
+                return node.func
+            return self.generic_visit(node)
 
         def visit_Raise(self, node: ast.Raise) -> ast.AST:
             kind = node.exc.func if isinstance(node.exc, ast.Call) else node.exc

@@ -65,7 +65,7 @@ def with_pools(windows: Sequence[RecordedWindow]) -> list[RecordedWindow]:
     """The windows, oldest first, with those marked as drifted that did so only together with later ones: their records came before."""
     marked = list(windows)
     for last, window in enumerate(windows):
-        for at in range(max(0, last - window.pooled + 1), last + 1 if window.pooled else 0):
+        for at in range(max(0, last - window.pooled + 1), last + 1):
             if not marked[at].drifted:
                 marked[at] = marked[at].model_copy(update={"drifted": True, "together": True})
     return marked

@@ -215,7 +215,7 @@ def roll_up(store: Store) -> None:
 
 def move_heartbeat(store: Store, record: WatchRecord) -> None:
     """Move the heartbeat on to `record`; a heartbeat of the same or of a later watch stays, so a late or repeated call does no harm."""
-    data = Heartbeat(nonce=secrets.token_hex(16), **record.model_dump(include=set(Heartbeat.model_fields))).model_dump_json().encode()
+    data = Heartbeat(nonce=secrets.token_hex(), **record.model_dump()).model_dump_json().encode()
     while True:
         try:
             standing, tag = _read_heartbeat(store)
@@ -267,7 +267,7 @@ def _change_in_history(store: Store, record: WatchRecord) -> None:
 
 def _write_history(store: Store, history: RecordHistory, tag: str) -> None:
     """Put a history in the place of the one with that tag. Raises Conflict: it is another by now."""
-    swap(store, HISTORY, history.model_copy(update={"nonce": secrets.token_hex(16)}).model_dump_json().encode(), tag)
+    swap(store, HISTORY, history.model_copy(update={"nonce": secrets.token_hex()}).model_dump_json().encode(), tag)
 
 
 def _read_history(store: Store) -> tuple[RecordHistory, str]:

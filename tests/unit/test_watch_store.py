@@ -19,6 +19,7 @@ from driftloop.watch_store import (
     fail_watch,
     is_record_key,
     move_heartbeat,
+    newest_record,
     read_every_record,
     read_records,
     record_key,
@@ -117,6 +118,7 @@ def test_a_failure_whose_reason_is_known_is_recorded_with_it(store: Store) -> No
     failed = fail_watch(store, "run-a", "out of memory")
     assert failed is not None
     assert (stored(store, 1).state, stored(store, 1).failure) == ("failed", "out of memory")
+    assert datetime.now(UTC) - datetime.fromisoformat(stored(store, 1).finished) < timedelta(minutes=1)
     assert fail_watch(store, "run-a", "again") is None
     start_watch(store, started(2, "run-b"))
     assert stored(store, 1).failure == "out of memory"
@@ -135,12 +137,14 @@ class Counting(LocalStore):
         super().__init__(root)
         self.reads: list[str] = []
         self.listed: list[str] = []
+        self.prefixes: set[str] = set()
 
     def read(self, key: str) -> bytes:
         self.reads.append(key)
         return super().read(key)
 
     def list(self, prefix: str = "", after: str = "") -> Iterator[ObjectInfo]:
+        self.prefixes.add(prefix)
         for entry in super().list(prefix, after):
             self.listed.append(entry.key)
             yield entry
@@ -162,6 +166,7 @@ def test_the_past_is_one_read_however_long_it_is(tmp_path: Any) -> None:
     assert [record.sequence for record in read_records(store)] == list(range(1, 32))
     assert store.reads == [HISTORY, record_key(31)]
     assert len(store.listed) <= 2
+    assert store.prefixes == {"watch/"}, "who may list nothing else can watch"
     assert [record.sequence for record in read_records(store, 3)] == [29, 30, 31]
     assert not is_record_key(HEARTBEAT)
 
@@ -175,6 +180,50 @@ def test_the_history_ends_before_an_open_record_and_goes_on_after_it(store: Stor
     close_watch(store, 4, "run-4", outcome="watched")
     assert json.loads(store.read(HISTORY))["through"] == 4
     assert [record.state for record in read_records(store)] == ["closed", "closed", "failed", "closed"]
+
+
+def test_what_closed_before_an_open_record_is_rolled_up_without_it(store: Store) -> None:
+    for number, state in enumerate(("closed", "failed", "started", "closed"), 1):
+        store.create(record_key(number), started(number, state=state).model_dump_json().encode())
+    roll_up(store)
+    assert json.loads(store.read(HISTORY))["through"] == 2
+    assert [record.state for record in read_records(store)] == ["closed", "failed", "started", "closed"]
+
+
+def test_two_objects_that_are_swapped_are_never_equal_so_one_that_moved_there_and_back_is_seen(store: Store) -> None:
+    start_watch(store, started(1))
+    close_watch(store, 1, "run-a", outcome="watched")
+    before = {key: store.read(key) for key in (HISTORY, HEARTBEAT)}
+    for key in before:
+        store.delete(key)
+    close_watch(store, 1, "run-a", outcome="watched")
+    for key, content in before.items():
+        again = store.read(key)
+        assert again != content
+        assert json.loads(again) | {"nonce": ""} == json.loads(content) | {"nonce": ""}
+
+
+class Unlisted(Counting):
+    """What the service may do under `watch/`: read by name."""
+
+    def list(self, prefix: str = "", after: str = "") -> Iterator[ObjectInfo]:
+        raise AssertionError("may not list")
+
+
+def test_the_newest_record_is_found_without_a_listing_from_the_last_one_that_is_known(tmp_path: Any) -> None:
+    theirs, store = LocalStore(str(tmp_path)), Unlisted(str(tmp_path))
+    assert newest_record(store) is None
+    start_watch(theirs, started(1, "run-1"))
+    assert newest_record(store) == stored(theirs, 1), "no heartbeat has moved yet"
+    play(theirs, 2, 5)
+    for number in (6, 7):
+        start_watch(theirs, started(number, f"run-{number}"))
+    for known, read in ((0, [5, 6, 7, 8]), (3, [5, 6, 7, 8]), (6, [6, 7, 8]), (7, [7, 8])):
+        store.reads.clear()
+        assert newest_record(store, known) == stored(theirs, 7)
+        assert [key for key in store.reads if is_record_key(key)] == [record_key(number) for number in read]
+    theirs.delete(HEARTBEAT)
+    assert newest_record(store, 4) == newest_record(store) == stored(theirs, 7)
 
 
 def test_the_history_leaves_out_what_nothing_looks_back_to(store: Store) -> None:
@@ -195,14 +244,15 @@ def test_a_damaged_history_or_record_is_one_line_with_its_cure(store: Store) -> 
     assert [record.sequence for record in read_records(store)] == [1, 2]
     roll_up(store)
     store.put(record_key(3), b'{"sequence": 3}')
-    with pytest.raises(IntegrityError, match=r"00000003\.json: cannot be read as a watch record; restore"):
-        read_records(store)
+    for use in (lambda: read_records(store), lambda: close_watch(store, 3, "run-3", outcome="watched")):
+        with pytest.raises(IntegrityError, match=r"watch/00000003\.json: cannot be read as a watch record; restore"):
+            use()
 
 
 def test_a_record_of_a_newer_release_is_not_taken_for_a_damaged_one(store: Store) -> None:
     content = json.loads(started(1).model_dump_json()) | {"schema_version": 3}
     store.put(record_key(1), json.dumps(content).encode())
-    with pytest.raises(StoreError, match="written by a newer driftloop"):
+    with pytest.raises(StoreError, match=r"watch/00000001\.json: written by a newer driftloop"):
         read_records(store)
 
 
@@ -380,7 +430,7 @@ def test_a_history_of_a_newer_release_is_not_taken_for_a_damaged_one(store: Stor
     play(store, 1, 1)
     content = json.loads(store.read(HISTORY))
     store.put(HISTORY, json.dumps(content | {"schema_version": content["schema_version"] + 1}).encode())
-    with pytest.raises(StoreError, match="written by a newer driftloop"):
+    with pytest.raises(StoreError, match=r"watch/history\.json: written by a newer driftloop"):
         read_records(store)
 
 
@@ -410,6 +460,18 @@ def test_a_rolling_up_looks_again_at_a_few_failed_records_and_at_no_others(tmp_p
     roll_up(store)
     looked_at = [int(key[-13:-5]) for key in store.reads if is_record_key(key)]
     assert looked_at == [18, *range(8, 17), 18], "the new one, and then the ten newest failed ones"
+
+
+def test_a_failed_record_that_the_history_has_long_held_is_not_read_again_after_ten_newer_ones(tmp_path: Any) -> None:
+    store = Counting(str(tmp_path))
+    for number in range(1, 14):
+        start_watch(store, started(number, f"run-{number}"))
+        if number == 1:
+            fail_watch(store, "run-1", "died")
+            roll_up(store)
+    store.reads.clear()
+    roll_up(store)
+    assert [key for key in store.reads if is_record_key(key)] == [record_key(number) for number in (*range(2, 14), *range(2, 13))]
 
 
 class Rival(LocalStore):

@@ -38,6 +38,15 @@ def test_a_link_leads_to_the_very_files_and_holds_only_the_small_ones(store: Sto
     assert files(fetched) == files(whole)
 
 
+def test_a_link_is_made_in_any_folder_and_again_by_a_step_that_is_repeated(store: Store, tmp_path: Path) -> None:
+    whole = registered(store, tmp_path)
+    link = tmp_path / "not" / "there yet"
+    write_link(str(link), "1", whole)
+    first = files(link)
+    write_link(link, "1", whole)
+    assert files(link) == first
+
+
 def test_a_bundle_is_its_own(store: Store, tmp_path: Path) -> None:
     whole = registered(store, tmp_path)
     assert linked_bundle(store, str(whole), tmp_path / "scratch") == whole

@@ -1,6 +1,8 @@
 """A pointer that is lost or damaged: everything stops with one line, and the pointer is rebuilt from what the store still says."""
 
+import json
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -10,7 +12,8 @@ import pytest
 from components.validation_gate.opponents import find_opponents
 from driftloop import registry
 from driftloop.errors import Conflict, InputError, IntegrityError, NoChampion, NotFound
-from driftloop.registry.restoring import Accepted, plan_restoration, rebuilt_history, restore
+from driftloop.registry.champion import Change
+from driftloop.registry.restoring import Accepted, accepted_versions, plan_restoration, rebuilt_history, restore
 from driftloop.store import Store
 from tests.factories.candidates import write_candidate, write_gate_evidence
 from tests.factories.records import watch_record
@@ -30,6 +33,11 @@ def history(store: Store, tmp_path: Path) -> StoreHistory:
 
 
 def served_by(accepted: list[tuple[str, str | None, float]], records: list[dict[str, Any]] = []) -> list[tuple[str, str]]:  # noqa: B006
+    """The moves that `rebuilt` gives: what was done, and which version served then."""
+    return [(change.action, change.version) for change in rebuilt(accepted, records)]
+
+
+def rebuilt(accepted: list[tuple[str, str | None, float]], records: list[dict[str, Any]]) -> list[Change]:
     """Moves rebuilt from versions (number, champion in the evidence, hours) and records (hours and more)."""
     versions = [
         Accepted(version, START + timedelta(hours=hours), champion, f"candidate-{version}", "") for version, champion, hours in accepted
@@ -38,7 +46,7 @@ def served_by(accepted: list[tuple[str, str | None, float]], records: list[dict[
         watch_record(number, (START + timedelta(hours=record["hours"])).isoformat(), **{k: v for k, v in record.items() if k != "hours"})
         for number, record in enumerate(records, 1)
     ]
-    return [(change.action, change.version) for change in rebuilt_history(versions, watched)]
+    return rebuilt_history(versions, watched)
 
 
 def test_a_chain_of_promotions_is_rebuilt_from_the_evidence_alone() -> None:
@@ -89,6 +97,27 @@ def test_what_a_person_promoted_is_seen_by_gate_or_watch() -> None:
     moves = served_by(accepted, [{"hours": 6, "champion_version": "3"}])
     assert moves[-1] == ("rollback", "3")
     assert served_by([("2", "1", 2)], [{"hours": 3, "champion_version": "9"}]) == [("promotion", "2")]
+
+
+def test_each_rebuilt_move_says_what_served_before_it_when_and_from_what_it_is_known() -> None:
+    accepted = [("1", None, 1.0), ("2", "1", 2.0), ("3", "1", 3.0), ("4", "2", 4.0)]
+    moves = rebuilt(accepted, [{"hours": 5, "champion_version": "2"}, {"hours": 6, "champion_version": "3"}])
+    assert [(move.action, move.version, move.before) for move in moves] == [
+        ("promotion", "1", None),
+        ("promotion", "2", "1"),
+        ("promotion", "4", "2"),
+        ("promotion", "3", "4"),
+    ]
+    assert [move.reason.removeprefix("rebuilt after the pointer was lost: ") for move in moves] == [
+        "the gate accepted version 1",
+        "the gate accepted version 2",
+        "the gate accepted version 4",
+        "watch 2 saw version 3 serve",
+    ]
+    assert [datetime.fromisoformat(move.at) for move in moves] == [START + timedelta(hours=hours) for hours in (1, 2, 4, 6)]
+    compared = rebuilt([("1", None, 1), ("2", "1", 2), ("3", "1", 3)], [])[2]
+    assert (compared.action, compared.version, compared.before) == ("rollback", "1", "2")
+    assert compared.reason.endswith("the gate compared version 3 with it")
 
 
 def test_two_rollbacks_are_seen_in_what_the_next_gate_compared_with() -> None:
@@ -182,6 +211,8 @@ def test_a_person_may_name_who_is_to_serve(history: StoreHistory) -> None:
     history.store.delete("champion.json")
     champion = plan_restoration(history.store, "2").champion
     assert (champion.version, champion.previous, champion.history[-1].action) == ("2", "1", "rollback")
+    assert champion.reason == "rebuilt after the pointer was lost: named by a person"
+    assert abs(datetime.now(UTC) - datetime.fromisoformat(champion.promoted_at)) < timedelta(minutes=1)
     with pytest.raises(InputError, match="no version 9 that the gate accepted"):
         plan_restoration(history.store, "9")
 
@@ -196,6 +227,21 @@ def test_a_version_without_its_files_is_not_pointed_at(history: StoreHistory) ->
     with pytest.raises(NotFound, match=r"version 3 should serve and is not complete; .* or name another with --version"):
         plan_restoration(store)
     assert plan_restoration(store, "2").champion.history[-2].candidate != ""
+
+
+def test_of_a_version_whose_files_are_gone_the_evidence_is_known_as_far_as_it_says(history: StoreHistory) -> None:
+    whole = accepted_versions(history.store)
+    for name in ("SHA256SUMS", "model.json"):
+        history.store.delete(f"versions/2/{name}")
+    pruned = [entry if entry.version != "2" else replace(entry, serves="") for entry in whole]
+    assert whole[1].serves != ""
+    assert accepted_versions(history.store) == pruned
+    gate = json.loads(history.store.read("versions/2/gate.json"))
+    for evidence in ({key: gate[key] for key in gate if key != "candidate"}, gate | {"decision": "reject"}, {}):
+        history.store.put("versions/2/gate.json", json.dumps(evidence).encode())
+        found = accepted_versions(history.store)
+        expected = replace(pruned[1], candidate="")
+        assert found == [pruned[0], *([expected] if evidence.get("decision") == "promote" else []), pruned[2]]
 
 
 def test_a_store_without_versions_has_no_pointer_to_restore(store: Store) -> None:
