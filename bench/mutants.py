@@ -23,9 +23,10 @@ from driftloop import errors
 
 ROOT, HERE = Path(__file__).parents[1], Path(__file__).parent
 ACCEPTED = HERE / "mutants_accepted.toml"
-#: By file the tests of its room, as words for pytest; of those mutmut runs the ones that reach the function in question. Where a store
-#: of any kind does, the local one is taken.
+#: For tests on stores of both kinds, where the local one tells the same.
 LOCAL = " -k 'not s3'"
+REGISTRY = "tests/unit/registry/test"
+#: By file the tests of its room, as words for pytest; of those mutmut runs the ones that reach the function in question.
 DECIDING = {
     "components/drift_detection/window_test.py": "tests/unit/drift_detection",
     "components/drift_detection/windows.py": "tests/unit/drift_detection",
@@ -42,11 +43,12 @@ DECIDING = {
     "driftloop/evaluation/intervals.py": "tests/unit/evaluation",
     "driftloop/evaluation/paired.py": "tests/unit/evaluation",
     "driftloop/prune_marks.py": "tests/unit/housekeeping/test_prune_marks.py",
-    "driftloop/registry/bundle_link.py": "tests/unit/registry/test_bundle_link.py" + LOCAL,
-    "driftloop/registry/champion.py": "tests/unit/registry" + LOCAL,
-    "driftloop/registry/gate_evidence.py": "tests/unit/registry/test_gate_evidence.py" + LOCAL,
-    "driftloop/registry/restoring.py": "tests/unit/registry/test_restoring.py" + LOCAL,
-    "driftloop/registry/versions.py": "tests/unit/registry" + LOCAL,
+    "driftloop/registry/bundle_link.py": f"{REGISTRY}_bundle_link.py" + LOCAL,
+    "driftloop/registry/champion.py": f"{REGISTRY}_champion.py {REGISTRY}_hold.py {REGISTRY}_restoring.py {REGISTRY}_pruned_meanwhile.py"
+    + LOCAL,
+    "driftloop/registry/gate_evidence.py": f"{REGISTRY}_gate_evidence.py" + LOCAL,
+    "driftloop/registry/restoring.py": f"{REGISTRY}_restoring.py {REGISTRY}_pruned_meanwhile.py" + LOCAL,
+    "driftloop/registry/versions.py": f"{REGISTRY}_versions.py {REGISTRY}_hold.py {REGISTRY}_pruned_meanwhile.py" + LOCAL,
     "driftloop/watch_record.py": "tests/unit/test_watch_record.py tests/unit/test_watch_store.py" + LOCAL,
     "driftloop/watch_store.py": "tests/unit/test_watch_store.py" + LOCAL,
 }
@@ -119,10 +121,18 @@ def mutate(tree: Path, name: str, tests: str) -> dict[str, Any]:
 
 def difference(original: ast.FunctionDef, changed: ast.FunctionDef) -> str:
     """The first line that differs, before and after, as Python writes it: `name: before -> after`."""
-    lines = [ast.unparse(function).splitlines()[1:] for function in (original, changed)]
+    lines = [ast.unparse(nameless(function)).splitlines() for function in (original, changed)]
     pairs = [(before.strip(), after.strip()) for before, after in zip(*lines, strict=False) if before != after]
     before, after = pairs[0] if pairs else ("", "(a line less or more)")
     return f"{original.name.removesuffix('__mutmut_orig').removeprefix('x_')}: {before} -> {after}"
+
+
+def nameless(function: ast.FunctionDef) -> ast.FunctionDef:
+    """A copy of the function by another name, as mutmut gives each of its own."""
+    copy = ast.parse(ast.unparse(function)).body[0]
+    assert isinstance(copy, ast.FunctionDef)
+    copy.name = "f"
+    return copy
 
 
 def without_words(function: ast.FunctionDef) -> str:
@@ -130,7 +140,8 @@ def without_words(function: ast.FunctionDef) -> str:
 
     class Silent(ast.NodeTransformer):
         def visit_JoinedStr(self, node: ast.JoinedStr) -> ast.AST:
-            return ast.Constant("")
+            sentence = any(isinstance(part, ast.Constant) and " " in part.value for part in node.values)
+            return ast.Constant("") if sentence else self.generic_visit(node)
 
         def visit_Constant(self, node: ast.Constant) -> ast.AST:
             return ast.Constant("") if isinstance(node.value, str) and " " in node.value else node
@@ -144,8 +155,7 @@ def without_words(function: ast.FunctionDef) -> str:
             kind = node.exc.func if isinstance(node.exc, ast.Call) else node.exc
             return ast.Raise(kind, None)
 
-    body = [Silent().visit(ast.parse(ast.unparse(statement)).body[0]) for statement in function.body]
-    return "\n".join(ast.dump(statement) for statement in body)
+    return ast.dump(Silent().visit(nameless(function)))
 
 
 if __name__ == "__main__":

@@ -277,7 +277,7 @@ def pointer_after(history: list[Change]) -> Champion:
         reason=began.reason,
         hold=_hold(history),
         # The tag is a hash of the content: without a nonce a pointer that moved there and back would pass for one that never moved.
-        nonce=secrets.token_hex(16),
+        nonce=secrets.token_hex(),
         history=history,
     )
 

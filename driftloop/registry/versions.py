@@ -235,7 +235,7 @@ def download(store: Store, version: str, directory: str | Path) -> None:
 def _claim(store: Store, run: str) -> str:
     """A number that was never used, not even by a registration that died: creating the claim decides between racing writers."""
     number = max(_numbers(store), default=0) + 1
-    claim = {"registered_at": datetime.now(UTC).isoformat(timespec="seconds"), "run": run, "nonce": secrets.token_hex(16)}
+    claim = {"registered_at": datetime.now(UTC).isoformat(timespec="seconds"), "run": run, "nonce": secrets.token_hex()}
     while True:
         try:
             store.create(_key(str(number), CLAIM), json.dumps(claim, indent=1).encode())

@@ -3,6 +3,7 @@
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -60,6 +61,12 @@ def test_a_first_promotion_needs_that_there_is_no_champion_yet(three: Store) -> 
     _promote_in_turn(three, "1")
     with pytest.raises(Conflict, match=r"champion \(none\)"):
         registry.promote(three, "2", expected=None, reason="first")
+
+
+def test_a_promotion_over_a_champion_that_never_was_is_a_conflict(three: Store) -> None:
+    with pytest.raises(Conflict, match=r"version 1 was to follow champion 7, but the champion is now \(none\); it stays"):
+        registry.promote(three, "1", expected="7", reason="better")
+    assert not three.exists("champion.json")
 
 
 def test_of_racing_promotions_one_wins_and_the_others_say_so(three: Store) -> None:
@@ -151,6 +158,23 @@ def test_a_person_may_promote_again_what_was_rolled_back(three: Store) -> None:
     assert registry.rollback(three, reason="after all").version == "1"
     with pytest.raises(Conflict, match="rolled back"):
         registry.promote(three, "2", expected="1", reason="the run was repeated")
+
+
+def test_what_a_person_has_promoted_again_counts_as_rolled_back_no_longer(three: Store) -> None:
+    _promote_in_turn(three, "1", "2")
+    registry.rollback(three, reason="by mistake")
+    registry.promote(three, "2", expected="1", reason="it was the scanner", by_person=True)
+    registry.promote(three, "3", expected="2", reason="better")
+    assert registry.promote(three, "2", expected="3", reason="better than 3, says the gate").version == "2"
+
+
+def test_each_move_says_when_and_whether_a_person_decided(three: Store) -> None:
+    _promote_in_turn(three, "1", "2")
+    registry.promote(three, "3", expected="2", reason="better", by_person=True)
+    moves = registry.rollback(three, reason="bad").history
+    assert [move.by_person for move in moves] == [False, False, True, True]
+    for move in moves:
+        assert abs(datetime.now(UTC) - datetime.fromisoformat(move.at)) < timedelta(minutes=1)
 
 
 def test_a_pointer_that_moved_there_and_back_is_not_taken_for_one_that_never_moved(three: Store) -> None:

@@ -52,6 +52,14 @@ def test_a_twin_that_only_took_longer_is_what_was_rolled_back(two: Store, tmp_pa
     assert champion_of(two).version == "1"
 
 
+def test_what_was_rolled_back_stays_so_when_its_files_are_pruned(two: Store, tmp_path: Path) -> None:
+    registry.rollback(two, reason="complaints from site B")
+    two.delete("versions/2/SHA256SUMS")
+    twin = register(two, tmp_path, 2, champion="1", seconds=31.3)
+    with pytest.raises(Conflict, match="was rolled back"):
+        registry.promote(two, twin, expected="1", reason="trained again")
+
+
 def test_another_graph_or_another_temperature_is_not_what_was_rolled_back(two: Store, tmp_path: Path) -> None:
     registry.rollback(two, reason="complaints")
     warmer = register(two, tmp_path, 2, champion="1", temperature=1.5)
@@ -118,7 +126,9 @@ def test_a_hold_stops_gate_and_person_until_its_release(two: Store, tmp_path: Pa
             registry.promote(two, third, expected="1", reason="better", by_person=by_person)
     released = registry.release(two, reason="the scanner was repaired")
     assert (released.version, released.hold, released.promoted_at) == ("1", None, held.promoted_at)
-    assert (released.history[-1].action, released.history[-1].reason) == ("release", "the scanner was repaired")
+    assert released.reason == held.reason, "the release is not why the version serves"
+    move = released.history[-1]
+    assert (move.action, move.before, move.reason, move.by_person) == ("release", "1", "the scanner was repaired", True)
     assert registry.promote(two, third, expected="1", reason="better").version == third
     assert champion_of(two).previous == "1"
 
