@@ -140,7 +140,7 @@ def without_words(function: ast.FunctionDef) -> str:
 
     class Silent(ast.NodeTransformer):
         def visit_JoinedStr(self, node: ast.JoinedStr) -> ast.AST:
-            sentence = any(isinstance(part, ast.Constant) and " " in part.value for part in node.values)
+            sentence = any(isinstance(part, ast.Constant) and " " in str(part.value) for part in node.values)
             return ast.Constant("") if sentence else self.generic_visit(node)
 
         def visit_Constant(self, node: ast.Constant) -> ast.AST:
