@@ -219,3 +219,4 @@ def test_a_release_does_not_count_as_a_rollback_of_what_serves(two: Store, tmp_p
 def test_the_digest_of_what_serves_is_stored_and_must_not_change_from_release_to_release() -> None:
     model = model_description(served="model.int8.onnx")
     assert digest(model, {"model.int8.onnx": "a" * 64}) == "ea9d5fb44cd85437c1318616fd06d547d0d65c1ecd69324d07a730ac3d657c3e"
+    assert digest(model, {}) == "eeec575f9fa450427ec7550f2094070bcaf4affd09c741255dcbb5c52a1cafc8"

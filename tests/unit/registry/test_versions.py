@@ -4,6 +4,7 @@ import json
 import shutil
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,9 @@ from pydantic import ValidationError
 
 from driftloop import bundle, registry
 from driftloop.errors import InputError, IntegrityError, NotFound
-from driftloop.registry.versions import claimed_versions, complete_versions, registered_at
+from driftloop.evaluation.intervals import wilson
+from driftloop.registry.versions import check_files, claimed_versions, complete_versions, registered_at
+from driftloop.step_facts import write_json
 from driftloop.store import Store
 from tests.factories.candidates import MANIFEST, write_candidate, write_gate_evidence
 from tests.unit.registry.crashing_store import Crash, CrashingStore
@@ -61,6 +64,62 @@ def test_a_version_tells_its_lineage(store: Store, tmp_path: Path) -> None:
     assert info.accuracy is not None
     assert info.accuracy.value == pytest.approx(0.805)
     assert info.bytes > 4 * 5000
+
+
+def test_a_version_tells_what_the_gate_measured_on_it(store: Store, tmp_path: Path) -> None:
+    candidate = write_candidate(tmp_path / "candidate", seed=1)
+    evidence = write_gate_evidence(tmp_path / "evidence", candidate, champion="1")
+    gate = json.loads((evidence / "gate.json").read_text())
+    drifted = wilson(70, 100)
+    gate |= {"accuracy": {"candidate_drifted": drifted.model_dump()}, "latency": {"candidate_p95_ms": 12.5}}
+    write_json(evidence / "gate.json", gate)
+    info = registry.version_info(store, registry.register(store, candidate, evidence))
+    assert (info.drifted_accuracy, info.p95_ms) == (drifted, 12.5)
+    assert (info.served, info.served_bytes, info.run) == ("model.int8.onnx", 5000, "")
+    since = datetime.now(UTC) - datetime.fromisoformat(info.registered_at)
+    assert timedelta(0) <= since < timedelta(minutes=1)
+    assert registered_at(store, info.version) == datetime.fromisoformat(info.registered_at)
+
+
+def test_what_was_not_measured_is_none_and_the_trained_model_stands_for_the_served_one(store: Store, tmp_path: Path) -> None:
+    candidate = write_candidate(tmp_path / "candidate", seed=1)
+    trained = wilson(90, 100)
+    model = bundle.read_model(candidate).model_copy(update={"served": "", "metrics": {"test_accuracy": trained}})
+    bundle.write_model(candidate, model)
+    bundle.seal(candidate)
+    info = registry.version_info(store, registry.register(store, candidate, write_gate_evidence(tmp_path / "e", candidate, champion=None)))
+    assert (info.accuracy, info.drifted_accuracy, info.p95_ms) == (trained, None, None)
+    assert (info.served, info.served_bytes) == ("", 0)
+
+
+def test_a_version_without_evidence_and_with_a_bare_claim_is_its_own_candidate(store: Store, tmp_path: Path) -> None:
+    _register(store, tmp_path, 1)
+    sums = bundle.write_checksums({name: sha for name, sha in registry.version_info(store, "1").files.items() if name != "gate.json"})
+    store.put("versions/1/SHA256SUMS", sums)
+    store.put("versions/1/registration.json", b"{}")
+    store.delete("versions/1/gate.json")
+    info = registry.version_info(store, "1")
+    assert (info.decision, info.candidate, info.registered_at, info.run) == (None, info.digest, "", "")
+
+
+def test_a_version_that_lacks_files_is_one_line_that_names_them_all(store: Store, tmp_path: Path) -> None:
+    info = registry.version_info(store, _register(store, tmp_path, 1))
+    check_files(store, info)
+    for name in ("model.pth", "facts.json"):
+        store.delete(f"versions/1/{name}")
+    with pytest.raises(IntegrityError, match=r"version 1 lacks facts\.json, model\.pth; restore it from a backup"):
+        check_files(store, info)
+
+
+def test_two_claims_are_never_equal_so_nobody_takes_that_of_another_for_his_own(store: Store, tmp_path: Path) -> None:
+    _register(store, tmp_path, 1)
+    first = json.loads(store.read("versions/1/registration.json"))
+    for entry in list(store.list("versions/")):
+        store.delete(entry.key)
+    registry.register(store, tmp_path / "candidate-1", tmp_path / "evidence-1")
+    second = json.loads(store.read("versions/1/registration.json"))
+    assert first | {"registered_at": ""} != second | {"registered_at": ""}
+    assert first | {"registered_at": "", "nonce": ""} == second | {"registered_at": "", "nonce": ""}
 
 
 def test_the_same_content_registered_again_is_the_same_version(store: Store, tmp_path: Path) -> None:
@@ -138,8 +197,9 @@ def test_a_damaged_version_does_not_pass_for_a_download(store: Store, tmp_path: 
 def test_a_list_of_files_that_leads_out_of_the_bundle_is_refused(store: Store, tmp_path: Path) -> None:
     version = _register(store, tmp_path, 1)
     store.put(f"versions/{version}/SHA256SUMS", f"{'0' * 64}  ../../escaped\n".encode())
-    with pytest.raises(IntegrityError, match="not a list of checksums and file names"):
-        registry.download(store, version, tmp_path / "copy")
+    for use in (lambda: registry.download(store, version, tmp_path / "copy"), lambda: registry.version_info(store, version)):
+        with pytest.raises(IntegrityError, match=rf"versions/{version}/SHA256SUMS: not a list of checksums and file names"):
+            use()
 
 
 def test_a_candidate_that_changed_after_it_was_sealed_is_refused(store: Store, tmp_path: Path) -> None:
@@ -206,6 +266,8 @@ def test_only_numbers_are_versions(store: Store, tmp_path: Path) -> None:
     assert complete_versions(store) == ["7"]
     assert claimed_versions(store) == ["4"]
     assert _register(store, tmp_path, 1) == "8"
+    store.put("versions/12/events/left over", b"")
+    assert _register(store, tmp_path, 2) == "13"
 
 
 def test_a_version_is_fetched_into_any_folder(store: Store, tmp_path: Path) -> None:
