@@ -78,7 +78,7 @@ class LocalStore:
         """See `Store.upload`."""
         target = self.path(key)
         with open(path, "rb") as source, _writing(target), self._staged(target) as (partial, stream):
-            shutil.copyfileobj(source, stream, 1 << 20)
+            shutil.copyfileobj(source, stream)
             _finish(stream)
             with self._locked():
                 partial.replace(target)

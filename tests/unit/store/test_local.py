@@ -3,7 +3,9 @@
 import os
 import subprocess
 import sys
+import tempfile
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,7 @@ from driftloop.store.local import LocalStore
 from tests.unit.store.writers import OBJECT_BYTES
 
 ROOT = Path(__file__).parents[3]
+NOBODY = 65534
 
 
 def _start(*arguments: str) -> subprocess.Popen[str]:
@@ -130,14 +133,41 @@ def test_a_file_in_the_stores_place_is_one_clear_line(tmp_path: Path) -> None:
         store.put("key", b"x")
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
-def test_a_folder_without_permission_is_one_clear_line(tmp_path: Path) -> None:
-    tmp_path.chmod(0o500)
-    store = open_store(str(tmp_path / "store"))
+@pytest.fixture
+def ordinary_folder() -> Iterator[Path]:
+    """A folder of somebody who is not root, for whom there are permissions; root's tests run as nobody meanwhile."""
+    with tempfile.TemporaryDirectory() as name:
+        if os.geteuid() == 0:
+            os.chown(name, NOBODY, NOBODY)
+            os.setresuid(NOBODY, NOBODY, 0)
+        try:
+            yield Path(name)
+        finally:
+            if os.getresuid()[2] == 0:
+                os.setresuid(0, 0, 0)
+
+
+@pytest.mark.parametrize("mode", [0o500, 0o300, 0o600])
+def test_a_folder_in_which_we_may_not_read_write_and_search_is_one_clear_line(ordinary_folder: Path, mode: int) -> None:
+    store = open_store(str(ordinary_folder / "store"))
+    store.check()
+    ordinary_folder.chmod(mode)
     with pytest.raises(StoreError, match="no permission"):
-        store.check()
-    with pytest.raises(StoreError, match="Permission denied"):
-        store.put("key", b"x")
+        open_store(str(ordinary_folder)).check()
+    if mode != 0o300:
+        with pytest.raises(StoreError, match="Permission denied"):
+            store.put("key", b"x")
+    ordinary_folder.chmod(0o700)
+
+
+def test_an_object_that_goes_while_a_listing_is_read_is_left_out(tmp_path: Path) -> None:
+    store = LocalStore(tmp_path)
+    for key in ("a", "b", "c"):
+        store.put(key, b"x")
+    listing = store.list()
+    assert next(listing).key == "a"
+    store.delete("b")
+    assert [info.key for info in listing] == ["c"]
 
 
 @pytest.mark.parametrize("uri", ["", "  ", "gs://bucket/prefix", "minio://bucket", "http://localhost:9000/bucket", "file://host/folder"])
