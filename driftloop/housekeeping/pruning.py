@@ -309,10 +309,12 @@ def _write_marks(
 
 
 def _following(marks: Mapping[str, Mark], items: Mapping[str, PruneItem], kinds: set[str], now: datetime, wait_s: float) -> dict[str, Mark]:
-    """The marks after this plan, in the order in which things go; kinds that were not looked for keep theirs."""
+    """The marks after this plan, by kind in the order in which things go and then as planned; kinds not looked for keep theirs."""
     following = next_marks(marks, {key: item.objects.touched for key, item in items.items()}, now, wait_s=wait_s)
     following |= {key: mark for key, mark in marks.items() if _kind_and_name(key)[0] not in kinds}
-    return dict(sorted(following.items(), key=lambda entry: (KINDS.index(_kind_and_name(entry[0])[0]), entry[0])))
+    places = {key: place for place, key in enumerate(items)}
+    ordered = sorted(following, key=lambda key: (KINDS.index(_kind_and_name(key)[0]), places.get(key, -1)))
+    return {key: following[key] for key in ordered}
 
 
 def _kind_and_name(key: str) -> tuple[str, str]:

@@ -96,11 +96,12 @@ def explained_fault(fault: Exception, *, what: str, server: str, bucket: str) ->
 
 
 def _answered(code: str, message: str, status: int, what: str, server: str, bucket: str) -> Exception:
-    """The error for a request that the server did answer."""
+    """The error for a request that the server did answer; a part of a batch is answered without a status."""
+    answer = f"{status or ''} {code}".strip()
     if code == "NoSuchBucket":
         return NoBucket(f"{what}: there is no bucket {bucket!r} on {server}; check its name, or create it")
     if status in PASSING_STATUS or code in PASSING_CODES:
-        return TransientFault(f"{what}: {server} answers {status} {code}".rstrip())
+        return TransientFault(f"{what}: {server} answers {answer}")
     if code == "NoSuchKey" or status == 404:
         return NotFound(f"{what}: no such object")
     if code in REFUSED_KEY:
@@ -112,7 +113,7 @@ def _answered(code: str, message: str, status: int, what: str, server: str, buck
         )
     if status == 507:
         return StoreError(f"{what}: {server} has no room left; free some space there")
-    return StoreError(f"{what}: {server} answers {status} {code} {message}".strip() + "; check AWS_ENDPOINT_URL and AWS_REGION")
+    return StoreError(f"{what}: {server} answers {answer} {message}".strip() + "; check AWS_ENDPOINT_URL and AWS_REGION")
 
 
 def cause_of(fault: Exception) -> str:

@@ -11,7 +11,18 @@ from pydantic import ValidationError
 from driftloop import prune_marks, registry
 from driftloop.dataset import Description
 from driftloop.errors import Conflict, IntegrityError, NotFound, StoreError
-from driftloop.housekeeping.pruning import HOME_KINDS, PruneItem, PrunePolicy, carry_out_prune, plan_prune, preview_prune, recently_named
+from driftloop.housekeeping.pruning import (
+    HOME_KINDS,
+    PruneItem,
+    PrunePolicy,
+    carry_out_prune,
+    delete_objects,
+    place_of,
+    plan_prune,
+    preview_prune,
+    recently_named,
+    with_shared_shards,
+)
 from driftloop.housekeeping.store_contents import read_store_contents
 from driftloop.prune_marks import Mark, drop_deleted, item_key, next_marks, read_marks, take_up, write_marks
 from driftloop.store import Store
@@ -51,6 +62,10 @@ def test_what_nothing_names_goes_and_the_rest_stays_whole(history: StoreHistory)
     items = plan_prune(history.store, everything_is_old())
     assert named(items) == [("version", "3"), ("version", "4"), ("dataset", "#"), ("probe", "doctor/")]
     assert [item.why for item in items[:3]] == ["never promoted", "was never completed", "was never completed"]
+    pruned = carry_out_prune(
+        history.store, lambda: items, dict.fromkeys(HOME_KINDS, history.store), datetime.now(UTC) - timedelta(days=1), wait_s=DAY_S
+    )
+    assert [item for item, _ in pruned] == items
     assert set(prune(history.store, everything_is_old()).values()) == {True}
     history.check()
     assert [info.version for info in registry.versions(history.store)] == ["1", "2"]
@@ -67,6 +82,48 @@ def test_a_plan_and_a_preview_write_and_delete_nothing(history: StoreHistory) ->
     assert len(shown) == 4
     assert all(mark is not None for _, mark in shown)
     assert list(history.store.list()) == before
+
+
+def test_a_preview_says_what_would_be_deleted_once_the_wait_is_over(history: StoreHistory) -> None:
+    policy, roots = everything_is_old(), dict.fromkeys(HOME_KINDS, history.store)
+    prune_once(history.store, policy)
+    for days, gone in ((0.5, False), (1.01, True)):
+        now = datetime.now(UTC) + timedelta(days=days)
+        shown = list(preview_prune(history.store, lambda: plan_prune(history.store, policy), roots, now, wait_s=DAY_S))
+        assert [(item.kind, mark is None) for item, mark in shown] == [(kind, gone) for kind in ("version", "version", "dataset", "probe")]
+
+
+def test_versions_are_shown_in_the_order_of_their_numbers(history: StoreHistory) -> None:
+    for number in (10, 9):
+        history.store.create(f"versions/{number}/registration.json", b'{"run": ""}')
+        history.store.put(f"versions/{number}/model.onnx", b"half")
+    history.promote("3")
+    roots = dict.fromkeys(HOME_KINDS, history.store)
+    shown = preview_prune(history.store, lambda: plan_prune(history.store, everything_is_old()), roots, datetime.now(UTC), wait_s=DAY_S)
+    assert [item.name for item, _ in shown if item.kind == "version"] == ["4", "9", "10"]
+
+
+def test_a_prune_that_stops_halfway_leaves_nothing_that_looks_whole(history: StoreHistory, monkeypatch: pytest.MonkeyPatch) -> None:
+    store, orphan = history.store, history.dataset(80)
+    prune_once(store, everything_is_old())
+
+    def broken(keys: object) -> None:
+        raise StoreError("the disk broke")
+
+    monkeypatch.setattr(store, "delete_many", broken)
+    for kind, name in (("version", "3"), ("dataset", orphan.manifest_hash)):
+        with pytest.raises(StoreError, match="broke"):
+            delete_objects(store, place_of(kind, name), datetime.now(UTC) + timedelta(hours=1))
+    assert [info.version for info in registry.versions(store)] == ["1", "2"]
+    assert not store.exists(f"datasets/{orphan.manifest_hash}/dataset.json")
+    assert store.exists("versions/3/model.onnx")
+    assert store.exists(orphan.samples)
+
+
+def test_names_of_datasets_that_are_none_of_ours_hinder_nothing(history: StoreHistory) -> None:
+    """A pipeline root may be shared: whatever others call their datasets is only compared."""
+    before = plan_prune(history.store, everything_is_old())
+    assert plan_prune(history.store, everything_is_old(in_use=frozenset({"a" * 64, "../secret", "", "/"}))) == before
 
 
 def test_a_first_prune_only_marks_and_a_second_deletes_only_after_the_wait(history: StoreHistory) -> None:
@@ -178,6 +235,17 @@ def test_a_dataset_whose_shards_lie_in_another_keeps_that_one_whatever_its_paren
     assert {first.manifest_hash, grown.manifest_hash}.isdisjoint(gone)
 
 
+def test_a_dataset_keeps_its_parent_though_all_of_its_shards_are_its_own(history: StoreHistory) -> None:
+    parent, child = history.dataset(80), history.dataset(85)
+    history.store.put(
+        f"datasets/{child.manifest_hash}/dataset.json",
+        child.model_copy(update={"parent": parent.manifest_hash}).model_dump_json().encode(),
+    )
+    complete = {parent.manifest_hash, child.manifest_hash}
+    assert with_shared_shards(history.store, [child.manifest_hash], complete) == complete
+    assert with_shared_shards(history.store, [parent.manifest_hash], complete) == {parent.manifest_hash}
+
+
 def test_a_preview_tells_sizes_and_what_a_killed_prune_left(history: StoreHistory) -> None:
     store, policy = history.store, everything_is_old()
     gone = Mark(marked_at=datetime.now(UTC), touched=datetime.now(UTC), deleting=True)
@@ -188,6 +256,7 @@ def test_a_preview_tells_sizes_and_what_a_killed_prune_left(history: StoreHistor
     assert {item.key: item for item, mark in shown if mark is not None} == planned
     [left] = [item for item, mark in shown if mark is None]
     assert (left.kind, left.name, left.why) == ("version", "17", "a prune that was killed had begun to delete it")
+    assert (left.objects.objects, left.objects.size) == (0, 0)
 
 
 def test_a_version_that_a_watch_record_names_stays(history: StoreHistory) -> None:
@@ -210,6 +279,7 @@ def test_named_at_the_cutoff_is_named_lately(history: StoreHistory) -> None:
     assert recently_named(champion, [], last + timedelta(seconds=1)) == set()
     record = history.watched(1, "3", finished="2026-01-01T00:00:00+00:00", promoted_version="4")
     ended = datetime(2026, 1, 1, tzinfo=UTC)
+    assert recently_named(champion, [record, history.watched(2, "5")], ended) == {"1", "2", "3", "4", "5"}
     later = champion.model_copy(update={"history": []})
     assert recently_named(later, [record], ended) == {"3", "4"}
     assert recently_named(later, [record], ended + timedelta(seconds=1)) == set()
@@ -238,7 +308,8 @@ def test_a_version_in_promotion_is_never_touched(history: StoreHistory, keep: in
 
 def test_a_dataset_stays_while_artifacts_name_it_or_nobody_has_looked(history: StoreHistory) -> None:
     orphan = history.dataset(80).manifest_hash
-    assert orphan in [item.name for item in plan_prune(history.store, everything_is_old())]
+    why = {item.name: item.why for item in plan_prune(history.store, everything_is_old())}
+    assert why[orphan] == "no version and no run names it"
     assert orphan not in [item.name for item in plan_prune(history.store, everything_is_old(in_use=frozenset({orphan})))]
     assert orphan not in [item.name for item in plan_prune(history.store, everything_is_old(in_use=None))]
 
@@ -253,7 +324,8 @@ def test_what_a_dataset_points_at_stays_with_it(history: StoreHistory) -> None:
 def test_a_checkpoint_that_nobody_resumed_goes_and_its_dataset_stays(history: StoreHistory) -> None:
     kept = history.dataset(10).manifest_hash
     history.store.put(f"datasets/{kept}/checkpoints/0123.pth", b"epoch 3")
-    assert ("checkpoint", "#") in named(plan_prune(history.store, everything_is_old()))
+    [checkpoint] = [item for item in plan_prune(history.store, everything_is_old()) if item.kind == "checkpoint"]
+    assert (checkpoint.name, checkpoint.why) == (kept, "its training was never resumed")
     prune_once(history.store, everything_is_old())
     history.store.put(f"datasets/{kept}/checkpoints/4567.pth", b"of another training")
     assert prune_once(history.store, everything_is_old(), days=2)[kept] is False
