@@ -61,7 +61,8 @@ def prune(store: Store, policy: PrunePolicy) -> dict[str, bool]:
 def test_what_nothing_names_goes_and_the_rest_stays_whole(history: StoreHistory) -> None:
     items = plan_prune(history.store, everything_is_old())
     assert named(items) == [("version", "3"), ("version", "4"), ("dataset", "#"), ("probe", "doctor/")]
-    assert [item.why for item in items[:3]] == ["never promoted", "was never completed", "was never completed"]
+    why = ["never promoted", "was never completed", "was never completed", "left by a killed `driftloop doctor`"]
+    assert [item.why for item in items] == why
     pruned = carry_out_prune(
         history.store, lambda: items, dict.fromkeys(HOME_KINDS, history.store), datetime.now(UTC) - timedelta(days=1), wait_s=DAY_S
     )
@@ -572,7 +573,10 @@ def test_of_what_watches_kept_the_newest_table_and_recent_rows_stay(tmp_path: Pa
             store.put(key, b"x")
             os.utime(tmp_path / "store" / key, times=((now - timedelta(days=days)).timestamp(),) * 2)
     policy = PrunePolicy(now - timedelta(days=7), in_use=frozenset())
-    assert {item.kind: item.objects.objects for item in plan_prune(store, policy)} == {"rows": 2, "labels": 2, "requests": 2}
+    items = plan_prune(store, policy)
+    assert {item.kind: item.objects.objects for item in items} == {"rows": 2, "labels": 2, "requests": 2}
+    why = ["no watch looks back so far", "a newer table replaces them; the labels stay", "no watch looks back so far"]
+    assert [item.why for item in items] == why
     prune(store, policy)
     for kind in ("rows", "labels", "requests"):
         assert [entry.key for entry in store.list(f"watch/{kind}/")] == [f"watch/{kind}/00000003-0123456789ab.parquet"]
