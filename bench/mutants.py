@@ -25,7 +25,7 @@ ROOT, HERE = Path(__file__).parents[1], Path(__file__).parent
 ACCEPTED = HERE / "mutants_accepted.toml"
 #: For tests on stores of both kinds, where the local one tells the same.
 LOCAL = " -k 'not s3'"
-REGISTRY = "tests/unit/registry/test"
+REGISTRY, PRUNING = "tests/unit/registry/test", "tests/unit/housekeeping/test"
 #: By file the tests of its room, as words for pytest; of those mutmut runs the ones that reach the function in question.
 DECIDING = {
     "components/drift_detection/window_test.py": "tests/unit/drift_detection",
@@ -42,13 +42,19 @@ DECIDING = {
     "driftloop/dataset/splitting.py": "tests/unit/dataset",
     "driftloop/evaluation/intervals.py": "tests/unit/evaluation",
     "driftloop/evaluation/paired.py": "tests/unit/evaluation",
-    "driftloop/prune_marks.py": "tests/unit/housekeeping/test_prune_marks.py",
+    "driftloop/housekeeping/pruning.py": f"{PRUNING}_pruning.py {PRUNING}_prune_marks.py" + LOCAL,
+    "driftloop/housekeeping/run_artifacts.py": f"{PRUNING}_run_artifacts.py" + LOCAL,
+    "driftloop/prune_marks.py": f"{PRUNING}_prune_marks.py {PRUNING}_pruning.py" + LOCAL,
     "driftloop/registry/bundle_link.py": f"{REGISTRY}_bundle_link.py" + LOCAL,
     "driftloop/registry/champion.py": f"{REGISTRY}_champion.py {REGISTRY}_hold.py {REGISTRY}_restoring.py {REGISTRY}_pruned_meanwhile.py"
     + LOCAL,
     "driftloop/registry/gate_evidence.py": f"{REGISTRY}_gate_evidence.py" + LOCAL,
     "driftloop/registry/restoring.py": f"{REGISTRY}_restoring.py {REGISTRY}_pruned_meanwhile.py" + LOCAL,
     "driftloop/registry/versions.py": f"{REGISTRY}_versions.py {REGISTRY}_hold.py {REGISTRY}_pruned_meanwhile.py" + LOCAL,
+    "driftloop/store/local.py": "tests/unit/store -k '(local or disk) and not process and not s3'",
+    "driftloop/store/s3.py": "tests/unit/store/test_contract.py tests/unit/store/test_s3_faults.py -k 's3 and not memory'",
+    "driftloop/store/s3_conditions.py": "tests/unit/store/test_s3_conditions.py",
+    "driftloop/store/s3_faults.py": "tests/unit/store/test_s3_explained_faults.py",
     "driftloop/watch_record.py": "tests/unit/test_watch_record.py tests/unit/test_watch_store.py" + LOCAL,
     "driftloop/watch_store.py": "tests/unit/test_watch_store.py" + LOCAL,
 }
@@ -61,13 +67,13 @@ SURVIVED, NOT_REACHED = (0,), (5, 33)
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", nargs="+", default=[], help="parts of file names")
-    parser.add_argument("--out", type=Path, default=HERE / "results" / "mutants.json")
+    parser.add_argument("--out", type=Path, default=HERE / "results" / "mutants.json", help="files that are not counted keep their rows")
     chosen = parser.parse_args()
     files = {name: tests for name, tests in DECIDING.items() if not chosen.only or any(part in name for part in chosen.only)}
     if not files:
         print(f"--only {' '.join(chosen.only)}: no such file among {', '.join(DECIDING)}", file=sys.stderr)
         return 2
-    report: dict[str, Any] = environment() | {"files": []}
+    kept = json.loads(chosen.out.read_text())["files"] if chosen.out.exists() else []
     for name, tests in files.items():
         # Each by itself: mutmut's first run then learns from that room's tests alone, and one that fails costs one file.
         with tempfile.TemporaryDirectory(prefix="driftloop-mutants-") as temporary:
@@ -76,8 +82,8 @@ def main() -> int:
             f"{name}: {row['noticed']} of {row['behaviour']} noticed, {len(row['accepted'])} accepted, {row['words']} of words only",
             flush=True,
         )
-        report["files"].append(row)
-        chosen.out.write_text(json.dumps(report, indent=1) + "\n")
+        kept = sorted([row, *(old for old in kept if old["file"] != name)], key=lambda old: str(old["file"]))
+        chosen.out.write_text(json.dumps(environment() | {"files": kept}, indent=1) + "\n")
     return 0
 
 
@@ -124,7 +130,8 @@ def difference(original: ast.FunctionDef, changed: ast.FunctionDef) -> str:
     lines = [ast.unparse(nameless(function)).splitlines() for function in (original, changed)]
     pairs = [(before.strip(), after.strip()) for before, after in zip(*lines, strict=False) if before != after]
     before, after = pairs[0] if pairs else ("", "(a line less or more)")
-    return f"{original.name.removesuffix('__mutmut_orig').removeprefix('x_')}: {before} -> {after}"
+    name = original.name.removesuffix("__mutmut_orig").removeprefix("x_").removeprefix("x\u01c1").replace("\u01c1", ".")
+    return f"{name}: {before} -> {after}"
 
 
 def nameless(function: ast.FunctionDef) -> ast.FunctionDef:
