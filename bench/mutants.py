@@ -53,7 +53,7 @@ DECIDING = {
     "driftloop/registry/versions.py": f"{REGISTRY}_versions.py {REGISTRY}_hold.py {REGISTRY}_pruned_meanwhile.py" + LOCAL,
     "driftloop/store/local.py": "tests/unit/store -k '(local or disk) and not process and not s3'",
     "driftloop/store/s3.py": "tests/unit/store/test_contract.py tests/unit/store/test_s3_faults.py -k 's3 and not memory'",
-    "driftloop/store/s3_conditions.py": "tests/unit/store/test_s3_conditions.py",
+    "driftloop/store/s3_conditions.py": "tests/unit/store/test_s3_proof.py tests/unit/store/test_s3_conditions.py",
     "driftloop/store/s3_faults.py": "tests/unit/store/test_s3_explained_faults.py",
     "driftloop/watch_record.py": "tests/unit/test_watch_record.py tests/unit/test_watch_store.py" + LOCAL,
     "driftloop/watch_store.py": "tests/unit/test_watch_store.py" + LOCAL,

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from driftloop.backends.run_folder import RunFolder
-from driftloop.errors import InputError
+from driftloop.errors import InputError, IntegrityError
 from driftloop.housekeeping.pruning import delete_objects, place_of
 from driftloop.housekeeping.run_artifacts import (
     datasets_named_by_runs,
@@ -53,8 +53,11 @@ def test_artifacts_of_old_finished_runs_go_and_their_reports_and_stores_stay(run
     old = run(runs, "a", ended=OLD)
     run(runs, "b", ended=NOW)
     run(runs, "c", ended=None)
+    (runs / "0-before-all").mkdir()
     [artifacts] = finished_run_artifacts(runs, CUTOFF)
     assert (artifacts.run, artifacts.size) == (old.id, len('{"manifest_hash": "a"}'))
+    assert abs(artifacts.finished - OLD) < timedelta(seconds=1)
+    assert finished_run_artifacts(runs, artifacts.finished) == [], "what ended at the very moment stays"
     remove_run_artifacts(artifacts)
     assert not old.artifacts.exists()
     assert (old.path / "report.html").exists()
@@ -117,6 +120,8 @@ def test_only_the_artifacts_of_our_own_old_watches_go(store: Store) -> None:
     assert read_pipeline_root(store, AN_HOUR_AGO, OURS)[1] == []
     [item] = read_pipeline_root(store, IN_AN_HOUR, OURS)[1]
     assert (item.kind, item.name, item.objects.size) == ("artifacts", f"v2/artifacts/drift-watch/{WATCH}", 1000 + len(NAMES_C))
+    assert item.why == f"a watch of {item.objects.touched:%Y-%m-%d} in Kubeflow"
+    assert read_pipeline_root(store, item.objects.touched, OURS)[1] == [], "what was written at the very moment stays"
     delete_objects(store, place_of(item.kind, item.name), item.objects.touched)
     assert [entry.key.split("/")[2] for entry in store.list()] == ["drift-watch", "drift-watch", "others", "training", "training"]
     assert read_pipeline_root(store, IN_AN_HOUR, OURS)[1] == []
@@ -134,8 +139,12 @@ def test_our_own_runs_are_those_that_registered_or_watched(store: Store, tmp_pat
     assert own_runs(store) == set()
     history.register("d" * 64)
     store.create("versions/2/registration.json", b'{"run": "died on the way"}')
+    store.create("versions/3/registration.json", b"{}")
     history.watched(1, "1", run_id=WATCH)
     assert own_runs(store) == {"run-1", "died on the way", WATCH}
+    store.create("versions/4/registration.json", b"{")
+    with pytest.raises(IntegrityError, match=r"versions/4/registration\.json"):
+        own_runs(store)
 
 
 def test_a_folder_has_no_copies_for_tensorboard(tmp_path: Path) -> None:
