@@ -88,3 +88,27 @@ def test_one_unknown_sentence_is_said_and_most_of_them_leave_the_chapter_english
 def test_a_language_without_a_catalogue_is_refused() -> None:
     with pytest.raises(InputError, match="lang: 'de' is not one of en, fr"):
         translate(report(), "de")
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "stable: All 4 windows fit what the champion was accepted for.",
+        "stable: 1 of 1 window drifted, not confirmed by 2 of 3; single alarms are expected by chance.",
+        "needs_labels: Drift is confirmed; 63 of at least 100 random labels are there (37 more are kept for the gate) to tell whether it "
+        "matters.",
+        "alert: Drift is confirmed but harmless: on 184 random labels accuracy fell by -7.0 points, at most -2.4 points (bound of harm: "
+        "5.0 points).",
+        "retrain: The images look as accepted, but what they mean has changed (concept drift): on 134 random labels accuracy fell "
+        "by 23.2 points, at least 10.3 points.",
+        "The images have changed (they are noisier and busier), and nobody knows yet whether the model still gets them right: label the "
+        "images on the list, so that we know whether it matters.",
+        "Bring the answers in: `driftloop labels import labels.csv --store s3://driftloop/demo`. A part of them counts, too.",
+        "Nothing: the next watch (`driftloop run drift-watch --store runs/store`) begins where this one ended.",
+        "watch 1 (retrain) was not finished: out of memory",
+    ],
+)
+def test_what_a_watch_says_day_by_day_is_said_in_french(said: str) -> None:
+    translator = Translator("fr")
+    assert translator(said) != said
+    assert translator.missing == []
