@@ -267,7 +267,7 @@ def _add_errors(page: Page, task: Task, trained: TrainedModel, key: str) -> None
         page.text("There is no error to show.")
         return
     classes = task.description.classes
-    images = np.stack([open_split(task.description, TEST).images[row] for row in worst])
+    images = np.array(open_split(task.description, TEST).images[worst])
     looked = saliency_of(trained.network, images, mean=task.description.mean, std=task.description.std, device=task.device)
     pictures, captions = [], []
     for row, image, fall, confidence in zip(worst, images, looked.fall, looked.confidence, strict=True):
