@@ -25,7 +25,7 @@ ROOT, HERE = Path(__file__).parents[1], Path(__file__).parent
 ACCEPTED = HERE / "mutants_accepted.toml"
 #: For tests on stores of both kinds, where the local one tells the same.
 LOCAL = " -k 'not s3'"
-REGISTRY, PRUNING = "tests/unit/registry/test", "tests/unit/housekeeping/test"
+REGISTRY, PRUNING, STORE = "tests/unit/registry/test", "tests/unit/housekeeping/test", "tests/unit/store/test"
 #: By file the tests of its room, as words for pytest; of those mutmut runs the ones that reach the function in question.
 DECIDING = {
     "components/drift_detection/window_test.py": "tests/unit/drift_detection",
@@ -52,9 +52,9 @@ DECIDING = {
     "driftloop/registry/restoring.py": f"{REGISTRY}_restoring.py {REGISTRY}_pruned_meanwhile.py" + LOCAL,
     "driftloop/registry/versions.py": f"{REGISTRY}_versions.py {REGISTRY}_hold.py {REGISTRY}_pruned_meanwhile.py" + LOCAL,
     "driftloop/store/local.py": "tests/unit/store -k '(local or disk) and not process and not s3'",
-    "driftloop/store/s3.py": "tests/unit/store/test_contract.py tests/unit/store/test_s3_faults.py -k 's3 and not memory'",
-    "driftloop/store/s3_conditions.py": "tests/unit/store/test_s3_proof.py tests/unit/store/test_s3_conditions.py",
-    "driftloop/store/s3_faults.py": "tests/unit/store/test_s3_explained_faults.py",
+    "driftloop/store/s3.py": f"{STORE}_contract.py {STORE}_s3_answers.py {STORE}_s3_conditions.py {STORE}_s3_faults.py -k 's3 and not memory'",
+    "driftloop/store/s3_conditions.py": f"{STORE}_s3_proof.py {STORE}_s3_conditions.py",
+    "driftloop/store/s3_faults.py": f"{STORE}_s3_explained_faults.py",
     "driftloop/watch_record.py": "tests/unit/test_watch_record.py tests/unit/test_watch_store.py" + LOCAL,
     "driftloop/watch_store.py": "tests/unit/test_watch_store.py" + LOCAL,
 }
