@@ -52,7 +52,8 @@ DECIDING = {
     "driftloop/registry/restoring.py": f"{REGISTRY}_restoring.py {REGISTRY}_pruned_meanwhile.py" + LOCAL,
     "driftloop/registry/versions.py": f"{REGISTRY}_versions.py {REGISTRY}_hold.py {REGISTRY}_pruned_meanwhile.py" + LOCAL,
     "driftloop/store/local.py": "tests/unit/store -k '(local or disk) and not process and not s3'",
-    "driftloop/store/s3.py": f"{STORE}_contract.py {STORE}_s3_answers.py {STORE}_s3_conditions.py {STORE}_s3_faults.py -k 's3 and not memory'",
+    "driftloop/store/s3.py": f"{STORE}_contract.py {STORE}_s3_answers.py {STORE}_s3_conditions.py {STORE}_s3_faults.py"
+    + " -k 's3 and not memory'",
     "driftloop/store/s3_conditions.py": f"{STORE}_s3_proof.py {STORE}_s3_conditions.py",
     "driftloop/store/s3_faults.py": f"{STORE}_s3_explained_faults.py",
     "driftloop/watch_record.py": "tests/unit/test_watch_record.py tests/unit/test_watch_store.py" + LOCAL,
