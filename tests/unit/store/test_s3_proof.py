@@ -65,7 +65,7 @@ def test_one_write_of_each_kind_is_refused_before_the_proof_is_noted() -> None:
         assert (content["schema"], content["proved"]) == (1, {}), "nothing is claimed before it is proved"
     assert len({content["nonce"] for _, content, _ in proof.tried}) == 4, "a write whose answer was lost is told by its content"
     assert proof.noted.keys() == {SERVER}
-    assert abs(datetime.fromisoformat(proof.noted[SERVER]) - NOW) < timedelta(minutes=5)
+    assert abs(datetime.fromisoformat(proof.noted[SERVER]) - datetime.now(UTC)) < timedelta(minutes=5)
 
 
 @pytest.mark.parametrize("careless", ["create", "replace"])
