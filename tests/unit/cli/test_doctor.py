@@ -67,10 +67,8 @@ def limited(minio_server: MinioServer, s3_uri: str, monkeypatch: pytest.MonkeyPa
 def careless(minio_server: MinioServer, s3_uri: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     """A store on a server that ignores the conditions of writes."""
     open_store(s3_uri).put("champion-is-missing", b"")
-    gateway = CarelessGateway(minio_server)
-    monkeypatch.setenv("AWS_ENDPOINT_URL", gateway.endpoint)
-    yield s3_uri
-    gateway.close()
+    with CarelessGateway(minio_server).in_between(monkeypatch):
+        yield s3_uri
 
 
 def test_a_good_store_passes_and_nothing_is_left_in_it(store: Store) -> None:

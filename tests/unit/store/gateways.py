@@ -6,12 +6,13 @@ import random
 import socket
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any
+from typing import Any, Self
 from urllib.parse import urlsplit
 
+import pytest
 import urllib3
 from minio.credentials import Credentials
 from minio.signer import sign_v4_s3
@@ -63,6 +64,15 @@ class Gateway:
         # A test that fails before it closes the gateway must still end.
         self._thread = threading.Thread(target=self._http.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
         self._thread.start()
+
+    @contextlib.contextmanager
+    def in_between(self, monkeypatch: pytest.MonkeyPatch) -> Iterator[Self]:
+        """Stores that are opened from here on are reached through it, until the context ends."""
+        monkeypatch.setenv("AWS_ENDPOINT_URL", self.endpoint)
+        try:
+            yield self
+        finally:
+            self.close()
 
     def serve(self, request: Request) -> Reply:
         """The answer to a request."""

@@ -7,9 +7,10 @@ import pytest
 from driftloop.errors import StoreError
 from driftloop.store import open_store
 from driftloop.store.s3 import S3Store
-from driftloop.store.s3_conditions import _proved
 from tests.minio_server import MinioServer
 from tests.unit.store.gateways import Gateway, Reply, Request
+
+pytestmark = pytest.mark.usefixtures("new_process")
 
 XML = {"content-type": "application/xml"}
 
@@ -26,11 +27,8 @@ class Saying(Gateway):
 @pytest.fixture
 def saying(minio_server: MinioServer, s3_uri: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Saying]:
     open_store(s3_uri).create("known.json", b"{}")
-    gateway = Saying(minio_server)
-    monkeypatch.setenv("AWS_ENDPOINT_URL", gateway.endpoint)
-    yield gateway
-    gateway.close()
-    _proved.clear()
+    with Saying(minio_server).in_between(monkeypatch) as gateway:
+        yield gateway
 
 
 def of_a_batch(name: str, code: str) -> Reply:

@@ -19,32 +19,22 @@ from driftloop.store.s3_conditions import PROOF, PROOF_HOLDS, TRIES, _prove, _pr
 from tests.minio_server import MinioServer
 from tests.unit.store.gateways import CarelessGateway, Gateway
 
-
-@pytest.fixture(autouse=True)
-def _new_process() -> Iterator[None]:
-    """What this process knows of servers is forgotten."""
-    _proved.clear()
-    yield
-    _proved.clear()
+pytestmark = pytest.mark.usefixtures("new_process")
 
 
 @pytest.fixture
 def careless(minio_server: MinioServer, s3_uri: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[CarelessGateway]:
     open_store(s3_uri).put("bucket", b"exists")
-    gateway = CarelessGateway(minio_server)
-    monkeypatch.setenv("AWS_ENDPOINT_URL", gateway.endpoint)
-    yield gateway
-    gateway.close()
+    with CarelessGateway(minio_server).in_between(monkeypatch) as gateway:
+        yield gateway
 
 
 @pytest.fixture
 def gateway(minio_server: MinioServer, s3_uri: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Gateway]:
     """Counts requests."""
     open_store(s3_uri).put("bucket", b"exists")
-    gateway = Gateway(minio_server)
-    monkeypatch.setenv("AWS_ENDPOINT_URL", gateway.endpoint)
-    yield gateway
-    gateway.close()
+    with Gateway(minio_server).in_between(monkeypatch) as gateway:
+        yield gateway
 
 
 @pytest.fixture

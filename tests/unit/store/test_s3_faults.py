@@ -243,13 +243,12 @@ def test_logs_are_tagged_where_that_is_allowed_and_written_in_any_case(
     server = minio_server.endpoint.removeprefix("http://")
     root = Minio(server, minio_server.access_key, minio_server.secret_key, secure=False, region="us-east-1")
     gateway = TaglessGateway(minio_server, refusal) if refusal else Gateway(minio_server)
-    monkeypatch.setenv("AWS_ENDPOINT_URL", gateway.endpoint)
-    store = open_store(s3_uri)
-    for key in ("logs/a", "logs/b", "catalogs/c"):
-        store.create(key, b"x")
-        with pytest.raises(Conflict):
-            store.create(key, b"y")
-    gateway.close()
+    with gateway.in_between(monkeypatch):
+        store = open_store(s3_uri)
+        for key in ("logs/a", "logs/b", "catalogs/c"):
+            store.create(key, b"x")
+            with pytest.raises(Conflict):
+                store.create(key, b"y")
     bucket, _, prefix = s3_uri.removeprefix("s3://").partition("/")
     tags = {key: root.get_object_tags(bucket, f"{prefix}/{key}") for key in ("logs/a", "logs/b", "catalogs/c")}
     log = None if refusal else {"driftloop": "log"}
@@ -259,12 +258,9 @@ def test_logs_are_tagged_where_that_is_allowed_and_written_in_any_case(
 
 @pytest.mark.parametrize("code", ["SlowDown", "InvalidTag"])
 def test_any_other_refusal_of_a_log_is_told(minio_server: MinioServer, s3_uri: str, monkeypatch: pytest.MonkeyPatch, code: str) -> None:
-    gateway = TaglessGateway(minio_server, code)
-    monkeypatch.setenv("AWS_ENDPOINT_URL", gateway.endpoint)
     bucket, _, prefix = s3_uri.removeprefix("s3://").partition("/")
-    with pytest.raises(StoreError, match=f"logs/a: .* answers 501 {code}"):
+    with TaglessGateway(minio_server, code).in_between(monkeypatch), pytest.raises(StoreError, match=f"logs/a: .* answers 501 {code}"):
         S3Store(bucket, prefix, patience_s=0).create("logs/a", b"x")
-    gateway.close()
 
 
 def test_more_objects_than_fit_one_page_are_all_listed(s3_uri: str) -> None:
@@ -282,10 +278,8 @@ def test_an_upload_that_fails_in_an_answer_that_began_well_is_tried_again(
 ) -> None:
     shard = tmp_path / "shard"
     shard.write_bytes(secrets.token_bytes(PART_BYTES + 1))
-    gateway = LateErrorGateway(minio_server)
-    monkeypatch.setenv("AWS_ENDPOINT_URL", gateway.endpoint)
-    open_store(s3_uri).upload("shard", shard)
-    gateway.close()
+    with LateErrorGateway(minio_server).in_between(monkeypatch) as gateway:
+        open_store(s3_uri).upload("shard", shard)
     assert ("POST", "late error") in gateway.requests
     assert open_store(s3_uri, minio_server.environment).read("shard") == shard.read_bytes()
 

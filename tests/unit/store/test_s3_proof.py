@@ -3,7 +3,6 @@
 import json
 import secrets
 import threading
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -17,11 +16,7 @@ SERVER, URI = "http://server", "s3://bucket/models"
 NOW = datetime.now(UTC)
 
 
-@pytest.fixture(autouse=True)
-def _new_process() -> Iterator[None]:
-    _proved.clear()
-    yield
-    _proved.clear()
+pytestmark = pytest.mark.usefixtures("new_process")
 
 
 class Memory:

@@ -30,10 +30,8 @@ def honest(s3_uri: str, minio_server: MinioServer) -> Store:
 
 @pytest.fixture
 def gateway(minio_server: MinioServer, monkeypatch: pytest.MonkeyPatch, honest: Store) -> Iterator[FaultyGateway]:
-    gateway = FaultyGateway(minio_server, share=0.15, seed=SEED)
-    monkeypatch.setenv("AWS_ENDPOINT_URL", gateway.endpoint)
-    yield gateway
-    gateway.close()
+    with FaultyGateway(minio_server, share=0.15, seed=SEED).in_between(monkeypatch) as gateway:
+        yield gateway
 
 
 class Worker:
