@@ -24,7 +24,7 @@ import threading
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -40,7 +40,7 @@ from driftloop import bundle, registry
 from driftloop.contracts import MODEL_NAME
 from driftloop.dataset.decoding import decode_image
 from driftloop.inference.served_model import INPUT, ServedModel
-from driftloop.store import open_store
+from driftloop.store import Store, open_store
 
 RIVALS = Path(__file__).parent / "serving_rivals"
 PORT = 18080
@@ -78,7 +78,7 @@ def main() -> int:
             if side == chosen.sides[-1]:
                 report["memory"].append(memory_over_swaps(work, side))
         if chosen.soak:
-            report["soak"] = soak(folder / str(chosen.sides[0]), chosen.soak)
+            report["soak"] = soak_with_folder(folder / str(chosen.sides[0]), chosen.soak)
     chosen.out.write_text(json.dumps(report, indent=1) + "\n")
     return 0
 
@@ -186,8 +186,8 @@ def middle(rounds: list[list[dict[str, Any]]]) -> list[dict[str, Any]]:
     return rows
 
 
-def ours(work: Path, *options: str) -> list[Any]:
-    serve = [sys.executable, "-m", "driftloop.cli.main", "serve", "--store", work / "store", "--port", PORT]
+def ours(work: Path, *options: str, store: str = "") -> list[Any]:
+    serve = [sys.executable, "-m", "driftloop.cli.main", "serve", "--store", store or work / "store", "--port", PORT]
     return [*serve, "--spool", work / "spool", "--poll", "0.5", *options]
 
 
@@ -286,24 +286,52 @@ def memory_over_swaps(work: Path, side: int, swaps: int = 50) -> dict[str, Any]:
     return row
 
 
-def soak(work: Path, seconds: float) -> dict[str, Any]:
-    """80 % load for long, the store away for a tenth of it in the middle (at most a minute): errors, log and memory."""
+def soak_with_folder(work: Path, seconds: float) -> dict[str, Any]:
+    """A soak whose store, a folder, is away for a tenth of it in the middle (at most a minute)."""
     store = open_store(str(work / "store"))
     logs, hidden = Path(store.uri, "logs"), Path(store.uri, "logs-away")
-    earlier = len(logged_ids(logs))
+
+    def hide() -> None:
+        logs.rename(hidden)
+        logs.write_bytes(b"")  # whatever is written there fails now
+
+    def show() -> None:
+        logs.unlink()
+        hidden.rename(logs)
+
+    return soak(work, store, ours(work), dict(os.environ), seconds, hide, show)
+
+
+def soak(
+    work: Path,
+    store: Store,
+    command: list[Any],
+    variables: dict[str, str],
+    seconds: float,
+    hide: Callable[[], None],
+    show: Callable[[], None],
+) -> dict[str, Any]:
+    """80 % load for long; for a tenth of it in the middle, at most a minute, the store is away: errors, log and memory.
+
+    Args:
+        work: folder with the image that is sent.
+        store: where the service logs.
+        command, variables: of the service.
+        seconds: of load.
+        hide, show: take the store away, and give it back.
+    """
+    earlier = len(logged_ids(store))
     away = min(60.0, seconds / 10)
     memory: list[float] = []
-    with server(ours(work), dict(os.environ), None) as process:
+    with server(command, variables, None) as process:
         load(work, 2, CONNECTIONS)
         rate = 0.8 * load(work, 5, CONNECTIONS)["per_second"]
 
         def disturb() -> None:
             time.sleep(seconds / 2)
-            logs.rename(hidden)
-            logs.write_bytes(b"")  # whatever is written there fails now
+            hide()
             time.sleep(away)
-            logs.unlink()
-            hidden.rename(logs)
+            show()
 
         def watch() -> None:
             while not done.wait(seconds / 40):
@@ -318,7 +346,7 @@ def soak(work: Path, seconds: float) -> dict[str, Any]:
         for thread in threads:
             thread.join()
         total = json.loads(fetch(f"http://127.0.0.1:{PORT}/activity"))["requests"]
-    ids = logged_ids(logs)
+    ids = logged_ids(store)
     half = len(memory) // 4
     row = {
         "seconds": seconds,
@@ -337,9 +365,10 @@ def soak(work: Path, seconds: float) -> dict[str, Any]:
     return row
 
 
-def logged_ids(logs: Path) -> pd.Series:
+def logged_ids(store: Store) -> pd.Series:
     """The request ids of every log file."""
-    files = [pd.read_parquet(path, columns=["request_id"])["request_id"] for path in sorted(logs.rglob("*.parquet"))]
+    keys = [entry.key for entry in store.list("logs/") if entry.key.endswith(".parquet")]
+    files = [pd.read_parquet(io.BytesIO(store.read(key)), columns=["request_id"])["request_id"] for key in keys]
     return pd.concat(files) if files else pd.Series([], dtype=str)
 
 

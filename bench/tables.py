@@ -38,6 +38,7 @@ from bench import (
     rehearsals,
     retraining_recovery,
     serving,
+    serving_soak,
     step_needs,
     subgroups,
     weak_drifts,
@@ -510,11 +511,14 @@ def service_goals(result: dict[str, Any], found: dict[tuple[int, str], dict[str,
                 met[f"ahead of {rival} at {side} px"] = speed > found[side, rival]["per_second"]
     for row in result["swaps"]:
         met[f"swap at {row['side']} px: no error, p99 within 1.2x"] = not row["failed"] and row["during_p99"] <= 1.2 * row["steady_p99"]
-    soak = result["soak"]
-    if soak:
-        once = not soak["logged_twice"] and soak["answered"] == soak["logged"]
-        met["soak: no error, every request logged once"] = once and not soak["failed"]
+    if result["soak"]:
+        met |= soak_goals(result["soak"])
     return met
+
+
+def soak_goals(soak: dict[str, Any]) -> dict[str, bool | None]:
+    once = not soak["logged_twice"] and soak["answered"] == soak["logged"]
+    return {"soak: no error, every request logged once": once and not soak["failed"]}
 
 
 def is_flat(resident: list[float]) -> bool:
@@ -634,6 +638,7 @@ SECTIONS: dict[str, tuple[str, Any, Render]] = {
     "killed_trainings": ("Killed trainings", killed_trainings, killed_trainings.table),
     "gpu": ("On a GPU", gpu, on_gpu),
     "serving": ("The service", serving, service),
+    "serving_soak": ("The service on a MinIO that is killed", serving_soak, lambda row: f"{soaked(row)}\n\n{goals(soak_goals(row))}"),
     "step_needs": ("The steps' needs", step_needs, needs),
     "rehearsals": ("The policy, rehearsed", rehearsals, played),
     "mutants": ("Faults that the tests notice", mutants, noticed),
