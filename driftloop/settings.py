@@ -424,7 +424,7 @@ PARAMETERS: dict[str, Parameter] = {
     "seed": Parameter(1, "seed of everything random", 0, 2**31 - 1),
     "store": Parameter("s3://driftloop/demo", "the model's home: s3://bucket/prefix or a folder"),
     "lang": Parameter(ENGLISH, "language of the report: en or fr", choices=LANGUAGES),
-    "gpus": Parameter("1", "GPUs for the training steps: 1, since a training uses one, or 0 for the CPU", 0, 1),
+    "gpus": Parameter("1", "GPUs that a training step has and shares its batches among; 0 for the CPU", 0, 16),
     "train_nodes": Parameter(
         {}, 'labels of the nodes that training steps run on, as JSON, such as {"nvidia.com/gpu.product": "NVIDIA-L4"}'
     ),

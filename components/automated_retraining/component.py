@@ -25,7 +25,7 @@ def automated_retraining(
         traffic: the rows, labels and images of production that the watch covers.
         champion: the bundle that serves, or a link to it; it names the dataset it was trained on.
         drift: the evidence of drift_detection, which names the rows of the confirmed windows.
-        gpus: number of GPUs ("0" or "1").
+        gpus: number of GPUs; 0 trains on the CPU.
         seed: of everything random.
         store: the model's home, s3://bucket/prefix or a folder; the new dataset goes to datasets/<hash>/ in it.
         config: overrides of the retrain settings.

@@ -103,6 +103,10 @@ class Validation:
         seconds = round(time.perf_counter() - began, 3)
         return FineTuningEpoch(epoch, loss, clean.loss, clean.accuracy, drifted.loss, drifted.accuracy, seconds)
 
+    def measure_pass(self, model: nn.Module, done: TrainingPass) -> FineTuningEpoch:
+        """The record of the epoch whose pass this was."""
+        return self.measure(model, done.epoch, done.result.loss, done.began)
+
 
 @dataclass(frozen=True)
 class FineTuningData:
@@ -152,12 +156,8 @@ def fine_tune(
         checkpoint: where to leave and look for the last finished epoch, or None.
         on_epoch: called after each epoch.
     """
-
-    def measure(network: nn.Module, done: TrainingPass) -> FineTuningEpoch:
-        return validation.measure(network, done.epoch, done.result.loss, done.began)
-
     before, wanted = validation.measure(model, 0, 0.0, time.perf_counter()), mean_probabilities(model, validation.clean)
-    judge = EpochSelection(FineTuningEpoch, measure, lambda epoch: -epoch.score)
+    judge = EpochSelection(FineTuningEpoch, validation.measure_pass, lambda epoch: -epoch.score)
     trained = train(model, mix, judge, recipe, seed=seed, patience=patience, checkpoint=checkpoint, on_epoch=on_epoch)
     after, offsets = _at_the_operating_point(model, trained.records[trained.best_epoch - 1], wanted if keep_balance else None, validation)
     return FineTuningResult(before, trained.records, trained.best_epoch, after, offsets, trained.resumed_after)

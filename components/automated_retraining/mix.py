@@ -12,6 +12,7 @@ import torch
 from components.automated_retraining.restyle import Restyle
 from driftloop.training.augmentation import Augmentation
 from driftloop.training.batches import Pixels
+from driftloop.training.distributed import current
 from driftloop.training.epoch import Batch
 from driftloop.training.privacy import poisson
 from driftloop.training.seeding import derive
@@ -66,6 +67,7 @@ class Mix:
     def epoch(self, seed: int) -> Iterator[Batch]:
         """The batches of the epoch that `seed` stands for: images normalised, old ones first, and class numbers."""
         generator = torch.Generator().manual_seed(derive(seed, 1))
+        own = current().share
         for old_rows, drifted_rows in self.rows(np.random.default_rng(seed)):
             old, old_labels = self.old.take(old_rows)
             drifted, drifted_labels = self.drifted.take(drifted_rows)
@@ -76,7 +78,8 @@ class Mix:
                 chosen = (torch.rand(len(old), generator=generator) < self.restyle_share).nonzero().flatten()
                 if len(chosen):
                     images[chosen.to(images.device)] = self.restyle(images[chosen.to(images.device)], generator)
-            yield self.old.normalise(images), torch.cat([old_labels, drifted_labels])
+            # Only the network's work is shared: this batch, old and drifted, is made whole in each process.
+            yield self.old.normalise(images[own]), torch.cat([old_labels, drifted_labels])[own]
 
 
 def drifted_per_batch(steps: int, batch_size: int, share: float) -> np.ndarray:

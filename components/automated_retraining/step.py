@@ -59,7 +59,7 @@ def run(
     Args:
         traffic, champion, drift: directories of the traffic, the champion's bundle or a link to it, and the drift evidence.
         dataset, model: directories to write the new dataset's description and the retrained bundle into.
-        gpus: number of GPUs, "0" or "1".
+        gpus: number of GPUs asked for.
         seed: of everything random.
         store: the model's home; only `datasets/` is written.
         config: overrides of RetrainSettings.

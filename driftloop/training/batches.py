@@ -10,6 +10,8 @@ a thread gathers the next batches in page-locked memory while the GPU works on t
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -19,6 +21,7 @@ from torch import Tensor
 from driftloop.training.augmentation import Augmentation, mixup
 from driftloop.training.cuda_graph import Replayed
 from driftloop.training.device import send
+from driftloop.training.distributed import current
 from driftloop.training.epoch import Batch
 from driftloop.training.seeding import derive
 
@@ -86,12 +89,46 @@ class Pixels:
         np.take(self.images, rows, axis=0, out=place.numpy(), mode="clip")  # "raise" would gather elsewhere first
         return place.permute(0, 3, 1, 2)
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """For another process: a file that lies in memory is opened there, and the device is the one of that process."""
+        return _pixels, (MappedFile.of(self.images), self.labels, self.mean.tolist(), self.std.tolist(), self.device.type)
+
     def normalise(self, images: Tensor) -> Tensor:
         return normalise(images, self.mean, self.std).contiguous(memory_format=torch.channels_last)
 
 
+@dataclass(frozen=True)
+class MappedFile:
+    """Where the bytes of a memory-mapped array are, to map them again."""
+
+    path: str
+    dtype: np.dtype[Any]
+    shape: tuple[int, ...]
+    offset: int
+
+    @classmethod
+    def of(cls, array: np.ndarray) -> "MappedFile | np.ndarray":
+        """Of an array that is a contiguous part of a mapped file; any other comes back as it is."""
+        base: Any = array
+        while isinstance(base, np.ndarray) and isinstance(base.base, np.ndarray):
+            base = base.base
+        if not isinstance(base, np.memmap) or base.filename is None or not array.flags.c_contiguous:
+            return array
+        start = array.__array_interface__["data"][0] - base.__array_interface__["data"][0]
+        return cls(str(base.filename), array.dtype, array.shape, base.offset + start)
+
+    def opened(self) -> np.ndarray:
+        """The array, copied where it is written to."""
+        return np.memmap(self.path, self.dtype, "c", self.offset, self.shape).view(np.ndarray)
+
+
+def _pixels(images: MappedFile | np.ndarray, labels: np.ndarray, mean: list[float], std: list[float], kind: str) -> Pixels:
+    device = torch.device(kind, torch.cuda.current_device()) if kind == "cuda" else torch.device(kind)
+    return Pixels(images.opened() if isinstance(images, MappedFile) else images, labels, mean, std, device)
+
+
 class OrderedBatches:
-    """Every image once, in order, unchanged: for validating and predicting.
+    """Every image once, in order, unchanged: for validating and predicting. Processes that share a training share the batches.
 
     Args:
         images: uint8 (N, H, W, C).
@@ -121,7 +158,8 @@ class OrderedBatches:
 
     def __iter__(self) -> Iterator[Batch]:
         rows = np.arange(len(self.labels))
-        for images, labels in self.pixels.take_each(np.split(rows, range(self.batch_size, len(rows), self.batch_size))):
+        batches = np.split(rows, range(self.batch_size, len(rows), self.batch_size))
+        for images, labels in self.pixels.take_each(batches[current().share]):
             yield self.pixels.normalise(images), labels
 
 
@@ -169,15 +207,17 @@ class TrainingBatches:
         """The batches of the epoch that `seed` stands for."""
         rows = self.order(np.random.default_rng(seed), self.steps, self.batch_size)
         generator = torch.Generator().manual_seed(derive(seed, 1))
-        for images, labels in self.pixels.take_each(list(rows)):
+        own = current().share
+        # Mixup blends with images of other processes: each makes the whole batch of it.
+        early, late = (slice(None), own) if self.mixup_alpha > 0 else (own, slice(None))
+        for batch, (images, labels) in zip(rows, self.pixels.take_each([batch[early] for batch in rows]), strict=True):
             if self.augmentation and len(images):
-                inputs = self._views(images, send(self.augmentation.draw(len(images), generator), images.device))
+                inputs = self._views(images, send(self.augmentation.draw(len(batch), generator)[:, early], images.device))
             else:
                 inputs = self.pixels.normalise(images)
             if self.mixup_alpha > 0:
-                yield mixup(inputs, F.one_hot(labels, self.classes).float(), self.mixup_alpha, generator)
-            else:
-                yield inputs, labels
+                inputs, labels = mixup(inputs, F.one_hot(labels, self.classes).float(), self.mixup_alpha, generator)
+            yield inputs[late], labels[late]
 
     def _show(self, images: Tensor, amounts: Tensor) -> Tensor:
         """Views of images, as a network takes them."""

@@ -6,7 +6,7 @@ change from step to step, stay outside.
 """
 
 from collections.abc import Callable, Iterable
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -33,6 +33,10 @@ class Replayed(Generic[_Answer]):
         self.graph: torch.cuda.CUDAGraph | None = None
         self.inputs: list[Tensor] = []
         self.answer: _Answer
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """For another process, which records its own."""
+        return Replayed, (self.function,)
 
     def __call__(self, *inputs: Tensor) -> _Answer:
         shapes = [tensor.shape for tensor in inputs]

@@ -6,6 +6,7 @@ from torch import Tensor
 from driftloop.errors import InputError
 from driftloop.inference.provider import cuda_device_visible
 from driftloop.runtime import available_threads
+from driftloop.training import followers
 from driftloop.training.backbones import TIMM
 
 
@@ -13,16 +14,15 @@ def pick_device(gpus: str) -> torch.device:
     """The device for a step that was given `gpus`, the number of GPUs as KFP passes it on ("0", "1", ...).
 
     One GPU is what a pipeline asks for unless it is told otherwise: on a machine without any, that is said in the log and the CPU is used.
+    Of several, this process uses the first and starts a process for each of the others, which take part in its trainings from now on.
     On the CPU, PyTorch gets as many threads as the process may run on.
 
     Raises:
         ValueError: `gpus` is not a number.
-        InputError: more than one GPU, of which one would be used and the others held; or a GPU that is there and that PyTorch cannot use.
+        InputError: fewer GPUs are there than were asked for, or one that PyTorch cannot use.
     """
     if not gpus.strip().isdecimal():
         raise ValueError(f"gpus: {gpus!r} is not a number of GPUs")
-    if int(gpus) > 1:
-        raise InputError(f"gpus={gpus}: a training uses one GPU, the others would be held for nothing; set gpus=1")
     if int(gpus) > 0:
         if not torch.cuda.is_available() and cuda_device_visible():
             raise InputError(
@@ -30,10 +30,15 @@ def pick_device(gpus: str) -> torch.device:
                 "PyTorch was built without CUDA); mend that, or set gpus=0 to train on the CPU"
             )
         if torch.cuda.is_available():
+            if int(gpus) > torch.cuda.device_count():
+                raise InputError(f"gpus={gpus}: {torch.cuda.device_count()} to be seen here; ask for as many at most")
+            followers.start(int(gpus), "cuda")
             device = torch.device("cuda", torch.cuda.current_device())
-            print(f"training on {torch.cuda.get_device_name(device)}", flush=True)
+            several = f"{gpus} x " if int(gpus) > 1 else ""
+            print(f"training on {several}{torch.cuda.get_device_name(device)}", flush=True)
             return device
         print(f"gpus={gpus}, but no GPU is visible here: training on the CPU", flush=True)
+    followers.stop()
     torch.set_num_threads(available_threads())
     return torch.device("cpu")
 

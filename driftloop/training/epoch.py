@@ -12,6 +12,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.amp.grad_scaler import GradScaler
 
+from driftloop.training.distributed import current
+
 Batch = tuple[Tensor, Tensor]
 Loss = Callable[[Tensor, Tensor], Tensor]
 
@@ -51,9 +53,12 @@ class Tally:
         self.images += len(logits)
 
     def result(self) -> EpochResult:
-        if self.images == 0:
+        """Over all processes of a training that is shared."""
+        parts = current().gathered((float(self.loss), int(self.correct), self.images))
+        loss, correct, images = (sum(part) for part in zip(*parts, strict=True))
+        if images == 0:
             raise ValueError("an epoch without a batch: there are no images to learn from")
-        return EpochResult(float(self.loss) / self.images, int(self.correct) / self.images, self.images)
+        return EpochResult(loss / images, correct / images, int(images))
 
 
 def train_epoch(
@@ -137,14 +142,14 @@ def validate(model: nn.Module, batches: Iterable[Batch], *, loss: Loss = F.cross
     """
     model.eval()
     tally = Tally(next(model.parameters()).device)
-    answers, truth = [], []
+    answered_right = []
     for images, targets in batches:
         logits = model(images)
         tally.add(loss(logits, targets), logits, targets)
-        answers.append(logits.argmax(1))
-        truth.append(targets)
+        answered_right.append(torch.stack([logits.argmax(1), targets]))
     result = tally.result()
-    answered, right = torch.cat(answers).cpu(), torch.cat(truth).cpu()
+    own = torch.cat(answered_right, 1).cpu() if answered_right else torch.empty((2, 0), dtype=torch.int64)
+    answered, right = torch.cat(current().gathered(own), 1)
     images_of, right_of = torch.bincount(right), torch.bincount(right[answered == right], minlength=int(right.max()) + 1)
     recalls = right_of[images_of > 0] / images_of[images_of > 0]
     return replace(result, balanced_accuracy=float(recalls.double().mean()))

@@ -6,8 +6,10 @@ A training that is killed and resumed from its checkpoint ends with the weights 
 
 import copy
 import time
-from collections.abc import Callable, Iterable
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import asdict, dataclass, replace
+from functools import partial
 from typing import Any, ClassVar, Generic, Protocol, TypeVar
 
 import torch
@@ -15,13 +17,16 @@ from torch import Tensor, nn
 from torch.amp.grad_scaler import GradScaler
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
+from driftloop.errors import InputError
+from driftloop.training import followers
 from driftloop.training.batches import OrderedBatches, TrainingBatches
 from driftloop.training.classifier import Classifier
 from driftloop.training.cuda_graph import GraphedGradients, train_epoch_graphed
+from driftloop.training.distributed import ALONE, Rank, current
 from driftloop.training.epoch import Batch, EpochResult, train_epoch, train_epoch_amp, validate
 from driftloop.training.privacy import PrivateTraining
 from driftloop.training.recipe import Recipe
-from driftloop.training.seeding import derive
+from driftloop.training.seeding import derive, set_seed
 
 #: What is computed in which number type, by a recipe's precision.
 AUTOCAST = {"float32": None, "bfloat16": torch.bfloat16, "float16": torch.float16}
@@ -29,6 +34,10 @@ AUTOCAST = {"float32": None, "bfloat16": torch.bfloat16, "float16": torch.float1
 
 class Batches(Protocol):
     """Training batches by epoch; an epoch is determined by its seed alone."""
+
+    @property
+    def batch_size(self) -> int:
+        """Images in a batch."""
 
     @property
     def steps(self) -> int:
@@ -125,59 +134,132 @@ def train(
         checkpoint: where to leave and look for the last finished epoch, or None.
         on_epoch: called after each epoch (progress, TensorBoard); for a resumed run, first with the epochs already done.
     """
-    state = _TrainingState(model, batches, selection, recipe)
-    state.resume(checkpoint)
-    resumed_after = len(state.records)
-    for record in state.records:
-        _report(on_epoch, record)
-    while len(state.records) < recipe.epochs:
-        waited = len(state.records) - state.best_epoch
-        if recipe.privacy is None and ((patience is not None and waited >= patience) or selection.finished(state.records)):
-            break
-        state.next_epoch(seed)
-        if checkpoint:
-            checkpoint.save(state.saved())
-        _report(on_epoch, state.records[-1])
-    state.close()
-    model.load_state_dict(state.best)
+    device = next(model.parameters()).device
+    saved = checkpoint.load(device) if checkpoint else None
+    work = _SharedTraining(model, batches, selection.measure, recipe, seed, saved)
+    with work.shared() as (rank, together):
+        with together(None):
+            trainer = work.trainer(model, rank)
+        records, best_epoch, best = _kept(saved, selection)
+        resumed_after = len(records)
+        if resumed_after:
+            print(f"resumed after epoch {resumed_after} of {recipe.epochs}", flush=True)
+        for record in records:
+            _report(on_epoch, record)
+        while len(records) < recipe.epochs:
+            waited = len(records) - best_epoch
+            if recipe.privacy is None and ((patience is not None and waited >= patience) or selection.finished(records)):
+                break
+            epoch = len(records) + 1
+            with together(epoch):
+                records.append(trainer.epoch(epoch))
+            if not best_epoch or selection.score(records[-1]) > selection.score(records[best_epoch - 1]):
+                best_epoch, best = epoch, copy.deepcopy(trainer.measured.state_dict())
+            if checkpoint:
+                # Everything the next epoch depends on: tensors and plain values only.
+                plain = [asdict(record) for record in records]
+                checkpoint.save({"records": plain, "best_epoch": best_epoch, "best": best, **trainer.state()})
+            _report(on_epoch, records[-1])
+        trainer.close()
+    model.load_state_dict(best)
     model.eval()
-    return TrainedEpochs(state.records, state.best_epoch, resumed_after)
+    return TrainedEpochs(records, best_epoch, resumed_after)
 
 
-class _TrainingState(Generic[_Record]):
-    """A training between two epochs."""
+def _kept(saved: dict[str, Any] | None, selection: EpochSelection[_Record]) -> tuple[list[_Record], int, dict[str, Tensor]]:
+    """The records of a checkpoint, its best epoch and the weights of that; nothing where there is none."""
+    if saved is None:
+        return [], 0, {}
+    return [selection.record(**record) for record in saved["records"]], saved["best_epoch"], saved["best"]
 
-    def __init__(self, model: nn.Module, batches: Batches, selection: EpochSelection[_Record], recipe: Recipe) -> None:
-        self.model, self.batches, self.selection, self.recipe = model, batches, selection, recipe
+
+@dataclass(frozen=True)
+class _SharedTraining(Generic[_Record]):
+    """What every process of a training has to know."""
+
+    model: nn.Module
+    batches: Batches
+    measure: Callable[[nn.Module, TrainingPass], _Record]
+    recipe: Recipe
+    seed: int
+    saved: dict[str, Any] | None
+
+    @contextmanager
+    def shared(self) -> Iterator[tuple[Rank, Callable[[int | None], AbstractContextManager[None]]]]:
+        """Have the other GPUs take part where there are any; gives this process's rank, and what surrounds each epoch and the beginning.
+
+        Raises:
+            InputError: the training cannot be shared evenly, or not at all.
+        """
+        others = followers.started()
+        if others is None:
+            yield ALONE, lambda _: nullcontext()
+            return
+        size = others.rank.size
+        if self.recipe.privacy:
+            raise InputError(f"train_config.epsilon does not go with gpus={size}: the noise is drawn in one process; set gpus=1")
+        if self.batches.batch_size % size:
+            raise InputError(f"batch_size={self.batches.batch_size} cannot be shared by gpus={size}: choose a multiple of {size}")
+        with others.sharing(replace(self, model=copy.deepcopy(self.model).cpu())):
+            yield others.rank, others.together
+
+    def follow(self, epochs: Iterator[int], device: torch.device) -> None:
+        """A follower's part: see `driftloop.training.followers`."""
+        set_seed(self.seed)
+        trainer = self.trainer(self.model.to(device), current())
+        for epoch in epochs:
+            trainer.epoch(epoch)
+
+    def trainer(self, model: nn.Module, rank: Rank) -> "_Trainer[_Record]":
+        """This process's, at the epoch that was saved."""
+        trainer = _Trainer(model, self.batches, self.measure, self.recipe, self.seed, rank)
+        if self.saved:
+            trainer.load(self.saved)
+        return trainer
+
+
+class _Trainer(Generic[_Record]):
+    """What all processes of a training do alike, each with its share of the batches."""
+
+    def __init__(
+        self,
+        model: nn.Module,
+        batches: Batches,
+        measure: Callable[[nn.Module, TrainingPass], _Record],
+        recipe: Recipe,
+        seed: int,
+        rank: Rank,
+    ) -> None:
+        self.model, self.batches, self.measure, self.recipe, self.seed, self.rank = model, batches, measure, recipe, seed, rank
         self.device = next(model.parameters()).device
-        self.loss = recipe.loss(self.device)
+        self.loss = self.rank.whole_batch_loss(recipe.loss(self.device), recipe.class_weights)
         if recipe.layer_decay == 0 and isinstance(model, Classifier):
             model.freeze()
         self.optimizer = recipe.optimizer(model)
         self.scheduler = recipe.scheduler(self.optimizer, batches.steps * recipe.epochs)
         self.scaler = GradScaler(self.device.type) if recipe.precision == "float16" else None
         self.gradients: GraphedGradients | None = None
-        if self.device.type == "cuda" and self.scaler is None and recipe.privacy is None:
+        if self.device.type == "cuda" and self.scaler is None and recipe.privacy is None and self.rank.size == 1:
             self.gradients = GraphedGradients(model, self.loss, AUTOCAST[recipe.precision])
         averaging = get_ema_multi_avg_fn(recipe.average)
         self.average = AveragedModel(model, multi_avg_fn=averaging, use_buffers=True) if recipe.average else None
         # After the average, which copies the network without the hooks.
         self.private = PrivateTraining(model, self.optimizer, recipe.privacy) if recipe.privacy else None
-        self.records: list[_Record] = []
-        self.best_epoch = 0
-        self.best: dict[str, Tensor] = {}
+        self.network = self.rank.parallel(model)
 
-    def next_epoch(self, seed: int) -> None:
+    @property
+    def measured(self) -> nn.Module:
+        """The network that is measured and kept."""
+        return self.average.module if self.average else self.model
+
+    def epoch(self, number: int) -> _Record:
         """Train one epoch more and measure it."""
-        epoch, began = len(self.records) + 1, time.perf_counter()
-        torch.manual_seed(derive(seed, epoch))  # dropout draws from the global generator
+        began = time.perf_counter()
+        torch.manual_seed(derive(self.seed, number))  # dropout draws from the global generator
         rate = max(group["lr"] for group in self.optimizer.param_groups)
-        result = self._pass(derive(seed, epoch, 2))
-        measured: nn.Module = self.average.module if self.average else self.model
-        record = self.selection.measure(measured, TrainingPass(epoch, result, rate, began, time.perf_counter() - began))
-        self.records.append(record)
-        if not self.best_epoch or self.selection.score(record) > self.selection.score(self.records[self.best_epoch - 1]):
-            self.best_epoch, self.best = epoch, copy.deepcopy(measured.state_dict())
+        with self.rank.whole_batch_layers():
+            result = self._pass(derive(self.seed, number, 2))
+        return self.measure(self.measured, TrainingPass(number, result, rate, began, time.perf_counter() - began))
 
     def _pass(self, seed: int) -> EpochResult:
         batches, dtype = self.batches.epoch(seed), AUTOCAST[self.recipe.precision]
@@ -186,9 +268,9 @@ class _TrainingState(Generic[_Record]):
         if self.gradients:
             return train_epoch_graphed(self.gradients, batches, self.optimizer, after_step=self._after_step)
         if dtype is None:
-            return train_epoch(self.model, batches, self.optimizer, loss=self.loss, after_step=self._after_step)
+            return train_epoch(self.network, batches, self.optimizer, loss=self.loss, after_step=self._after_step)
         return train_epoch_amp(
-            self.model, batches, self.optimizer, loss=self.loss, after_step=self._after_step, dtype=dtype, scaler=self.scaler
+            self.network, batches, self.optimizer, loss=self.loss, after_step=self._after_step, dtype=dtype, scaler=self.scaler
         )
 
     def close(self) -> None:
@@ -213,25 +295,14 @@ class _TrainingState(Generic[_Record]):
         }
         return {name: part for name, part in parts.items() if part is not None}
 
-    def saved(self) -> dict[str, Any]:
-        """Everything the next epoch depends on: tensors and plain values only."""
-        return {
-            "records": [asdict(record) for record in self.records],
-            "best_epoch": self.best_epoch,
-            "best": self.best,
-            **{name: part.state_dict() for name, part in self._parts().items()},
-        }
+    def state(self) -> dict[str, Any]:
+        """Everything of this that the next epoch depends on."""
+        return {name: part.state_dict() for name, part in self._parts().items()}
 
-    def resume(self, checkpoint: Checkpoint | None) -> None:
-        """Go back to the checkpoint's epoch where there is one."""
-        saved = checkpoint.load(self.device) if checkpoint else None
-        if saved is None:
-            return
-        self.records = [self.selection.record(**record) for record in saved["records"]]
-        self.best_epoch, self.best = saved["best_epoch"], saved["best"]
+    def load(self, saved: dict[str, Any]) -> None:
+        """Go back to a state."""
         for name, part in self._parts().items():
             part.load_state_dict(saved[name])
-        print(f"resumed after epoch {len(self.records)} of {self.recipe.epochs}", flush=True)
 
 
 def _report(on_epoch: Callable[[_Record], None] | None, record: _Record) -> None:
@@ -311,7 +382,7 @@ def fit(
     """
     selection = EpochSelection(
         record=EpochRecord,
-        measure=lambda network, done: _validated(network, done, val),
+        measure=partial(_validated, val=val),
         score=lambda record: (deciding_accuracy(record, recipe), -record.val_loss),
         finished=lambda records: patience is not None and is_finished(records, recipe, patience=patience),
     )

@@ -12,6 +12,7 @@ import torch.nn.functional as F
 
 from driftloop.errors import InputError
 from driftloop.training import batches as training_batches
+from driftloop.training import followers
 from driftloop.training.architectures import PlainCNN, ResidualNet
 from driftloop.training.augmentation import Augmentation
 from driftloop.training.batches import OrderedBatches, TrainingBatches
@@ -60,6 +61,18 @@ def test_images_that_do_not_fit_give_the_same_batches(gpu: torch.device, monkeyp
     streamed = batches(gpu)
     assert streamed.pixels.resident is None
     assert all(torch.equal(images, expected) for (images, _), expected in zip(streamed.epoch(5), resident, strict=True))
+
+
+@pytest.mark.skipif(torch.cuda.device_count() < 2, reason="fewer than two GPUs here")
+def test_two_gpus_learn_what_one_does(gpu: torch.device) -> None:
+    _, single = trained(PLAIN, gpu)
+    followers.start(2, "cuda")
+    try:
+        _, shared = trained(PLAIN, gpu)
+    finally:
+        followers.stop()
+    losses = [[record.loss for record in history.epochs] for history in (single, shared)]
+    assert losses[1] == pytest.approx(losses[0], rel=0.01)
 
 
 def test_a_few_steps_lead_where_they_lead_on_the_cpu(gpu: torch.device, monkeypatch: pytest.MonkeyPatch) -> None:

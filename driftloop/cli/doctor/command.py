@@ -23,7 +23,7 @@ MARKS = {CheckState.ok: "[green]✓[/]", CheckState.failed: "[bold red]✗[/]", 
 def doctor(
     store: Annotated[str | None, typer.Option(help="The model's home: a folder or s3://bucket/prefix. Default: as for runs.")] = None,
     on: Annotated[BackendName, typer.Option(help="Where runs are to happen.")] = BackendName.local,
-    gpus: Annotated[int, typer.Option(min=0, max=1, help="1 looks for a cluster's node with a GPU too.")] = 0,
+    gpus: Annotated[int, typer.Option(min=0, max=16, help="Looks for a cluster's node with so many GPUs, too.")] = 0,
     as_json: JsonOption = False,
 ) -> None:
     """Check Python, packages, the store and, as asked, Docker or the cluster; each failure names its cure.
