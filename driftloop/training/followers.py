@@ -31,7 +31,7 @@ TIMEOUT_S = 600
 #: Seconds that the step has to end by itself, once a follower was lost.
 GRACE_S = 30
 #: Seconds in which the end of a process is seen.
-SEEN_S = 2
+SEEN_S = 20
 
 
 class Work(Protocol):
