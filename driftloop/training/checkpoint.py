@@ -24,6 +24,11 @@ def identity_digest(identity: dict[str, Any]) -> str:
     return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:24]
 
 
+def checkpoints_folder(dataset: Description) -> str:
+    """Where in the store what is kept of unfinished trainings on `dataset` lies; ends in "/"."""
+    return f"datasets/{dataset.manifest_hash}/checkpoints/"
+
+
 class StoreCheckpoint:
     """The last finished epoch of one training, in the store.
 
@@ -35,7 +40,7 @@ class StoreCheckpoint:
 
     def __init__(self, store: Store, dataset: Description, identity: dict[str, Any]) -> None:
         self.store = store
-        self.key = f"datasets/{dataset.manifest_hash}/checkpoints/{identity_digest(identity)}.pth"
+        self.key = f"{checkpoints_folder(dataset)}{identity_digest(identity)}.pth"
 
     def save(self, state: dict[str, Any]) -> None:
         """Replace the checkpoint; a kill at any moment leaves the old one or the new one."""
