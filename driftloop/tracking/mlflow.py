@@ -1,5 +1,7 @@
 """MLflow: a run for each pipeline's run with one nested run a step, and the registry with the aliases `champion` and `previous`.
 
+The trials of a search lie one level deeper, under a run of their own.
+
 Only its client (`mlflow-skinny`) is needed. The address and the keys come from MLflow's own variables: MLFLOW_TRACKING_URI,
 MLFLOW_TRACKING_USERNAME and _PASSWORD or _TOKEN; MLFLOW_EXPERIMENT_NAME (driftloop). DRIFTLOOP_MLFLOW_STAGES=1 moves the stages
 Production and Archived, too, for those who still go by them.
@@ -71,7 +73,13 @@ class Tracker:
     def show_step(self, record: StepRecord, files: Mapping[str, Path]) -> None:
         """As in the protocol."""
         at = _milliseconds(record.at)
-        run = self._run(record.name, record.step, at, self._run(record.run, record.run, at))
+        parent, under = self._run(record.run, record.run, at), record.run
+        if record.group:
+            under = f"{record.run}/{record.group}"
+            parent = self._run(under, record.group, at, parent)
+            if parent.info.status != FINISHED:
+                self._complete(parent, under, at, record.run)
+        run = self._run(record.name, record.step, at, parent)
         if run.info.status == FINISHED:
             return
         run_id = run.info.run_id
@@ -83,7 +91,7 @@ class Tracker:
             self._client.log_batch(run_id, metrics=portion)
         for path in files.values():
             self._client.log_artifact(run_id, str(path))
-        self._complete(run, record.name, at, record.run)
+        self._complete(run, record.name, at, under)
 
     @_or_unavailable
     def register(self, model: str, info: VersionInfo, about: ModelDescription, folder: Path) -> None:

@@ -51,6 +51,8 @@ class StepRecord(BaseModel):
     """epoch and value, by name"""
     files: list[str]
     """names of the files beside the record"""
+    group: str = ""
+    """what this is one of within its run, such as the trials of a search; empty for a step"""
     schema_version: int = RECORD_SCHEMA
     """form of the record"""
 
@@ -59,7 +61,7 @@ class StepRecord(BaseModel):
     @property
     def name(self) -> str:
         """`<run>/<step>-<digest>`, the digest of what was found and not of the time."""
-        content = json.dumps(self.model_dump(exclude={"at"}), sort_keys=True)
+        content = json.dumps(self.model_dump(exclude={"at"} if self.group else {"at", "group"}), sort_keys=True)
         return f"{self.run}/{self.step}-{hashlib.sha256(content.encode()).hexdigest()[:12]}"
 
 
@@ -70,7 +72,12 @@ def want_records(store: Store) -> None:
 
 
 def leave_record(
-    store: str | Store, step: str, facts: str | Path | Mapping[str, Any], files: Mapping[str, str | Path], run: str = ""
+    store: str | Store,
+    step: str,
+    facts: str | Path | Mapping[str, Any],
+    files: Mapping[str, str | Path],
+    run: str = "",
+    group: str = "",
 ) -> None:
     """Leave what a step found in the store, where records are wanted, if its run has a name (DRIFTLOOP_RUN_ID).
 
@@ -82,6 +89,7 @@ def leave_record(
         facts: those of the step, or a directory that carries them; a bundle's training configuration is taken from there, too.
         files: name -> path of what people want to open: card, report. What is not there is left out.
         run: its id, where it is not the one that this process works for.
+        group: see `StepRecord.group`.
     """
     run = run or os.environ.get("DRIFTLOOP_RUN_ID", "")
     if not run:
@@ -98,6 +106,7 @@ def leave_record(
             if description.exists():
                 training = ModelDescription.model_validate_json(description.read_bytes()).training
         record = as_record(run, step, stated, training, [name for name, path in files.items() if Path(path).is_file()])
+        record = record.model_copy(update={"group": group})
         folder = f"{RECORDS}{record.name}/"
         for name in record.files:
             home.upload(folder + name, files[name])

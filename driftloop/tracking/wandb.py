@@ -48,7 +48,7 @@ class Tracker:
         for name, curve in record.curves.items():
             for epoch, value in curve:
                 epochs.setdefault(epoch, {EPOCH: epoch})[name] = value
-        run = self._begin(record.name, record.run, record.step, record.parameters)
+        run = self._begin(record.name, record.run, record.step, record.parameters, kind=record.group)
         run.define_metric("*", step_metric=EPOCH)
         for _, row in sorted(epochs.items()):
             run.log(row)
@@ -68,8 +68,16 @@ class Tracker:
     def follow(self, model: str, champion: Champion) -> None:
         """Nothing: an alias of W&B moves only by an upload of its own, and a promotion is shown as a step of its run."""
 
-    def _begin(self, name: str, group: str, job: str, config: Mapping[str, str]) -> wandb.Run:
-        """A new run in a folder. Its id is made of its name, so that a second upload replaces the first."""
+    def _begin(self, name: str, group: str, job: str, config: Mapping[str, str], kind: str = "") -> wandb.Run:
+        """A new run in a folder. Its id is made of its name, so that a second upload replaces the first.
+
+        Args:
+            name: of the record, which no other has.
+            group: the pipeline's run.
+            job: what the run is called by, and its type where it is not one of a `kind`.
+            config: its parameters.
+            kind: what it is one of.
+        """
         self._folder.mkdir(parents=True, exist_ok=True)
         return wandb.init(
             mode="offline",
@@ -78,7 +86,7 @@ class Tracker:
             entity=self._entity,
             id=hashlib.sha256(name.encode()).hexdigest()[:32],
             group=group,
-            job_type=job,
+            job_type=kind or job,
             name=f"{group} {job}",
             config=dict(config),
             settings=wandb.Settings(silent=True, console="off", disable_git=True, save_code=False, disable_code=True, x_disable_stats=True),
