@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import optuna
 import torch
 
 from bench.gate_error_rates import environment
@@ -26,6 +27,7 @@ from components.baseline_training import step as baseline
 from components.data_analysis import step as analysis
 from components.model_optimization import step as optimization
 from components.model_optimization.decisions import Decisions
+from components.model_optimization.sweep import ENDED
 from driftloop.rehearsal.steps import Unlogged
 from driftloop.settings import TrainSettings
 from driftloop.step_facts import read_facts
@@ -139,8 +141,10 @@ def kept(root: Path, config: dict[str, Any], epochs: int) -> Kept:
     store = open_store(task.description.store)
     states = [read_tensors(io.BytesIO(store.read(info.key)), CPU) for info in store.list("datasets/") if "/checkpoints/" in info.key]
     trained = max((len(state["records"]) for state in states if "records" in state), default=0)
-    finished = sum(len(trial["intermediate_values"]) for trial in decisions.trials)
-    return Kept(len(decisions.trials), finished, trained, decisions.range_test.suggestion if decisions.range_test else None)
+    storage = optuna.storages.JournalStorage(decisions.study.open())
+    trials = [trial for study in storage.get_all_studies() for trial in storage.get_all_trials(study._study_id, states=ENDED)]
+    finished = sum(len(trial.intermediate_values) for trial in trials)
+    return Kept(len(trials), finished, trained, decisions.range_test.suggestion if decisions.range_test else None)
 
 
 def table(result: dict[str, Any]) -> str:

@@ -37,7 +37,9 @@ def default_workers() -> int:
     return min(MOST_WORKERS, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
 
 
-def spread(work: Callable[[Item], Result], items: Sequence[Item], *, workers: int, chunk: int = 1) -> Iterator[Result]:
+def spread(
+    work: Callable[[Item], Result], items: Sequence[Item], *, workers: int, chunk: int = 1, setting: str = "data_config.workers"
+) -> Iterator[Result]:
     """`map(work, items)` over processes: results in order, memory bounded by the chunks under way.
 
     Args:
@@ -45,6 +47,7 @@ def spread(work: Callable[[Item], Result], items: Sequence[Item], *, workers: in
         items: its arguments.
         workers: processes; 0 takes `default_workers()`, 1 works in this process.
         chunk: items handed over at a time.
+        setting: which sets the number of processes, for the message.
 
     Raises:
         RunFailed: a process died; for lack of memory, or for what it printed.
@@ -58,7 +61,7 @@ def spread(work: Callable[[Item], Result], items: Sequence[Item], *, workers: in
         try:
             yield from _in_order(pool, work, chunks, ahead=3 * workers)
         except BrokenProcessPool:
-            raise RunFailed(_why_broken(pool)) from None
+            raise RunFailed(_why_broken(pool, setting)) from None
         finally:
             pool.shutdown(cancel_futures=True)
 
@@ -75,17 +78,17 @@ def _work_through(work: Callable[[Item], Result], items: Sequence[Item]) -> list
     return [work(item) for item in items]
 
 
-def _why_broken(pool: ProcessPoolExecutor) -> str:
+def _why_broken(pool: ProcessPoolExecutor, setting: str) -> str:
     """By how the process that died has ended; those that the pool then ended itself do not count."""
     processes = list((pool._processes or {}).values())
     # Until then another thread may be about to read how they ended.
     pool.shutdown()
     statuses = [process.exitcode for process in processes]
     if -signal.SIGKILL in statuses:
-        return "a worker process was killed, mostly for lack of memory; give the step more memory or set data_config.workers=1"
+        return f"a worker process was killed, mostly for lack of memory; give the step more memory or set {setting}=1"
     status = next((status for status in statuses if status not in (None, 0, -signal.SIGTERM)), None)
     how = "died" if status is None else f"ended with status {status}" if status > 0 else f"was ended by {signal.Signals(-status).name}"
-    return f"a worker process {how}; what it printed before says why, and data_config.workers=1 does without such processes"
+    return f"a worker process {how}; what it printed before says why, and {setting}=1 does without such processes"
 
 
 def _context() -> multiprocessing.context.BaseContext:

@@ -183,6 +183,7 @@ class TrainSettings(Settings):
     ablation_seconds: float = Field(40, ge=0, le=86_400, description="time for the ablation; runs that would not fit are left out")
     sweep_trials: int = Field(0, ge=0, le=10_000, description="trials of the Optuna search before the training; 0 for none")
     sweep_epochs: int = Field(8, ge=1, le=1000, description="epochs of each trial")
+    sweep_processes: int = Field(1, ge=1, le=64, description="processes that try side by side, each with its share of the cores")
     epsilon: float | None = Field(
         None,
         gt=0,

@@ -1,4 +1,4 @@
-"""What is decided before the training, kept beside its checkpoint: the layers that learn, the range test, the trials of the search.
+"""What is decided before the training, kept beside its checkpoint: the layers that learn, the range test, the study of the search.
 
 They depend on the machine: computed anew on another number of threads, the rate would be another in its last digits, and with it the
 training, which would start over. A killed step goes on with what it had decided; at most one trial is lost.
@@ -7,14 +7,17 @@ training, which would start over. A killed step goes on with what it had decided
 from dataclasses import asdict
 from typing import Any
 
+import optuna
+
 from components.model_optimization.training_plan import precision
 from driftloop.contracts import MODEL_OPTIMIZATION
-from driftloop.training.checkpoint import checkpoint_for
+from driftloop.training.checkpoint import checkpoint_for, checkpoints_folder, identity_digest
 from driftloop.training.lr_finder import RangeTest
+from driftloop.training.study_journal import StudyPlace
 from driftloop.training.task import Task
 
 #: Their names in what is kept.
-_LAYERS, _RANGE_TEST, _TRIALS = "layers", "range_test", "trials"
+_LAYERS, _RANGE_TEST = "layers", "range_test"
 
 
 class Decisions:
@@ -33,6 +36,12 @@ class Decisions:
         identity = {"step": MODEL_OPTIMIZATION, "part": "decisions", "epochs": epochs, "seed": seed} | machine | asked
         self._checkpoint = checkpoint_for(task.settings.checkpoints, task.description, identity)
         self._kept = self._checkpoint.load(task.device) or {}
+        # Another version of Optuna may read a journal otherwise, and begins one of its own.
+        digest = identity_digest(identity | {"optuna": optuna.__version__})
+        prefix = f"{checkpoints_folder(task.description)}{digest}.study"
+        #: Where the study of the search lies, if there is a search.
+        self.study = StudyPlace(task.settings.checkpoints or task.description.store, prefix)
+        self._searched = task.settings.sweep_trials > 0
 
     @property
     def layers(self) -> tuple[str, str] | None:
@@ -44,22 +53,16 @@ class Decisions:
         """None where it was not finished."""
         return RangeTest(**self._kept[_RANGE_TEST]) if _RANGE_TEST in self._kept else None
 
-    @property
-    def trials(self) -> list[dict[str, Any]]:
-        """Of the search, those that were finished, as `sweep` wrote them."""
-        return list(self._kept.get(_TRIALS, []))
-
     def keep_layers(self, layers: str, reason: str) -> None:
         self._keep(_LAYERS, [layers, reason])
 
     def keep_range_test(self, test: RangeTest) -> None:
         self._keep(_RANGE_TEST, asdict(test))
 
-    def keep_trial(self, trial: dict[str, Any]) -> None:
-        self._keep(_TRIALS, [*self.trials, trial])
-
     def clear(self) -> None:
         """The training is over and its bundle written."""
+        if self._searched:
+            self.study.clear()
         self._checkpoint.clear()
 
     def _keep(self, name: str, value: Any) -> None:

@@ -9,6 +9,7 @@ from components.model_optimization.ablation import Ablation, summarise
 from components.model_optimization.comparison import conclusion
 from components.model_optimization.preview import previews
 from components.model_optimization.sweep import Sweep
+from components.model_optimization.sweep_report import add_sweep
 from components.model_optimization.training_plan import TrainingPlan
 from driftloop.evaluation.intervals import Proportion
 from driftloop.evaluation.paired import PairedDifference
@@ -96,7 +97,7 @@ def build_report(task: Task, findings: OptimizationFindings, facts: dict[str, An
         if findings.plan.recipe.privacy:
             add_privacy(page, facts[PRIVACY], facts[PRIVACY]["largest_group"])
         else:
-            _sweep(page, findings.sweep)
+            add_sweep(page, findings.sweep)
         _views(page, task, findings)
         _learning(page, task, findings, facts)
         if not findings.plan.recipe.privacy:
@@ -236,17 +237,6 @@ def _recipe(page: Page, findings: OptimizationFindings) -> None:
 
 def _plain(value: object) -> str:
     return ("yes" if value else "no") if isinstance(value, bool) else f"{value:g}" if isinstance(value, float) else str(value)
-
-
-def _sweep(page: Page, sweep: Sweep | None) -> None:
-    if sweep is None:
-        page.text(
-            "No search over hyper-parameters was asked for (`train_config.sweep_trials` is 0): the values above are defaults and "
-            "the range test's."
-        )
-        return
-    page.section("Search", "Optuna's trials, judged on the validation split; the best values were used below.")
-    page.table(sweep.trials, "Trials of the search.")
 
 
 def _views(page: Page, task: Task, findings: OptimizationFindings) -> None:

@@ -11,8 +11,9 @@ from components.model_optimization.ablation import Ablation, ablate, plan_varian
 from components.model_optimization.comparison import against_baseline, check_same_data
 from components.model_optimization.decisions import Decisions
 from components.model_optimization.report import OptimizationFindings, build_report
-from components.model_optimization.sweep import Sweep, search
+from components.model_optimization.sweep import Search, Sweep, Trial, search, search_side_by_side
 from components.model_optimization.training_plan import TrainingPlan, full_plan
+from components.model_optimization.trial_records import leave_trial, write_trial_events
 from driftloop import bundle, runtime
 from driftloop.contracts import MODEL_OPTIMIZATION
 from driftloop.deliverables import write_training_plots
@@ -80,13 +81,14 @@ def run(
     elif not plan.head_only:  # whose rate, and all else that could be searched, plays no part
         plan, range_test = _with_learning_rate(plan, task, seed, decisions)
         stages.report("range test", 1.0, f"learning rate {plan.recipe.learning_rate:.1e}")
-        plan, sweep = _with_sweep(plan, task, seed, stages, decisions)
+        plan, sweep = _with_sweep(plan, task, dataset, seed, stages, decisions)
     progress = functools.partial(stages.report, "training")
     with TrainingSession(model, task, step=MODEL_OPTIMIZATION, identity=plan.described(), seed=seed, progress=progress) as session:
         network, history = plan.train(task, seed, checkpoint=session.checkpoint, on_epoch=session.on_epoch)
     ablation = Ablation([], [], 0) if plan.head_only or plan.recipe.privacy else _ablation(plan, task, seed, history, stages)
 
     trained = TrainedModel(network, plan.architecture, plan.described(), history, score_final(network, task), seed)
+    write_trial_events(model, sweep.trials if sweep else [])
     write_model_events(model, trained, task, step=MODEL_OPTIMIZATION, augmentation=plan.augmentation, mixup_alpha=plan.mixup)
     accuracy, difference = against_baseline(trained.scores, baseline, task)
     findings = OptimizationFindings(plan, range_test, sweep, ablation, trained, accuracy, difference)
@@ -163,23 +165,25 @@ def _with_learning_rate(plan: TrainingPlan, task: Task, seed: int, decisions: De
 
 
 def _with_sweep(
-    plan: TrainingPlan, task: Task, seed: int, stages: StageProgress, decisions: Decisions
+    plan: TrainingPlan, task: Task, dataset: str, seed: int, stages: StageProgress, decisions: Decisions
 ) -> tuple[TrainingPlan, Sweep | None]:
     """The plan with the values of the best trial, where a search is asked for."""
     settings = task.settings
     if settings.sweep_trials == 0:
         return plan, None
-    sweep = search(
-        plan,
-        task,
-        seed=seed,
-        trials=settings.sweep_trials,
-        epochs=settings.sweep_epochs,
-        done=decisions.trials,
-        keep=decisions.keep_trial,
-        on_trial=lambda share: stages.report("sweep", share, "search"),
-    )
+    told = functools.partial(_on_trial, task.description.store, stages)
+    wanted = Search(plan, decisions.study, seed, settings.sweep_trials, settings.sweep_epochs, told)
+    if settings.sweep_processes > 1:
+        sweep = search_side_by_side(dataset, settings, task.device, wanted)
+    else:
+        sweep = search(task, wanted)
     return sweep.plan, sweep
+
+
+def _on_trial(store: str, stages: StageProgress, trial: Trial, share: float) -> None:
+    """Report a finished trial, and show it to the trackers."""
+    stages.report("sweep", share, f"trial {trial.number}: validation {trial.accuracy:.3f}")
+    leave_trial(store, trial)
 
 
 def _ablation(plan: TrainingPlan, task: Task, seed: int, history: TrainingHistory, stages: StageProgress) -> Ablation:
@@ -212,7 +216,8 @@ def _own_facts(findings: OptimizationFindings, task: Task) -> dict[str, Any]:
         "ablation": [row.described() for row in ablation.rows],
         "ablation_epochs": ablation.epochs,
         "ablation_left_out": ablation.left_out,
-        "sweep": sweep.trials if sweep else [],
+        "sweep": [trial.described() for trial in sweep.trials] if sweep else [],
+        "sweep_importance": sweep.importance if sweep else {},
         PRIVACY: recipe.privacy.described() | {"largest_group": task.largest_group} if recipe.privacy else None,
         "compared_with_baseline": {"baseline": findings.baseline.model_dump()} | asdict(findings.difference),
     }

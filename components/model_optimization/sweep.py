@@ -1,16 +1,29 @@
-"""An optional search over values of the plan with Optuna, on the validation split, before the training itself."""
+"""An optional search over values of the plan with Optuna, on the validation split, before the training itself.
 
+The study is a journal in the store, so that several processes search side by side, and a search that is killed is gone on with: each
+process that is killed loses the trial that it was at.
+"""
+
+import functools
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
 import optuna
+import torch
 from optuna.distributions import FloatDistribution
+from optuna.exceptions import UpdateFinishedTrialError
+from optuna.importance import PedAnovaImportanceEvaluator, get_param_importances
+from optuna.trial import FrozenTrial, TrialState
 
 from components.model_optimization.training_plan import TrainingPlan
+from driftloop.processes import end_with_parent, spread
+from driftloop.runtime import available_threads
+from driftloop.settings import TrainSettings
 from driftloop.training.loop import EpochRecord
 from driftloop.training.seeding import derive
+from driftloop.training.study_journal import StoreJournal, StudyPlace
 from driftloop.training.task import Task
 
 #: What is varied, from where to where.
@@ -20,6 +33,32 @@ RANGES = {
     "label_smoothing": FloatDistribution(0.0, 0.2),
     "augmentation": FloatDistribution(0.5, 2.0),
 }
+#: How trials end that count; those that were killed are done again.
+ENDED = (TrialState.COMPLETE, TrialState.PRUNED)
+#: Importances compare this share of the trials, the best, with all. Optuna asks for five of them, so for twenty trials.
+BEST_SHARE, FEWEST_FOR_IMPORTANCE = 0.25, 20
+#: Marks the trial that is the plan as it is.
+_OWN = "plan"
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One set of values and what came of it."""
+
+    number: int
+    """In the search, from 1."""
+    values: dict[str, float]
+    """By name."""
+    val_accuracies: list[float]
+    """After each epoch, on the validation split."""
+    accuracy: float
+    """The best of them; of a trial that was cut short the last."""
+    ended: str
+    """"complete" or "pruned"."""
+
+    def described(self) -> dict[str, Any]:
+        """As a row of the report."""
+        return {"trial": self.number, **self.values, "val_accuracy": self.accuracy, "ended": self.ended}
 
 
 @dataclass(frozen=True)
@@ -28,69 +67,85 @@ class Sweep:
 
     plan: TrainingPlan
     """With the best trial's values."""
-    trials: list[dict[str, Any]]
-    """Every trial as a row of the report."""
+    trials: list[Trial]
+    """All that count, in the order in which they were begun."""
+    importance: dict[str, float]
+    """Of each value for being among the best trials, adding up to 1; empty where there are too few trials to say."""
 
 
-def search(
-    plan: TrainingPlan,
-    task: Task,
-    *,
-    seed: int,
-    trials: int,
-    epochs: int,
-    on_trial: Callable[[float], None],
-    done: Sequence[dict[str, Any]] = (),
-    keep: Callable[[dict[str, Any]], None] = lambda _: None,
-) -> Sweep:
-    """Try `trials` sets of values, each trained for `epochs`; trials below the median of the earlier ones are cut short.
+@dataclass(frozen=True)
+class Search:
+    """What is to be found; handed to every process that takes part."""
+
+    plan: TrainingPlan
+    """What is searched around."""
+    place: StudyPlace
+    """Of the study."""
+    seed: int
+    """Of the search and of every training."""
+    trials: int
+    """To be finished, at least 1."""
+    epochs: int
+    """Of each."""
+    on_trial: Callable[[Trial, float], None]
+    """Called with each finished trial and the share of the trials done, in the process that tried; it may be called again with a trial
+    whose process is killed before the study has it."""
+
+
+def search(task: Task, wanted: Search) -> Sweep:
+    """Try sets of values until so many are finished; trials below the median of the earlier ones are cut short.
 
     The first trial is the plan as it is, so that the search never ends below it on the validation split; where two are equal the
-    earlier one stays. Each trial draws by a seed of its own and from what the trials before it gave, so that a search which goes on after
-    `done` ends like one that was never stopped.
+    earlier one stays. Each trial draws by a seed of its own and from what the trials before it gave, so that a search in one process
+    which goes on after a kill ends like one that was never stopped.
+
+    Raises:
+        StoreError: the study cannot be read or written.
+    """
+    study, journal = _open_study(wanted)
+    _begin(study, wanted.plan)
+    take_part(task, wanted, study, journal)
+    return _outcome(study, wanted.plan)
+
+
+def search_side_by_side(dataset: str, settings: TrainSettings, device: torch.device, wanted: Search) -> Sweep:
+    """The same with `settings.sweep_processes` processes, which each open the dataset and the study.
+
+    Raises:
+        RunFailed: one of them died. The search goes on when it is called again.
+    """
+    study, _ = _open_study(wanted)
+    _begin(study, wanted.plan)
+    workers = settings.sweep_processes
+    part = functools.partial(_take_part_elsewhere, dataset, settings, device, wanted)
+    for _ in spread(part, range(workers), workers=workers, setting="train_config.sweep_processes"):
+        pass
+    return _outcome(study, wanted.plan)
+
+
+def take_part(task: Task, wanted: Search, study: optuna.Study, journal: StoreJournal, worker: int = 0) -> None:
+    """Try sets of values until enough trials are finished or under way.
 
     Args:
-        plan: what is searched around.
         task: what is learnt.
-        seed: of the search and of every training.
-        trials: number of trials, at least 1.
-        epochs: of each.
-        on_trial: called after each trial with the share of the trials done.
-        done: trials of this search that were finished before, as `keep` got them.
-        keep: called with each trial that is finished: plain values.
+        wanted: the search.
+        study, journal: where trials are told to, opened by this process.
+        worker: a number of its own for each process.
     """
-    logging.getLogger("optuna").setLevel(logging.WARNING)
-    study = optuna.create_study(
-        direction="maximize",
-        pruner=optuna.pruners.MedianPruner(n_startup_trials=4, n_warmup_steps=epochs // 2),
-    )
-    for trial in done:
-        study.add_trial(optuna.trial.create_trial(**trial | {"state": optuna.trial.TrialState[trial["state"]], "distributions": RANGES}))
-    if not done:
-        own = {name: getattr(plan.recipe, name, 1.0) for name in RANGES}  # the strength of augmentation is a factor
-        study.enqueue_trial({name: min(max(own[name], values.low), values.high) for name, values in RANGES.items()})
-
-    def objective(trial: optuna.Trial) -> float:
-        def on_epoch(record: EpochRecord) -> None:
-            trial.report(record.val_accuracy, record.epoch)
-            if trial.should_prune():
-                raise optuna.TrialPruned
-
-        chosen = with_values(plan, _draw(trial))
-        shortened = replace(chosen, recipe=replace(chosen.recipe, epochs=epochs))
-        _, history = shortened.train(task, seed, on_epoch=on_epoch)
-        return history.best.val_accuracy
-
-    for number in range(len(done), trials):
-        study.sampler = optuna.samplers.TPESampler(seed=derive(seed, number), n_startup_trials=5)
-        study.optimize(objective, n_trials=1)
-        keep(_kept(study.trials[-1]))
-        on_trial((number + 1) / trials)
-    rows = [
-        {"trial": trial.number + 1, **trial.params, "val_accuracy": trial.value, "ended": trial.state.name.lower()}
-        for trial in study.trials
-    ]
-    return Sweep(with_values(plan, study.best_params), rows)
+    while True:
+        begun = len(_begun(study))
+        if begun >= wanted.trials:
+            return
+        study.sampler = optuna.samplers.TPESampler(seed=derive(wanted.seed, begun, worker), n_startup_trials=5)
+        trial = study.ask()
+        number = sum(other.number < trial.number for other in _begun(study)) + 1
+        if number > wanted.trials:  # another process was faster
+            study.tell(trial, state=TrialState.FAIL)
+            return
+        try:
+            _try(trial, number, task, wanted, study, journal)
+        except UpdateFinishedTrialError:  # another step goes on with this search, and has counted this process among the dead
+            continue
 
 
 def with_values(plan: TrainingPlan, values: dict[str, float]) -> TrainingPlan:
@@ -115,15 +170,78 @@ def with_values(plan: TrainingPlan, values: dict[str, float]) -> TrainingPlan:
     return replace(plan, recipe=recipe, augmentation=views)
 
 
-def _draw(trial: optuna.Trial) -> dict[str, float]:
-    return {name: trial.suggest_float(name, values.low, values.high, log=values.log) for name, values in RANGES.items()}
+def _open_study(wanted: Search) -> tuple[optuna.Study, StoreJournal]:
+    logging.getLogger("optuna").setLevel(logging.WARNING)
+    journal = wanted.place.open()
+    study = optuna.create_study(
+        storage=optuna.storages.JournalStorage(journal),
+        study_name="sweep",
+        direction="maximize",
+        load_if_exists=True,
+        pruner=optuna.pruners.MedianPruner(n_startup_trials=4, n_warmup_steps=wanted.epochs // 2),
+    )
+    return study, journal
 
 
-def _kept(trial: optuna.trial.FrozenTrial) -> dict[str, Any]:
-    """A finished trial as plain values."""
-    return {
-        "state": trial.state.name,
-        "params": dict(trial.params),
-        "value": trial.value,
-        "intermediate_values": dict(trial.intermediate_values),
-    }
+def _begin(study: optuna.Study, plan: TrainingPlan) -> None:
+    """Give up trials whose processes were killed, and put the plan as it is first, where it was not tried."""
+    for lost in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
+        study.tell(lost.number, state=TrialState.FAIL, skip_if_finished=True)
+    standing = study.get_trials(deepcopy=False, states=(*ENDED, TrialState.WAITING))
+    if not any(_OWN in trial.user_attrs for trial in standing):
+        own = {name: getattr(plan.recipe, name, 1.0) for name in RANGES}  # the strength of augmentation is a factor
+        values = {name: min(max(own[name], range_.low), range_.high) for name, range_ in RANGES.items()}
+        study.enqueue_trial(values, user_attrs={_OWN: True})
+
+
+def _begun(study: optuna.Study) -> list[FrozenTrial]:
+    """Trials that are finished or under way; not those that were given up."""
+    return study.get_trials(deepcopy=False, states=(*ENDED, TrialState.RUNNING))
+
+
+def _take_part_elsewhere(dataset: str, settings: TrainSettings, device: torch.device, wanted: Search, worker: int) -> None:
+    """In a process of its own, which ends with the step's."""
+    end_with_parent()
+    torch.set_num_threads(max(1, available_threads() // settings.sweep_processes))
+    study, journal = _open_study(wanted)
+    take_part(Task.open(dataset, device, settings), wanted, study, journal, worker)
+
+
+def _try(trial: optuna.Trial, number: int, task: Task, wanted: Search, study: optuna.Study, journal: StoreJournal) -> None:
+    """Train by a trial's values, and tell the study what came of it."""
+    values = {name: trial.suggest_float(name, range_.low, range_.high, log=range_.log) for name, range_ in RANGES.items()}
+    journal.flush()  # others then try something else
+    accuracies: list[float] = []
+
+    def on_epoch(record: EpochRecord) -> None:
+        accuracies.append(record.val_accuracy)
+        trial.report(record.val_accuracy, record.epoch)
+        if trial.should_prune():
+            raise optuna.TrialPruned
+
+    chosen = with_values(wanted.plan, values)
+    shortened = replace(chosen, recipe=replace(chosen.recipe, epochs=wanted.epochs))
+    try:
+        _, history = shortened.train(task, wanted.seed, on_epoch=on_epoch)
+        state, accuracy = TrialState.COMPLETE, history.best.val_accuracy
+    except optuna.TrialPruned:
+        state, accuracy = TrialState.PRUNED, accuracies[-1]
+    tried = Trial(number, values, accuracies, accuracy, state.name.lower())
+    wanted.on_trial(tried, number / wanted.trials)
+    study.tell(trial, accuracy if state == TrialState.COMPLETE else None, state, skip_if_finished=True)
+
+
+def _outcome(study: optuna.Study, plan: TrainingPlan) -> Sweep:
+    """Of the trials that count; a study whose trials are all cut short does not occur: the first ones never are."""
+    trials = [
+        Trial(number, trial.params, list(trial.intermediate_values.values()), trial.values[0], trial.state.name.lower())
+        for number, trial in enumerate(study.get_trials(deepcopy=False, states=ENDED), 1)
+    ]
+    return Sweep(with_values(plan, study.best_params), trials, _importance(study))
+
+
+def _importance(study: optuna.Study) -> dict[str, float]:
+    """By PED-ANOVA (Watanabe et al. 2023), over the trials that were not cut short."""
+    if len(study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))) < FEWEST_FOR_IMPORTANCE:
+        return {}
+    return get_param_importances(study, evaluator=PedAnovaImportanceEvaluator(target_quantile=BEST_SHARE))

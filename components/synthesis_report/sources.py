@@ -10,6 +10,13 @@ SOURCES = (
     Source("zeiler2014", "M. D. Zeiler and R. Fergus. Visualizing and understanding convolutional networks. ECCV, 2014."),
     Source("he2016", "K. He, X. Zhang, S. Ren, J. Sun. Deep residual learning for image recognition. CVPR, 2016."),
     Source("loshchilov2019", "I. Loshchilov and F. Hutter. Decoupled weight decay regularization. ICLR, 2019."),
+    Source("bergstra2011", "J. Bergstra, R. Bardenet, Y. Bengio, B. Kégl. Algorithms for hyper-parameter optimization. NeurIPS, 2011."),
+    Source("akiba2019", "T. Akiba et al. Optuna: a next-generation hyperparameter optimization framework. KDD, 2019."),
+    Source(
+        "watanabe2023",
+        "S. Watanabe, A. Bansal, F. Hutter. PED-ANOVA: efficiently quantifying hyperparameter importance in arbitrary subspaces. "
+        "IJCAI, 2023.",
+    ),
     Source("guo2017", "C. Guo, G. Pleiss, Y. Sun, K. Q. Weinberger. On calibration of modern neural networks. ICML, 2017."),
     Source(
         "jacob2018",

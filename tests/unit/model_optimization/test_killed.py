@@ -2,20 +2,22 @@
 
 import os
 from pathlib import Path
-from typing import Any
 
+import optuna
 import pytest
 import torch
+from optuna.trial import TrialState
 
 from components.baseline_training.step import run as train_baseline
 from components.model_optimization.decisions import Decisions
 from components.model_optimization.step import run
-from components.model_optimization.sweep import search
+from components.model_optimization.sweep import Search, Sweep, search
 from components.model_optimization.training_plan import full_plan
 from driftloop.dataset import read_description
 from driftloop.settings import TrainSettings
 from driftloop.step_facts import read_facts
 from driftloop.store import Store, open_store
+from driftloop.training.study_journal import StudyPlace
 from driftloop.training.task import Task
 from tests.factories.datasets import write_squares_dataset
 from tests.factories.metrics import MetricsFile, RocFile
@@ -41,12 +43,14 @@ def optimise(store: Store, root: Path, name: str, threads: str) -> None:
     run(dataset, baseline, model, report, epochs=EPOCHS, gpus="0", seed=3, config=CONFIG, metrics=metrics, roc=roc)
 
 
-def kept(root: Path) -> tuple[float, list[dict[str, Any]]]:
-    """The rate and the trials that wait in the store."""
+def kept(root: Path) -> tuple[float, list[TrialState]]:
+    """The rate that waits in the store, and how the trials of the study there stand."""
     task = Task.open(root / "dataset", torch.device("cpu"), TrainSettings.complete(CONFIG))
     decisions = Decisions(task, epochs=EPOCHS, seed=3)
     assert decisions.range_test
-    return decisions.range_test.suggestion, decisions.trials
+    storage = optuna.storages.JournalStorage(decisions.study.open())
+    [study] = optuna.get_all_study_names(storage)
+    return decisions.range_test.suggestion, [trial.state for trial in optuna.load_study(storage=storage, study_name=study).trials]
 
 
 def test_at_most_a_trial_and_an_epoch_are_lost_and_the_rate_stays_on_another_number_of_threads(
@@ -54,13 +58,14 @@ def test_at_most_a_trial_and_an_epoch_are_lost_and_the_rate_stays_on_another_num
 ) -> None:
     monkeypatch.setenv("OMP_NUM_THREADS", "1")  # to be set back
     store = open_store(read_description(root / "dataset").store)
-    # The range test is kept by the first write, each trial by one, each epoch by one.
-    assert killed_before(2, optimise, store.uri, root, "first", "1")
+    # Layers need no decision here. Range test, name of the journal, study, the plan as a trial to be done; then three writes a trial,
+    # when it begins, when its values are drawn, and when it ends.
+    assert killed_before(9, optimise, store.uri, root, "first", "1")
     rate, trials = kept(root)
-    assert len(trials) == 1
-    assert killed_before(2, optimise, store.uri, root, "second", "2")
-    assert kept(root)[0] == rate
-    assert len(kept(root)[1]) == 2
+    assert trials == [TrialState.COMPLETE, TrialState.RUNNING]
+    # The journal is opened by two writes, the lost trial given up by one, and another done in its place; then a write an epoch.
+    assert killed_before(7, optimise, store.uri, root, "second", "2")
+    assert kept(root) == (rate, [TrialState.COMPLETE, TrialState.FAIL, TrialState.COMPLETE])
     optimise(store, root, "whole", "2")
     assert f"resumed after epoch 1 of {EPOCHS}" in capsys.readouterr().out
     facts = read_facts(root / "whole/model")["model_optimization"]
@@ -69,15 +74,22 @@ def test_at_most_a_trial_and_an_epoch_are_lost_and_the_rate_stays_on_another_num
     assert not [info.key for info in store.list("datasets/") if "/checkpoints/" in info.key]
 
 
-def test_a_search_that_goes_on_ends_like_one_that_was_never_stopped(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def search_here(store: Store, root: Path, name: str, trials: int = 7) -> Sweep:
+    """A search in a study of its own."""
     task = Task.open(root / "dataset", torch.device("cpu"), TrainSettings.complete(CONFIG))
-    plan = full_plan(task.settings, EPOCHS, task)
-    finished: list[dict[str, Any]] = []
-    asked: dict[str, Any] = {"seed": 3, "trials": 3, "epochs": 1, "on_trial": lambda _: None}
-    threads = torch.get_num_threads()
     torch.set_num_threads(1)  # other numbers of threads add up in another order
-    whole = search(plan, task, keep=finished.append, **asked)
-    resumed = search(plan, task, done=finished[:2], **asked)
+    place = StudyPlace(store.uri, f"studies/{name}")
+    return search(task, Search(full_plan(task.settings, EPOCHS, task), place, 3, trials, 2, lambda *_: None))
+
+
+@pytest.mark.parametrize("write", [3, 4, 5, 10, 23])
+def test_a_search_that_is_killed_anywhere_ends_like_one_that_was_never_stopped(store: Store, root: Path, write: int) -> None:
+    threads = torch.get_num_threads()
+    whole = search_here(store, root, "whole")
+    assert killed_before(write, search_here, store.uri, root, "killed")
+    resumed = search_here(store, root, "killed")
     torch.set_num_threads(threads)
     assert resumed == whole
-    assert [row["trial"] for row in whole.trials] == [1, 2, 3]
+    assert [trial.number for trial in whole.trials] == [1, 2, 3, 4, 5, 6, 7]
+    standing = [trial for trial in resumed.trials if trial.ended == "complete"]
+    assert whole.plan.recipe.learning_rate == max(standing, key=lambda trial: trial.accuracy).values["learning_rate"]

@@ -1,0 +1,122 @@
+"""The search's section of the page: what was tried, how far it came, and which of the values mattered."""
+
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from components.model_optimization.sweep import BEST_SHARE, FEWEST_FOR_IMPORTANCE, Sweep, Trial
+from driftloop.reporting import Page
+from driftloop.reporting.plot_style import MUTED, PALETTE, axes
+from driftloop.reporting.wording import percent
+
+#: Rows of the table; a search of hundreds of trials is looked at in the figure.
+MOST_ROWS = 50
+#: What people call the values that are varied.
+NAMES = {
+    "learning_rate": "learning rate",
+    "weight_decay": "weight decay",
+    "label_smoothing": "label smoothing",
+    "augmentation": "strength of augmentation",
+}
+#: How trials end, in a word for the table.
+ENDS = {"complete": "gone through", "pruned": "cut short"}
+
+
+def add_sweep(page: Page, sweep: Sweep | None) -> None:
+    """The section, or the sentence that there was no search."""
+    if sweep is None:
+        page.text(
+            "No search over hyper-parameters was asked for (`train_config.sweep_trials` is 0): the values above are defaults and "
+            "the range test's."
+        )
+        return
+    page.section(
+        "Search",
+        "Optuna [[cite:akiba2019]] chose the values of each trial from what the trials before it reached [[cite:bergstra2011]], on the "
+        "validation split. A trial that is below the median of the earlier ones in the second half of its epochs is cut short. The best "
+        "values were used below.",
+    )
+    page.figure(history_plot(sweep.trials), "Validation accuracy by trial, and the best so far.", key="optimised-search")
+    page.text(f"[[optimised-search]]: {history_sentence(sweep.trials)}")
+    if sweep.importance:
+        page.figure(
+            importance_plot(sweep.importance), "Share of each value in what sets the best trials apart.", key="optimised-importance"
+        )
+        page.text(f"[[optimised-importance]]: {importance_sentence(sweep)}")
+    else:
+        page.text(too_few_sentence(sweep.trials))
+    best = sorted(sweep.trials, key=lambda trial: (trial.ended != "complete", -trial.accuracy, trial.number))
+    shown = sorted(best[:MOST_ROWS], key=lambda trial: trial.number)
+    page.table(
+        [_row(trial) for trial in shown],
+        "Trials of the search." if len(shown) == len(sweep.trials) else f"The best {len(shown)} of {len(sweep.trials)} trials.",
+        key="optimised-trials",
+    )
+
+
+def _row(trial: Trial) -> dict[str, object]:
+    values = {NAMES[name]: f"{value:.1e}" if name in ("learning_rate", "weight_decay") else value for name, value in trial.values.items()}
+    return {"trial": trial.number, **values, "validation accuracy": trial.accuracy, "ended": ENDS[trial.ended]}
+
+
+def history_plot(trials: list[Trial]) -> Figure:
+    """A point a trial, hollow where it was cut short, and the best so far of those that were not as a line."""
+    figure, (axis,) = axes(7.0, 3.0)
+    for ended, label, face in (("complete", "gone through", PALETTE[0]), ("pruned", "cut short", "none")):
+        some = [trial for trial in trials if trial.ended == ended]
+        if some:
+            numbers, accuracies = [trial.number for trial in some], [trial.accuracy for trial in some]
+            edge = PALETTE[0] if ended == "complete" else MUTED
+            axis.plot(numbers, accuracies, "o", markerfacecolor=face, markeredgecolor=edge, label=label)
+    bests = [max((other.accuracy for other in finished(trials[: place + 1])), default=float("nan")) for place in range(len(trials))]
+    axis.step([trial.number for trial in trials], bests, where="post", color=PALETTE[1], label="best so far")
+    axis.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axis.set(xlabel="trial", ylabel="validation accuracy")
+    axis.legend()
+    return figure
+
+
+def history_sentence(trials: list[Trial]) -> str:
+    """How many trials went through, and what the best brought over the plan as it is."""
+    done = finished(trials)
+    best = max(done, key=lambda trial: trial.accuracy)
+    text = f"{len(done)} of {len(trials)} trials went through all of their epochs, the others were cut short."
+    own = trials[0]
+    if best.number == own.number:
+        return f"{text} None is better than the first, which is the recipe as it was: {percent(own.accuracy)} of the validation images."
+    return (
+        f"{text} The best is trial {best.number} with {percent(best.accuracy)} of the validation images; the first, which is the recipe as "
+        f"it was, has {percent(own.accuracy)}. The best of many trials reads too high on the images that chose it: the test split decides."
+    )
+
+
+def importance_plot(importance: dict[str, float]) -> Figure:
+    """A bar a value, the most important on top."""
+    rows = sorted(importance.items(), key=lambda item: item[1])
+    figure, (axis,) = axes(7.0, 0.8 + 0.34 * len(rows))
+    axis.barh([NAMES[name] for name, _ in rows], [share for _, share in rows], color=PALETTE[0], height=0.6)
+    axis.set_xlim(0, 1)
+    axis.set_xlabel("importance, adding up to 1")
+    return figure
+
+
+def importance_sentence(sweep: Sweep) -> str:
+    """What was compared, and which value comes first."""
+    first, done = max(sweep.importance, key=lambda name: sweep.importance[name]), len(finished(sweep.trials))
+    return (
+        f"The best {100 * BEST_SHARE:.0f} % of the {done} trials that went through are set apart from the others by their values "
+        f"(PED-ANOVA [[cite:watanabe2023]]): most by {NAMES[first]}, {percent(sweep.importance[first])} of it all. It says where in these ranges good "
+        "trials lie, not what another range would bring."
+    )
+
+
+def too_few_sentence(trials: list[Trial]) -> str:
+    """Why nothing is said of importance."""
+    return (
+        f"Which of the values mattered cannot be said: {len(finished(trials))} trials went through all of their epochs, and fewer than "
+        f"{FEWEST_FOR_IMPORTANCE} show chance (`train_config.sweep_trials`)."
+    )
+
+
+def finished(trials: list[Trial]) -> list[Trial]:
+    """Those that went through all of their epochs."""
+    return [trial for trial in trials if trial.ended == "complete"]

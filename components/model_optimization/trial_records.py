@@ -1,0 +1,34 @@
+"""The trials of a search for TensorBoard and the trackers: each with its values, its curve and what it came to."""
+
+from collections.abc import Iterable
+from pathlib import Path
+
+from torch.utils.tensorboard import SummaryWriter
+
+from components.model_optimization.sweep import Trial
+from driftloop.contracts import MODEL_OPTIMIZATION
+from driftloop.tracking import leave_record
+from driftloop.training.curves import EVENTS_FOLDER
+
+#: What trackers show the trials of a run under.
+GROUP = f"{MODEL_OPTIMIZATION}_trials"
+#: In the folder of the bundle's events, a folder a trial.
+TRIALS_FOLDER = "trials"
+
+
+def leave_trial(store: str, trial: Trial) -> None:
+    """Leave a finished trial for the trackers, as steps do; the same trial again leaves nothing more."""
+    parameters = {name: f"{value:.6g}" for name, value in trial.values.items()} | {"trial": str(trial.number), "ended": trial.ended}
+    curve = [{"epoch": epoch, "val_accuracy": accuracy} for epoch, accuracy in enumerate(trial.val_accuracies, 1)]
+    facts = parameters | {"accuracy": trial.accuracy, "history": curve}
+    leave_record(store, f"{MODEL_OPTIMIZATION}_trial_{trial.number}", facts, {}, group=GROUP)
+
+
+def write_trial_events(bundle: str | Path, trials: Iterable[Trial]) -> None:
+    """Write each trial's curve and values below `<bundle>/events/`, for TensorBoard's table of hyperparameters."""
+    for trial in trials:
+        with SummaryWriter(str(Path(bundle, EVENTS_FOLDER, TRIALS_FOLDER, f"{trial.number:04d}"))) as writer:
+            for epoch, accuracy in enumerate(trial.val_accuracies, 1):
+                writer.add_scalar("trial/val_accuracy", accuracy, epoch)
+            values: dict[str, bool | float | int | str] = {**trial.values, "ended": trial.ended}
+            writer.add_hparams(values, {"trial/best_val_accuracy": trial.accuracy}, run_name=".")

@@ -1,0 +1,79 @@
+"""What the page says of a search, and in French."""
+
+import re
+
+import pytest
+
+from components.model_optimization.sweep import Sweep, Trial
+from components.model_optimization.sweep_report import MOST_ROWS, add_sweep, history_plot
+from components.model_optimization.training_plan import TrainingPlan
+from driftloop.reporting import Page
+from driftloop.reporting.chapter import Figure, Table
+from driftloop.reporting.translation import Translator
+from driftloop.training.recipe import Recipe
+
+PLAN = TrainingPlan("residual", Recipe(1, 1e-3), None)
+IMPORTANCE = {"learning_rate": 0.625, "weight_decay": 0.25, "label_smoothing": 0.075, "augmentation": 0.05}
+
+
+def tried(number: int, accuracy: float, ended: str = "complete") -> Trial:
+    values = {"learning_rate": 1e-3 * number, "weight_decay": 0.05, "label_smoothing": 0.01, "augmentation": 1.0}
+    return Trial(number, values, [accuracy / 2, accuracy], accuracy, ended)
+
+
+def page_of(sweep: Sweep) -> tuple[Page, str]:
+    page = Page("Model optimisation", lead="", question="")
+    add_sweep(page, sweep)
+    return page, page.html()
+
+
+TRIALS = [tried(1, 0.8), tried(2, 0.95, "pruned"), tried(3, 0.9)]
+
+
+def test_the_best_trial_is_set_against_the_recipe_as_it_was() -> None:
+    page, html = page_of(Sweep(PLAN, TRIALS, IMPORTANCE))
+    assert "2 of 3 trials went through all of their epochs" in html
+    assert "The best is trial 3 with 90.0 % of the validation images; the first, which is the recipe as it was, has 80.0 %." in html
+    assert "The best 25 % of the 2 trials" in html
+    assert "most by learning rate, 62.5 % of it all" in html
+    assert [block.key for block in page.chapter.blocks if isinstance(block, Figure)] == ["optimised-search", "optimised-importance"]
+
+
+def test_no_best_trial_is_made_of_one_that_was_cut_short_and_none_of_a_draw() -> None:
+    _, html = page_of(Sweep(PLAN, [tried(1, 0.8), tried(2, 0.8), tried(3, 0.9, "pruned")], {}))
+    assert "None is better than the first, which is the recipe as it was: 80.0 % of the validation images." in html
+
+
+def test_too_few_trials_say_nothing_of_importance() -> None:
+    page, html = page_of(Sweep(PLAN, TRIALS, {}))
+    assert "Which of the values mattered cannot be said: 2 trials went through" in html
+    assert [block.key for block in page.chapter.blocks if isinstance(block, Figure)] == ["optimised-search"]
+
+
+def test_of_a_long_search_the_best_trials_are_listed_in_their_order() -> None:
+    trials = [tried(number, 1 - number / 1000, "complete" if number % 2 else "pruned") for number in range(1, 2 * MOST_ROWS + 1)]
+    page, _ = page_of(Sweep(PLAN, trials, IMPORTANCE))
+    [table] = [block for block in page.chapter.blocks if isinstance(block, Table)]
+    assert [row[0] for row in table.rows] == [str(number) for number in range(1, 2 * MOST_ROWS, 2)]
+    assert table.caption == f"The best {MOST_ROWS} of {2 * MOST_ROWS} trials."
+
+
+def test_the_history_shows_the_best_so_far_of_what_went_through() -> None:
+    [axis] = history_plot(TRIALS).axes
+    lines = {line.get_label(): line for line in axis.get_lines()}
+    assert list(lines["best so far"].get_ydata()) == [0.8, 0.8, 0.9]
+    assert list(lines["cut short"].get_ydata()) == [0.95]
+    assert list(lines["gone through"].get_xdata()) == [1, 3]
+
+
+@pytest.mark.parametrize(
+    "sweep",
+    [Sweep(PLAN, TRIALS, IMPORTANCE), Sweep(PLAN, TRIALS[:1], {}), Sweep(PLAN, [tried(n, 0.5) for n in range(1, 60)], IMPORTANCE)],
+)
+def test_it_is_said_in_french(sweep: Sweep) -> None:
+    page, _ = page_of(sweep)
+    translator = Translator("fr")
+    blocks = translator.chapter(page.chapter).blocks
+    assert translator.missing == []
+    drawn = {text for block in blocks if isinstance(block, Figure) for text in re.findall(r"<text\b[^>]*>([^<]+)</text>", block.svg)}
+    assert {"essai", "exactitude de validation", "meilleur jusque-là"} <= drawn
