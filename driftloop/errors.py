@@ -4,14 +4,27 @@ Each message is one line that says what is wrong, where, and how to mend it. The
 that an uncaught one ends a pod's log with `driftloop.InputError: <message>`: the line a user needs is always the last.
 """
 
+import importlib
+from typing import Any, ClassVar
+
 
 class DriftloopError(Exception):
     """Something the user or the operator can mend; the message says how."""
 
     exit_code = 2
+    #: The module that it is found in, for an error that goes from one process to another.
+    defined_in: ClassVar[str] = __name__
 
     def __init_subclass__(cls) -> None:
-        cls.__module__ = "driftloop"
+        cls.defined_in, cls.__module__ = cls.__module__, "driftloop"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _raised_elsewhere, (self.defined_in, type(self).__name__, self.args)
+
+
+def _raised_elsewhere(module: str, name: str, arguments: tuple[Any, ...]) -> Any:
+    """An error that another process of this program raised."""
+    return getattr(importlib.import_module(module), name)(*arguments)
 
 
 class InputError(DriftloopError):

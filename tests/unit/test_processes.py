@@ -9,8 +9,9 @@ import types
 import pytest
 
 from driftloop import processes
-from driftloop.errors import RunFailed
+from driftloop.errors import InputError, RunFailed
 from driftloop.processes import default_workers, spread
+from driftloop.tracking.trackers import TrackerUnavailable
 
 
 def square(number: int) -> int:
@@ -35,6 +36,10 @@ def fail(number: int) -> int:
     raise ValueError(f"no {number}")
 
 
+def refuse(number: int) -> int:
+    raise TrackerUnavailable(f"{number}: not there") if number == 2 else InputError(f"{number}: not an image")
+
+
 @pytest.mark.parametrize("workers", [0, 1, 2])
 def test_results_come_in_order(workers: int) -> None:
     assert list(spread(square, range(25), workers=workers, chunk=3)) == [number * number for number in range(25)]
@@ -47,6 +52,12 @@ def test_nothing_to_do() -> None:
 def test_an_error_comes_through() -> None:
     with pytest.raises(ValueError, match="no 1"):
         list(spread(fail, [1, 2, 3], workers=2))
+
+
+@pytest.mark.parametrize(("number", "kind", "line"), [(1, InputError, "1: not an image"), (2, TrackerUnavailable, "2: not there")])
+def test_an_error_with_a_cure_comes_through_as_what_it_is(number: int, kind: type[Exception], line: str) -> None:
+    with pytest.raises(kind, match=line):
+        list(spread(refuse, [number, number], workers=2))
 
 
 def test_a_killed_process_is_one_clear_line() -> None:
