@@ -139,7 +139,7 @@ def kept(root: Path, config: dict[str, Any], epochs: int) -> Kept:
     task = Task.open(root / "dataset", CPU, TrainSettings.complete(config))
     decisions = Decisions(task, epochs=epochs, seed=1)
     store = open_store(task.description.store)
-    states = [read_tensors(io.BytesIO(store.read(info.key)), CPU) for info in store.list("datasets/") if "/checkpoints/" in info.key]
+    states = [read_tensors(io.BytesIO(store.read(info.key)), CPU) for info in store.list("datasets/") if info.key.endswith(".pth")]
     trained = max((len(state["records"]) for state in states if "records" in state), default=0)
     storage = optuna.storages.JournalStorage(decisions.study.open())
     trials = [trial for study in storage.get_all_studies() for trial in storage.get_all_trials(study._study_id, states=ENDED)]

@@ -216,7 +216,7 @@ def _try(trial: optuna.Trial, number: int, task: Task, wanted: Search, study: op
     def on_epoch(record: EpochRecord) -> None:
         accuracies.append(record.val_accuracy)
         trial.report(record.val_accuracy, record.epoch)
-        if trial.should_prune():
+        if record.epoch < wanted.epochs and trial.should_prune():
             raise optuna.TrialPruned
 
     chosen = with_values(wanted.plan, values)

@@ -104,8 +104,8 @@ def importance_sentence(sweep: Sweep) -> str:
     first, done = max(sweep.importance, key=lambda name: sweep.importance[name]), len(finished(sweep.trials))
     return (
         f"The best {100 * BEST_SHARE:.0f} % of the {done} trials that went through are set apart from the others by their values "
-        f"(PED-ANOVA [[cite:watanabe2023]]): most by {NAMES[first]}, {percent(sweep.importance[first])} of it all. It says where in these ranges good "
-        "trials lie, not what another range would bring."
+        f"(PED-ANOVA [[cite:watanabe2023]]): most by {NAMES[first]}, {percent(sweep.importance[first])} of it all. "
+        "It says where in these ranges good trials lie, not what another range would bring."
     )
 
 

@@ -8,10 +8,15 @@ from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
 from components.automated_retraining.fine_tuning import build_recipe
 from components.baseline_training.step import run as train_baseline
 from components.model_optimization.step import run
+from components.model_optimization.trial_records import GROUP
 from driftloop import bundle
+from driftloop.dataset import read_description
 from driftloop.errors import InputError
 from driftloop.settings import RetrainSettings
 from driftloop.step_facts import read_facts
+from driftloop.store import open_store
+from driftloop.tracking import want_records
+from driftloop.tracking.step_record import RECORDS, StepRecord
 from driftloop.training.architectures import build_network
 from driftloop.training.augmentation import Augmentation
 from driftloop.training.weights import load_model
@@ -132,11 +137,29 @@ def test_a_given_learning_rate_is_used_and_the_suggestion_still_shown(root: Path
     assert "the test alone suggests" in (root / "given/report.html").read_text()
 
 
-def test_a_sweep_is_reported_trial_by_trial(root: Path) -> None:
+def test_a_sweep_is_reported_trial_by_trial(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DRIFTLOOP_RUN_ID", "swept")
+    store = open_store(read_description(root / "dataset").store)
+    want_records(store)
     facts, _, _ = optimise(root, "swept", epochs=1, sweep_trials=2, sweep_epochs=1, ablation_epochs=0)
     assert [row["trial"] for row in facts["sweep"]] == [1, 2]
-    best = max((row for row in facts["sweep"] if row["val_accuracy"] is not None), key=lambda row: row["val_accuracy"])
+    best = max(facts["sweep"], key=lambda row: row["val_accuracy"])
     assert facts["learning_rate"] == best["learning_rate"]
+    assert facts["sweep_importance"] == {}
+    html = (root / "swept/report.html").read_text()
+    assert "2 of 2 trials went through all of their epochs" in html
+    assert "Which of the values mattered cannot be said" in html
+
+    records = [StepRecord.model_validate_json(store.read(info.key)) for info in store.list(RECORDS) if info.key.endswith("record.json")]
+    tracked = sorted(record.step for record in records if record.group == GROUP)
+    assert tracked == ["model_optimization_trial_1", "model_optimization_trial_2"]
+    for row in facts["sweep"]:
+        events = EventAccumulator(str(root / f"swept/model/events/trials/{row['trial']:04d}"))
+        events.Reload()
+        plugin = HParamsPluginData.FromString(events.SummaryMetadata("_hparams_/session_start_info").plugin_data.content)
+        assert plugin.session_start_info.hparams["learning_rate"].number_value == row["learning_rate"]
+        assert [point.value for point in events.Scalars("trial/val_accuracy")] == [pytest.approx(row["val_accuracy"])]
+    bundle.verify(root / "swept/model")
 
 
 def test_a_baseline_of_another_dataset_is_refused_before_any_training(root: Path, tmp_path: Path) -> None:

@@ -16,6 +16,8 @@ import pytest
 mlflow = pytest.importorskip("mlflow")
 from mlflow.tracking import MlflowClient  # noqa: E402
 
+from components.model_optimization.sweep import Trial  # noqa: E402
+from components.model_optimization.trial_records import GROUP, leave_trial  # noqa: E402
 from driftloop import registry  # noqa: E402
 from driftloop.dataset import Description  # noqa: E402
 from driftloop.store import Store  # noqa: E402
@@ -82,6 +84,28 @@ def test_steps_are_nested_runs_with_parameters_metrics_curves_and_files(
     assert (forgotten.steps, forgotten.versions) == (1, 1)
     assert runs_of(client, run).keys() == seen.keys()
     assert len(client.search_model_versions(f"name = '{model_name(store)}'")) == 1
+
+
+def test_trials_of_a_search_are_nested_one_level_deeper(server: MlflowServer, home: tuple[Store, Description]) -> None:
+    store, _ = home
+    for number, rate in ((1, 0.001), (2, 0.01)):
+        leave_trial(store.uri, Trial(number, {"learning_rate": rate}, [0.5, 0.75], 0.75, "complete"))
+        leave_trial(store.uri, Trial(number, {"learning_rate": rate}, [0.5, 0.75], 0.75, "complete"))
+    assert deliver(store, "mlflow", tracker(server.uri)).steps == 2
+    client, run = MlflowClient(server.uri), os.environ["DRIFTLOOP_RUN_ID"]
+    seen = runs_of(client, run)
+    assert seen.keys() == {run, GROUP, "model_optimization_trial_1", "model_optimization_trial_2", "version 1"}
+    assert seen[GROUP].data.tags["mlflow.parentRunId"] == seen[run].info.run_id
+    assert {found.info.status for found in seen.values()} == {"FINISHED"}
+    second = seen["model_optimization_trial_2"]
+    assert second.data.tags["mlflow.parentRunId"] == seen[GROUP].info.run_id
+    assert second.data.params == {"learning_rate": "0.01", "trial": "2", "ended": "complete"}
+    assert second.data.metrics == {"accuracy": 0.75, "val_accuracy": 0.75}
+    assert [point.value for point in client.get_metric_history(second.info.run_id, "val_accuracy")] == [0.5, 0.75]
+    for entry in list(store.list("tracking/mlflow-")):
+        store.delete(entry.key)
+    assert deliver(store, "mlflow", tracker(server.uri)).steps == 2
+    assert runs_of(client, run).keys() == seen.keys()
 
 
 # MLflow's own, when it loads a model.

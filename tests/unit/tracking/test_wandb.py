@@ -39,6 +39,14 @@ def test_offline_every_step_and_version_is_a_folder_that_wandb_sync_takes(home: 
     assert len(list((tmp_path / "offline" / "wandb").glob("offline-run-*"))) == 2
 
 
+def test_trials_of_a_search_are_of_one_type(home: Store, tmp_path: Path) -> None:
+    leave_record(home, "model_optimization_trial_7", {"learning_rate": "0.01", "accuracy": 0.75}, {}, group="model_optimization_trials")
+    assert deliver(home, "wandb", open_tracker("wandb", {"WANDB_DIR": str(tmp_path / "offline")})).steps == 2
+    logs = [log.read_bytes() for log in (tmp_path / "offline" / "wandb").glob("offline-run-*/run-*.wandb")]
+    [trial] = [log for log in logs if b"run-1 model_optimization_trial_7" in log]
+    assert b"model_optimization_trials" in trial
+
+
 def test_a_server_that_never_answers_is_left_and_the_record_waits(home: Store, tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         environment = {
