@@ -1,5 +1,6 @@
 """A search by several processes over one study."""
 
+import multiprocessing
 import os
 import signal
 import time
@@ -97,6 +98,27 @@ def test_a_process_that_is_killed_fails_the_step_and_the_next_one_makes_up_for_i
     assert [trial.number for trial in sweep.trials] == [1, 2, 3, 4, 5, 6]
     counted = [state for state in states(place) if state in (TrialState.COMPLETE, TrialState.PRUNED)]
     assert (len(counted), finished >= 2) == (6, True)
+
+
+def test_a_step_that_is_killed_takes_its_processes_along_and_each_loses_one_trial(store: Store, root: Path, tmp_path: Path) -> None:
+    place, folder = StudyPlace(store.uri, "studies/step"), tmp_path / "told"
+    step = multiprocessing.get_context("spawn").Process(target=side_by_side, args=(root, place, Told(folder), 40))
+    step.start()
+    while len(list(folder.iterdir())) < 5:
+        assert step.is_alive()
+        time.sleep(0.05)
+    step.kill()
+    step.join()
+    for worker in {int(path.name.split("-")[1]) for path in folder.iterdir()}:
+        while Path(f"/proc/{worker}").exists():
+            time.sleep(0.05)
+    left = states(place)
+    kept = left.count(TrialState.COMPLETE)
+    assert len(list(folder.iterdir())) - 2 <= kept < 40
+    assert left.count(TrialState.RUNNING) <= 2
+    sweep = side_by_side(root, place, Told(folder), kept + 2)
+    assert len(sweep.trials) == kept + 2
+    assert states(place).count(TrialState.FAIL) == left.count(TrialState.RUNNING)
 
 
 def test_importance_is_given_from_enough_trials_on_and_adds_up(root: Path, tmp_path: Path) -> None:
