@@ -21,6 +21,7 @@ from components.model_optimization.training_plan import TrainingPlan
 from driftloop.processes import end_with_parent, spread
 from driftloop.runtime import available_threads
 from driftloop.settings import TrainSettings
+from driftloop.training import followers
 from driftloop.training.loop import EpochRecord
 from driftloop.training.seeding import derive
 from driftloop.training.study_journal import StoreJournal, StudyPlace
@@ -109,7 +110,7 @@ def search(task: Task, wanted: Search) -> Sweep:
 
 
 def search_side_by_side(dataset: str, settings: TrainSettings, device: torch.device, wanted: Search) -> Sweep:
-    """The same with `settings.sweep_processes` processes, which each open the dataset and the study.
+    """The same with `settings.sweep_processes` processes, which each open the dataset and the study; of several GPUs each takes the next.
 
     Raises:
         RunFailed: one of them died. The search goes on when it is called again.
@@ -117,7 +118,7 @@ def search_side_by_side(dataset: str, settings: TrainSettings, device: torch.dev
     study, _ = _open_study(wanted)
     _begin(study, wanted.plan)
     workers = settings.sweep_processes
-    part = functools.partial(_take_part_elsewhere, dataset, settings, device, wanted)
+    part = functools.partial(_take_part_elsewhere, dataset, settings, _devices(device), wanted)
     for _ in spread(part, range(workers), workers=workers, setting="train_config.sweep_processes"):
         pass
     return _outcome(study, wanted.plan)
@@ -199,9 +200,18 @@ def _begun(study: optuna.Study) -> list[FrozenTrial]:
     return study.get_trials(deepcopy=False, states=(*ENDED, TrialState.RUNNING))
 
 
-def _take_part_elsewhere(dataset: str, settings: TrainSettings, device: torch.device, wanted: Search, worker: int) -> None:
+def _devices(device: torch.device) -> list[torch.device]:
+    """Those that the step was given."""
+    others = followers.started()
+    return [torch.device(device.type, number) for number in range(others.rank.size)] if others and device.type == "cuda" else [device]
+
+
+def _take_part_elsewhere(dataset: str, settings: TrainSettings, devices: list[torch.device], wanted: Search, worker: int) -> None:
     """In a process of its own, which ends with the step's."""
     end_with_parent()
+    device = devices[worker % len(devices)]
+    if device.type == "cuda":
+        torch.cuda.set_device(device)
     torch.set_num_threads(max(1, available_threads() // settings.sweep_processes))
     study, journal = _open_study(wanted)
     take_part(Task.open(dataset, device, settings), wanted, study, journal, worker)
