@@ -107,8 +107,8 @@ def counted(root: Path, config: dict[str, Any], epochs: int, threads: int) -> No
     """The same, with a byte in a file for each epoch that is finished."""
     measure = loop._validated
 
-    def count(*arguments: Any) -> Any:
-        record = measure(*arguments)
+    def count(*arguments: Any, **named: Any) -> Any:
+        record = measure(*arguments, **named)
         with open(root / "finished", "ab", buffering=0) as stream:
             stream.write(b".")
         return record
