@@ -28,8 +28,8 @@ HOLE = re.compile(r"\{([=#]?)(\w+)\}")
 ONE_NUMBER = r"\d[\d,]*(?:\.\d+)?(?:e[-+]?\d+)?"
 #: A number with its unit, a range, an interval in brackets or a shape.
 NUMBER = re.compile(rf"[-+−<>≤≥±≈ ]*{ONE_NUMBER}(?:(?: ?[–→/x×-] ?| \()[-+]?{ONE_NUMBER})*\)?(?: ?(?:%|x|pt|ms|MB|s))?")
-#: A name rather than a word: of a file, a setting, a version, a hash; or code.
-NAME = re.compile(r"`[^`]+`|(?=\S*[\d_/.\[])[^\s,;]*[^\s,;.:]|[A-Z][A-Za-z]*[A-Z]\w*|[–—-]|\W+")
+#: A name rather than a word: of a file, a setting, a version, a hash, the level of a tag; or code.
+NAME = re.compile(r"`[^`]+`|(?=\S*[\d_/.=\[])[^\s,;]*[^\s,;.:]|[A-Z][A-Za-z]*[A-Z]\w*|[–—-]|\W+")
 #: Of an axis: 2026-Nov-29 01:33, or 11-29 01:33.
 TIME = re.compile(r"(\d{4}\W)?([A-Z][a-z]{2}|\d\d)\W\d\d\s\d\d:\d\d(:\d\d)?")
 DRAWN_TEXT = re.compile(r"(<text\b[^>]*>)([^<]+)(</text>)")
@@ -59,6 +59,8 @@ class Translator:
     """what had no translation, in the order in which it stood"""
     asked: int = 0
     """how many sentences, headings and cells were looked for"""
+    _known: dict[str, str | None] = field(default_factory=dict)
+    """what was found of each phrase: parts of long sentences come again and again"""
 
     def __post_init__(self) -> None:
         if self.lang not in LANGUAGES:
@@ -84,7 +86,16 @@ class Translator:
         return _typeset(found)
 
     def _phrase(self, text: str) -> str | None:
-        """The translation of a sentence, of words or of a number; None where a part of it has none."""
+        """The translation of a sentence, of words or of a number, which may begin in either case; None where a part of it has none."""
+        if text not in self._known:
+            said = self._as_it_stands(text)
+            if said is None and text[:1].isalpha():
+                said = self._as_it_stands(text[0].swapcase() + text[1:])
+                said = said and (said[0].upper() if text[0].isupper() else said[0].lower()) + said[1:]
+            self._known[text] = said
+        return self._known[text]
+
+    def _as_it_stands(self, text: str) -> str | None:
         exact, templates = _catalogue(self.lang)
         if text in exact:
             return exact[text]

@@ -190,8 +190,9 @@ def add_measures(page: Page, measured: Measured, key: str) -> None:
     if measured.tags:
         levels = [{"tag": name} | _shown(found, found) for name, found in measured.tags.items()]
         page.table(levels, "By level of a tag.", key=f"{key}-measures-by-tag")
-        accuracies = {name: found["accuracy"].value for name, found in measured.tags.items()}
-        page.text(f"[[{key}-measures-by-tag]]: {extremes('the accuracy', accuracies)}")
+        if len(measured.tags) > 1:
+            accuracies = {name: found["accuracy"].value for name, found in measured.tags.items()}
+            page.text(f"[[{key}-measures-by-tag]]: {extremes('the accuracy', accuracies)}")
 
 
 def _shown(found: Mapping[str, Measure], names: Iterable[str]) -> dict[str, object]:
