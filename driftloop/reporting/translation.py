@@ -86,12 +86,17 @@ class Translator:
         return _typeset(found)
 
     def _phrase(self, text: str) -> str | None:
-        """The translation of a sentence, of words or of a number, which may begin in either case; None where a part of it has none."""
+        """The translation of a sentence, of words or of a number; None where a part of it has none.
+
+        It may begin in either case, and end with or without a full stop.
+        """
         if text not in self._known:
             said = self._as_it_stands(text)
             if said is None and text[:1].isalpha():
                 said = self._as_it_stands(text[0].swapcase() + text[1:])
                 said = said and (said[0].upper() if text[0].isupper() else said[0].lower()) + said[1:]
+            if said is None and text.endswith(".") and (said := self._phrase(text[:-1])):
+                said += "."
             self._known[text] = said
         return self._known[text]
 
@@ -112,12 +117,12 @@ class Translator:
             }
             if None not in filled.values():
                 return _filled(translated, filled)
-        for mark in ("; ", ", "):
+        for mark, french in (("; ", " ; "), (", ", ", ")):
             parts = text.split(mark)
             if len(parts) > 1:
                 said = [self._phrase(part) for part in parts]
                 if None not in said:
-                    return mark.join(str(part) for part in said)
+                    return french.join(str(part) for part in said)
         return None
 
     def chapter(self, chapter: Chapter) -> Chapter:

@@ -37,6 +37,7 @@ def test_an_entry_says_all_that_its_english_says(lang: str) -> None:
         ("model.int8.onnx", "model.int8.onnx"),
         ("[[costs]]: The size in MB is the same everywhere: 1.25.", "[[costs]]\u00a0: La taille en Mo est la même partout\u00a0: 1,25."),
         ("Run: `a: 1.5 %`.", "Exécuter\u00a0: `a: 1.5 %`."),
+        ("site=B", "site=B"),
     ],
 )
 def test_numbers_spaces_and_names(english: str, french: str) -> None:
@@ -52,6 +53,29 @@ def test_words_in_a_hole_need_an_entry_of_their_own_and_names_of_the_run_none() 
     assert translator("The accuracy is highest for dog (0.9) and lowest for cat (0.8).").startswith("L'exactitude est au plus haut pour")
     assert translator(sentence.format("a stranger")) == sentence.format("a stranger")
     assert translator.missing == [sentence.format("a stranger")]
+
+
+def test_a_phrase_is_found_in_either_case_of_its_first_letter() -> None:
+    translator = Translator("fr")
+    assert translator("Recent hold-out") == "Réserve récente"
+    assert translator("recent hold-out") == "réserve récente"
+    said = translator("Look into it: the calendar asks for a retraining every 30 days; the budget of 2 retrainings in 30 days is spent.")
+    assert said.startswith("À examiner\u00a0: le calendrier demande un réentraînement tous les 30 jours\u202f; le budget de 2")
+    assert translator.missing == []
+
+
+def test_the_reasons_of_a_decision_are_said_one_by_one_however_many_there_are() -> None:
+    translator = Translator("fr", frozenset({"NORMAL"}))
+    reasons = [
+        "clean test: -6.3 pt, at best -4.8 pt, where more than -2.0 pt is asked for",
+        "class NORMAL: shown worse, -6.7 pt on 300 images (p = 2.7e-05 after Holm)",
+        "drifted hold-out: +7.5 pt on 40 labelled images leaves -7.4 pt possible, where more than 0 pt is asked for; about 7 would decide",
+    ]
+    for several in (reasons[:1], reasons[:2], reasons):
+        said = translator(f"reject: {'; '.join(several)}.")
+        assert said.startswith("reject\u00a0: test propre\u00a0: -6,3 pt")
+        assert said.count("\u202f; classe NORMAL\u00a0: dégradation établie") == (len(several) > 1)
+    assert translator.missing == []
 
 
 def report(*blocks: Section | Text | Table | Figure) -> Document:
