@@ -25,19 +25,23 @@ ROOT, HERE = Path(__file__).parents[1], Path(__file__).parent
 ACCEPTED = HERE / "mutants_accepted.toml"
 #: For tests on stores of both kinds, where the local one tells the same.
 LOCAL = " -k 'not s3'"
+#: Simulations of levels, which take long and notice little that the rest does not.
+ONCE = " -k 'not one_time_in_twenty'"
+DRIFT, VALIDATION = "tests/unit/drift_detection/test", "tests/unit/validation_gate/test"
 REGISTRY, PRUNING, STORE = "tests/unit/registry/test", "tests/unit/housekeeping/test", "tests/unit/store/test"
 #: By file the tests of its room, as words for pytest; of those mutmut runs the ones that reach the function in question.
 DECIDING = {
     "components/drift_detection/window_test.py": "tests/unit/drift_detection",
     "components/drift_detection/windows.py": "tests/unit/drift_detection",
-    "components/drift_detection/harm.py": "tests/unit/drift_detection",
-    "components/drift_detection/policy.py": "tests/unit/drift_detection",
+    "components/drift_detection/harm.py": f"{DRIFT}_harm.py",
+    "components/drift_detection/policy.py": f"{DRIFT}_policy.py",
     "components/production_monitoring/collect.py": "tests/unit/production_monitoring",
-    "components/validation_gate/class_criterion.py": "tests/unit/validation_gate",
-    "components/validation_gate/criteria.py": "tests/unit/validation_gate",
-    "components/validation_gate/decision.py": "tests/unit/validation_gate",
-    "components/validation_gate/slices.py": "tests/unit/validation_gate",
-    "components/validation_gate/traffic_rule.py": "tests/unit/validation_gate",
+    "components/validation_gate/class_criterion.py": f"{VALIDATION}_decision.py {VALIDATION}_critical_classes.py" + ONCE,
+    "components/validation_gate/criteria.py": f"{VALIDATION}_criteria.py {VALIDATION}_critical_classes.py",
+    "components/validation_gate/decision.py": f"{VALIDATION}_decision.py {VALIDATION}_critical_classes.py {VALIDATION}_traffic_rule.py"
+    + ONCE,
+    "components/validation_gate/slices.py": f"{VALIDATION}_slices.py" + ONCE,
+    "components/validation_gate/traffic_rule.py": f"{VALIDATION}_traffic_rule.py" + ONCE,
     "driftloop/dataset/roles.py": "tests/unit/dataset",
     "driftloop/dataset/splitting.py": "tests/unit/dataset",
     "driftloop/evaluation/intervals.py": "tests/unit/evaluation",

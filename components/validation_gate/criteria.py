@@ -174,7 +174,8 @@ def schema_fits(problems: list[str]) -> Criterion:
 def better_than_commonest(right: np.ndarray, labels: np.ndarray, hopeless_points: float) -> Criterion:
     """A first candidate's accuracy lies above the share of the commonest class, which needs no model.
 
-    Wilson's one-sided bound. It is refuted when even the upper bound is less than `hopeless_points` above that share.
+    Wilson's one-sided bound. It is refuted when even the upper bound is less than `hopeless_points` above that share, or than all there
+    is above it.
 
     Args:
         right: bool (N,), images that the candidate has right.
@@ -185,11 +186,12 @@ def better_than_commonest(right: np.ndarray, labels: np.ndarray, hopeless_points
     share = float(np.bincount(labels).max() / n)
     accuracy = wilson(int(right.sum()), n, confidence=0.90)
     holds = accuracy.low > share
-    refuted = not holds and accuracy.high < share + hopeless_points
+    hopeless = min(1.0, share + hopeless_points)
+    refuted = not holds and accuracy.high < hopeless
     needed = None
     if not holds and not refuted:
         deviation = math.sqrt(share * (1 - share))
-        needed = labels_needed(accuracy.value, deviation, n, share, hopeless=share + hopeless_points)
+        needed = labels_needed(accuracy.value, deviation, n, share, hopeless=hopeless)
     name = "better than the commonest class"
     return Criterion(name, holds, refuted, accuracy.value, accuracy.low, accuracy.high, share, n, unit="share", labels=needed, regime=CLEAN)
 

@@ -16,6 +16,7 @@ from components.validation_gate.criteria import (
     schema_fits,
     size_within,
     uses_left,
+    without_images,
 )
 from components.validation_gate.latency import Latency
 from driftloop.evaluation.intervals import wilson
@@ -92,7 +93,13 @@ def test_a_slow_request_within_its_ratio_is_not_called_tolerated() -> None:
 
 @pytest.mark.parametrize(
     ("candidate", "champion", "holds"),
-    [(20_000_000, 10_000_000, True), (20_000_001, 10_000_000, False), (10_000_000, 0, True), (15_000_000, 5_000_000, True)],
+    [
+        (20_000_000, 10_000_000, True),
+        (20_000_001, 10_000_000, False),
+        (10_000_000, 0, True),
+        (15_000_000, 5_000_000, True),
+        (40_000_000, 20_000_000, True),
+    ],
 )
 def test_size_holds_up_to_its_ratio_or_within_the_slack(candidate: int, champion: int, holds: bool) -> None:
     criterion = size_within(candidate, champion, 2.0, 10.0)
@@ -113,6 +120,36 @@ def test_a_first_candidate_is_held_against_the_commonest_class() -> None:
     assert better_than_commonest(np.arange(100) < 69, labels, 0.05).holds
     hopeless = better_than_commonest(np.arange(100) < 50, labels, 0.05)
     assert (hopeless.refuted, hopeless.labels) == (True, None)
+
+
+def test_a_first_candidate_that_has_every_image_right_is_never_hopeless() -> None:
+    """Where nearly all images are of one class no model can lie five points above its share."""
+    for commonest, n in ((19, 20), (29, 30), (49, 50)):
+        perfect = better_than_commonest(np.ones(n, bool), np.arange(n) >= commonest, 0.05)
+        assert (perfect.open, perfect.high) == (True, 1.0)
+        assert perfect.labels is not None
+        assert perfect.labels > n
+
+
+def test_a_critical_class_without_images_is_open_and_shows_nothing() -> None:
+    criterion = without_images("critical class rare")
+    assert (criterion.name, criterion.holds, criterion.refuted, criterion.critical) == ("critical class rare", False, False, True)
+    assert (criterion.unit, criterion.regime, criterion.n, criterion.labels) == ("points", CLEAN, 0, None)
+
+
+def shown(criterion: Criterion) -> list[str]:
+    return [criterion.show(value) for value in (criterion.estimate, criterion.low, criterion.high, criterion.bound)]
+
+
+def test_what_was_measured_its_bounds_and_its_limit_are_shown_as_people_read_them() -> None:
+    assert shown(brier_below(BrierIncrease(0.0041, -0.0012, 0.0093, 300, 0.005, 100), 0.01)) == ["+0.0041", "-0.0012", "+0.0093", "+0.0100"]
+    assert shown(latency_within(Latency(1, 12.34, 1, 10, 1.234, 1.111, 1.357, 200), 1.5, 2.0)) == ["1.23", "1.11", "1.36", "1.50"]
+    assert shown(size_within(12_345_678, 10_000_000, 2.0, 10.0)) == ["1.23", "–", "–", "2.00"]
+    assert shown(uses_left(3, 10)) == ["3", "–", "–", "10"]
+    assert uses_left(3, 10).note == "this one included"
+    measured = quantisation({"value": 0.0012, "low": -0.0011, "high": 0.0034}, "served")
+    assert shown(measured) == ["+0.1 pt", "-0.1 pt", "+0.3 pt", "–"]
+    assert measured.note == "served"
 
 
 def test_plain_facts_hold_or_are_refuted() -> None:

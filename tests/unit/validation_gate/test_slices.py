@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from components.validation_gate.answers import Answers
-from components.validation_gate.slices import compare_slices, find_slices, thirds
+from components.validation_gate.slices import brightness, compare_slices, find_slices, thirds
 
 
 def samples(n: int, groups: list[str]) -> pd.DataFrame:
@@ -33,6 +33,44 @@ def test_what_does_not_vary_makes_no_slices() -> None:
 def test_slices_below_the_minimum_are_left_out() -> None:
     images = (np.arange(30)[:, None, None, None] * np.ones((1, 4, 4, 1))).astype(np.uint8)
     assert find_slices(samples(30, ["a"]), images, minimum=20) == {}
+
+    assert len(find_slices(samples(90, ["a"]), np.full((90, 4, 4, 1), 100, np.uint8), minimum=30)) == 3
+
+
+def test_images_are_large_by_their_area_whatever_their_shape() -> None:
+    sizes = pd.DataFrame({"width": [900, 100, 40] * 10, "height": [1, 100, 50] * 10})
+    slices = find_slices(sizes, np.full((30, 4, 4, 1), 100, np.uint8), minimum=10)
+    assert {name: int(np.flatnonzero(rows)[0]) for name, rows in slices.items()} == {
+        "small images": 0,
+        "medium-sized images": 2,
+        "large images": 1,
+    }
+
+
+@pytest.mark.parametrize("unknown", ["width", "height"])
+def test_sizes_that_are_not_all_known_make_no_slices(unknown: str) -> None:
+    sizes = samples(90, ["a"]).astype({unknown: object})
+    sizes.loc[3, unknown] = None
+    assert find_slices(sizes, np.full((90, 4, 4, 1), 100, np.uint8), minimum=20) == {}
+
+
+def test_a_slice_of_all_images_says_nothing_of_its_own() -> None:
+    images = np.full((90, 4, 4, 1), 100, np.uint8)
+    images[:5] = 10
+    assert find_slices(pd.DataFrame(index=range(90)), images, minimum=20) == {}
+
+
+def test_an_image_at_a_cut_belongs_to_the_lower_third_alone() -> None:
+    masks = thirds(np.array([4.0, 1.0, 2.0, 3.0]), ("low", "middle", "high"))
+    assert {name: rows.tolist() for name, rows in masks.items()} == {
+        "low images": [False, True, True, False],
+        "middle images": [False, False, False, True],
+        "high images": [True, False, False, False],
+    }
+
+
+def test_no_images_have_no_brightness() -> None:
+    assert brightness(np.zeros((0, 4, 4, 1), np.uint8)).shape == (0,)
 
 
 def probabilities(right: np.ndarray) -> np.ndarray:
@@ -99,3 +137,25 @@ def test_a_class_vetoes_where_it_lost_more_than_classes_may(lost: int, vetoes: b
     (result,) = compare_slices(clean, {}, {"PNEUMONIA": np.arange(600) < 300}, class_margin=0.05, **judged)
     assert result.p_holm < 0.001
     assert result.vetoes is vetoes
+
+
+def test_a_slice_vetoes_where_it_lost_more_than_the_margin_though_classes_may_lose_more() -> None:
+    candidate = np.ones(600, bool)
+    candidate[:12] = False
+    clean = Answers(
+        np.zeros(600, int), probabilities(candidate), probabilities(np.ones(600, bool)), slices={"dark images": np.arange(600) < 300}
+    )
+    (result,) = compare_slices(clean, {}, {}, margin=0.02, class_margin=0.05, alpha=0.05, minimum=20)
+    assert result.difference == pytest.approx(-0.04)
+    assert result.vetoes
+
+
+def test_a_p_value_that_reaches_alpha_is_not_below_it_and_a_class_of_the_fewest_images_is_tested() -> None:
+    candidate = np.arange(100) >= 5
+    clean = Answers(np.zeros(100, int), probabilities(candidate), probabilities(np.ones(100, bool)))
+    judged = {"margin": 0.02, "class_margin": 0.05, "minimum": 20}
+    rows = {"PNEUMONIA": np.arange(100) < 20, "NORMAL": np.arange(100) < 19}
+    (result,) = compare_slices(clean, {}, rows, alpha=0.05, **judged)
+    assert (result.name, result.n, result.vetoes) == ("class PNEUMONIA", 20, True)
+    assert result.p_holm == pytest.approx(0.5**5)
+    assert not compare_slices(clean, {}, rows, alpha=result.p_holm, **judged)[0].vetoes
