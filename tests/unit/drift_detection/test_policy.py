@@ -1,13 +1,31 @@
 """The verdict table, exhaustively."""
 
+import shutil
 from dataclasses import replace
 from itertools import product
+from pathlib import Path
 
+import pandas as pd
 import pytest
 
 from components.drift_detection.harm import AccuracyDrop
-from components.drift_detection.policy import Situation, decide, labels_for_the_gate
+from components.drift_detection.policy import (
+    Situation,
+    Verdict,
+    decide,
+    gravest,
+    labels_for_the_gate,
+    missing_for_retraining,
+    verdict_of_tag,
+)
+from driftloop.dataset import write_dataset
+from driftloop.dataset.group_names import GroupNames
+from driftloop.inference.traffic import Traffic
 from driftloop.settings import DriftSettings, RetrainSettings
+from driftloop.store import open_store
+from tests.factories.datasets import random_split
+from tests.factories.records import model_description, traffic_info
+from tests.factories.retraining import confirmed_windows, labelled_requests
 
 SETTINGS = DriftSettings()
 RETRAIN = RetrainSettings()
@@ -79,7 +97,11 @@ def test_a_retraining_waits_until_the_gate_could_tell() -> None:
     assert "with the 164 labels kept for it" in waits.reason
     assert "about 165 would do (about 3 more random labels, of which it gets its part)" in waits.reason
     assert decide(replace(CONFIRMED, drop=drop, gate_labels=165), SETTINGS, RETRAIN).name == "retrain"
+    assert "could hardly tell a better candidate" in waits.reason
     assert decide(replace(CONFIRMED, drop=drop, gate_labels=50), DriftSettings(gate_power=0), RETRAIN).name == "retrain"
+    # A power of .2: n = (1.6449 - 0.8416)^2 * 0.15 / 0.075^2 = 17.2; below the level chance alone is enough.
+    assert labels_for_the_gate(drop, DriftSettings(gate_power=0.2), RETRAIN) == 18
+    assert labels_for_the_gate(drop, DriftSettings(gate_power=0.04), RETRAIN) == 0
 
 
 def test_the_gates_part_is_that_of_the_retraining_that_follows() -> None:
@@ -122,12 +144,22 @@ def test_a_drift_is_not_harmless_while_a_critical_class_may_be_lost() -> None:
     verdict = decide(replace(CONFIRMED, drop=HARMLESS, unknown_recalls=unknown), SETTINGS, RETRAIN)
     assert (verdict.name, verdict.purpose, verdict.harmless) == ("needs_labels", "harm", False)
     assert unknown[0] in verdict.reason
+    assert "; but a critical class: recall of rare" in verdict.reason
     fallen = ("recall of rare is between 0.00 and 0.31 (accepted: 0.90)",)
     for drop, accepted in ((HARMLESS, ""), (OPEN, ""), (HARMLESS, "accepted on 2025-03-01 by me (it is winter)")):
         verdict = decide(replace(CONFIRMED, drop=drop, fallen_recalls=fallen, accepted=accepted), SETTINGS, RETRAIN)
         assert (verdict.name, verdict.purpose, verdict.harmless) == ("alert", "gate", False)
         assert fallen[0] in verdict.reason
     assert decide(replace(CONFIRMED, drop=HARMFUL, fallen_recalls=fallen), SETTINGS, RETRAIN).name == "retrain"
+
+
+def test_a_drift_is_not_harmless_while_the_level_of_a_tag_may_be_harmed() -> None:
+    unknown = ("site=B between -2.0 and 21.0 points (n = 20)", "site=C between -3.0 and 30.0 points (n = 9)")
+    verdict = decide(replace(CONFIRMED, drop=HARMLESS, unknown_levels=unknown), SETTINGS, RETRAIN)
+    assert (verdict.name, verdict.purpose, verdict.harmless) == ("needs_labels", "harm", False)
+    assert "; ".join(unknown) in verdict.reason
+    assert "on 300 random labels accuracy fell by 1.0 points" in verdict.reason
+    assert decide(replace(CONFIRMED, drop=HARMFUL, unknown_levels=unknown), SETTINGS, RETRAIN).name == "retrain"
 
 
 def test_a_drop_that_labels_show_without_any_drift_confirms_itself() -> None:
@@ -216,8 +248,17 @@ def test_thresholds_are_settings() -> None:
         (replace(CONFIRMED, drop=OPEN, skipped=12, gate_labels=0), "150 random labels (12 were skipped) show neither"),
         (replace(CONFIRMED, drop=OPEN, gate_labels=125), "150 random labels (125 more are kept for the gate) show neither"),
         (replace(CONFIRMED, skipped=12, gate_labels=0), "0 of at least 100 random labels are there (12 were skipped)"),
-        (replace(CONFIRMED, drop=HARMLESS), "harmless"),
-        (replace(CONFIRMED, drop=HARMFUL), "accuracy fell by 10.0 points, at least 4.0 points"),
+        (
+            replace(CONFIRMED, drop=HARMLESS),
+            "on 300 random labels accuracy fell by 1.0 points, at most 4.0 points (bound of harm: 5.0 points).",
+        ),
+        (
+            replace(CONFIRMED, drop=HARMFUL),
+            "Drift is confirmed and harmful: on 150 random labels accuracy fell by 10.0 points, at least 4.0 ",
+        ),
+        (Situation(tested=4, drifted=1, confirmed=False, label_free_drop=0.2), "suggests an accuracy drop of 20.0 points: label some"),
+        (Situation(tested=0, drifted=0, confirmed=False, waiting=1500, stuck=True), "The last 1,500 requests are mostly copies"),
+        (replace(CONFIRMED, gate_labels=0), "0 of at least 100 random labels are there to tell"),
         (replace(CONFIRMED, drop=HARMFUL, days_since_retraining=0.25), "0.2 days ago and the cooldown lasts 1"),
         (replace(CONFIRMED, drop=HARMFUL, recent_retrainings=4), "budget of 4 retrainings in 30 days is spent"),
     ],
@@ -240,6 +281,7 @@ def test_copies_of_few_images_are_an_alert_unless_drift_says_more() -> None:
         (AccuracyDrop(0.0299, -0.01, 0.07, 900), None, "stable"),
         (AccuracyDrop(0.03, -0.01, 0.07, 900), None, "needs_labels"),
         (AccuracyDrop(0.2, -0.01, 0.4, 99), None, "stable"),
+        (AccuracyDrop(0.2, -0.01, 0.4, 100), None, "needs_labels"),
         (replace(HARMLESS, recent=0.03), None, "needs_labels"),
         (HARMLESS, 0.0999, "stable"),
         (HARMLESS, 0.1, "needs_labels"),
@@ -254,7 +296,8 @@ def test_an_accepted_drift_is_quiet_until_labels_or_confidence_say_otherwise(
     assert verdict.name == name
     if name == "stable":
         assert (verdict.purpose, verdict.harmless) == ("", False)
-        assert "was accepted on 2025-03-01 by ada (the new scanner)" in verdict.reason
+        so_far = f"; on {drop.n} random labels it costs {100 * drop.value:.1f} points so far" if drop else ""
+        assert verdict.reason == f"Drift is confirmed, and was accepted on 2025-03-01 by ada (the new scanner){so_far}."
 
 
 @pytest.mark.parametrize(("grown", "name"), [(0.0499, "alert"), (0.05, "needs_labels"), (1.7, "needs_labels")])
@@ -264,6 +307,11 @@ def test_a_drift_that_may_have_grown_since_its_labels_is_not_harmless(grown: flo
     if name == "needs_labels":
         assert verdict.purpose == "harm"
         assert f"the newest window might lose up to {min(100.0, 100 * grown):.1f} points: labels of newer windows" in verdict.reason
+
+
+def test_labels_that_do_not_show_harmlessness_are_not_called_old() -> None:
+    at_the_bound = replace(HARMLESS, high=0.05, high_if_grown=0.07)
+    assert "show neither harm nor harmlessness" in decide(replace(CONFIRMED, drop=at_the_bound), SETTINGS, RETRAIN).reason
 
 
 def test_only_a_drift_that_labels_show_to_be_harmless_says_so() -> None:
@@ -306,6 +354,10 @@ def test_the_calendar_waits_for_labels_to_train_on_and_to_exclude_a_loss_by() ->
     assert waits.name == "needs_labels"
     assert "could hardly tell that a candidate is no worse, about 197 would do" in waits.reason
     assert decide(replace(DUE, gate_labels=40, gate_obtainable=40), CALENDAR, RETRAIN).name == "retrain", "no more can come"
+    for_no_power = DriftSettings(retrain_every_days=30, gate_power=0)
+    assert decide(replace(DUE, gate_labels=0), for_no_power, RETRAIN).name == "retrain"
+    # Candidates of a drift are refused on its labels; where none is confirmed these are others.
+    assert decide(replace(DUE, labels=210, labels_at_refusal=200), CALENDAR, RETRAIN).name == "retrain"
     # What is asked for must not hide an alarm of another kind.
     stuck = replace(DUE, tested=0, waiting=500, waiting_groups=1, minimum=50, stuck=True, gate_labels=0)
     assert decide(stuck, CALENDAR, RETRAIN).name == "alert"
@@ -318,6 +370,9 @@ def test_the_calendar_waits_for_labels_to_train_on_and_to_exclude_a_loss_by() ->
         ({"accepted": "accepted on 2025-03-01 by ada (the new scanner)"}, ("retrain", True)),
         ({"drop": OPEN}, ("retrain", False)),
         ({"drop": None}, ("retrain", False)),
+        ({"drop": OPEN, "gate_labels": 20}, ("retrain", False)),
+        ({"confirmed": False, "drifted": 0, "concept_drop": HARMFUL}, ("retrain", False)),
+        ({"confirmed": False, "drifted": 0, "concept_drop": OPEN}, ("retrain", True)),
         ({"drop": HARMFUL}, ("retrain", False)),
         ({"drop": HARMFUL, "gate_labels": 20}, ("needs_labels", False)),
         ({"drop": OPEN, "labels": 110, "labels_at_refusal": 100}, ("needs_labels", False)),
@@ -340,9 +395,59 @@ def test_a_calendar_alone_retrains_for_harm_on_its_days_only() -> None:
 def test_a_policy_for_every_alarm_retrains_whether_it_matters_or_not() -> None:
     every = DriftSettings(retrain_on="alarm", gate_power=0)
     for drop in DROPS.values():
-        assert decide(replace(CONFIRMED, drop=drop), every, RETRAIN).name == "retrain"
+        verdict = decide(replace(CONFIRMED, drop=drop), every, RETRAIN)
+        assert (verdict.name, verdict.nothing_to_win) == ("retrain", False)
     assert decide(replace(CONFIRMED, drifted=1, confirmed=False), every, RETRAIN).name == "stable"
     assert decide(replace(CONFIRMED, missing_for_retraining="none there"), every, RETRAIN).name == "needs_labels"
     assert decide(replace(CONFIRMED, accepted="accepted by ada"), every, RETRAIN).name == "stable"
     assert decide(CONFIRMED, DriftSettings(retrain_on="alarm", suggest_only=True), RETRAIN).name == "needs_labels"
     assert decide(replace(CONFIRMED, labels=110, labels_at_refusal=100), every, RETRAIN).name == "needs_labels"
+
+
+def test_the_verdict_that_asks_for_most_counts_and_of_equal_ones_the_first() -> None:
+    stable, alert, labels, retrain = (Verdict(name, f"{name}.") for name in ("stable", "alert", "needs_labels", "retrain"))
+    assert gravest([stable, retrain, alert, labels]) == 1
+    assert gravest([alert, labels, stable, labels]) == 1
+    assert gravest([stable, alert]) == 1
+    assert gravest([stable, stable]) == 0
+
+
+def test_the_verdict_on_a_level_of_a_tag_names_it() -> None:
+    verdict = Verdict("alert", "Drift is confirmed but harmless.", harmless=True)
+    assert verdict_of_tag("", verdict) == verdict
+    assert verdict_of_tag("site=B", verdict) == replace(verdict, reason="Of the requests with site=B: drift is confirmed but harmless.")
+
+
+def missing(
+    store: Path, rows: pd.DataFrame, needed: int, *, dataset: str = "0" * 64, confirmed: bool = True, calendar: bool = False
+) -> str:
+    watch = Traffic(rows, traffic_info(store=str(store), rows=len(rows)))
+    coverage, model = confirmed_windows(rows, confirmed=confirmed), model_description(dataset=dataset)
+    return missing_for_retraining(watch, coverage, model, RetrainSettings(needed_labels=needed), since_decision=calendar)
+
+
+def test_a_retraining_can_begin_with_as_many_labels_as_it_needs_of_the_confirmed_windows(tmp_path: Path) -> None:
+    rows, _ = labelled_requests(200, 120)
+    assert missing(tmp_path, rows, 120) == ""
+    assert missing(tmp_path, rows, 121).startswith("120 labelled images of the confirmed drift (")
+    assert missing(tmp_path, rows, 121).endswith("121 are needed: 1 more")
+    assert missing(tmp_path, rows, 121, calendar=True).startswith("120 labelled images since the last decision (")
+    assert missing(tmp_path, rows, 120, confirmed=False).startswith("0 labelled images of the confirmed drift (")
+
+
+def test_patients_and_requests_that_the_dataset_knows_keep_their_part_also_by_a_hash_and_in_a_store_that_was_moved(tmp_path: Path) -> None:
+    rows, _ = labelled_requests(120, 120)
+    store = open_store(str(tmp_path / "before"))
+    names = GroupNames.of(store)
+    images, labels, samples = random_split(120, seed=1)
+    samples = samples.assign(group=rows["group"])
+    samples.loc[:19, "path"] = rows["request_id"][:20]
+    parts = {"train": (images, labels, samples)} | {split: random_split(10, seed=seed) for seed, split in enumerate(("val", "test"), 2)}
+    known = write_dataset(store, parts, classes=["NORMAL", "PNEUMONIA"], source="tiny").manifest_hash
+    shutil.move(tmp_path / "before", tmp_path / "after")
+    logged = rows.assign(group=[names.hashed(group) for group in rows["group"]])
+    assert missing(tmp_path / "after", logged, 200, dataset=known) == (
+        "100 labelled images of the confirmed drift (100 for training, 0 for early stopping, 0 for the gate), 200 are needed: 100 more"
+    )
+    # Without that dataset each patient has the part that his name's hash gives.
+    assert "(100 for training" not in missing(tmp_path / "after", logged, 200)
