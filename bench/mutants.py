@@ -26,7 +26,7 @@ ACCEPTED = HERE / "mutants_accepted.toml"
 #: For tests on stores of both kinds, where the local one tells the same.
 LOCAL = " -k 'not s3'"
 #: Simulations of levels, which take long and notice little that the rest does not.
-ONCE = " -k 'not one_time_in_twenty'"
+ONCE = " -k 'not one_time_in_twenty and not number_of_its_classes and not default_sizes and not policy_waits_for'"
 DRIFT, VALIDATION = "tests/unit/drift_detection/test", "tests/unit/validation_gate/test"
 REGISTRY, PRUNING, STORE = "tests/unit/registry/test", "tests/unit/housekeeping/test", "tests/unit/store/test"
 #: By file the tests of its room, as words for pytest; of those mutmut runs the ones that reach the function in question.

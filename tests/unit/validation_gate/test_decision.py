@@ -7,10 +7,12 @@ from typing import Any
 import numpy as np
 import pytest
 from scipy import stats
+from statsmodels.stats.proportion import proportion_confint
 
 from components.validation_gate.answers import Answers
 from components.validation_gate.class_criterion import compare_classes, could_hold, not_excluded
-from components.validation_gate.decision import GateInputs, decide, spent
+from components.validation_gate.criteria import Criterion
+from components.validation_gate.decision import GateInputs, decide, headline, open_reason, spent
 from components.validation_gate.latency import Latency
 from driftloop.evaluation.paired import compare, labels_needed, tango_lower_bound
 from driftloop.settings import GateSettings
@@ -295,6 +297,87 @@ def test_ninety_percent_is_no_achievement_where_ninety_percent_are_normal() -> N
     labels = (np.arange(1000) % 10 == 0).astype(int)
     clean = Answers(labels, probabilities(labels, labels == 0, 0.8))
     assert decided(GateInputs(clean, CLASSES)) == "reject"
+
+
+def test_a_refused_first_candidate_is_told_what_naming_the_commonest_class_gives() -> None:
+    labels = np.arange(1500) % 2
+    inputs = GateInputs(Answers(labels, probabilities(labels, np.arange(1500) < 750, 0.8)), CLASSES)
+    at_best = proportion_confint(750, 1500, alpha=0.1, method="wilson")[1]
+    assert decide(inputs, margin=0.02, settings=SETTINGS).reasons[0] == (
+        f"better than the commonest class: accuracy 50.0 % (at best {100 * at_best:.1f} %), "
+        "while always naming the commonest class gives 50.0 %"
+    )
+
+
+@pytest.mark.parametrize(
+    ("n", "gained", "lost", "expected"),
+    [
+        (200, 5, 5, "promote"),
+        (100, 4, 7, "inconclusive"),  # -3 pt: more than 5 may be lost, and less than 2
+        (3000, 30, 120, "reject"),  # -3 pt, at best -2.3: more than the margin, though not below the floor
+        (300, 2, 40, "reject"),
+    ],
+)
+def test_a_candidate_of_the_calendar_must_not_lose_on_what_came_in_lately(n: int, gained: int, lost: int, expected: str) -> None:
+    recent = answers(n, gained=gained, lost=lost)
+    decision = decide(good(drifted=None, recent=recent), margin=0.02, settings=GateSettings(floor=0.05))
+    assert decision.decision == expected
+    criterion = decision.criteria[1]
+    assert (criterion.name, criterion.regime, criterion.n, criterion.bound) == ("recent hold-out", "recent", n, -0.05)
+    assert (criterion.holds, criterion.refuted) == (expected == "promote", expected == "reject")
+    assert criterion.note == "use 1 of this hold-out: low is at 96.96 %"
+    needed = labels_needed(-0.03, math.sqrt(0.11), 100, -0.05, hopeless=-0.02, confidence=1 - spent(0.05, 2))
+    assert decision.labels_needed == ({"recent hold-out": needed} if expected == "inconclusive" else {})
+
+
+def test_slow_and_large_candidates_are_told_their_figures_and_limits() -> None:
+    settings = GateSettings(latency_limit=1.5, size_limit=2.0)
+
+    def reasons(**changes: Any) -> list[str]:
+        return decide(good(**changes), margin=0.02, settings=settings).reasons
+
+    assert reasons(latency=latency(2.0, 1.8, 2.2)) == ["p95 latency: 20.00 ms against 10.00 ms, a ratio of 2.00 (limit 1.50)"]
+    assert reasons(latency=latency(1.6, 1.3, 1.9)) == [
+        "p95 latency: 16.00 ms against 10.00 ms; a ratio of 1.60 is over 1.50, but not beyond doubt"
+    ]
+    assert reasons(sizes=(50_000_000, 10_000_000)) == ["size: 50.00 MB against 10.00 MB, a ratio of 5.00 (limit 2.00)"]
+
+
+def test_of_the_brier_score_the_bound_on_the_wrong_side_is_named() -> None:
+    worse = decide(good(clean=answers(1500, gained=30, lost=30, wrong=100, candidate_sure=0.55)), margin=0.02, settings=SETTINGS)
+    brier = next(criterion for criterion in worse.criteria if criterion.unit == "brier")
+    assert brier.low is not None
+    assert worse.reasons == [
+        f"Brier score: {brier.estimate:+.4f}, at least {brier.low:+.4f}, where less than {SETTINGS.brier_limit:+.4f} is asked for"
+    ]
+    equal = decide(good(), margin=0.02, settings=GateSettings(brier_limit=0.001))
+    brier = next(criterion for criterion in equal.criteria if criterion.unit == "brier")
+    assert equal.decision == "inconclusive"
+    assert equal.reasons[0].startswith(
+        f"Brier score: {brier.estimate:+.4f} on 1,500 labelled images leaves {brier.high:+.4f} possible, where less than +0.0010 is asked for; about "
+    )
+
+
+@pytest.mark.parametrize(
+    ("labels", "says"),
+    [
+        (None, "no number of labels would decide"),
+        (1_000_001, "no number of labels would decide"),
+        (1_000_000, "about 1,000,000 would decide"),
+    ],
+)
+def test_a_number_of_labels_that_nobody_gives_is_not_asked_for(labels: int | None, says: str) -> None:
+    criterion = Criterion("clean test", False, False, 0.01, -0.01, 0.03, 0.0, 100, unit="points", labels=labels)
+    assert open_reason(criterion) == (
+        f"clean test: +1.0 pt on 100 labelled images leaves -1.0 pt possible, where more than +0.0 pt is asked for; {says}"
+    )
+
+
+def test_the_headline_has_the_accuracies_or_why_there_are_none() -> None:
+    decision = decide(good(), margin=0.02, settings=SETTINGS)
+    assert headline("promote", decision.criteria) == "promote: clean test +0.0 pt (> -2.0 pt), drifted hold-out +8.0 pt (> +0.0 pt)"
+    refused = decide(good(schema=["the candidate knows A, B"]), margin=0.02, settings=SETTINGS)
+    assert headline("reject", refused.criteria) == "reject: schema: the candidate knows A, B"
 
 
 def simulated(rng: np.random.Generator, n: int, difference: float, psi: float) -> Answers:

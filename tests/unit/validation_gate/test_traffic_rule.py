@@ -64,6 +64,7 @@ def test_the_accepted_drift_is_a_regime_of_its_own() -> None:
     assert "90 % new drift" in decision.reasons[0]
     assert ", accepted drift between -3.3 pt and +2.2 pt (200 images)" in decision.reasons[1]
     assert decision.criteria[-1].n == 155 + 314 + 200
+    assert [part.name for part in decision.slices if part.n == 200] == ["drifted images that the champion was accepted for"]
 
 
 def test_without_the_watch_records_nothing_is_weighted() -> None:
