@@ -293,6 +293,16 @@ def test_a_first_candidate_must_beat_the_commonest_class(right: int, n: int, exp
     assert decided(GateInputs(clean, CLASSES)) == expected
 
 
+def test_a_first_candidate_is_promoted_with_its_accuracy_and_the_share_that_it_beats() -> None:
+    labels = np.arange(1500) % 2
+    decision = decide(
+        GateInputs(Answers(labels, probabilities(labels, np.arange(1500) < 1350, 0.8)), CLASSES), margin=0.02, settings=SETTINGS
+    )
+    at_least = proportion_confint(1350, 1500, alpha=0.1, method="wilson")[0]
+    expected = f"better than the commonest class 90.0 % (at least {100 * at_least:.1f} %, more than 50.0 % was asked for)"
+    assert decision.reasons == [expected, f"all {len(decision.criteria)} criteria hold"]
+
+
 def test_ninety_percent_is_no_achievement_where_ninety_percent_are_normal() -> None:
     labels = (np.arange(1000) % 10 == 0).astype(int)
     clean = Answers(labels, probabilities(labels, labels == 0, 0.8))
