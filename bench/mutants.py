@@ -31,7 +31,7 @@ DRIFT, VALIDATION = "tests/unit/drift_detection/test", "tests/unit/validation_ga
 REGISTRY, PRUNING, STORE = "tests/unit/registry/test", "tests/unit/housekeeping/test", "tests/unit/store/test"
 #: By file the tests of its room, as words for pytest; of those mutmut runs the ones that reach the function in question.
 DECIDING = {
-    "components/drift_detection/window_test.py": "tests/unit/drift_detection",
+    "components/drift_detection/window_test.py": f"{DRIFT}_window_test.py {DRIFT}_clusters.py",
     "components/drift_detection/windows.py": "tests/unit/drift_detection",
     "components/drift_detection/harm.py": f"{DRIFT}_harm.py",
     "components/drift_detection/policy.py": f"{DRIFT}_policy.py",

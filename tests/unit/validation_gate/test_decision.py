@@ -364,7 +364,8 @@ def test_of_the_brier_score_the_bound_on_the_wrong_side_is_named() -> None:
     brier = next(criterion for criterion in equal.criteria if criterion.unit == "brier")
     assert equal.decision == "inconclusive"
     assert equal.reasons[0].startswith(
-        f"Brier score: {brier.estimate:+.4f} on 1,500 labelled images leaves {brier.high:+.4f} possible, where less than +0.0010 is asked for; about "
+        f"Brier score: {brier.estimate:+.4f} on 1,500 labelled images leaves {brier.high:+.4f} possible, "
+        "where less than +0.0010 is asked for; about "
     )
 
 
