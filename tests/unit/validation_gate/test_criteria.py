@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from statsmodels.stats.proportion import proportion_confint
 
 from components.validation_gate.criteria import (
     CLEAN,
@@ -42,6 +43,12 @@ def test_what_is_hopeless_may_lie_above_the_limit() -> None:
     assert difference_above("new", difference(0.0, -0.01, 0.019), 0.0, regime=NEW, hopeless_below=0.02).refuted
     assert difference_above("new", difference(0.01, -0.01, 0.02), 0.0, regime=NEW, hopeless_below=0.02).open
     assert difference_above("new", difference(0.01, 0.001, 0.019), 0.0, regime=NEW, hopeless_below=0.02).holds
+
+
+def test_the_labels_that_would_decide_go_by_what_is_hopeless_and_by_the_bound_that_was_taken() -> None:
+    strict = PairedDifference(0.01, -0.01, 0.02, 400, 20, 20, 400, 400, one_sided=0.98)
+    criterion = difference_above("new", strict, 0.0, regime=NEW, hopeless_below=0.02)
+    assert criterion.labels == labels_needed(0.01, 0.1**0.5, 400, 0.0, hopeless=0.02, confidence=0.98)
 
 
 def test_clustered_images_ask_for_as_many_more() -> None:
@@ -145,11 +152,39 @@ def test_what_was_measured_its_bounds_and_its_limit_are_shown_as_people_read_the
     assert shown(brier_below(BrierIncrease(0.0041, -0.0012, 0.0093, 300, 0.005, 100), 0.01)) == ["+0.0041", "-0.0012", "+0.0093", "+0.0100"]
     assert shown(latency_within(Latency(1, 12.34, 1, 10, 1.234, 1.111, 1.357, 200), 1.5, 2.0)) == ["1.23", "1.11", "1.36", "1.50"]
     assert shown(size_within(12_345_678, 10_000_000, 2.0, 10.0)) == ["1.23", "–", "–", "2.00"]
+    assert shown(difference_above("clean test", difference(-0.005, -0.031, 0.02), -0.02)) == ["-0.5 pt", "-3.1 pt", "+2.0 pt", "-2.0 pt"]
+    first = better_than_commonest(np.arange(100) < 66, np.repeat([0, 1], [60, 40]), 0.05)
+    low, high = proportion_confint(66, 100, alpha=0.1, method="wilson")
+    assert shown(first) == ["66.0 %", f"{100 * low:.1f} %", f"{100 * high:.1f} %", "60.0 %"]
     assert shown(uses_left(3, 10)) == ["3", "–", "–", "10"]
     assert uses_left(3, 10).note == "this one included"
     measured = quantisation({"value": 0.0012, "low": -0.0011, "high": 0.0034}, "served")
     assert shown(measured) == ["+0.1 pt", "-0.1 pt", "+0.3 pt", "–"]
     assert measured.note == "served"
+
+
+def test_each_criterion_is_called_by_what_it_is_about() -> None:
+    criteria = [
+        brier_below(BrierIncrease(0.0, -0.01, 0.005, 300, 0.005, 300), 0.01),
+        latency_within(Latency(1, 1, 1, 1, 1, 1, 1, 200), 1.5, 2.0),
+        size_within(1, 1, 2.0, 10.0),
+        schema_fits([]),
+        better_than_commonest(np.ones(100, bool), np.repeat([0, 1], [60, 40]), 0.05),
+        other_graph(True),
+        quantisation(None, "not made"),
+        uses_left(3, 10),
+    ]
+    assert [(criterion.name, criterion.unit) for criterion in criteria] == [
+        ("Brier score", "brier"),
+        ("p95 latency", "ratio"),
+        ("size", "ratio"),
+        ("schema", ""),
+        ("better than the commonest class", "share"),
+        ("differs from the champion", ""),
+        ("INT8 drop", "points"),
+        ("uses of the test split", "count"),
+    ]
+    assert criteria[5].note == "it serves the very same graph"
 
 
 def test_plain_facts_hold_or_are_refuted() -> None:

@@ -159,3 +159,17 @@ def test_a_p_value_that_reaches_alpha_is_not_below_it_and_a_class_of_the_fewest_
     assert (result.name, result.n, result.vetoes) == ("class PNEUMONIA", 20, True)
     assert result.p_holm == pytest.approx(0.5**5)
     assert not compare_slices(clean, {}, rows, alpha=result.p_holm, **judged)[0].vetoes
+
+
+def test_images_of_another_kind_veto_as_a_whole_and_belong_to_the_family() -> None:
+    """Of 40 images of the accepted drift ten are lost: p = 1 / 1,024, which two parts share."""
+    equal, lost = np.ones(300, bool), np.arange(40) >= 10
+    clean = Answers(np.zeros(300, int), probabilities(equal), probabilities(equal), slices={"dark images": np.arange(300) < 100})
+    accepted = Answers(np.zeros(40, int), probabilities(lost), probabilities(np.ones(40, bool)))
+    none = Answers(np.zeros(0, int), np.zeros((0, 2)), np.zeros((0, 2)))
+    judged = {"margin": 0.02, "class_margin": 0.05, "alpha": 0.05, "minimum": 20}
+    dark, drifted = compare_slices(clean, {"accepted drift": accepted, "none": none}, {}, **judged)
+    assert (dark.name, dark.n, dark.vetoes, dark.difference) == ("dark images", 100, False, 0.0)
+    assert (drifted.name, drifted.n, drifted.vetoes) == ("accepted drift", 40, True)
+    assert (drifted.candidate, drifted.champion, drifted.difference) == (0.75, 1.0, -0.25)
+    assert (drifted.p, drifted.p_holm) == (pytest.approx(0.5**10), pytest.approx(2 * 0.5**10))
