@@ -32,7 +32,8 @@ REGISTRY, PRUNING, STORE = "tests/unit/registry/test", "tests/unit/housekeeping/
 #: By file the tests of its room, as words for pytest; of those mutmut runs the ones that reach the function in question.
 DECIDING = {
     "components/drift_detection/window_test.py": f"{DRIFT}_window_test.py {DRIFT}_clusters.py",
-    "components/drift_detection/windows.py": "tests/unit/drift_detection",
+    "components/drift_detection/windows.py": f"{DRIFT}_windows.py {DRIFT}_confirm.py {DRIFT}_pooled.py"
+    + " -k 'not found_in_eight and not odd_one and not reach_into and not reference_has'",
     "components/drift_detection/harm.py": f"{DRIFT}_harm.py",
     "components/drift_detection/policy.py": f"{DRIFT}_policy.py",
     "components/production_monitoring/collect.py": "tests/unit/production_monitoring",
