@@ -165,6 +165,7 @@ def of_lots(lots: int, each: int) -> Regimes:
         (7, 20, 1, 7),
         (49, 20, 20, 49),
         (50, 20, 1, 50),  # many groups: an image of each
+        (12, 2, 2, 12),
         (12, 1, 1, 12),
     ],
 )
@@ -189,3 +190,14 @@ def test_lots_of_the_reference_that_have_too_few_images_leave_the_ordinary_test(
     (window,) = windows_of(log_of(240, 12), of_lots(15, 1), size=999)
     assert (window.test.averaged, window.test.drifted) == (1, True)
     assert calls == [(15, 12, 99)]
+
+
+def test_the_report_shows_lots_that_had_images_enough_to_be_averaged(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Five lots of one image come before ten of twenty."""
+    register(monkeypatch, one=[0.5])
+    owners = np.concatenate([np.arange(5), np.repeat(np.arange(5, 15), 20)])
+    whole = sample(len(owners), np.random.default_rng(7)), clusters_of(owners, 15)
+    regimes = prepare_regimes(["reference"], [whole[0].take(np.unique(owners, return_index=True)[1])], np.random.default_rng(8))
+    (window,) = windows_of(log_of(240, 12), replace(regimes, whole=(whole,)), size=999)
+    assert window.test.averaged == 20
+    assert sorted(window.test.drawn[0].tolist()) == list(range(5, 15))
