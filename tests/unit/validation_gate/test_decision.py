@@ -323,6 +323,7 @@ def test_a_refused_first_candidate_is_told_what_naming_the_commonest_class_gives
     ("n", "gained", "lost", "expected"),
     [
         (200, 5, 5, "promote"),
+        (2000, 20, 20, "promote"),
         (100, 4, 7, "inconclusive"),  # -3 pt: more than 5 may be lost, and less than 2
         (3000, 30, 120, "reject"),  # -3 pt, at best -2.3: more than the margin, though not below the floor
         (300, 2, 40, "reject"),
