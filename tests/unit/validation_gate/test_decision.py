@@ -14,7 +14,7 @@ from components.validation_gate.class_criterion import compare_classes, could_ho
 from components.validation_gate.criteria import Criterion
 from components.validation_gate.decision import GateInputs, decide, headline, open_reason, spent
 from components.validation_gate.latency import Latency
-from driftloop.evaluation.paired import compare, labels_needed, tango_lower_bound
+from driftloop.evaluation.paired import compare, labels_needed, tango_lower_bound, tango_upper_bound
 from driftloop.settings import GateSettings
 
 CLASSES = ["NORMAL", "PNEUMONIA"]
@@ -225,6 +225,7 @@ def test_a_loss_against_the_best_earlier_champion_rejects() -> None:
     decision = decide(good(clean=clean, best_earlier=best, best_earlier_version="3"), margin=0.02, settings=SETTINGS)
     assert decision.decision == "reject"
     assert decision.reasons[0].startswith("best earlier champion (version 3): -8.7 pt")
+    assert decided(good(clean=clean, best_earlier=clean.candidate_right, best_earlier_version="3")) == "promote"
 
 
 def test_several_images_a_patient_widen_the_bounds() -> None:
@@ -251,6 +252,8 @@ def test_few_patients_are_told_how_many_would_do() -> None:
     assert decision.decision == "inconclusive"
     assert decision.reasons[0].endswith(" groups (now 25)")
     assert decision.criteria[0].stands_on == "1,000 clean images of 25 groups"
+    brier = next(criterion for criterion in decision.criteria if criterion.unit == "brier")
+    assert brier.stands_on == "1,000 clean images of 25 groups"
 
 
 @pytest.mark.parametrize("use", [1, 2, 3])
@@ -261,6 +264,8 @@ def test_labels_for_the_drift_are_counted_by_what_the_next_use_costs(use: int) -
     }
     drift = next(criterion for criterion in decision.criteria if criterion.name == "drifted hold-out")
     assert drift.low == tango_lower_bound(30, 24, 300, confidence=1 - spent(0.05, use))
+    assert drift.high == tango_upper_bound(30, 24, 300, confidence=0.95)
+    assert drift.regime == "new drift"
     assert drift.note == f"use {use} of this hold-out: low is at {100 * (1 - spent(0.05, use)):.4g} %"
 
 
@@ -269,6 +274,22 @@ def test_one_use_is_the_first_and_one_patient_is_told() -> None:
     decision = decide(good(clean=replace(clean, groups=np.zeros(1000))), margin=0.02, settings=SETTINGS)
     assert decision.criteria[-1].estimate == 1
     assert decision.reasons[0].endswith(" groups (now 1)")
+
+
+def test_what_int8_costs_is_told_and_decides_nothing() -> None:
+    measured = {"int8_drop": {"value": 0.3, "low": 0.2, "high": 0.4}, "served_reason": "FP32 is served: INT8 loses too much"}
+    decision = decide(good(int8=measured), margin=0.02, settings=SETTINGS)
+    fact = next(criterion for criterion in decision.criteria if criterion.name == "INT8 drop")
+    assert (fact.estimate, fact.low, fact.high, fact.note) == (0.3, 0.2, 0.4, "FP32 is served: INT8 loses too much")
+    assert decision.decision == "promote"
+    unmeasured = decide(good(int8={}), margin=0.02, settings=SETTINGS)
+    assert [(fact.estimate, fact.note) for fact in unmeasured.criteria if fact.name == "INT8 drop"] == [(None, "")]
+
+
+def test_a_test_split_that_was_used_up_says_so_without_a_warning() -> None:
+    (reason,) = decide(good(test_uses=10), margin=0.02, settings=SETTINGS).reasons
+    assert reason.startswith("this test split has been used 10 times: no automatic promotion until it is refreshed")
+    assert "(limit 10)" in reason
 
 
 def test_more_uses_warn_before_they_forbid() -> None:

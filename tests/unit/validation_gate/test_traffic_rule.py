@@ -53,6 +53,7 @@ def test_a_champion_that_fails_on_what_comes_in_is_replaced_and_what_is_open_is_
     assert gain.endswith(": 90 % new drift, 10 % clean; bounds at 98.5 %")
     assert loose.startswith("not excluded, for lack of images: clean test between -4.2 pt and ")
     assert "(155 clean images)" in loose
+    assert "class MONO between " in loose
     assert canary.startswith("roll it out as a canary first")
     assert "clean test" in decision.labels_needed
 
