@@ -8,7 +8,17 @@ import pytest
 from scipy import integrate, optimize, special, stats
 from statsmodels.stats.proportion import confint_proportions_2indep
 
-from components.drift_detection.harm import GROWN_Z, AccuracyDrop, accuracy_drop, boundary, drop_of, labels_to_decide, score, strata
+from components.drift_detection.harm import (
+    GROWN_Z,
+    AccuracyDrop,
+    accuracy_drop,
+    boundary,
+    drop_of,
+    growth_of,
+    labels_to_decide,
+    score,
+    strata,
+)
 from components.drift_detection.unlabelled import thresholded_confidence
 from driftloop.evaluation.intervals import wilson
 from driftloop.watch_record import WindowLabels
@@ -58,6 +68,16 @@ def test_each_bound_is_where_the_score_reaches_z_with_half_a_label_against_a_cla
     assert value == x1 / n1 - x2 / n2
     assert score_by_search(x1, n1, x2 + 0.5, n2, low) == pytest.approx(z, abs=1e-3)
     assert score_by_search(*counts, high) == pytest.approx(-z, abs=1e-3)
+
+
+@pytest.mark.parametrize(("counts", "difference"), [((1, 1, 0, 1), 0.2), ((0, 1, 1, 1), -0.6), ((1, 2, 1, 3), 0.4)])
+def test_the_score_of_hardly_any_images_is_that_of_a_numerical_search(counts: tuple, difference: float) -> None:
+    assert float(score(*counts, difference)) == pytest.approx(score_by_search(*counts, difference), abs=1e-4)
+
+
+def test_what_is_seen_exactly_is_no_error_away_from_itself() -> None:
+    assert float(score(5, 5, 5, 5, 0.0)) == 0
+    assert float(score(5, 5, 0, 5, 1.0)) == 0
 
 
 def test_it_is_close_to_newcombes_interval_for_usual_sizes() -> None:
@@ -141,6 +161,7 @@ def test_a_window_stands_for_its_rows_whatever_its_share_of_labels() -> None:
     assert drop.value == pytest.approx(0.93 - 0.8)
     assert drop.effective == pytest.approx(4 / (1 / 200 + 1 / 20))
     assert drop.n == 220
+    assert (drop.as_dict()["n"], drop.as_dict()["value"]) == (220, drop.value)
 
 
 def test_a_larger_window_weighs_more() -> None:
@@ -163,6 +184,17 @@ def test_few_labels_are_taken_together_with_those_of_the_next_windows_and_none_a
     # What lies between labelled windows is stood for by them, what lies before and after is not.
     parts = strata([tally(0, 0), tally(20, 20), tally(0, 0), tally(20, 10), tally(0, 0)], 7.0)
     assert [(part.weight, part.labels) for part in parts] == [(200, 20), (400, 20)]
+
+
+def test_too_few_last_labels_join_the_stratum_before_them_also_where_it_is_the_only_one() -> None:
+    assert [(part.labels, part.weight) for part in strata([tally(20, 18), tally(5, 4)], 7.0)] == [(25, 400)]
+    assert [(part.labels, part.weight) for part in strata([tally(5, 4)], 7.0)] == [(5, 200)]
+
+
+def test_an_even_growth_began_one_distance_before_the_first_window_also_within_a_day() -> None:
+    assert growth_of([tally(1, 1, day=day) for day in (0, 0.25, 0.5)]) == pytest.approx([1 / 3, 2 / 3, 1])
+    assert growth_of([tally(1, 1, day=day) for day in (0, 30)]) == pytest.approx([1 / 2, 1])
+    assert growth_of([tally(1, 1, day=day) for day in (0, 3, 4)]) == pytest.approx([2 / 6, 5 / 6, 1])
 
 
 def test_labels_of_any_number_of_windows_a_day_count() -> None:
@@ -235,7 +267,7 @@ def test_the_bounds_are_those_of_as_many_equally_weighted_labels() -> None:
 def test_about_so_many_labels_decide_four_times_in_five(right: float, limits: tuple[int, int]) -> None:
     drop = drop_over([tally(60, round(60 * right))])
     needed = labels_to_decide(drop, retrain_drop=0.03, harmless_drop=0.05)
-    assert needed is not None
+    assert isinstance(needed, int)
     assert limits[0] <= needed <= limits[1]
     # The truth and the further labels drawn anew, from what is known: an exact Beta posterior, binomial labels.
     rng = np.random.default_rng(4)
@@ -275,6 +307,8 @@ def test_of_late_labels_more_are_needed_as_they_speak_of_a_weaker_drift() -> Non
 def test_where_no_number_of_labels_would_decide_none_is_named() -> None:
     # Between the two bounds nothing is ever shown: a drop of 2 points is too small to retrain for, and more than 1 point is not harmless.
     assert labels_to_decide(drop_over([tally(5000, 4550)]), retrain_drop=0.05, harmless_drop=0.01) is None
+    exactly = {"reference": wilson(93_000_000, 100_000_000)}
+    assert labels_to_decide(drop_over([tally(5000, 4550)], exactly), retrain_drop=0.05, harmless_drop=0.01) is None
 
 
 def test_thresholded_confidence_is_the_clean_accuracy_on_the_reference_itself() -> None:
