@@ -197,6 +197,13 @@ def test_an_even_growth_began_one_distance_before_the_first_window_also_within_a
     assert growth_of([tally(1, 1, day=day) for day in (0, 3, 4)]) == pytest.approx([2 / 6, 5 / 6, 1])
 
 
+def test_a_stratum_had_grown_as_its_rows_had_and_late_strata_weigh_more_by_how_far_they_had() -> None:
+    (part,) = strata([tally(10, 9, rows=100, day=0), tally(10, 9, rows=300, day=1)], 1e9)
+    assert part.growth == pytest.approx((100 * 0.5 + 300 * 1) / 400)
+    drop = drop_over([tally(100, 90, day=0), tally(100, 90, day=1)], half_life_days=1e9)
+    assert drop.come == pytest.approx((0.5 * 0.5 + 1 * 1) / (0.5 + 1))
+
+
 def test_labels_of_any_number_of_windows_a_day_count() -> None:
     for windows_a_day in (1, 3, 24, 1000):
         windows = [tally(1, int(index % 5 > 0), rows=20, day=index / windows_a_day) for index in range(200)]
