@@ -15,7 +15,7 @@ NAMES = {
     "learning_rate": "learning rate",
     "weight_decay": "weight decay",
     "label_smoothing": "label smoothing",
-    "augmentation": "strength of augmentation",
+    "augmentation": "augmentation",
 }
 #: How trials end, in a word for the table.
 ENDS = {"complete": "gone through", "pruned": "cut short"}
@@ -46,16 +46,17 @@ def add_sweep(page: Page, sweep: Sweep | None) -> None:
         page.text(too_few_sentence(sweep.trials))
     best = sorted(sweep.trials, key=lambda trial: (trial.ended != "complete", -trial.accuracy, trial.number))
     shown = sorted(best[:MOST_ROWS], key=lambda trial: trial.number)
+    which = "Trials of the search" if len(shown) == len(sweep.trials) else f"The best {len(shown)} of {len(sweep.trials)} trials"
     page.table(
         [_row(trial) for trial in shown],
-        "Trials of the search." if len(shown) == len(sweep.trials) else f"The best {len(shown)} of {len(sweep.trials)} trials.",
+        f"{which}: values, the strength of the random views as a factor, and validation accuracy.",
         key="optimised-trials",
     )
 
 
 def _row(trial: Trial) -> dict[str, object]:
     values = {NAMES[name]: f"{value:.1e}" if name in ("learning_rate", "weight_decay") else value for name, value in trial.values.items()}
-    return {"trial": trial.number, **values, "validation accuracy": trial.accuracy, "ended": ENDS[trial.ended]}
+    return {"trial": trial.number, **values, "validation": trial.accuracy, "ended": ENDS[trial.ended]}
 
 
 def history_plot(trials: list[Trial]) -> Figure:
