@@ -15,6 +15,7 @@ from typing import Any
 from bench import (
     accepted_regime,
     alarm_budget,
+    audit_size,
     clustered_windows,
     drift_beside_alibi,
     drift_beside_others,
@@ -638,6 +639,7 @@ SECTIONS: dict[str, tuple[str, Any, Render]] = {
     "rare_classes": ("Harm: rare classes", rare_classes, rare_classes.table),
     "policy_world": ("The policy, over thousands of histories", policy_world, policy_tables.table),
     "ingest": ("Reading photographs", ingest, ingest.table),
+    "audit_size": ("Data: the audit by size", audit_size, audit_size.table),
     "retraining_recovery": ("Retraining: what is won back", retraining_recovery, recovery),
     "photographs": ("Real photographs", photographs, photographs.table),
     "real_drift": ("A real drift", real_drift, real_drift.table),

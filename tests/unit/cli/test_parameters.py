@@ -45,7 +45,7 @@ def test_every_pipeline_default_passes_its_own_checks() -> None:
         ("data_image_size=96.5", r"data_image_size: 96.5 is not a whole number"),
         ("drift_alpha=lots", r"drift_alpha: 'lots' is not a number"),
         ("gpus=some", r"gpus: 'some' is not a whole number"),
-        ("gpus=2", r"gpus: 2 is outside 0..1"),
+        ("gpus=17", r"gpus: 17 is outside 0..16"),
         ("data_config=5", r"data_config: 5 is not a group of settings"),
         ("seed", r"--set seed: expected name=value"),
         ("drift_alpha=.nan", r"drift_alpha: nan is outside"),
