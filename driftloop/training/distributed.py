@@ -7,9 +7,9 @@ weights, over all parts, and dropout draws for the whole batch. The weights diff
 """
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
 import torch.distributed as dist
@@ -19,8 +19,10 @@ from torch.nn.modules._functions import SyncBatchNorm
 from torch.nn.parallel import DistributedDataParallel
 from torch.overrides import TorchFunctionMode
 
+if TYPE_CHECKING:  # an epoch is counted over the processes, so `epoch` needs this module
+    from driftloop.training.epoch import Loss
+
 _Value = TypeVar("_Value")
-Loss = Callable[[Tensor, Tensor], Tensor]
 
 
 @dataclass(frozen=True)
@@ -51,7 +53,7 @@ class Rank:
             return model
         return DistributedDataParallel(model)
 
-    def whole_batch_loss(self, loss: Loss, class_weights: tuple[float, ...]) -> Loss:
+    def whole_batch_loss(self, loss: "Loss", class_weights: tuple[float, ...]) -> "Loss":
         """A loss of parts whose mean over the processes is `loss` of the whole batch, each part being as large."""
         if self.size == 1 or not class_weights:
             return loss
@@ -66,7 +68,7 @@ class Rank:
 
         return weighted
 
-    def whole_batch_layers(self) -> Any:
+    def whole_batch_layers(self) -> AbstractContextManager[Any]:
         """A context in which batch norm and dropout see the whole batch through each process's part."""
         return _WholeBatchLayers(self) if self.size > 1 else nullcontext()
 
@@ -82,12 +84,12 @@ def current() -> Rank:
 
 
 @contextmanager
-def taking_part(rank: Rank) -> Iterator[Rank]:
+def taking_part(rank: Rank) -> Iterator[None]:
     """Share batches and sums with the other processes meanwhile."""
     global _current
     before, _current = _current, rank
     try:
-        yield rank
+        yield
     finally:
         _current = before
 

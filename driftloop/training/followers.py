@@ -1,13 +1,13 @@
 """The processes of the further GPUs of a step: started once, they take part in each of its trainings.
 
 The step is rank 0: it decides, measures and writes. Each follower is a process of this module, which reads what to do from its standard
-input: first a piece of work, pickled by the step itself, then the numbers of the epochs, as the step comes to them. Between the processes
-of one machine go gradients and sums alone, over the loopback interface or from GPU to GPU.
+input: first a piece of work, pickled by the step itself, then the numbers of the epochs, as the step comes to them, and in the end nothing.
+Between the processes of one machine go gradients and sums alone, over the loopback interface or from GPU to GPU.
 """
 
 import atexit
+import io
 import os
-import pickle
 import queue
 import subprocess
 import sys
@@ -32,12 +32,15 @@ TIMEOUT_S = 600
 GRACE_S = 30
 #: Seconds in which the end of a process is seen.
 SEEN_S = 20
+#: Bytes before each message that say how long it is. An empty message ends a piece of work, and after that the process.
+HEADER = 8
+END_OF_WORK = b""
 
 
 class Work(Protocol):
-    """What is shared: it is pickled once and sent to every follower."""
+    """What is shared: it is sent to every follower, where its tensors come to lie on the follower's device."""
 
-    def follow(self, epochs: Iterator[int], device: torch.device) -> None:
+    def follow(self, epochs: Iterator[int]) -> None:
         """Do a follower's part of each epoch."""
 
 
@@ -84,12 +87,12 @@ class Followers:
         Raises:
             RuntimeError: a follower is gone.
         """
-        self._tell(work)
+        self._tell(_packed(work))
         try:
             yield
         finally:
             if not self._ending:
-                self._tell(None)
+                self._tell(END_OF_WORK)
 
     @contextmanager
     def together(self, epoch: int | None = None) -> Iterator[None]:
@@ -99,7 +102,7 @@ class Followers:
             RuntimeError: a follower is gone.
         """
         if epoch is not None:
-            self._tell(epoch)
+            self._tell(_packed(epoch))
         try:
             with taking_part(self.rank):
                 yield
@@ -117,12 +120,12 @@ class Followers:
         except queue.Empty:
             return None
 
-    def _tell(self, message: Work | int | None) -> None:
-        data = pickle.dumps(message)
+    def _tell(self, message: bytes) -> None:
         for number, process in enumerate(self._processes, 1):
             assert process.stdin
             try:
-                process.stdin.write(data)
+                process.stdin.write(len(message).to_bytes(HEADER, "big"))
+                process.stdin.write(message)
                 process.stdin.flush()
             except (OSError, ValueError):
                 raise RuntimeError(self._why_lost() or f"the process of rank {number} is gone") from None
@@ -195,28 +198,36 @@ def follow(number: int, size: int, kind: str, meeting: Path) -> None:
         torch.cuda.set_device(device)
     else:
         torch.set_num_threads(max(1, available_threads() // size))
-    messages: queue.SimpleQueue[Any] = queue.SimpleQueue()
+    messages: queue.SimpleQueue[bytes] = queue.SimpleQueue()
     threading.Thread(target=_read, args=(messages,), daemon=True).start()
     join(meeting, rank, kind)
-    while work := messages.get():
+    while message := messages.get():
+        work = _unpacked(message, device)
         with taking_part(rank):
-            work.follow(iter(messages.get, None), device)
+            work.follow(_unpacked(epoch, device) for epoch in iter(messages.get, END_OF_WORK))
     dist.destroy_process_group()
 
 
-def _read(messages: "queue.SimpleQueue[Any]") -> None:
+def _read(messages: "queue.SimpleQueue[bytes]") -> None:
     """Hand on what the step sends. A step that is gone in the midst of a work leaves nothing to be done."""
-    last = None
-    while True:
-        try:
-            # From the process that started this one, over a pipe of their own.
-            last = pickle.load(sys.stdin.buffer)  # noqa: S301
-        except (EOFError, pickle.UnpicklingError):
-            if last is not None:
-                os._exit(1)
-            messages.put(None)
-            return
-        messages.put(last)
+    message = END_OF_WORK
+    while header := sys.stdin.buffer.read(HEADER):
+        message = sys.stdin.buffer.read(int.from_bytes(header, "big"))
+        messages.put(message)
+    if message != END_OF_WORK:
+        os._exit(1)
+    messages.put(END_OF_WORK)
+
+
+def _packed(message: Work | int) -> bytes:
+    stream = io.BytesIO()
+    torch.save(message, stream)
+    return stream.getvalue()
+
+
+def _unpacked(message: bytes, device: torch.device) -> Any:
+    """Of the process that started this one, over a pipe of their own. In the thread that computes: another has the first GPU as its own."""
+    return torch.load(io.BytesIO(message), map_location=device, weights_only=False)
 
 
 if __name__ == "__main__":

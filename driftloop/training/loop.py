@@ -8,7 +8,7 @@ import copy
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from functools import partial
 from typing import Any, ClassVar, Generic, Protocol, TypeVar
 
@@ -133,13 +133,17 @@ def train(
             which its noise was chosen: what it spends does not depend on the images then.
         checkpoint: where to leave and look for the last finished epoch, or None.
         on_epoch: called after each epoch (progress, TensorBoard); for a resumed run, first with the epochs already done.
+
+    Raises:
+        InputError: several GPUs cannot share it evenly, or not at all.
+        RuntimeError: the process of another GPU is gone.
     """
     device = next(model.parameters()).device
     saved = checkpoint.load(device) if checkpoint else None
     work = _SharedTraining(model, batches, selection.measure, recipe, seed, saved)
     with work.shared() as (rank, together):
         with together(None):
-            trainer = work.trainer(model, rank)
+            trainer = _Trainer(work, rank)
         records, best_epoch, best = _kept(saved, selection)
         resumed_after = len(records)
         if resumed_after:
@@ -200,69 +204,58 @@ class _SharedTraining(Generic[_Record]):
             raise InputError(f"train_config.epsilon does not go with gpus={size}: the noise is drawn in one process; set gpus=1")
         if self.batches.batch_size % size:
             raise InputError(f"batch_size={self.batches.batch_size} cannot be shared by gpus={size}: choose a multiple of {size}")
-        with others.sharing(replace(self, model=copy.deepcopy(self.model).cpu())):
+        with others.sharing(self):
             yield others.rank, others.together
 
-    def follow(self, epochs: Iterator[int], device: torch.device) -> None:
+    def follow(self, epochs: Iterator[int]) -> None:
         """A follower's part: see `driftloop.training.followers`."""
         set_seed(self.seed)
-        trainer = self.trainer(self.model.to(device), current())
+        trainer = _Trainer(self, current())
         for epoch in epochs:
             trainer.epoch(epoch)
 
-    def trainer(self, model: nn.Module, rank: Rank) -> "_Trainer[_Record]":
-        """This process's, at the epoch that was saved."""
-        trainer = _Trainer(model, self.batches, self.measure, self.recipe, self.seed, rank)
-        if self.saved:
-            trainer.load(self.saved)
-        return trainer
-
 
 class _Trainer(Generic[_Record]):
-    """What all processes of a training do alike, each with its share of the batches."""
+    """What all processes of a training do alike, each with its share of the batches, from the epoch on that was saved."""
 
-    def __init__(
-        self,
-        model: nn.Module,
-        batches: Batches,
-        measure: Callable[[nn.Module, TrainingPass], _Record],
-        recipe: Recipe,
-        seed: int,
-        rank: Rank,
-    ) -> None:
-        self.model, self.batches, self.measure, self.recipe, self.seed, self.rank = model, batches, measure, recipe, seed, rank
-        self.device = next(model.parameters()).device
-        self.loss = self.rank.whole_batch_loss(recipe.loss(self.device), recipe.class_weights)
+    def __init__(self, work: _SharedTraining[_Record], rank: Rank) -> None:
+        self.work, self.rank = work, rank
+        model, recipe = work.model, work.recipe
+        device = next(model.parameters()).device
+        self.loss = rank.whole_batch_loss(recipe.loss(device), recipe.class_weights)
         if recipe.layer_decay == 0 and isinstance(model, Classifier):
             model.freeze()
         self.optimizer = recipe.optimizer(model)
-        self.scheduler = recipe.scheduler(self.optimizer, batches.steps * recipe.epochs)
-        self.scaler = GradScaler(self.device.type) if recipe.precision == "float16" else None
+        self.scheduler = recipe.scheduler(self.optimizer, work.batches.steps * recipe.epochs)
+        self.scaler = GradScaler(device.type) if recipe.precision == "float16" else None
         self.gradients: GraphedGradients | None = None
-        if self.device.type == "cuda" and self.scaler is None and recipe.privacy is None and self.rank.size == 1:
+        if device.type == "cuda" and self.scaler is None and recipe.privacy is None and rank.size == 1:
             self.gradients = GraphedGradients(model, self.loss, AUTOCAST[recipe.precision])
         averaging = get_ema_multi_avg_fn(recipe.average)
         self.average = AveragedModel(model, multi_avg_fn=averaging, use_buffers=True) if recipe.average else None
         # After the average, which copies the network without the hooks.
         self.private = PrivateTraining(model, self.optimizer, recipe.privacy) if recipe.privacy else None
-        self.network = self.rank.parallel(model)
+        self.network = rank.parallel(model)
+        if work.saved:
+            for name, part in self._parts().items():
+                part.load_state_dict(work.saved[name])
 
     @property
     def measured(self) -> nn.Module:
         """The network that is measured and kept."""
-        return self.average.module if self.average else self.model
+        return self.average.module if self.average else self.work.model
 
     def epoch(self, number: int) -> _Record:
         """Train one epoch more and measure it."""
         began = time.perf_counter()
-        torch.manual_seed(derive(self.seed, number))  # dropout draws from the global generator
+        torch.manual_seed(derive(self.work.seed, number))  # dropout draws from the global generator
         rate = max(group["lr"] for group in self.optimizer.param_groups)
         with self.rank.whole_batch_layers():
-            result = self._pass(derive(self.seed, number, 2))
-        return self.measure(self.measured, TrainingPass(number, result, rate, began, time.perf_counter() - began))
+            result = self._pass(derive(self.work.seed, number, 2))
+        return self.work.measure(self.measured, TrainingPass(number, result, rate, began, time.perf_counter() - began))
 
     def _pass(self, seed: int) -> EpochResult:
-        batches, dtype = self.batches.epoch(seed), AUTOCAST[self.recipe.precision]
+        batches, dtype = self.work.batches.epoch(seed), AUTOCAST[self.work.recipe.precision]
         if self.private:
             return self.private.train_epoch(batches, loss=self.loss, after_step=self._after_step)
         if self.gradients:
@@ -282,12 +275,12 @@ class _Trainer(Generic[_Record]):
         if self.scheduler:
             self.scheduler.step()
         if self.average:
-            self.average.update_parameters(self.model)
+            self.average.update_parameters(self.work.model)
 
     def _parts(self) -> dict[str, Any]:
         """Everything with a state of its own that the next epoch depends on."""
         parts = {
-            "model": self.model,
+            "model": self.work.model,
             "optimizer": self.optimizer,
             "scheduler": self.scheduler,
             "scaler": self.scaler,
@@ -298,11 +291,6 @@ class _Trainer(Generic[_Record]):
     def state(self) -> dict[str, Any]:
         """Everything of this that the next epoch depends on."""
         return {name: part.state_dict() for name, part in self._parts().items()}
-
-    def load(self, saved: dict[str, Any]) -> None:
-        """Go back to a state."""
-        for name, part in self._parts().items():
-            part.load_state_dict(saved[name])
 
 
 def _report(on_epoch: Callable[[_Record], None] | None, record: _Record) -> None:
