@@ -1,8 +1,12 @@
-"""What every network here can do, whoever wrote it."""
+"""What every network here can do, whoever wrote it, and what it is trained to make small."""
 
+from collections.abc import Callable
 from typing import Self
 
 from torch import Tensor, nn
+
+#: Of logits (N, K) and targets, int64 (N,) class numbers or float32 (N, K) class probabilities, to one number.
+Loss = Callable[[Tensor, Tensor], Tensor]
 
 
 class Classifier(nn.Module):

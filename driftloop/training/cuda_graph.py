@@ -11,7 +11,8 @@ from typing import Any, Generic, TypeVar
 import torch
 from torch import Tensor, nn
 
-from driftloop.training.epoch import Batch, EpochResult, Loss, Tally
+from driftloop.training.classifier import Loss
+from driftloop.training.epoch import Batch, EpochResult, Tally
 
 #: Calls that run as they are before one is recorded: the libraries choose their kernels and allocate in them.
 WARM_UP_CALLS = 3

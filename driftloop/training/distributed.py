@@ -9,7 +9,7 @@ weights, over all parts, and dropout draws for the whole batch. The weights diff
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
@@ -19,8 +19,7 @@ from torch.nn.modules._functions import SyncBatchNorm
 from torch.nn.parallel import DistributedDataParallel
 from torch.overrides import TorchFunctionMode
 
-if TYPE_CHECKING:  # an epoch is counted over the processes, so `epoch` needs this module
-    from driftloop.training.epoch import Loss
+from driftloop.training.classifier import Loss
 
 _Value = TypeVar("_Value")
 
@@ -53,7 +52,7 @@ class Rank:
             return model
         return DistributedDataParallel(model)
 
-    def whole_batch_loss(self, loss: "Loss", class_weights: tuple[float, ...]) -> "Loss":
+    def whole_batch_loss(self, loss: Loss, class_weights: tuple[float, ...]) -> Loss:
         """A loss of parts whose mean over the processes is `loss` of the whole batch, each part being as large."""
         if self.size == 1 or not class_weights:
             return loss

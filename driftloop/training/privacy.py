@@ -18,7 +18,8 @@ from torch import Tensor, nn
 
 from driftloop.errors import InputError
 from driftloop.settings import TrainSettings
-from driftloop.training.epoch import Batch, EpochResult, Loss, Tally
+from driftloop.training.classifier import Loss
+from driftloop.training.epoch import Batch, EpochResult, Tally
 
 #: In `model.json`, under `training`, and among a step's facts.
 PRIVACY = "privacy"

@@ -7,8 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from driftloop.training.classifier import Classifier
-from driftloop.training.epoch import Loss
+from driftloop.training.classifier import Classifier, Loss
 from driftloop.training.privacy import PrivacyBudget
 
 #: In an optimiser's groups: what the recipe's rate is multiplied with.

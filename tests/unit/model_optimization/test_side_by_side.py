@@ -92,12 +92,11 @@ def test_a_process_that_is_killed_fails_the_step_and_the_next_one_makes_up_for_i
         side_by_side(root, place, Told(tmp_path / "told", deadly=True))
     while len(lost := states(place)) < 3:  # a process that was ended with the other may be writing still
         time.sleep(0.1)
-    finished = lost.count(TrialState.COMPLETE)
-    assert lost.count(TrialState.RUNNING) <= 2, "a trial for each process at most"
+    assert lost.count(TrialState.COMPLETE) >= len(lost) - 2, "a trial for each process at most"
     sweep = side_by_side(root, place, Told(tmp_path / "told"))
     assert [trial.number for trial in sweep.trials] == [1, 2, 3, 4, 5, 6]
     counted = [state for state in states(place) if state in (TrialState.COMPLETE, TrialState.PRUNED)]
-    assert (len(counted), finished >= 2) == (6, True)
+    assert len(counted) == 6
 
 
 def test_a_step_that_is_killed_takes_its_processes_along_and_each_loses_one_trial(store: Store, root: Path, tmp_path: Path) -> None:
