@@ -1,4 +1,4 @@
-# The image of the steps that need no torch: source resolution, replay, monitoring, drift, gate, promotion, report.
+# The image of the steps that need no torch (source resolution, replay, monitoring, drift, gate, promotion, report), of alerts and tracking.
 # Build with docker/build.sh, which names it, and passes this machine's package index on as a secret.
 ARG PYTHON_IMAGE=python:3.11-slim-bookworm
 FROM ${PYTHON_IMAGE} AS dependencies

@@ -34,13 +34,14 @@ def track(
     """
     from driftloop.tracking import want_records
     from driftloop.tracking.delivery import deliver
+    from driftloop.tracking.step_record import TRACKING
     from driftloop.tracking.trackers import CHOICE, TrackerUnavailable, chosen, open_tracker
 
     names = to or chosen(os.environ)
     if not names:
         raise InputError(f"no tracker is named: --to mlflow or --to wandb, or {CHOICE}=mlflow")
     trackers = {name: open_tracker(name, os.environ) for name in dict.fromkeys(names)}
-    home = open_existing(store)
+    home = open_existing(store, TRACKING)
     want_records(home)
     done = [deliver(home, name, tracker) for name, tracker in trackers.items()]
     if as_json:

@@ -29,6 +29,7 @@ from driftloop.watch_store import move_heartbeat, newest_record
 from tests.factories.store_history import StoreHistory
 from tests.k8s.rendering import ROOT
 from tests.minio_server import MinioServer
+from tests.mlflow_server import MlflowServer
 from tests.unit.store.lossy_proxy import LossyProxy
 
 FOLDER = ROOT / "k8s" / "minio"
@@ -46,8 +47,9 @@ DATASET = "team/chest/datasets/ab/images-0.npy"
 RECORD = "team/chest/watch/00000001.json"
 HEARTBEAT = "team/chest/watch/heartbeat.json"
 ALERTS = "team/chest/alerts/state.json"
+TRACKED = "team/chest/tracking/records/run/step-ab/record.json"
 EVENTS = "tensorboard/chest/events.out.tfevents.1"
-ALL = {MODEL, CHAMPION, LOG, PIXELS, LABEL, WATCH, RECORD, HEARTBEAT, REQUESTS, ALERTS, GROUPS, DATASET, EVENTS}
+ALL = {MODEL, CHAMPION, LOG, PIXELS, LABEL, WATCH, RECORD, HEARTBEAT, REQUESTS, ALERTS, GROUPS, DATASET, TRACKED, EVENTS}
 #: What the service reads: nothing of its log.
 SERVICE_READS = {MODEL, CHAMPION, RECORD, HEARTBEAT, REQUESTS, GROUPS}
 
@@ -295,6 +297,33 @@ def test_what_is_told_needs_no_more_than_these_rights(minio: Installed, tmp_path
     environment = os.environ | minio.server.environment | keys | {"DRIFTLOOP_ALERTMANAGER_URL": "http://127.0.0.1:1"}
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     assert (done.returncode, json.loads(done.stdout or "{}").get("delivered")) == (1, 0), done.stderr
+
+
+def test_who_tracks_reads_models_and_what_steps_left_for_it(minio: Installed) -> None:
+    client = minio.login("driftloop-tracking")
+    assert readable(client) == {MODEL, CHAMPION, TRACKED}
+    assert writable(client) == {TRACKED}
+    assert removable(client) == set()
+    assert not allowed(list, client.list_objects("driftloop", prefix="team/chest/logs/"))
+
+
+def test_tracking_needs_no_more_than_these_rights(minio: Installed, tmp_path: Path) -> None:
+    mlflow = MlflowServer(tmp_path / "mlflow")
+    uri = "s3://driftloop/team/tracked"
+    history = StoreHistory(open_store(uri, minio.server.environment), tmp_path)
+    history.promote(history.register(history.dataset(10).manifest_hash))
+    keys = {"AWS_ACCESS_KEY_ID": "driftloop-tracking", "AWS_SECRET_ACCESS_KEY": (minio.users / "driftloop-tracking").read_text()}
+    command = [sys.executable, "-m", "driftloop.cli.main", "track", "--to", "mlflow", "--store", uri, "--json"]
+    environment = os.environ | minio.server.environment | keys | {"MLFLOW_TRACKING_URI": mlflow.uri}
+    mlflow.start()
+    try:
+        for delivered in (1, 0):
+            done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+            assert done.returncode == 0, done.stderr
+            (said,) = json.loads(done.stdout)
+            assert (said["versions"], said["waiting"]) == (delivered, 0)
+    finally:
+        mlflow.kill()
 
 
 def test_tensorboard_reads_its_events_and_nothing_else(minio: Installed) -> None:

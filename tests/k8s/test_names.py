@@ -14,7 +14,7 @@ from pipelines import placement
 from tests.k8s.rendering import ROOT, environment, one, pod, render
 
 KIND = ROOT / "k8s" / "kind"
-USERS = {"driftloop-pipelines", "driftloop-kfp", "driftloop-service", "driftloop-tensorboard", "driftloop-alerts"}
+USERS = {"driftloop-pipelines", "driftloop-kfp", "driftloop-service", "driftloop-tensorboard", "driftloop-alerts", "driftloop-tracking"}
 
 
 def test_the_config_map_of_the_store_is_the_one_that_steps_get() -> None:
@@ -70,6 +70,14 @@ def test_alerts_read_the_store_that_steps_write_by_the_usual_rules() -> None:
     assert environment(container)["AWS_ENDPOINT_URL"] == {"configMapKeyRef": {"name": placement.STORE_CONFIG, "key": "endpoint"}}
     assert (ROOT / "k8s" / "alerts" / "rules.yaml").read_bytes() == DEFAULT_RULES.read_bytes()
     assert {ADDRESSES, ALERTMANAGER} <= environment(container).keys()
+
+
+def test_what_mlflow_is_shown_is_in_the_store_that_steps_write() -> None:
+    (container,) = pod(one(render("k8s/tracking"), "CronJob", "driftloop-tracking"))["containers"]
+    assert environment(container)["AWS_ENDPOINT_URL"] == {"configMapKeyRef": {"name": placement.STORE_CONFIG, "key": "endpoint"}}
+    assert container["args"][:4] == ["driftloop", "track", "--to", "mlflow"]
+    watch = (ROOT / "requirements" / "watch.txt").read_text()
+    assert re.search(r"^mlflow-skinny==", watch, re.MULTILINE), "the image that it runs has MLflow's client"
 
 
 def test_tensorboard_reads_the_store_that_steps_write() -> None:

@@ -2,11 +2,14 @@
 
 import ipaddress
 
+import pytest
+
 from tests.k8s.rendering import Manifest, one, render
 
 STEPS = {"matchExpressions": [{"key": "workflows.argoproj.io/workflow", "operator": "Exists"}]}
 TENSORBOARD = {"matchLabels": {"app": "driftloop-tensorboard"}}
 ALERTS = {"matchLabels": {"app.kubernetes.io/name": "driftloop-alerts"}}
+TRACKING = {"matchLabels": {"app.kubernetes.io/name": "driftloop-tracking"}}
 SERVE = {"matchLabels": {"app.kubernetes.io/name": "driftloop-serve"}}
 
 
@@ -58,17 +61,32 @@ def test_alerts_go_out_by_https_and_mail_and_to_an_alertmanager_alone() -> None:
     assert spec["policyTypes"] == ["Ingress", "Egress"]
     assert "ingress" not in spec
     assert callees(spec) == {("kube-system", "", 53), ("minio", "minio", 9000), ("monitoring", "alertmanager", 9093)}
+    assert public_ports(spec) == {443, 465, 587}
+
+
+def test_what_tracks_goes_out_by_https_and_to_an_mlflow_server_alone() -> None:
+    spec = policy("k8s/tracking", "driftloop-tracking")
+    assert spec["podSelector"] == TRACKING
+    assert spec["policyTypes"] == ["Ingress", "Egress"]
+    assert "ingress" not in spec
+    assert callees(spec) == {("kube-system", "", 53), ("minio", "minio", 9000), ("mlflow", "", 5000)}
+    assert public_ports(spec) == {443}
+
+
+def public_ports(spec: Manifest) -> set[int]:
+    """Those that are open to addresses outside, of which none is private."""
     (outside,) = [rule for rule in spec["egress"] if "ipBlock" in rule["to"][0]]
-    assert {port["port"] for port in outside["ports"]} == {443, 465, 587}
     (peer,) = outside["to"]
     closed = [ipaddress.ip_network(block) for block in peer["ipBlock"]["except"]]
     for private in ("10.1.2.3", "172.20.0.1", "192.168.1.1", "169.254.169.254", "100.64.0.1"):
         assert any(ipaddress.ip_address(private) in block for block in closed), private
+    return {port["port"] for port in outside["ports"]}
 
 
-def test_the_pods_of_alerts_are_those_that_the_policy_means() -> None:
-    job = one(render("k8s/alerts"), "CronJob", "driftloop-alerts")["spec"]
-    assert job["jobTemplate"]["spec"]["template"]["metadata"]["labels"].items() >= ALERTS["matchLabels"].items()
+@pytest.mark.parametrize(("name", "pods"), [("alerts", ALERTS), ("tracking", TRACKING)])
+def test_the_pods_of_a_cron_job_are_those_that_its_policy_means(name: str, pods: Manifest) -> None:
+    job = one(render(f"k8s/{name}"), "CronJob", f"driftloop-{name}")["spec"]
+    assert job["jobTemplate"]["spec"]["template"]["metadata"]["labels"].items() >= pods["matchLabels"].items()
     assert job["concurrencyPolicy"] == "Forbid"
 
 
@@ -102,8 +120,10 @@ def test_minio_accepts_those_who_call_it() -> None:
     serving = [peer["namespaceSelector"]["matchLabels"] for peer in rule["from"] if peer["podSelector"] == SERVE]
     assert serving == [{"kubernetes.io/metadata.name": "serving"}, {"app.kubernetes.io/part-of": "kubeflow-profile"}]
     assert {"podSelector": {"matchLabels": {"app": "minio-setup"}}} in rule["from"]
-    alerts = [peer["namespaceSelector"]["matchLabels"] for peer in rule["from"] if peer["podSelector"] == ALERTS]
-    assert alerts == [{"kubernetes.io/metadata.name": "kubeflow"}, {"app.kubernetes.io/part-of": "kubeflow-profile"}]
+    names = ["driftloop-alerts", "driftloop-tracking"]
+    cron_jobs = {"matchExpressions": [{"key": "app.kubernetes.io/name", "operator": "In", "values": names}]}
+    callers = [peer["namespaceSelector"]["matchLabels"] for peer in rule["from"] if peer["podSelector"] == cron_jobs]
+    assert callers == [{"kubernetes.io/metadata.name": "kubeflow"}, {"app.kubernetes.io/part-of": "kubeflow-profile"}]
     assert len(rule["from"]) == 10
 
 

@@ -7,7 +7,7 @@ import pytest
 from driftloop import __version__
 from tests.k8s.rendering import Manifest, environment, one, pod, render
 
-BASES = ("k8s/minio", "k8s/driftloop", "k8s/serving", "k8s/alerts")
+BASES = ("k8s/minio", "k8s/driftloop", "k8s/serving", "k8s/alerts", "k8s/tracking")
 ON_KIND = ("k8s/minio", "k8s/driftloop")
 WORKLOADS = {
     (folder, kind, name)
@@ -18,6 +18,7 @@ WORKLOADS = {
         "k8s/driftloop": [("Deployment", "driftloop-tensorboard")],
         "k8s/serving": [("Deployment", "driftloop-serve")],
         "k8s/alerts": [("CronJob", "driftloop-alerts")],
+        "k8s/tracking": [("CronJob", "driftloop-tracking")],
     }[base]
 }
 SECRET = re.compile(r"PASSWORD|SECRET|ACCESS_KEY|ROOT_USER|TOKEN")
