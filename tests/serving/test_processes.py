@@ -24,6 +24,7 @@ from driftloop.store import Store
 from driftloop.watch_store import record_key
 from tests.factories.records import watch_record
 from tests.factories.serving_store import register_and_promote
+from tests.processes import runs
 from tests.serving.service_process import ServiceProcess, png, wait_for
 
 
@@ -139,7 +140,7 @@ def test_without_their_parent_they_end_and_the_next_service_logs_what_they_left(
     with callers(service, images) as said:
         wait_for(lambda: len(said) > 30)
     service.kill()
-    wait_for(lambda: not any(Path(f"/proc/{process}").exists() for process in orphans))
+    wait_for(lambda: not any(runs(process) for process in orphans))
     with socket.create_server(("127.0.0.1", service.port)):
         pass  # nobody holds the port
     assert logged(store) == said

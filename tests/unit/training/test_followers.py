@@ -23,6 +23,7 @@ from driftloop.training.recipe import Recipe
 from driftloop.training.seeding import set_seed
 from tests.factories.datasets import squares_on_noise
 from tests.factories.training_batches import ordered_batches, training_batches
+from tests.processes import runs
 
 ROOT = Path(__file__).parents[3]
 RECIPE = Recipe(2, 1e-3, class_weights=(0.7, 1.6))
@@ -111,7 +112,7 @@ def test_a_follower_does_not_outlive_its_step() -> None:
     process.kill()
     process.communicate(timeout=60)
     until = time.monotonic() + 60
-    while os.path.exists(f"/proc/{follower}") and Path(f"/proc/{follower}/stat").read_text().split()[2] != "Z":
+    while runs(follower):
         assert time.monotonic() < until, "the follower still runs"
         time.sleep(0.05)
 
