@@ -129,7 +129,7 @@ lock: setup ## Resolve the requirements again, with hashes and without addresses
 	$(COMPILE) --upgrade requirements/uv.in -o requirements/uv.txt
 	$(COMPILE) --upgrade pyproject.toml --extra dev -o requirements/dev.txt
 	$(COMPILE) --upgrade pyproject.toml --extra privacy --extra train --extra weights --constraints requirements/dev.txt -o requirements/train.txt
-	$(COMPILE) --upgrade pyproject.toml --extra alerts --extra mlflow requirements/watch.in --excludes requirements/watch-excludes.txt --constraints requirements/dev.txt -o requirements/watch.txt
+	$(COMPILE) --upgrade pyproject.toml --extra alerts --extra mlflow requirements/watch.in --excludes requirements/watch-excludes.txt --excludes requirements/grpc-excludes.txt --constraints requirements/dev.txt -o requirements/watch.txt
 	$(COMPILE) --upgrade pyproject.toml --extra serve requirements/serve.in --excludes requirements/watch-excludes.txt --excludes requirements/serve-excludes.txt --constraints requirements/dev.txt -o requirements/serve.txt
 	$(COMPILE) --upgrade requirements/tensorboard.in -o requirements/tensorboard.txt
 	$(COMPILE) --upgrade requirements/mlflow.in -o requirements/mlflow.txt

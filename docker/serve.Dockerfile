@@ -1,4 +1,4 @@
-# The image of `driftloop serve`: the champion answers over HTTP. No torch; the root can be read-only, with a volume at /spool.
+# The image of `driftloop serve`: the champion answers over HTTP, and over gRPC where it is told to. No torch; the root can be read-only, with a volume at /spool.
 # Build with docker/build.sh, which names it, and passes this machine's package index on as a secret.
 ARG PYTHON_IMAGE=python:3.11-slim-bookworm
 FROM ${PYTHON_IMAGE} AS dependencies

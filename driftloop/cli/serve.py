@@ -3,8 +3,10 @@
 import hashlib
 import ipaddress
 import os
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, TypeVar
 
 import typer
 
@@ -13,6 +15,7 @@ from driftloop.errors import InputError
 from driftloop.runtime import available_threads
 
 API_KEYS, FEEDBACK_KEYS = "DRIFTLOOP_API_KEY", "DRIFTLOOP_FEEDBACK_KEY"
+T = TypeVar("T")
 #: Each holds a model in memory; more cores than these take `--processes`, or more replicas.
 MOST_PROCESSES = 8
 
@@ -21,6 +24,7 @@ def serve(
     store: Annotated[str, typer.Option(help="The model's home: a folder or s3://bucket/prefix.")] = DEFAULT_STORE,
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="Port to listen on.")] = 8080,
+    grpc_port: Annotated[int, typer.Option(min=0, max=65535, help="Port for the Open Inference Protocol over gRPC; 0: none.")] = 0,
     image_share: Annotated[float, typer.Option(min=0, max=1, help="Share of the requests whose image is kept in the log.")] = 1.0,
     poll: Annotated[float, typer.Option(min=0.1, help="Seconds between two looks at the champion.")] = 2.0,
     flush: Annotated[float, typer.Option(min=0.1, help="Seconds that an answer waits at most for its way into the log.")] = 10.0,
@@ -46,6 +50,11 @@ def serve(
     # Not by OMP_NUM_THREADS, which also says how many workers there are.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     try:
+        if grpc_port:
+            # It would write a line about calls that it refuses itself, for which anybody could ask. Read when it is loaded.
+            os.environ.setdefault("GRPC_VERBOSITY", "NONE")
+            import grpc  # noqa: F401
+
         from driftloop.serving import processes as serving
         from driftloop.serving.settings import ServingSettings
     except ModuleNotFoundError as missing:
@@ -72,12 +81,22 @@ def serve(
         feedback_keys=_keys(FEEDBACK_KEYS),
     )
     # Bound first: two services on one port would otherwise be noticed only when a model is loaded.
-    try:
-        sockets = serving.listen(host, port, processes)
-    except OSError as refused:
-        raise InputError(f"cannot listen on {host}:{port}: {refused.strerror or refused}; name another with --host or --port") from None
+    sockets = _bound(host, port, "--port", lambda: serving.listen(host, port, processes))
     address = f"http://{host}:{sockets[0].getsockname()[1]}"
-    serving.serve(serving.ServiceFactory(store, settings, address), sockets, processes=processes, grace=grace)
+    factory = serving.ServiceFactory(store, settings, address)
+    if not grpc_port:
+        serving.serve(factory, sockets, processes=processes, grace=grace)
+        return
+    kept, grpc_address = _bound(host, grpc_port, "--grpc-port", lambda: serving.reserve(host, grpc_port))
+    with kept:
+        serving.serve(replace(factory, grpc_address=grpc_address), sockets, processes=processes, grace=grace)
+
+
+def _bound(host: str, port: int, option: str, bind: Callable[[], T]) -> T:
+    try:
+        return bind()
+    except OSError as refused:
+        raise InputError(f"cannot listen on {host}:{port}: {refused.strerror or refused}; name another with --host or {option}") from None
 
 
 def _share(whole: int, processes: int) -> int:

@@ -21,13 +21,14 @@ from driftloop.serving.live_model import Answers
 from driftloop.serving.middleware import HEADERS, Guard, keyed, problem
 from driftloop.serving.open_inference import open_inference_router
 from driftloop.serving.page import page_router
+from driftloop.serving.processes import GRPC_SERVER
+from driftloop.serving.refusals import refusal
 from driftloop.serving.requests import read_request, unprocessable
 from driftloop.serving.service import Service
 
 LOG = logging.getLogger("driftloop.serving")
 #: The media types of the formats that are read.
 IMAGE_TYPES = tuple(f"image/{name.lower()}" for name in IMAGE_FORMATS)
-RETRY_AFTER = {"retry-after": "1"}
 
 
 class Unusualness(BaseModel):
@@ -82,12 +83,23 @@ class Problem(BaseModel):
     detail: str
 
 
-def create_app(service: Service) -> FastAPI:
-    """The application around a service, which it starts and ends."""
+def create_app(service: Service, grpc_address: str = "") -> FastAPI:
+    """The application around a service, which it starts and ends.
+
+    Args:
+        grpc_address: host:port, where the Open Inference Protocol is answered over gRPC as well; empty for nowhere.
+    """
 
     @asynccontextmanager
-    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        yield
+    async def lifespan(app: FastAPI) -> AsyncIterator[dict[str, Any]]:
+        if grpc_address:
+            from driftloop.serving.open_inference_grpc import GrpcServer  # grpcio is loaded only where it is asked for
+
+            answering = await GrpcServer.start(service, grpc_address)
+            yield {GRPC_SERVER: answering}
+            await answering.ended()
+        else:
+            yield {}
         await run_in_threadpool(service.close)
 
     settings = service.settings
@@ -173,9 +185,12 @@ def _finite(number: float) -> float:
 def _explain_errors(app: FastAPI) -> None:
     """One sentence for every error; nothing of paths, code or traces."""
 
-    @app.exception_handler(HTTPException)
-    async def refused(request: Request, error: HTTPException) -> Response:
-        return problem(request.url.path, error.detail, error.status_code, error.headers)
+    async def refused(request: Request, error: Exception) -> Response:
+        said = refusal(error)
+        return problem(request.url.path, said.detail, said.status_code, said.headers)
+
+    for kind in (HTTPException, UnreadableImage, Overloaded, NotReady):
+        app.add_exception_handler(kind, refused)
 
     @app.exception_handler(RequestValidationError)
     async def invalid(request: Request, error: RequestValidationError) -> Response:
@@ -183,20 +198,8 @@ def _explain_errors(app: FastAPI) -> None:
         where = ".".join(str(part) for part in first["loc"] if part != "body")[:60]
         return problem(request.url.path, f"{where or 'the body'}: {first['msg']}", 422)
 
-    @app.exception_handler(UnreadableImage)
-    async def unreadable(request: Request, error: UnreadableImage) -> Response:
-        return problem(request.url.path, str(error), 422)
-
-    @app.exception_handler(Overloaded)
-    async def overloaded(request: Request, error: Overloaded) -> Response:
-        return problem(request.url.path, "more requests than this replica can answer; try again in a moment", 503, RETRY_AFTER)
-
-    @app.exception_handler(NotReady)
-    async def not_ready(request: Request, error: NotReady) -> Response:
-        return problem(request.url.path, "no model answers yet: none is promoted, or the store is away; try again later", 503, RETRY_AFTER)
-
     @app.exception_handler(Exception)
     async def unexpected(request: Request, error: Exception) -> Response:
         # Starlette answers this one outside of every middleware, so that Guard does not see it.
-        careful = {name.decode(): value.decode() for name, value in HEADERS}
-        return problem(request.url.path, "an error of the service; it is in its log", 500, careful)
+        careful, said = {name.decode(): value.decode() for name, value in HEADERS}, refusal(error)
+        return problem(request.url.path, said.detail, said.status_code, careful)

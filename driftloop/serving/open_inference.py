@@ -1,12 +1,14 @@
-"""The Open Inference Protocol, version 2, over HTTP: JSON, and tensors as binary data behind it.
+"""The Open Inference Protocol, version 2: what it says of the model and how it asks it, and its paths over HTTP.
 
 One model, `champion`, whose version is the registry's. Input `images`: UINT8 (N, side, side, channels), as the graph takes them. Outputs
 `probabilities`: FP32 (N, classes), and `embedding`: FP16 (N, D), which JSON cannot say and binary can; without a wish, probabilities.
+Over HTTP in JSON, with tensors as binary data behind it; over gRPC in messages (`open_inference_grpc.py`).
 
 https://github.com/kserve/open-inference-protocol and Triton's extension for binary tensors.
 """
 
 import json
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -32,14 +34,6 @@ def open_inference_router(service: Service, callers: Depends) -> APIRouter:
     """The protocol's paths. Health and descriptions need no key; inference does."""
     router = APIRouter(prefix="/v2", tags=["Open Inference Protocol"])
 
-    def named(version: str | None) -> LiveModel:
-        live = service.live
-        if live is None:
-            raise NotReady
-        if version not in (None, live.version):
-            raise HTTPException(404, f"version {version[:20] if version else ''!r} does not answer here")
-        return live
-
     failing: dict[int | str, dict[str, Any]] = {
         status: {"description": "in one sentence", "content": {"application/json": {"schema": PROBLEM}}} for status in (404, 422, 503)
     }
@@ -58,47 +52,15 @@ def open_inference_router(service: Service, callers: Depends) -> APIRouter:
     @router.get("/health/ready", responses={503: {"description": "not ready"}})
     async def ready() -> Response:
         """Whether there is a model, and the service is not about to end."""
-        fine = service.live is not None and not service.closing
-        return JSONResponse({"ready": fine}, 200 if fine else 503)
+        return JSONResponse({"ready": service.ready}, 200 if service.ready else 503)
 
     def model_ready(version: str | None) -> dict[str, Any]:
-        return {"name": MODEL_NAME, "ready": named(version) is not None}
-
-    def metadata(version: str | None) -> dict[str, Any]:
-        description = named(version)
-        model = description.model
-        side, channels = model.description.image_size, model.description.channels
-        return {
-            "name": MODEL_NAME,
-            "versions": [description.version],
-            "platform": "onnxruntime",
-            "inputs": [{"name": INPUT, "datatype": "UINT8", "shape": [-1, side, side, channels]}],
-            "outputs": [
-                {"name": PROBABILITIES, "datatype": "FP32", "shape": [-1, len(model.description.classes)]},
-                {"name": EMBEDDING, "datatype": "FP16", "shape": [-1, model.embedding_size]},
-            ],
-        }
+        return {"name": MODEL_NAME, "ready": named(service, version) is not None}
 
     async def infer(request: Request, version: str | None) -> Response:
-        model = named(version)
+        live = named(service, version)
         content, binary = _parts(await request.body(), request.headers.get(BINARY_HEADER, ""))
-        images, is_binary = _images(content, binary, model, service.settings.most_images)
-        wanted = _wanted(content, is_binary)
-        # A client of the protocol sets parameters more easily than headers; others there are not ours.
-        fields = [(key, value) for key, value in _parameters(content).items() if key.startswith(TAG_FIELD)]
-        if not all(isinstance(value, str) for _, value in fields):
-            raise unprocessable(f"parameters: {TAG_FIELD}<name> is text")
-        group, tags, name = about(request, fields)
-        if content.get("id") not in (None, ""):
-            name = request_id(content["id"])
-        names = [name] if name and len(images) == 1 else [f"{name}-{index + 1}" for index in range(len(images))] if name else []
-        answers = await service.predict(list(images), group=group, tags=tags, request_ids=names, began=request.state.began)
-        given = {
-            PROBABILITIES: np.stack([answer.predictions.probabilities[index] for _, answer, index in answers]),
-            EMBEDDING: np.stack([answer.predictions.embedding[index] for _, answer, index in answers]),
-        }
-        head = {"model_name": MODEL_NAME, "model_version": answers[0][1].version, "id": name or answers[0][0].request_id}
-        return _answer(head, given, wanted)
+        return _answer(*await inferred(service, live, content, binary, request.headers, request.state.began))
 
     extra = {"requestBody": {"required": True, "content": {"application/json": {"schema": INFER_SCHEMA}}}}
     whole, of_version = f"/models/{MODEL_NAME}", f"/models/{MODEL_NAME}/versions/{{version}}"
@@ -116,12 +78,12 @@ def open_inference_router(service: Service, callers: Depends) -> APIRouter:
     @router.get(whole, responses=failing)
     async def champion_metadata() -> dict[str, Any]:
         """What the model takes and gives."""
-        return metadata(None)
+        return metadata(named(service, None))
 
     @router.get(of_version, responses=failing)
     async def version_metadata(version: str) -> dict[str, Any]:
         """What this version of it takes and gives."""
-        return metadata(version)
+        return metadata(named(service, version))
 
     @router.post(f"{whole}/infer", dependencies=[callers], responses=closed, openapi_extra=extra)
     async def infer_by_champion(request: Request) -> Response:
@@ -134,6 +96,75 @@ def open_inference_router(service: Service, callers: Depends) -> APIRouter:
         return await infer(request, version)
 
     return router
+
+
+def named(service: Service, version: str | None) -> LiveModel:
+    """The model that answers, where it is this version of it.
+
+    Raises:
+        NotReady: none does yet.
+        HTTPException: 404.
+    """
+    live = service.live
+    if live is None:
+        raise NotReady
+    if version not in (None, live.version):
+        raise HTTPException(404, f"version {version[:20] if version else ''!r} does not answer here")
+    return live
+
+
+def metadata(live: LiveModel) -> dict[str, Any]:
+    """What a model takes and gives."""
+    model = live.model
+    side, channels = model.description.image_size, model.description.channels
+    return {
+        "name": MODEL_NAME,
+        "versions": [live.version],
+        "platform": "onnxruntime",
+        "inputs": [{"name": INPUT, "datatype": "UINT8", "shape": [-1, side, side, channels]}],
+        "outputs": [
+            {"name": PROBABILITIES, "datatype": "FP32", "shape": [-1, len(model.description.classes)]},
+            {"name": EMBEDDING, "datatype": "FP16", "shape": [-1, model.embedding_size]},
+        ],
+    }
+
+
+async def inferred(
+    service: Service, live: LiveModel, content: dict[str, Any], binary: bytes, headers: Mapping[str, str], began: float
+) -> tuple[dict[str, Any], dict[str, np.ndarray], dict[str, bool]]:
+    """Answer a request of the protocol.
+
+    Args:
+        live: what answers at the moment, by which the request is judged.
+        content: the request as JSON has it.
+        binary: the input as binary data, where `binary_data_size` among its parameters says that it comes so.
+        headers: of the request.
+        began: monotonic seconds at which it came in.
+
+    Returns:
+        The answer's head, all outputs by name, and of those that are wanted whether each is to come as binary data.
+
+    Raises:
+        HTTPException: 422.
+        Overloaded, NotReady, UnreadableImage: as `Service.predict`.
+    """
+    images, is_binary = _images(content, binary, live, service.settings.most_images)
+    wanted = _wanted(content, is_binary)
+    # A client of the protocol sets parameters more easily than headers; others there are not ours.
+    fields = [(key, value) for key, value in _parameters(content).items() if key.startswith(TAG_FIELD)]
+    if not all(isinstance(value, str) for _, value in fields):
+        raise unprocessable(f"parameters: {TAG_FIELD}<name> is text")
+    group, tags, name = about(headers, fields)
+    if content.get("id") not in (None, ""):
+        name = request_id(content["id"])
+    names = [name] if name and len(images) == 1 else [f"{name}-{index + 1}" for index in range(len(images))] if name else []
+    answers = await service.predict(list(images), group=group, tags=tags, request_ids=names, began=began)
+    outputs = {
+        PROBABILITIES: np.stack([answer.predictions.probabilities[index] for _, answer, index in answers]),
+        EMBEDDING: np.stack([answer.predictions.embedding[index] for _, answer, index in answers]),
+    }
+    head = {"model_name": MODEL_NAME, "model_version": answers[0][1].version, "id": name or answers[0][0].request_id}
+    return head, outputs, wanted
 
 
 PROBLEM = {"type": "object", "required": ["error", "detail"], "properties": {"error": {"type": "string"}, "detail": {"type": "string"}}}

@@ -34,6 +34,8 @@ LOG = logging.getLogger("driftloop.serving")
 #: Where prometheus_client looks for a folder in which processes add up their counters; read when it is imported.
 METRICS_FOLDER = "PROMETHEUS_MULTIPROC_DIR"
 BACKLOG = 2048
+#: What the application's lifespan calls the server of gRPC that it has started.
+GRPC_SERVER = "grpc_server"
 #: A process that answers no question for so long hangs and is replaced; a loaded machine is no reason.
 HANGS_SECONDS = 60
 #: Before a process whose start failed makes room for another try.
@@ -50,6 +52,8 @@ class ServiceFactory:
     settings: ServingSettings
     address: str
     """Where it listens, for the line that says so."""
+    grpc_address: str = ""
+    """host:port for gRPC; empty for none."""
     announce: bool = True
 
     def __call__(self) -> FastAPI:
@@ -65,8 +69,9 @@ class ServiceFactory:
             raise
         if self.announce:
             answering = f"version {service.live.version}" if service.live else "no model yet: it answers as soon as there is one"
-            print(f"{self.address}  {answering}", file=sys.stderr, flush=True)
-        return create_app(service)
+            grpc = f"  grpc://{self.grpc_address}" if self.grpc_address else ""
+            print(f"{self.address}{grpc}  {answering}", file=sys.stderr, flush=True)
+        return create_app(service, self.grpc_address)
 
 
 @dataclass(frozen=True)
@@ -100,14 +105,33 @@ def listen(host: str, port: int, processes: int) -> list[socket.socket]:
     chosen = alone.getsockname()[1]
     alone.close()
     sockets = [socket.create_server((host, chosen), family=family, backlog=BACKLOG, reuse_port=True)]
-    for _ in range(processes - 1):
-        # Not listening yet: until its process does, no connection must wait for it.
-        another = socket.socket(family)
-        another.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        another.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-        another.bind((host, chosen))
-        sockets.append(another)
-    return sockets
+    # Not listening yet: until its process does, no connection must wait for it.
+    return [*sockets, *(_beside(family, host, chosen) for _ in range(processes - 1))]
+
+
+def reserve(host: str, port: int) -> tuple[socket.socket, str]:
+    """A socket that keeps a port for the gRPC servers of the processes, which bind it by themselves, and its address as they take it.
+
+    gRPC takes 0.0.0.0 as every address of this machine, those of IPv6 as well.
+
+    Raises:
+        OSError: there is no such address, or somebody listens there already.
+    """
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.create_server((host, port), family=family):
+        pass  # it is free
+    kept = _beside(family, host, port)
+    name = kept.getsockname()[0]
+    return kept, f"[{name}]:{port}" if family == socket.AF_INET6 else f"{name}:{port}"
+
+
+def _beside(family: socket.AddressFamily, host: str, port: int) -> socket.socket:
+    """A socket on a port that others of this user are bound to as well."""
+    another = socket.socket(family)
+    another.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    another.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+    another.bind((host, port))
+    return another
 
 
 def serve(make: ServiceFactory, sockets: list[socket.socket], *, processes: int, grace: int) -> None:
@@ -158,6 +182,8 @@ class _Server(uvicorn.Server):
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         for server in self.servers:
             server.close()
+        if GRPC_SERVER in self.lifespan.state:
+            self.lifespan.state[GRPC_SERVER].begin_to_end(self.config.timeout_graceful_shutdown)
         self.server_state.default_headers = [*self.server_state.default_headers, (b"connection", b"close")]
         until = time.monotonic() + LAST_REQUEST_SECONDS
         while self.server_state.connections and not self.force_exit and time.monotonic() < until:

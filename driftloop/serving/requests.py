@@ -1,7 +1,7 @@
 """What callers send, taken apart within limits: images as files, and what is known of them."""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from fastapi import Request
@@ -56,19 +56,19 @@ async def read_request(request: Request, settings: ServingSettings) -> Sent:
     if not images or not all(images):
         raise unprocessable("no image in this request: send it in a field called image")
     sent = Sent(images=images)
-    sent.group, sent.tags, name = about(request, given)
+    sent.group, sent.tags, name = about(request.headers, given)
     if name:
         sent.request_ids = [name] if len(images) == 1 else [f"{name}-{index + 1}" for index in range(len(images))]
     return sent
 
 
-def about(request: Request, given: Iterable[tuple[str, str]] = ()) -> tuple[str | None, dict[str, str], str]:
+def about(headers: Mapping[str, str], given: Iterable[tuple[str, str]] = ()) -> tuple[str | None, dict[str, str], str]:
     """Group, tags and request id, by form fields or headers; fields count where both are there.
 
     Raises:
         HTTPException: 422.
     """
-    headers = {name.lower(): value for name, value in request.headers.items()}
+    headers = {name.lower(): value for name, value in headers.items()}
     fields = dict(given)
     group = fields.pop("group", headers.get("x-group", "")).strip()
     name = fields.pop("request_id", headers.get("x-request-id", "")).strip()

@@ -65,6 +65,11 @@ class Service:
         """What answers; None before the first champion."""
         return self.follower.live
 
+    @property
+    def ready(self) -> bool:
+        """Whether there is a model, and the service is not about to end."""
+        return self.live is not None and not self.closing
+
     def start(self, *, patient: bool = False) -> None:
         """Load the champion and follow it. Raises DriftloopError where store or champion cannot be used; `patient` waits for the store."""
         self.follower.start(patient=patient)

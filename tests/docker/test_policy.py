@@ -82,12 +82,12 @@ def test_every_locked_requirement_has_hashes_and_no_address(requirements: Path) 
 def test_the_watch_image_has_no_torch() -> None:
     names = set(re.findall(r"^([\w-]+)==", (ROOT / "requirements" / "watch.txt").read_text(), re.MULTILINE))
     assert {"kfp", "onnxruntime", "numpy", "scipy", "minio"} <= names
-    assert not names & {"torch", "torchvision", "onnx", "onnxruntime-gpu", "triton", "kubernetes"}
+    assert not names & {"torch", "torchvision", "onnx", "onnxruntime-gpu", "triton", "kubernetes", "grpcio"}
 
 
 def test_the_serve_image_has_its_web_server_and_no_torch() -> None:
     names = set(re.findall(r"^([\w-]+)==", (ROOT / "requirements" / "serve.txt").read_text(), re.MULTILINE))
-    assert {"fastapi", "uvicorn", "python-multipart", "prometheus-client", "onnxruntime", "minio"} <= names
+    assert {"fastapi", "uvicorn", "python-multipart", "prometheus-client", "grpcio", "onnxruntime", "minio"} <= names
     assert not names & {"torch", "torchvision", "onnx", "onnxruntime-gpu", "triton", "kubernetes", "schemathesis"}
 
 

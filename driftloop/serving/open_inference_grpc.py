@@ -1,0 +1,195 @@
+"""The Open Inference Protocol over gRPC: the same answers, limits, keys and sentences as over HTTP, from the same process.
+
+Tensors come as raw bytes or in the field of their type, and go as raw bytes. Group, tags and request id are metadata under the names that
+they have as headers.
+"""
+
+import asyncio
+import logging
+import time
+from collections.abc import AsyncIterable, Awaitable, Callable, Mapping
+from contextlib import suppress
+from typing import Any, Self
+
+import grpc
+import numpy as np
+from google.protobuf.message import DecodeError
+from starlette.exceptions import HTTPException
+
+from driftloop import __version__
+from driftloop.contracts import MODEL_NAME
+from driftloop.serving.batching import NotReady
+from driftloop.serving.grpc_messages import MESSAGES, METHODS, PACKAGE, SERVICE
+from driftloop.serving.live_model import LiveModel
+from driftloop.serving.middleware import check_key
+from driftloop.serving.open_inference import DATATYPES, inferred, metadata, named
+from driftloop.serving.refusals import refusal
+from driftloop.serving.requests import unprocessable
+from driftloop.serving.service import Service
+
+LOG = logging.getLogger("driftloop.serving")
+PATH = f"{PACKAGE}.{SERVICE}"
+#: What was refused is counted under its status over HTTP, and so is a call whose caller did not wait (nginx's 499).
+CALLER_GONE = 499
+CODES = {
+    401: grpc.StatusCode.UNAUTHENTICATED,
+    404: grpc.StatusCode.NOT_FOUND,
+    413: grpc.StatusCode.RESOURCE_EXHAUSTED,
+    422: grpc.StatusCode.INVALID_ARGUMENT,
+    500: grpc.StatusCode.INTERNAL,
+    # Not RESOURCE_EXHAUSTED, though a queue is full: clients try again after UNAVAILABLE.
+    503: grpc.StatusCode.UNAVAILABLE,
+}
+
+#: Answers one request, given as a message, with its metadata and the monotonic seconds at which it came in.
+Method = Callable[[Any, Mapping[str, str], float], Awaitable[Any]]
+
+
+class GrpcServer:
+    """The protocol on a port, in this process's event loop."""
+
+    def __init__(self, server: grpc.aio.Server) -> None:
+        self._server = server
+        self._ending: asyncio.Future[None] | None = None
+
+    @classmethod
+    async def start(cls, service: Service, address: str) -> Self:
+        """Answer for a service.
+
+        Args:
+            address: host:port. Other processes may listen there too; connections are spread over them.
+        """
+        server = grpc.aio.server(
+            options=[
+                ("grpc.max_receive_message_length", service.settings.most_request_mib << 20),
+                # As over HTTP, bodies that are small on their way only are not read: just the first algorithm, which is none.
+                ("grpc.compression_enabled_algorithms_bitset", 1),
+                ("grpc.so_reuseport", 1),
+            ]
+        )
+        server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(PATH, _handlers(service)),))
+        server.add_insecure_port(address)
+        await server.start()
+        return cls(server)
+
+    def begin_to_end(self, grace: float | None) -> None:
+        """Take no more calls; those under way have `grace` seconds."""
+        if self._ending is None:
+            self._ending = asyncio.ensure_future(self._server.stop(grace))
+
+    async def ended(self) -> None:
+        """When none is under way any more."""
+        self.begin_to_end(None)
+        assert self._ending is not None
+        await self._ending
+
+
+def _handlers(service: Service) -> dict[str, grpc.RpcMethodHandler]:
+    def of(name: str, version: str) -> LiveModel:
+        if name != MODEL_NAME:
+            raise HTTPException(404, f"model {name[:40]!r} does not answer here; {MODEL_NAME} does")
+        return named(service, version or None)
+
+    async def server_live(request: Any, headers: Mapping[str, str], began: float) -> Any:
+        return MESSAGES["ServerLiveResponse"](live=True)
+
+    async def server_ready(request: Any, headers: Mapping[str, str], began: float) -> Any:
+        return MESSAGES["ServerReadyResponse"](ready=service.ready)
+
+    async def model_ready(request: Any, headers: Mapping[str, str], began: float) -> Any:
+        with suppress(NotReady):
+            return MESSAGES["ModelReadyResponse"](ready=of(request.name, request.version) is not None)
+        return MESSAGES["ModelReadyResponse"](ready=False)
+
+    async def server_metadata(request: Any, headers: Mapping[str, str], began: float) -> Any:
+        return MESSAGES["ServerMetadataResponse"](name="driftloop", version=__version__)
+
+    async def model_metadata(request: Any, headers: Mapping[str, str], began: float) -> Any:
+        return MESSAGES["ModelMetadataResponse"](**metadata(of(request.name, request.version)))
+
+    async def model_infer(request: Any, headers: Mapping[str, str], began: float) -> Any:
+        live = of(request.model_name, request.model_version)
+        head, outputs, wanted = await inferred(service, live, *_as_over_http(request), headers, began)
+        described = [{"name": name, "datatype": DATATYPES[name], "shape": outputs[name].shape} for name in wanted]
+        raw = [np.ascontiguousarray(outputs[name]).tobytes() for name in wanted]
+        return MESSAGES["ModelInferResponse"](**head, outputs=described, raw_output_contents=raw)
+
+    methods: list[Method] = [server_live, server_ready, model_ready, server_metadata, model_metadata, model_infer]
+    # As over HTTP, health and descriptions need no key; inference does.
+    keys = {"ModelInfer": service.settings.api_keys}
+    return {name: _handler(service, name, method, keys.get(name, ())) for name, method in zip(METHODS, methods, strict=True)}
+
+
+def _handler(service: Service, name: str, answer: Method, keys: tuple[str, ...] = ()) -> grpc.RpcMethodHandler:
+    """A method with its key, its time and status counted, and every error as a sentence."""
+
+    async def handle(_: AsyncIterable[bytes], context: grpc.aio.ServicerContext[bytes, bytes]) -> bytes:
+        began, status = time.monotonic(), CALLER_GONE
+        try:
+            headers = {key: value for key, value in context.invocation_metadata() or () if isinstance(value, str)}
+            check_key(keys, headers)
+            data = await context.read()
+            if not isinstance(data, bytes):
+                raise HTTPException(413, f"the request is larger than {service.settings.most_request_mib} MiB, or there is none")
+            answered = await answer(_message(f"{name}Request", data), headers, began)
+            status = 200
+            return answered.SerializeToString()
+        except Exception as error:
+            refused = refusal(error)
+            status = refused.status_code
+            if status == 500:
+                LOG.exception("%s failed", name)
+        finally:
+            service.metrics.request(f"/{PATH}/{name}", status, time.monotonic() - began)
+        wait = (("grpc-retry-pushback-ms", f"{refused.headers['retry-after']}000"),) if status == 503 and refused.headers else ()
+        return await context.abort(CODES[status], refused.detail, wait)
+
+    # To a caller no other than a unary method; here its message is read after its key, and only where that fits.
+    return grpc.stream_unary_rpc_method_handler(handle)
+
+
+def _message(name: str, data: bytes) -> Any:
+    """A message of a call.
+
+    Raises:
+        HTTPException: 422.
+    """
+    try:
+        return MESSAGES[name].FromString(data)
+    except DecodeError:
+        raise unprocessable(f"the message is no {name}") from None
+
+
+def _as_over_http(request: Any) -> tuple[dict[str, Any], bytes]:
+    """A request as JSON would have it, and its binary data.
+
+    Raises:
+        HTTPException: 422.
+    """
+    inputs: list[dict[str, Any]] = [
+        {
+            "name": tensor.name,
+            "datatype": tensor.datatype,
+            "shape": list(tensor.shape),
+            "data": np.fromiter(tensor.contents.uint_contents, np.uint32),
+        }
+        for tensor in request.inputs
+    ]
+    raw = list(request.raw_input_contents)
+    if raw:
+        if len(raw) != len(inputs) or any(tensor.HasField("contents") for tensor in request.inputs):
+            raise unprocessable("raw_input_contents: one for each input, and then no contents")
+        inputs[0]["parameters"] = {"binary_data_size": len(raw[0])}
+    content = {
+        "id": request.id,
+        "inputs": inputs,
+        "outputs": [{"name": output.name} for output in request.outputs],
+        # All come as binary data.
+        "parameters": {name: _value(parameter) for name, parameter in request.parameters.items()} | {"binary_data_output": True},
+    }
+    return content, raw[0] if raw else b""
+
+
+def _value(parameter: Any) -> Any:
+    chosen = parameter.WhichOneof("parameter_choice")
+    return getattr(parameter, chosen) if chosen else None
