@@ -4,7 +4,7 @@ import ipaddress
 
 import pytest
 
-from tests.k8s.rendering import Manifest, one, render
+from tests.k8s.rendering import Manifest, one, pod, render
 
 STEPS = {"matchExpressions": [{"key": "workflows.argoproj.io/workflow", "operator": "Exists"}]}
 TENSORBOARD = {"matchLabels": {"app": "driftloop-tensorboard"}}
@@ -105,6 +105,17 @@ def test_the_service_is_called_by_http_and_calls_the_store_and_nothing_else() ->
     assert callees(spec) == {("kube-system", "", 53), ("minio", "minio", 9000)}
     assert not [peer for rule in spec["egress"] for peer in rule["to"] if "ipBlock" in peer]
     assert policy("k8s/serving", "nothing-by-default") == {"podSelector": {}, "policyTypes": ["Ingress", "Egress"]}
+
+
+def test_the_service_is_called_by_grpc_only_where_it_listens_for_it() -> None:
+    (container,) = pod(one(render("k8s/serving-grpc"), "Deployment", "driftloop-serve"))["containers"]
+    port = container["args"][container["args"].index("--grpc-port") + 1]
+    assert {named["name"]: str(named["containerPort"]) for named in container["ports"]} == {"http": "8080", "grpc": port}
+    offered = one(render("k8s/serving-grpc"), "Service", "driftloop-serve")["spec"]["ports"]
+    assert [(named["port"], named["targetPort"]) for named in offered] == [(8080, "http"), (int(port), "grpc")]
+    (rule,) = policy("k8s/serving-grpc", "driftloop-serve")["ingress"]
+    assert rule == {"ports": [{"protocol": "TCP", "port": 8080}, {"protocol": "TCP", "port": int(port)}]}
+    assert "--grpc-port" not in pod(one(render("k8s/serving"), "Deployment", "driftloop-serve"))["containers"][0]["args"]
 
 
 def test_minio_accepts_those_who_call_it() -> None:
