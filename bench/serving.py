@@ -6,7 +6,8 @@ Needs `hey` (Debian: apt install hey). LitServe and BentoML run in environments 
 by uv from the package index. All take the same JPEG of twice the model's side as the body of a POST (LitServe in a form: it knows no
 other files), over loopback, one after the other on an otherwise idle machine, for several rounds, of which the table has the medians;
 the load generator shares the cores. Processor time is that of the server's processes. The last rows are ours again: in one process,
-without batches, and with the pixels as tensors of the Open Inference Protocol, which need no decoding.
+without batches, and with the pixels as tensors of the Open Inference Protocol, which need no decoding, over HTTP and over gRPC. For gRPC
+the load comes from `ghz` (go install github.com/bojand/ghz/cmd/ghz@v0.120.0); where it is not there, that row is left out, and said.
 """
 
 import argparse
@@ -32,6 +33,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from google.protobuf.descriptor_pb2 import FileDescriptorSet
 from PIL import Image
 
 from bench.gate_error_rates import environment
@@ -40,10 +42,11 @@ from driftloop import bundle, registry
 from driftloop.contracts import MODEL_NAME
 from driftloop.dataset.decoding import decode_image
 from driftloop.inference.served_model import INPUT, ServedModel
+from driftloop.serving.grpc_messages import MESSAGES, PACKAGE, SERVICE, file_descriptor
 from driftloop.store import Store, open_store
 
 RIVALS = Path(__file__).parent / "serving_rivals"
-PORT = 18080
+PORT, GRPC_PORT = 18080, 18081
 RIVAL_PACKAGES = {"LitServe": ["litserve==0.2.19", "python-multipart"], "BentoML": ["bentoml==1.4.40"]}
 TICKS = os.sysconf("SC_CLK_TCK")
 CONNECTIONS = 16
@@ -114,10 +117,13 @@ class Kind:
 
 
 JPEG, FORM = Kind("image/jpeg", "image.jpg"), Kind("multipart/form-data; boundary=bench", "image.form")
+GRPC = Kind("application/grpc", "tensor.pb", f"{PACKAGE}.{SERVICE}/ModelInfer")
+#: The protocol of GRPC, as `ghz` takes it.
+PROTOCOL = "protocol.protoset"
 
 
 def write_bodies(work: Path, side: int) -> tuple[Kind, Kind]:
-    """The JPEG, alone and in a form, and its pixels in the two forms of the Open Inference Protocol."""
+    """The JPEG, alone and in a form, and its pixels in the forms of the Open Inference Protocol."""
     path = work / JPEG.body
     Image.fromarray(smooth_noise(1, 2 * side, seed=3)[0, ..., 0]).save(path, "JPEG", quality=90)
     head = b'--bench\r\nContent-Disposition: form-data; name="image"; filename="a.jpg"\r\nContent-Type: image/jpeg\r\n\r\n'
@@ -127,6 +133,9 @@ def write_bodies(work: Path, side: int) -> tuple[Kind, Kind]:
     (work / "tensor.json").write_text(json.dumps({"inputs": [tensor | {"data": pixels.ravel().tolist()}]}))
     described = json.dumps({"inputs": [tensor | {"parameters": {"binary_data_size": pixels.size}}]}).encode()
     (work / "tensor.bin").write_bytes(described + pixels.tobytes())
+    by_grpc = MESSAGES["ModelInferRequest"](model_name=MODEL_NAME, inputs=[tensor], raw_input_contents=[pixels.tobytes()])
+    (work / GRPC.body).write_bytes(by_grpc.SerializeToString())
+    (work / PROTOCOL).write_bytes(FileDescriptorSet(file=[file_descriptor()]).SerializeToString())
     infer = f"/v2/models/{MODEL_NAME}/infer"
     in_json = Kind("application/json", "tensor.json", infer)
     return in_json, Kind("application/octet-stream", "tensor.bin", infer, f"Inference-Header-Content-Length: {len(described)}")
@@ -152,6 +161,10 @@ def compare(work: Path, side: int, rivals: dict[str, Path], seconds: float) -> l
         ("driftloop serve, JSON tensors", ours(work), own, None, in_json),
         ("driftloop serve, binary tensors", ours(work), own, None, binary),
     ]
+    if shutil.which("ghz"):
+        servers.append(("driftloop serve, binary tensors by gRPC", ours(work, "--grpc-port", str(GRPC_PORT)), own, None, GRPC))
+    else:
+        print("gRPC: left out, as its load generator ghz is not there", file=sys.stderr)
     rows = [bare_loop(work, side, seconds)]
     for name, command, variables, directory, kind in servers:
         with server(command, variables, directory) as process:
@@ -423,6 +436,8 @@ def load(work: Path, seconds: float, connections: int, kind: Kind = JPEG) -> dic
 
 def latencies(work: Path, seconds: float, connections: int, rate: float, kind: Kind = JPEG) -> pd.DataFrame:
     """Every request of `hey`: seconds, status, and offset from its start; `rate` a second in all, 0 for as many as go."""
+    if kind == GRPC:
+        return grpc_latencies(work, seconds, connections)
     paced = ["-q", f"{rate / connections:.4f}"] if rate else []
     command = ["hey", "-z", f"{seconds}s", "-c", str(connections), *paced, "-o", "csv", "-t", "60", "-m", "POST", "-T", kind.type]
     command += ["-H", kind.header] if kind.header else []
@@ -430,6 +445,19 @@ def latencies(work: Path, seconds: float, connections: int, rate: float, kind: K
     output = subprocess.run(command, check=True, capture_output=True, text=True).stdout
     rows = [(float(row["response-time"]), int(row["status-code"]), float(row["offset"])) for row in csv.DictReader(io.StringIO(output))]
     return pd.DataFrame(rows, columns=["seconds", "status", "offset"])
+
+
+def grpc_latencies(work: Path, seconds: float, connections: int) -> pd.DataFrame:
+    """The same of `ghz`, as many as go, each caller on a connection of its own; status 200 is gRPC's OK."""
+    command = ["ghz", "--insecure", "--protoset", str(work / PROTOCOL), "--call", GRPC.path, "--binary-file", str(work / GRPC.body)]
+    command += ["--duration", f"{seconds}s", "--duration-stop", "wait", "--format", "json", "--timeout", "60s"]
+    command += ["--concurrency", str(connections), "--connections", str(connections), f"127.0.0.1:{GRPC_PORT}"]
+    calls = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)["details"]
+    begun = pd.to_datetime([call["timestamp"] for call in calls])
+    statuses = [200 if call["status"] == "OK" else 0 for call in calls]
+    return pd.DataFrame(
+        {"seconds": [call["latency"] / 1e9 for call in calls], "status": statuses, "offset": (begun - begun.min()).total_seconds()}
+    )
 
 
 def family_of(root: int) -> dict[int, list[str]]:
