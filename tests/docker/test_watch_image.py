@@ -17,7 +17,7 @@ STEPS = (
 
 def test_it_adds_less_than_640_mb_to_its_base(watch_image: str) -> None:
     size, base = (int(docker("image", "inspect", "--format", "{{.Size}}", image)) for image in (watch_image, "python:3.11-slim-bookworm"))
-    assert size - base < 640e6, "607 of them when this was written, 84 of those Typst, which sets the report"
+    assert size - base < 720e6, "685 of them when this was written, 84 of those Typst, which sets the report, and 60 the client of MLflow"
 
 
 def test_every_step_of_the_watch_can_be_loaded_in_it_and_torch_cannot(watch_image: str) -> None:
