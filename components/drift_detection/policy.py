@@ -13,11 +13,9 @@ from scipy import stats
 from components.drift_detection.harm import AccuracyDrop
 from driftloop.bundle import ModelDescription
 from driftloop.contracts import CONFIRMED_BY, GATE, HARM, VERDICTS, VerdictName
-from driftloop.dataset.description import DATASET_FILE, Description
 from driftloop.dataset.group_names import GroupNames
-from driftloop.dataset.reading import read_samples
+from driftloop.dataset.reading import read_samples, stored_description
 from driftloop.dataset.roles import assign_roles, count_labels, missing_labels
-from driftloop.dataset.writing import DATASETS
 from driftloop.errors import NotFound
 from driftloop.inference.confirmed_rows import confirmed_rows
 from driftloop.inference.traffic import Traffic
@@ -374,8 +372,7 @@ def missing_for_retraining(
     rows = confirmed_rows(watch, coverage, model.classes)
     store = open_store(watch.info.store)
     try:
-        dataset = Description.model_validate_json(store.read(f"{DATASETS}{model.dataset}/{DATASET_FILE}"))
-        known = read_samples(dataset.model_copy(update={"store": store.uri}), store)
+        known = read_samples(stored_description(store, model.dataset))
     except NotFound:
         known = pd.DataFrame({"path": [], "split": [], "group": []}, dtype=str)
     counts = count_labels(assign_roles(rows, known, retrain, GroupNames.known(store)))
