@@ -357,7 +357,9 @@ class GateSettings(Settings):
     slice_minimum: int = Field(20, ge=5, le=100_000, description="slices with fewer test images are not looked at")
     drifted_gain: float = Field(0.02, ge=0, le=0.5, description="reject when the gain on drifted images lies below this even at best")
     brier_limit: float = Field(0.01, gt=0, le=1, description="the Brier score on clean images must rise by less than this")
-    first_gain: float = Field(0.05, ge=0, le=0.5, description="reject a first model that exceeds the commonest class by less, even at best")
+    first_gain: float = Field(
+        0.1, ge=0, le=0.5, description="reject a first model that mends, even at best, less than this share of the commonest class's errors"
+    )
     allow_blind_classes: str = Field(
         "",
         description="classes that a first model need not recognise, separated by commas: it is rejected for any other that it never names",

@@ -171,25 +171,24 @@ def schema_fits(problems: list[str]) -> Criterion:
     return Criterion("schema", not problems, bool(problems), note="; ".join(problems))
 
 
-def better_than_commonest(right: np.ndarray, labels: np.ndarray, hopeless_points: float) -> Criterion:
+def better_than_commonest(right: np.ndarray, labels: np.ndarray, least_gain: float) -> Criterion:
     """A first candidate's accuracy lies above the share of the commonest class, which needs no model.
 
-    Wilson's one-sided bound. It is refuted when even the upper bound is less than `hopeless_points` above that share, or than all there
-    is above it.
+    Wilson's one-sided bound. It is refuted when even the upper bound gains less than `least_gain` of what lies above that share.
 
     Args:
         right: bool (N,), images that the candidate has right.
         labels: int (N,).
-        hopeless_points: as a share, 0.05 for five points.
+        least_gain: 0.1 for five points above a share of one half, and for one above 90 %.
     """
     n = len(labels)
     share = float(np.bincount(labels).max() / n)
     accuracy = wilson(int(right.sum()), n, confidence=0.90)
     holds = accuracy.low > share
-    hopeless = min(1.0, share + hopeless_points)
+    hopeless = share + least_gain * (1 - share)
     refuted = not holds and accuracy.high < hopeless
     needed = None
-    if not holds and not refuted:
+    if not holds and not refuted and share < 1:  # Of one class alone no number of images shows anything.
         deviation = math.sqrt(share * (1 - share))
         needed = labels_needed(accuracy.value, deviation, n, share, hopeless=hopeless)
     name = "better than the commonest class"
