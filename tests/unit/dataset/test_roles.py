@@ -7,7 +7,17 @@ import pytest
 from driftloop.contracts import DRIFTED_GATE, DRIFTED_TRAIN, DRIFTED_VAL
 from driftloop.dataset import split_by_group
 from driftloop.dataset.group_names import GroupNames
-from driftloop.dataset.roles import LEFT_OUT, REGIME, assign_roles, hashed_roles, judging, stands_for_accepted
+from driftloop.dataset.roles import (
+    LEFT_OUT,
+    REGIME,
+    assign_roles,
+    count_labels,
+    hashed_roles,
+    judging,
+    known_roles,
+    missing_labels,
+    stands_for_accepted,
+)
 from driftloop.settings import RetrainSettings
 
 SETTINGS = RetrainSettings()
@@ -132,6 +142,16 @@ def test_patients_that_the_dataset_knows_stay_on_their_side(split: str, role: st
     assert set(assign_roles(rows_of(patients(100)), known, SETTINGS, PLAIN)) == {role}
 
 
+def test_who_was_ever_trained_on_is_trained_on_and_who_ever_stopped_a_training_does_not_judge() -> None:
+    ranks = [(DRIFTED_TRAIN, ["train", "drifted_train"]), (DRIFTED_VAL, ["val", "drifted_val"])]
+    ranks += [(DRIFTED_GATE, ["test", "reference", "drifted_gate", "recent_gate", "regime-1"])]
+    order = [(role, split) for role, splits in ranks for split in splits]
+    for place, (role, split) in enumerate(order):
+        for _, other in [*order[place:], ("", "stream")]:
+            for both in ([split, other], [other, split]):
+                assert known_roles(pd.DataFrame({"split": both, "group": "patient"})) == {"patient": role}
+
+
 def test_patients_of_the_stream_are_free_because_the_stream_is_production() -> None:
     known = pd.DataFrame({"path": [f"file-{n}" for n in range(200)], "split": "stream", "group": patients(200)})
     roles = assign_roles(rows_of(patients(200)), known, SETTINGS, PLAIN)
@@ -146,6 +166,32 @@ def test_requests_that_the_dataset_has_already_are_left_out() -> None:
 
 def test_no_rows_give_no_sides() -> None:
     assert assign_roles(rows_of([]), NOBODY, SETTINGS, PLAIN).shape == (0,)
+    assert judging([], SETTINGS).dtype == bool
+
+
+def roles_of(train: int, val: int, gate: int) -> np.ndarray:
+    return np.repeat(np.array([DRIFTED_TRAIN, LEFT_OUT, DRIFTED_VAL, REGIME, DRIFTED_GATE], object), [train, 7, val, 9, gate])
+
+
+@pytest.mark.parametrize(
+    ("train", "val", "gate", "missing"),
+    [
+        (10, 10, 10, ""),
+        (19, 1, 10, ""),
+        (20, 0, 10, "0 labelled drifted images for early stopping, at least 1 are needed"),
+        (9, 11, 10, "9 labelled drifted images for training, at least 10 are needed"),
+        (20, 1, 9, "9 labelled drifted images for the gate, at least 10 are needed"),
+        (19, 1, 9, "29 labelled images of a kind (19 for training, 1 for early stopping, 9 for the gate), 30 are needed: 1 more"),
+        (0, 0, 0, "0 labelled images of a kind (0 for training, 0 for early stopping, 0 for the gate), 30 are needed: 30 more"),
+    ],
+)
+def test_a_retraining_needs_labels_in_all_and_for_each_purpose(train: int, val: int, gate: int, missing: str) -> None:
+    counts = count_labels(roles_of(train, val, gate))
+    assert counts == {DRIFTED_TRAIN: train, DRIFTED_VAL: val, DRIFTED_GATE: gate}
+    said = missing_labels(counts, RetrainSettings(needed_labels=30), "of a kind")
+    assert said.partition(" (there are ")[0] == missing
+    if "at least" in missing:
+        assert f" (there are {train} for training, {val} for early stopping, {gate} for the gate; only uniformly random labels " in said
 
 
 @pytest.mark.parametrize(("split", "role"), [("train", DRIFTED_TRAIN), ("test", DRIFTED_GATE)])

@@ -94,12 +94,15 @@ def test_a_first_model_must_be_shown_to_recognise_a_critical_class() -> None:
     assert "critical class rare recognised: 0.0 %" in reasons
 
 
-@pytest.mark.parametrize("inputs", [against_champion(0, 0), first([[90, 10, 0], [10, 90, 0]])])
-def test_a_critical_class_without_test_images_shows_nothing(inputs: GateInputs) -> None:
+@pytest.mark.parametrize(
+    ("inputs", "name"),
+    [(against_champion(0, 0), "critical class rare"), (first([[90, 10, 0], [10, 90, 0]]), "critical class rare recognised")],
+)
+def test_a_critical_class_without_test_images_shows_nothing(inputs: GateInputs, name: str) -> None:
     assert judged(inputs)[0] == "promote"
     decision, reasons = judged(inputs, "rare")
     assert decision == "inconclusive"
-    assert "the test split has no image of it" in reasons
+    assert f"{name}: the test split has no image of it" in reasons
 
 
 def test_the_recalls_that_the_next_watches_compare_with_are_those_of_the_candidate() -> None:

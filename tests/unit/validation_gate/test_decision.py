@@ -10,7 +10,7 @@ from scipy import stats
 from statsmodels.stats.proportion import proportion_confint
 
 from components.validation_gate.answers import Answers
-from components.validation_gate.class_criterion import compare_classes, could_hold, not_excluded
+from components.validation_gate.class_criterion import ClassDifference, compare_classes, could_hold, not_excluded, worst_class
 from components.validation_gate.criteria import Criterion
 from components.validation_gate.decision import GateInputs, decide, headline, open_reason, spent
 from components.validation_gate.latency import Latency
@@ -201,6 +201,36 @@ def test_who_won_the_discordant_images_does_not_choose_the_classes_that_are_held
     for gained, lost in ((0, 12), (6, 6), (12, 0)):
         (compared, _) = compare_classes(answers(1500, gained=gained, lost=lost), CLASSES, 0.05)
         assert compared.held
+
+
+@pytest.mark.parametrize(("count", "most"), [(5, 27), (10, 23), (20, 20)])
+def test_the_more_classes_the_surer_each_must_be_to_pass_so_that_together_nine_in_ten_do(count: int, most: int) -> None:
+    """400 images of each, with one discordant image more than an equal candidate of so many classes may have."""
+    for discordant, held in ((most, True), (most + 1, False)):
+        labels = np.repeat(np.arange(count), 400)
+        champion = np.eye(count + 1)[labels]
+        candidate = np.eye(count + 1)[np.where(np.arange(len(labels)) % 400 < discordant, count, labels)]
+        compared = compare_classes(Answers(labels, candidate, champion), [f"kind {index}" for index in range(count)], 0.05)
+        assert [item.held for item in compared] == [held] * count
+    passing = [tango_lower_bound(gained, most - gained, 400) > -0.05 for gained in range(most + 1)]
+    assert (stats.binom.pmf(np.arange(most + 1), most, 0.5) @ passing) ** count > 0.87
+
+
+@pytest.mark.parametrize(("one_sided", "held"), [(0.95, True), (0.97, False)])
+def test_a_class_is_held_by_the_bound_that_its_groups_ask_for(one_sided: float, held: bool) -> None:
+    difference = replace(compare(np.arange(200) < 193, np.ones(200, bool)), one_sided=one_sided)
+    assert could_hold(difference, 0.05, 0.95) == held
+
+
+def test_a_class_that_is_shown_to_lose_stands_for_all_though_another_might_lose_more() -> None:
+    many, few = (compare(np.arange(n) < n - lost, np.ones(n, bool)) for n, lost in ((20_000, 1_100), (200, 7)))
+    assert many.low > few.low
+    assert many.high < -0.05 < few.high
+    compared = [ClassDifference(name, np.ones(0, bool), difference, True) for name, difference in (("few", few), ("many", many))]
+    (worst,) = worst_class(compared, 0.05)
+    assert (worst.name, worst.refuted) == ("class many", True)
+    (worst,) = worst_class(compared, 0.2)
+    assert (worst.name, worst.holds) == ("class few", True)
 
 
 def test_a_slice_vetoes_when_shown_worse_by_more_than_the_margin() -> None:

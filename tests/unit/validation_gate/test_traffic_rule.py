@@ -119,6 +119,9 @@ def test_one_regime_with_all_the_weight_has_tangos_bound() -> None:
     assert gain.estimate == pytest.approx(0.1)
     assert gain.low == pytest.approx(0.1 - math.hypot(0.95, 0.05) * (0.1 - low))
     assert gain.stands_on == "600 clean + new drift images"
+    assert (gain.holds, gain.refuted, gain.open) == (True, False, False)
+    patients = replace(drifted, groups=np.arange(300) // 2)
+    assert weighted_gain({CLEAN: patients, NEW: drifted}, 0.95, alpha=0.025).stands_on == "600 clean + new drift images of 450 groups"
 
 
 def test_shares_sum_to_one_and_none_is_forgotten() -> None:
