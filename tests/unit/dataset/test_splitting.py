@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from driftloop.dataset import split_by_group
-from driftloop.dataset.splitting import balanced_split, compile_pattern, group_of, hash_position
+from driftloop.dataset.splitting import SWAPPED_GROUPS, balanced_split, compile_pattern, group_of, hash_position, pattern_tags
 from driftloop.errors import SettingError
 
 SHARES = {"train": 0.5, "val": 0.1, "test": 0.15, "reference": 0.1, "stream": 0.15}
@@ -21,6 +21,14 @@ def test_adding_images_does_not_reshuffle() -> None:
     few = split_by_group(GROUPS[:100], SHARES)
     many = split_by_group(GROUPS[::-1], SHARES)[::-1]
     assert few.tolist() == many[:100].tolist()
+
+
+@pytest.mark.parametrize("groups", [[], ["a"], GROUPS[:30]])
+def test_splits_are_names_of_any_length(groups: list[str]) -> None:
+    """numpy's own type of text would cut longer names that are put in later."""
+    for splits in (split_by_group(groups, SHARES), balanced_split(groups, ["A"] * len(groups), SHARES, {}, {})):
+        assert (splits.dtype, splits.shape) == (object, (len(groups),))
+        assert set(splits) <= set(SHARES)
 
 
 def test_a_group_is_on_one_side() -> None:
@@ -88,6 +96,37 @@ def test_few_groups_are_dealt_out_alike_in_any_order_and_known_ones_stay(seed: i
     pinned = balanced_split(groups, labels, SHARES, known, {})
     assert all(split == "val" for group, split in zip(groups, pinned, strict=True) if group in known)
     assert not any(split == "val" for group, split in zip(groups, pinned, strict=True) if group not in known)
+    in_train = balanced_split(groups, labels, SHARES, dict.fromkeys(known, "train"), {})
+    assert all(split == "train" for group, split in zip(groups, in_train, strict=True) if group in known)
+
+
+def measures(groups: list[str], labels: list[str]) -> dict[str, np.ndarray]:
+    """Of each group its images of each class, all of them, and itself."""
+    classes = sorted(set(labels))
+    found = {group: np.zeros(len(classes) + 2) for group in groups}
+    for group, label in zip(groups, labels, strict=True):
+        found[group][[classes.index(label), -2]] += 1
+        found[group][-1] = 1
+    return found
+
+
+@pytest.mark.parametrize("pinned", ["", "train", "stream"])
+def test_many_groups_are_dealt_out_largest_first_to_where_the_deviations_grow_least(pinned: str) -> None:
+    groups, labels = lots(SWAPPED_GROUPS + 40, 5)
+    labels = [f"{label} {place % 2}" for place, label in enumerate(labels)]
+    known = {f"lot-5-{number}": pinned for number in range(20)} if pinned else {}
+    of_group = measures(groups, labels)
+    promised = {split: share * sum(of_group.values()) for split, share in SHARES.items()}
+    filled = {split: sum(of_group[group] for group in known if split == pinned) + 0 * promised[split] for split in SHARES}
+    expected = dict(known)
+    for group in sorted(set(groups) - set(known), key=lambda group: (-of_group[group][-2], hash_position(group))):
+        grown = {}
+        for split in SHARES:
+            before, after = ((had - promised[split]) ** 2 / promised[split] for had in (filled[split], filled[split] + of_group[group]))
+            grown[split] = (after - before).sum()
+        expected[group] = min(grown, key=lambda split: grown[split])
+        filled[expected[group]] += of_group[group]
+    assert balanced_split(groups, labels, SHARES, known, {}).tolist() == [expected[group] for group in groups]
 
 
 def test_an_unknown_split_of_a_known_group_is_no_split() -> None:
@@ -122,6 +161,38 @@ def test_a_floor_counts_groups_whatever_their_sizes() -> None:
     assert min(counts.values()) >= 1
 
 
+def test_a_floor_may_push_another_share_below_its_own() -> None:
+    """Of 1,000 groups 400 and 120 are asked for: with the first raised alone the second would have 100."""
+    groups = [f"image{number}" for number in range(1000)]
+    for scale in (1, 20):
+        shares = {split: scale * share for split, share in SHARES.items()}
+        splits = balanced_split(groups, ["A"] * 1000, shares, {}, {"reference": 400, "test": 120, "val": 1})
+        counts = {split: int((splits == split).sum()) for split in SHARES}
+        assert counts == {"train": 320, "val": 64, "test": 120, "reference": 400, "stream": 96}
+
+
+@pytest.mark.parametrize("floors", [{"reference": 6}, {"reference": 6, "val": 3}, {"stream": 4, "train": 3}, {"val": 4, "stream": 3}])
+def test_where_the_balance_gives_too_few_groups_the_smallest_join_but_not_the_last_of_a_split(floors: dict[str, int]) -> None:
+    """The balance is that of the raised shares without a floor, where groups of 1 to 1,000 images leave a split short now and then."""
+    raised = {split: floors[split] / 16 for split in floors if floors[split] / 16 > SHARES[split]}
+    shrunk = (1 - sum(raised.values())) / sum(share for split, share in SHARES.items() if split not in raised)
+    shares = {split: raised.get(split, shrunk * share) for split, share in SHARES.items()}
+    joined = 0
+    for seed in range(12):
+        rng = np.random.default_rng(seed)
+        groups = np.repeat([f"{seed}-{number}" for number in range(16)], np.round(2 ** rng.uniform(0, 10, 16)).astype(int)).tolist()
+        labels = [f"kind {place % 3}" for place in range(len(groups))]
+        placed = dict(zip(groups, balanced_split(groups, labels, shares, {}, {}), strict=True))
+        for group in sorted(placed, key=lambda group: (groups.count(group), hash_position(group))):
+            held = {split: list(placed.values()).count(split) for split in SHARES}
+            short = [split for split, least in floors.items() if held[split] < least]
+            if short and held[placed[group]] > floors.get(placed[group], 1):
+                placed[group] = short[0]
+                joined += 1
+        assert balanced_split(groups, labels, SHARES, {}, floors).tolist() == [placed[group] for group in groups]
+    assert joined >= 5
+
+
 @pytest.mark.parametrize("shares", [{"train": 0.0}, {"train": 1.0, "val": -0.1}])
 def test_impossible_shares_of_few_groups_are_refused(shares: dict[str, float]) -> None:
     with pytest.raises(ValueError, match="shares must not be negative"):
@@ -154,6 +225,22 @@ def test_a_users_own_pattern_replaces_the_known_ones() -> None:
     patterns = compile_pattern(r"^scan-(\w+)-")
     assert group_of("scan-anna-3.png", "0" * 64, patterns) == "anna"
     assert group_of("person12_bacteria_47.jpeg", "0" * 64, patterns).startswith("sha256:")
+
+
+@pytest.mark.parametrize(
+    ("pattern", "name", "group", "tags"),
+    [
+        (r"^(?P<site>[A-Z])-(?P<group>\d+)-(?P<kind>\w*)", "A-12-left.png", "12", {"site": "A", "kind": "left"}),
+        (r"^(?P<site>[A-Z])-(?P<group>\d+)-(?P<kind>\w*)", "A-12-.png", "12", {"site": "A"}),
+        (r"^(?P<patient>\d+)(?:_(?P<site>[A-Z]))?", "12_B.png", "12", {"site": "B"}),
+        (r"^(?P<patient>\d+)(?:_(?P<site>[A-Z]))?", "12.png", "12", {}),
+        (r"^(\d+)_(?P<site>[A-Z])_(\d+)", "12_B_3.png", "12", {"site": "B"}),
+        (r"^(\d+)_(?P<site>[A-Z])_(\d+)", "holiday.png", f"sha256:{'0' * 16}", {}),
+    ],
+)
+def test_the_named_groups_of_a_pattern_are_tags_but_for_the_patient(pattern: str, name: str, group: str, tags: dict[str, str]) -> None:
+    patterns = compile_pattern(pattern)
+    assert (group_of(name, "0" * 64, patterns), pattern_tags(name, patterns)) == (group, tags)
 
 
 @pytest.mark.parametrize(("pattern", "message"), [("(", "not a valid regular expression"), ("person", "needs a group")])
