@@ -141,8 +141,12 @@ def tango_lower_bound(gained: float, lost: float, n: float, *, confidence: float
     """One-sided lower bound of Tango's score interval; arguments and errors as in `tango_interval`."""
     _check_shares(gained, lost, n, confidence)
     z = float(special.ndtri(confidence))
-    estimate = (gained - lost) / n
-    return _score_root(gained, lost, n, z, -1.0, estimate - 1e-12) if estimate > -1 else -1.0
+
+    def excess(delta: float) -> float:
+        return gained - lost - n * delta - z * math.sqrt(n * _score_variance(gained, lost, n, delta))
+
+    # The score statistic equals z between the end of the scale and the estimate, where it is 0 and may have no variance.
+    return -1.0 if excess(-1.0) <= 0 else float(optimize.brentq(excess, -1.0, (gained - lost) / n - 1e-12, xtol=1e-12))
 
 
 def tango_upper_bound(gained: float, lost: float, n: float, *, confidence: float = 0.95) -> float:
@@ -314,7 +318,7 @@ def group_signs_worse(differences: np.ndarray, groups: np.ndarray | None = None)
         ValueError: arrays of different length.
     """
     differences, member = _members("group_signs_worse", differences, groups)
-    sums = np.rint(np.bincount(member, weights=differences)).astype(int) if len(differences) else np.zeros(0, int)
+    sums = np.rint(np.bincount(member, weights=differences)).astype(int)
     if not (np.abs(sums) > 1).any():
         return mcnemar_worse(int((sums == 1).sum()), int((sums == -1).sum()))
     sizes, counts = np.unique(np.abs(sums[sums != 0]), return_counts=True)
@@ -371,18 +375,7 @@ def _members(name: str, differences: np.ndarray, groups: np.ndarray | None) -> t
         return differences, np.arange(len(differences))
     if differences.shape != np.shape(groups) or differences.ndim != 1:
         raise ValueError(f"{name}: {differences.shape} differences and {np.shape(groups)} groups do not fit")
-    return differences, np.unique(np.asarray(groups), return_inverse=True)[1].reshape(-1)
-
-
-def _score_root(gained: float, lost: float, n: float, z: float, left: float, right: float) -> float:
-    """Where the score statistic equals z; it falls from the left end (at least z) to the estimate (0)."""
-
-    def excess(delta: float) -> float:
-        return gained - lost - n * delta - z * math.sqrt(n * _score_variance(gained, lost, n, delta))
-
-    if right <= left or excess(left) <= 0:
-        return left
-    return float(optimize.brentq(excess, left, right, xtol=1e-12))
+    return differences, np.unique(np.asarray(groups), return_inverse=True)[1]
 
 
 def _score_variance(gained: float, lost: float, n: float, delta: float) -> float:

@@ -16,6 +16,7 @@ from statsmodels.stats.contingency_tables import mcnemar
 from statsmodels.stats.multitest import multipletests
 
 from driftloop.evaluation.paired import (
+    Clustering,
     brier_increase,
     brier_scores,
     clustering,
@@ -57,6 +58,7 @@ def test_holm_equals_statsmodels(seed: int) -> None:
 
 
 def test_holm_keeps_ties_and_takes_none_or_one() -> None:
+    assert holm([0.0, 0.5]).tolist() == [0.0, 0.5]
     np.testing.assert_allclose(holm([0.02, 0.02, 0.9]), [0.06, 0.06, 0.9])
     assert holm([]).shape == (0,)
     assert holm([0.03]) == [0.03]
@@ -115,7 +117,7 @@ def score_statistic(gained: int, lost: int, n: int, delta: float) -> float:
 
 
 @pytest.mark.parametrize(
-    ("gained", "lost", "n"), [(25, 11, 112), (3, 9, 50), (0, 5, 30), (7, 0, 40), (1, 1, 10), (40, 41, 1500), (2, 1, 3)]
+    ("gained", "lost", "n"), [(25, 11, 112), (3, 9, 50), (0, 5, 30), (7, 0, 40), (1, 1, 10), (40, 41, 1500), (2, 1, 3), (0, 29, 30)]
 )
 @pytest.mark.parametrize("confidence", [0.90, 0.99])
 def test_each_end_is_where_the_score_test_stops_refuting(gained: int, lost: int, n: int, confidence: float) -> None:
@@ -159,6 +161,7 @@ def test_swapping_the_models_mirrors_the_interval() -> None:
 
 def test_one_sided_bounds_are_the_ends_of_the_wider_two_sided_interval() -> None:
     assert (tango_lower_bound(9, 4, 80, confidence=0.95), tango_upper_bound(9, 4, 80, confidence=0.95)) == tango_interval(9, 4, 80, 0.90)
+    assert (tango_lower_bound(9, 4, 80), tango_upper_bound(9, 4, 80)) == tango_interval(9, 4, 80, 0.90)
 
 
 @pytest.mark.parametrize(("gained", "lost", "n"), [(-1, 0, 5), (3, 3, 5), (0, 0, 0), (math.nan, 0, 5)])
@@ -170,6 +173,8 @@ def test_impossible_counts_are_refused(gained: float, lost: float, n: float) -> 
 def test_a_confidence_outside_the_unit_interval_is_refused() -> None:
     with pytest.raises(ValueError, match="confidence"):
         tango_interval(1, 1, 10, 1.0)
+    with pytest.raises(ValueError, match="confidence"):
+        tango_lower_bound(1, 1, 10, confidence=0.0)
 
 
 def tail_probability(n: int, share_gained: float, share_lost: float, delta: float) -> float:
@@ -205,6 +210,8 @@ def test_compare_counts_the_discordant_images() -> None:
     assert difference.estimate == pytest.approx(0.2)
     assert (difference.low, difference.high) == tango_interval(2, 1, 5, 0.90)
     assert difference.discordance == pytest.approx(0.6)
+    assert (difference.groups, difference.one_sided) == (5, 0.95)
+    assert compare(first.astype(int), second.astype(int)) == difference
 
 
 def test_compare_refuses_arrays_of_different_length() -> None:
@@ -241,6 +248,17 @@ def test_the_labels_needed_decide_four_times_in_five_of_what_the_present_ones_le
     assert n < total <= 50 * n
 
 
+@pytest.mark.parametrize("n", [1, 2, 3, 17, 60])
+@pytest.mark.parametrize(("estimate", "limit", "hopeless", "confidence"), [(0.1, 0.0, None, 0.95), (-0.1, -0.2, -0.1, 0.99)])
+def test_no_smaller_number_of_labels_would_do(estimate: float, n: int, limit: float, hopeless: float | None, confidence: float) -> None:
+    totals = np.arange(n + 1, 60 * n)
+    later = stats.norm(estimate, 0.5 * np.sqrt(1 / n - 1 / totals))
+    shown = later.sf(limit + stats.norm.ppf(confidence) * 0.5 / np.sqrt(totals))
+    refuted = later.cdf((limit if hopeless is None else hopeless) - stats.norm.ppf(0.95) * 0.5 / np.sqrt(totals))
+    first = totals[np.flatnonzero(shown + refuted >= 0.8)[0]]
+    assert str(labels_needed(estimate, 0.5, n, limit, hopeless=hopeless, confidence=confidence)) == str(first)
+
+
 def test_a_mean_that_is_decided_by_the_next_image_needs_one_more() -> None:
     assert labels_needed(0.5, 0.01, 100, 0.0) == 101
 
@@ -273,7 +291,22 @@ def test_images_that_all_agree_say_no_more_than_their_groups() -> None:
     assert nothing_lost.low < tango_lower_bound(0, 0, 40)  # Student's t in place of the normal
 
 
+def test_the_bounds_of_patients_are_tangos_of_the_divided_counts_at_students_quantile() -> None:
+    rng = np.random.default_rng(12)
+    groups = np.repeat(np.arange(30), rng.integers(1, 9, 30))
+    ill = rng.random(30) < 0.3
+    first, second = rng.random(len(groups)) < 0.9, rng.random(len(groups)) < np.where(ill[groups], 0.5, 0.95)
+    found, gained, lost, n = compare(first, second, groups=groups), (first & ~second).sum(), (second & ~first).sum(), len(groups)
+    effect = design_effect(first.astype(float) - second, groups, 1.0)
+    assert effect > 1.5
+    one_sided = stats.norm.cdf(stats.t.ppf(0.95, n**2 / (np.bincount(groups) ** 2).sum() - 1))
+    low, high = tango_interval(gained / effect, lost / effect, n / effect, 2 * one_sided - 1)
+    assert (found.low, found.high) == (pytest.approx(low), pytest.approx(high))
+    assert (found.groups, found.effective_n, found.one_sided) == (30, pytest.approx(n / effect), pytest.approx(one_sided))
+
+
 def test_one_group_says_nothing_of_others() -> None:
+    assert clustering(np.arange(50.0), np.zeros(50)) == Clustering(1, 50.0, 1.0, 50.0)
     difference = compare(np.ones(50, bool), np.zeros(50, bool), groups=np.zeros(50))
     assert difference.low < 0
     assert difference.groups == difference.effective_n == 1
@@ -287,14 +320,36 @@ def test_no_bound_is_narrower_than_tangos() -> None:
         assert clustered.low <= alone.low < alone.high <= clustered.high
 
 
-def test_the_clustered_variance_is_the_jackknifes() -> None:
+def design_effect(differences: np.ndarray, groups: np.ndarray, extreme: float) -> float:
+    """The jackknife's variance of the mean, with an unseen group counted in as far as the groups' size, over that of independent images."""
+    n, sizes = len(groups), np.unique(groups, return_counts=True)[1]
+    means = np.array([differences[groups != group].mean() for group in np.unique(groups)])
+    jackknife = (1 - 1 / len(means)) * ((means - differences.mean()) ** 2).sum()
+    unseen = extreme**2 * (sizes**2).mean() / n**2
+    independent = differences.var(ddof=1) / n
+    return float(max(1.0, jackknife / independent, min((jackknife + unseen) / independent, (sizes**2).sum() / n)))
+
+
+@pytest.mark.parametrize("extreme", [0.0, 0.5, 1.0, 3.0])
+def test_the_clustered_variance_is_the_jackknifes(extreme: float) -> None:
     rng = np.random.default_rng(9)
-    groups = np.repeat(np.arange(10), rng.integers(1, 9, 10))
-    differences = rng.integers(-1, 2, len(groups)) + 1.0 * (groups % 3 == 0)
-    means = np.array([differences[groups != group].mean() for group in range(10)])
-    jackknife = 9 / 10 * ((means - differences.mean()) ** 2).sum()
-    independent = differences.var(ddof=1) / len(groups)
-    assert clustering(differences, groups, extreme=0).effect == pytest.approx(jackknife / independent, rel=1e-9)
+    alike, few, unequal = (np.repeat(np.arange(len(sizes)), sizes) for sizes in ([2] * 200, rng.integers(1, 9, 10), [1] * 20 + [30]))
+    opposed = np.tile([1.0, -1.0], 200)
+    effects = []
+    for groups, differences in (
+        (alike, opposed),
+        (alike, np.repeat(opposed, 2)[:400]),
+        (few, rng.integers(-1, 2, len(few)) + 1.0 * (few % 3 == 0)),
+        (unequal, 1.0 * (unequal == 20)),
+    ):
+        found = clustering(differences, groups, extreme=extreme)
+        assert found.effect == pytest.approx(design_effect(differences, groups, extreme), rel=1e-9)
+        assert found.freedom == pytest.approx(max(1.0, len(groups) ** 2 / (np.bincount(groups) ** 2).sum() - 1))
+        assert (found.groups, found.size) == (groups[-1] + 1, pytest.approx((np.bincount(groups) ** 2).sum() / len(groups)))
+        effects.append(found.effect)
+    assert effects[0] == 1.0, "images of a patient that are opposed tell no more than independent ones"
+    assert effects[3] > 30**2 / 50, "of very unequal groups the jackknife itself may exceed their size"
+    assert clustering(opposed, None) == clustering(opposed, np.arange(400)) == Clustering(400, 1.0, math.inf, 1.0)
 
 
 def patients(rng: np.random.Generator, sizes: np.ndarray, *, difference: float, psi: float, icc: float) -> np.ndarray:
@@ -321,9 +376,9 @@ def test_a_large_gain_is_seen_with_a_dozen_patients() -> None:
 
 
 def test_lengths_that_differ_are_refused() -> None:
-    with pytest.raises(ValueError, match="clustering"):
+    with pytest.raises(ValueError, match=r"^clustering: "):
         clustering(np.zeros(3), np.zeros(4))
-    with pytest.raises(ValueError, match="group_signs_worse"):
+    with pytest.raises(ValueError, match=r"^group_signs_worse: "):
         group_signs_worse(np.zeros(3), np.zeros(4))
 
 
@@ -343,10 +398,11 @@ def test_signs_of_groups_are_mcnemar_where_each_image_stands_for_itself() -> Non
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_signs_of_groups_are_what_all_assignments_give(seed: int) -> None:
+@pytest.mark.parametrize("images", [14, 60])
+def test_signs_of_groups_are_what_all_assignments_give(seed: int, images: int) -> None:
     rng = np.random.default_rng(seed)
-    groups = rng.integers(0, 9, 60)
-    differences = rng.choice([-1, 0, 1], 60, p=[0.4, 0.35, 0.25])
+    groups = rng.integers(0, 9, images)
+    differences = rng.choice([-1, 0, 1], images, p=[0.4, 0.35, 0.25])
     sums = np.bincount(groups, weights=differences)
     signs = np.array(list(product([-1, 1], repeat=len(sums))))
     assert group_signs_worse(differences, groups) == pytest.approx(np.mean(signs @ np.abs(sums) <= sums.sum()), rel=1e-9)
@@ -377,18 +433,43 @@ def test_input_that_does_not_fit_is_refused(probabilities: np.ndarray, labels: n
         brier_scores(probabilities, np.asarray(labels))
 
 
-def test_the_bounds_are_a_paired_t_tests_with_an_unseen_image_and_johnsons_correction() -> None:
+@pytest.mark.parametrize("sign", [1, -1])
+def test_the_bounds_are_a_paired_t_tests_with_an_unseen_image_and_johnsons_correction(sign: int) -> None:
     rng = np.random.default_rng(2)
     first, second = rng.random(60) ** 3, rng.random(60)
+    first, second = (first, second) if sign > 0 else (second, first)
     increase, differences = brier_increase(first, second), first - second
     t, error = stats.t.ppf(0.95, 59), math.sqrt(stats.sem(differences) ** 2 + 1 / 60**2)
     third = stats.moment(differences, 3) / (6 * 60 * differences.var(ddof=1)) * (1 + 2 * t**2)
-    assert third != 0
+    assert (increase.n, increase.groups, np.sign(third)) == (60, 60, -sign)
     assert increase.low == pytest.approx(differences.mean() - t * error + min(0, third))
     assert increase.high == pytest.approx(differences.mean() + t * error + max(0, third))
     assert increase.error == pytest.approx(error)
     wider = stats.ttest_rel(first, second).confidence_interval(0.90)
     assert increase.low < wider.low < wider.high < increase.high
+
+
+@pytest.mark.parametrize("sign", [1, -1])
+def test_the_bounds_of_patients_count_an_unseen_patient_and_their_number(sign: int) -> None:
+    rng = np.random.default_rng(13)
+    groups = np.repeat(np.arange(25), rng.integers(1, 9, 25))
+    differences = sign * (rng.random(25) ** 6)[groups] * rng.random(len(groups))
+    increase, n, size = brier_increase(differences, np.zeros(len(groups)), groups=groups), len(groups), (np.bincount(groups) ** 2).sum()
+    effect, t = design_effect(differences, groups, 0.0), stats.t.ppf(0.95, n**2 / size - 1)
+    error = math.sqrt(stats.sem(differences) ** 2 * effect + (size / n**2) ** 2)
+    third = stats.moment(differences, 3) / (6 * n * differences.var(ddof=1)) * (1 + 2 * t**2) * effect
+    assert effect > 1.5
+    assert (np.sign(third), increase.n, increase.groups) == (sign, n, 25)
+    assert (increase.estimate, increase.error) == (pytest.approx(differences.mean()), pytest.approx(error))
+    assert increase.low == pytest.approx(differences.mean() - t * error + min(0, third))
+    assert increase.high == pytest.approx(differences.mean() + t * error + max(0, third))
+
+
+def test_two_images_are_the_fewest_and_scores_are_a_list() -> None:
+    assert brier_increase(np.array([0.1, 0.2]), np.zeros(2)).n == 2
+    for shapes in ((1, 1), (2, 3), ((2, 2), (2, 2))):
+        with pytest.raises(ValueError, match=r"^brier_increase: "):
+            brier_increase(*(np.zeros(shape) for shape in shapes))
 
 
 def test_identical_scores_leave_one_unseen_image() -> None:
