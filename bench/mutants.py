@@ -46,7 +46,7 @@ DECIDING = {
     "driftloop/dataset/roles.py": "tests/unit/dataset",
     "driftloop/dataset/splitting.py": "tests/unit/dataset",
     "driftloop/evaluation/intervals.py": "tests/unit/evaluation",
-    "driftloop/evaluation/paired.py": "tests/unit/evaluation",
+    "driftloop/evaluation/paired.py": "tests/unit/evaluation/test_paired.py" + ONCE,
     "driftloop/housekeeping/pruning.py": f"{PRUNING}_pruning.py {PRUNING}_prune_marks.py" + LOCAL,
     "driftloop/housekeeping/run_artifacts.py": f"{PRUNING}_run_artifacts.py" + LOCAL,
     "driftloop/prune_marks.py": f"{PRUNING}_prune_marks.py {PRUNING}_pruning.py" + LOCAL,

@@ -304,7 +304,7 @@ def drift_is_confirmed(past: Sequence[bool], fresh: Sequence[bool]) -> bool:
         fresh: the same for the windows of this watch.
     """
     flags = [*past, *fresh]
-    first = len(past) if fresh else max(len(flags) - 1, 0)
+    first = len(past) if fresh else len(flags) - 1
     return any(sum(flags[max(0, last - CONFIRMING_WINDOWS + 1) : last + 1]) >= CONFIRMING_ALARMS for last in range(first, len(flags)))
 
 
@@ -315,7 +315,7 @@ def windows_that_confirm(flags: Sequence[bool]) -> list[bool]:
         latest = range(max(0, end - CONFIRMING_WINDOWS + 1), end + 1)
         if sum(flags[at] for at in latest) >= CONFIRMING_ALARMS:
             for at in latest:
-                confirming[at] |= flags[at]
+                confirming[at] = flags[at]
     return confirming
 
 
@@ -363,14 +363,13 @@ def cover_rows(
 
     Args:
         rows: the log in time order.
-        pending: (N,) bool, the rows that were cut into `windows`.
+        pending: (N,) bool, the `untested` rows, which were cut into `windows`.
         windows: positions within the pending rows.
         drifted: of each of `windows`.
         history: earlier windows, which are found by their times.
     """
     past = len(history.windows)
     at = window_of(rows, history)
-    at[pending] = -1
     positions = np.flatnonzero(pending)
     for index, window in enumerate(windows):
         at[positions[window.rows]] = past + index

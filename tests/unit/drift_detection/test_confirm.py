@@ -18,6 +18,7 @@ from components.drift_detection.windows import (
     windows_of_newest_drift,
     windows_that_confirm,
 )
+from driftloop.contracts import POOLED_WINDOWS
 from driftloop.errors import SettingError
 from driftloop.settings import DriftSettings
 from driftloop.watch_record import RecordedWindow, WatchRecord
@@ -34,7 +35,7 @@ def test_permutations_are_never_fewer_than_forty_over_alpha_nor_than_asked_for()
     for alpha in np.geomspace(1e-4, 0.5, 40):
         for least in (99, 999, 1000, 5000):
             permutations = permutations_for(alpha, at_least=least)
-            assert permutations >= max(least, 40 / alpha)
+            assert permutations >= max(least, 40 / alpha) > permutations - 1000
             assert (permutations + 1) % 1000 == 0
 
 
@@ -44,6 +45,19 @@ def test_a_busy_log_lowers_the_level_by_its_own_count_of_windows() -> None:
     # Half of the budget is for windows taken together: 0.0152 / sqrt(2).
     assert level_of(0.05, settings, windows=2160).alpha == pytest.approx(0.0108, abs=1e-4)
     assert level_of(0.001, settings, windows=10).alpha == 0.001
+
+
+@pytest.mark.parametrize(("windows", "looks", "share"), [(100, 80, 1.0), (2000, 300, 0.5), (0.1, 0, 0.02)])
+def test_a_level_says_what_it_was_made_from(windows: float, looks: float, share: float) -> None:
+    """Half of the budget b, the share of three false alarms, makes alpha = sqrt(b / (2 W)), and the other b / (k L) for each of k pools."""
+    settings = DriftSettings(false_alarms_per_90_days=3, windows_per_90_days=0.5)
+    level = level_of(0.2, settings, windows=windows, looks=looks, share=share)
+    half, counted = 3 * share / 2, max(windows, 0.5)
+    assert (level.asked, level.windows_per_90_days, level.budget) == (0.2, counted, 3 * share)
+    assert level.alpha == pytest.approx(min(0.2, (half / (2 * counted)) ** 0.5))
+    assert level.pooled_alpha == pytest.approx(min(level.alpha, half / (len(POOLED_WINDOWS) * max(looks, 0.5))))
+    assert level.permutations == permutations_for(level.alpha, at_least=999)
+    assert level.pooled_permutations == permutations_for(level.pooled_alpha, at_least=999)
 
 
 @pytest.mark.parametrize("alpha", [0, 9e-5, 0.21, 1, 1.5, float("nan")])
@@ -100,6 +114,13 @@ def test_windows_of_a_few_minutes_do_not_make_a_rate_of_thousands_a_day() -> Non
     rows = pd.DataFrame({"time": pd.to_datetime([START, START + timedelta(minutes=1)])})
     cut = [CutWindow(np.array([0, 1]), np.array([0]), np.array([0, -1]))]
     assert expected_in_90_days([], rows, cut, (START + timedelta(minutes=1)).isoformat()).windows == 90 * 24
+
+
+def test_a_window_is_as_old_as_its_last_request() -> None:
+    times = [START - timedelta(days=days) for days in (100, 95, 94, 1)]
+    rows = pd.DataFrame({"time": pd.to_datetime(times)})
+    cut = [CutWindow(np.arange(4), np.arange(4), np.arange(4))]
+    assert expected_in_90_days([], rows, cut, START.isoformat()).windows == 30
 
 
 def test_no_windows_are_no_rate_and_those_of_long_ago_are_forgotten() -> None:
@@ -165,9 +186,15 @@ def test_the_newest_confirmed_drift_ends_at_a_gap_that_would_end_a_confirmation(
 
 
 @pytest.mark.parametrize(
-    ("hours", "expected"), [(0.1, [1, 1, 0, 0, 0, 0, 1, 1]), (11, [1, 1, 0, 0, 0, 0, 1, 1]), (13, [0, 0, 0, 0, 0, 0, 1, 1])]
+    ("hours", "expected"), [(0.1, [1, 1, 0, 0, 0, 0, 1, 1]), (11, [1, 1, 0, 0, 0, 0, 1, 1]), (12, [0, 0, 0, 0, 0, 0, 1, 1])]
 )
 def test_a_weak_drift_goes_on_where_windows_are_many(hours: float, expected: list[int]) -> None:
     ends = [START + timedelta(hours=hours * number) for number in range(8)]
     flags = [True, True, False, False, False, False, True, True]
     assert windows_of_newest_drift(flags, ends) == [bool(flag) for flag in expected]
+
+
+def test_windows_that_could_confirm_each_other_are_one_drift_however_far_apart() -> None:
+    ends = [START + timedelta(days=10 * number) for number in range(6)]
+    flags = [True, True, False, True, False, True]
+    assert windows_of_newest_drift(flags, ends) == flags

@@ -7,7 +7,16 @@ import pandas as pd
 import pytest
 
 from components.drift_detection.reference import first_of_each
-from components.drift_detection.windows import cover_rows, cut_windows, effective_size, read_history, untested, window_of
+from components.drift_detection.windows import (
+    WatchHistory,
+    cover_rows,
+    cut_windows,
+    effective_size,
+    read_history,
+    untested,
+    window_of,
+)
+from driftloop.settings import DriftSettings
 from driftloop.watch_record import RecordedWindow, WatchRecord
 
 START = datetime(2025, 1, 1, tzinfo=UTC)
@@ -59,7 +68,7 @@ def record(sequence: int, windows: list[RecordedWindow], *, version: str = "1", 
 
 @pytest.mark.parametrize(
     ("window", "reference", "size"),
-    [(200, 800, 200), (200, 799, 199), (200, 5000, 200), (200, 40, 10), (200, 31, 8), (200, 5, 5), (4, 40, 8)],
+    [(200, 800, 200), (200, 799, 199), (200, 5000, 200), (200, 40, 10), (200, 31, 8), (200, 5, 5), (4, 40, 8), (200, 1, 2)],
 )
 def test_a_window_is_at_most_a_quarter_of_the_reference_and_eight_groups(window: int, reference: int, size: int) -> None:
     assert effective_size(window, reference) == size
@@ -68,7 +77,23 @@ def test_a_window_is_at_most_a_quarter_of_the_reference_and_eight_groups(window:
 def test_a_backlog_is_cut_in_time_order_and_the_rest_is_a_window_when_it_is_large_enough() -> None:
     pieces = cut_windows(log(250), size=100, minimum=50, most=10)
     assert [(window.rows[0], window.rows[-1]) for window in pieces.windows] == [(0, 99), (100, 199), (200, 249)]
-    assert pieces.waiting == 0
+    assert (pieces.waiting, pieces.skipped, pieces.needed) == (0, 0, 50)
+
+
+@pytest.mark.parametrize(
+    ("count", "ripe", "windows", "needed"),
+    [(79, 0, 1, 50), (79, -1, 0, 80), (80, -1, 1, 80), (100, -1, 1, 80), (179, 99, 1, 80), (179, 100, 2, 50), (0, 0, 0, 80)],
+)
+def test_a_rest_waits_for_more_until_its_first_row_is_ripe_or_it_is_nearly_full(count: int, ripe: int, windows: int, needed: int) -> None:
+    """Of a row a minute and 100 in a window; `ripe` is a minute."""
+    pieces = cut_windows(log(count), size=100, minimum=50, most=10, ripe=START + timedelta(minutes=ripe))
+    assert (len(pieces.windows), pieces.needed) == (windows, needed)
+    assert pieces.waiting == count - sum(len(window.rows) for window in pieces.windows)
+
+
+def test_two_groups_are_the_fewest_of_a_window() -> None:
+    assert len(cut_windows(log(2), size=10, minimum=2, most=10).windows) == 1
+    assert cut_windows(log(1), size=1, minimum=1, most=10).waiting == 1
 
 
 def test_a_rest_of_few_and_large_groups_is_a_window() -> None:
@@ -107,6 +132,7 @@ def test_a_window_counts_groups_and_keeps_all_their_rows() -> None:
     pieces = cut_windows(log(30, groups), size=5, minimum=2, most=10)
     assert [len(window.rows) for window in pieces.windows] == [15, 15]
     assert pieces.windows[0].sample.tolist() == [0, 3, 6, 9, 12]
+    assert [window.owners.tolist() for window in pieces.windows] == [np.repeat(np.arange(5), 3).tolist()] * 2
 
 
 def test_the_minimum_counts_groups_not_rows() -> None:
@@ -154,7 +180,17 @@ def test_history_knows_on_how_many_labels_a_candidate_for_this_champion_was_refu
     older = record(1, [], version="1", decision="reject", day=-5).model_copy(update={"labels": 900})
     refused = record(2, [], version="2", decision="inconclusive", day=-12).model_copy(update={"labels": 400})
     watched = record(3, [], version="2", day=-1).model_copy(update={"labels": 700})
-    assert read_history([older, refused, watched], champion_version="2", until=START.isoformat()).labels_at_refusal == 400
+    other = record(4, [], version="1", decision="reject", day=-1).model_copy(update={"labels": 800})
+    for records in ([older, refused, watched], [refused, watched, other]):
+        history = read_history(records, champion_version="2", until=START.isoformat())
+        assert (history.labels_at_refusal, history.refused_of) == (400, "")
+    of_a_site = refused.model_copy(update={"tag": "site=B"})
+    assert read_history([of_a_site, watched], champion_version="2", until=START.isoformat()).refused_of == "site=B"
+    failed = record(3, [], version="2", day=-1).model_copy(update={"verdict": "retrain", "state": "failed", "labels": 700})
+    assert failed.tried_to_retrain
+    assert read_history([refused, failed], champion_version="2", until=START.isoformat()).labels_at_refusal == 400
+    last_day = record(2, [], version="2", decision="reject", day=-30)
+    assert read_history([last_day], champion_version="2", until=START.isoformat()).labels_at_refusal == 0
     long_ago = record(2, [], version="2", decision="reject", day=-31)
     assert read_history([long_ago, watched], champion_version="2", until=START.isoformat()).labels_at_refusal is None
 
@@ -162,6 +198,35 @@ def test_history_knows_on_how_many_labels_a_candidate_for_this_champion_was_refu
 def test_an_empty_history() -> None:
     history = read_history([], champion_version="1", until=START.isoformat())
     assert (history.windows, history.open_flags, history.days_since_retraining, history.recent_retrainings) == ([], [], None, 0)
+    assert (history.days_served, history.labels_at_refusal, history.refused_of, history.decided) == (0, None, "", -1)
+
+
+def test_a_champion_serves_since_the_first_request_of_its_first_window() -> None:
+    own = [record(1, [recorded_window(60, 90), recorded_window(0, 9)]), record(2, [recorded_window(120, 130)])]
+    other = record(3, [recorded_window(-600, -590)], version="2", decision="reject")
+    history = read_history([*own, other], champion_version="1", until=(START + timedelta(hours=36)).isoformat())
+    assert (history.days_served, history.decided, history.open_windows) == (1.5, 3, 0)
+    undecided = read_history(own, champion_version="1", until=START.isoformat())
+    assert (undecided.decided, undecided.open_windows) == (-1, 3)
+
+
+@pytest.mark.parametrize(
+    ("every", "served", "since", "due"),
+    [
+        (30, 30, None, True),
+        (30, 29.9, None, False),
+        (30, 40, 30, True),
+        (30, 40, 29.9, False),
+        (30, 29.9, 40, False),
+        (1, 1, None, True),
+        (0, 40, 40, False),
+    ],
+)
+def test_the_calendar_counts_from_the_last_try_and_from_when_the_champion_began(
+    every: float, served: float, since: float | None, due: bool
+) -> None:
+    history = WatchHistory([], [], 0, days_since_retraining=since, recent_retrainings=0, days_served=served)
+    assert history.calendar_due(DriftSettings(retrain_every_days=every)) == due
 
 
 def test_rows_that_no_window_covers_are_untested_whatever_their_times() -> None:
@@ -174,6 +239,7 @@ def test_rows_that_no_window_covers_are_untested_whatever_their_times() -> None:
 def test_rows_of_windows_that_no_record_knows_are_in_none_of_its_windows() -> None:
     history = read_history([record(4, [recorded_window(0, 9)])], champion_version="1", until=START.isoformat())
     assert window_of(in_windows(log(10), 3, [10]), history).tolist() == [-1] * 10
+    assert window_of(log(0), history).dtype == np.int64
 
 
 def test_coverage_numbers_windows_around_this_watch_and_marks_the_confirming_ones() -> None:
@@ -185,7 +251,26 @@ def test_coverage_numbers_windows_around_this_watch_and_marks_the_confirming_one
     rows = in_windows(log(55), 1, [10, 10, 10])
     pending = untested(rows)
     pieces = cut_windows(rows[pending], size=10, minimum=10, most=10)
-    table = cover_rows(rows, pending, pieces.windows, [True, False], history).frame(rows)
+    coverage = cover_rows(rows, pending, pieces.windows, [True, False], history)
+    assert [flags[50:].any() for flags in (coverage.covered, coverage.drifted, coverage.confirmed)] == [False] * 3
+    table = coverage.frame(rows)
+    assert table.columns.tolist() == ["request_id", "window", "drifted", "confirmed"]
+    assert table["request_id"].tolist() == rows["request_id"][:50].tolist()
     assert table.groupby("window").size().to_dict() == {-3: 10, -2: 10, -1: 10, 0: 10, 1: 10}
     assert table[table["confirmed"]]["window"].unique().tolist() == [-2, 0]
     assert table[table["drifted"]]["window"].unique().tolist() == [-2, 0]
+
+
+@pytest.mark.parametrize(("days", "confirmed"), [(2.49, [-6, -5, 0, 1]), (2.5, [0, 1])])
+def test_a_drift_goes_on_over_windows_that_fit_until_a_gap_that_ends_with_the_last_request(days: float, confirmed: list[int]) -> None:
+    """Six earlier windows, of which the first two drifted, and two of this watch that did; its first one ends much later than it began."""
+    past = [recorded_window(10 * number, 10 * number + 9, drifted=number < 2) for number in range(6)]
+    history = read_history([record(1, past)], champion_version="1", until=START.isoformat())
+    rows = in_windows(log(80), 1, [10] * 6)
+    last_of_past, gap = START + timedelta(minutes=19), timedelta(days=days)
+    rows.loc[69:78, "time"] = last_of_past + gap
+    rows.loc[79:, "time"] = last_of_past + gap + timedelta(minutes=1)
+    pending = untested(rows)
+    pieces = cut_windows(rows[pending], size=10, minimum=10, most=10)
+    table = cover_rows(rows, pending, pieces.windows, [True, True], history).frame(rows)
+    assert table[table["confirmed"]]["window"].unique().tolist() == confirmed
