@@ -423,6 +423,7 @@ def test_several_classes_equal_the_halved_sum() -> None:
 
 def test_certain_answers_score_zero_or_one() -> None:
     np.testing.assert_allclose(brier_scores(np.eye(3), np.array([0, 1, 0])), [0, 0, 1])
+    np.testing.assert_allclose(brier_scores(np.eye(3), np.array([1, 1, 1])), [1, 0, 1])
 
 
 @pytest.mark.parametrize(
