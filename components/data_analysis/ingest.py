@@ -1,10 +1,11 @@
 """From image files to the store: every file is read once, by several processes, and packed when its split is known.
 
-Reading hashes, decodes and resizes a file and leaves the pixels in a spool on disk; packing takes them from there, split by split,
-without holding more than a batch.
+Reading hashes, decodes and resizes a file and leaves the pixels in a spool on disk; packing takes them from there in the order in which
+they are packed, a batch at a time, and gives their place on the disk back: pixels never lie there twice.
 """
 
 import hashlib
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -16,7 +17,6 @@ import pandas as pd
 from driftloop import runtime
 from driftloop.contracts import SPLITS
 from driftloop.dataset import Decoded, Description, ShardWriter, UnreadableImage, decode_image
-from driftloop.dataset.decoding import with_channels
 from driftloop.dataset.duplicates import thumbnail
 from driftloop.dataset.splitting import hash_position
 from driftloop.errors import InputError
@@ -30,7 +30,7 @@ FILES_PER_CHUNK = 128
 MOST_FILE_BYTES = 512 << 20
 #: Images packed at once.
 PACKED_AT_ONCE = 256
-INGESTED_COLUMNS = ["path", "label", "source_split", "tags", "sha256", "width", "height", "grey", "chunk", "row"]
+INGESTED_COLUMNS = ["path", "label", "source_split", "tags", "sha256", "width", "height", "grey", "chunk", "offset"]
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ class Ingested:
     """What was read; the pixels of the N readable images lie in the spool."""
 
     frame: pd.DataFrame
-    """By readable image: path, label (class name), source_split, tags, sha256, width, height, grey, and its place: chunk, row."""
+    """By readable image: path, label (class name), source_split, tags, sha256, width, height, grey, and its place: chunk, offset."""
     thumbnails: np.ndarray
     """uint8 (N, 16, 16), by row of `frame`."""
     broken: list[tuple[str, str]]
@@ -51,10 +51,25 @@ class Ingested:
         """1 when every image is grey, else 3."""
         return 1 if bool(self.frame["grey"].all()) else 3
 
-    def pixels(self, chunk: int) -> np.ndarray:
-        """The images of a chunk, uint8 (n, side, side, channels or 1), mapped into memory."""
-        images = np.load(spool_file(self.spool, chunk), mmap_mode="r")
-        return images if images.ndim == 4 else images[..., None]
+    def take(self, rows: pd.DataFrame, side: int) -> np.ndarray:
+        """The images of some rows of `frame`, uint8 (n, side, side, channels), which leave the spool.
+
+        Grey images of a dataset in colour get three equal channels.
+
+        Args:
+            rows: those that follow the ones taken before, by `packing_order`.
+            side: in pixels, at which they were read.
+        """
+        images = np.empty((len(rows), side, side, self.channels), np.uint8)
+        left: dict[int, int] = {}
+        for image, (chunk, offset, grey) in zip(images, rows[["chunk", "offset", "grey"]].itertuples(index=False), strict=True):
+            depth = 1 if grey else 3
+            pixels = np.fromfile(spool_file(self.spool, chunk), np.uint8, side * side * depth, offset=offset)
+            image[:] = pixels.reshape(side, side, depth)
+            left[chunk] = min(offset, left.get(chunk, offset))
+        for chunk, length in left.items():
+            os.truncate(spool_file(self.spool, chunk), length)
+        return images
 
 
 @dataclass(frozen=True)
@@ -107,10 +122,12 @@ def ingest(
 
 
 def read_chunk(root: Path, spool: Path, image_size: int, resize: str, chunk: Chunk) -> ReadChunk:
-    """Read one chunk; its pixels go to the spool as (n, side, side), or (n, side, side, 3) when one of them is in colour."""
-    rows: list[tuple[object, ...]] = []
+    """Read one chunk; its pixels go to the spool one after the other, (side, side) or (side, side, 3) each.
+
+    What is packed first lies last: a file of the spool is taken from its end, and cut there.
+    """
+    read: list[tuple[SourceFile, str, Decoded]] = []
     broken: list[tuple[str, str]] = []
-    images: list[np.ndarray] = []
     for file in chunk.files:
         try:
             data = _bytes(root / file.path)
@@ -119,12 +136,14 @@ def read_chunk(root: Path, spool: Path, image_size: int, resize: str, chunk: Chu
             reason = error.strerror or str(error) if isinstance(error, OSError) else str(error)
             broken.append((_printable(file.path), reason))
             continue
-        rows.append(_row(file, data, decoded, chunk.number, len(images)))
-        images.append(decoded.pixels)
-    thumbnails = np.array([thumbnail(image) for image in images], np.uint8).reshape(-1, 16, 16)
-    if images:
-        np.save(spool_file(spool, chunk.number), _stack(images))
-    return ReadChunk(rows, thumbnails, broken)
+        read.append((file, hashlib.sha256(data).hexdigest(), decoded))
+    offsets = [0] * len(read)
+    with open(spool_file(spool, chunk.number), "wb") as stream:
+        for number in sorted(range(len(read)), key=lambda number: packing_order(read[number][1], read[number][0].path), reverse=True):
+            offsets[number] = stream.tell()
+            stream.write(np.ascontiguousarray(read[number][2].pixels).data)
+    rows = [_row(*image, chunk.number, offset) for image, offset in zip(read, offsets, strict=True)]
+    return ReadChunk(rows, np.array([thumbnail(decoded.pixels) for _, _, decoded in read], np.uint8).reshape(-1, 16, 16), broken)
 
 
 def check_broken(ingested: Ingested, source: str, max_broken_share: float) -> None:
@@ -175,14 +194,26 @@ def pack(
     """
     classes = sorted(set(frame["label"]))
     labels = {name: number for number, name in enumerate(classes)}
-    with ShardWriter(image_size=image_size, channels=ingested.channels, resize=resize) as writer:
-        for split in SPLITS:
-            part = frame[frame["split"] == split]
-            part = part.assign(position=part["sha256"].map(hash_position)).sort_values(["position", "path"])
-            for start in range(0, len(part), PACKED_AT_ONCE):
-                batch = part.iloc[start : start + PACKED_AT_ONCE]
-                writer.add(split, _images(batch, ingested, image_size), batch["label"].map(labels).to_numpy(), batch)
+    places = [packing_order(*of) for of in frame[["sha256", "path"]].itertuples(index=False)]
+    frame = frame.iloc[sorted(range(len(places)), key=places.__getitem__)]
+    with ShardWriter(image_size=image_size, channels=ingested.channels, resize=resize, splits=SPLITS) as writer:
+        for start in range(0, len(frame), PACKED_AT_ONCE):
+            batch = frame.iloc[start : start + PACKED_AT_ONCE]
+            images = ingested.take(batch, image_size)
+            for split in set(batch["split"]):
+                of_split = (batch["split"] == split).to_numpy()
+                part = batch[of_split]
+                writer.add(split, images[of_split], part["label"].map(labels).to_numpy(), part)
         return writer.publish(store, classes=classes, source=source, shares=shares, naming=naming)
+
+
+def packing_order(sha256: str, path: str) -> tuple[float, str]:
+    """By what images are sorted in a split.
+
+    Args:
+        sha256: of the file; path: its own.
+    """
+    return hash_position(sha256), _printable(path)
 
 
 def spool_file(spool: Path, chunk: int) -> Path:
@@ -199,28 +230,11 @@ def _bytes(path: Path) -> bytes:
     return path.read_bytes()
 
 
-def _row(file: SourceFile, data: bytes, decoded: Decoded, chunk: int, row: int) -> tuple[object, ...]:
-    digest = hashlib.sha256(data).hexdigest()
+def _row(file: SourceFile, sha256: str, decoded: Decoded, chunk: int, offset: int) -> tuple[object, ...]:
     grey = decoded.pixels.ndim == 2
-    return (_printable(file.path), file.label, file.split, file.tags, digest, decoded.width, decoded.height, grey, chunk, row)
-
-
-def _stack(images: list[np.ndarray]) -> np.ndarray:
-    if all(image.ndim == 2 for image in images):
-        return np.stack(images)
-    return np.stack([with_channels(image, 3) for image in images])
+    return (_printable(file.path), file.label, file.split, file.tags, sha256, decoded.width, decoded.height, grey, chunk, offset)
 
 
 def _printable(path: str) -> str:
     """File names need not be UTF-8; tables and reports must be."""
     return path.encode("utf-8", "backslashreplace").decode()
-
-
-def _images(batch: pd.DataFrame, ingested: Ingested, side: int) -> np.ndarray:
-    """The batch's pixels; grey images of a dataset in colour get three equal channels."""
-    images = np.empty((len(batch), side, side, ingested.channels), np.uint8)
-    chunks, rows = batch["chunk"].to_numpy(), batch["row"].to_numpy()
-    for chunk in np.unique(chunks):
-        here = chunks == chunk
-        images[here] = ingested.pixels(int(chunk))[rows[here]]
-    return images

@@ -46,7 +46,8 @@ def opened_source(source: str, champions: Description, *, seed: int) -> Iterator
         home = open_store(str(Path(folder, "store")))
         packed = pack(frame, ingested, home, image_size=champions.image_size, resize=champions.resize, source=source)
         split = open_split(packed, STREAM)
-        images = np.broadcast_to(split.images, (*split.images.shape[:3], champions.channels))
+        same = packed.channels == champions.channels
+        images = split.images if same else np.broadcast_to(split.images, (*split.images.shape[:3], champions.channels))
         labels = np.array([champions.classes.index(name) for name in packed.classes])[split.labels]
         yield (
             Split(images, labels, split.samples.assign(label=labels)),

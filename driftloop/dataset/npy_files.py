@@ -1,7 +1,8 @@
-"""`.npy` files of images whose number is not known when the first one is written."""
+"""`.npy` files of images: written before their number is known, and read where they lie, several as one."""
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.lib import format as npy_format
@@ -40,3 +41,67 @@ class GrowingNpy:
 def map_images(path: Path) -> np.ndarray:
     """The array in `path`, mapped into memory; writing to it changes this process's view only, never the file."""
     return np.load(path, mmap_mode="c", allow_pickle=False).view(np.ndarray)
+
+
+class MappedFiles:
+    """The images of several `.npy` files, one after the other, mapped into memory: what `map_images` gives for one.
+
+    It answers like the array (N, ...) where it is indexed by its first axis (a number, numbers, a mask, a slice) and where NumPy's
+    functions take it for one, which reads all of it into memory. It cannot be written to, though a slice within one file is a view.
+    """
+
+    def __init__(self, paths: Sequence[Path]) -> None:
+        self.paths, self.parts = tuple(paths), [map_images(path) for path in paths]
+        self.ends = np.cumsum([len(part) for part in self.parts])
+        self.starts = np.array([0, *self.ends[:-1]])
+        self.dtype, self.shape = self.parts[0].dtype, (int(self.ends[-1]), *self.parts[0].shape[1:])
+        self.ndim, self.nbytes = len(self.shape), sum(part.nbytes for part in self.parts)
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __getitem__(self, index: Any) -> np.ndarray:
+        rows, *others = index if isinstance(index, tuple) else (index,)
+        if isinstance(rows, slice):
+            numbers = range(*rows.indices(len(self)))
+            part = self._part(numbers[0]) if len(numbers) else 0
+            if numbers.step == 1 and len(numbers) and part == self._part(numbers[-1]):
+                before = int(self.starts[part])
+                return np.asarray(self.parts[part][(slice(numbers[0] - before, numbers[-1] + 1 - before), *others)])
+            rows = np.arange(numbers.start, numbers.stop, numbers.step)
+        elif isinstance(rows, int | np.integer):
+            return np.asarray(self.take(np.array([range(len(self))[rows]]))[(0, *others)])
+        rows = np.asarray(rows)
+        rows = np.flatnonzero(rows) if rows.dtype == bool else rows.astype(np.int64)
+        return np.asarray(self.take(np.where(rows < 0, rows + len(self), rows))[(slice(None), *others)])
+
+    def take(self, rows: np.ndarray, axis: int = 0, out: np.ndarray | None = None, mode: str = "raise") -> np.ndarray:
+        """Copies of some images (n, ...), also for `np.take`.
+
+        Args:
+            rows: (n,) numbers in 0 .. N - 1.
+            axis: 0.
+            out: where they go.
+            mode: for `np.take`'s sake.
+
+        Raises:
+            IndexError: a number beyond.
+        """
+        if len(rows) and not 0 <= rows.min() <= rows.max() < len(self):
+            raise IndexError(f"rows {rows.min()} to {rows.max()} of {len(self)}")
+        found = np.empty((len(rows), *self.shape[1:]), self.dtype) if out is None else out
+        parts = np.searchsorted(self.ends, rows, side="right")
+        # One by one: gathering a file's images together would copy them twice.
+        for image, part, row in zip(found, parts.tolist(), (rows - self.starts[parts]).tolist(), strict=True):
+            image[...] = self.parts[part][row]
+        return found
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+        return np.concatenate(self.parts).astype(dtype or self.dtype, copy=False)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """For another process, which maps the files itself."""
+        return MappedFiles, (self.paths,)
+
+    def _part(self, row: int) -> int:
+        return int(np.searchsorted(self.ends, row, side="right"))

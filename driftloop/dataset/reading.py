@@ -1,25 +1,23 @@
 """Opening one split of a dataset: only its shards are fetched, every byte is checked, nothing is held in memory."""
 
-import hashlib
 import os
-import secrets
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import pandas as pd
 
 from driftloop.bundle import sha256_file
 from driftloop.dataset.description import DATASET_FILE, Description, Shard, manifest_hash, read_description, with_tags_column
-from driftloop.dataset.npy_files import GrowingNpy, map_images
+from driftloop.dataset.npy_files import MappedFiles, map_images
 from driftloop.errors import InputError, IntegrityError, NotFound
 from driftloop.schema import parse_stored
 from driftloop.store import Store, open_store
 from driftloop.store.local import LocalStore
 
 CACHE_VARIABLE = "DRIFTLOOP_CACHE"
-_ROWS = 512
 
 
 @dataclass(frozen=True)
@@ -27,7 +25,7 @@ class Split:
     """One split of N images; changing them changes this process's view only."""
 
     images: np.ndarray
-    """uint8 (N, H, W, C), memory-mapped."""
+    """uint8 (N, H, W, C), memory-mapped; where they lie in several shards it is a `MappedFiles`, which answers like such an array."""
     labels: np.ndarray
     """int64 (N,), -1 for unlabelled."""
     samples: pd.DataFrame
@@ -52,8 +50,8 @@ def stored_description(store: Store, manifest_hash: str) -> Description:
 def open_split(dataset: str | Path | Description, split: str) -> Split:
     """Open a split of a dataset.
 
-    A split of one shard in a local store is mapped where it lies. Otherwise the shards are fetched (or joined) once into the cache
-    folder: $DRIFTLOOP_CACHE, else a private one in the temporary directory.
+    The shards of a local store are mapped where they lie; others are fetched once into the cache folder: $DRIFTLOOP_CACHE, else a private
+    one in the temporary directory.
 
     Args:
         dataset: a dataset artifact's directory, or its description.
@@ -71,7 +69,8 @@ def open_split(dataset: str | Path | Description, split: str) -> Split:
     store = open_store(description.store)
     samples = read_samples(description, store)
     samples = samples[samples["split"] == split].reset_index(drop=True)
-    images = map_images(_local_file(store, shards))
+    files = [_fetched(store, shard) for shard in shards]
+    images = map_images(files[0]) if len(files) == 1 else cast("np.ndarray", MappedFiles(files))
     if len(images) != len(samples):
         raise IntegrityError(f"{description.samples}: {len(samples)} samples for {len(images)} images of split '{split}'")
     return Split(images, samples["label"].to_numpy(np.int64), samples)
@@ -98,17 +97,6 @@ def read_samples(description: Description, store: Store | None = None) -> pd.Dat
     return with_tags_column(samples)
 
 
-def _local_file(store: Store, shards: list[Shard]) -> Path:
-    """One file with all the shards' images, on this machine."""
-    if len(shards) == 1:
-        return _fetched(store, shards[0])
-    joined = cache_folder() / f"{hashlib.sha256(''.join(shard.sha256 for shard in shards).encode()).hexdigest()}-joined.npy"
-    # Joined files are made whole and renamed, and lie in a folder that only we can write to.
-    if not joined.exists():
-        _join([_fetched(store, shard) for shard in shards], joined)
-    return joined
-
-
 def _fetched(store: Store, shard: Shard) -> Path:
     """The shard as a local file with the right content."""
     if isinstance(store, LocalStore):
@@ -123,20 +111,6 @@ def _fetched(store: Store, shard: Shard) -> Path:
     if sha256_file(path) != shard.sha256:
         raise IntegrityError(f"{store.uri}/{shard.key}: damaged (its SHA-256 has changed); restore it or run data_analysis anew")
     return path
-
-
-def _join(parts: list[Path], target: Path) -> None:
-    partial = target.with_name(f".{target.name}.{secrets.token_hex(4)}")
-    try:
-        file = GrowingNpy(partial, map_images(parts[0]).shape[1:])
-        for part in parts:
-            images = map_images(part)
-            for start in range(0, len(images), _ROWS):
-                file.append(images[start : start + _ROWS])
-        file.close()
-        partial.replace(target)
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 def cache_folder() -> Path:

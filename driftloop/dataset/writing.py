@@ -6,7 +6,7 @@ out of others.
 
 import shutil
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -23,6 +23,7 @@ from driftloop.prune_marks import take_up
 from driftloop.schema import parse_stored
 from driftloop.step_facts import write_json
 from driftloop.store import Store
+from driftloop.store.local import LocalStore
 
 #: Where datasets lie in a store: `datasets/<hash>/`.
 DATASETS = "datasets/"
@@ -93,14 +94,15 @@ def write_description(directory: str | Path, description: Description) -> None:
 class ShardWriter:
     """Takes images by split and publishes them as one dataset.
 
-    Images are held on disk only, in a temporary folder that goes when the writer is left; what stays in memory is the table of
-    samples. Batches of different splits may come in any order; within a split the order is kept.
+    Images are held on disk only, in a temporary folder that goes when the writer is left, each shard as soon as the store has it; what
+    stays in memory is the table of samples. Batches of different splits may come in any order; within a split the order is kept.
 
     Args:
         image_size: side of the square images, pixels.
         channels: 1 or 3.
         shard_bytes: a shard is closed when it has grown this large.
         resize: how the images were made square, which the description keeps.
+        splits: in this order in the dataset, whatever comes first; others follow in the order in which they come.
 
     Example:
         with ShardWriter(image_size=64, channels=1) as writer:
@@ -108,12 +110,14 @@ class ShardWriter:
             description = writer.publish(store, classes=["NORMAL", "PNEUMONIA"], source="data/chest")
     """
 
-    def __init__(self, *, image_size: int, channels: int, shard_bytes: int = SHARD_BYTES, resize: str = STRETCH) -> None:
+    def __init__(
+        self, *, image_size: int, channels: int, shard_bytes: int = SHARD_BYTES, resize: str = STRETCH, splits: Sequence[str] = ()
+    ) -> None:
         self.image_size, self.channels, self.shard_bytes, self.resize = image_size, channels, shard_bytes, resize
         self._row_bytes = image_size * image_size * channels
         self.folder = Path(tempfile.mkdtemp(prefix="driftloop-shards-"))
         self.open: dict[str, GrowingNpy] = {}
-        self.files: dict[str, list[GrowingNpy]] = {}
+        self.files: dict[str, list[GrowingNpy]] = {split: [] for split in splits}
         self.frames: dict[str, list[pd.DataFrame]] = {}
         self.pixels: dict[str, PixelCounts] = {}
 
@@ -178,7 +182,7 @@ class ShardWriter:
         self.open = {}
         files = [(split, file) for split, of_split in self.files.items() for file in of_split]
         own = [Shard(key="", split=split, rows=file.rows, sha256=sha256_file(file.path)) for split, file in files]
-        frames = [frame for split in self.files for frame in self.frames[split]]
+        frames = [frame for split in self.files for frame in self.frames.get(split, [])]
         inherited = [_samples_of(store, parent, self.folder)] if parent else []
         samples = pd.concat([*inherited, *frames], ignore_index=True)
         shards = [*(parent.shards if parent else []), *own]
@@ -211,7 +215,11 @@ class ShardWriter:
         placed = []
         for (_, file), shard in zip(files, own, strict=True):
             key = f"{DATASETS}{name}/{file.path.name}"
-            store.upload(key, file.path)
+            if isinstance(store, LocalStore):
+                store.adopt(key, file.path)
+            else:
+                store.upload(key, file.path)
+                file.path.unlink()
             placed.append(shard.model_copy(update={"key": key}))
         return placed
 

@@ -98,7 +98,7 @@ class ServedModel:
         """Raise the InputError that says why `images` cannot be classified by this model."""
         side, channels = self.description.image_size, self.description.channels
         expected = f"expected uint8 images (N, {side}, {side}, {channels})"
-        if not isinstance(images, np.ndarray):
+        if not hasattr(images, "dtype"):  # a split of several files is no ndarray, and answers like one
             raise InputError(f"{expected}, got {type(images).__name__}")
         if images.dtype != np.uint8 or images.ndim != 4 or images.shape[1:] != (side, side, channels):
             raise InputError(f"{expected}, got {images.dtype} {images.shape}; decode and resize the images first")

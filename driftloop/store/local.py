@@ -5,6 +5,7 @@ then linked (create) or renamed (replace, put). A process that is killed leaves 
 """
 
 import contextlib
+import errno
 import fcntl
 import hashlib
 import os
@@ -82,6 +83,20 @@ class LocalStore:
             _finish(stream)
             with self._locked():
                 partial.replace(target)
+
+    def adopt(self, key: str, path: str | Path) -> None:
+        """Like `upload`, and the file is gone then: one of the same file system is renamed, so that its bytes never lie there twice."""
+        target = self.path(key)
+        try:
+            with open(path, "rb") as source, _writing(target):
+                os.fsync(source.fileno())
+                target.parent.mkdir(parents=True, exist_ok=True)
+                with self._locked():
+                    _rename(path, target)
+                _sync_folder(target.parent)
+        except _OtherFileSystem:
+            self.upload(key, path)
+            os.unlink(path)
 
     def download(self, key: str, path: str | Path) -> None:
         """See `Store.download`."""
@@ -166,6 +181,18 @@ def _finish(stream: BinaryIO, data: bytes = b"") -> None:
     stream.write(data)
     stream.flush()
     os.fsync(stream.fileno())
+
+
+class _OtherFileSystem(Exception):
+    pass
+
+
+def _rename(path: str | Path, target: Path) -> None:
+    try:
+        os.replace(path, target)
+    except OSError as error:
+        # Two mounts of one file system count as two: only trying tells.
+        raise _OtherFileSystem if error.errno == errno.EXDEV else error from None
 
 
 def _sync_folder(folder: Path) -> None:

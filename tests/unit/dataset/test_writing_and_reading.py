@@ -1,8 +1,10 @@
 """What is written is read back, once, checked, and without holding it in memory."""
 
+import pickle
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -61,12 +63,50 @@ def test_mean_and_std_are_those_of_the_training_pixels(store: LocalStore) -> Non
     assert description.std == pytest.approx((images / 255).std((0, 1, 2)).tolist())
 
 
-def test_a_split_of_several_shards_is_one_array(store: LocalStore) -> None:
-    images, labels, samples = random_split(50, seed=1)
-    description = write_dataset(store, {"train": (images, labels, samples)}, classes=CLASSES, source="", shard_bytes=7 * 64)
+def test_a_split_of_several_shards_is_read_like_one_array_where_they_lie(store: LocalStore, tmp_path: Path) -> None:
+    images, labels, samples = random_split(50, seed=1, channels=3)
+    description = write_dataset(store, {"train": (images, labels, samples)}, classes=CLASSES, source="", shard_bytes=7 * 192)
     assert [shard.rows for shard in description.shards] == [7] * 7 + [1]
-    assert np.array_equal(open_split(description, "train").images, images)
-    assert np.array_equal(open_split(description, "train").images, images), "also from the cache"
+    found = open_split(description, "train").images
+    assert np.array_equal(found, images)
+    assert (len(found), found.shape, found.dtype, found.ndim, found.nbytes) == (50, (50, 8, 8, 3), np.uint8, 4, images.nbytes)
+    assert not (tmp_path / "cache").exists()
+
+
+def test_the_images_of_several_files_are_indexed_as_numpy_indexes(store: LocalStore) -> None:
+    images, labels, samples = random_split(50, seed=1, channels=3)
+    description = write_dataset(store, {"train": (images, labels, samples)}, classes=CLASSES, source="", shard_bytes=7 * 192)
+    split = open_split(description, "train")
+    shuffled = np.random.default_rng(1).permutation(50)
+    indices: list[Any] = [
+        0,
+        6,
+        7,
+        49,
+        -1,
+        -50,
+        np.int64(13),
+        slice(None),
+        slice(2, 5),
+        slice(5, 9),
+        slice(40, 99),
+        slice(9, 3),
+        slice(-3, None),
+    ]
+    indices += [slice(None, None, -3), shuffled, shuffled - 50, shuffled[:1], [3, 30], [], shuffled < 20, np.zeros(50, bool)]
+    indices += [(4, 3), (slice(0, 20), slice(2, 4), ..., 0), (shuffled, slice(None), 1), (-2, ..., 1)]
+    for again in (split.images, pickle.loads(pickle.dumps(split.images))):
+        for index in indices:
+            expected = images[index]
+            assert again[index].shape == expected.shape, index
+            assert np.array_equal(again[index], expected), index
+        assert all(map(np.array_equal, again, images))
+    gathered = np.empty_like(images)
+    np.take(split.images, shuffled, axis=0, out=gathered, mode="clip")
+    assert np.array_equal(gathered, images[shuffled])
+    for beyond in (50, -51, [0, 50], [-51]):
+        with pytest.raises(IndexError):
+            split.images[beyond]
 
 
 def test_batches_of_several_splits_may_come_in_any_order(store: LocalStore) -> None:

@@ -174,3 +174,20 @@ def test_an_object_that_goes_while_a_listing_is_read_is_left_out(tmp_path: Path)
 def test_another_kind_of_uri_is_one_clear_line(uri: str) -> None:
     with pytest.raises(StoreError, match="give a folder or s3://bucket/prefix"):
         open_store(uri)
+
+
+@pytest.mark.parametrize("elsewhere", [False, True])
+def test_an_adopted_file_is_the_stores_alone(tmp_path: Path, elsewhere: bool) -> None:
+    with tempfile.TemporaryDirectory(dir="/dev/shm" if elsewhere else tmp_path) as folder:
+        file = Path(folder, "shard")
+        file.write_bytes(b"pixels")
+        if elsewhere and file.stat().st_dev == tmp_path.stat().st_dev:
+            pytest.skip("one file system here")
+        number = file.stat().st_ino
+        store = LocalStore(tmp_path / "store")
+        store.adopt("datasets/a/shard", file)
+        assert not file.exists()
+    assert store.read("datasets/a/shard") == b"pixels"
+    assert [info.key for info in store.list()] == ["datasets/a/shard"]
+    assert elsewhere or store.path("datasets/a/shard").stat().st_ino == number, "renamed, not copied"
+    assert sorted(path.name for path in store.root.rglob("*") if path.is_file()) == [".lock", "shard"]

@@ -1,0 +1,90 @@
+"""What is read lies on the disk once, and comes out of it as it was."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+from components.data_analysis.ingest import FILES_PER_CHUNK, Ingested, ingest, pack, spool_file
+from driftloop.contracts import TEST, TRAIN
+from driftloop.dataset import open_split
+from driftloop.dataset.splitting import hash_position
+from driftloop.sources import SourceFile
+from driftloop.store.local import LocalStore
+
+SIDE = 16
+FILES = 2 * FILES_PER_CHUNK + 20
+
+
+def _bytes_below(folder: Path) -> int:
+    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+
+
+class Weighed(LocalStore):
+    """Says how much lies below a folder whenever a shard has come."""
+
+    def __init__(self, root: Path, everything: Path) -> None:
+        super().__init__(root)
+        self.everything, self.weights = everything, [0]
+
+    def adopt(self, key: str, path: str | Path) -> None:
+        self.weights.append(_bytes_below(self.everything))
+        super().adopt(key, path)
+        self.weights.append(_bytes_below(self.everything))
+
+
+@pytest.fixture
+def drawn(tmp_path: Path) -> dict[str, np.ndarray]:
+    """Images by path; every hundredth is in colour."""
+    rng = np.random.default_rng(1)
+    (tmp_path / "source").mkdir()
+    images = {f"{number:03d}.png": rng.integers(0, 256, (SIDE, SIDE, 1 if number % 100 else 3), np.uint8) for number in range(FILES)}
+    for path, pixels in images.items():
+        Image.fromarray(pixels[..., 0] if pixels.shape[-1] == 1 else pixels).save(tmp_path / "source" / path)
+    return images
+
+
+@pytest.fixture
+def read(tmp_path: Path, drawn: dict[str, np.ndarray]) -> Ingested:
+    (tmp_path / "spool").mkdir()
+    files = [SourceFile(path, "AB"[number % 2], "") for number, path in enumerate(drawn)]
+    return ingest(tmp_path / "source", files, tmp_path / "spool", image_size=SIDE, resize="stretch", workers=2)
+
+
+def test_images_come_out_in_the_order_of_their_hashes_and_as_they_were(
+    tmp_path: Path, drawn: dict[str, np.ndarray], read: Ingested
+) -> None:
+    frame = read.frame.assign(group=read.frame["path"], split=[TEST if row % 3 else TRAIN for row in range(FILES)])
+    kept = frame[frame.index % 7 != 0]  # an audit leaves some out
+    description = pack(kept, read, LocalStore(tmp_path / "store"), image_size=SIDE, resize="stretch", source="")
+    assert [shard.split for shard in description.shards] == [TRAIN, TEST], "whichever image comes first"
+    for name in (TRAIN, TEST):
+        split = open_split(description, name)
+        assert split.samples["path"].tolist() == sorted(kept[kept["split"] == name]["path"], key=_position(kept))
+        for image, path in zip(split.images, split.samples["path"], strict=True):
+            assert np.array_equal(image, np.broadcast_to(drawn[path], (SIDE, SIDE, 3)))
+
+
+def test_pixels_lie_on_the_disk_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, read: Ingested) -> None:
+    for path in (tmp_path / "source").iterdir():
+        path.unlink()
+    temporary = tmp_path / "temporary"
+    temporary.mkdir()
+    monkeypatch.setattr("tempfile.tempdir", str(temporary))
+    spooled, pixels = _bytes_below(tmp_path), FILES * SIDE * SIDE * 3
+    assert spooled < 0.4 * pixels, "grey images take a third"
+    frame = read.frame.assign(group=read.frame["path"], split=[TEST if row % 3 else TRAIN for row in range(FILES)])
+    store = Weighed(tmp_path / "store", tmp_path)
+    pack(frame, read, store, image_size=SIDE, resize="stretch", source="")
+    headers = 2 * 128
+    assert max(store.weights) == pixels + headers
+    assert [spool_file(read.spool, chunk).stat().st_size for chunk in range(3)] == [0, 0, 0]
+    assert not list(temporary.iterdir())
+
+
+def _position(frame: pd.DataFrame) -> Callable[[str], float]:
+    positions = dict(zip(frame["path"], map(hash_position, frame["sha256"]), strict=True))
+    return positions.__getitem__
