@@ -10,11 +10,12 @@ import pandas as pd
 from scipy.stats import chi2_contingency
 
 from components.data_analysis.label_errors import LabelCheck
+from driftloop.reporting.wording import percent
 
 #: Distance of two classes' means, in standard deviations within a class, that counts as a large effect (Cohen 1988).
 LARGE = 0.8
-#: Level of the test for a shift of the classes between splits, and the association (Cramer's V) from which on it is told.
-SHIFT_LEVEL, SHIFT_LEAST = 0.01, 0.1
+#: Level of the test for a shift of the classes between splits, and the difference of a class's shares from which on it is told.
+SHIFT_LEVEL, SHIFT_LEAST = 0.01, 0.05
 #: So many median absolute deviations (in standard deviations of a normal) from its class's median make an image an outlier.
 FAR = 8.0
 
@@ -33,25 +34,51 @@ class Doubt:
 
 @dataclass(frozen=True)
 class LabelShift:
-    """Whether the splits have the classes in the same shares, by a chi-square test."""
+    """Whether the splits have the classes in the same shares, by a chi-square test; and where they differ most."""
 
     p_value: float
-    association: float
-    """Cramer's V: 0 for the same shares, 1 where a split tells the class."""
+    label: str
+    """The class whose shares differ most."""
+    least: str
+    """The split with its smallest share."""
+    most: str
+    """The split with its largest."""
+    shares: tuple[float, float]
+    """Of the images of those two."""
+    shipped: bool
+    """Whether these are the splits that the source came with."""
+
+    @property
+    def difference(self) -> float:
+        return self.shares[1] - self.shares[0]
 
 
 def label_shift(frame: pd.DataFrame) -> LabelShift | None:
-    """Of rows with split, group and label. A group counts once for each of its classes, since its images are not independent.
+    """Of rows with split, source_split, group and label: of the splits that the source came with, or else of those that were cut.
+
+    A group counts once for each of its classes in the test, since its images are not independent.
 
     None where there is one split or class, or a cell of the table in which fewer than five are expected.
     """
-    table = frame[["split", "group", "label"]].drop_duplicates().groupby(["split", "label"]).size().unstack(fill_value=0).to_numpy()
+    shipped = frame["source_split"].nunique() > 1
+    frame = frame.assign(split=frame["source_split"]) if shipped else frame
+    table = _by_split(frame.drop_duplicates(["split", "group", "label"]))
     if min(table.shape) < 2:
         return None
-    tested = chi2_contingency(table, correction=False)
+    tested = chi2_contingency(table.to_numpy(), correction=False)
     if tested.expected_freq.min() < 5:
         return None
-    return LabelShift(float(tested.pvalue), float(np.sqrt(tested.statistic / table.sum() / (min(table.shape) - 1))))
+    images = _by_split(frame)
+    shares = images.div(images.sum(axis=1), axis=0)
+    label = (shares.max() - shares.min()).idxmax()
+    of_label = shares[label]
+    extremes = float(of_label.min()), float(of_label.max())
+    return LabelShift(float(tested.pvalue), str(label), str(of_label.idxmin()), str(of_label.idxmax()), extremes, shipped)
+
+
+def _by_split(frame: pd.DataFrame) -> pd.DataFrame:
+    """Rows by split and label."""
+    return frame.groupby(["split", "label"]).size().unstack(fill_value=0)
 
 
 def largest_distance(values: np.ndarray, labels: np.ndarray) -> float:
@@ -89,7 +116,7 @@ def find_doubts(
     """The doubts about a source, the gravest first.
 
     Args:
-        frame: audited rows with split, group, label, width and height.
+        frame: audited rows with split, source_split, group, label, width and height.
         names: of the F statistics.
         statistics: (N, F) of the training images; labels: (N,).
         resize: how the images were made square.
@@ -97,15 +124,8 @@ def find_doubts(
     """
     found = []
     shift = label_shift(frame)
-    if shift is not None and shift.p_value < SHIFT_LEVEL and shift.association >= SHIFT_LEAST:
-        found.append(
-            Doubt(
-                3,
-                shift.association,
-                f"the splits have the classes in other shares (chi-square over groups, p {_p(shift.p_value)}, V {shift.association:.2f})",
-                "do not compare accuracies of different splits; leave the source's own split folders out, so that they are cut anew alike",
-            )
-        )
+    if shift is not None and shift.p_value < SHIFT_LEVEL and shift.difference >= SHIFT_LEAST:
+        found.append(_shift_doubt(shift))
     aspect = largest_distance(np.log(frame["width"].to_numpy(float) / frame["height"].to_numpy(float)), frame["label"].to_numpy())
     if aspect >= LARGE:
         cure = "data_config.resize=crop hides it" if resize != "crop" else "it is cut away, but what was cut may differ by class"
@@ -127,6 +147,17 @@ def find_doubts(
         finding = f"{far:,} training image{'s are' if far > 1 else ' is'} far from all others of the class ({far / len(labels):.1%})"
         found.append(Doubt(1, far / len(labels), finding, "look at those below: blank, covered or foreign pictures are to be removed"))
     return sorted(found, key=lambda doubt: (-doubt.gravity, -doubt.size))
+
+
+def _shift_doubt(shift: LabelShift) -> Doubt:
+    whose = "the splits that the source brings" if shift.shipped else "the splits"
+    (low, high) = map(percent, shift.shares)
+    where = f"{shift.label} makes {low} of {shift.least} and {high} of {shift.most}"
+    advice = "do not compare accuracies of different splits"
+    if shift.shipped:
+        advice = f"they stay as they are: {advice}; leave the split folders out of the source, and all are cut anew alike"
+    finding = f"{whose} differ in their classes: {where} (chi-square over groups, p {_p(shift.p_value)})"
+    return Doubt(3, shift.difference, finding, advice)
 
 
 def _p(value: float) -> str:

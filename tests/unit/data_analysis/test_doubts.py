@@ -1,17 +1,23 @@
 """What a person is told to look at: label shift between splits, shapes and statistics by class, outliers."""
 
+import re
+from hashlib import sha256
+
 import numpy as np
 import pandas as pd
 import pytest
 
+from components.data_analysis.audit import audit
 from components.data_analysis.doubts import find_doubts, label_shift, largest_distance, outliers
 from components.data_analysis.label_errors import LabelCheck
+from components.data_analysis.splits import assign_splits
+from driftloop.settings import DataSettings
 
 
 def table(rng: np.random.Generator, sick: dict[str, float], groups: int = 200, images: int = 3) -> pd.DataFrame:
     """Groups of a few images each, sick with the given share in each split."""
     rows = [
-        {"split": split, "group": f"{split}{number}", "label": "sick" if ill else "well", "width": 60, "height": 50}
+        {"split": split, "source_split": "", "group": f"{split}{number}", "label": "sick" if ill else "well", "width": 60, "height": 50}
         for split, share in sick.items()
         for number, ill in enumerate(rng.random(groups) < share)
         for _ in range(images)
@@ -26,7 +32,6 @@ def test_the_chi_square_is_pearsons_over_groups() -> None:
     statistic = ((counts - expected) ** 2 / expected).sum()
     shift = label_shift(frame)
     assert shift is not None
-    assert shift.association == pytest.approx(np.sqrt(statistic / 600))
     assert shift.p_value == pytest.approx(np.exp(-statistic / 2)), "two degrees of freedom"
 
 
@@ -35,6 +40,32 @@ def test_equal_shares_are_called_shifted_as_rarely_as_the_level_says_whatever_th
     p_values = [shift.p_value for _ in range(200) if (shift := label_shift(table(rng, {"train": 0.7, "test": 0.7}, 100, 4)))]
     assert len(p_values) == 200
     assert np.mean(np.array(p_values) < 0.05) <= 0.1
+
+
+def test_the_splits_that_kaggles_chest_x_rays_come_with_differ_in_their_classes() -> None:
+    """With the counts of that dataset, as if each file showed a patient of its own."""
+    counts = {("train", "NORMAL"): 1341, ("train", "PNEUMONIA"): 3875, ("val", "NORMAL"): 8, ("val", "PNEUMONIA"): 8}
+    counts |= {("test", "NORMAL"): 234, ("test", "PNEUMONIA"): 390}
+    rows = [
+        {"path": f"{split}/{label}/{split}{label}{number}.jpeg", "label": label, "source_split": split, "tags": ""}
+        for (split, label), count in counts.items()
+        for number in range(count)
+    ]
+    frame = pd.DataFrame(rows).assign(sha256=[sha256(row["path"].encode()).hexdigest() for row in rows], width=60, height=50)
+    blank = np.zeros((len(frame), 16, 16), np.uint8)
+    audited, findings = audit(frame, blank, group_pattern="", smallest_val=30)
+    assert findings.merged_val == 16
+    frame = assign_splits(audited, DataSettings.complete(None).shares(replayed=True), "chest")
+    labels = (frame["label"] == "NORMAL").to_numpy().astype(int)
+    (told,) = find_doubts(frame, ("brightness",), np.ones((len(frame), 1)), labels, resize="stretch", checked=None)
+    assert told.gravity == 3
+    assert told.finding == (
+        "the splits that the source brings differ in their classes: NORMAL makes 25.8 % of train and 37.5 % of test "
+        "(chi-square over groups, p < .0001)"
+    )
+    assert told.advice.startswith("they stay as they are")
+    alike = find_doubts(frame.assign(source_split=""), ("brightness",), np.ones((len(frame), 1)), labels, resize="stretch", checked=None)
+    assert alike[0].finding.startswith("the splits differ in their classes"), "what was cut from train has its shares, test has not"
 
 
 def test_too_few_or_one_split_are_not_tested() -> None:
@@ -68,7 +99,7 @@ def test_doubts_come_the_gravest_first_each_with_advice() -> None:
     checked = LabelCheck(500, "somebody", 0.8, rows=np.arange(10), looks_like=np.zeros(10, int))
     found = find_doubts(shifted, ("brightness", "contrast"), statistics, labels, resize="stretch", checked=checked)
     texts = [doubt.finding for doubt in found]
-    assert "other shares (chi-square over groups, p < .0001" in texts[0]
+    assert re.fullmatch(r"the splits differ in their classes: (sick|well) makes .* \(chi-square over groups, p < \.0001\)", texts[0])
     assert {text.split(" (")[0] for text in texts[1:3]} == {
         "classes differ already in contrast",
         "classes differ in the shape of their pictures",
