@@ -17,6 +17,7 @@ from components.data_analysis.label_errors import LabelCheck, check_labels
 from components.data_analysis.loader_benchmark import LoaderBenchmark, benchmark_loaders
 from driftloop.contracts import SPLITS
 from driftloop.dataset import Description, Split
+from driftloop.dataset.npy_files import give_back
 from driftloop.dataset.writing import PixelCounts
 from driftloop.inference.image_statistics import image_statistics, statistic_names
 
@@ -176,3 +177,4 @@ def describe_training(train: Split, classes: int) -> ClassStatistics:
 def _batches(split: Split) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     for start in range(0, len(split), _BATCH):
         yield split.images[start : start + _BATCH], split.labels[start : start + _BATCH]
+        give_back(split.images)

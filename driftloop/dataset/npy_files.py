@@ -1,5 +1,6 @@
 """`.npy` files of images: written before their number is known, and read where they lie, several as one."""
 
+import mmap
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -41,6 +42,19 @@ class GrowingNpy:
 def map_images(path: Path) -> np.ndarray:
     """The array in `path`, mapped into memory; writing to it changes this process's view only, never the file."""
     return np.load(path, mmap_mode="c", allow_pickle=False).view(np.ndarray)
+
+
+def give_back(images: np.ndarray) -> None:
+    """Let the system have the memory of mapped images again; it is filled anew from their files where they are read. Changes are lost.
+
+    For whoever goes over all of a split once: what he has seen would count as his until memory runs out.
+    """
+    for part in getattr(images, "parts", [images]):
+        base = part
+        while isinstance(base, np.ndarray):
+            base = base.base
+        if isinstance(base, mmap.mmap) and hasattr(mmap, "MADV_DONTNEED"):
+            base.madvise(mmap.MADV_DONTNEED)
 
 
 class MappedFiles:

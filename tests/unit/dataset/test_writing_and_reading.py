@@ -19,6 +19,7 @@ from driftloop.dataset import (
     write_dataset,
     write_description,
 )
+from driftloop.dataset.npy_files import give_back
 from driftloop.dataset.reading import stored_description
 from driftloop.errors import InputError, IntegrityError, NotFound
 from driftloop.store import open_store
@@ -107,6 +108,26 @@ def test_the_images_of_several_files_are_indexed_as_numpy_indexes(store: LocalSt
     for beyond in (50, -51, [0, 50], [-51]):
         with pytest.raises(IndexError):
             split.images[beyond]
+
+
+@pytest.mark.parametrize("shard_bytes", [64 << 20, 5 << 20])
+def test_memory_of_mapped_images_is_given_back(store: LocalStore, shard_bytes: int) -> None:
+    images, labels, samples = random_split(20, seed=1, side=1024)
+    description = write_dataset(store, {"train": (images, labels, samples)}, classes=CLASSES, source="", shard_bytes=shard_bytes)
+    mapped = open_split(description, "train").images
+    before = _resident_mib()
+    assert all(mapped[row : row + 1].max() for row in range(20))
+    assert _resident_mib() - before > 15
+    give_back(mapped)
+    assert _resident_mib() - before < 5
+    assert np.array_equal(mapped, images)
+    give_back(images)  # of no file: they stay
+
+
+def _resident_mib() -> float:
+    """Of files, in this process."""
+    status = Path("/proc/self/status").read_text()
+    return int(status.split("RssFile:")[1].split()[0]) / 1024
 
 
 def test_batches_of_several_splits_may_come_in_any_order(store: LocalStore) -> None:
