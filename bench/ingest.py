@@ -33,8 +33,6 @@ OURS, THEIRS = "driftloop", "torchvision"
 #: Ratios that are wanted, by side, of the largest count; and of any count.
 GOALS = {64: 3.0, 224: 2.0}
 NEVER_BELOW = 1.0
-#: Of the source's bytes: what lies on disk at most while a dataset is made.
-DISK_GOAL = 1.3
 
 
 def main() -> int:
@@ -104,16 +102,16 @@ def in_a_process(who: str, folder: Path, side: int) -> dict[str, float]:
 
 
 def once(who: str, folder: Path, side: int) -> dict[str, float]:
-    """Seconds, processor seconds, peak memory of the largest process and bytes on disk of one run."""
+    """Seconds, processor seconds and peak memory of the largest process of one run."""
     with tempfile.TemporaryDirectory(prefix="driftloop-ingest-") as temporary:
-        seconds, disk = (ours if who == OURS else theirs)(folder, Path(temporary), side)
+        seconds = (ours if who == OURS else theirs)(folder, Path(temporary), side)
     used = [resource.getrusage(of) for of in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
     cpu = sum(one.ru_utime + one.ru_stime for one in used)
-    return {"seconds": seconds, "cpu": cpu, "peak_mb": max(one.ru_maxrss for one in used) / 1024, "disk": float(disk)}
+    return {"seconds": seconds, "cpu": cpu, "peak_mb": max(one.ru_maxrss for one in used) / 1024}
 
 
-def ours(folder: Path, temporary: Path, side: int) -> tuple[float, int]:
-    """What the step data_analysis does up to the packed dataset, by its own functions; the spool and the store are there together."""
+def ours(folder: Path, temporary: Path, side: int) -> float:
+    """What the step data_analysis does up to the packed dataset, by its own functions."""
     from components.data_analysis.audit import audit
     from components.data_analysis.ingest import ingest, pack
     from driftloop.contracts import TRAIN
@@ -127,10 +125,10 @@ def ours(folder: Path, temporary: Path, side: int) -> tuple[float, int]:
         read = ingest(source.root, source.files, spool, image_size=side, resize="stretch", workers=0)
         frame, _ = audit(read.frame.assign(source_split=""), read.thumbnails, group_pattern="", smallest_val=0)
         pack(frame.assign(split=TRAIN), read, open_store(str(temporary / "store")), image_size=side, resize="stretch", source=str(folder))
-    return time.monotonic() - began, _bytes_below(temporary)
+    return time.monotonic() - began
 
 
-def theirs(folder: Path, temporary: Path, side: int) -> tuple[float, int]:
+def theirs(folder: Path, temporary: Path, side: int) -> float:
     """What a course's notebook does."""
     from torch.utils.data import DataLoader
     from torchvision.datasets import ImageFolder
@@ -144,11 +142,7 @@ def theirs(folder: Path, temporary: Path, side: int) -> tuple[float, int]:
         pixels[at : at + len(batch)] = batch.numpy()
         at += len(batch)
     pixels.flush()
-    return time.monotonic() - began, _bytes_below(temporary)
-
-
-def _bytes_below(folder: Path) -> int:
-    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+    return time.monotonic() - began
 
 
 def compared(count: int, side: int, source: int, runs: dict[str, list[dict[str, float]]]) -> dict[str, Any]:
@@ -158,7 +152,6 @@ def compared(count: int, side: int, source: int, runs: dict[str, list[dict[str, 
     row["cpu_ratio"] = median(_all(runs[THEIRS], "cpu")) / median(_all(runs[OURS], "cpu"))
     for who, found in runs.items():
         row[who] = {"images_per_second": count / median(_all(found, "seconds")), "peak_mb": max(_all(found, "peak_mb"))}
-    row["disk_share"] = max(_all(runs[OURS], "disk")) / source
     return row
 
 
@@ -170,19 +163,17 @@ def table(result: dict[str, Any]) -> str:
     """The measured rows as Markdown, with their goals."""
     largest = max(row["count"] for row in result["rows"])
     lines = [
-        f"Grey JPEG of {WIDTH:,} x {HEIGHT:,} pixels, {result['workers']} workers, {result['rounds']} rounds in turns. "
-        "Disk: of the bytes of the source, at most.",
+        f"Grey JPEG of {WIDTH:,} x {HEIGHT:,} pixels, {result['workers']} workers, {result['rounds']} rounds in turns.",
         "",
-        "| files | side | driftloop, images/s | torchvision | ratio (range) | goal | of processor time | peak memory, MB | disk |",
-        "|---:|---:|---:|---:|---|---|---:|---:|---:|",
+        "| files | side | driftloop, images/s | torchvision | ratio (range) | goal | of processor time | peak memory, MB |",
+        "|---:|---:|---:|---:|---|---|---:|---:|",
     ]
     for row in result["rows"]:
         goal = GOALS.get(row["side"], NEVER_BELOW) if row["count"] == largest else NEVER_BELOW
         lines.append(
             f"| {row['count']:,} | {row['side']} | {row[OURS]['images_per_second']:.0f} | {row[THEIRS]['images_per_second']:.0f} | "
             f"{row['ratio']:.2f} ({min(row['ratios']):.2f}-{max(row['ratios']):.2f}) | "
-            f"{goal:g}: {'met' if row['ratio'] >= goal else '**missed**'} | {row['cpu_ratio']:.2f} | {row[OURS]['peak_mb']:.0f} | "
-            f"{row['disk_share']:.2f} |"
+            f"{goal:g}: {'met' if row['ratio'] >= goal else '**missed**'} | {row['cpu_ratio']:.2f} | {row[OURS]['peak_mb']:.0f} |"
         )
     most = 1000 * result["workers"] / result["decompressing_ms"]
     beside = [row[THEIRS]["images_per_second"] for row in result["rows"] if row["count"] == largest]
@@ -191,11 +182,6 @@ def table(result: dict[str, Any]) -> str:
         f"libjpeg takes {result['decompressing_ms']:.1f} ms of a processor to undo the compression of one of these files, whatever comes "
         f"after: with it {result['workers']} cores read {most:.0f} images/s at most, {most / max(beside):.1f} to {most / min(beside):.1f} "
         "times torchvision's.",
-    ]
-    worst = max(row["disk_share"] for row in result["rows"])
-    lines += [
-        "",
-        f"On disk at most {worst:.2f} of the source beside it (goal {DISK_GOAL}): {'met' if worst <= DISK_GOAL else '**missed**'}.",
     ]
     return "\n".join(lines)
 
