@@ -21,10 +21,10 @@ from driftloop.serving.live_model import Answers
 from driftloop.serving.middleware import HEADERS, Guard, keyed, problem
 from driftloop.serving.open_inference import open_inference_router
 from driftloop.serving.page import page_router
-from driftloop.serving.processes import GRPC_SERVER
 from driftloop.serving.refusals import refusal
 from driftloop.serving.requests import read_request, unprocessable
 from driftloop.serving.service import Service
+from driftloop.serving.settings import GRPC_SERVER
 
 LOG = logging.getLogger("driftloop.serving")
 #: The media types of the formats that are read.

@@ -27,15 +27,13 @@ from uvicorn.supervisors.multiprocess import Process
 
 from driftloop.errors import DriftloopError
 from driftloop.processes import end_with_parent
-from driftloop.serving.settings import ServingSettings
+from driftloop.serving.settings import GRPC_SERVER, ServingSettings
 from driftloop.store import open_store
 
 LOG = logging.getLogger("driftloop.serving")
 #: Where prometheus_client looks for a folder in which processes add up their counters; read when it is imported.
 METRICS_FOLDER = "PROMETHEUS_MULTIPROC_DIR"
 BACKLOG = 2048
-#: What the application's lifespan calls the server of gRPC that it has started.
-GRPC_SERVER = "grpc_server"
 #: A process that answers no question for so long hangs and is replaced; a loaded machine is no reason.
 HANGS_SECONDS = 60
 #: Before a process whose start failed makes room for another try.

@@ -4,6 +4,9 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field
 
+#: What the application's lifespan calls the server of gRPC that it has started, for the process to end it.
+GRPC_SERVER = "grpc_server"
+
 
 class ServingSettings(BaseModel):
     """Settings of a service."""

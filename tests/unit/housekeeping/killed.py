@@ -22,7 +22,7 @@ from tests.factories.records import CLASSES
 
 #: Every way in which a store changes; a batch of deletions is one request on S3, and one deletion after the other in a folder.
 WRITES: dict[type, tuple[str, ...]] = {
-    LocalStore: ("create", "replace", "put", "upload", "delete"),
+    LocalStore: ("create", "replace", "put", "upload", "adopt", "delete"),
     S3Store: ("create", "replace", "put", "upload", "delete", "_delete_batch"),
 }
 
