@@ -22,7 +22,7 @@ from driftloop.contracts import MODEL_NAME
 from driftloop.inference.served_model import EMBEDDING, INPUT, PROBABILITIES
 from driftloop.serving.batching import NotReady
 from driftloop.serving.live_model import LiveModel
-from driftloop.serving.requests import TAG_FIELD, about, request_id, unprocessable
+from driftloop.serving.requests import TAG_FIELD, about, ids_of_images, request_id, unprocessable
 from driftloop.serving.service import Service
 
 BINARY_HEADER = "inference-header-content-length"
@@ -157,8 +157,8 @@ async def inferred(
     group, tags, name = about(headers, fields)
     if content.get("id") not in (None, ""):
         name = request_id(content["id"])
-    names = [name] if name and len(images) == 1 else [f"{name}-{index + 1}" for index in range(len(images))] if name else []
-    answers = await service.predict(list(images), group=group, tags=tags, request_ids=names, began=began)
+    ids = ids_of_images(name, len(images))
+    answers = await service.predict(list(images), group=group, tags=tags, request_ids=ids, began=began)
     outputs = {
         PROBABILITIES: np.stack([answer.predictions.probabilities[index] for _, answer, index in answers]),
         EMBEDDING: np.stack([answer.predictions.embedding[index] for _, answer, index in answers]),

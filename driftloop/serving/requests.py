@@ -57,9 +57,15 @@ async def read_request(request: Request, settings: ServingSettings) -> Sent:
         raise unprocessable("no image in this request: send it in a field called image")
     sent = Sent(images=images)
     sent.group, sent.tags, name = about(request.headers, given)
-    if name:
-        sent.request_ids = [name] if len(images) == 1 else [f"{name}-{index + 1}" for index in range(len(images))]
+    sent.request_ids = ids_of_images(name, len(images))
     return sent
+
+
+def ids_of_images(name: str, count: int) -> list[str]:
+    """The ids of a request's images by its own: that of a single one is the same. Empty where it has none."""
+    if not name:
+        return []
+    return [name] if count == 1 else [f"{name}-{index + 1}" for index in range(count)]
 
 
 def about(headers: Mapping[str, str], given: Iterable[tuple[str, str]] = ()) -> tuple[str | None, dict[str, str], str]:

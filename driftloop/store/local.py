@@ -87,14 +87,13 @@ class LocalStore:
     def adopt(self, key: str, path: str | Path) -> None:
         """Like `upload`, and the file is gone then: one of the same file system is renamed, so that its bytes never lie there twice."""
         target = self.path(key)
-        try:
-            with open(path, "rb") as source, _writing(target):
-                os.fsync(source.fileno())
-                target.parent.mkdir(parents=True, exist_ok=True)
-                with self._locked():
-                    _rename(path, target)
-                _sync_folder(target.parent)
-        except _OtherFileSystem:
+        with open(path, "rb") as source, _writing(target):
+            os.fsync(source.fileno())
+            target.parent.mkdir(parents=True, exist_ok=True)
+            with self._locked():
+                renamed = _renamed(path, target)
+            _sync_folder(target.parent)
+        if not renamed:
             self.upload(key, path)
             os.unlink(path)
 
@@ -183,16 +182,15 @@ def _finish(stream: BinaryIO, data: bytes = b"") -> None:
     os.fsync(stream.fileno())
 
 
-class _OtherFileSystem(Exception):
-    pass
-
-
-def _rename(path: str | Path, target: Path) -> None:
+def _renamed(path: str | Path, target: Path) -> bool:
+    """Rename a file, unless the target lies in another file system. Two mounts of one count as two: only trying tells."""
     try:
         os.replace(path, target)
     except OSError as error:
-        # Two mounts of one file system count as two: only trying tells.
-        raise _OtherFileSystem if error.errno == errno.EXDEV else error from None
+        if error.errno != errno.EXDEV:
+            raise
+        return False
+    return True
 
 
 def _sync_folder(folder: Path) -> None:

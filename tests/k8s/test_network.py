@@ -55,22 +55,19 @@ def test_no_step_reaches_a_public_address() -> None:
     assert all(ipaddress.ip_network(block).is_private for block, _ in blocks)
 
 
-def test_alerts_go_out_by_https_and_mail_and_to_an_alertmanager_alone() -> None:
-    spec = policy("k8s/alerts", "driftloop-alerts")
-    assert spec["podSelector"] == ALERTS
+@pytest.mark.parametrize(
+    ("name", "pods", "called", "ports"),
+    [("alerts", ALERTS, ("monitoring", "alertmanager", 9093), {443, 465, 587}), ("tracking", TRACKING, ("mlflow", "", 5000), {443})],
+)
+def test_a_cron_job_goes_out_to_the_store_and_those_that_it_tells_alone(
+    name: str, pods: Manifest, called: tuple[str, str, int], ports: set[int]
+) -> None:
+    spec = policy(f"k8s/{name}", f"driftloop-{name}")
+    assert spec["podSelector"] == pods
     assert spec["policyTypes"] == ["Ingress", "Egress"]
     assert "ingress" not in spec
-    assert callees(spec) == {("kube-system", "", 53), ("minio", "minio", 9000), ("monitoring", "alertmanager", 9093)}
-    assert public_ports(spec) == {443, 465, 587}
-
-
-def test_what_tracks_goes_out_by_https_and_to_an_mlflow_server_alone() -> None:
-    spec = policy("k8s/tracking", "driftloop-tracking")
-    assert spec["podSelector"] == TRACKING
-    assert spec["policyTypes"] == ["Ingress", "Egress"]
-    assert "ingress" not in spec
-    assert callees(spec) == {("kube-system", "", 53), ("minio", "minio", 9000), ("mlflow", "", 5000)}
-    assert public_ports(spec) == {443}
+    assert callees(spec) == {("kube-system", "", 53), ("minio", "minio", 9000), called}
+    assert public_ports(spec) == ports
 
 
 def public_ports(spec: Manifest) -> set[int]:
