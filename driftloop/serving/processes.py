@@ -190,7 +190,12 @@ class _Server(uvicorn.Server):
 
 
 class _Process(Process):
-    """uvicorn's, with that server in it."""
+    """uvicorn's, with that server in it, and its death ends a question that waits for its answer."""
+
+    def start(self) -> None:
+        super().start()
+        # With this end open here as well the pipe would not end with the process, and a question would wait until it counts as hanging.
+        self.child_conn.close()
 
     @property
     def server(self) -> uvicorn.Server:

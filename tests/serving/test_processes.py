@@ -1,10 +1,13 @@
 """Several processes behind one port: together they are one service to its callers, its log and its metrics, whichever of them dies."""
 
+import fcntl
 import json
 import os
 import re
 import signal
 import socket
+import sys
+import termios
 import threading
 import time
 from collections.abc import Iterator
@@ -15,10 +18,12 @@ from pathlib import Path
 import httpx
 import numpy as np
 import pytest
+import uvicorn
 
 from driftloop import registry
 from driftloop.dataset import Description
 from driftloop.inference.log import read_log
+from driftloop.serving.processes import _Process
 from driftloop.serving.siblings import ENDED_SECONDS, Siblings
 from driftloop.store import Store
 from driftloop.watch_store import record_key
@@ -128,6 +133,27 @@ def test_one_that_is_killed_is_replaced_and_what_it_answered_is_logged(
         assert metric(service, "driftloop_images_total") >= len(said)
         assert service.end() == 128 + signal.SIGTERM
     assert said.items() <= logged(store).items()
+
+
+def test_one_that_dies_while_it_is_asked_is_not_waited_for() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        process = _Process(uvicorn.Config("fastapi:FastAPI", factory=True, log_level="error"), [listening])
+        process.start()
+    wait_for(process.is_ready)
+    assert process.pid
+    os.kill(process.pid, signal.SIGSTOP)
+    threads = Path(f"/proc/{process.pid}/task")
+    wait_for(lambda: all("\nState:\tT" in (thread / "status").read_text() for thread in threads.iterdir()))
+    said: list[bool] = []
+    asking = threading.Thread(target=lambda: said.append(process.is_alive(timeout=600)), daemon=True)
+    asking.start()
+    # The question is on its way, and nobody has read it.
+    wait_for(lambda: int.from_bytes(fcntl.ioctl(process.parent_conn.fileno(), termios.TIOCOUTQ, bytes(4)), sys.byteorder) > 0)
+    os.kill(process.pid, signal.SIGKILL)
+    asking.join(60)
+    assert said == [False]
+    process.kill()
+    process.join()
 
 
 def test_without_their_parent_they_end_and_the_next_service_logs_what_they_left(
