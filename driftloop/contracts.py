@@ -9,6 +9,7 @@ from typing import Final, Literal, get_args
 #: The steps, by the names of their components: under these their facts stand in `facts.json`.
 SOURCE_RESOLUTION, DATA_ANALYSIS = "source_resolution", "data_analysis"
 BASELINE_TRAINING, MODEL_OPTIMIZATION, ONNX_DEPLOYMENT = "baseline_training", "model_optimization", "onnx_deployment"
+TRIAL_SEARCH = "trial_search"
 TRAFFIC_REPLAY, PRODUCTION_MONITORING, DRIFT_DETECTION = "traffic_replay", "production_monitoring", "drift_detection"
 AUTOMATED_RETRAINING, VALIDATION_GATE, MODEL_PROMOTION = "automated_retraining", "validation_gate", "model_promotion"
 SYNTHESIS_REPORT = "synthesis_report"

@@ -184,6 +184,9 @@ class TrainSettings(Settings):
     sweep_trials: int = Field(0, ge=0, le=10_000, description="trials of the Optuna search before the training; 0 for none")
     sweep_epochs: int = Field(8, ge=1, le=1000, description="epochs of each trial")
     sweep_processes: int = Field(1, ge=1, le=64, description="processes that try side by side, each with its share of the cores")
+    sweep_tasks: int = Field(
+        0, ge=0, le=64, description="tasks of the pipeline, on a cluster pods, that search before theme 3 does; 0: theme 3 alone"
+    )
     epsilon: float | None = Field(
         None,
         gt=0,
@@ -198,6 +201,11 @@ class TrainSettings(Settings):
         "",
         description="directory that outlives the process, where a killed training is resumed from; empty: beside the dataset in the store",
     )
+
+    @property
+    def searchers(self) -> list[int]:
+        """The numbers of the pipeline's tasks that search, from 0; none where there is nothing to search, or theme 3 does it alone."""
+        return list(range(self.sweep_tasks if self.sweep_trials else 0))
 
 
 class DeploySettings(Settings):

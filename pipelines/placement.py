@@ -23,6 +23,7 @@ from driftloop.contracts import (
     SOURCE_RESOLUTION,
     SYNTHESIS_REPORT,
     TRAFFIC_REPLAY,
+    TRIAL_SEARCH,
     VALIDATION_GATE,
 )
 from driftloop.errors import SettingError
@@ -66,6 +67,7 @@ NEEDS: dict[str, Needs] = {
     SOURCE_RESOLUTION: Needs(LIGHT, "512Mi", 30 * MINUTE, cached=False),
     DATA_ANALYSIS: Needs(HEAVY, "1536Mi", 120 * MINUTE),
     BASELINE_TRAINING: Needs(HEAVY, "2Gi", 360 * MINUTE, gpu=True),
+    TRIAL_SEARCH: Needs(HEAVY, "2Gi", 720 * MINUTE, gpu=True),
     MODEL_OPTIMIZATION: Needs(HEAVY, "2Gi", 720 * MINUTE, gpu=True),
     ONNX_DEPLOYMENT: Needs(HEAVY, "2Gi", 60 * MINUTE),
     TRAFFIC_REPLAY: Needs(LIGHT, "768Mi", 60 * MINUTE, cached=False),

@@ -9,7 +9,7 @@ from components.automated_retraining.component import automated_retraining
 from components.baseline_training.component import baseline_training
 from components.data_analysis.component import data_analysis
 from components.drift_detection.component import drift_detection
-from components.model_optimization.component import model_optimization
+from components.model_optimization.component import model_optimization, trial_search
 from components.model_promotion.component import model_promotion
 from components.onnx_deployment.component import onnx_deployment
 from components.production_monitoring.component import production_monitoring
@@ -56,8 +56,14 @@ def training_stage(parameters: TrainingParameters, *, replayed: bool) -> Trained
     )
     dataset = analysed.outputs["dataset"]
     baseline = place(baseline_training(dataset=dataset, epochs=epochs, gpus=gpus, seed=seed, config=config), "2 baseline", gpus, nodes)
+    # Mostly over nothing: then theme 3 searches by itself, where it is to search at all.
+    with dsl.ParallelFor(baseline.outputs["Output"], name="3 searches") as number:
+        searched = trial_search(dataset=dataset, number=number, epochs=epochs, gpus=gpus, seed=seed, config=config)
+        place(searched, "3 search", gpus, nodes)
     optimized = place(
-        model_optimization(dataset=dataset, baseline=baseline.outputs["model"], epochs=epochs, gpus=gpus, seed=seed, config=config),
+        model_optimization(dataset=dataset, baseline=baseline.outputs["model"], epochs=epochs, gpus=gpus, seed=seed, config=config).after(
+            searched
+        ),
         "3 optimization",
         gpus,
         nodes,

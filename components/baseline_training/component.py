@@ -18,7 +18,7 @@ def baseline_training(
     roc: Output[ClassificationMetrics],
     card: Output[Markdown],
     curves: Output[HTML],
-) -> None:
+) -> list[int]:
     """Train the plain network that everything else is measured against: float32, Adam, no augmentation.
 
     Args:
@@ -32,10 +32,13 @@ def baseline_training(
         roc: ROC curve and confusion matrix.
         card: the model card.
         curves: learning curves and the evaluation in pictures.
+
+    Returns:
+        The numbers of the tasks that search before the optimised training; mostly none.
     """
     from components.baseline_training.step import run
 
-    run(
+    return run(
         dataset.path,
         model.path,
         card.path,

@@ -38,7 +38,7 @@ def run(
     config: dict[str, Any],
     metrics: MetricsLog,
     roc: ClassificationLog,
-) -> None:
+) -> list[int]:
     """Train the baseline and write its bundle, model card and report.
 
     Args:
@@ -51,6 +51,9 @@ def run(
         seed: of everything random.
         config: overrides of `TrainSettings`.
         metrics, roc: where KFP's UI takes its figures from.
+
+    Returns:
+        The numbers of the tasks that search before the optimised training: a pipeline's loop goes over what a step returned.
     """
     began = time.monotonic()
     settings = TrainSettings.complete(config)
@@ -85,6 +88,7 @@ def run(
     runtime.report_metrics(
         f"accuracy {trained.scores.test.accuracy}, {facts['epochs']} epochs, {facts['parameters'] / 1e6:.1f} M parameters"
     )
+    return settings.searchers
 
 
 def baseline_recipe(settings: TrainSettings, epochs: int, task: Task) -> Recipe:

@@ -1,4 +1,4 @@
-"""The KFP component of theme 3."""
+"""The KFP components of theme 3: the optimised training, and a task of the search before it."""
 
 from kfp import dsl
 from kfp.dsl import HTML, ClassificationMetrics, Dataset, Input, Metrics, Model, Output
@@ -47,3 +47,23 @@ def model_optimization(
         metrics=metrics,
         roc=roc,
     )
+
+
+@dsl.component(base_image=TRAIN_IMAGE, install_kfp_package=False)
+def trial_search(dataset: Input[Dataset], number: int, epochs: int, gpus: str, seed: int, config: dict) -> int:
+    """Try sets of values beside the other tasks of a search, until all of its trials are finished or under way.
+
+    Args:
+        dataset: the packed dataset of data_analysis.
+        number: of this task among those of the search, from 0.
+        epochs: of the training that follows.
+        gpus: number of GPUs; 0 trains on the CPU.
+        seed: of the search and of every training.
+        config: overrides of the training settings.
+
+    Returns:
+        How many trials have been finished, by whichever task.
+    """
+    from components.model_optimization.trial_search import run
+
+    return run(dataset.path, number=number, epochs=epochs, gpus=gpus, seed=seed, config=config)

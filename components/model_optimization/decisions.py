@@ -4,15 +4,16 @@ They depend on the machine: computed anew on another number of threads, the rate
 training, which would start over. A killed step goes on with what it had decided; at most one trial is lost.
 """
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 import optuna
 
-from components.model_optimization.training_plan import precision
+from components.model_optimization.training_plan import TrainingPlan, full_plan, precision
 from driftloop.contracts import MODEL_OPTIMIZATION
 from driftloop.training.checkpoint import checkpoint_for, checkpoints_folder, identity_digest
-from driftloop.training.lr_finder import RangeTest
+from driftloop.training.choice import ALL, HEAD
+from driftloop.training.lr_finder import RangeTest, find_learning_rate
 from driftloop.training.study_journal import StudyPlace
 from driftloop.training.task import Task
 
@@ -68,3 +69,24 @@ class Decisions:
     def _keep(self, name: str, value: Any) -> None:
         self._kept |= {name: value}
         self._checkpoint.save(self._kept)
+
+
+def decided_plan(task: Task, epochs: int, decisions: Decisions) -> TrainingPlan:
+    """All ingredients; the layers that learn are those of the first start, however many cores there were then."""
+    if decisions.layers:
+        layers, reason = decisions.layers
+        return replace(full_plan(task.settings.model_copy(update={"trained_layers": layers}), epochs, task), why=reason)
+    plan = full_plan(task.settings, epochs, task)
+    if plan.pretrained:
+        decisions.keep_layers(HEAD if plan.head_only else ALL, plan.why)
+    return plan
+
+
+def with_learning_rate(plan: TrainingPlan, task: Task, seed: int, decisions: Decisions) -> tuple[TrainingPlan, RangeTest]:
+    """The plan with the rate of the range test, unless the settings name a rate; the test is run and shown either way."""
+    range_test = decisions.range_test
+    if range_test is None:
+        range_test = find_learning_rate(plan.network(task, seed), task.training_batches(), plan.recipe, seed=seed, form=plan.form)
+        decisions.keep_range_test(range_test)
+    rate = task.settings.learning_rate or range_test.suggestion
+    return replace(plan, recipe=replace(plan.recipe, learning_rate=rate)), range_test

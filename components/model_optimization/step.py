@@ -9,10 +9,10 @@ from typing import Any
 
 from components.model_optimization.ablation import Ablation, ablate, plan_variants
 from components.model_optimization.comparison import against_baseline, check_same_data
-from components.model_optimization.decisions import Decisions
+from components.model_optimization.decisions import Decisions, decided_plan, with_learning_rate
 from components.model_optimization.report import OptimizationFindings, build_report
 from components.model_optimization.sweep import Search, Sweep, Trial, search, search_side_by_side
-from components.model_optimization.training_plan import TrainingPlan, full_plan
+from components.model_optimization.training_plan import TrainingPlan
 from components.model_optimization.trial_records import leave_trial, write_trial_events
 from driftloop import bundle, runtime
 from driftloop.contracts import MODEL_OPTIMIZATION
@@ -22,10 +22,8 @@ from driftloop.runtime import ClassificationLog, MetricsLog
 from driftloop.settings import TrainSettings
 from driftloop.tracking import leave_record
 from driftloop.training import lr_finder
-from driftloop.training.choice import ALL, HEAD
 from driftloop.training.device import pick_device
 from driftloop.training.loop import TrainingHistory
-from driftloop.training.lr_finder import RangeTest, find_learning_rate
 from driftloop.training.model_events import write_model_events
 from driftloop.training.outcome import TrainedModel, log_scores, score_final, write_trained_bundle
 from driftloop.training.privacy import PRIVACY, privacy_sentences
@@ -71,7 +69,7 @@ def run(
     task = Task.open(dataset, pick_device(gpus), settings)
     check_same_data(baseline, task)
     decisions = Decisions(task, epochs=int(epochs), seed=seed)
-    plan = _decided_plan(task, int(epochs), decisions)
+    plan = decided_plan(task, int(epochs), decisions)
     print(plan.why, flush=True)
     stages = StageProgress(plan, settings, len(task.train))
 
@@ -79,7 +77,7 @@ def run(
     if plan.recipe.privacy:  # every look at the training images would spend some of it
         plan = replace(plan, recipe=replace(plan.recipe, learning_rate=settings.learning_rate or PRIVATE_RATE))
     elif not plan.head_only:  # whose rate, and all else that could be searched, plays no part
-        plan, range_test = _with_learning_rate(plan, task, seed, decisions)
+        plan, range_test = with_learning_rate(plan, task, seed, decisions)
         stages.report("range test", 1.0, f"learning rate {plan.recipe.learning_rate:.1e}")
         plan, sweep = _with_sweep(plan, task, dataset, seed, stages, decisions)
     progress = functools.partial(stages.report, "training")
@@ -141,27 +139,6 @@ class StageProgress:
         names = list(self._sizes)
         before = sum(self._sizes[name] for name in names[: names.index(stage)])
         runtime.progress((before + share * self._sizes[stage]) / sum(self._sizes.values()), text)
-
-
-def _decided_plan(task: Task, epochs: int, decisions: Decisions) -> TrainingPlan:
-    """All ingredients; the layers that learn are those of the first start, however many cores there were then."""
-    if decisions.layers:
-        layers, reason = decisions.layers
-        return replace(full_plan(task.settings.model_copy(update={"trained_layers": layers}), epochs, task), why=reason)
-    plan = full_plan(task.settings, epochs, task)
-    if plan.pretrained:
-        decisions.keep_layers(HEAD if plan.head_only else ALL, plan.why)
-    return plan
-
-
-def _with_learning_rate(plan: TrainingPlan, task: Task, seed: int, decisions: Decisions) -> tuple[TrainingPlan, RangeTest]:
-    """The plan with the rate of the range test, unless the settings name a rate; the test is run and shown either way."""
-    range_test = decisions.range_test
-    if range_test is None:
-        range_test = find_learning_rate(plan.network(task, seed), task.training_batches(), plan.recipe, seed=seed, form=plan.form)
-        decisions.keep_range_test(range_test)
-    rate = task.settings.learning_rate or range_test.suggestion
-    return replace(plan, recipe=replace(plan.recipe, learning_rate=rate)), range_test
 
 
 def _with_sweep(

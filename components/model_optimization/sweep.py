@@ -1,7 +1,7 @@
 """An optional search over values of the plan with Optuna, on the validation split, before the training itself.
 
-The study is a journal in the store, so that several processes search side by side, and a search that is killed is gone on with: each
-process that is killed loses the trial that it was at.
+The study is a journal in the store, so that several processes and several tasks of a pipeline search side by side, and a search that is
+killed is gone on with: each process that is killed loses the trial that it was at.
 """
 
 import functools
@@ -117,15 +117,41 @@ def search_side_by_side(dataset: str, settings: TrainSettings, device: torch.dev
     """
     study, _ = _open_study(wanted)
     _begin(study, wanted.plan)
-    workers = settings.sweep_processes
-    part = functools.partial(_take_part_elsewhere, dataset, settings, _devices(device), wanted)
-    for _ in spread(part, range(workers), workers=workers, setting="train_config.sweep_processes"):
-        pass
+    _take_part_side_by_side(dataset, settings, device, wanted, first=0)
     return _outcome(study, wanted.plan)
 
 
+def join_search(dataset: str, task: Task, wanted: Search, number: int) -> int:
+    """Take part in a search as one task of several, which begin when there is room for them, each with its processes.
+
+    Nothing is given up: what looks lost may be under way elsewhere. `search`, when all of them have ended, makes up for what was.
+
+    Args:
+        dataset: directory of the dataset artifact, which each process opens.
+        task: what is learnt.
+        wanted: the search.
+        number: of this task, from 0, which is the one that tries the plan as it is.
+
+    Returns:
+        How many trials have been finished, by whichever task.
+
+    Raises:
+        RunFailed: one of the processes died.
+        StoreError: the study cannot be read or written.
+    """
+    study, journal = _open_study(wanted)
+    if number == 0 and not _has_plan(study, (*ENDED, TrialState.RUNNING, TrialState.WAITING)):
+        _put_plan_first(study, wanted.plan)
+    processes = task.settings.sweep_processes
+    if processes > 1:
+        _take_part_side_by_side(dataset, task.settings, task.device, wanted, first=number * processes)
+    else:
+        take_part(task, wanted, study, journal, number)
+    return len(study.get_trials(deepcopy=False, states=ENDED))
+
+
 def take_part(task: Task, wanted: Search, study: optuna.Study, journal: StoreJournal, worker: int = 0) -> None:
-    """Try sets of values until enough trials are finished or under way.
+    """Try sets of values until enough trials are finished or under way; one of them is kept free for the plan as it is.
 
     Args:
         task: what is learnt.
@@ -135,12 +161,12 @@ def take_part(task: Task, wanted: Search, study: optuna.Study, journal: StoreJou
     """
     while True:
         begun = len(_begun(study))
-        if begun >= wanted.trials:
+        if begun + (not _has_plan(study, (*ENDED, TrialState.RUNNING, TrialState.WAITING))) >= wanted.trials:
             return
         study.sampler = optuna.samplers.TPESampler(seed=derive(wanted.seed, begun, worker), n_startup_trials=5)
         trial = study.ask()
         number = sum(other.number < trial.number for other in _begun(study)) + 1
-        if number > wanted.trials:  # another process was faster
+        if number + (not _has_plan(study, (*ENDED, TrialState.RUNNING))) > wanted.trials:  # another process was faster
             study.tell(trial, state=TrialState.FAIL)
             return
         try:
@@ -188,11 +214,19 @@ def _begin(study: optuna.Study, plan: TrainingPlan) -> None:
     """Give up trials whose processes were killed, and put the plan as it is first, where it was not tried."""
     for lost in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
         study.tell(lost.number, state=TrialState.FAIL, skip_if_finished=True)
-    standing = study.get_trials(deepcopy=False, states=(*ENDED, TrialState.WAITING))
-    if not any(_OWN in trial.user_attrs for trial in standing):
-        own = {name: getattr(plan.recipe, name, 1.0) for name in RANGES}  # the strength of augmentation is a factor
-        values = {name: min(max(own[name], range_.low), range_.high) for name, range_ in RANGES.items()}
-        study.enqueue_trial(values, user_attrs={_OWN: True})
+    if not _has_plan(study, (*ENDED, TrialState.WAITING)):
+        _put_plan_first(study, plan)
+
+
+def _has_plan(study: optuna.Study, states: tuple[TrialState, ...]) -> bool:
+    """Whether the trial that is the plan as it is is in one of these states."""
+    return any(_OWN in trial.user_attrs for trial in study.get_trials(deepcopy=False, states=states))
+
+
+def _put_plan_first(study: optuna.Study, plan: TrainingPlan) -> None:
+    own = {name: getattr(plan.recipe, name, 1.0) for name in RANGES}  # the strength of augmentation is a factor
+    values = {name: min(max(own[name], range_.low), range_.high) for name, range_ in RANGES.items()}
+    study.enqueue_trial(values, user_attrs={_OWN: True})
 
 
 def _begun(study: optuna.Study) -> list[FrozenTrial]:
@@ -204,6 +238,14 @@ def _devices(device: torch.device) -> list[torch.device]:
     """Those that the step was given."""
     others = followers.started()
     return [torch.device(device.type, number) for number in range(others.rank.size)] if others and device.type == "cuda" else [device]
+
+
+def _take_part_side_by_side(dataset: str, settings: TrainSettings, device: torch.device, wanted: Search, *, first: int) -> None:
+    """With `settings.sweep_processes` processes, which are numbered from `first`."""
+    workers = settings.sweep_processes
+    part = functools.partial(_take_part_elsewhere, dataset, settings, _devices(device), wanted)
+    for _ in spread(part, range(first, first + workers), workers=workers, setting="train_config.sweep_processes"):
+        pass
 
 
 def _take_part_elsewhere(dataset: str, settings: TrainSettings, devices: list[torch.device], wanted: Search, worker: int) -> None:

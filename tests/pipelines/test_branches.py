@@ -29,9 +29,11 @@ def home(credentials: None) -> Store:
 
 @pytest.fixture(scope="module")
 def command(home: Store, tmp_path_factory: pytest.TempPathFactory) -> Command:
-    """A full loop in which nothing drifted."""
+    """A full loop in which nothing drifted; two tasks search before its training."""
     command = Command(tmp_path_factory.mktemp("branches"))
-    command("run", "full-loop", *SMALL, *TRAFFIC, "--drift", "none", "--store", home.uri)
+    search = [f"train_config.sweep_{name}" for name in ("trials=3", "epochs=1", "tasks=2")]
+    wanted = [argument for setting in search for argument in ("--set", setting)]
+    command("run", "full-loop", *SMALL, *TRAFFIC, *wanted, "--drift", "none", "--store", home.uri)
     return command
 
 
@@ -44,6 +46,15 @@ def test_without_drift_nothing_is_retrained_and_the_report_still_comes(command: 
     assert summary["champion"] == {"before": "1", "after": "1"}
     assert (path / "report.html").exists()
     assert not any(step.startswith("automated-retraining") for step in summary["steps"])
+
+
+def test_two_tasks_of_the_pipeline_have_searched_over_one_study(command: Command, home: Store) -> None:
+    path = sorted((command.folder / "runs").glob("*-full-loop"))[0]
+    assert "trial-search" in json.loads((path / "summary.json").read_text())["steps"]
+    assert "3 of 3 trials are done" in (path / "run.log").read_text()
+    facts = json.loads((path / "deliverables" / "champion" / "facts.json").read_text())
+    assert [row["trial"] for row in facts["model_optimization"]["sweep"]] == [1, 2, 3]
+    assert not [info.key for info in home.list("datasets/") if "/checkpoints/" in info.key]
 
 
 def test_everything_that_outlives_the_run_is_in_the_bucket(command: Command, home: Store) -> None:

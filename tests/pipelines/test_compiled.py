@@ -16,7 +16,7 @@ from pipelines import PIPELINES
 from pipelines.placement import GPU, NEEDS, RETRIES
 
 NAMES = list(PIPELINES)
-TRAINING = ["baseline-training", "model-optimization", "automated-retraining"]
+TRAINING = ["baseline-training", "trial-search", "model-optimization", "automated-retraining"]
 
 
 def documents(name: str) -> tuple[dict[str, Any], dict[str, Any]]:

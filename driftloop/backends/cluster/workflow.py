@@ -1,7 +1,8 @@
 """How far a run on a cluster is, read from its workflow: the steps by their names in the pipeline, without drivers and inner nodes.
 
 In the workflow a step `x` is a node `x-driver`, which decides whether it runs, and then a node `x` with a pod `executor` in it; where
-failures are retried, each of them has its attempts below it, `x(0)`, `x(1)`. Only KFP's older API shows the workflow; the newer one
+failures are retried, each of them has its attempts below it, `x(0)`, `x(1)`. A loop has all of that once for each of its items, below
+`iterations(0:...)`: its step is as far as they are together. Only KFP's older API shows the workflow; the newer one
 shows neither a step's pod nor why it waits.
 """
 
@@ -10,16 +11,17 @@ import gzip
 import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
 from driftloop.backends.cluster.connection import ClusterConnection
 from driftloop.backends.cluster.live_table import StepProgress, StepState
-from driftloop.backends.compiled_pipeline import Step, branches_of
+from driftloop.backends.compiled_pipeline import Branch, Step, branches_of
 
 ATTEMPT = re.compile(r"\(\d+\)")
 FAILED = ("Failed", "Error")
+WORST_FIRST = (*FAILED, "Running", "Pending", "Succeeded", "Skipped", "Omitted")
 #: What Kubernetes calls a pod's first seconds, in which it waits for nothing.
 STARTING = ("PodInitializing", "ContainerCreating")
 
@@ -55,11 +57,13 @@ def read_workflow(connection: ClusterConnection, run_id: str) -> dict[str, Workf
 def nodes_of(workflow: Mapping[str, Any]) -> dict[str, WorkflowNode]:
     """As `read_workflow`, from the workflow itself."""
     name = workflow.get("metadata", {}).get("name", "")
-    parts: dict[str, list[dict[str, Any]]] = {}
+    parts: dict[str, dict[str, list[dict[str, Any]]]] = {}
     for node in _nodes(workflow.get("status") or {}).values():
         path = ATTEMPT.sub("", node["name"]).split(".")
-        parts.setdefault(path[-2] if path[-1] == "executor" and len(path) > 1 else path[-1], []).append(node)
-    return {title: _node(title, nodes, name) for title, nodes in parts.items()}
+        if path[-1] == "executor" and len(path) > 1:
+            del path[-1]
+        parts.setdefault(path[-1], {}).setdefault(".".join(path), []).append(node)
+    return {title: _together([_node(nodes, name) for nodes in items.values()]) for title, items in parts.items()}
 
 
 def progress_of(
@@ -78,7 +82,7 @@ def progress_of(
     progress = {}
     for branch in {branch for step in steps for branch in branches_of(step)}:
         node = nodes.get(branch.name)
-        if (node is None and succeeded) or (node is not None and node.phase == "Skipped"):
+        if (node is None and succeeded) or (node is not None and (node.phase == "Skipped" or _is_empty(branch, node, steps, nodes))):
             progress[branch.name] = StepProgress("not taken")
         elif node is not None and node.phase != "Omitted":
             progress[branch.name] = StepProgress("running")
@@ -121,7 +125,25 @@ def _seconds(began: datetime | None, ended: datetime | None, now: datetime) -> f
     return 0.0 if began is None else max(0.0, ((ended or now) - began).total_seconds())
 
 
-def _node(title: str, nodes: list[dict[str, Any]], workflow: str) -> WorkflowNode:
+def _is_empty(branch: Branch, node: WorkflowNode, steps: Sequence[Step], nodes: Mapping[str, WorkflowNode]) -> bool:
+    """Whether this is a loop that has ended without an item."""
+    return node.phase == "Succeeded" and not any(f"{step.name}-driver" in nodes for step in steps if branch in branches_of(step))
+
+
+def _together(items: list[WorkflowNode]) -> WorkflowNode:
+    """A single node for a step of a loop: in the state of the item that is furthest from a good end."""
+    if len(items) == 1:
+        return items[0]
+    worst = min(items, key=lambda item: WORST_FIRST.index(item.phase) if item.phase in WORST_FIRST else len(WORST_FIRST))
+    return replace(
+        worst,
+        began=min((item.began for item in items if item.began), default=None),
+        ended=max((item.ended for item in items if item.ended), default=None) if all(item.ended for item in items) else None,
+        cached=all(item.cached for item in items),
+    )
+
+
+def _node(nodes: list[dict[str, Any]], workflow: str) -> WorkflowNode:
     """A single node for all that belong to it: the outermost for its state, the last attempt's pod for the rest."""
     outermost = min(nodes, key=lambda node: len(node["name"]))
     pods = sorted((node for node in nodes if node.get("type") == "Pod"), key=lambda node: node.get("startedAt") or "")

@@ -11,7 +11,7 @@ from pipelines.placement import NEEDS
 
 def test_steps_come_in_the_order_in_which_they_run() -> None:
     titles = [step.title for step in steps_of(compile_to_yaml(PIPELINES["training"]))]
-    making = ["source", "1 data analysis", "2 baseline", "3 optimization", "4 ONNX", "first gate"]
+    making = ["source", "1 data analysis", "2 baseline", "3 search", "3 optimization", "4 ONNX", "first gate"]
     assert titles == [*making, "8 report", "first champion", "8 report"], "the first report is that of a model which the gate refused"
 
 

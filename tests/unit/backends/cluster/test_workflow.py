@@ -39,15 +39,24 @@ def workflow(*nodes: dict[str, Any]) -> dict[str, Any]:
 
 
 def step(
-    name: str, phase: str, began: int, ended: int | None, *, cached: str = "false", retried: bool = True, **pod: Any
+    name: str,
+    phase: str,
+    began: int,
+    ended: int | None,
+    *,
+    cached: str = "false",
+    retried: bool = True,
+    item: int | None = None,
+    **pod: Any,
 ) -> list[dict[str, Any]]:
-    """The nodes of a step: its driver, itself, and its pod; where failures are retried, an attempt below each."""
+    """The nodes of a step: its driver, itself, and its pod; where failures are retried, an attempt below each; in an item of a loop."""
+    inside = "" if item is None else f".for-loop-1.iteration-iterations({item}:{item}).iteration-item"
     outputs = {"parameters": [{"name": "pod-spec-patch", "value": "{}"}, {"name": "cached-decision", "value": cached}]}
     first = "(0)" if retried else ""
     template = "retry-system-container-impl" if retried else "system-container-impl"
     nodes = [
         node(
-            f"{first}.root{first}.{name}-driver{first}",
+            f"{first}.root{first}{inside}.{name}-driver{first}",
             "Pod",
             "Succeeded",
             began,
@@ -55,12 +64,12 @@ def step(
             templateName="system-container-driver",
             outputs=outputs,
         ),
-        node(f"{first}.root{first}.{name}{first}", "DAG", phase, began + 5, ended),
+        node(f"{first}.root{first}{inside}.{name}{first}", "DAG", phase, began + 5, ended),
     ]
     if cached == "true":
-        return [*nodes, node(f"{first}.root{first}.{name}{first}.executor", "Skipped", "Skipped", began + 5, began + 5)]
+        return [*nodes, node(f"{first}.root{first}{inside}.{name}{first}.executor", "Skipped", "Skipped", began + 5, began + 5)]
     executor = node(
-        f"{first}.root{first}.{name}{first}.executor{first}",
+        f"{first}.root{first}{inside}.{name}{first}.executor{first}",
         "Pod",
         pod.pop("pod_phase", phase),
         began + 5,
@@ -69,9 +78,9 @@ def step(
         **pod,
     )
     wrappers = [
-        node(f"{first}.root{first}.{name}-driver", "Retry", "Succeeded", began, began + 5),
-        node(f"{first}.root{first}.{name}", "Retry", phase, began + 5, ended),
-        node(f"{first}.root{first}.{name}{first}.executor", "Retry", phase, began + 5, ended),
+        node(f"{first}.root{first}{inside}.{name}-driver", "Retry", "Succeeded", began, began + 5),
+        node(f"{first}.root{first}{inside}.{name}", "Retry", phase, began + 5, ended),
+        node(f"{first}.root{first}{inside}.{name}{first}.executor", "Retry", phase, began + 5, ended),
     ]
     return [*nodes, executor, *(wrappers if retried else [])]
 
@@ -110,6 +119,37 @@ def test_a_pod_that_waits_says_why() -> None:
     assert (starting.text, starting.waits) == ("PodInitializing", "")
     assert waiting_for_pods(STEPS, nodes_of(workflow(*nodes)))
     assert not waiting_for_pods(STEPS, nodes_of(workflow(*step("drift-detection", "Running", 10, None))))
+
+
+SEARCH = Step("trial-search", "3 search", Branch("for-loop-1", "3 searches"))
+
+
+def looped(*nodes: dict[str, Any]) -> dict[str, StepProgress]:
+    return progress_of([SEARCH], nodes_of(workflow(*nodes)), {}, BEGAN + timedelta(seconds=100), ended=False, succeeded=False)
+
+
+@pytest.mark.parametrize(
+    ("others", "expected"),
+    [
+        (("Succeeded", 30), StepProgress("done", 30.0)),
+        (("Running", None), StepProgress("running", 90.0)),
+        (("Failed", 20), StepProgress("failed", 30.0)),
+    ],
+)
+def test_a_step_of_a_loop_is_as_far_as_its_items_together(others: tuple[str, int | None], expected: StepProgress) -> None:
+    loop = node(".root.for-loop-1", "DAG", "Running", 5)
+    first = step("trial-search", "Succeeded", 10, 40, item=0)
+    for items in (
+        [*first, *step("trial-search", *others[:1], 20, others[1], item=1)],
+        [*step("trial-search", others[0], 20, others[1], item=1), *first],
+    ):
+        assert looped(loop, *items) == {"for-loop-1": StepProgress("running"), "trial-search": expected}
+
+
+def test_a_loop_over_nothing_was_not_taken() -> None:
+    driver = node(".root.for-loop-1.iteration-driver", "Pod", "Succeeded", 5, 9)
+    assert looped(driver, node(".root.for-loop-1", "DAG", "Running", 5)) == {"for-loop-1": StepProgress("running")}
+    assert looped(driver, node(".root.for-loop-1", "DAG", "Succeeded", 5, 12)) == {"for-loop-1": StepProgress("not taken")}
 
 
 def test_a_cached_step_is_told_from_one_that_ran() -> None:
