@@ -187,6 +187,12 @@ class TrainSettings(Settings):
     sweep_tasks: int = Field(
         0, ge=0, le=64, description="tasks of the pipeline, on a cluster pods, that search before theme 3 does; 0: theme 3 alone"
     )
+    nodes: int = Field(
+        1, ge=1, le=64, description="machines that share the optimised training, by a TrainJob of Kubeflow Trainer; clusters only"
+    )
+    queue: str = Field(
+        "", max_length=63, pattern=r"^([a-z0-9]([-a-z0-9]*[a-z0-9])?)?$", description="Kueue's queue for that TrainJob; empty: no queue"
+    )
     epsilon: float | None = Field(
         None,
         gt=0,

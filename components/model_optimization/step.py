@@ -10,6 +10,7 @@ from typing import Any
 from components.model_optimization.ablation import Ablation, ablate, plan_variants
 from components.model_optimization.comparison import against_baseline, check_same_data
 from components.model_optimization.decisions import Decisions, decided_plan, with_learning_rate
+from components.model_optimization.nodes import Nodes
 from components.model_optimization.report import OptimizationFindings, build_report
 from components.model_optimization.sweep import Search, Sweep, Trial, search, search_side_by_side
 from components.model_optimization.training_plan import TrainingPlan
@@ -71,6 +72,7 @@ def run(
     decisions = Decisions(task, epochs=int(epochs), seed=seed)
     plan = decided_plan(task, int(epochs), decisions)
     print(plan.why, flush=True)
+    nodes = Nodes.asked_for(task, plan)
     stages = StageProgress(plan, settings, len(task.train))
 
     range_test, sweep = None, None
@@ -82,6 +84,8 @@ def run(
         plan, sweep = _with_sweep(plan, task, dataset, seed, stages, decisions)
     progress = functools.partial(stages.report, "training")
     with TrainingSession(model, task, step=MODEL_OPTIMIZATION, identity=plan.described(), seed=seed, progress=progress) as session:
+        if nodes:
+            nodes.train(plan, task, seed, checkpoint=session.checkpoint, progress=progress)
         network, history = plan.train(task, seed, checkpoint=session.checkpoint, on_epoch=session.on_epoch)
     ablation = Ablation([], [], 0) if plan.head_only or plan.recipe.privacy else _ablation(plan, task, seed, history, stages)
 
@@ -108,6 +112,8 @@ def run(
     log_scores(trained.scores, task.description.classes, metrics, roc)
     metrics.log_metric("gain_over_baseline", round(difference.estimate, 6))
     leave_record(task.description.store, MODEL_OPTIMIZATION, model, {bundle.CARD: Path(model, bundle.CARD), "report.html": report})
+    if nodes:
+        nodes.clear(session.checkpoint)
     session.finish()
     decisions.clear()
     runtime.report_metrics(

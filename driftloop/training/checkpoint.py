@@ -9,7 +9,7 @@ import io
 import json
 import os
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import torch
 
@@ -41,6 +41,13 @@ class StoreCheckpoint:
     def __init__(self, store: Store, dataset: Description, identity: dict[str, Any]) -> None:
         self.store = store
         self.key = f"{checkpoints_folder(dataset)}{identity_digest(identity)}.pth"
+
+    @classmethod
+    def at(cls, store: Store, key: str) -> Self:
+        """The one of that key, for a process that was told it."""
+        checkpoint = cls.__new__(cls)
+        checkpoint.store, checkpoint.key = store, key
+        return checkpoint
 
     def save(self, state: dict[str, Any]) -> None:
         """Replace the checkpoint; a kill at any moment leaves the old one or the new one."""

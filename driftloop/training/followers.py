@@ -1,7 +1,8 @@
-"""The processes of the further GPUs of a step: started once, they take part in each of its trainings.
+"""The processes that share a step's trainings: those of its further GPUs, started once, or those that torchrun starts on several machines.
 
-The step is rank 0: it decides, measures and writes. Each follower is a process of this module, which reads what to do from its standard
-input: first a piece of work, pickled by the step itself, then the numbers of the epochs, as the step comes to them, and in the end nothing.
+Of one machine the step is rank 0: it decides, measures and writes. Each follower is a process of this module, which reads what to do from
+its standard input: first a piece of work, pickled by the step itself, then the numbers of the epochs, as the step comes to them, and in the
+end nothing.
 Between the processes of one machine go gradients and sums alone, over the loopback interface or from GPU to GPU.
 """
 
@@ -22,6 +23,7 @@ from typing import Any, Protocol
 
 import torch
 import torch.distributed as dist
+from torch import nn
 
 from driftloop.runtime import available_threads
 from driftloop.training.distributed import Rank, taking_part
@@ -32,6 +34,8 @@ TIMEOUT_S = 600
 GRACE_S = 30
 #: Seconds in which the end of a process is seen.
 SEEN_S = 20
+#: By kind of device. Plain values and sums of a CPU go by gloo in any case.
+BACKENDS = {"cpu": "gloo", "cuda": "cpu:gloo,cuda:nccl"}
 #: Bytes before each message that say how long it is. An empty message ends a piece of work, and after that the process.
 HEADER = 8
 END_OF_WORK = b""
@@ -39,6 +43,10 @@ END_OF_WORK = b""
 
 class Work(Protocol):
     """What is shared: it is sent to every follower, where its tensors come to lie on the follower's device."""
+
+    @property
+    def model(self) -> nn.Module:
+        """The network that is trained."""
 
     def follow(self, epochs: Iterator[int]) -> None:
         """Do a follower's part of each epoch."""
@@ -152,7 +160,35 @@ class Followers:
         self._meeting.parent.rmdir()
 
 
-_followers: Followers | None = None
+class Equals:
+    """The processes of several machines, each of which comes to the same work by itself, in torchrun's environment.
+
+    Args:
+        kind: of device, "cuda" or "cpu".
+    """
+
+    def __init__(self, kind: str) -> None:
+        self.rank = Rank(int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"]))
+        dist.init_process_group(BACKENDS[kind], timeout=timedelta(seconds=TIMEOUT_S))
+
+    @contextmanager
+    def sharing(self, work: Work) -> Iterator[None]:
+        """All begin with the weights of the first: fitted to pretrained ones on other processors, theirs may differ in the last digits."""
+        for tensor in work.model.state_dict().values():
+            dist.broadcast(tensor, 0)
+        yield
+
+    @contextmanager
+    def together(self, epoch: int | None = None) -> Iterator[None]:
+        """What all do now. Whoever fails ends, and torchrun ends the others."""
+        with taking_part(self.rank):
+            yield
+
+    def end(self) -> None:
+        dist.destroy_process_group()
+
+
+_followers: Followers | Equals | None = None
 
 
 def start(size: int, kind: str) -> None:
@@ -168,6 +204,18 @@ def start(size: int, kind: str) -> None:
         _followers = Followers(size, kind)
 
 
+def meet(kind: str) -> Rank:
+    """Share the trainings of this process from now on with the others that torchrun started; this one's rank among them.
+
+    Args:
+        kind: of device, "cuda" or "cpu".
+    """
+    global _followers
+    stop()
+    _followers = Equals(kind)
+    return _followers.rank
+
+
 @atexit.register
 def stop() -> None:
     """End the followers that there are."""
@@ -177,17 +225,15 @@ def stop() -> None:
     _followers = None
 
 
-def started() -> Followers | None:
-    """The followers of this process."""
+def started() -> Followers | Equals | None:
+    """Who shares the trainings of this process."""
     return _followers
 
 
 def join(meeting: Path, rank: Rank, kind: str) -> None:
     """Meet the other processes at a file."""
-    # Plain values and sums of a CPU go by gloo in any case.
-    backend = "cpu:gloo,cuda:nccl" if kind == "cuda" else "gloo"
     store = dist.FileStore(str(meeting), rank.size)  # type: ignore[attr-defined] # documented, but not in its __all__
-    dist.init_process_group(backend, store=store, rank=rank.number, world_size=rank.size, timeout=timedelta(seconds=TIMEOUT_S))
+    dist.init_process_group(BACKENDS[kind], store=store, rank=rank.number, world_size=rank.size, timeout=timedelta(seconds=TIMEOUT_S))
 
 
 def follow(number: int, size: int, kind: str, meeting: Path) -> None:

@@ -59,8 +59,10 @@ def squares_on_noise(count: int, *, seed: int, classes: int = 2, channels: int =
     return np.clip(images, 0, 255).astype(np.uint8), labels.astype(np.int64)
 
 
-def write_squares_dataset(root: Path, *, classes: int = 2, channels: int = 1, train: int = 64, val: int = 32, seed: int = 0) -> Description:
-    """A dataset artifact in `root/dataset` with train, val and test, its shards in `root/store`."""
+def write_squares_dataset(
+    root: Path, *, classes: int = 2, channels: int = 1, train: int = 64, val: int = 32, seed: int = 0, store: str = ""
+) -> Description:
+    """A dataset artifact in `root/dataset` with train, val and test, its shards in `store`, by default `root/store`."""
     parts = {}
     for number, (split, count) in enumerate({"train": train, "val": val, "test": 48}.items()):
         if not count:
@@ -68,7 +70,7 @@ def write_squares_dataset(root: Path, *, classes: int = 2, channels: int = 1, tr
         images, labels = squares_on_noise(count, seed=100 * seed + number, classes=classes, channels=channels)
         parts[split] = (images, labels, sample_table(split, count))
     names = [f"class {index}" for index in range(classes)]
-    description = write_dataset(open_store(str(root / "store")), parts, classes=names, source="squares")
+    description = write_dataset(open_store(store or str(root / "store")), parts, classes=names, source="squares")
     write_description(root / "dataset", description)
     write_facts(root / "dataset", "data_analysis", {"source": "squares"})
     return description
