@@ -4,12 +4,14 @@ import ipaddress
 
 import pytest
 
+from driftloop.training.train_job import GROUP, PLURAL, POD_ACCOUNT, POD_LABELS
 from tests.k8s.rendering import Manifest, one, pod, render
 
 STEPS = {"matchExpressions": [{"key": "workflows.argoproj.io/workflow", "operator": "Exists"}]}
 TENSORBOARD = {"matchLabels": {"app": "driftloop-tensorboard"}}
 ALERTS = {"matchLabels": {"app.kubernetes.io/name": "driftloop-alerts"}}
 TRACKING = {"matchLabels": {"app.kubernetes.io/name": "driftloop-tracking"}}
+NODES = {"matchLabels": POD_LABELS}
 SERVE = {"matchLabels": {"app.kubernetes.io/name": "driftloop-serve"}}
 
 
@@ -87,6 +89,26 @@ def test_the_pods_of_a_cron_job_are_those_that_its_policy_means(name: str, pods:
     assert job["concurrencyPolicy"] == "Forbid"
 
 
+def test_the_pods_of_a_shared_training_call_one_another_and_the_store() -> None:
+    spec = policy("k8s/nodes", "driftloop-nodes")
+    assert spec["podSelector"] == NODES
+    assert spec["policyTypes"] == ["Ingress", "Egress"]
+    among = [{"protocol": "TCP", "port": 1024, "endPort": 65535}]
+    assert spec["ingress"] == [{"ports": among, "from": [{"podSelector": NODES}]}]
+    assert {"ports": among, "to": [{"podSelector": NODES}]} in spec["egress"]
+    assert callees(spec) == {("kube-system", "", 53), ("minio", "minio", 9000)}
+    assert len(spec["egress"]) == 3
+
+
+def test_a_step_may_make_look_at_and_remove_train_jobs_and_nothing_else() -> None:
+    rules = one(render("k8s/nodes"), "Role", "driftloop-nodes")["rules"]
+    assert rules == [
+        {"apiGroups": [GROUP], "resources": [PLURAL], "verbs": ["create", "get", "delete"]},
+        {"apiGroups": [""], "resources": ["pods"], "verbs": ["get"]},
+    ]
+    assert one(render("k8s/nodes"), "ServiceAccount", POD_ACCOUNT)["automountServiceAccountToken"] is False
+
+
 def test_tensorboard_calls_minio_only() -> None:
     spec = policy("k8s/driftloop", "driftloop-tensorboard")
     assert spec["podSelector"] == TENSORBOARD
@@ -128,7 +150,7 @@ def test_minio_accepts_those_who_call_it() -> None:
     serving = [peer["namespaceSelector"]["matchLabels"] for peer in rule["from"] if peer["podSelector"] == SERVE]
     assert serving == [{"kubernetes.io/metadata.name": "serving"}, {"app.kubernetes.io/part-of": "kubeflow-profile"}]
     assert {"podSelector": {"matchLabels": {"app": "minio-setup"}}} in rule["from"]
-    names = ["driftloop-alerts", "driftloop-tracking"]
+    names = ["driftloop-alerts", "driftloop-tracking", "driftloop-nodes"]
     cron_jobs = {"matchExpressions": [{"key": "app.kubernetes.io/name", "operator": "In", "values": names}]}
     callers = [peer["namespaceSelector"]["matchLabels"] for peer in rule["from"] if peer["podSelector"] == cron_jobs]
     assert callers == [{"kubernetes.io/metadata.name": "kubeflow"}, {"app.kubernetes.io/part-of": "kubeflow-profile"}]
