@@ -104,16 +104,11 @@ class TrainerApi:
         environment |= {entry["name"]: self.secrets[entry["name"]] for entry in trainer["env"] if "secretKeyRef" in entry["valueFrom"]}
         environment |= {"PET_NNODES": str(trainer["numNodes"]), "PET_NPROC_PER_NODE": str(trainer["numProcPerNode"])}
         environment |= {"PET_MASTER_ADDR": "127.0.0.1", "PET_MASTER_PORT": str(free_port())}
-        self.processes[name] = [
-            subprocess.Popen(
-                [*trainer["command"], *trainer["args"]],
-                env=environment | {"PET_NODE_RANK": str(rank)},
-                stdout=(self.folder / f"node-{rank}.log").open("wb"),
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
-            )
-            for rank in range(trainer["numNodes"])
-        ]
+        self.processes[name] = []
+        for rank in range(trainer["numNodes"]):
+            with (self.folder / f"node-{rank}.log").open("wb") as log:
+                command, pod = [*trainer["command"], *trainer["args"]], environment | {"PET_NODE_RANK": str(rank)}
+                self.processes[name].append(subprocess.Popen(command, env=pod, stdout=log, stderr=subprocess.STDOUT))
         threading.Thread(target=self._follow, args=(name, job), daemon=True).start()
 
     def _follow(self, name: str, job: dict[str, Any]) -> None:
@@ -154,7 +149,7 @@ class _Handler(BaseHTTPRequestHandler):
     api: TrainerApi
 
     def do_GET(self) -> None:
-        if self.path == "/apis/trainer.kubeflow.org/v1alpha1/" and self.api.installed:
+        if self.path == "/apis/trainer.kubeflow.org/v1alpha1" and self.api.installed:
             self._answer(200, {"kind": "APIResourceList", "groupVersion": "trainer.kubeflow.org/v1alpha1", "resources": []})
         elif self.path == f"/api/v1/namespaces/{NAMESPACE}/pods/{POD}":
             self._answer(200, STEP_POD)
