@@ -125,8 +125,8 @@ class TrainJobs:
         self._refused, self._where = client.ApiException, (GROUP, VERSION, self.namespace, PLURAL)
         if _patiently(lambda: self._ask(self._objects.get_api_resources, GROUP, VERSION)) is None:
             raise SettingError(
-                f"train_config.nodes: this cluster has no {KIND} of {GROUP}/{VERSION}; install Kubeflow Trainer 2.3: kubectl apply "
-                f"--server-side -k '{INSTALL}/manager?ref=v2.3.0', then '{INSTALL}/runtimes?ref=v2.3.0'; or set nodes=1"
+                f"train_config.nodes: this cluster has no {KIND} of {GROUP}/{VERSION}; kubectl apply --server-side -k "
+                f"'{INSTALL}/manager?ref=v2.3.0', then the same with '{INSTALL}/runtimes?ref=v2.3.0', installs Kubeflow Trainer"
             )
 
     def own_pod(self) -> dict[str, Any]:
@@ -179,8 +179,8 @@ class TrainJobs:
                 return
             if state == "Failed":
                 raise RunFailed(
-                    f"{KIND} {name} failed ({message or 'no reason given'}); see kubectl --namespace {self.namespace} logs --tail=50 "
-                    f"--selector jobset.sigs.k8s.io/jobset-name={name}; the step that is run again makes another, from the last epoch"
+                    f"{KIND} {name} failed ({message or 'no reason given'}), and the step that is run again makes another; see kubectl "
+                    f"--namespace {self.namespace} logs --tail=50 --selector jobset.sigs.k8s.io/jobset-name={name}"
                 )
             if state != said:
                 queued = f"{KIND} {name} is suspended: it waits for its queue, or for whoever suspended it"
@@ -205,7 +205,7 @@ class TrainJobs:
             if refused.status in (401, 403):
                 raise SettingError(
                     f"train_config.nodes: this step's account may not do what a {KIND} needs in namespace {self.namespace}; "
-                    "kubectl apply -k k8s/nodes gives it the right (k8s/README.md), or set nodes=1"
+                    "kubectl apply -k k8s/nodes gives it the right (k8s/README.md)"
                 ) from None
             if refused.status == 409:  # an answer was lost, and what was asked for has been done
                 return {}

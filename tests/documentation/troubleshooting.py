@@ -37,6 +37,7 @@ PLACES = {
     "Promotion and rollback": ["driftloop/registry/champion.py"],
     "The store": ["driftloop/store", "driftloop/cli/doctor/store.py"],
     "Docker": ["driftloop/backends/docker.py", "driftloop/cli/doctor/docker.py"],
+    "Training on several machines": ["components/model_optimization/nodes.py", "driftloop/training/train_job.py"],
     "A cluster: what is asked before a run": ["driftloop/backends/cluster/connection.py", "driftloop/backends/cluster/preflight.py"],
 }
 HEAD = """# Troubleshooting
