@@ -139,7 +139,7 @@ class Nodes:
         """The bundle is written: remove the job and what it was told."""
         assert isinstance(checkpoint, StoreCheckpoint)
         key = _work_key(checkpoint.key)
-        self.jobs.remove(_job_name(key))
+        self.jobs.remove(_job_name(key), wait=False)
         checkpoint.store.delete(key)
 
 

@@ -151,7 +151,7 @@ class TrainJobs:
             if "deletionTimestamp" not in there["metadata"] and begun(there):
                 print(f"{KIND} {name}: begun before; its checkpoint is waited for", flush=True)
                 return
-            self.remove(name)
+            self.remove(name, wait=True)
         created = _patiently(lambda: self._ask(self._objects.create_namespaced_custom_object, *self._where, manifest))
         if created is None:
             raise SettingError(f"train_config.nodes: namespace {self.namespace} is gone")
@@ -189,10 +189,11 @@ class TrainJobs:
             on_look()
             time.sleep(POLL_S)
 
-    def remove(self, name: str) -> None:
-        """Remove the job and wait until its pods are gone, too: two jobs would write to one checkpoint."""
-        _patiently(lambda: self._ask(self._objects.delete_namespaced_custom_object, *self._where, name, propagation_policy="Foreground"))
-        while _patiently(lambda: self.find(name)) is not None:
+    def remove(self, name: str, *, wait: bool) -> None:
+        """Remove the job; with `wait`, return when its pods are gone, too: those of two jobs would write to one checkpoint."""
+        policy = "Foreground" if wait else "Background"
+        _patiently(lambda: self._ask(self._objects.delete_namespaced_custom_object, *self._where, name, propagation_policy=policy))
+        while wait and _patiently(lambda: self.find(name)) is not None:
             time.sleep(1)
 
     def _ask(self, call: Callable[..., Any], *arguments: Any, **options: Any) -> Any:
