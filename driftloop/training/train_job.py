@@ -102,7 +102,7 @@ class TrainJobs:
     """The jobs of this pod's namespace, as its account may see and make them.
 
     Raises:
-        SettingError: this is no pod with an account, or its cluster has no TrainJobs.
+        SettingError: this is no pod with an account, its cluster has no TrainJobs, or the account may not see them.
         RunFailed: Kubernetes' API is away.
     """
 
@@ -128,6 +128,7 @@ class TrainJobs:
                 f"train_config.nodes: this cluster has no {KIND} of {GROUP}/{VERSION}; kubectl apply --server-side -k "
                 f"'{INSTALL}/manager?ref=v2.3.0', then the same with '{INSTALL}/runtimes?ref=v2.3.0', installs Kubeflow Trainer"
             )
+        _patiently(lambda: self.find("driftloop"))  # an account without the right is told before anything is trained
 
     def own_pod(self) -> dict[str, Any]:
         """The pod that this process runs in, as Kubernetes' API gives it."""

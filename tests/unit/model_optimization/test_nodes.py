@@ -126,7 +126,7 @@ def test_what_cannot_be_is_one_line(root: Path, tmp_path: Path, api: TrainerApi,
     api.allowed = False
     with pytest.raises(SettingError, match="kubectl apply -k k8s/nodes"):
         optimise(root, "no", nodes=2)
-    api.installed = False
+    api.installed, api.allowed = False, True
     with pytest.raises(SettingError, match=r"no TrainJob of trainer\.kubeflow\.org/v1alpha1; kubectl apply .* installs Kubeflow Trainer"):
         optimise(root, "no", nodes=2)
     monkeypatch.setattr(train_job, "ACCOUNT", tmp_path / "none")
