@@ -84,7 +84,7 @@ def run(
         network = load_model(linked_bundle(home, champion, scratch))
     data = FineTuningData(grown.dataset, old.mean, old.std, device)
     recipe, views = build_recipe(settings, old, device), None
-    checkpoint = StoreCheckpoint(home, grown.dataset, training_identity(champion, seed, settings))
+    checkpoint = StoreCheckpoint.of(home, grown.dataset, training_identity(champion, seed, settings))
 
     def report(epoch: FineTuningEpoch) -> None:
         progress(epoch.epoch / recipe.epochs, epoch_line(epoch))

@@ -216,7 +216,7 @@ def take_part(store_uri: str, key: str) -> None:
         write_description(folder, work.dataset.model_copy(update={"store": store.uri}))
         task = Task.open(folder, device, work.settings)
     rank = followers.meet(work.device)
-    checkpoint = _SharedCheckpoint(StoreCheckpoint.at(store, _checkpoint_key(key)), rank)
+    checkpoint = _SharedCheckpoint(StoreCheckpoint(store, _checkpoint_key(key)), rank)
     work.plan.train(task, work.seed, checkpoint=checkpoint, on_epoch=_say if rank.number == 0 else None)
     followers.stop()
 

@@ -12,9 +12,10 @@ from components.model_optimization.comparison import against_baseline, check_sam
 from components.model_optimization.decisions import Decisions, decided_plan, with_learning_rate
 from components.model_optimization.nodes import Nodes
 from components.model_optimization.report import OptimizationFindings, build_report
-from components.model_optimization.sweep import Search, Sweep, Trial, search, search_side_by_side
+from components.model_optimization.sweep import Sweep, search
 from components.model_optimization.training_plan import TrainingPlan
-from components.model_optimization.trial_records import leave_trial, write_trial_events
+from components.model_optimization.trial_records import write_trial_events
+from components.model_optimization.trial_search import asked_search
 from driftloop import bundle, runtime
 from driftloop.contracts import MODEL_OPTIMIZATION
 from driftloop.deliverables import write_training_plots
@@ -151,22 +152,10 @@ def _with_sweep(
     plan: TrainingPlan, task: Task, dataset: str, seed: int, stages: StageProgress, decisions: Decisions
 ) -> tuple[TrainingPlan, Sweep | None]:
     """The plan with the values of the best trial, where a search is asked for."""
-    settings = task.settings
-    if settings.sweep_trials == 0:
+    if task.settings.sweep_trials == 0:
         return plan, None
-    told = functools.partial(_on_trial, task.description.store, stages)
-    wanted = Search(plan, decisions.study, seed, settings.sweep_trials, settings.sweep_epochs, told)
-    if settings.sweep_processes > 1:
-        sweep = search_side_by_side(dataset, settings, task.device, wanted)
-    else:
-        sweep = search(task, wanted)
+    sweep = search(dataset, task, asked_search(plan, task, decisions, seed, functools.partial(stages.report, "sweep")))
     return sweep.plan, sweep
-
-
-def _on_trial(store: str, stages: StageProgress, trial: Trial, share: float) -> None:
-    """Report a finished trial, and show it to the trackers."""
-    stages.report("sweep", share, f"trial {trial.number}: validation {trial.accuracy:.3f}")
-    leave_trial(store, trial)
 
 
 def _ablation(plan: TrainingPlan, task: Task, seed: int, history: TrainingHistory, stages: StageProgress) -> Ablation:

@@ -93,31 +93,26 @@ class Search:
     whose process is killed before the study has it."""
 
 
-def search(task: Task, wanted: Search) -> Sweep:
+def search(dataset: str, task: Task, wanted: Search) -> Sweep:
     """Try sets of values until so many are finished; trials below the median of the earlier ones are cut short.
 
     The first trial is the plan as it is, so that the search never ends below it on the validation split; where two are equal the
     earlier one stays. Each trial draws by a seed of its own and from what the trials before it gave, so that a search in one process
-    which goes on after a kill ends like one that was never stopped.
+    which goes on after a kill ends like one that was never stopped. With more than one of `sweep_processes` each opens the dataset and the
+    study; of several GPUs each takes the next.
+
+    Args:
+        dataset: directory of the dataset artifact.
+        task: what is learnt from it.
+        wanted: the search.
 
     Raises:
+        RunFailed: one of several processes died. The search goes on when it is called again.
         StoreError: the study cannot be read or written.
     """
     study, journal = _open_study(wanted)
     _begin(study, wanted.plan)
-    take_part(task, wanted, study, journal)
-    return _outcome(study, wanted.plan)
-
-
-def search_side_by_side(dataset: str, settings: TrainSettings, device: torch.device, wanted: Search) -> Sweep:
-    """The same with `settings.sweep_processes` processes, which each open the dataset and the study; of several GPUs each takes the next.
-
-    Raises:
-        RunFailed: one of them died. The search goes on when it is called again.
-    """
-    study, _ = _open_study(wanted)
-    _begin(study, wanted.plan)
-    _take_part_side_by_side(dataset, settings, device, wanted, first=0)
+    _take_part_in_processes(dataset, task, wanted, study, journal)
     return _outcome(study, wanted.plan)
 
 
@@ -142,11 +137,7 @@ def join_search(dataset: str, task: Task, wanted: Search, number: int) -> int:
     study, journal = _open_study(wanted)
     if number == 0 and not _has_plan(study, (*ENDED, TrialState.RUNNING, TrialState.WAITING)):
         _put_plan_first(study, wanted.plan)
-    processes = task.settings.sweep_processes
-    if processes > 1:
-        _take_part_side_by_side(dataset, task.settings, task.device, wanted, first=number * processes)
-    else:
-        take_part(task, wanted, study, journal, number)
+    _take_part_in_processes(dataset, task, wanted, study, journal, number)
     return len(study.get_trials(deepcopy=False, states=ENDED))
 
 
@@ -240,11 +231,14 @@ def _devices(device: torch.device) -> list[torch.device]:
     return [torch.device(device.type, number) for number in range(others.rank.size)] if others and device.type == "cuda" else [device]
 
 
-def _take_part_side_by_side(dataset: str, settings: TrainSettings, device: torch.device, wanted: Search, *, first: int) -> None:
-    """With `settings.sweep_processes` processes, which are numbered from `first`."""
-    workers = settings.sweep_processes
-    part = functools.partial(_take_part_elsewhere, dataset, settings, _devices(device), wanted)
-    for _ in spread(part, range(first, first + workers), workers=workers, setting="train_config.sweep_processes"):
+def _take_part_in_processes(dataset: str, task: Task, wanted: Search, study: optuna.Study, journal: StoreJournal, number: int = 0) -> None:
+    """Take part in this process, or in as many as the settings say; `number` is that of the pipeline's task."""
+    settings, workers = task.settings, task.settings.sweep_processes
+    if workers == 1:
+        take_part(task, wanted, study, journal, number)
+        return
+    part = functools.partial(_take_part_elsewhere, dataset, settings, _devices(task.device), wanted)
+    for _ in spread(part, range(number * workers, (number + 1) * workers), workers=workers, setting="train_config.sweep_processes"):
         pass
 
 

@@ -1,10 +1,12 @@
-"""A task of the search of theme 3, several of which run side by side before it: it tries sets of values, and decides nothing."""
+"""What theme 3 searches for, and a task of that search, several of which run side by side before it and decide nothing."""
 
 import functools
+from collections.abc import Callable
 from typing import Any
 
 from components.model_optimization.decisions import Decisions, decided_plan, with_learning_rate
 from components.model_optimization.sweep import Search, Trial, join_search
+from components.model_optimization.training_plan import TrainingPlan
 from components.model_optimization.trial_records import leave_trial
 from driftloop import runtime
 from driftloop.settings import TrainSettings
@@ -38,13 +40,26 @@ def run(dataset: str, *, number: int, epochs: int, gpus: str, seed: int, config:
         runtime.report_metrics("no search: the head of a pretrained network has no values to be found")
         return 0
     plan, _ = with_learning_rate(plan, task, seed, decisions)
-    told = functools.partial(_on_trial, task.description.store)
-    wanted = Search(plan, decisions.study, seed, settings.sweep_trials, settings.sweep_epochs, told)
-    finished = join_search(dataset, task, wanted, number)
+    finished = join_search(dataset, task, asked_search(plan, task, decisions, seed, runtime.progress), number)
     runtime.report_metrics(f"{finished} of {settings.sweep_trials} trials are done")
     return finished
 
 
-def _on_trial(store: str, trial: Trial, share: float) -> None:
-    runtime.progress(share, f"trial {trial.number}: validation {trial.accuracy:.3f}")
+def asked_search(plan: TrainingPlan, task: Task, decisions: Decisions, seed: int, report: Callable[[float, str], None]) -> Search:
+    """The search around a plan that the settings ask for, whose trials are shown to the trackers.
+
+    Args:
+        plan: what is searched around.
+        task: what is learnt.
+        decisions: of this training, which know where the study is.
+        seed: of everything random.
+        report: called after each trial with the share of the search that is done and a short text; processes get a copy.
+    """
+    told = functools.partial(_on_trial, task.description.store, report)
+    return Search(plan, decisions.study, seed, task.settings.sweep_trials, task.settings.sweep_epochs, told)
+
+
+def _on_trial(store: str, report: Callable[[float, str], None], trial: Trial, share: float) -> None:
+    """Report a finished trial, and show it to the trackers."""
+    report(share, f"trial {trial.number}: validation {trial.accuracy:.3f}")
     leave_trial(store, trial)

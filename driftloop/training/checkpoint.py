@@ -34,20 +34,16 @@ class StoreCheckpoint:
 
     Args:
         store: the dataset's home.
-        dataset: that is trained on.
-        identity: what else determines the training, as JSON takes it.
+        key: where in it the checkpoint lies.
     """
 
-    def __init__(self, store: Store, dataset: Description, identity: dict[str, Any]) -> None:
-        self.store = store
-        self.key = f"{checkpoints_folder(dataset)}{identity_digest(identity)}.pth"
+    def __init__(self, store: Store, key: str) -> None:
+        self.store, self.key = store, key
 
     @classmethod
-    def at(cls, store: Store, key: str) -> Self:
-        """The one of that key, for a process that was told it."""
-        checkpoint = cls.__new__(cls)
-        checkpoint.store, checkpoint.key = store, key
-        return checkpoint
+    def of(cls, store: Store, dataset: Description, identity: dict[str, Any]) -> Self:
+        """That of the training on `dataset` which `identity`, as JSON takes it, determines."""
+        return cls(store, f"{checkpoints_folder(dataset)}{identity_digest(identity)}.pth")
 
     def save(self, state: dict[str, Any]) -> None:
         """Replace the checkpoint; a kill at any moment leaves the old one or the new one."""
@@ -114,4 +110,4 @@ def checkpoint_for(directory: str, dataset: Description, identity: dict[str, Any
     """
     if directory:
         return FileCheckpoint(directory, {"dataset": dataset.manifest_hash} | identity)
-    return StoreCheckpoint(open_store(dataset.store), dataset, identity)
+    return StoreCheckpoint.of(open_store(dataset.store), dataset, identity)

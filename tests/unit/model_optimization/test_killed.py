@@ -79,7 +79,7 @@ def search_here(store: Store, root: Path, name: str, trials: int = 7) -> Sweep:
     task = Task.open(root / "dataset", torch.device("cpu"), TrainSettings.complete(CONFIG))
     torch.set_num_threads(1)  # other numbers of threads add up in another order
     place = StudyPlace(store.uri, f"studies/{name}")
-    return search(task, Search(full_plan(task.settings, EPOCHS, task), place, 3, trials, 2, lambda *_: None))
+    return search(str(root / "dataset"), task, Search(full_plan(task.settings, EPOCHS, task), place, 3, trials, 2, lambda *_: None))
 
 
 @pytest.mark.parametrize("write", [3, 4, 5, 10, 23])

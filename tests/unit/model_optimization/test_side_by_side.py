@@ -12,7 +12,7 @@ import pytest
 import torch
 from optuna.trial import TrialState
 
-from components.model_optimization.sweep import FEWEST_FOR_IMPORTANCE, RANGES, Search, Sweep, Trial, search, search_side_by_side
+from components.model_optimization.sweep import FEWEST_FOR_IMPORTANCE, RANGES, Search, Sweep, Trial, search
 from components.model_optimization.training_plan import full_plan
 from driftloop.errors import RunFailed
 from driftloop.settings import TrainSettings
@@ -72,7 +72,7 @@ def states(place: StudyPlace) -> list[TrialState]:
 
 def side_by_side(root: Path, place: StudyPlace, on_trial: Any, trials: int = 6) -> Sweep:
     task = Task.open(root / "dataset", CPU, SETTINGS)
-    return search_side_by_side(str(root / "dataset"), SETTINGS, CPU, wanted(task, place, on_trial, trials))
+    return search(str(root / "dataset"), task, wanted(task, place, on_trial, trials))
 
 
 def test_two_processes_share_the_trials_and_try_different_values(store: Store, root: Path, tmp_path: Path) -> None:
@@ -125,11 +125,11 @@ def test_a_step_that_is_killed_takes_its_processes_along_and_each_loses_one_tria
 
 
 def test_importance_is_given_from_enough_trials_on_and_adds_up(root: Path, tmp_path: Path) -> None:
-    task = Task.open(root / "dataset", CPU, SETTINGS.model_copy(update={"min_steps": 1}))
+    task = Task.open(root / "dataset", CPU, SETTINGS.model_copy(update={"min_steps": 1, "sweep_processes": 1}))
     place = StudyPlace(str(tmp_path / "store"), "studies/many")
-    few = search(task, wanted(task, place, lambda *_: None, 4))
+    few = search(str(root / "dataset"), task, wanted(task, place, lambda *_: None, 4))
     assert few.importance == {}
-    many = search(task, wanted(task, place, lambda *_: None, FEWEST_FOR_IMPORTANCE))
+    many = search(str(root / "dataset"), task, wanted(task, place, lambda *_: None, FEWEST_FOR_IMPORTANCE))
     assert {trial.ended for trial in many.trials} == {"complete"}, "of one epoch there is nothing to cut short"
     assert many.importance.keys() == RANGES.keys()
     assert sum(many.importance.values()) == pytest.approx(1)

@@ -64,7 +64,7 @@ def take_part(root: Path, place: StudyPlace, number: int, *, deadly: bool = Fals
 def finish(root: Path, place: StudyPlace) -> Sweep:
     """What theme 3 does when they have ended."""
     task = Task.open(root / "dataset", torch.device("cpu"), TrainSettings.complete(CONFIG))
-    return search(task, wanted(task, place))
+    return search(str(root / "dataset"), task, wanted(task, place))
 
 
 def trials(place: StudyPlace) -> list[optuna.trial.FrozenTrial]:

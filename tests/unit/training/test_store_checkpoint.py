@@ -17,7 +17,7 @@ CPU = torch.device("cpu")
 
 
 def checkpoint_in(store: Store) -> StoreCheckpoint:
-    return StoreCheckpoint(store, cast(Description, SimpleNamespace(manifest_hash="ab")), {"seed": 1})
+    return StoreCheckpoint.of(store, cast(Description, SimpleNamespace(manifest_hash="ab")), {"seed": 1})
 
 
 def old_format(state: Any) -> bytes:
