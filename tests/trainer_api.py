@@ -9,6 +9,7 @@ import ssl
 import subprocess
 import sys
 import threading
+from collections import Counter
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -70,6 +71,12 @@ class TrainerApi:
 
     def __init__(self, folder: Path, secrets: dict[str, str], *, installed: bool = True, allowed: bool = True) -> None:
         self.folder, self.secrets, self.installed, self.allowed = folder, secrets, installed, allowed
+        self.away: Counter[str] = Counter()
+        """How many of the next requests of each method are answered with 503; one that makes a job has made it all the same."""
+        self.invalid = ""
+        """What is wrong with every job; empty for nothing."""
+        self.answers: list[tuple[str, int]] = []
+        """Methods and what they were answered with."""
         self.jobs: dict[str, dict[str, Any]] = {}
         self.made: list[dict[str, Any]] = []
         self.processes: dict[str, list[subprocess.Popen[bytes]]] = {}
@@ -168,6 +175,9 @@ class _Handler(BaseHTTPRequestHandler):
         if job["metadata"]["name"] in self.api.jobs:
             self._answer(409, {"reason": "AlreadyExists"})
             return
+        if self.api.invalid:
+            self._answer(422, {"reason": "Invalid", "message": self.api.invalid})
+            return
         self.api.create(job)
         self._answer(201, job)
 
@@ -185,8 +195,12 @@ class _Handler(BaseHTTPRequestHandler):
         return path.removeprefix(f"{JOBS}/") if path.startswith(f"{JOBS}/") else ""
 
     def _answer(self, status: int, content: dict[str, Any]) -> None:
+        if self.api.away[self.command]:
+            self.api.away[self.command] -= 1
+            status, content = 503, {"reason": "ServiceUnavailable"}
         if self.headers.get("Authorization") not in (f"Bearer {TOKEN}", f"bearer {TOKEN}"):
             status, content = 401, {"reason": "Unauthorized"}
+        self.api.answers.append((self.command, status))
         body = json.dumps(content).encode()
         self.send_response(status)
         self.send_header("Content-Type", "application/json")

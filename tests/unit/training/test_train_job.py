@@ -5,6 +5,7 @@ to ship; `pip install kubeflow-trainer-api` brings its models.
 """
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +14,11 @@ import pytest
 import yaml
 
 from driftloop.contracts import MODEL_OPTIMIZATION
-from driftloop.training.train_job import DEADLINE_S, NodeWork, condition
+from driftloop.errors import RunFailed
+from driftloop.training import train_job
+from driftloop.training.train_job import DEADLINE_S, NodeWork, TrainJobs, condition
 from pipelines.placement import NEEDS
-from tests.trainer_api import AWS, NAMESPACE, STEP_POD
+from tests.trainer_api import AWS, NAMESPACE, STEP_POD, TrainerApi
 from tests.unit.exporting.test_kserve import closed
 
 WORK = NodeWork("driftloop-" + "ab" * 12, 4, 2, ["-m", "a.module", "s3://bucket/store", "a/key.json"], "team-queue")
@@ -69,3 +72,74 @@ def test_a_condition_that_no_longer_holds_is_none() -> None:
     failed = {"type": "Failed", "status": "True", "reason": "DeadlineExceeded", "message": "too long"}
     assert condition({"status": {"conditions": [suspended, failed]}}) == ("Failed", "DeadlineExceeded: too long")
     assert condition({}) == ("", "")
+
+
+@pytest.fixture
+def api(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[TrainerApi]:
+    api = TrainerApi(tmp_path, dict.fromkeys(AWS, "a value"))
+    for name, value in api.environment.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(train_job, "ACCOUNT", api.account)
+    monkeypatch.setattr(train_job, "POLL_S", 0.1)
+    yield api
+    api.close()
+
+
+@pytest.fixture
+def idle(job: dict[str, Any]) -> dict[str, Any]:
+    """A job whose pods wait for a minute and a half."""
+    job["spec"]["trainer"] |= {"command": ["sleep"], "args": ["90"]}
+    return job
+
+
+def test_an_api_that_is_away_for_a_moment_is_asked_again(api: TrainerApi, idle: dict[str, Any], capsys: pytest.CaptureFixture[str]) -> None:
+    api.away["GET"] = 3
+    jobs = TrainJobs()
+    assert api.answers[:4] == [*[("GET", 503)] * 3, ("GET", 200)]
+    assert jobs.own_pod()["metadata"]["name"] == STEP_POD["metadata"]["name"]
+    looks = 0
+
+    def look() -> None:
+        nonlocal looks
+        looks += 1
+        api.away["GET"] = 2
+        if looks == 2:
+            api.jobs[WORK.name]["status"] = {"conditions": [{"type": "Complete", "status": "True"}]}
+
+    jobs.begin(idle, begun=lambda _: False)
+    jobs.wait(WORK.name, look)
+    assert (looks, api.away["GET"]) == (2, 0)
+    assert capsys.readouterr().out == f"TrainJob {WORK.name}: made\n"
+
+
+def test_a_job_whose_making_was_not_answered_is_not_made_twice(api: TrainerApi, idle: dict[str, Any]) -> None:
+    jobs = TrainJobs()
+    api.away["POST"] = 1
+    jobs.begin(idle, begun=lambda _: False)
+    assert api.answers[-2:] == [("POST", 503), ("POST", 409)]
+    assert len(api.made) == 1
+
+
+def test_an_api_that_stays_away_is_said(api: TrainerApi, idle: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    jobs = TrainJobs()
+    jobs.begin(idle, begun=lambda _: False)
+    monkeypatch.setattr(train_job, "AWAY_S", 1)
+    api.away["GET"] = 10_000
+    with pytest.raises(RunFailed, match=r"API has been away for 1 s: it answers 503; run the step again, its job goes on"):
+        jobs.wait(WORK.name, lambda: None)
+    assert list(api.jobs) == [WORK.name]
+
+
+def test_a_job_that_somebody_removes_is_said(api: TrainerApi, idle: dict[str, Any]) -> None:
+    jobs = TrainJobs()
+    jobs.begin(idle, begun=lambda _: False)
+    with pytest.raises(RunFailed, match=f"TrainJob {WORK.name} is gone: somebody removed it"):
+        jobs.wait(WORK.name, lambda: api.remove(WORK.name))
+
+
+def test_what_kubernetes_refuses_is_said_in_its_words(api: TrainerApi, idle: dict[str, Any]) -> None:
+    jobs = TrainJobs()
+    api.invalid = "spec.trainer.numNodes: must be at most 3"
+    with pytest.raises(RunFailed, match=r"TrainJob: Kubernetes refuses it with 422: .*must be at most 3"):
+        jobs.begin(idle, begun=lambda _: False)
+    assert not api.jobs
