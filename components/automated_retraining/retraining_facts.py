@@ -110,6 +110,15 @@ def log_metrics(facts: dict[str, Any], metrics: MetricsLog) -> None:
     metrics.log_metric("best_epoch", facts["best_epoch"])
 
 
+def epoch_curves(epoch: FineTuningEpoch) -> dict[str, float | dict[str, float]]:
+    """An epoch for TensorBoard: training and both validation splits side by side."""
+    return {
+        "loss": {"train": epoch.loss, "clean": epoch.clean_loss, "drifted": epoch.drifted_loss},
+        "accuracy": {"clean": epoch.clean_accuracy, "drifted": epoch.drifted_accuracy},
+        "seconds": epoch.seconds,
+    }
+
+
 def epoch_line(epoch: FineTuningEpoch) -> str:
     """An epoch in a few words."""
     return f"epoch {epoch.epoch}: validation {epoch.clean_accuracy:.3f} clean, {epoch.drifted_accuracy:.3f} drifted"

@@ -20,7 +20,7 @@ from components.automated_retraining.fine_tuning import (
 from components.automated_retraining.grown_dataset import grow, open_parent, provenance_table, write_provenance
 from components.automated_retraining.report import build_report
 from components.automated_retraining.retrained_bundle import describe_retrained, retrained_card
-from components.automated_retraining.retraining_facts import epoch_line, log_metrics, retraining_facts, summary_line
+from components.automated_retraining.retraining_facts import epoch_curves, epoch_line, log_metrics, retraining_facts, summary_line
 from driftloop.bundle import CARD, digest_of, read_model
 from driftloop.contracts import AUTOMATED_RETRAINING, DRIFT_DETECTION
 from driftloop.dataset import write_description
@@ -33,6 +33,7 @@ from driftloop.step_facts import read_facts, write_facts
 from driftloop.store import open_store
 from driftloop.tracking import leave_record
 from driftloop.training.checkpoint import StoreCheckpoint
+from driftloop.training.curves import TrainingEvents
 from driftloop.training.device import pick_device
 from driftloop.training.outcome import device_name, write_bundle
 from driftloop.training.seeding import set_seed
@@ -86,25 +87,28 @@ def run(
     recipe, views = build_recipe(settings, old, device), None
     checkpoint = StoreCheckpoint.of(home, grown.dataset, training_identity(champion, seed, settings))
 
-    def report(epoch: FineTuningEpoch) -> None:
-        progress(epoch.epoch / recipe.epochs, epoch_line(epoch))
+    with TrainingEvents(model, home.uri, AUTOMATED_RETRAINING) as events:
 
-    if recipe.layer_decay == 0:
-        result = refit_head(network.to(device), data, settings, on_epoch=report)
-    else:
-        mix = build_mix(data, settings, old, seed=seed)
-        views, recipe = mix.augmentation, with_privacy(recipe, old, mix)
-        result = fine_tune(
-            network.to(device),
-            mix,
-            build_validation(data),
-            recipe,
-            seed=seed,
-            patience=settings.patience,
-            keep_balance=settings.keep_balance,
-            checkpoint=checkpoint,
-            on_epoch=report,
-        )
+        def report(epoch: FineTuningEpoch) -> None:
+            events.epoch(epoch.epoch, epoch_curves(epoch))
+            progress(epoch.epoch / recipe.epochs, epoch_line(epoch))
+
+        if recipe.layer_decay == 0:
+            result = refit_head(network.to(device), data, settings, on_epoch=report)
+        else:
+            mix = build_mix(data, settings, old, seed=seed)
+            views, recipe = mix.augmentation, with_privacy(recipe, old, mix)
+            result = fine_tune(
+                network.to(device),
+                mix,
+                build_validation(data),
+                recipe,
+                seed=seed,
+                patience=settings.patience,
+                keep_balance=settings.keep_balance,
+                checkpoint=checkpoint,
+                on_epoch=report,
+            )
 
     training = describe_training(settings, recipe, views, old)
     seconds = time.perf_counter() - began

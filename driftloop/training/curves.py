@@ -1,13 +1,17 @@
 """Learning curves: a figure for the reports, and events for TensorBoard (`tensorboard --logdir <model>/events`)."""
 
+from collections.abc import Mapping
 from pathlib import Path
+from types import TracebackType
+from typing import Self
 
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from torch.utils.tensorboard import SummaryWriter
 
 from driftloop.reporting import plot_style
-from driftloop.training.loop import EpochRecord, TrainingHistory
+from driftloop.reporting.tensorboard import publish_events
+from driftloop.training.loop import TrainingHistory
 
 #: Where the events lie in a bundle.
 EVENTS_FOLDER = "events"
@@ -38,19 +42,30 @@ def _marker(epochs: list[int]) -> str:
 
 
 class TrainingEvents:
-    """Losses, accuracies and the learning rate by epoch, in `<bundle>/events/`."""
+    """A context manager: curves by epoch, in `<bundle>/events/`; leaving it without an error publishes them.
 
-    def __init__(self, bundle: str | Path) -> None:
-        self.folder = Path(bundle, EVENTS_FOLDER)
-        self.writer = SummaryWriter(str(self.folder))
+    Args:
+        bundle: directory of the bundle to be written.
+        store: the model's home.
+        step: the component's name.
+    """
 
-    def epoch(self, record: EpochRecord) -> None:
-        """Write one epoch."""
-        self.writer.add_scalars("loss", {"train": record.loss, "validation": record.val_loss}, record.epoch)
-        self.writer.add_scalars("accuracy", {"train": record.accuracy, "validation": record.val_accuracy}, record.epoch)
-        self.writer.add_scalar("learning_rate", record.learning_rate, record.epoch)
-        self.writer.add_scalar("images_per_second", record.images_per_second, record.epoch)
+    def __init__(self, bundle: str | Path, store: str, step: str) -> None:
+        self._folder, self._store, self._step = Path(bundle, EVENTS_FOLDER), store, step.replace("_", "-")
+        self._writer = SummaryWriter(str(self._folder))
 
-    def close(self) -> None:
-        """Write what is not yet on disk."""
-        self.writer.close()
+    def epoch(self, number: int, curves: Mapping[str, float | Mapping[str, float]]) -> None:
+        """Write one epoch: by name a value, or several values that are shown in one chart."""
+        for name, value in curves.items():
+            if isinstance(value, Mapping):
+                self._writer.add_scalars(name, dict(value), number)
+            else:
+                self._writer.add_scalar(name, value, number)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self._writer.close()
+        if kind is None:
+            publish_events(self._folder, self._store, self._step)

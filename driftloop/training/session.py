@@ -4,7 +4,6 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Any, Self
 
-from driftloop.reporting.tensorboard import publish_events
 from driftloop.training.checkpoint import checkpoint_for
 from driftloop.training.curves import TrainingEvents
 from driftloop.training.loop import EpochRecord
@@ -29,15 +28,21 @@ class TrainingSession:
     def __init__(
         self, bundle: str, task: Task, *, step: str, identity: dict[str, Any], seed: int, progress: Callable[[float, str], None]
     ) -> None:
-        self._task, self._step, self._epochs, self._progress = task, step, identity["epochs"], progress
+        self._epochs, self._progress = identity["epochs"], progress
         settings = task.settings
         whole = {"step": step, "seed": seed, "device": task.device.type} | identity | settings.model_dump()
         self.checkpoint = checkpoint_for(settings.checkpoints, task.description, whole)
-        self._events = TrainingEvents(bundle)
+        self._events = TrainingEvents(bundle, task.description.store, step)
 
     def on_epoch(self, record: EpochRecord) -> None:
         """Report an epoch; for `fit`."""
-        self._events.epoch(record)
+        curves: dict[str, float | dict[str, float]] = {
+            "loss": {"train": record.loss, "validation": record.val_loss},
+            "accuracy": {"train": record.accuracy, "validation": record.val_accuracy},
+            "learning_rate": record.learning_rate,
+            "images_per_second": record.images_per_second,
+        }
+        self._events.epoch(record.epoch, curves)
         self._progress(record.epoch / self._epochs, f"epoch {record.epoch}: validation {record.val_accuracy:.3f}")
 
     def finish(self) -> None:
@@ -48,6 +53,4 @@ class TrainingSession:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        self._events.close()
-        if kind is None:
-            publish_events(self._events.folder, self._task.description.store, self._step.replace("_", "-"))
+        self._events.__exit__(kind, error, trace)

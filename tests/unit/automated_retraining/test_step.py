@@ -10,6 +10,7 @@ from typing import Any
 import pandas as pd
 import pytest
 import torch
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from components.automated_retraining.step import run
 from driftloop import bundle
@@ -92,6 +93,15 @@ def test_its_facts_say_what_it_did_and_carry_the_champions(tmp_path: Path) -> No
         assert said["notes"] == []
         assert 0 <= said["val_before"]["clean"] <= 1
         assert 0 <= said["val_after"]["drifted"] <= 1
+
+
+def test_tensorboard_has_the_curves_of_both_kinds_of_images(tmp_path: Path) -> None:
+    retrain(write_retraining_inputs(tmp_path), tmp_path)
+    history = read_facts(tmp_path / "model")["automated_retraining"]["history"]
+    for folder, name, key in (("loss_drifted", "loss", "drifted_loss"), ("accuracy_clean", "accuracy", "clean_accuracy")):
+        events = EventAccumulator(str(tmp_path / "model" / "events" / folder)).Reload()
+        told = [(event.step, event.value) for event in events.Scalars(name)]
+        assert told == [(epoch["epoch"], pytest.approx(epoch[key])) for epoch in history]
 
 
 def test_provenance_lies_beside_the_dataset_in_the_store_too(tmp_path: Path) -> None:
@@ -188,7 +198,7 @@ def test_a_run_that_is_killed_goes_on_where_it_was_and_ends_with_the_same_weight
     killed = subprocess.run([sys.executable, "-c", KILLED, str(tmp_path), inputs.store], cwd=ROOT, capture_output=True, check=False)
     assert killed.returncode == -signal.SIGKILL, killed.stderr.decode()
     assert len(checkpoints(inputs)) == 1
-    assert not (tmp_path / "killed" / "model").exists()
+    assert [path.name for path in (tmp_path / "killed" / "model").iterdir()] == ["events"]
 
     retrain(inputs, tmp_path / "resumed", epochs=3)
     assert read_facts(tmp_path / "resumed" / "model")["automated_retraining"]["resumed_after_epoch"] == 2
