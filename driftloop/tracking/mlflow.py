@@ -49,8 +49,10 @@ def _or_unavailable(method: "Callable[Concatenate[Tracker, _P], _R]") -> "Callab
             return method(self, *args, **kwargs)
         except (MlflowException, OSError) as error:
             said = re.sub(r"//[^/@\s]*@", "//", " ".join(str(error).split()))
-            cause = said.partition("(Caused by ")[2] or said
-            raise TrackerUnavailable(f"MLflow at {self.place}: {cause[:300]}") from None
+            # Of "... (Caused by NewConnectionError("HTTPConnection(host=..., port=...): why"))" only what a reader needs.
+            cause = re.findall(r"\"[^\"]*\"|'[^']*'", said.partition("(Caused by ")[2])
+            said = re.sub(r"^\w+\([^)]*\): ", "", cause[-1][1:-1]) if cause else said
+            raise TrackerUnavailable(f"MLflow at {self.place}: {said[:300]}") from None
 
     return guarded
 
