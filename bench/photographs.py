@@ -158,6 +158,7 @@ def trained(
         label_smoothing=0.05,
         class_weights=tuple(class_weights(train.labels, 2).tolist()),
         layer_decay=form.layer_decay,
+        keep_statistics=form.keep_statistics,
         clip=5.0,
     )
     batches = TrainingBatches(

@@ -41,7 +41,7 @@ HIGHEST_RATE = 2e-3
 #: In `model.json`, under `training`: the rate that the first model of a line was trained with.
 FIRST_RATE = "first_learning_rate"
 #: There too, as `Recipe` has them.
-LAYER_DECAY, CLIP = "layer_decay", "clip"
+LAYER_DECAY, KEEP_STATISTICS, CLIP = "layer_decay", "keep_statistics", "clip"
 PRECISIONS = {torch.bfloat16: "bfloat16", torch.float16: "float16"}
 
 
@@ -262,6 +262,7 @@ def build_recipe(settings: RetrainSettings, champion: ModelDescription, device: 
         label_smoothing=settings.label_smoothing,
         average=settings.weight_average,
         layer_decay=layer_decay,
+        keep_statistics=bool(champion.training.get(KEEP_STATISTICS, False)),
         clip=float(champion.training.get(CLIP, 0.0)),
     )
 
@@ -314,6 +315,7 @@ def describe_training(
         FIRST_RATE: first_rate(champion),
         "precision": recipe.precision,
         LAYER_DECAY: recipe.layer_decay,
+        KEEP_STATISTICS: recipe.keep_statistics,
         CLIP: recipe.clip,
         "augmentation": asdict(augmentation) if augmentation else {},
     }

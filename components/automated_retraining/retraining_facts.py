@@ -54,7 +54,7 @@ def retraining_facts(
         "batch_norm": "group norm, which has no running statistics"
         if PRIVACY in training
         else "running statistics stay"
-        if head_only
+        if head_only or training["keep_statistics"]
         else "running statistics go on learning from the mixed batches",
         "device": device,
         "resumed": result.resumed_after > 0,

@@ -75,7 +75,8 @@ def plan_variants(plan: TrainingPlan) -> dict[str, TrainingPlan]:
         constant = replace(plan.recipe, one_cycle=False, learning_rate=plan.recipe.learning_rate / 2)
         variants["without OneCycle"] = replace(plan, recipe=constant)
     if plan.pretrained:
-        variants["without pretrained weights"] = replace(plan, pretrained=None, recipe=replace(plan.recipe, layer_decay=1.0))
+        fresh = replace(plan.recipe, layer_decay=1.0, keep_statistics=False)
+        variants["without pretrained weights"] = replace(plan, pretrained=None, recipe=fresh)
     if plan.recipe.layer_decay != 1:
         variants["without layer-wise rates"] = replace(plan, recipe=replace(plan.recipe, layer_decay=1.0))
     if plan.architecture == RESIDUAL:

@@ -95,7 +95,14 @@ def full_plan(settings: TrainSettings, epochs: int, task: Task) -> TrainingPlan:
     choice = choose_network(settings, task.description, epochs=epochs, device=task.device)
     form = form_of(choice.pretrained, head_only=choice.head_only)
     if choice.head_only:
-        fitted = Recipe(1, form.suggested_rates[0], class_weights=task.weights(), layer_decay=form.layer_decay, clip=settings.clip)
+        fitted = Recipe(
+            1,
+            form.suggested_rates[0],
+            class_weights=task.weights(),
+            layer_decay=form.layer_decay,
+            keep_statistics=form.keep_statistics,
+            clip=settings.clip,
+        )
         return TrainingPlan(choice.architecture, fitted, None, 0.0, choice.pretrained, True, choice.reason)
     recipe = Recipe(
         epochs=epochs,
@@ -107,6 +114,7 @@ def full_plan(settings: TrainSettings, epochs: int, task: Task) -> TrainingPlan:
         average=settings.weight_average,
         class_weights=task.weights(),
         layer_decay=settings.layer_decay or form.layer_decay,
+        keep_statistics=form.keep_statistics,
         clip=0.0 if settings.epsilon else settings.clip,
         privacy=_budget(settings, epochs, task),
     )

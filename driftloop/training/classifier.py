@@ -17,6 +17,8 @@ class Classifier(nn.Module):
     """What `classify` applies; its last layer is linear."""
     frozen = False
     """Whether only the head learns."""
+    keeps_statistics = False
+    """Whether batch norm goes by its running statistics while it is trained, too, and leaves them as they are."""
 
     def embed(self, x: Tensor) -> Tensor:
         """Images (N, C, H, W), normalised -> embeddings (N, D)."""
@@ -40,6 +42,10 @@ class Classifier(nn.Module):
         if self.frozen:
             for name, part in self.named_children():
                 part.train(mode and name == "head")
+        if self.keeps_statistics:
+            for part in self.modules():
+                if isinstance(part, nn.BatchNorm2d):
+                    part.eval()
         return self
 
     def rate_factors(self, layer_decay: float) -> dict[str, float]:

@@ -20,7 +20,6 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from driftloop.errors import InputError
 from driftloop.training import followers
 from driftloop.training.batches import OrderedBatches, TrainingBatches
-from driftloop.training.classifier import Classifier
 from driftloop.training.cuda_graph import GraphedGradients, train_epoch_graphed
 from driftloop.training.distributed import ALONE, Rank, current
 from driftloop.training.epoch import Batch, EpochResult, train_epoch, train_epoch_amp, validate
@@ -223,8 +222,7 @@ class _Trainer(Generic[_Record]):
         model, recipe = work.model, work.recipe
         device = next(model.parameters()).device
         self.loss = rank.whole_batch_loss(recipe.loss(device), recipe.class_weights)
-        if recipe.layer_decay == 0 and isinstance(model, Classifier):
-            model.freeze()
+        recipe.prepare(model)
         self.optimizer = recipe.optimizer(model)
         self.scheduler = recipe.scheduler(self.optimizer, work.batches.steps * recipe.epochs)
         self.scaler = GradScaler(device.type) if recipe.precision == "float16" else None

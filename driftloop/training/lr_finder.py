@@ -53,7 +53,9 @@ def find_learning_rate(
         form: of the kind of network: which rates are tried, how many, and what may be suggested.
     """
     (low, high), steps = form.tried_rates, form.range_steps
-    trial = copy.deepcopy(model).train()
+    trial = copy.deepcopy(model)
+    recipe.prepare(trial)
+    trial.train()
     optimizer = recipe.optimizer(trial)
     loss = recipe.loss(next(trial.parameters()).device)
     torch.manual_seed(derive(seed, 0))

@@ -210,7 +210,9 @@ def logistic_head(
         shares: how much each kind counts in what is learnt, with sum 1.
     """
     everything, labels = (np.concatenate([part[side] for part in learnt]) for side in (0, 1))
-    mean, std = everything.mean(0), everything.std(0) + 1e-6
+    mean, std = everything.mean(0), everything.std(0)
+    # A feature that hardly varies on these images would get a weight without bounds, which explodes as soon as anything below it moves.
+    std = np.hypot(std, np.median(std)) + 1e-6
     weights = np.concatenate([share * _weights(part[1], balanced) for share, part in zip(shares, learnt, strict=True)]) * len(labels)
     best: tuple[float, LogisticRegression] | None = None
     for strength in STRENGTHS:

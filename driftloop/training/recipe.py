@@ -37,6 +37,8 @@ class Recipe:
     layer_decay: float = 1.0
     """What each layer's rate is multiplied with against the one above it, in pretrained networks; 1 for the same rate everywhere, 0 for a
     head that learns alone."""
+    keep_statistics: bool = False
+    """Whether the running statistics of batch norm stay, as pretrained layers and a head that was fitted on top of them expect them."""
     clip: float = 0.0
     """Largest norm of all gradients together; longer ones are shortened to it. 0 for no limit."""
     privacy: PrivacyBudget | None = None
@@ -48,6 +50,13 @@ class Recipe:
         if self.privacy is None:
             del described["privacy"]
         return described
+
+    def prepare(self, model: nn.Module) -> None:
+        """Have a network's next trainings leave alone what this recipe does not move."""
+        if isinstance(model, Classifier):
+            model.keeps_statistics = self.keep_statistics
+            if self.layer_decay == 0:
+                model.freeze()
 
     def optimizer(self, model: nn.Module) -> torch.optim.Optimizer:
         """Adam or AdamW; biases and norms are not decayed, and the lower layers of a pretrained network move less."""

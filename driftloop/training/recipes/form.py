@@ -9,6 +9,8 @@ class RecipeForm:
 
     layer_decay: float
     """What each layer's rate is multiplied with against the one above it; 1 for one rate everywhere, 0 for a head that learns alone."""
+    keep_statistics: bool
+    """Whether running statistics of batch norm stay."""
     tried_rates: tuple[float, float]
     """Range of the learning rates that the range test goes through."""
     range_steps: int

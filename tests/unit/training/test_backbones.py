@@ -22,10 +22,10 @@ from driftloop.training.batches import TrainingBatches, normalise, to_tensor
 from driftloop.training.choice import check_network, choose_network
 from driftloop.training.loop import fit
 from driftloop.training.onnx_export import ServingGraph, check_parity, export_onnx
-from driftloop.training.pretrained import PACKAGE_ARCHITECTURE, Pretrained, fit_head, load_pretrained
+from driftloop.training.pretrained import PACKAGE_ARCHITECTURE, Pretrained, fit_head, load_pretrained, logistic_head
 from driftloop.training.recipe import FACTOR, Recipe
 from tests.factories.datasets import squares_on_noise, write_squares_dataset
-from tests.factories.training_batches import ordered_batches
+from tests.factories.training_batches import ordered_batches, training_batches
 
 SMALL = "timm:test_efficientnet"
 CPU = torch.device("cpu")
@@ -132,9 +132,36 @@ def test_the_fitted_head_is_the_logistic_regression_on_the_embeddings() -> None:
     with torch.inference_mode():
         parts = [(network.embed(batch), network(batch).softmax(1)) for batch, _ in training]
     embedding, probabilities = (torch.cat(list(part)).double().numpy() for part in zip(*parts, strict=True))
-    x = (embedding - embedding.mean(0)) / (embedding.std(0) + 1e-6)
+    scale = embedding.std(0)
+    x = (embedding - embedding.mean(0)) / np.sqrt(scale**2 + np.median(scale) ** 2)
     candidates = [LogisticRegression(C=strength, max_iter=5000).fit(x, labels).predict_proba(x) for strength in (1e-4, 1e-3, 1e-2, 1e-1)]
     assert min(np.abs(probabilities - expected).max() for expected in candidates) < 1e-3
+
+
+def test_a_feature_that_hardly_varies_gets_no_weight_that_explodes_when_it_does() -> None:
+    """As of ELPV's cells: a fifth of the pretrained features vary by less than a fiftieth of the others."""
+    rng = np.random.default_rng(0)
+    labels = np.arange(200) % 2
+    features = rng.normal(size=(200, 8)) + labels[:, None] * np.eye(8)[0]
+    features[:, 7] = (features[:, 7] + labels) * 1e-4
+    weight, _ = logistic_head([(features, labels)], [(features, labels)], balanced=True)
+    assert np.abs(weight[:, 7]).max() < np.abs(weight[:, 0]).max()
+
+
+def test_pretrained_layers_keep_their_statistics_and_learn() -> None:
+    network = backbone()
+    before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
+    fit(
+        network,
+        training_batches(*squares_on_noise(48, seed=1)),
+        ordered_batches(*squares_on_noise(48, seed=2)),
+        Recipe(1, 1e-3, keep_statistics=True),
+        seed=1,
+    )
+    moved = {name for name, tensor in network.state_dict().items() if not torch.equal(tensor, before[name])}
+    assert not any("running_" in name or "num_batches" in name for name in moved)
+    assert {"backbone.conv_stem.weight", "head.1.weight"} <= moved
+    assert any(isinstance(part, torch.nn.BatchNorm2d) for part in network.modules())
 
 
 @pytest.fixture(scope="module")
