@@ -18,6 +18,27 @@ def pytest_configure(config: pytest.Config) -> None:
         os.environ["OMP_NUM_THREADS"] = str(max(1, (os.cpu_count() or 1) // workers))
 
 
+#: The files that take longest. They begin first, so that no process waits in the end while another has one of them before it.
+LONGEST = (
+    "tests/unit/rehearsal/test_digits.py",
+    "tests/pipelines/test_full_loop.py",
+    "tests/unit/model_optimization/test_side_by_side.py",
+    "tests/documentation/test_course.py",
+    "tests/pipelines/test_branches.py",
+    "tests/unit/model_optimization/test_killed.py",
+    "tests/unit/model_optimization/test_trial_search.py",
+    "tests/unit/model_optimization/test_nodes.py",
+    "tests/unit/drift_detection/test_step.py",
+    "tests/serving/test_demo.py",
+    "tests/unit/training/test_followers.py",
+)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    places = {name: place for place, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: places.get(item.nodeid.partition("::")[0], len(places)))
+
+
 @pytest.fixture(scope="session")
 def minio_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MinioServer]:
     """A MinIO server of this test session; skipped where none can be had, except in CI."""

@@ -76,19 +76,24 @@ def test_at_most_a_trial_and_an_epoch_are_lost_and_the_rate_stays_on_another_num
 
 def search_here(store: Store, root: Path, name: str, trials: int = 7) -> Sweep:
     """A search in a study of its own."""
-    task = Task.open(root / "dataset", torch.device("cpu"), TrainSettings.complete(CONFIG))
+    task, threads = Task.open(root / "dataset", torch.device("cpu"), TrainSettings.complete(CONFIG)), torch.get_num_threads()
     torch.set_num_threads(1)  # other numbers of threads add up in another order
     place = StudyPlace(store.uri, f"studies/{name}")
-    return search(str(root / "dataset"), task, Search(full_plan(task.settings, EPOCHS, task), place, 3, trials, 2, lambda *_: None))
+    sweep = search(str(root / "dataset"), task, Search(full_plan(task.settings, EPOCHS, task), place, 3, trials, 2, lambda *_: None))
+    torch.set_num_threads(threads)
+    return sweep
+
+
+@pytest.fixture(scope="module")
+def whole(root: Path, tmp_path_factory: pytest.TempPathFactory) -> Sweep:
+    """The search that was never stopped: where its study lies plays no part."""
+    return search_here(open_store(str(tmp_path_factory.mktemp("whole") / "store")), root, "whole")
 
 
 @pytest.mark.parametrize("write", [3, 4, 5, 10, 23])
-def test_a_search_that_is_killed_anywhere_ends_like_one_that_was_never_stopped(store: Store, root: Path, write: int) -> None:
-    threads = torch.get_num_threads()
-    whole = search_here(store, root, "whole")
+def test_a_search_that_is_killed_anywhere_ends_like_one_that_was_never_stopped(store: Store, root: Path, whole: Sweep, write: int) -> None:
     assert killed_before(write, search_here, store.uri, root, "killed")
     resumed = search_here(store, root, "killed")
-    torch.set_num_threads(threads)
     assert resumed == whole
     assert [trial.number for trial in whole.trials] == [1, 2, 3, 4, 5, 6, 7]
     standing = [trial for trial in resumed.trials if trial.ended == "complete"]
