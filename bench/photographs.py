@@ -147,9 +147,6 @@ def trained(
     form = PRETRAINED if pretrained else FROM_SCRATCH
     network = network_at_start(architecture, case["seed"])
     train, val = in_order(images, labels, parts["train"]), in_order(images, labels, parts["val"])
-    checkpoint = FileCheckpoint(chosen.work, case | {"side": chosen.side, "batch": chosen.batch})
-    if pretrained and not checkpoint.path.exists():
-        fit_head(network, train, val, balanced=True)
     recipe = Recipe(
         chosen.epochs,
         learning_rate=form.suggested_rates[1] if pretrained else 3e-3,
@@ -161,6 +158,9 @@ def trained(
         keep_statistics=form.keep_statistics,
         clip=5.0,
     )
+    checkpoint = FileCheckpoint(chosen.work, case | {"side": chosen.side, "batch": chosen.batch, "recipe": recipe.described()})
+    if pretrained and not checkpoint.path.exists():
+        fit_head(network, train, val, balanced=True)
     batches = TrainingBatches(
         images[parts["train"]], train.labels, mean=[0.5], std=[0.25], device=CPU, batch_size=chosen.batch, augmentation=VIEWS
     )
