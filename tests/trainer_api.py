@@ -14,11 +14,13 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
+import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
+from driftloop.training import train_job
 from tests.minio_server import free_port
 
 NAMESPACE, TOKEN, POD = "team", "a-token", "step-1"
@@ -93,6 +95,13 @@ class TrainerApi:
             "KUBERNETES_SERVICE_PORT": str(self._server.server_port),
             "KFP_POD_NAME": POD,
         }
+
+    def play(self, monkeypatch: pytest.MonkeyPatch, *, poll_s: float) -> None:
+        """Let this process be a step's pod of this cluster, which looks at its job every `poll_s` seconds."""
+        for name, value in self.environment.items():
+            monkeypatch.setenv(name, value)
+        monkeypatch.setattr(train_job, "ACCOUNT", self.account)
+        monkeypatch.setattr(train_job, "POLL_S", poll_s)
 
     def close(self) -> None:
         for name in list(self.jobs):

@@ -1,9 +1,10 @@
 """Fine-tuning from the champion: a few epochs at a lower rate than it was trained with, and the best average of their weights kept.
 
-Batch norm goes on learning: its running statistics move to those of the mixed batches. Frozen statistics would stay those of clean
-images alone. Weights are averaged because at this rate the balance between the classes swings from one epoch to the next, on clean and on
-drifted images alike, and sixty drifted images are too few to tell a good epoch from a lucky one (all three choices are compared in
-bench/retraining_recovery.py). Of a pretrained network that the first training left as it was only the head is fitted again: `refit_head`.
+Batch norm goes on learning: its running statistics move to those of the mixed batches. Frozen statistics would stay those of clean images
+alone; only pretrained layers keep theirs (`Recipe.keep_statistics`). Weights are averaged because at this rate the balance between the
+classes swings from one epoch to the next, on clean and on drifted images alike, and sixty drifted images are too few to tell a good epoch
+from a lucky one (all three choices are compared in bench/retraining_recovery.py). Of a pretrained network that the first training left as
+it was only the head is fitted again: `refit_head`.
 
 `build_mix`, `build_validation` and `build_recipe` make of the grown dataset and the settings what `fine_tune` takes.
 """

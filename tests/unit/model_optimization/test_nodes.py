@@ -49,10 +49,7 @@ def root(tmp_path_factory: pytest.TempPathFactory, minio_server: MinioServer) ->
 @pytest.fixture
 def api(tmp_path: Path, minio_server: MinioServer, monkeypatch: pytest.MonkeyPatch) -> Iterator[TrainerApi]:
     api = TrainerApi(tmp_path / "cluster", minio_server.environment)
-    for name, value in api.environment.items():
-        monkeypatch.setenv(name, value)
-    monkeypatch.setattr(train_job, "ACCOUNT", api.account)
-    monkeypatch.setattr(train_job, "POLL_S", 1)
+    api.play(monkeypatch, poll_s=1)
     yield api
     api.close()
 

@@ -77,10 +77,7 @@ def test_a_condition_that_no_longer_holds_is_none() -> None:
 @pytest.fixture
 def api(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[TrainerApi]:
     api = TrainerApi(tmp_path, dict.fromkeys(AWS, "a value"))
-    for name, value in api.environment.items():
-        monkeypatch.setenv(name, value)
-    monkeypatch.setattr(train_job, "ACCOUNT", api.account)
-    monkeypatch.setattr(train_job, "POLL_S", 0.1)
+    api.play(monkeypatch, poll_s=0.1)
     yield api
     api.close()
 
