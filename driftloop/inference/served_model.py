@@ -1,5 +1,6 @@
 """The served model: an ONNX graph that takes uint8 images and gives probabilities and embeddings."""
 
+from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,12 +11,15 @@ import onnxruntime as ort
 
 from driftloop.bundle import ModelDescription, read_model, verify
 from driftloop.errors import InputError, IntegrityError
-from driftloop.inference.provider import CPU, ORT_ERRORS_ONLY, choose_provider, loading_cuda, log_once, warn_once
+from driftloop.inference.provider import CPU, CUDA, ORT_ERRORS_ONLY, choose_provider, loading_cuda, log_once, warn_once
 from driftloop.runtime import available_threads
 
 INPUT, PROBABILITIES, EMBEDDING = "images", "probabilities", "embedding"
 #: The log keeps embeddings as float16; what lies outside its range is clipped rather than turned into infinity.
 FLOAT16_MAX = float(np.finfo(np.float16).max)
+#: Images that a call has on CUDA, each number in a session of its own; a batch is filled up to the next. A session knows how to compute its
+#: convolutions for the number that it saw last: for any other it makes up its mind again, which takes longer than thousands of images.
+CUDA_BATCHES = (1, 8, 64)
 
 
 @dataclass(frozen=True)
@@ -45,8 +49,20 @@ class ServedModel:
         model.description.classes[predictions.labels[0]]
     """
 
-    def __init__(self, directory: str | Path, description: ModelDescription, variant: str, threads: int = 0, provider: str = "") -> None:
-        """A session on the file `variant` of `directory`; `open` is for sealed bundles and checks their sums first."""
+    def __init__(
+        self,
+        directory: str | Path,
+        description: ModelDescription,
+        variant: str,
+        threads: int = 0,
+        provider: str = "",
+        batches: Sequence[int] | None = None,
+    ) -> None:
+        """Sessions on the file `variant` of `directory`; `open` is for sealed bundles and checks their sums first.
+
+        `batches` are the numbers of images that each session is kept to, ascending; none: one session takes any number. By default that
+        is so on the CPU, and CUDA has `CUDA_BATCHES`.
+        """
         path = Path(directory, variant)
         if not path.is_file():
             raise InputError(f"{directory}: no {variant} in this bundle; onnx_deployment writes it")
@@ -55,6 +71,11 @@ class ServedModel:
         self.session = open_session(path, threads=self.threads, provider=provider)
         self.provider: str = self.session.get_providers()[0]
         self.embedding_size = check_graph(self.session, description, path)
+        if batches is None:
+            batches = CUDA_BATCHES if self.provider == CUDA else ()
+        self._batches = tuple(batches)
+        others = [open_session(path, threads=self.threads, provider=provider) for _ in self._batches[1:]]
+        self._sessions = [self.session, *others]
         log_once(f"{variant} runs on {self.provider}, {self.threads} thread{'s' if self.threads > 1 else ''}")
 
     @classmethod
@@ -79,12 +100,13 @@ class ServedModel:
         return cls(directory, description, variant, threads, provider)
 
     def predict(self, images: np.ndarray, batch_size: int = 64) -> ServedPredictions:
-        """Classify uint8 images (N, side, side, channels), `batch_size` at a time; N may be 0.
+        """Classify uint8 images (N, side, side, channels), at most `batch_size` at a time; N may be 0.
 
         Raises:
             InputError: another type, rank or size than the model was trained for.
         """
         self.check(images)
+        batch_size = min((batch_size, *self._batches[-1:]))
         batches = [self._run(images[start : start + batch_size]) for start in range(0, len(images), batch_size)]
         if not batches:
             return ServedPredictions(
@@ -104,9 +126,14 @@ class ServedModel:
             raise InputError(f"{expected}, got {images.dtype} {images.shape}; decode and resize the images first")
 
     def _run(self, batch: np.ndarray) -> ServedPredictions:
-        probabilities, embedding = self.session.run([PROBABILITIES, EMBEDDING], {INPUT: np.ascontiguousarray(batch)})
+        images = len(batch)
+        which = bisect_left(self._batches, images)
+        if self._batches and (short := self._batches[which] - images):
+            batch = np.concatenate([batch, np.zeros((short, *batch.shape[1:]), np.uint8)])
+        answers = self._sessions[which].run([PROBABILITIES, EMBEDDING], {INPUT: np.ascontiguousarray(batch)})
+        probabilities, embedding = (np.asarray(answer)[:images] for answer in answers)
         clipped = np.clip(embedding, -FLOAT16_MAX, FLOAT16_MAX).astype(np.float16)
-        return ServedPredictions(np.asarray(probabilities, np.float32), clipped)
+        return ServedPredictions(probabilities.astype(np.float32, copy=False), clipped)
 
 
 def open_session(path: str | Path, *, threads: int, provider: str = "") -> ort.InferenceSession:

@@ -9,11 +9,13 @@ import torch
 
 from components.onnx_deployment.half import write_half
 from driftloop.inference.provider import CPU, CUDA
-from driftloop.inference.served_model import open_session
+from driftloop.inference.served_model import ServedModel, open_session
 from driftloop.training.architectures import RESIDUAL, build_network
 from driftloop.training.onnx_export import ServingGraph, export_onnx
+from tests.factories.onnx_graphs import brightness_description
 
 SIDE = 64
+LARGE = np.random.default_rng(1).integers(0, 256, (100, SIDE, SIDE, 1), dtype=np.uint8)
 IMAGES = np.random.default_rng(0).integers(0, 256, (16, SIDE, SIDE, 1), dtype=np.uint8)
 
 
@@ -37,3 +39,13 @@ def test_cuda_answers_as_the_cpu_does(graphs: dict[str, Path], name: str, tolera
     assert session.get_providers()[0] == CUDA
     for answer, right in zip(session.run(None, {"images": IMAGES}), expected, strict=True):
         np.testing.assert_allclose(answer, right, atol=tolerance)
+
+
+def test_batches_of_any_size_are_answered_as_the_cpu_does(graphs: dict[str, Path]) -> None:
+    description = brightness_description().model_copy(update={"image_size": SIDE})
+    folder = graphs["fp32"].parent
+    expected = ServedModel(folder, description, "fp32.onnx", provider=CPU).predict(LARGE)
+    model = ServedModel(folder, description, "fp32.onnx", provider=CUDA)
+    assert model.provider == CUDA
+    for size in (1, 3, 8, 33, 100):
+        np.testing.assert_allclose(model.predict(LARGE[:size], size).probabilities, expected.probabilities[:size], atol=2e-3)

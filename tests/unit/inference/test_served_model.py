@@ -42,6 +42,29 @@ def test_batches_do_not_change_the_answers(tmp_path: Path) -> None:
     np.testing.assert_allclose(singly.probabilities, batched.probabilities, atol=1e-6)
 
 
+def test_sessions_that_are_kept_to_a_number_of_images_each_answer_as_one_that_takes_any(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = write_brightness_bundle(tmp_path)
+    images = np.random.default_rng(0).integers(0, 256, (23, SIDE, SIDE, 1), dtype=np.uint8)
+    expected = ServedModel.open(folder).predict(images)
+    seen: dict[ort.InferenceSession, set[int]] = {}
+
+    class Watched(ort.InferenceSession):
+        def run(self, names: list[str], inputs: dict[str, np.ndarray]) -> list[np.ndarray]:
+            seen.setdefault(self, set()).add(len(inputs["images"]))
+            return super().run(names, inputs)
+
+    monkeypatch.setattr(ort, "InferenceSession", Watched)
+    model = ServedModel(folder, bundle.read_model(folder), bundle.ONNX_FP32, batches=(1, 4, 8))
+    for size in (1, 2, 3, 4, 5, 8, 23):
+        predictions = model.predict(images[:size], batch_size=size)
+        np.testing.assert_array_equal(predictions.embedding, expected.embedding[:size])
+        np.testing.assert_allclose(predictions.probabilities, expected.probabilities[:size], atol=1e-6)
+    assert sorted(map(sorted, seen.values())) == [[1], [4], [8]]
+    assert len(model.predict(images[:0])) == 0
+
+
 def test_no_images_give_empty_predictions(tmp_path: Path) -> None:
     predictions = ServedModel.open(write_brightness_bundle(tmp_path)).predict(grey_images([1])[:0])
     assert predictions.probabilities.shape == (0, 2)
