@@ -1,6 +1,6 @@
-"""On a GPU: training beside timm's loader, answering beside the CPU, and the whole loop with and without it.
+"""On a GPU: training beside timm's loader, decoding and answering beside the CPU, and the whole loop with and without it.
 
-    python -m bench.gpu [--parts training inference loop] [--seconds 2] [--out bench/results/gpu.json] [-- --set ...]
+    python -m bench.gpu [--parts training decoding inference changing loop] [--seconds 2] [--out bench/results/gpu.json] [-- --set ...]
 
 Needs a GPU that PyTorch sees, timm and nvidia-ml-py; the ONNX rows on CUDA need onnxruntime-gpu. Training: the same JPEG files, networks,
 batch sizes, epochs, optimiser and bfloat16 on both sides; driftloop decodes them once (`packing_s`), timm's workers in every epoch. The
@@ -24,7 +24,7 @@ import torch
 from bench.full_loop_seeds import LATEST, driftloop, row, run_files
 from bench.gate_error_rates import environment
 
-PARTS = ("training", "inference", "loop")
+PARTS = ("training", "decoding", "inference", "changing", "loop")
 
 
 def main() -> int:
@@ -58,10 +58,19 @@ def measure(part: str, device: torch.device, chosen: argparse.Namespace) -> Iter
 
         with tempfile.TemporaryDirectory(prefix="driftloop-gpu-") as folder:
             yield from gpu_training.measure(Path(folder), device, scale=chosen.scale)
+    elif part == "decoding":
+        from bench import gpu_decoding
+
+        with tempfile.TemporaryDirectory(prefix="driftloop-gpu-") as folder:
+            yield from gpu_decoding.measure(Path(folder), device, scale=chosen.scale)
     elif part == "inference":
         from bench import gpu_inference
 
         yield from gpu_inference.measure(device, seconds=chosen.seconds, compiled=device.type == "cuda")
+    elif part == "changing":
+        from bench import gpu_inference
+
+        yield from gpu_inference.changing(device, seconds=chosen.seconds)
     else:
         yield from (loop(gpus, chosen.arguments) for gpus in ("1", "0"))
 

@@ -1,5 +1,6 @@
 """Answering on a GPU and on the CPU beside it: the graph that is served, from bytes in this process's memory to its answer there."""
 
+import itertools
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -13,14 +14,17 @@ from bench.gpu_training import MEAN, STD, TIMM_NETS, network
 from components.onnx_deployment.benchmark import time_in_turns
 from components.onnx_deployment.quantisation import quantise
 from driftloop.inference.provider import CPU, CUDA
-from driftloop.inference.served_model import EMBEDDING, INPUT, PROBABILITIES, open_session
+from driftloop.inference.served_model import CUDA_BATCHES, EMBEDDING, INPUT, PROBABILITIES, ServedModel, open_session
 from driftloop.runtime import available_threads
 from driftloop.training.architectures import RESIDUAL
 from driftloop.training.batches import normalise
 from driftloop.training.classifier import Classifier
 from driftloop.training.onnx_export import ServingGraph, export_onnx
+from tests.factories.onnx_graphs import brightness_description
 
 SIDES, BATCHES = (64, 224), (1, 64)
+#: Images of a call, one after the other.
+TURNS = (1, 3, 32, 2, 17, 8)
 
 
 class TimmClassifier(Classifier):
@@ -66,6 +70,30 @@ def measure(device: torch.device, *, seconds: float, compiled: bool) -> Iterator
                         p50, p95 = (1000 * float(value) for value in np.percentile(times.wall, [50, 95]))
                         rate = {"images_per_second": 1000 * batch / p50, "calls": len(times.wall)}
                         yield {"net": net, "side": side, "batch": batch, "variant": name, "p50_ms": p50, "p95_ms": p95} | rate
+
+
+def changing(device: torch.device, *, seconds: float) -> Iterator[dict[str, Any]]:
+    """A row for each side and way to answer batches whose size changes from call to call, as those of a service do: 1 to 32 images."""
+    for side in SIDES:
+        with tempfile.TemporaryDirectory() as folder:
+            file = export(RESIDUAL, side, Path(folder))["FP32"]
+            calls = changing_calls(file, side, CUDA if device.type == "cuda" else CPU)
+            for name, times in time_in_turns(calls, seconds=seconds).items():
+                p50, p95 = (1000 * float(value) for value in np.percentile(times.wall, [50, 95]))
+                yield {"side": side, "way": name, "p50_ms": p50, "p95_ms": p95, "calls": len(times.wall)}
+
+
+def changing_calls(file: Path, side: int, provider: str) -> dict[str, Callable[[], object]]:
+    """A call of the graph by either way, each time with the next number of images."""
+    images = np.random.default_rng(0).integers(0, 256, (max(TURNS), side, side, 3), dtype=np.uint8)
+    session = open_session(file, threads=available_threads(), provider=provider)
+    description = brightness_description(channels=3).model_copy(update={"image_size": side})
+    model = ServedModel(file.parent, description, file.name, provider=provider, batches=CUDA_BATCHES)
+    bare, sessions = itertools.cycle(TURNS), itertools.cycle(TURNS)
+    return {
+        "one session": lambda: session.run([PROBABILITIES, EMBEDDING], {INPUT: images[: next(bare)]}),
+        "driftloop": lambda: model.predict(images[: next(sessions)]),
+    }
 
 
 def serving_graph(net: str) -> ServingGraph:

@@ -1,12 +1,12 @@
 """A drift that is real: a champion for one kind of solar cell meets another, from training to promotion, as a user types it.
 
-    python -m bench.real_drift [--side 224] [--seed 1] [--work FOLDER] [--out bench/results/real_drift.json] [-- --set ...]
+    python -m bench.real_drift [--side 224] [--seed 1] [--layers head] [--gpus 0] [--work FOLDER] [--out bench/results/real_drift.json]
 
 `driftloop run training --source elpv:mono`, `driftloop replay --source elpv:poly` with at most 660 labels, `driftloop run drift-watch`;
 arguments after `--` go to the training. Of the pretrained network only the head is trained, as `auto` does where all would take a CPU
-too long. What is there in --work is not run again. The images measured on are those that the gate judged by: drifted ones that nothing
-was trained or chosen on, and the clean test split. `alone` is the head that the same network gets from the drifted images alone, with
-the same labels for training and for choosing.
+too long, or with `--layers all` all of it, as `auto` does on a GPU. What there is in --work is not run again. The images measured on are
+those that the gate judged by: drifted ones that nothing was trained or chosen on, and the clean test split. `alone` is the head that the
+pretrained network gets from the drifted images alone, with the same labels for training and for choosing.
 """
 
 import argparse
@@ -22,6 +22,7 @@ import numpy as np
 from sklearn.metrics import roc_auc_score
 
 from bench.gate_error_rates import environment
+from bench.photographs import CPU, in_order, network_at_start
 from driftloop import registry
 from driftloop.contracts import DRIFTED_GATE, DRIFTED_TRAIN, DRIFTED_VAL, PROMOTE, TEST
 from driftloop.dataset import open_split
@@ -29,7 +30,7 @@ from driftloop.dataset.reading import stored_description
 from driftloop.evaluation.paired import compare
 from driftloop.inference.served_model import ServedModel
 from driftloop.store import open_store
-from driftloop.training.pretrained import logistic_head
+from driftloop.training.pretrained import PACKAGE_ARCHITECTURE, embed_all, logistic_head
 
 REQUESTS, LABELS = 1550, 660
 #: Area that may be missing to that of the head trained on the drifted images alone.
@@ -42,6 +43,8 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--side", type=int, default=224)
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--layers", choices=("head", "all"), default="head")
+    parser.add_argument("--gpus", default="0")
     parser.add_argument("--work", type=Path, default=Path(tempfile.gettempdir(), "driftloop-real-drift"))
     parser.add_argument("--out", type=Path, default=Path("bench/results/real_drift.json"))
     parser.add_argument("arguments", nargs="*", help="more of `driftloop run training`")
@@ -49,14 +52,18 @@ def main() -> int:
     began = time.perf_counter()
     chosen.work.mkdir(parents=True, exist_ok=True)
     store = chosen.work / "store"
-    common = ["--store", str(store), "--seed", str(chosen.seed), "--gpus", "0"]
-    training = ["--set", f"data_image_size={chosen.side}", "--set", "train_config.trained_layers=head"]
+    common = ["--store", str(store), "--seed", str(chosen.seed), "--gpus", chosen.gpus]
+    training = ["--set", f"data_image_size={chosen.side}", "--set", f"train_config.trained_layers={chosen.layers}"]
     once(chosen.work, TRAINED, "run", "training", "--source", "elpv:mono", *training, *common, *chosen.arguments)
     if not (store / "logs").exists():
         amounts = ["--count", str(REQUESTS), "--labels", str(LABELS)]
         driftloop(chosen.work, "replay", "--source", "elpv:poly", *amounts, "--store", str(store), "--seed", str(chosen.seed))
     once(chosen.work, WATCHED, "run", "drift-watch", *common)
-    result = environment() | {"side": chosen.side, "seed": chosen.seed, "seconds": round(time.perf_counter() - began)}
+    result = (
+        environment()
+        | {name: getattr(chosen, name) for name in ("side", "seed", "layers", "gpus")}
+        | {"seconds": round(time.perf_counter() - began)}
+    )
     chosen.out.parent.mkdir(parents=True, exist_ok=True)
     chosen.out.write_text(json.dumps(result | measured(chosen.work, store), indent=1) + "\n")
     return 0
@@ -91,7 +98,11 @@ def measured(folder: Path, store: Path) -> dict[str, Any]:
     splits = {name: open_split(dataset, name) for name in (DRIFTED_TRAIN, DRIFTED_VAL, DRIFTED_GATE, TEST)}
     found["images"] = {name: len(split.labels) for name, split in splits.items()}
     answers = {(model, name): models[model].predict(splits[name].images) for model in models for name in splits}
-    embedded = {name: (answers["retrained", name].embedding.astype(float), split.labels) for name, split in splits.items()}
+    pretrained = network_at_start(PACKAGE_ARCHITECTURE, 1, CPU)
+    embedded = {
+        name: (embed_all(pretrained, in_order(split.images, split.labels, np.arange(len(split.labels)), CPU)), split.labels)
+        for name, split in splits.items()
+    }
     weight, bias = logistic_head([embedded[DRIFTED_TRAIN]], [embedded[DRIFTED_VAL]], balanced=True)
     for name in (DRIFTED_GATE, TEST):
         truth = splits[name].labels

@@ -38,6 +38,7 @@ from bench import (
     policy_world,
     rare_classes,
     real_drift,
+    recipes,
     reference_size,
     rehearsals,
     retraining_recovery,
@@ -362,7 +363,13 @@ WAYS = (
 
 
 def on_gpu(result: dict[str, Any]) -> str:
-    tables = {"training": gpu_training_rows, "inference": gpu_latency_rows, "loop": gpu_loop_rows}
+    tables = {
+        "training": gpu_training_rows,
+        "decoding": gpu_decoding_rows,
+        "inference": gpu_latency_rows,
+        "changing": gpu_changing_rows,
+        "loop": gpu_loop_rows,
+    }
     blocks = list(filter(None, [result.get("note")]))
     for part in gpu.PARTS:
         measured = result["parts"].get(part)
@@ -418,6 +425,35 @@ def gpu_latency_rows(rows: list[dict[str, Any]]) -> str:
     )
     return "Milliseconds a call, p50 / p95, copies to the GPU and back included; onnxruntime on the CPU with all cores.\n\n" + table(
         ("network, side, batch", *WAYS, "most images/s"), written
+    )
+
+
+def gpu_decoding_rows(rows: list[dict[str, Any]]) -> str:
+    def rate(measured: dict[str, Any]) -> str:
+        return f"{measured['images_per_second']:,} ({measured['least']:,}-{measured['most']:,})"
+
+    written = (
+        (
+            row["kind"],
+            f"{row['images']:,}",
+            rate(row["cpu"]),
+            rate(row["gpu"]),
+            f"{row['gpu']['images_per_second'] / row['cpu']['images_per_second']:.1f}x",
+            f"{row['difference']['mean']:.2f}, {row['difference']['largest']:.0f}",
+        )
+        for row in rows
+    )
+    header = ("JPEG files", "how many", f"images/s, Pillow, {rows[0]['processes']} processes", "images/s, the GPU's decoder", "ratio")
+    return (
+        "From bytes in memory to 224 pixels on the GPU. The difference is that of the pixels, of 255: a model that was trained on the one "
+        "and asked by the other would see other images.\n\n" + table((*header, "difference, mean and largest"), written)
+    )
+
+
+def gpu_changing_rows(rows: list[dict[str, Any]]) -> str:
+    written = ((f"{row['side']}", row["way"], f"{row['p50_ms']:.2f}", f"{row['p95_ms']:.2f}", f"{row['calls']:,}") for row in rows)
+    return "Batches whose size changes from call to call, 1 to 32 images, by onnxruntime.\n\n" + table(
+        ("px", "way", "p50, ms", "p95, ms", "calls"), written
     )
 
 
@@ -645,6 +681,8 @@ SECTIONS: dict[str, tuple[str, Any, Render]] = {
     "retraining_recovery": ("Retraining: what is won back", retraining_recovery, recovery),
     "photographs": ("Real photographs", photographs, photographs.table),
     "real_drift": ("A real drift", real_drift, real_drift.table),
+    "real_drift_all": ("A real drift, all layers trained", real_drift, real_drift.table),
+    "recipes": ("Ways to train, by source", recipes, recipes.table),
     "imbalance": ("Few of one class", imbalance, imbalance.table),
     "label_errors": ("Labels that are wrong", label_errors, label_errors.table),
     "killed_trainings": ("Killed trainings", killed_trainings, killed_trainings.table),
