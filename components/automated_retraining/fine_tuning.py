@@ -236,9 +236,9 @@ def champion_views(champion: ModelDescription) -> Augmentation | None:
 
 
 def change_of_style(old: np.ndarray, drifted: np.ndarray, seed: int) -> Restyle:
-    """The change of style from at most `STYLE_IMAGES` of the old images to the drifted ones."""
-    chosen = np.sort(np.random.default_rng(seed).permutation(len(old))[:STYLE_IMAGES])
-    return fit_restyle(old[chosen], drifted)
+    """The change of style from the old images to the drifted ones, by at most `STYLE_IMAGES` of each."""
+    rng = np.random.default_rng(seed)
+    return fit_restyle(*(images[np.sort(rng.permutation(len(images))[:STYLE_IMAGES])] for images in (old, drifted)))
 
 
 def build_validation(data: FineTuningData) -> Validation:

@@ -15,13 +15,21 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from components.automated_retraining.step import run
 from driftloop import bundle
 from driftloop.contracts import DRIFTED_GATE, DRIFTED_TRAIN, DRIFTED_VAL, RECENT_GATE
-from driftloop.dataset import read_description
+from driftloop.dataset import open_split, read_description
+from driftloop.dataset.npy_files import MappedFiles
 from driftloop.errors import InputError, SettingError
 from driftloop.step_facts import read_facts, write_facts
 from driftloop.store import open_store
 from driftloop.training.weights import load_model
 from tests.factories.metrics import MetricsFile
-from tests.factories.retraining import QUICK, RetrainingInputs, write_retraining_inputs
+from tests.factories.retraining import (
+    QUICK,
+    RetrainingInputs,
+    confirmed_windows,
+    labelled_requests,
+    write_retraining_inputs,
+    write_traffic_and_evidence,
+)
 from tests.factories.version_links import register_and_link
 
 ROOT = Path(__file__).parents[3]
@@ -76,6 +84,20 @@ def test_it_leaves_a_grown_dataset_and_a_sealed_bundle_of_the_champions_child(tm
     assert "On the test split" not in card
     assert metrics.values["images_drifted_train"] == dataset.counts[DRIFTED_TRAIN]
     assert checkpoints(inputs) == []
+
+
+def test_a_second_retraining_goes_on_from_the_first_and_learns_from_the_images_of_both_drifts(tmp_path: Path) -> None:
+    inputs = write_retraining_inputs(tmp_path)
+    retrain(inputs, tmp_path / "first")
+    rows, images = labelled_requests(120, 80, seed=7, prefix="again-")
+    traffic, evidence = write_traffic_and_evidence(tmp_path / "again", inputs.store, rows, images, confirmed_windows(rows, size=15))
+    retrain(replace(inputs, traffic=traffic, drift=evidence, champion=str(tmp_path / "first" / "model")), tmp_path / "second")
+    first, second = (read_description(tmp_path / name / "dataset") for name in ("first", "second"))
+    assert second.parent == first.manifest_hash
+    assert second.counts[DRIFTED_TRAIN] > first.counts[DRIFTED_TRAIN]
+    assert isinstance(open_split(second, DRIFTED_TRAIN).images, MappedFiles)
+    assert {"regime-1", "regime-2"} <= second.counts.keys()
+    assert not same(weights(tmp_path / "second" / "model"), weights(tmp_path / "first" / "model"))
 
 
 def test_its_facts_say_what_it_did_and_carry_the_champions(tmp_path: Path) -> None:
