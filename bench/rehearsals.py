@@ -32,16 +32,16 @@ def main() -> int:
     parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results" / "rehearsals.json")
     chosen = parser.parse_args()
     chosen.outputs.mkdir(parents=True, exist_ok=True)
-    rows = [row(case, played(case, chosen.outputs / f"{case}.json")) for case in chosen.cases]
+    rows = [row(case, played(CASES[case], chosen.outputs / f"{case}.json")) for case in chosen.cases]
     chosen.out.parent.mkdir(parents=True, exist_ok=True)
     chosen.out.write_text(json.dumps(environment() | {"rows": rows}, indent=1) + "\n")
     return 0
 
 
-def played(case: str, output: Path) -> dict[str, Any]:
-    """What the rehearsal of this case found; played if it was not before."""
+def played(arguments: list[str], output: Path) -> dict[str, Any]:
+    """What the rehearsal with these arguments found; played if it was not before."""
     if not output.exists():
-        command = [sys.executable, "-c", "from driftloop.cli.main import main; main()", "rehearse", *CASES[case], "--json"]
+        command = [sys.executable, "-c", "from driftloop.cli.main import main; main()", "rehearse", *arguments, "--json"]
         output.write_text(subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout)
     return dict(json.loads(output.read_text()))
 

@@ -34,6 +34,7 @@ from bench import (
     label_errors,
     mutants,
     photographs,
+    policies_rehearsed,
     policy_tables,
     policy_world,
     rare_classes,
@@ -691,6 +692,7 @@ SECTIONS: dict[str, tuple[str, Any, Render]] = {
     "serving_soak": ("The service on a MinIO that is killed", serving_soak, lambda row: f"{soaked(row)}\n\n{goals(soak_goals(row))}"),
     "step_needs": ("The steps' needs", step_needs, needs),
     "rehearsals": ("The policy, rehearsed", rehearsals, played),
+    "policies_rehearsed": ("Three policies, rehearsed", policies_rehearsed, policies_rehearsed.table),
     "mutants": ("Faults that the tests notice", mutants, noticed),
 }
 
