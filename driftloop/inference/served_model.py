@@ -18,7 +18,8 @@ INPUT, PROBABILITIES, EMBEDDING = "images", "probabilities", "embedding"
 #: The log keeps embeddings as float16; what lies outside its range is clipped rather than turned into infinity.
 FLOAT16_MAX = float(np.finfo(np.float16).max)
 #: Images that a call has on CUDA, each number in a session of its own; a batch is filled up to the next. A session knows how to compute its
-#: convolutions for the number that it saw last: for any other it makes up its mind again, which takes longer than thousands of images.
+#: convolutions for the number that it saw last: for any other it makes up its mind again, which takes longer than thousands of images
+#: (onnxruntime's issues 6978 and 22705).
 CUDA_BATCHES = (1, 8, 64)
 
 

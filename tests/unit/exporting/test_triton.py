@@ -60,6 +60,7 @@ def test_triton_s_own_form_takes_it(export: Export) -> None:
     assert [tensor.name for tensor in [*model.input, *model.output]] == ["images", "probabilities", "embedding"]
     assert model.max_batch_size > 1
     assert model.HasField("dynamic_batching")
+    assert model.parameters["cudnn_conv_algo_search"].string_value == "1"
     assert [tensor.label_filename for tensor in model.output] == ["labels.txt", ""]
     assert list(model.model_warmup[0].inputs["images"].dims) == list(model.input[0].dims)
 
@@ -82,4 +83,6 @@ def test_a_graph_for_a_fixed_number_of_images_is_refused(tmp_path: Path) -> None
 def test_each_graph_runs_where_it_was_made_for(tmp_path: Path, variant: str, kind: str) -> None:
     save_brightness_graph(tmp_path / variant, classes=2, channels=3)
     model = ServedModel(tmp_path, brightness_description(channels=3, served=variant), variant)
-    assert f"kind: {kind} " in config(FetchedVersion("store", "1", "1", tmp_path, model))
+    text = config(FetchedVersion("store", "1", "1", tmp_path, model))
+    assert f"kind: {kind} " in text
+    assert ("cudnn_conv_algo_search" in text) == (kind != "KIND_CPU")
