@@ -14,6 +14,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Proc
 from prometheus_client.multiprocess import MultiProcessCollector
 
 from driftloop.inference.log_writer import LogCounts
+from driftloop.serving.gpu_metrics import GpuMetrics
 from driftloop.serving.live_model import LiveModel
 from driftloop.serving.watch_metrics import WatchMetrics
 
@@ -84,6 +85,7 @@ class Metrics:
         self._apart = CollectorRegistry()
         self.watches = WatchMetrics()
         self._apart.register(self.watches)
+        self._apart.register(GpuMetrics())
         if siblings is None:
             ProcessCollector(registry=self._apart)
         self._recent: deque[Seen] = deque(maxlen=RECENT)

@@ -10,6 +10,7 @@ import torch
 from components.onnx_deployment.half import write_half
 from driftloop.inference.provider import CPU, CUDA
 from driftloop.inference.served_model import ServedModel, open_session
+from driftloop.serving.gpu_metrics import GpuMetrics
 from driftloop.training.architectures import RESIDUAL, build_network
 from driftloop.training.onnx_export import ServingGraph, export_onnx
 from tests.factories.onnx_graphs import brightness_description
@@ -49,3 +50,12 @@ def test_batches_of_any_size_are_answered_as_the_cpu_does(graphs: dict[str, Path
     assert model.provider == CUDA
     for size in (1, 3, 8, 33, 100):
         np.testing.assert_allclose(model.predict(LARGE[:size], size).probabilities, expected.probabilities[:size], atol=2e-3)
+
+
+def test_the_service_tells_what_the_driver_says_of_each_gpu() -> None:
+    families = {family.name: family.samples for family in GpuMetrics().collect()}
+    used, memory = families["driftloop_gpu_memory_used_bytes"], families["driftloop_gpu_memory_bytes"]
+    assert len(memory) == torch.cuda.device_count()
+    assert all(0 < taken.value < whole.value for taken, whole in zip(used, memory, strict=True))
+    assert all(0 <= sample.value <= 1 for sample in families["driftloop_gpu_busy_ratio"])
+    assert memory[0].labels == {"gpu": "0", "name": torch.cuda.get_device_name(0)}
