@@ -132,7 +132,7 @@ class TrainSettings(Settings):
         "auto",
         pattern=r"^(auto|plain_cnn|residual|timm:[A-Za-z0-9_.]+)$",
         description="network of the optimised training: plain_cnn, residual, timm:<name>, or auto: a pretrained backbone for photographs "
-        "larger than 48 pixels where weights are to be had, else residual",
+        "larger than 48 pixels, and with epsilon for all images, where weights are to be had, else residual",
     )
     weights: str = Field(
         "auto",
@@ -142,7 +142,8 @@ class TrainSettings(Settings):
     trained_layers: Literal["auto", "all", "head"] = Field(
         "auto",
         description="what of a pretrained network learns; head: its head alone, by logistic regression, which takes one pass over the "
-        "images; auto: all, but head where auto chose the network and all would take a CPU longer than auto_hours",
+        "images, or with epsilon by steps with noise; auto: all, but head with epsilon, and where auto chose the network and all would "
+        "take a CPU longer than auto_hours",
     )
     auto_hours: float = Field(1.0, gt=0, le=1000, description="hours on a CPU that architecture=auto lets a pretrained network train")
     layer_decay: float = Field(
@@ -199,6 +200,9 @@ class TrainSettings(Settings):
         le=100,
         description="train the optimised model with differential privacy: loss of privacy of a training image at most, such as 8 or 1 "
         "(stronger), at a delta below 1 / images; none: without",
+    )
+    private_batch_size: int = Field(
+        256, ge=2, le=8192, description="with epsilon: images that an optimiser step takes on average, in place of batch_size"
     )
     image_clip: float = Field(
         1.0, gt=0, le=1000, description="with epsilon: largest norm of one image's gradient, which the noise is in proportion to"

@@ -4,7 +4,8 @@ Batch norm goes on learning: its running statistics move to those of the mixed b
 alone; only pretrained layers keep theirs (`Recipe.keep_statistics`). Weights are averaged because at this rate the balance between the
 classes swings from one epoch to the next, on clean and on drifted images alike, and sixty drifted images are too few to tell a good epoch
 from a lucky one (all three choices are compared in bench/retraining_recovery.py). Of a pretrained network that the first training left as
-it was only the head is fitted again: `refit_head`.
+it was only the head is fitted again (`refit_head`), or, where it was trained with differential privacy, trained again with noise
+(`retrain_private_head`).
 
 `build_mix`, `build_validation` and `build_recipe` make of the grown dataset and the settings what `fine_tune` takes.
 """
@@ -33,6 +34,7 @@ from driftloop.training.epoch import Batch, validate
 from driftloop.training.loop import Checkpoint, EpochSelection, TrainingPass, train
 from driftloop.training.pretrained import Embedded, embed_all, logistic_head, set_head
 from driftloop.training.privacy import PRIVACY, check_privacy, plan_privacy
+from driftloop.training.private_head import Scale
 from driftloop.training.recipe import Recipe
 
 #: Old images that the change of style is measured against; a mean spectrum needs no more.
@@ -196,6 +198,56 @@ def refit_head(
     return FineTuningResult(before, [reached], 1, after, offsets)
 
 
+def retrain_private_head(
+    network: Classifier,
+    data: FineTuningData,
+    settings: RetrainSettings,
+    recipe: Recipe,
+    champion: ModelDescription,
+    *,
+    seed: int,
+    checkpoint: Checkpoint | None = None,
+    on_epoch: Callable[[FineTuningEpoch], None] | None = None,
+) -> tuple[FineTuningResult, Recipe]:
+    """Let the head of a champion that was trained with differential privacy go on, by steps with noise, on old and drifted images.
+
+    Args:
+        network: the champion, on the device of the data; in the end with the new head.
+        data: the grown dataset.
+        settings, recipe: of the retraining; the recipe yet without the noise.
+        champion: its description, with the budget that it has spent.
+        seed, checkpoint, on_epoch: as for `fine_tune`.
+
+    Returns:
+        What was reached, and the recipe with its budget.
+
+    Raises:
+        InputError: Opacus is not installed.
+    """
+    parts: dict[str, Embedded] = {}
+    for name in (TRAIN, DRIFTED_TRAIN, VAL, DRIFTED_VAL):
+        batches = data.ordered(name)
+        parts[name] = embed_all(network, batches), batches.labels
+    scale = Scale.of(parts[VAL][0], data.device)
+    old, drifted = (scale.applied(parts[name]) for name in (TRAIN, DRIFTED_TRAIN))
+    mix = Mix(old, drifted, batch_size=settings.batch_size, share=settings.drifted_share, private=True)
+    validation = Validation(*(scale.applied(parts[name]).whole() for name in (VAL, DRIFTED_VAL)))
+    recipe, layer = with_privacy(recipe, champion, mix), scale.scaled_head(network)
+    result = fine_tune(
+        layer,
+        mix,
+        validation,
+        recipe,
+        seed=seed,
+        patience=settings.patience,
+        keep_balance=settings.keep_balance,
+        checkpoint=checkpoint,
+        on_epoch=on_epoch,
+    )
+    scale.fold(layer, network)
+    return result, recipe
+
+
 def _as_batch(embedded: Embedded, device: torch.device) -> Batch:
     return torch.tensor(embedded[0], dtype=torch.float32, device=device), torch.tensor(embedded[1], device=device)
 
@@ -250,12 +302,12 @@ def build_recipe(settings: RetrainSettings, champion: ModelDescription, device: 
     """AdamW under one cycle, weights averaged, in 16 bits where that is faster.
 
     Layers move against each other as in the first training: where only a pretrained network's head was trained, only that learns again,
-    and is fitted once (`refit_head`).
+    and is fitted once (`refit_head`), or with noise as often as other layers (`retrain_private_head`).
     """
     layer_decay = float(champion.training.get(LAYER_DECAY, 1.0))
     precision = mixed_precision(device, champion.architecture) if settings.mixed_precision else None
     return Recipe(
-        epochs=settings.epochs if layer_decay else 1,
+        epochs=settings.epochs if layer_decay or PRIVACY in champion.training else 1,
         learning_rate=fine_tuning_rate(settings, champion),
         weight_decay=settings.weight_decay,
         one_cycle=True,
@@ -288,12 +340,18 @@ def with_privacy(recipe: Recipe, champion: ModelDescription, mix: Mix) -> Recipe
         steps=recipe.epochs * mix.steps,
         clip=before["clip"],
         before=before,
+        head_only=recipe.layer_decay == 0,
     )
     return replace(recipe, precision="float32", clip=0.0, privacy=budget)
 
 
 def fine_tuning_rate(settings: RetrainSettings, champion: ModelDescription) -> float:
-    """The highest rate: the settings', else half the rate of the first training in the champion's line, at most `HIGHEST_RATE`."""
+    """The highest rate: the settings', else half the rate of the first training in the champion's line, at most `HIGHEST_RATE`.
+
+    A head that learns with noise has no layers below it that a high rate could wreck, and takes the half without that limit.
+    """
+    if PRIVACY in champion.training and champion.training.get(LAYER_DECAY) == 0:
+        return settings.learning_rate or first_rate(champion) / 2
     return settings.learning_rate or min(HIGHEST_RATE, first_rate(champion) / 2)
 
 

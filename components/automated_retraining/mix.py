@@ -15,6 +15,7 @@ from driftloop.training.batches import Pixels
 from driftloop.training.distributed import current
 from driftloop.training.epoch import Batch
 from driftloop.training.privacy import poisson
+from driftloop.training.private_head import Vectors
 from driftloop.training.seeding import derive
 
 
@@ -22,9 +23,9 @@ from driftloop.training.seeding import derive
 class Mix:
     """Batches of old and drifted images; an epoch is one pass's worth of old images, determined by its seed alone."""
 
-    old: Pixels
+    old: Pixels | Vectors
     """what the champion learned from"""
-    drifted: Pixels
+    drifted: Pixels | Vectors
     """the drifted images that train"""
     batch_size: int
     """images in a batch, at least 2"""

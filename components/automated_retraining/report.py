@@ -57,7 +57,7 @@ def _mix(page: Page, facts: dict[str, Any]) -> None:
     )
     old, drifted = f"the {mix['old']:,} old training images", f"the {mix['drifted']:,} drifted ones"
     origins = "Labels come from: " + ", ".join(f"{origin} {count:,}" for origin, count in facts["origins"].items()) + "."
-    if facts["head_only"]:
+    if facts["head_only"] and not facts.get(PRIVACY):
         page.text(
             f"[[retrain-roles]]: in the fit {old} weigh {percent(1 - mix['drifted_share'])} and {drifted} {percent(mix['drifted_share'])}, "
             f"each class alike on either side. {origins}"
@@ -72,7 +72,7 @@ def _mix(page: Page, facts: dict[str, Any]) -> None:
 
 def _course(page: Page, facts: dict[str, Any]) -> None:
     history, best = facts["history"], facts["best_epoch"]
-    if facts["head_only"]:
+    if facts["head_only"] and not facts.get(PRIVACY):
         page.section(
             "The fit",
             "The champion is a pretrained network of which the first training fitted the head alone, so that is what was fitted again: by "

@@ -51,10 +51,10 @@ def retraining_facts(
         "output_offsets": [round(offset, 6) for offset in result.offsets],
         "head_only": head_only,
         PRIVACY: training.get(PRIVACY),
-        "batch_norm": "group norm, which has no running statistics"
-        if PRIVACY in training
-        else "running statistics stay"
+        "batch_norm": "running statistics stay"
         if head_only or training["keep_statistics"]
+        else "group norm, which has no running statistics"
+        if PRIVACY in training
         else "running statistics go on learning from the mixed batches",
         "device": device,
         "resumed": result.resumed_after > 0,

@@ -15,6 +15,7 @@ from components.automated_retraining.fine_tuning import (
     describe_training,
     fine_tune,
     refit_head,
+    retrain_private_head,
     with_privacy,
 )
 from components.automated_retraining.grown_dataset import grow, open_parent, provenance_table, write_provenance
@@ -36,6 +37,7 @@ from driftloop.training.checkpoint import StoreCheckpoint
 from driftloop.training.curves import TrainingEvents
 from driftloop.training.device import pick_device
 from driftloop.training.outcome import device_name, write_bundle
+from driftloop.training.privacy import PRIVACY
 from driftloop.training.seeding import set_seed
 from driftloop.training.weights import load_model
 
@@ -93,7 +95,11 @@ def run(
             events.epoch(epoch.epoch, epoch_curves(epoch))
             progress(epoch.epoch / recipe.epochs, epoch_line(epoch))
 
-        if recipe.layer_decay == 0:
+        if recipe.layer_decay == 0 and PRIVACY in old.training:
+            result, recipe = retrain_private_head(
+                network.to(device), data, settings, recipe, old, seed=seed, checkpoint=checkpoint, on_epoch=report
+            )
+        elif recipe.layer_decay == 0:
             result = refit_head(network.to(device), data, settings, on_epoch=report)
         else:
             mix = build_mix(data, settings, old, seed=seed)

@@ -88,7 +88,7 @@ def build_report(task: Task, findings: OptimizationFindings, facts: dict[str, An
     page.notice(*conclusion(findings.difference))
     page.section("Architecture", ARCHITECTURES.get(findings.plan.architecture, BACKBONE))
     add_network(page, findings.trained.network, KEY)  # type: ignore[arg-type]
-    if findings.plan.head_only:
+    if findings.plan.head_only and not findings.plan.recipe.privacy:
         _fitted_head(page, task, findings)
     else:
         if findings.range_test:
@@ -220,6 +220,13 @@ def _recipe(page: Page, findings: OptimizationFindings) -> None:
         ),
         "epochs": (f"{recipe.epochs}", "full passes over the training split"),
     }
+    if plan.pretrained:
+        del used["residual blocks [[cite:he2016]]"]
+    if plan.head_only:
+        page.text(
+            "Only the head learns, a linear layer: the network looks at each training image once, as it is, and the steps with noise are "
+            "taken on what it saw, shifted and scaled by what it sees in the validation images."
+        )
     page.table(
         [{"ingredient": name, "here": value, "what for": reason} for name, (value, reason) in used.items()],
         "The recipe of the optimised model.",

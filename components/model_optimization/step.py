@@ -3,7 +3,7 @@
 import functools
 import statistics
 import time
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -31,9 +31,6 @@ from driftloop.training.outcome import TrainedModel, log_scores, score_final, wr
 from driftloop.training.privacy import PRIVACY, privacy_sentences
 from driftloop.training.session import TrainingSession
 from driftloop.training.task import Task
-
-#: The peak of the cycle of a private training, for which no range test is made.
-PRIVATE_RATE = 2e-3
 
 
 def run(
@@ -77,9 +74,8 @@ def run(
     stages = StageProgress(plan, settings, len(task.train))
 
     range_test, sweep = None, None
-    if plan.recipe.privacy:  # every look at the training images would spend some of it
-        plan = replace(plan, recipe=replace(plan.recipe, learning_rate=settings.learning_rate or PRIVATE_RATE))
-    elif not plan.head_only:  # whose rate, and all else that could be searched, plays no part
+    # Every look at the training images would spend some of a budget of privacy; a fitted head has nothing to be searched.
+    if not plan.recipe.privacy and not plan.head_only:
         plan, range_test = with_learning_rate(plan, task, seed, decisions)
         stages.report("range test", 1.0, f"learning rate {plan.recipe.learning_rate:.1e}")
         plan, sweep = _with_sweep(plan, task, dataset, seed, stages, decisions)

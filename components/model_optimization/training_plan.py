@@ -7,17 +7,18 @@ from typing import Any
 
 import torch
 
-from driftloop.contracts import TRAIN
+from driftloop.contracts import TRAIN, VAL
 from driftloop.settings import TrainSettings
 from driftloop.training.architectures import build_network
 from driftloop.training.augmentation import Augmentation
-from driftloop.training.batches import TrainingBatches
+from driftloop.training.batches import TrainingBatches, steps_per_epoch
 from driftloop.training.choice import choose_network
 from driftloop.training.classifier import Classifier
 from driftloop.training.device import mixed_precision
 from driftloop.training.loop import Checkpoint, EpochRecord, TrainingHistory, fit, measure_fitted
-from driftloop.training.pretrained import Pretrained, start_from
+from driftloop.training.pretrained import Pretrained, embed_all, start_from
 from driftloop.training.privacy import PrivacyBudget, plan_privacy
+from driftloop.training.private_head import train_head
 from driftloop.training.recipe import Recipe
 from driftloop.training.recipes import FROM_SCRATCH, HEAD_ONLY, PRETRAINED, RecipeForm
 from driftloop.training.seeding import set_seed
@@ -39,7 +40,7 @@ class TrainingPlan:
     pretrained: Pretrained | None = None
     """Weights that the network starts from; None for fresh ones."""
     head_only: bool = False
-    """Whether these weights stay as they are, and only the head is fitted to them."""
+    """Whether these weights stay as they are, and only the head is fitted to them, or, with a budget of privacy, trained on them."""
     why: str = ""
     """The network, its weights and why these, in one sentence."""
 
@@ -55,7 +56,7 @@ class TrainingPlan:
         return self.recipe.described() | {"augmentation": views, "mixup": self.mixup, "weights": weights}
 
     def network(self, task: Task, seed: int) -> Classifier:
-        """The network before its first step: fresh weights by the seed, or pretrained ones under a head that is fitted to them."""
+        """The network before its first step: fresh weights by the seed, or pretrained ones under a head that is fitted to them, or 0."""
         set_seed(seed)
         dataset = task.description
         network = build_network(self.architecture, channels=dataset.channels, classes=len(dataset.classes)).to(task.device)
@@ -72,6 +73,9 @@ class TrainingPlan:
         """Train by the plan from its start."""
         began = time.perf_counter()
         network = self.network(task, seed)
+        if self.head_only and self.recipe.privacy:
+            learnt, held_out = ((embed_all(network, batches), batches.labels) for batches in map(task.images_in_order, (TRAIN, VAL)))
+            return network, train_head(network, learnt, held_out, self.recipe, seed=seed, checkpoint=checkpoint, on_epoch=on_epoch)
         if self.head_only:
             history = measure_fitted(network, task.images_in_order(TRAIN), task.validation_batches(), began=began)
             if on_epoch:
@@ -94,7 +98,8 @@ def full_plan(settings: TrainSettings, epochs: int, task: Task) -> TrainingPlan:
     """All ingredients together; the learning rate is still to be found where the settings give none."""
     choice = choose_network(settings, task.description, epochs=epochs, device=task.device)
     form = form_of(choice.pretrained, head_only=choice.head_only)
-    if choice.head_only:
+    budget = _budget(settings, epochs, task, head_only=choice.head_only)
+    if choice.head_only and budget is None:
         fitted = Recipe(
             1,
             form.suggested_rates[0],
@@ -106,34 +111,36 @@ def full_plan(settings: TrainSettings, epochs: int, task: Task) -> TrainingPlan:
         return TrainingPlan(choice.architecture, fitted, None, 0.0, choice.pretrained, True, choice.reason)
     recipe = Recipe(
         epochs=epochs,
-        learning_rate=settings.learning_rate or form.suggested_rates[0],
+        learning_rate=settings.learning_rate or (form.private_rate if budget else None) or form.suggested_rates[0],
         weight_decay=settings.weight_decay,
         one_cycle=True,
         precision=precision(settings, task.device, choice.architecture),
         label_smoothing=settings.label_smoothing,
         average=settings.weight_average,
         class_weights=task.weights(),
-        layer_decay=settings.layer_decay or form.layer_decay,
+        layer_decay=0.0 if choice.head_only else settings.layer_decay or form.layer_decay,
         keep_statistics=form.keep_statistics,
         clip=0.0 if settings.epsilon else settings.clip,
-        privacy=_budget(settings, epochs, task),
+        privacy=budget,
     )
-    return TrainingPlan(choice.architecture, recipe, task.augmentation(), settings.mixup, choice.pretrained, False, choice.reason)
+    views = None if choice.head_only else task.augmentation()
+    return TrainingPlan(choice.architecture, recipe, views, settings.mixup, choice.pretrained, choice.head_only, choice.reason)
 
 
-def _budget(settings: TrainSettings, epochs: int, task: Task) -> PrivacyBudget | None:
+def _budget(settings: TrainSettings, epochs: int, task: Task, *, head_only: bool) -> PrivacyBudget | None:
     """For all steps of the training; None where no epsilon is asked for."""
     if settings.epsilon is None:
         return None
     images = len(task.train)
-    taken = min(settings.batch_size, images)
+    taken = min(settings.private_batch_size, images)
     return plan_privacy(
         settings.epsilon,
         images=images,
         sample_rate=taken / images,
         batch_size=taken,
-        steps=epochs * task.training_batches().steps,
+        steps=epochs * steps_per_epoch(images, taken, settings.min_steps),
         clip=settings.image_clip,
+        head_only=head_only,
     )
 
 

@@ -163,6 +163,11 @@ class OrderedBatches:
             yield self.pixels.normalise(images), labels
 
 
+def steps_per_epoch(images: int, batch_size: int, min_steps: int) -> int:
+    """Full batches in a pass, and `min_steps` at least."""
+    return max(min_steps, images // batch_size, 1)
+
+
 class TrainingBatches:
     """Shuffled, augmented batches; an epoch is determined by its seed alone.
 
@@ -199,7 +204,7 @@ class TrainingBatches:
     ) -> None:
         self.pixels = Pixels(images, labels, mean, std, device)
         self.batch_size, self.augmentation, self.mixup_alpha, self.classes = batch_size, augmentation, mixup_alpha, classes
-        self.steps = max(min_steps, len(images) // batch_size, 1)
+        self.steps = steps_per_epoch(len(images), batch_size, min_steps)
         self._views = Replayed(self._show) if device.type == "cuda" else self._show
         self.order = order or self._shuffled
 

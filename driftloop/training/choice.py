@@ -44,6 +44,9 @@ class NetworkChoice:
 def choose_network(settings: TrainSettings, description: Description, *, epochs: int, device: torch.device) -> NetworkChoice:
     """The network for a dataset by `train_config.architecture`, `train_config.weights` and `train_config.trained_layers`.
 
+    With `train_config.epsilon`, a pretrained network's head alone learns where its weights are to be had, whatever the images: in a network
+    from scratch the noise is too much for some thousand images (bench/README.md).
+
     `auto` takes a pretrained backbone for photographs larger than `SMALL` where its weights are to be had. Drawn images are none: on the
     synthetic sources the small residual net is as good and several times as fast. On a CPU only its head learns where all layers would
     take longer than `train_config.auto_hours`: on photographs that is better than the small net (bench/README.md), and takes minutes.
@@ -58,8 +61,7 @@ def choose_network(settings: TrainSettings, description: Description, *, epochs:
     """
     check_network(settings)
     if settings.epsilon:
-        asked = RESIDUAL if settings.architecture == AUTO else settings.architecture
-        return _chosen(GROUP_NORM[asked], None, "trained with differential privacy, which batch norm and fitted heads do not allow")
+        return _private(settings)
     if settings.architecture != AUTO:
         weights = find_weights(settings.weights, settings.architecture)
         head_only = settings.trained_layers == HEAD
@@ -75,6 +77,24 @@ def choose_network(settings: TrainSettings, description: Description, *, epochs:
     why = f"photographs of {description.image_size} pixels, and its weights are to be had"
     head_only, layers = _layers(settings, description, epochs, device)
     return _chosen(PACKAGE_ARCHITECTURE, weights, f"{why}; {layers}", head_only)
+
+
+def _private(settings: TrainSettings) -> NetworkChoice:
+    """For a training with differential privacy."""
+    if settings.architecture in GROUP_NORM:
+        return _chosen(GROUP_NORM[settings.architecture], None, "as asked for, trained with differential privacy")
+    if settings.architecture == AUTO and (missing := _not_to_be_had(settings)):
+        if settings.trained_layers == HEAD:
+            raise InputError(f"{ONLY_THE_HEAD}: {missing}; name a network and its weights with train_config.architecture and .weights")
+        return _chosen(GROUP_NORM[RESIDUAL], None, f"trained with differential privacy, which batch norm does not allow; {missing}")
+    architecture = PACKAGE_ARCHITECTURE if settings.architecture == AUTO else settings.architecture
+    weights = find_weights(PACKAGE if settings.architecture == settings.weights == AUTO else settings.weights, architecture)
+    if weights is None:
+        raise InputError(
+            f"train_config.epsilon={settings.epsilon:g} does not go with {architecture} from fresh weights: its batch norm mixes images; "
+            "give train_config.weights for its head, or choose residual"
+        )
+    return _chosen(architecture, weights, "only its head learns, with differential privacy", True)
 
 
 def _layers(settings: TrainSettings, description: Description, epochs: int, device: torch.device) -> tuple[bool, str]:
@@ -110,6 +130,13 @@ def against_pretrained(settings: TrainSettings, description: Description) -> str
         return "these images are no photographs"
     if description.image_size <= SMALL:
         return f"images of {description.image_size} pixels are too small for a pretrained backbone"
+    return _not_to_be_had(settings)
+
+
+def _not_to_be_had(settings: TrainSettings) -> str:
+    """Why there are no pretrained weights for `auto`; empty where there are."""
+    if settings.weights == NONE:
+        return "no pretrained weights, as asked for"
     if importlib.util.find_spec("timm") is None:
         return "the package timm is not installed, so there is no pretrained backbone"
     if not package_installed():

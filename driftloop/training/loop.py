@@ -19,7 +19,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from driftloop.errors import InputError
 from driftloop.training import followers
-from driftloop.training.batches import OrderedBatches, TrainingBatches
+from driftloop.training.batches import OrderedBatches
 from driftloop.training.cuda_graph import GraphedGradients, train_epoch_graphed
 from driftloop.training.distributed import ALONE, Rank, current
 from driftloop.training.epoch import Batch, EpochResult, train_epoch, train_epoch_amp, validate
@@ -342,8 +342,8 @@ class TrainingHistory:
 
 def fit(
     model: nn.Module,
-    training: TrainingBatches,
-    val: OrderedBatches,
+    training: Batches,
+    val: Iterable[Batch],
     recipe: Recipe,
     *,
     seed: int,
@@ -403,7 +403,7 @@ def is_finished(records: list[EpochRecord], recipe: Recipe, *, patience: int) ->
     return min(accuracies[-patience:]) == 1 or (not recipe.one_cycle and waited >= patience)
 
 
-def _validated(network: nn.Module, done: TrainingPass, val: OrderedBatches) -> EpochRecord:
+def _validated(network: nn.Module, done: TrainingPass, val: Iterable[Batch]) -> EpochRecord:
     validation = validate(network, val)
     return EpochRecord(
         epoch=done.epoch,

@@ -145,6 +145,8 @@ def _fetched(source: Pretrained) -> Iterator[Path]:
 def start_from(network: Classifier, source: Pretrained | None, task: Task) -> None:
     """Leave a network as its training starts: a backbone sees the task's images and, with weights of `source`, has its head fitted to them.
 
+    In a private training the head is 0 instead: a fitted one would tell of the images.
+
     Raises:
         InputError, StoreError: see `load_pretrained`.
     """
@@ -152,6 +154,10 @@ def start_from(network: Classifier, source: Pretrained | None, task: Task) -> No
         return
     network.see_images_of(task.description.mean, task.description.std)
     if source is None:
+        return
+    if task.settings.epsilon:
+        print(f"weights of {source.described()}, SHA-256 {load_pretrained(network, source)[:12]}", flush=True)
+        set_head(network.head, np.zeros((len(task.description.classes), network.embedding_size)), np.zeros(len(task.description.classes)))
         return
     dataset = task.description.manifest_hash
     if dataset not in source._started:

@@ -27,8 +27,17 @@ PRIVACY = "privacy"
 #: accountant, PRV, lies a little below it.
 ACCOUNTANT = "rdp"
 ORDERS = (*(1 + tenth / 10 for tenth in range(1, 100)), *range(12, 64), 96, 128, 256, 512)
+#: Networks of this library, which are there with group norm, too.
+OWN = ("residual", "plain_cnn")
 #: Images whose single gradients are in memory together.
 MOST_TOGETHER = 64
+
+
+#: What cards and pages say where only a head was trained.
+HEAD_SENTENCE = (
+    "What learnt from the training images, and what this covers, is the head alone, a linear layer; the layers below it have pretrained "
+    "weights as they came, from other images, which count as public."
+)
 
 
 @dataclass(frozen=True)
@@ -57,6 +66,8 @@ class PrivacyBudget:
     """The sum of their deltas."""
     accountant: str = ACCOUNTANT
     """How the steps are added up."""
+    head_only: bool = False
+    """Whether only the head of a pretrained network learnt."""
 
     def described(self) -> dict[str, Any]:
         """As JSON takes it."""
@@ -85,9 +96,14 @@ def check_privacy(settings: TrainSettings) -> None:
     if importlib.util.find_spec("opacus") is None:
         raise InputError(f"{asked}: the package opacus is not installed where this runs; pip install 'driftloop[privacy]'")
     for wrong, why in (
-        (settings.architecture.startswith("timm:"), "architecture=timm:...: its batch norm mixes images; choose residual or plain_cnn"),
-        (settings.weights not in ("auto", "none"), "weights: the head would be fitted to the images without noise; leave it out"),
-        (settings.trained_layers == "head", "trained_layers=head: fitted without noise; leave it out"),
+        (
+            settings.architecture.startswith("timm:") and settings.weights == "none",
+            "architecture=timm:... and weights=none: its batch norm mixes images; give weights for its head, or choose residual",
+        ),
+        (
+            settings.trained_layers == "all" and settings.architecture not in OWN and settings.weights != "none",
+            "trained_layers=all: a pretrained network's batch norm mixes images; leave it out for its head alone, or set weights=none",
+        ),
         (settings.mixup > 0, "mixup: it puts an image into the gradient of another; set it to 0"),
         (settings.sweep_trials > 0, "sweep_trials: every trial would spend a budget of its own; set it to 0, and learning_rate by hand"),
         (settings.precision not in ("auto", "float32"), "precision: the gradients of single images are taken in float32; leave it out"),
@@ -113,7 +129,15 @@ def spent(noise_multiplier: float, sample_rate: float, steps: int, delta: float)
 
 
 def plan_privacy(
-    target: float, *, images: int, sample_rate: float, batch_size: int, steps: int, clip: float, before: Mapping[str, Any] | None = None
+    target: float,
+    *,
+    images: int,
+    sample_rate: float,
+    batch_size: int,
+    steps: int,
+    clip: float,
+    before: Mapping[str, Any] | None = None,
+    head_only: bool = False,
 ) -> PrivacyBudget:
     """The noise by which a training of `steps` steps spends no more than `target`, and what it spends.
 
@@ -125,6 +149,7 @@ def plan_privacy(
         steps: of the training.
         clip: largest norm of one image's gradient.
         before: the described budget of the training that this one goes on from; epsilons and deltas add up (Dwork et al. 2006).
+        head_only: whether only the head of a pretrained network learns.
 
     Raises:
         InputError: no noise is enough.
@@ -148,9 +173,8 @@ def plan_privacy(
         raise InputError(f"train_config.epsilon={target:g}: no noise is enough for {steps:,} steps; ask for more, or train less") from None
     epsilon = spent(noise, sample_rate, steps, delta)
     earlier = (before["total_epsilon"], before["total_delta"]) if before else (0.0, 0.0)
-    return PrivacyBudget(
-        epsilon, delta, target, noise, clip, sample_rate, batch_size, steps, epsilon + float(earlier[0]), delta + float(earlier[1])
-    )
+    total = epsilon + float(earlier[0]), delta + float(earlier[1])
+    return PrivacyBudget(epsilon, delta, target, noise, clip, sample_rate, batch_size, steps, *total, head_only=head_only)
 
 
 class PrivateTraining:
@@ -231,6 +255,7 @@ def privacy_sentences(budget: Mapping[str, Any], *, largest_group: int | None = 
         + (f", the sum over this training ({budget['epsilon']:.2f}) and those before it, whose images it saw again" if earlier else "")
         + f"; noise multiplier {budget['noise_multiplier']:.3f}, each image's gradient clipped to {budget['clip']:g}, "
         f"sampling rate {budget['sample_rate']:.4f}, {budget['steps']:,} steps, accountant {budget['accountant'].upper()}.",
+        *([HEAD_SENTENCE] if budget.get("head_only") else []),
         "The unit of privacy is one training image, not one patient: several images of one patient are protected less"
         + (
             f" (at most {largest_group} here: up to {largest_group} times that epsilon, at a greater delta)."

@@ -99,7 +99,7 @@ class Task:
             mean=self.description.mean,
             std=self.description.std,
             device=self.device,
-            batch_size=self.settings.batch_size,
+            batch_size=privacy.batch_size if privacy else self.settings.batch_size,
             augmentation=augmentation,
             mixup_alpha=mixup,
             classes=len(self.description.classes),

@@ -17,3 +17,5 @@ class RecipeForm:
     """How many of them."""
     suggested_rates: tuple[float, float]
     """Its suggestion stays within these."""
+    private_rate: float | None
+    """In place of a suggestion with differential privacy, which allows for no range test; None for what cannot be trained so."""

@@ -6,4 +6,11 @@ takes half of the suggested one.
 
 from driftloop.training.recipes.form import RecipeForm
 
-HEAD_ONLY = RecipeForm(layer_decay=0.0, keep_statistics=True, tried_rates=(1e-4, 1e-1), range_steps=36, suggested_rates=(4e-3, 4e-3))
+HEAD_ONLY = RecipeForm(
+    layer_decay=0.0,
+    keep_statistics=True,
+    tried_rates=(1e-4, 1e-1),
+    range_steps=36,
+    suggested_rates=(4e-3, 4e-3),
+    private_rate=0.1,  # on scaled embeddings: bench/privacy.py
+)

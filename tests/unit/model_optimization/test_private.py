@@ -24,7 +24,8 @@ from tests.factories.datasets import write_squares_dataset
 from tests.factories.metrics import MetricsFile, RocFile
 from tests.killing import killed_before
 
-CONFIG = {"batch_size": 16, "min_steps": 2, "baseline_share": 0.1, "epsilon": 4.0, "weight_average": 0.9}
+SIZES = {"batch_size": 16, "private_batch_size": 16, "min_steps": 2}
+CONFIG = SIZES | {"architecture": "residual", "baseline_share": 0.1, "epsilon": 4.0, "weight_average": 0.9}
 EPOCHS, STEPS = 3, 4
 
 

@@ -127,9 +127,9 @@ def test_every_image_is_drawn_by_a_coin_of_its_own() -> None:
     [
         ({"mixup": 0.2}, "mixup"),
         ({"sweep_trials": 3}, "sweep_trials"),
-        ({"architecture": "timm:resnet18"}, "batch norm"),
-        ({"weights": "package"}, "weights"),
-        ({"trained_layers": "head"}, "trained_layers"),
+        ({"architecture": "timm:resnet18", "weights": "none"}, "batch norm"),
+        ({"trained_layers": "all"}, "trained_layers=all"),
+        ({"architecture": "timm:tf_efficientnet_lite0", "trained_layers": "all"}, "trained_layers=all"),
         ({"precision": "bfloat16"}, "precision"),
     ],
 )
