@@ -1,5 +1,6 @@
 """The head of a pretrained network trained with differential privacy: what it learns, what it spends, what one image can do, and after."""
 
+import contextlib
 import copy
 from dataclasses import replace
 from pathlib import Path
@@ -20,6 +21,7 @@ from driftloop import bundle
 from driftloop.sources.resolving import resolve
 from driftloop.step_facts import read_facts
 from driftloop.training.architectures import build_network
+from driftloop.training.loop import EpochRecord
 from driftloop.training.pretrained import Pretrained, load_pretrained
 from driftloop.training.privacy import HEAD_SENTENCE, ORDERS, PrivacyBudget, PrivateTraining, plan_privacy
 from driftloop.training.private_head import Scale, train_head
@@ -33,6 +35,7 @@ from tests.unit.automated_retraining.test_step import retrain
 
 CPU = torch.device("cpu")
 SMALL = "timm:test_efficientnet"
+NOISY = PrivacyBudget(1.0, 1e-3, 1.0, 1.5, 1.0, 0.2, 20, 20, 1.0, 1e-3, head_only=True)
 
 
 def trained(root: Path, *, epochs: int, **config: object) -> dict:
@@ -108,6 +111,42 @@ def test_without_noise_the_head_is_that_of_a_logistic_regression() -> None:
     expected = exact.predict_proba(scale.applied(held_out).vectors.numpy())
     assert np.abs(private - expected).mean() < 0.03
     assert (private.argmax(1) == expected.argmax(1)).mean() > 0.95
+
+
+class Kept:
+    """A checkpoint in memory."""
+
+    def __init__(self) -> None:
+        self.state: dict | None = None
+
+    def save(self, state: dict) -> None:
+        self.state = copy.deepcopy(state)
+
+    def load(self, _: torch.device) -> dict | None:
+        return self.state
+
+
+def test_a_head_whose_training_was_cut_off_goes_on_and_takes_no_step_twice(monkeypatch: pytest.MonkeyPatch) -> None:
+    taken: list[float] = []
+    add_noise = DPOptimizer.add_noise
+
+    def counted(optimizer: DPOptimizer) -> None:
+        taken.append(optimizer.noise_multiplier)
+        add_noise(optimizer)
+
+    def cut_off(record: EpochRecord) -> None:
+        if record.epoch == 2:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(DPOptimizer, "add_noise", counted)
+    kept, whole, told = Kept(), Recipe(5, 0.1, one_cycle=True, average=0.9, privacy=NOISY), []
+    for on_epoch in (cut_off, told.append):
+        network = build_network("residual", channels=1, classes=2)
+        network.head = nn.Sequential(nn.Linear(32, 2))
+        with contextlib.suppress(KeyboardInterrupt):
+            train_head(network, two_clouds(100, 1), two_clouds(60, 2), whole, seed=1, checkpoint=kept, on_epoch=on_epoch)
+    assert [record.epoch for record in told] == [1, 2, 3, 4, 5]
+    assert taken == [NOISY.noise_multiplier] * NOISY.steps
 
 
 def test_the_head_that_is_served_says_of_embeddings_what_the_trained_layer_said_of_scaled_ones() -> None:
