@@ -83,8 +83,8 @@ def _is_there(cases: list[dict[str, Any]], source: str, seed: int, recipe: str) 
     return any((case["source"], case["seed"], case["recipe"]) == (source, seed, recipe) for case in cases)
 
 
-def prepared(work: Path, source: str, seed: int, chosen: argparse.Namespace) -> Path:
-    """The folder of a source and seed, with its dataset and baseline in it."""
+def analysed(work: Path, source: str, seed: int, chosen: argparse.Namespace) -> Path:
+    """The folder of a source and seed, with its dataset in it."""
     folder = work / f"{source.replace(':', '-')}-{seed}"
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
@@ -99,6 +99,12 @@ def prepared(work: Path, source: str, seed: int, chosen: argparse.Namespace) -> 
         store=str(folder / "store"),
         replayed=False,
     )
+    return folder
+
+
+def prepared(work: Path, source: str, seed: int, chosen: argparse.Namespace) -> Path:
+    """The same with the baseline in it, too."""
+    folder = analysed(work, source, seed, chosen)
     train_baseline(
         str(folder / "dataset"),
         *(str(folder / name) for name in ("baseline", "card.md", "curves.html")),

@@ -45,7 +45,7 @@ def choose_network(settings: TrainSettings, description: Description, *, epochs:
     """The network for a dataset by `train_config.architecture`, `train_config.weights` and `train_config.trained_layers`.
 
     With `train_config.epsilon`, a pretrained network's head alone learns where its weights are to be had, whatever the images: in a network
-    from scratch the noise is too much for some thousand images (bench/README.md).
+    from scratch the noise is too much for a thousand images (bench/README.md).
 
     `auto` takes a pretrained backbone for photographs larger than `SMALL` where its weights are to be had. Drawn images are none: on the
     synthetic sources the small residual net is as good and several times as fast. On a CPU only its head learns where all layers would
