@@ -48,8 +48,9 @@ def row(seed: int, policy: str, rehearsal: dict[str, Any]) -> dict[str, Any]:
 def table(result: dict[str, Any]) -> str:
     """A line a policy, over the seeds, as Markdown; then the decisions of each."""
     rows = result["rows"]
+    seeds = sorted({row["seed"] for row in rows})
     lines = [
-        "Means over the seeds; in brackets each seed's. Accuracy is that of all answers, against the truth.",
+        f"Seeds: {', '.join(map(str, seeds))}. Means over them; in brackets each seed's. Accuracy: of all answers, against the truth.",
         "",
         "| policy | retrainings | promotions | labels | false alarms | accuracy | since the drift |",
         "|---|---:|---:|---:|---:|---:|---:|",
