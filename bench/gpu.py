@@ -53,24 +53,19 @@ def main() -> int:
 
 
 def measure(part: str, device: torch.device, chosen: argparse.Namespace) -> Iterator[dict[str, Any]]:
-    if part == "training":
-        from bench import gpu_training
+    if part in ("training", "decoding"):
+        from bench import gpu_decoding, gpu_training
 
+        measured = gpu_training.measure if part == "training" else gpu_decoding.measure
         with tempfile.TemporaryDirectory(prefix="driftloop-gpu-") as folder:
-            yield from gpu_training.measure(Path(folder), device, scale=chosen.scale)
-    elif part == "decoding":
-        from bench import gpu_decoding
-
-        with tempfile.TemporaryDirectory(prefix="driftloop-gpu-") as folder:
-            yield from gpu_decoding.measure(Path(folder), device, scale=chosen.scale)
-    elif part == "inference":
+            yield from measured(Path(folder), device, scale=chosen.scale)
+    elif part in ("inference", "changing"):
         from bench import gpu_inference
 
-        yield from gpu_inference.measure(device, seconds=chosen.seconds, compiled=device.type == "cuda")
-    elif part == "changing":
-        from bench import gpu_inference
-
-        yield from gpu_inference.changing(device, seconds=chosen.seconds)
+        if part == "changing":
+            yield from gpu_inference.changing(device, seconds=chosen.seconds)
+        else:
+            yield from gpu_inference.measure(device, seconds=chosen.seconds, compiled=device.type == "cuda")
     else:
         yield from (loop(gpus, chosen.arguments) for gpus in ("1", "0"))
 

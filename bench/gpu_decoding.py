@@ -66,11 +66,8 @@ def rates(decode: Callable[[], int], images: int, device: torch.device) -> dict[
 
 def by_processes(data: list[bytes], device: torch.device, pool: ProcessPoolExecutor) -> int:
     """Decoded as everywhere in driftloop, in as many processes as there are cores; batches sent as they come."""
-    done = 0
-    batches = [data[start : start + BATCH] for start in range(0, len(data), BATCH)]
-    for pixels in pool.map(decoded_together, batches):
-        done += len(torch.from_numpy(pixels).to(device))
-    return done
+    batches = (data[start : start + BATCH] for start in range(0, len(data), BATCH))
+    return sum(len(torch.from_numpy(pixels).to(device)) for pixels in pool.map(decoded_together, batches))
 
 
 def decoded_together(data: list[bytes]) -> np.ndarray:

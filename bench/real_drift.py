@@ -4,9 +4,10 @@
 
 `driftloop run training --source elpv:mono`, `driftloop replay --source elpv:poly` with at most 660 labels, `driftloop run drift-watch`;
 arguments after `--` go to the training. Of the pretrained network only the head is trained, as `auto` does where all would take a CPU
-too long, or with `--layers all` all of it, as `auto` does on a GPU. What there is in --work is not run again. The images measured on are
-those that the gate judged by: drifted ones that nothing was trained or chosen on, and the clean test split. `alone` is the head that the
-pretrained network gets from the drifted images alone, with the same labels for training and for choosing.
+too long, or with `--layers all` all of it, as `auto` does on a GPU (`--gpus 1 --out bench/results/real_drift_all.json`). What there is
+in --work is not run again. The images measured on are those that the gate judged by: drifted ones that nothing was trained or chosen on,
+and the clean test split. `alone` is the head that the pretrained network gets from the drifted images alone, with the same labels for
+training and for choosing.
 """
 
 import argparse

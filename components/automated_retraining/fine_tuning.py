@@ -37,7 +37,7 @@ from driftloop.training.privacy import PRIVACY, check_privacy, plan_privacy
 from driftloop.training.private_head import Scale
 from driftloop.training.recipe import Recipe
 
-#: Old images that the change of style is measured against; a mean spectrum needs no more.
+#: Images of each side that the change of style is measured on; a mean spectrum needs no more.
 STYLE_IMAGES = 2000
 #: The largest rate that was tried: recovery grew with the rate up to it.
 HIGHEST_RATE = 2e-3
@@ -181,10 +181,7 @@ def refit_head(
         on_epoch: called with what was reached.
     """
     began = time.perf_counter()
-    parts: dict[str, Embedded] = {}
-    for name in (TRAIN, DRIFTED_TRAIN, VAL, DRIFTED_VAL):
-        batches = data.ordered(name)
-        parts[name] = embed_all(network, batches), batches.labels
+    parts = _embedded(network, data)
     validation = Validation(*([_as_batch(parts[name], data.device)] for name in (VAL, DRIFTED_VAL)))
     head = network.head
     before, wanted = validation.measure(head, 0, 0.0, began), mean_probabilities(head, validation.clean)
@@ -224,10 +221,7 @@ def retrain_private_head(
     Raises:
         InputError: Opacus is not installed.
     """
-    parts: dict[str, Embedded] = {}
-    for name in (TRAIN, DRIFTED_TRAIN, VAL, DRIFTED_VAL):
-        batches = data.ordered(name)
-        parts[name] = embed_all(network, batches), batches.labels
+    parts = _embedded(network, data)
     scale = Scale.of(parts[VAL][0], data.device)
     old, drifted = (scale.applied(parts[name]) for name in (TRAIN, DRIFTED_TRAIN))
     mix = Mix(old, drifted, batch_size=settings.batch_size, share=settings.drifted_share, private=True)
@@ -246,6 +240,15 @@ def retrain_private_head(
     )
     scale.fold(layer, network)
     return result, recipe
+
+
+def _embedded(network: Classifier, data: FineTuningData) -> dict[str, Embedded]:
+    """What the network says, below its head, of the old and the drifted images that train and that validate, by split."""
+    parts: dict[str, Embedded] = {}
+    for name in (TRAIN, DRIFTED_TRAIN, VAL, DRIFTED_VAL):
+        batches = data.ordered(name)
+        parts[name] = embed_all(network, batches), batches.labels
+    return parts
 
 
 def _as_batch(embedded: Embedded, device: torch.device) -> Batch:

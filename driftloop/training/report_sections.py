@@ -1,7 +1,6 @@
 """What the reports of both trainings show alike: the network, how it learnt, what it can do on the test split, and what it gets wrong."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import fields
 from typing import Any
 
 import numpy as np
@@ -21,7 +20,7 @@ from driftloop.training.classifier import Classifier
 from driftloop.training.curves import learning_curves
 from driftloop.training.loop import TrainingHistory
 from driftloop.training.outcome import FinalScores, TrainedModel
-from driftloop.training.privacy import PrivacyBudget, privacy_sentences
+from driftloop.training.privacy import privacy_sentences
 from driftloop.training.saliency import EDGE_SHARE, Saliency, overlaid, saliency_of
 from driftloop.training.task import Task
 
@@ -63,8 +62,8 @@ def layer_rows(network: nn.Module) -> list[dict[str, object]]:
     return rows
 
 
-#: Of a described budget, what its table has; the rest stands in sentences.
-SHOWN = {entry.name for entry in fields(PrivacyBudget)} - {"head_only"}
+#: Of a described budget, what its table leaves to the sentences above it.
+IN_SENTENCES = ("largest_group", "head_only")
 
 
 def add_privacy(page: Page, budget: Mapping[str, Any], largest_group: int | None = None) -> None:
@@ -77,7 +76,7 @@ def add_privacy(page: Page, budget: Mapping[str, Any], largest_group: int | None
     """
     page.section("Privacy", " ".join(privacy_sentences(budget, largest_group=largest_group)))
     page.table(
-        [{"quantity": name.replace("_", " "), "value": value} for name, value in budget.items() if name in SHOWN],
+        [{"quantity": name.replace("_", " "), "value": value} for name, value in budget.items() if name not in IN_SENTENCES],
         "The budget of privacy: what was asked for (target), what this training spent (epsilon at delta), and the total.",
         key="privacy",
     )
