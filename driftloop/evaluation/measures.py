@@ -1,21 +1,21 @@
 """What a classifier can do beyond accuracy: overall, by class and by tag, with intervals that draw whole patients or lots again.
 
-The areas are scikit-learn's. A class is told from the others at the threshold that kept so many of the others apart on the validation
-images: where the test split itself set it, the sensitivity would flatter.
+The areas are scikit-learn's, and in the draws of an interval the same numbers. A class is told from the others at the threshold that kept
+so many of the others apart on the validation images: where the test split itself set it, the sensitivity would flatter.
 """
 
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
+from functools import cache
 from typing import Any
 
 import numpy as np
-from sklearn import config_context
 from sklearn.metrics import average_precision_score
 
 from driftloop.evaluation.calibration import expected_calibration_error
 from driftloop.evaluation.classification import confusion_matrix
 from driftloop.evaluation.paired import brier_scores
-from driftloop.evaluation.roc import area_of
+from driftloop.evaluation.roc import DrawnAreas, area_of
 from driftloop.tags import level_name, levels_by_tag
 
 #: Specificities at which sensitivities are told, by the endings of their names.
@@ -44,6 +44,8 @@ MEASURES = {
 
 Rows = tuple[np.ndarray, np.ndarray]
 """Probabilities (N, K) and labels (N,)."""
+Areas = Callable[[int], tuple[float, float]]
+"""AUROC and AUPRC of a class against the rest, by its index; NaN where they are not defined."""
 
 
 @dataclass(frozen=True)
@@ -122,9 +124,9 @@ def measure_classifier(
     """
     probabilities = np.asarray(probabilities, np.float64)
 
-    def everything(rows: Rows) -> dict[str, float]:
+    def everything(rows: Rows, areas: Areas) -> dict[str, float]:
         recalls, f1 = _by_class(rows)
-        by_class = [_of_class(rows, index, thresholds) for index in range(len(classes))]
+        by_class = [_of_class(rows, index, areas, thresholds) for index in range(len(classes))]
         positive = by_class[1:] if len(classes) == 2 else by_class
         means = {name: _mean([found[name] for found in positive]) for name in by_class[0]}
         named = {
@@ -171,12 +173,9 @@ def _by_class(rows: Rows) -> tuple[np.ndarray, np.ndarray]:
     return hits / images, 2 * hits / (images + counts.sum(0))
 
 
-def _of_class(rows: Rows, index: int, thresholds: Mapping[str, np.ndarray]) -> dict[str, float]:
+def _of_class(rows: Rows, index: int, areas: Areas, thresholds: Mapping[str, np.ndarray]) -> dict[str, float]:
     scores, own = rows[0][:, index], rows[1] == index
-    found = {
-        "auroc": area_of(own, scores),
-        "auprc": float(average_precision_score(own, scores)) if own.any() else np.nan,
-    }
+    found = dict(zip(("auroc", "auprc"), areas(index), strict=True))
     for name, by_class in thresholds.items():
         named, known = scores >= by_class[index], bool(np.isfinite(by_class[index]))
         found[f"sensitivity_at_{name}"] = float(named[own].mean()) if known and own.any() else np.nan
@@ -184,13 +183,13 @@ def _of_class(rows: Rows, index: int, thresholds: Mapping[str, np.ndarray]) -> d
     return found
 
 
-def _of_level(rows: Rows) -> dict[str, float]:
+def _of_level(rows: Rows, areas: Areas) -> dict[str, float]:
     probabilities, labels = rows
     positive = range(1, 2) if probabilities.shape[1] == 2 else range(probabilities.shape[1])
     return {
         "accuracy": float((probabilities.argmax(1) == labels).mean()),
         "balanced_accuracy": float(np.nanmean(_by_class(rows)[0])),
-        "auroc": _mean([area_of(labels == index, probabilities[:, index]) for index in positive]),
+        "auroc": _mean([areas(index)[0] for index in positive]),
     }
 
 
@@ -199,17 +198,26 @@ def _mean(values: list[float]) -> float:
     return float(np.mean(values))
 
 
-def _with_intervals(compute: Callable[[Rows], dict[str, float]], rows: Rows, groups: np.ndarray, *, intervals: bool) -> dict[str, Measure]:
+def _with_intervals(
+    compute: Callable[[Rows, Areas], dict[str, float]], rows: Rows, groups: np.ndarray, *, intervals: bool
+) -> dict[str, Measure]:
     """Each measure, with an interval where there are groups enough; those that are not defined are left out."""
-    members = np.split(np.argsort(groups, kind="stable"), np.cumsum(np.unique(groups, return_counts=True)[1])[:-1])
-    rng = np.random.default_rng(0)
-    with config_context(skip_parameter_validation=True, assume_finite=True):
-        values = {name: value for name, value in compute(rows).items() if np.isfinite(value)}
-        if not intervals or len(members) < LEAST_GROUPS:
-            return {name: Measure(value) for name, value in values.items()}
-        drawn = []
-        for _ in range(RESAMPLES):
-            chosen = np.concatenate([members[group] for group in rng.integers(0, len(members), len(members))])
-            drawn.append(compute((rows[0][chosen], rows[1][chosen])))
+    probabilities, labels = rows
+    names, group = np.unique(groups, return_inverse=True)
+
+    def areas(index: int) -> tuple[float, float]:
+        own, scores = labels == index, probabilities[:, index]
+        return area_of(own, scores), float(average_precision_score(own, scores)) if own.any() else np.nan
+
+    values = {name: value for name, value in compute(rows, areas).items() if np.isfinite(value)}
+    if not intervals or len(names) < LEAST_GROUPS:
+        return {name: Measure(value) for name, value in values.items()}
+    ranked = cache(lambda index: DrawnAreas(labels == index, probabilities[:, index]))
+    rng, drawn = np.random.default_rng(0), []
+    for _ in range(RESAMPLES):
+        draw = rng.integers(0, len(names), len(names))
+        times = np.bincount(draw, minlength=len(names))[group]
+        chosen = np.repeat(np.arange(len(labels)), times)
+        drawn.append(compute((probabilities[chosen], labels[chosen]), lambda index, times=times: ranked(index).of(times)))
     ends = {name: np.nanquantile([found[name] for found in drawn], (0.025, 0.975)) for name in values}
     return {name: Measure(value, float(ends[name][0]), float(ends[name][1])) for name, value in values.items()}

@@ -1,4 +1,4 @@
-"""The ROC curve and the area under it, by scikit-learn."""
+"""The ROC curve and the areas under it and the precision-recall curve, by scikit-learn; and of many draws of the same images at once."""
 
 from dataclasses import dataclass
 
@@ -70,3 +70,34 @@ def area_of(own: np.ndarray, scores: np.ndarray) -> float:
         scores: (N,), of the class.
     """
     return float(metrics.roc_auc_score(own, scores)) if own.any() and not own.all() else np.nan
+
+
+class DrawnAreas:
+    """The areas under both curves of one class against the rest, of images that are drawn again and again.
+
+    The same numbers as scikit-learn's with `sample_weight`, which sorts the scores, and looks at what it was given, for every draw anew.
+    """
+
+    def __init__(self, own: np.ndarray, scores: np.ndarray) -> None:
+        """Args:
+        own: bool (N,), which images are of the class.
+        scores: (N,), of the class.
+        """
+        self._order = np.argsort(-scores, kind="stable")
+        self._own = own[self._order]
+        falling = scores[self._order]
+        #: The last image of each score: equal ones are told apart by no threshold.
+        self._ends = np.append(np.flatnonzero(falling[1:] != falling[:-1]), len(falling) - 1)
+
+    def of(self, times: np.ndarray) -> tuple[float, float]:
+        """AUROC and AUPRC (average precision) where each image came so many times, int (N,); NaN where they are not defined."""
+        drawn = times[self._order]
+        called = np.cumsum(drawn)[self._ends]
+        right = np.cumsum(drawn * self._own)[self._ends]
+        positives, negatives = int(right[-1]), int(called[-1] - right[-1])
+        gained = np.diff(right, prepend=0)
+        precision = right / np.maximum(called, 1)
+        auprc = float(gained @ precision / positives) if positives else np.nan
+        wrong = np.diff(called - right, prepend=0)
+        auroc = float(wrong @ (right - gained / 2) / (positives * negatives)) if positives and negatives else np.nan
+        return auroc, auprc

@@ -1,8 +1,9 @@
 import numpy as np
 import pytest
+from sklearn import metrics
 
 from driftloop.evaluation.plots import confusion_and_roc
-from driftloop.evaluation.roc import area_under_roc, roc_curve
+from driftloop.evaluation.roc import DrawnAreas, area_under_roc, roc_curve
 
 
 def scores(n: int, classes: int) -> tuple[np.ndarray, np.ndarray]:
@@ -61,3 +62,21 @@ def test_the_picture_names_every_class(classes: int) -> None:
     names = [f"class {index}" for index in range(classes)]
     figure = confusion_and_roc(np.eye(classes, dtype=int), names, roc_curve(probabilities, labels), None)
     assert [tick.get_text() for tick in figure.axes[0].get_yticklabels()] == names
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_the_areas_of_drawn_images_are_scikit_learn_s_of_weighted_ones(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    own, scores = rng.random(80) < 0.3, rng.integers(0, 20, 80) / 20  # many share a score
+    drawn = DrawnAreas(own, scores)
+    for _ in range(20):
+        times = np.bincount(rng.integers(0, 80, 80), minlength=80)
+        auroc, auprc = drawn.of(times)
+        assert auroc == pytest.approx(metrics.roc_auc_score(own, scores, sample_weight=times), abs=1e-12)
+        assert auprc == pytest.approx(metrics.average_precision_score(own, scores, sample_weight=times), abs=1e-12)
+
+
+def test_without_images_of_the_class_or_of_others_there_is_no_area() -> None:
+    drawn = DrawnAreas(np.array([True, False]), np.array([0.7, 0.2]))
+    assert np.isnan(drawn.of(np.array([0, 2]))).all()
+    assert np.isnan(drawn.of(np.array([2, 0]))).tolist() == [True, False]
