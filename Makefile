@@ -41,7 +41,9 @@ $(READY): requirements/dev.txt requirements/uv.txt pyproject.toml
 run: setup ## Run the whole loop on this machine; ARGS="--source ... --drift ..." is passed on, ARGS="drift-watch" watches.
 	@$(BIN)/driftloop run $(if $(filter training drift-watch full-loop,$(firstword $(ARGS))),,full-loop) $(ARGS)
 
+# A step is a process of its own: where Python keeps no bytecode (PYTHONDONTWRITEBYTECODE), each would compile the whole of driftloop anew.
 test: setup ## Run every test.
+	$(BIN)/python -m compileall -q driftloop components pipelines
 	$(BIN)/python -m pytest $(ARGS)
 
 mutants: setup ## Count the small faults in deciding code that the tests notice: hours; ARGS="--only policy" for a part.
