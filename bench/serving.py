@@ -387,7 +387,13 @@ def logged_ids(store: Store) -> pd.Series:
 
 @contextmanager
 def server(command: list[Any], variables: dict[str, str], directory: Path | None) -> Iterator[subprocess.Popen[bytes]]:
-    """A server that answers on `PORT`, with its children in a process group of their own."""
+    """A server that answers on `PORT`, with its children in a process group of their own.
+
+    Raises:
+        RuntimeError: it does not start, or another answers there already: that one would be measured.
+    """
+    if answers():
+        raise RuntimeError(f"something answers on port {PORT} already; end it first")
     with tempfile.TemporaryFile() as errors:
         process = subprocess.Popen(
             [str(word) for word in command], env=variables, cwd=directory, stdout=errors, stderr=errors, start_new_session=True

@@ -74,8 +74,9 @@ class ServedModel:
         self.embedding_size = check_graph(self.session, description, path)
         if batches is None:
             batches = CUDA_BATCHES if self.provider == CUDA else ()
-        self._batches = tuple(batches)
-        others = [open_session(path, threads=self.threads, provider=provider) for _ in self._batches[1:]]
+        #: The numbers of images that a call has, each in a session of its own; none where one session takes any number.
+        self.batches = tuple(batches)
+        others = [open_session(path, threads=self.threads, provider=provider) for _ in self.batches[1:]]
         self._sessions = [self.session, *others]
         log_once(f"{variant} runs on {self.provider}, {self.threads} thread{'s' if self.threads > 1 else ''}")
 
@@ -107,7 +108,7 @@ class ServedModel:
             InputError: another type, rank or size than the model was trained for.
         """
         self.check(images)
-        batch_size = min((batch_size, *self._batches[-1:]))
+        batch_size = min((batch_size, *self.batches[-1:]))
         batches = [self._run(images[start : start + batch_size]) for start in range(0, len(images), batch_size)]
         if not batches:
             return ServedPredictions(
@@ -128,8 +129,8 @@ class ServedModel:
 
     def _run(self, batch: np.ndarray) -> ServedPredictions:
         images = len(batch)
-        which = bisect_left(self._batches, images)
-        if self._batches and (short := self._batches[which] - images):
+        which = bisect_left(self.batches, images)
+        if self.batches and (short := self.batches[which] - images):
             batch = np.concatenate([batch, np.zeros((short, *batch.shape[1:]), np.uint8)])
         answers = self._sessions[which].run([PROBABILITIES, EMBEDDING], {INPUT: np.ascontiguousarray(batch)})
         probabilities, embedding = (np.asarray(answer)[:images] for answer in answers)

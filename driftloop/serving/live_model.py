@@ -20,8 +20,9 @@ from driftloop.inference.served_model import ServedModel, ServedPredictions
 from driftloop.serving.familiarity import Familiarity, Unusual
 from driftloop.store import Store
 
-#: Batches that a new session answers before it gets a request: onnxruntime plans its memory by the sizes that it has seen.
-WARM_UP_BATCHES = (1, 1, 2, 4, 8, 16, 32)
+#: Batches that a new session answers before it gets a request. Few images: requests wait for the core that these take, and warming larger
+#: batches takes longer than what a first large one is slower by (`bench.serving`, p99 around a swap).
+WARM_UP_BATCHES = (1, 1, 2, 4)
 #: What a thread that only prepares yields to those that answer: the least claim to a processor.
 LOWEST_PRIORITY = 19
 
@@ -84,7 +85,7 @@ class LiveModel:
     def _warm_up(self) -> None:
         side, channels = self.model.description.image_size, self.model.description.channels
         rng = np.random.default_rng(0)
-        for size in WARM_UP_BATCHES:
+        for size in WARM_UP_BATCHES + self.model.batches:
             self.answer(rng.integers(0, 256, (size, side, side, channels), dtype=np.uint8))
 
 
