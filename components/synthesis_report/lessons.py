@@ -32,10 +32,10 @@ WORKED, FAILED, OPEN = "worked", "did not work", "not decided"
 #: Expected before the run: least and greatest value that is no surprise. Shares are points / 100.
 EXPECTED = {
     "gain of the optimised model over the baseline": (0.0, 0.15),
-    "validation minus test accuracy, optimised model": (-0.03, 0.03),
+    "validation minus test accuracy of the optimised model": (-0.03, 0.03),
     "accuracy lost by INT8": (-0.005, INT8_DROP_TARGET),
     "speed-up of the served graph over PyTorch": (1.5, 12.0),
-    "calibration error as served, test split": (0.0, 0.05),
+    "calibration error as served on the test split": (0.0, 0.05),
     "accuracy lost to the drift": (0.0, 0.30),
     "share of the loss won back by retraining": (RECOVERED_TARGET, 1.1),
     "clean accuracy lost by retraining": (-0.02, CLEAN_LOSS_TARGET),
@@ -218,10 +218,10 @@ def _measured(material: RunMaterial) -> dict[str, float | None]:
     recovered = summary.targets["drift_recovered"].measured if "drift_recovered" in summary.targets else None
     return {
         "gain of the optimised model over the baseline": gain,
-        "validation minus test accuracy, optimised model": gap,
+        "validation minus test accuracy of the optimised model": gap,
         "accuracy lost by INT8": (deployed.get("int8_drop") or {}).get("value"),
         "speed-up of the served graph over PyTorch": deployed.get("speedup", {}).get(served),
-        "calibration error as served, test split": deployed.get("calibration", {}).get("ece_after"),
+        "calibration error as served on the test split": deployed.get("calibration", {}).get("ece_after"),
         "accuracy lost to the drift": _difference(champion, summary.accuracy.champion_on_drifted),
         "share of the loss won back by retraining": recovered if isinstance(recovered, float) else None,
         "clean accuracy lost by retraining": _difference(champion, summary.accuracy.retrained),

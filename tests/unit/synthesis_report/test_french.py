@@ -94,6 +94,8 @@ def test_every_part_of_its_own_is_french(run: RunMaterial) -> None:
     assert "n&#39;ont pas encore de traduction" not in html
 
 
-def test_what_was_expected_of_a_run_has_its_words() -> None:
+def test_what_was_expected_of_a_run_has_its_words_alone_and_in_a_list() -> None:
     translator = Translator("fr")
     assert [name for name in EXPECTED if translator(name) == name] == []
+    translator(f"5 of 8 results were measured in this run, and 8 of them are surprises: {', '.join(EXPECTED)}.")
+    assert translator.missing == []
