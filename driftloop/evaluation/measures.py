@@ -213,11 +213,15 @@ def _with_intervals(
     if not intervals or len(names) < LEAST_GROUPS:
         return {name: Measure(value) for name, value in values.items()}
     ranked = cache(lambda index: DrawnAreas(labels == index, probabilities[:, index]))
+
+    def areas_of(times: np.ndarray) -> Areas:
+        return lambda index: ranked(index).of(times)
+
     rng, drawn = np.random.default_rng(0), []
     for _ in range(RESAMPLES):
         draw = rng.integers(0, len(names), len(names))
         times = np.bincount(draw, minlength=len(names))[group]
         chosen = np.repeat(np.arange(len(labels)), times)
-        drawn.append(compute((probabilities[chosen], labels[chosen]), lambda index, times=times: ranked(index).of(times)))
+        drawn.append(compute((probabilities[chosen], labels[chosen]), areas_of(times)))
     ends = {name: np.nanquantile([found[name] for found in drawn], (0.025, 0.975)) for name in values}
     return {name: Measure(value, float(ends[name][0]), float(ends[name][1])) for name, value in values.items()}
