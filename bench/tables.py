@@ -45,6 +45,7 @@ from bench import (
     rehearsals,
     retraining_recovery,
     serving,
+    serving_profile,
     serving_soak,
     step_needs,
     subgroups,
@@ -535,6 +536,8 @@ def service(result: dict[str, Any]) -> str:
         table(("px", "requests/s", "swaps", "requests", "failed", "p99 away from swaps, ms", "p99 within 3 s of one", "ratio"), swaps),
     ]
     parts += [remembered(row) for row in result["memory"]]
+    times = [f"{most / found[side, SERVERS[1]]['per_second']:.1f} times at {side} px" for side, most in limit.items()]
+    parts.append(f"The bare loop, which no server can pass, does as much as the textbook {' and '.join(times)}.")
     if result["soak"]:
         parts.append(soaked(result["soak"]))
     return "\n\n".join([*parts, goals(service_goals(result, found, limit))])
@@ -691,6 +694,7 @@ SECTIONS: dict[str, tuple[str, Any, Render]] = {
     "killed_trainings": ("Killed trainings", killed_trainings, killed_trainings.table),
     "gpu": ("On a GPU", gpu, on_gpu),
     "serving": ("The service", serving, service),
+    "serving_profile": ("What limits the service", serving_profile, serving_profile.table),
     "serving_soak": ("The service on a MinIO that is killed", serving_soak, lambda row: f"{soaked(row)}\n\n{goals(soak_goals(row))}"),
     "step_needs": ("The steps' needs", step_needs, needs),
     "rehearsals": ("The policy, rehearsed", rehearsals, played),
