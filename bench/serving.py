@@ -472,16 +472,26 @@ def family_of(root: int) -> dict[int, list[str]]:
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit():
             with suppress(OSError):
-                fields[int(entry.name)] = (entry / "stat").read_text().rpartition(")")[2].split()
+                fields[int(entry.name)] = stat_of(entry)
     family = {root}
     while grown := {child for child, of in fields.items() if int(of[1]) in family} - family:
         family |= grown
     return {member: fields[member] for member in family if member in fields}
 
 
+def stat_of(folder: Path) -> list[str]:
+    """The fields of a process's or a thread's `stat` in /proc, from its state on."""
+    return (folder / "stat").read_text().rpartition(")")[2].split()
+
+
+def seconds_in(fields: list[str]) -> float:
+    """User and system time, of `stat_of`."""
+    return (int(fields[11]) + int(fields[12])) / TICKS
+
+
 def processor_seconds(root: int) -> float:
     """User and system time of a process and of its descendants."""
-    return sum((int(fields[11]) + int(fields[12])) / TICKS for fields in family_of(root).values())
+    return sum(map(seconds_in, family_of(root).values()))
 
 
 def resident_mib(root: int) -> float:

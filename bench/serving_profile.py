@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.gate_error_rates import environment
-from bench.serving import CONNECTIONS, TICKS, bare_loop, load, ours, server, write_bodies
+from bench.serving import CONNECTIONS, bare_loop, load, ours, processor_seconds, seconds_in, server, stat_of, write_bodies
 from bench.serving_store import promote_new_version
 from driftloop import registry
 from driftloop.store import open_store
@@ -60,10 +60,16 @@ def main() -> int:
             load(work, 2, CONNECTIONS)
             stacks = work / "stacks.txt"
             record = ["py-spy", "record", "--pid", str(process.pid), "--duration", str(chosen.seconds), "--rate", str(RATE)]
-            before = thread_seconds(process.pid)
-            with subprocess.Popen([*record, "--format", "raw", "--output", stacks], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL):
+            before = times_of(process.pid)
+            with subprocess.Popen(
+                [*record, "--format", "raw", "--output", stacks], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
+            ) as spy:
                 done = load(work, chosen.seconds, CONNECTIONS)
-            loop, others = (after - earlier for after, earlier in zip(thread_seconds(process.pid), before, strict=True))
+                said = spy.communicate()[1].decode(errors="replace").strip()
+            loop, others = (after - earlier for after, earlier in zip(times_of(process.pid), before, strict=True))
+        if spy.returncode:
+            print(f"bench.serving_profile: py-spy did not do it: {said[-300:]}", file=sys.stderr)
+            return 1
         samples = by_part(stacks.read_text())
     total = sum(samples.values())
     taken = {LOOP: loop} | {part: others * samples[part] / total for part in (*PARTS, OTHER)}
@@ -73,13 +79,10 @@ def main() -> int:
     return 0
 
 
-def thread_seconds(pid: int) -> tuple[float, float]:
-    """Processor seconds of the process so far: of its first thread, and of all others."""
-    seconds: Counter[bool] = Counter()
-    for path in Path(f"/proc/{pid}/task").iterdir():
-        fields = (path / "stat").read_text().rpartition(")")[2].split()
-        seconds[path.name == str(pid)] += (int(fields[11]) + int(fields[12])) / TICKS
-    return seconds[True], seconds[False]
+def times_of(pid: int) -> tuple[float, float]:
+    """Processor seconds of a process so far: of its first thread, and of all others."""
+    first = seconds_in(stat_of(Path(f"/proc/{pid}/task/{pid}")))
+    return first, processor_seconds(pid) - first
 
 
 def by_part(stacks: str) -> Counter[str]:

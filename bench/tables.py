@@ -536,8 +536,8 @@ def service(result: dict[str, Any]) -> str:
         table(("px", "requests/s", "swaps", "requests", "failed", "p99 away from swaps, ms", "p99 within 3 s of one", "ratio"), swaps),
     ]
     parts += [remembered(row) for row in result["memory"]]
-    times = [f"{most / found[side, SERVERS[1]]['per_second']:.1f} times at {side} px" for side, most in limit.items()]
-    parts.append(f"The bare loop, which no server can pass, does as much as the textbook {' and '.join(times)}.")
+    times = [f"{most / found[side, SERVERS[1]]['per_second']:.1f} times as fast at {side} px" for side, most in limit.items()]
+    parts.append(f"Beside the textbook the bare loop, which no server can pass, is {', '.join(times)}.")
     if result["soak"]:
         parts.append(soaked(result["soak"]))
     return "\n\n".join([*parts, goals(service_goals(result, found, limit))])

@@ -10,6 +10,7 @@ from functools import cache
 from typing import Any
 
 import numpy as np
+from sklearn import config_context
 from sklearn.metrics import average_precision_score
 
 from driftloop.evaluation.calibration import expected_calibration_error
@@ -22,7 +23,7 @@ from driftloop.tags import level_name, levels_by_tag
 SPECIFICITIES = {"90": 0.90, "95": 0.95}
 #: How often the groups are drawn again.
 RESAMPLES = 200
-#: With more classes than these, or fewer groups than those, there are no intervals: they would take minutes, or say nothing.
+#: With more classes than these, or fewer groups than those, there are no intervals: they take longer by class, or say nothing.
 MOST_CLASSES, LEAST_GROUPS = 12, 8
 #: By name, as people read them; the order of a table.
 MEASURES = {
@@ -203,14 +204,16 @@ def _with_intervals(
 ) -> dict[str, Measure]:
     """Each measure, with an interval where there are groups enough; those that are not defined are left out."""
     probabilities, labels = rows
-    names, group = np.unique(groups, return_inverse=True)
+    distinct, group = np.unique(groups, return_inverse=True)
 
     def areas(index: int) -> tuple[float, float]:
         own, scores = labels == index, probabilities[:, index]
         return area_of(own, scores), float(average_precision_score(own, scores)) if own.any() else np.nan
 
-    values = {name: value for name, value in compute(rows, areas).items() if np.isfinite(value)}
-    if not intervals or len(names) < LEAST_GROUPS:
+    # What is not finite is refused below, and says so better.
+    with config_context(skip_parameter_validation=True, assume_finite=True):
+        values = {name: value for name, value in compute(rows, areas).items() if np.isfinite(value)}
+    if not intervals or len(distinct) < LEAST_GROUPS:
         return {name: Measure(value) for name, value in values.items()}
     ranked = cache(lambda index: DrawnAreas(labels == index, probabilities[:, index]))
 
@@ -219,8 +222,8 @@ def _with_intervals(
 
     rng, drawn = np.random.default_rng(0), []
     for _ in range(RESAMPLES):
-        draw = rng.integers(0, len(names), len(names))
-        times = np.bincount(draw, minlength=len(names))[group]
+        draw = rng.integers(0, len(distinct), len(distinct))
+        times = np.bincount(draw, minlength=len(distinct))[group]
         chosen = np.repeat(np.arange(len(labels)), times)
         drawn.append(compute((probabilities[chosen], labels[chosen]), areas_of(times)))
     ends = {name: np.nanquantile([found[name] for found in drawn], (0.025, 0.975)) for name in values}

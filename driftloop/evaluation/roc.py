@@ -1,4 +1,4 @@
-"""The ROC curve and the areas under it and the precision-recall curve, by scikit-learn; and of many draws of the same images at once."""
+"""The ROC curve and the area under it, by scikit-learn; that area and the precision-recall curve's in many draws of the same images."""
 
 from dataclasses import dataclass
 
