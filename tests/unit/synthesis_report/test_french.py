@@ -8,7 +8,7 @@ import pytest
 
 from components.synthesis_report.document import build_document, names_of
 from components.synthesis_report.lessons import EXPECTED
-from components.synthesis_report.material import FULL_LOOP, TRAINING, RunMaterial
+from components.synthesis_report.material import DRIFT_WATCH, FULL_LOOP, TRAINING, RunMaterial
 from driftloop.contracts import AUTOMATED_RETRAINING, DATA_ANALYSIS, DRIFT_DETECTION, MODEL_OPTIMIZATION, ONNX_DEPLOYMENT, VALIDATION_GATE
 from driftloop.reporting.document import document_html
 from driftloop.reporting.translation import Translator, translate
@@ -77,7 +77,8 @@ def gated(decision: str, drift: DriftSummary | None) -> Summary:
             )
             for decision in ("promote", "inconclusive", "reject")
         ),
-        material(FULL_LOOP, summary=Summary(run_id="r1", seed=1, error="the disk is full")),
+        *(material(pipeline, summary=Summary(run_id="r1", seed=1, error="the disk is full")) for pipeline in (FULL_LOOP, DRIFT_WATCH)),
+        material(DRIFT_WATCH, facts=FACTS | DRIFT, summary=gated("promote", RETRAIN)),
     ],
 )
 def test_every_part_of_its_own_is_french(run: RunMaterial) -> None:
