@@ -23,8 +23,10 @@ from driftloop.tags import level_name, levels_by_tag
 SPECIFICITIES = {"90": 0.90, "95": 0.95}
 #: How often the groups are drawn again.
 RESAMPLES = 200
-#: With more classes than these, or fewer groups than those, there are no intervals: they take longer by class, or say nothing.
-MOST_CLASSES, LEAST_GROUPS = 12, 8
+#: With more classes than these, or fewer groups than those, there are no intervals: they take too long, class by class, or say nothing.
+MOST_CLASSES, LEAST_GROUPS = 100, 8
+#: A measure that fewer draws than these define has no interval: a rare class is missing from the others, and what is left is a choice.
+LEAST_DEFINED = 0.9
 #: By name, as people read them; the order of a table.
 MEASURES = {
     "balanced_accuracy": "balanced accuracy",
@@ -226,5 +228,12 @@ def _with_intervals(
         times = np.bincount(draw, minlength=len(distinct))[group]
         chosen = np.repeat(np.arange(len(labels)), times)
         drawn.append(compute((probabilities[chosen], labels[chosen]), areas_of(times)))
-    ends = {name: np.nanquantile([found[name] for found in drawn], (0.025, 0.975)) for name in values}
-    return {name: Measure(value, float(ends[name][0]), float(ends[name][1])) for name, value in values.items()}
+    return {name: _with_interval(value, np.array([found[name] for found in drawn])) for name, value in values.items()}
+
+
+def _with_interval(value: float, drawn: np.ndarray) -> Measure:
+    defined = drawn[np.isfinite(drawn)]
+    if len(defined) < LEAST_DEFINED * len(drawn):
+        return Measure(value)
+    low, high = np.quantile(defined, (0.025, 0.975))
+    return Measure(value, float(low), float(high))

@@ -180,11 +180,19 @@ def add_measures(page: Page, measured: Measured, key: str) -> None:
     how = (
         f"intervals by drawing its {measured.groups:,} groups again"
         if any(found.low is not None for found in measured.overall.values())
-        else "too few groups, or too many classes, for intervals"
+        else "too few groups, or too many or too rare classes, for intervals"
     )
     page.table(rows, f"Beyond accuracy, on the test split; {how}.", key=f"{key}-measures")
-    by_class = [{"class": name} | _shown(found, MEASURES) for name, found in measured.classes.items()]
-    page.table(by_class, "The same for each class against the rest.", key=f"{key}-measures-by-class")
+    classes = measured.classes
+    weakest = sorted(classes, key=lambda name: classes[name]["f1"].value if "f1" in classes[name] else 2.0)[:MOST_CLASSES]
+    by_class = [{"class": name} | _shown(found, MEASURES) for name, found in classes.items() if name in weakest]
+    page.table(
+        by_class,
+        "The same for each class against the rest."
+        if len(classes) <= MOST_CLASSES
+        else f"The same for each of the {MOST_CLASSES} classes of the lowest F1 against the rest; the facts have all.",
+        key=f"{key}-measures-by-class",
+    )
     text = f"[[{key}-measures]] and [[{key}-measures-by-class]]: "
     overall = measured.overall
     if {"auroc", "balanced_accuracy"} <= overall.keys():

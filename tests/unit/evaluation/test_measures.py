@@ -90,7 +90,25 @@ def test_few_groups_and_many_classes_have_no_interval(monkeypatch: pytest.Monkey
     monkeypatch.setattr(measures, "RESAMPLES", 5)
     assert measure(70, 2, per_group=10).overall["auroc"].low is None
     assert measure(10 * LEAST_GROUPS, 2, per_group=10).overall["auroc"].low is not None
-    assert measure(400, 13).overall["auroc"].low is None
+    assert measure(500, 101).overall["f1"].low is None
+
+
+def test_a_measure_that_many_draws_do_not_define_has_no_interval() -> None:
+    """Of a class with two images every seventh draw has none: the mean over the classes would be of those draws alone that kept both."""
+    probabilities, labels = answers(200, 3)
+    names = ["a", "b", "c"]
+    rare = np.where(labels == 2, 0, labels)
+    rare[[3, 117]] = 2
+    thresholds = thresholds_of(probabilities, labels)
+    found = measure_classifier(probabilities, rare, names, thresholds=thresholds, groups=np.arange(200))
+    assert found.overall["auroc"].low is found.classes["c"]["sensitivity_at_95"].low is None
+    assert found.classes["a"]["auroc"].low is not None
+    assert found.overall["brier"].low is not None
+
+
+def test_a_hundred_classes_have_intervals(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(measures, "RESAMPLES", 5)
+    assert measure(3000, 100).overall["brier"].low is not None
 
 
 def test_what_a_missing_class_leaves_undefined_is_not_there() -> None:
