@@ -2,6 +2,7 @@
 
 import io
 import warnings
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,6 +14,8 @@ from driftloop.contracts import CROP, IMAGE_FORMATS, RESIZE_MODES, STRETCH
 MOST_PIXELS = 80_000_000
 #: Colour channels of a grey image stored as RGB may differ by this much, from JPEG's rounding.
 GREY_TOLERANCE = 8
+#: What takes several copies of an image, of up to 8 bytes a level, is done with so many pixels of it at once.
+TILE_PIXELS = 1 << 18
 _DEEP_MODES = ("I", "I;16", "I;16B", "I;16L", "F")
 
 
@@ -32,11 +35,14 @@ class Decoded:
     """Likewise."""
 
 
-def decode_image(data: bytes, side: int, resize: str = STRETCH) -> Decoded:
+def decode_image(data: bytes, side: int, resize: str = STRETCH, *, most_pixels: int = MOST_PIXELS) -> Decoded:
     """Decode, turn upright, and resize to `side` x `side` with antialiasing, by one of `contracts.RESIZE_MODES`.
 
     Takes 16-bit, palette, CMYK and transparent images (over black), applies EXIF orientation, and reads large JPEGs at the scale
     they are needed. Of several frames the first counts.
+
+    Args:
+        most_pixels: a picture of more is refused before it unpacks. While it is decoded it takes up to 8 bytes a pixel.
 
     Raises:
         UnreadableImage: damaged, too large, or not an image of a format we read.
@@ -50,18 +56,18 @@ def decode_image(data: bytes, side: int, resize: str = STRETCH) -> Decoded:
             # Nothing else is opened: some of Pillow's other readers (PostScript's) start foreign programs or are rarely looked after.
             image = Image.open(io.BytesIO(data), formats=tuple(IMAGE_FORMATS))
             width, height = image.size
-            if width * height > MOST_PIXELS:
-                raise UnreadableImage(f"too large: {width} x {height} pixels, at most {MOST_PIXELS:,} are read")
+            if width * height > most_pixels:
+                raise UnreadableImage(f"too large: {width} x {height} pixels, at most {most_pixels:,} are read")
             image.draft(image.mode, (2 * side, 2 * side))
-            upright = ImageOps.exif_transpose(image)
+            image.load()  # which turns a TIFF upright
             if image.getexif().get(0x0112, 1) >= 5:
                 width, height = height, width
-            flat = _eight_bits(upright)
-            small = _square(flat, side, resize)
+            ImageOps.exif_transpose(image, in_place=True)
+            small = _square(_eight_bits(image), side, resize)
     except UnreadableImage:
         raise
     except Exception as error:  # Pillow's readers raise whatever their format makes of damaged bytes; none may stop a run.
-        raise UnreadableImage(_reason(error)) from None
+        raise UnreadableImage(_reason(error, most_pixels)) from None
     return Decoded(_without_needless_colour(np.asarray(small)), width, height)
 
 
@@ -89,25 +95,51 @@ def with_channels(pixels: np.ndarray, channels: int) -> np.ndarray:
 
 
 def _eight_bits(image: Image.Image) -> Image.Image:
-    """The image as L or RGB."""
+    """The image as L or RGB; itself where it is one already, as a copy would be of all its pixels."""
     if image.mode in _DEEP_MODES:
-        return _from_deep(np.asarray(image, np.float64))
-    if image.mode in ("1", "L"):
+        return _from_deep(image)
+    if image.mode == "L":
+        return image
+    if image.mode == "1":
         return image.convert("L")
     if image.mode in ("LA", "PA", "RGBA", "La", "RGBa") or "transparency" in image.info:
-        opaque = Image.new("RGBA", image.size, (0, 0, 0, 255))
-        return Image.alpha_composite(opaque, image.convert("RGBA")).convert("RGB")
-    return image.convert("RGB")
+        return _over_black(image)
+    return image if image.mode == "RGB" else image.convert("RGB")
 
 
-def _from_deep(levels: np.ndarray) -> Image.Image:
+def _over_black(image: Image.Image) -> Image.Image:
+    """A transparent image as RGB."""
+    flat = Image.new("RGB", image.size)
+    for box, tile in _tiles(image):
+        black = Image.new("RGBA", tile.size, (0, 0, 0, 255))
+        flat.paste(Image.alpha_composite(black, tile.convert("RGBA")).convert("RGB"), box)
+    return flat
+
+
+def _from_deep(image: Image.Image) -> Image.Image:
     """More than 8 bits to 8: floats in [0, 1] as they are; integers by the range of 12 bits when they fit it (radiographs), else of 16.
 
     The range is the format's, not the image's own: how bright an image is must survive.
     """
-    highest = float(np.nanmax(levels))
+    highest = np.nan
+    for _, tile in _tiles(image):
+        highest = float(np.fmax(highest, np.fmax.reduce(np.asarray(tile, np.float64), axis=None)))
     full = 1.0 if highest <= 1.0 else 255.0 if highest <= 255.0 else 4095.0 if highest <= 4095.0 else 65535.0
-    return Image.fromarray(np.clip(np.nan_to_num(levels) * (255.0 / full) + 0.5, 0, 255).astype(np.uint8))
+    levels = np.empty((image.height, image.width), np.uint8)
+    for (left, top, right, bottom), tile in _tiles(image):
+        deep = np.nan_to_num(np.asarray(tile, np.float64))
+        levels[top:bottom, left:right] = np.clip(deep * (255.0 / full) + 0.5, 0, 255)
+    return Image.fromarray(levels)
+
+
+def _tiles(image: Image.Image) -> Iterator[tuple[tuple[int, int, int, int], Image.Image]]:
+    """The image in strips of rows, cut where one row alone has more than `TILE_PIXELS`, with their places (left, top, right, bottom)."""
+    width = min(image.width, TILE_PIXELS)
+    height = max(1, TILE_PIXELS // image.width)
+    for top in range(0, image.height, height):
+        for left in range(0, image.width, width):
+            box = (left, top, min(left + width, image.width), min(top + height, image.height))
+            yield box, image.crop(box)
 
 
 def _without_needless_colour(pixels: np.ndarray) -> np.ndarray:
@@ -118,10 +150,10 @@ def _without_needless_colour(pixels: np.ndarray) -> np.ndarray:
     return pixels if spread.max() > GREY_TOLERANCE else np.ascontiguousarray(pixels[..., 1])
 
 
-def _reason(error: Exception) -> str:
+def _reason(error: Exception, most_pixels: int) -> str:
     text = str(error).split("\n")[0]
     if "cannot identify" in text:
         return "not an image, or of a format that is not read"
     if isinstance(error, Image.DecompressionBombError):
-        return f"too large: more than {MOST_PIXELS:,} pixels"
+        return f"too large: more than {most_pixels:,} pixels"
     return f"damaged: {text or type(error).__name__}"
