@@ -134,7 +134,7 @@ def read_chunk(root: Path, spool: Path, image_size: int, resize: str, chunk: Chu
             decoded = decode_image(data, image_size, resize)
         except (UnreadableImage, OSError) as error:
             reason = error.strerror or str(error) if isinstance(error, OSError) else str(error)
-            broken.append((_printable(file.path), reason))
+            broken.append((printable(file.path), reason))
             continue
         read.append((file, hashlib.sha256(data).hexdigest(), decoded))
     offsets = [0] * len(read)
@@ -213,7 +213,7 @@ def packing_order(sha256: str, path: str) -> tuple[float, str]:
     Args:
         sha256: of the file; path: its own.
     """
-    return hash_position(sha256), _printable(path)
+    return hash_position(sha256), printable(path)
 
 
 def spool_file(spool: Path, chunk: int) -> Path:
@@ -232,9 +232,9 @@ def _bytes(path: Path) -> bytes:
 
 def _row(file: SourceFile, sha256: str, decoded: Decoded, chunk: int, offset: int) -> tuple[object, ...]:
     grey = decoded.pixels.ndim == 2
-    return (_printable(file.path), file.label, file.split, file.tags, sha256, decoded.width, decoded.height, grey, chunk, offset)
+    return (printable(file.path), file.label, file.split, file.tags, sha256, decoded.width, decoded.height, grey, chunk, offset)
 
 
-def _printable(path: str) -> str:
-    """File names need not be UTF-8; tables and reports must be."""
+def printable(path: str) -> str:
+    """A file's path as samples and reports have it: file names need not be UTF-8, tables must be."""
     return path.encode("utf-8", "backslashreplace").decode()

@@ -389,6 +389,9 @@ def audit_sentence(dropped: int, broken: int, near: int) -> str:
 def _training(page: Page, analysis: Analysis) -> None:
     page.section("Loader")
     loader = analysis.loader
+    if loader is None:
+        page.text("No file could be opened any more once the dataset was packed: how fast they are read was not measured.")
+        return
     page.table(
         [
             {

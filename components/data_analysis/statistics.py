@@ -3,7 +3,7 @@
 How many images each split and class has, and what the training images look like: brightness and contrast by class, mean images.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -60,7 +60,8 @@ class Analysis:
     train: Split
     """The packed training split."""
     statistics: ClassStatistics
-    loader: LoaderBenchmark
+    loader: LoaderBenchmark | None
+    """None where no file could be opened any more."""
     checked: LabelCheck | None
     """What models say of the training labels; None where nothing was looked at."""
     doubts: list[Doubt]
@@ -69,12 +70,14 @@ class Analysis:
     """Of the images that are timed and shown."""
 
 
-def analyse(description: Description, train: Split, audited: Audited, *, root: Path, labels_checked: int, seed: int) -> Analysis:
+def analyse(
+    description: Description, train: Split, audited: Audited, *, files: Mapping[str, Path], labels_checked: int, seed: int
+) -> Analysis:
     """Count and measure.
 
     Args:
         train: the packed training split.
-        root: of the source's files, for the loader benchmark.
+        files: the source's, by the path that samples have, for the loader benchmark.
         labels_checked: training images whose labels are looked at, at most.
         seed: of the images that are looked at, timed and shown.
     """
@@ -90,7 +93,7 @@ def analyse(description: Description, train: Split, audited: Audited, *, root: P
         statistics=statistics,
         checked=checked,
         doubts=find_doubts(audited.frame, *measured, resize=description.resize, checked=checked),
-        loader=benchmark_loaders(train, root, description.mean, description.std, seed=seed),
+        loader=benchmark_loaders(train, files, description.mean, description.std, seed=seed),
         seed=seed,
     )
 
@@ -128,7 +131,9 @@ def collect_facts(analysis: Analysis, source_hash: str, seconds: float) -> dict[
             "files_images_per_second": loader.files.images_per_second,
             "speedup": loader.speedup,
             "images": loader.images,
-        },
+        }
+        if loader
+        else None,
         "labels": _checked(analysis),
         "notes": audited.notes,
         "doubts": [asdict(doubt) for doubt in analysis.doubts],

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from components.data_analysis.audit import Audited, audit
 from components.data_analysis.earlier_splits import earlier_splits
-from components.data_analysis.ingest import Ingested, check_broken, ingest, pack, reading_notes
+from components.data_analysis.ingest import Ingested, check_broken, ingest, pack, printable, reading_notes
 from components.data_analysis.splits import assign_splits, check_decidable, check_replayable
 from driftloop import registry, runtime
 from driftloop.bundle import schema_problems
@@ -108,7 +108,8 @@ def run(
             )
         write_description(dataset, description)
         runtime.progress(0.85, "measuring and reporting")
-        analysis = _analyse(description, audited, folder.root, settings.labels_checked, seed)
+        files = {printable(file.path): folder.root / file.path for file in folder.files}
+        analysis = _analyse(description, audited, files, settings.labels_checked, seed)
     _write(analysis, dataset, report, source_hash, began)
 
 
@@ -141,11 +142,11 @@ def _audit(ingested: Ingested, source: str, settings: DataSettings, shares: dict
     return Audited(frame, findings, ingested.broken, findings.notes + reading_notes(ingested) + undecidable, kept)
 
 
-def _analyse(description: Description, audited: Audited, root: Path, labels_checked: int, seed: int) -> "Analysis":
+def _analyse(description: Description, audited: Audited, files: dict[str, Path], labels_checked: int, seed: int) -> "Analysis":
     # Imported only here: it loads torch, whose threads must not be copied into the processes that read the images.
     from components.data_analysis.statistics import analyse
 
-    return analyse(description, open_split(description, TRAIN), audited, root=root, labels_checked=labels_checked, seed=seed)
+    return analyse(description, open_split(description, TRAIN), audited, files=files, labels_checked=labels_checked, seed=seed)
 
 
 def _write(analysis: "Analysis", dataset_dir: str, report_path: str, source_hash: str, began: float) -> None:

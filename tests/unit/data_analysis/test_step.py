@@ -1,6 +1,7 @@
 """The whole step on small real folders."""
 
 import json
+import os
 from datetime import datetime
 from pathlib import Path
 from types import SimpleNamespace
@@ -11,6 +12,8 @@ import pytest
 import torch
 from PIL import Image
 
+from components.data_analysis import statistics
+from components.data_analysis.loader_benchmark import benchmark_loaders
 from components.data_analysis.step import run
 from driftloop.dataset import open_split, read_description
 from driftloop.dataset.reading import read_samples
@@ -176,6 +179,26 @@ def test_broken_files_are_left_out_counted_and_listed(result: Result, tmp_path: 
     report = result.report.read_text()
     assert "dog/image004.png" in report
     assert "3 files could not be read" in report
+
+
+def test_names_that_are_no_utf_8_are_read_and_written_with_their_bytes_spelt_out(result: Result, tmp_path: Path) -> None:
+    source = write_classes(tmp_path / "pets", 60)
+    for path in source.rglob("*.png"):
+        os.rename(path, os.fsencode(path.parent) + b"/caf\xe9_" + os.fsencode(path.name))
+    facts = result.run(source)
+    assert facts["broken_count"] == 0
+    assert sum(facts["counts"].values()) == 120
+    assert facts["loader"]["images"] == facts["counts"]["train"]
+    names = read_samples(read_description(result.dataset))["path"]
+    assert sorted(names)[0] == "cat/caf\\udce9_image000.png"
+
+
+def test_files_that_are_gone_when_loaders_are_timed_stop_nothing(result: Result, pets: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(
+        statistics, "benchmark_loaders", lambda train, files, *args, **options: benchmark_loaders(train, {}, *args, **options)
+    )
+    assert result.run(pets)["loader"] is None
+    assert "how fast they are read was not measured" in result.report.read_text()
 
 
 def test_too_many_broken_files_stop_the_run_and_leave_the_store_alone(result: Result, tmp_path: Path) -> None:
