@@ -9,7 +9,7 @@ from typing import Any
 from fastapi import Depends, FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 
@@ -21,14 +21,16 @@ from driftloop.serving.live_model import Answers
 from driftloop.serving.middleware import HEADERS, Guard, keyed, problem
 from driftloop.serving.open_inference import open_inference_router
 from driftloop.serving.page import page_router
-from driftloop.serving.refusals import refusal
-from driftloop.serving.requests import read_request, unprocessable
+from driftloop.serving.refusals import RETRY_AFTER, refusal
+from driftloop.serving.requests import read_request, read_small, unprocessable
 from driftloop.serving.service import Service
 from driftloop.serving.settings import GRPC_SERVER
 
 LOG = logging.getLogger("driftloop.serving")
 #: The media types of the formats that are read.
 IMAGE_TYPES = tuple(f"image/{name.lower()}" for name in IMAGE_FORMATS)
+#: An id, a class and a number need much less.
+MOST_FEEDBACK_BYTES = 8 << 10
 
 
 class Unusualness(BaseModel):
@@ -67,7 +69,7 @@ class Label(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     request_id: str = Field(pattern=r"^[A-Za-z0-9._:-]{1,80}$")
-    label: str = Field(min_length=1, max_length=200, description="one of the model's classes")
+    label: str = Field(min_length=1, max_length=200, pattern=r"\S", description="one of the model's classes")
     outcome: float | None = Field(None, allow_inf_nan=False, description="what became of it, in your own unit")
 
 
@@ -107,10 +109,17 @@ def create_app(service: Service, grpc_address: str = "") -> FastAPI:
         title="driftloop", version=__version__, summary="Answers with the champion, and logs what it answered.", lifespan=lifespan,
         docs_url=None, redoc_url=None,
     )  # fmt: skip
-    app.add_middleware(Guard, metrics=service.metrics, most_bytes=settings.most_request_mib << 20)
+    app.add_middleware(
+        Guard,
+        metrics=service.metrics,
+        most_bytes=settings.most_request_mib << 20,
+        # At least one of the largest requests fits.
+        most_waiting=max(settings.most_waiting_mib // settings.processes, settings.most_request_mib) << 20,
+        upload_seconds=settings.upload_seconds,
+    )
     callers = Depends(keyed(settings.api_keys))
     labellers = Depends(keyed(settings.feedback_keys or settings.api_keys))
-    problems: dict[int | str, dict[str, Any]] = {status: {"model": Problem} for status in (400, 401, 413, 415, 422, 503)}
+    problems: dict[int | str, dict[str, Any]] = {status: {"model": Problem} for status in (400, 401, 408, 413, 415, 422, 503)}
     file = {"type": "string", "format": "binary"}
     image = {"type": "array", "items": file, "minItems": 1}
     form = {"type": "object", "required": ["image"], "properties": {"image": image, "group": {"type": "string"}}}
@@ -131,14 +140,25 @@ def create_app(service: Service, grpc_address: str = "") -> FastAPI:
         )
         return JSONResponse({"version": answers[0][1].version, "predictions": [_prediction(*answer) for answer in answers]})
 
-    @app.post("/feedback", status_code=202, dependencies=[labellers], responses=problems)
-    async def feedback(label: Label) -> Accepted:
+    given = {"required": True, "content": {"application/json": {"schema": Label.model_json_schema()}}}
+
+    # Its body is read here: FastAPI would read a parameter's before it looks at the key.
+    @app.post("/feedback", status_code=202, dependencies=[labellers], responses=problems, openapi_extra={"requestBody": given})
+    async def feedback(request: Request) -> Accepted:
         """Say what an image really showed, by the id of its request."""
+        try:
+            label = Label.model_validate_json(await read_small(request, MOST_FEEDBACK_BYTES))
+        except ValidationError as error:
+            raise RequestValidationError(error.errors()) from None
         live = service.live
         classes = live.model.description.classes if live else []
         if classes and label.label not in classes:
             raise unprocessable(f"label {label.label[:60]!r} is none of {', '.join(classes[:20])}")
-        await run_in_threadpool(service.feedback.take, label.request_id, label.label, label.outcome)
+        try:
+            await run_in_threadpool(service.feedback.take, label.request_id, label.label, label.outcome)
+        except OSError as refused:
+            LOG.error("a label could not be kept: %s", refused)
+            raise HTTPException(503, "the label cannot be kept at the moment; try again later", RETRY_AFTER) from None
         service.metrics.feedback.inc()
         return Accepted(accepted=1)
 

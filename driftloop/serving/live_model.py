@@ -13,7 +13,7 @@ import numpy as np
 
 from driftloop import registry
 from driftloop.bundle import REFERENCE
-from driftloop.errors import InputError
+from driftloop.errors import DriftloopError, InputError, IntegrityError
 from driftloop.inference.image_statistics import image_statistics
 from driftloop.inference.reference import read_reference
 from driftloop.inference.served_model import ServedModel, ServedPredictions
@@ -61,18 +61,24 @@ class LiveModel:
             threads: of a session within an operator; 0 takes the cores this process may use.
 
         Raises:
-            IntegrityError: a file does not match its checksum, or the graph cannot be loaded.
+            IntegrityError: a file does not match its checksum, or the version cannot answer, whatever the reason.
             InputError: the version cannot answer, or `provider` is not to be had.
             StoreError: the store is away.
         """
-        with tempfile.TemporaryDirectory(prefix="driftloop-serve-") as folder:
-            familiarity = _at_low_priority(lambda: _fetch(store, version, folder))
-            # Not in the thread above: onnxruntime's threads would inherit its priority for good.
-            model = ServedModel.open(folder, threads=threads, provider=provider)
-        if provider and model.provider != provider:
-            raise InputError(f"version {version}: {provider} was asked for, and {model.provider} is what onnxruntime could open")
-        live = cls(version, model, familiarity, datetime.now(UTC))
-        live._warm_up()
+        try:
+            with tempfile.TemporaryDirectory(prefix="driftloop-serve-") as folder:
+                familiarity = _at_low_priority(lambda: _fetch(store, version, folder))
+                # Not in the thread above: onnxruntime's threads would inherit its priority for good.
+                model = ServedModel.open(folder, threads=threads, provider=provider)
+            if provider and model.provider != provider:
+                raise InputError(f"version {version}: {provider} was asked for, and {model.provider} is what onnxruntime could open")
+            live = cls(version, model, familiarity, datetime.now(UTC))
+            live._warm_up()
+        except (DriftloopError, OSError):  # a full disk is not the version's fault
+            raise
+        except Exception as error:
+            reason = (str(error).splitlines() or [""])[0]
+            raise IntegrityError(f"version {version} cannot answer: {type(error).__name__}: {reason}") from error
         return live
 
     def answer(self, images: np.ndarray) -> Answers:

@@ -1,14 +1,18 @@
-"""Around every request: its size is limited, its time and status are counted, and its answer carries headers that keep browsers careful."""
+"""Around every request: size and time of its way in are limited, its time and status counted, and its answer has headers that keep browsers
+careful."""
 
+import asyncio
 import hmac
 import time
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from typing import Any
 
 from fastapi import HTTPException, Request
+from starlette.requests import ClientDisconnect
 from starlette.responses import JSONResponse
 
 from driftloop.serving.metrics import Metrics
+from driftloop.serving.refusals import CALLER_GONE, CLOSE, RETRY_AFTER
 
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
@@ -34,28 +38,54 @@ class _Refused(HTTPException):
 
 class _TooLarge(_Refused):
     def __init__(self, most_bytes: int) -> None:
-        super().__init__(413, f"the request is larger than {most_bytes >> 20} MiB", {"connection": "close"})
+        super().__init__(413, f"the request is larger than {most_bytes >> 20} MiB", CLOSE)
 
 
 class Guard:
     """ASGI middleware. Paths are counted by their route: what somebody may think up must not become a name in the metrics."""
 
-    def __init__(self, app: Any, *, metrics: Metrics, most_bytes: int) -> None:
-        self.app, self.metrics, self.most_bytes = app, metrics, most_bytes
+    def __init__(self, app: Any, *, metrics: Metrics, most_bytes: int, most_waiting: int, upload_seconds: float) -> None:
+        """Args:
+        most_bytes: of a request.
+        most_waiting: bytes of all requests that are not answered yet.
+        upload_seconds: for which a request may come in.
+        """
+        self.app, self.metrics = app, metrics
+        self.most_bytes, self.most_waiting, self.upload_seconds = most_bytes, most_waiting, upload_seconds
+        #: Bytes of requests that are not answered yet; all of one event loop.
+        self._waiting = 0
+
+    def _check(self, of_request: int, more: int) -> None:
+        """Whether `more` bytes may come to a request that has `of_request` with them."""
+        if of_request > self.most_bytes:
+            raise _TooLarge(self.most_bytes)
+        if self._waiting + more > self.most_waiting:
+            raise _Refused(503, "more is being sent than this replica can hold; try again in a moment", {**RETRY_AFTER, **CLOSE})
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        began, taken, status = time.monotonic(), 0, 500
-        scope["state"] = {**scope.get("state", {}), "began": began}
+        began, taken, status, coming = time.monotonic(), 0, 500, True
+        until = asyncio.get_running_loop().time() + self.upload_seconds
+        state = scope["state"] = {**scope.get("state", {}), "began": began}
 
         async def limited() -> Message:
-            nonlocal taken
-            message = await receive()
-            taken += len(message.get("body", b""))
-            if taken > self.most_bytes:
-                raise _TooLarge(self.most_bytes)
+            nonlocal taken, coming
+            if not coming:
+                return await receive()
+            try:
+                async with asyncio.timeout_at(until):
+                    message = await receive()
+            except TimeoutError:
+                raise _Refused(408, f"the request did not come in within {self.upload_seconds:g} s", CLOSE) from None
+            size = len(message.get("body", b""))
+            taken += size
+            self._waiting += size
+            self._check(taken, 0)
+            coming = message.get("more_body", False)
+            # A caller's slow line is not this service's latency.
+            state["began"] = time.monotonic()
             return message
 
         async def guarded(message: Message) -> None:
@@ -70,12 +100,15 @@ class Guard:
             if dict(scope["headers"]).get(b"content-encoding", b"identity") not in (b"", b"identity"):
                 raise _Refused(415, "send the body as it is: compressed ones are not read")
             length = dict(scope["headers"]).get(b"content-length", b"0")
-            if length.isdigit() and int(length) > self.most_bytes:
-                raise _TooLarge(self.most_bytes)
+            if length.isdigit():
+                self._check(int(length), int(length))
             await self.app(scope, limited, guarded)
+        except ClientDisconnect:
+            status = CALLER_GONE  # in the middle of the request: nobody is there to be told
         except _Refused as error:
             await problem(scope["path"], error.detail, error.status_code, error.headers)(scope, receive, guarded)
         finally:
+            self._waiting -= taken
             route = scope.get("route")
             self.metrics.request(getattr(route, "path", "(unknown)"), status, time.monotonic() - began)
 

@@ -35,7 +35,7 @@ def open_inference_router(service: Service, callers: Depends) -> APIRouter:
     router = APIRouter(prefix="/v2", tags=["Open Inference Protocol"])
 
     failing: dict[int | str, dict[str, Any]] = {
-        status: {"description": "in one sentence", "content": {"application/json": {"schema": PROBLEM}}} for status in (404, 422, 503)
+        status: {"description": "in one sentence", "content": {"application/json": {"schema": PROBLEM}}} for status in (404, 408, 422, 503)
     }
     closed: dict[int | str, dict[str, Any]] = {**failing, 401: failing[404], 413: failing[404]}
 
@@ -135,11 +135,11 @@ async def inferred(
     """Answer a request of the protocol.
 
     Args:
-        live: what answers at the moment, by which the request is judged.
+        live: what answers at the moment, by which the request is judged and answered.
         content: the request as JSON has it.
         binary: the input as binary data, where `binary_data_size` among its parameters says that it comes so.
         headers: of the request.
-        began: monotonic seconds at which it came in.
+        began: monotonic seconds at which it had come in.
 
     Returns:
         The answer's head, all outputs by name, and of those that are wanted whether each is to come as binary data.
@@ -158,7 +158,7 @@ async def inferred(
     if content.get("id") not in (None, ""):
         name = request_id(content["id"])
     ids = ids_of_images(name, len(images))
-    answers = await service.predict(list(images), group=group, tags=tags, request_ids=ids, began=began)
+    answers = await service.predict(list(images), group=group, tags=tags, request_ids=ids, began=began, live=live)
     outputs = {
         PROBABILITIES: np.stack([answer.predictions.probabilities[index] for _, answer, index in answers]),
         EMBEDDING: np.stack([answer.predictions.embedding[index] for _, answer, index in answers]),

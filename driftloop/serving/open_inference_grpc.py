@@ -23,14 +23,13 @@ from driftloop.serving.grpc_messages import MESSAGES, METHODS, PACKAGE, SERVICE
 from driftloop.serving.live_model import LiveModel
 from driftloop.serving.middleware import check_key
 from driftloop.serving.open_inference import DATATYPES, inferred, metadata, named
-from driftloop.serving.refusals import refusal
+from driftloop.serving.refusals import CALLER_GONE, refusal
 from driftloop.serving.requests import unprocessable
 from driftloop.serving.service import Service
 
 LOG = logging.getLogger("driftloop.serving")
 PATH = f"{PACKAGE}.{SERVICE}"
-#: What was refused is counted under its status over HTTP, and so is a call whose caller did not wait (nginx's 499).
-CALLER_GONE = 499
+#: What was refused is counted under its status over HTTP, and so is a call whose caller did not wait.
 CODES = {
     401: grpc.StatusCode.UNAUTHENTICATED,
     404: grpc.StatusCode.NOT_FOUND,
@@ -41,7 +40,7 @@ CODES = {
     503: grpc.StatusCode.UNAVAILABLE,
 }
 
-#: Answers one request, given as a message, with its metadata and the monotonic seconds at which it came in.
+#: Answers one request, given as a message, with its metadata and the monotonic seconds at which it had come in.
 Method = Callable[[Any, Mapping[str, str], float], Awaitable[Any]]
 
 
@@ -131,7 +130,7 @@ def _handler(service: Service, name: str, answer: Method, keys: tuple[str, ...] 
             data = await context.read()
             if not isinstance(data, bytes):
                 raise HTTPException(413, f"the request is larger than {service.settings.most_request_mib} MiB, or there is none")
-            answered = await answer(_message(f"{name}Request", data), headers, began)
+            answered = await answer(_message(f"{name}Request", data), headers, time.monotonic())
             status = 200
             return answered.SerializeToString()
         except Exception as error:

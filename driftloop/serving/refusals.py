@@ -6,6 +6,10 @@ from driftloop.dataset.decoding import UnreadableImage
 from driftloop.serving.batching import NotReady, Overloaded
 
 RETRY_AFTER = {"retry-after": "1"}
+#: Where the rest of a request is not read.
+CLOSE = {"connection": "close"}
+#: Under which a request is counted whose caller did not wait: nginx's, as HTTP has none.
+CALLER_GONE = 499
 
 
 def refusal(error: Exception) -> HTTPException:

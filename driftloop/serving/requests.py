@@ -9,6 +9,7 @@ from starlette.datastructures import UploadFile
 from starlette.exceptions import HTTPException
 
 from driftloop.contracts import IMAGE_FORMATS
+from driftloop.serving.refusals import CLOSE
 from driftloop.serving.settings import ServingSettings
 from driftloop.tags import tag_problem
 
@@ -61,6 +62,20 @@ async def read_request(request: Request, settings: ServingSettings) -> Sent:
     return sent
 
 
+async def read_small(request: Request, most_bytes: int) -> bytes:
+    """The body of a request that has no reason to be large.
+
+    Raises:
+        HTTPException: 413.
+    """
+    body = b""
+    async for part in request.stream():
+        body += part
+        if len(body) > most_bytes:
+            raise HTTPException(413, f"the body is larger than {most_bytes >> 10} KiB", CLOSE)
+    return body
+
+
 def ids_of_images(name: str, count: int) -> list[str]:
     """The ids of a request's images by its own: that of a single one is the same. Empty where it has none."""
     if not name:
@@ -74,7 +89,7 @@ def about(headers: Mapping[str, str], given: Iterable[tuple[str, str]] = ()) -> 
     Raises:
         HTTPException: 422.
     """
-    headers = {name.lower(): value for name, value in headers.items()}
+    headers = {name.lower(): _text(name, value) for name, value in headers.items() if _is_ours(name.lower())}
     fields = dict(given)
     group = fields.pop("group", headers.get("x-group", "")).strip()
     name = fields.pop("request_id", headers.get("x-request-id", "")).strip()
@@ -92,6 +107,18 @@ def about(headers: Mapping[str, str], given: Iterable[tuple[str, str]] = ()) -> 
         if problem:
             raise unprocessable(problem)
     return group or None, tags, request_id(name) if name else ""
+
+
+def _is_ours(name: str) -> bool:
+    return name in ("x-group", "x-request-id") or name.startswith(TAG_HEADER)
+
+
+def _text(name: str, value: str) -> str:
+    """A header as it was sent: in UTF-8, which the server has read as Latin-1."""
+    try:
+        return value.encode("latin-1").decode()
+    except UnicodeError:
+        raise unprocessable(f"{name}: not UTF-8") from None
 
 
 def request_id(given: object) -> str:

@@ -14,7 +14,7 @@ from driftloop.dataset.group_names import GroupNames
 from driftloop.errors import StoreError
 from driftloop.inference.log_writer import InferenceLogger, LogLimits
 from driftloop.runtime import available_threads
-from driftloop.serving.batching import Batcher, Job
+from driftloop.serving.batching import Batcher, Job, NotReady
 from driftloop.serving.feedback import Feedback
 from driftloop.serving.follower import ChampionFollower
 from driftloop.serving.live_model import Answers, LiveModel
@@ -44,17 +44,17 @@ class Service:
             turn=self.siblings.one_at_a_time,
             first=self._know_names,
         )
-        limits = LogLimits(seconds=settings.flush_seconds, spool_bytes=settings.spool_mib << 20)
+        limits = LogLimits(seconds=settings.flush_seconds, spool_bytes=settings.spool_mib << 20, writers=settings.processes)
         labels = settings.spool / "labels" if settings.spool else None
         rows = settings.spool / "rows" if settings.spool else None
         self.log = InferenceLogger(store, image_share=settings.image_share, limits=limits, spool=rows)
         self.feedback = Feedback(store, seconds=settings.flush_seconds, spool=labels)
         self.batcher = Batcher(
-            lambda: self.follower.live,
             self._record,
             workers=settings.workers or available_threads(),
             most_queued=settings.most_queued,
             most_batched=settings.most_batched,
+            most_pixels=settings.most_megapixels * 1_000_000,
             patience_seconds=settings.patience_seconds,
         )
         self.siblings.start()
@@ -95,6 +95,7 @@ class Service:
         tags: dict[str, str] | None = None,
         request_ids: Sequence[str] = (),
         began: float | None = None,
+        live: LiveModel | None = None,
     ) -> list[tuple[Job, Answers, int]]:
         """The answers to the images of one request, in their order.
 
@@ -103,27 +104,26 @@ class Service:
             group: patient, source or session that they all come from, by its name.
             tags: of all of them.
             request_ids: one for each image; drawn where there are none.
-            began: monotonic seconds at which the request came in.
+            began: monotonic seconds at which the request had come in.
+            live: the model that is to answer; else the one that answers at the moment. A swap meanwhile changes nothing.
 
         Raises:
             Overloaded, NotReady: try again later.
             UnreadableImage: one of them is no image for this model; the message says which where there are several.
         """
+        live = live or self.live
+        if live is None:
+            raise NotReady
         began = time.monotonic() if began is None else began
         hidden = self.names.hashed(group) if group else None
         names = request_ids or [uuid.uuid4().hex for _ in images]
         loop = asyncio.get_running_loop()
-        jobs = [Job(image, name, hidden, tags or {}, began, loop.create_future()) for image, name in zip(images, names, strict=True)]
+        jobs = [Job(live, image, name, hidden, tags or {}, began, loop.create_future()) for image, name in zip(images, names, strict=True)]
         self.batcher.submit(jobs)
         if len(jobs) == 1:
             return [(jobs[0], *await jobs[0].answer)]
-        answers = await asyncio.gather(*(job.answer for job in jobs), return_exceptions=True)
-        for index, answer in enumerate(answers):
-            if isinstance(answer, BaseException):
-                if len(jobs) > 1 and isinstance(answer, ValueError):
-                    raise type(answer)(f"image {index + 1} of {len(jobs)}: {answer}")
-                raise answer
-        return [(job, *answer) for job, answer in zip(jobs, answers, strict=True) if not isinstance(answer, BaseException)]
+        answers = await asyncio.gather(*(job.answer for job in jobs))
+        return [(job, *answer) for job, answer in zip(jobs, answers, strict=True)]
 
     def activity(self) -> dict[str, Any]:
         """What the page shows of the service: of all processes behind its port."""

@@ -137,7 +137,7 @@ def test_forms_have_limits(service: ServiceProcess, image: bytes) -> None:
     assert (status, said) == (422, "image 2 of 2: not an image, or of a format that is not read")
 
 
-@pytest.mark.parametrize("path", ["/predict", "/feedback", "/v2/models/champion/infer"])
+@pytest.mark.parametrize("path", ["/predict", "/v2/models/champion/infer"])
 def test_a_request_that_is_too_large_is_turned_away_whether_it_says_so_or_not(service: ServiceProcess, path: str) -> None:
     """Nothing is left unsent when the answer comes, so that no closed connection can hide it."""
     sentence = "the request is larger than 64 MiB"

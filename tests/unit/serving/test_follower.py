@@ -9,6 +9,7 @@ from driftloop import registry
 from driftloop.dataset.group_names import GroupNames
 from driftloop.errors import IntegrityError, StoreAway
 from driftloop.serving import follower as module
+from driftloop.serving.familiarity import Familiarity
 from driftloop.serving.follower import ChampionFollower
 from driftloop.serving.metrics import Metrics
 from driftloop.serving.service import Service
@@ -91,3 +92,26 @@ def test_a_service_that_waits_for_its_store_answers_and_hides_groups_once_it_is_
         assert patient.names.hashed("patient 7") == GroupNames.known(made).hashed("patient 7") != "patient 7"
     finally:
         patient.close()
+
+
+def test_a_version_that_cannot_answer_for_whatever_reason_is_refused_as_a_damaged_one_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made, dataset = build_serving_store(tmp_path)
+    store = CountingStore(made.uri)
+    follower = ChampionFollower(store, Metrics(), poll_seconds=3600)
+    follower.start()
+    try:
+        register_and_promote(made, tmp_path, dataset, expected="1", seed=1)
+
+        def mismatch(*_: object) -> None:
+            raise ValueError("judge: statistics (1, 6)\nand more")
+
+        monkeypatch.setattr(Familiarity, "judge", mismatch)
+        with pytest.raises(IntegrityError, match=r"^version 2 cannot answer: ValueError: judge: statistics \(1, 6\)$"):
+            follower._look()
+        fetched = store.fetched
+        follower._look()
+        assert store.fetched == fetched
+    finally:
+        follower.stop()
