@@ -36,6 +36,8 @@ from driftloop.store.interface import Store, is_listed
 LOG = logging.getLogger("driftloop.inference")
 #: Between two tries while the store is away, in seconds; it doubles up to the second figure.
 FIRST_PAUSE, LONGEST_PAUSE = 0.5, 15.0
+#: Where the spool is full, this part of it is made free at once.
+ROOM_MADE = 16
 #: How a segment says in which hour it was tried.
 HOUR_MARK = "%Y-%m-%dT%H"
 
@@ -51,7 +53,9 @@ class LogLimits:
     seconds: float = 10.0
     """That a row waits at most while the store answers."""
     spool_bytes: int = 1 << 30
-    """On this machine's disk while the store is away; beyond it the oldest images go, then the oldest rows."""
+    """On this machine's disk while the store is away, of all writers of the spool; beyond it the oldest images go, then the oldest rows."""
+    writers: int = 1
+    """That share the spool: each may have its part of those bytes whatever the others have."""
 
 
 @dataclass
@@ -113,6 +117,9 @@ class InferenceLogger:
         self._wake = threading.Event()
         self._stopped = False
         self._opened = 0.0
+        #: Sealed, and being brought to the store at this moment.
+        self._on_its_way: Segment | None = None
+        self._bytes_of_others = 0
         self._image_shape: tuple[int, ...] = ()
         self._sealed: deque[Segment] = deque(self._spool.adopt())
         adopted = sum(segment.rows for segment in self._sealed)
@@ -255,28 +262,34 @@ class InferenceLogger:
 
     def _make_room(self, size: int) -> None:
         """Do without the oldest images, then without the oldest rows, until a record of `size` bytes fits."""
-        if self._counts.waiting_bytes + size <= self.limits.spool_bytes:
+        limits = self.limits
+        most = max(limits.spool_bytes // limits.writers, limits.spool_bytes - self._bytes_of_others)
+        if self._counts.waiting_bytes + size <= most:
             return
+        # Somewhat more than is needed: each time ends a segment.
+        enough = most - max(size, most // ROOM_MADE)
         self._seal()
-        # The oldest may be on its way to the store at this moment.
-        spare = list(self._sealed)[1:]
+        spare = [segment for segment in self._sealed if segment is not self._on_its_way]
         for segment in spare:
-            if self._counts.waiting_bytes + size <= self.limits.spool_bytes:
+            if self._counts.waiting_bytes <= enough:
                 return
             if not segment.has_images:
                 continue
             before = segment.size
-            self._counts.dropped_images += segment.without_images()
+            try:
+                self._counts.dropped_images += segment.without_images()
+            except OSError as refused:  # rewriting it takes room, too: its rows go below
+                LOG.error("images of the log cannot be done without: %s", refused)
             self._counts.waiting_bytes -= before - segment.size
         for segment in spare:
-            if self._counts.waiting_bytes + size <= self.limits.spool_bytes:
+            if self._counts.waiting_bytes <= enough:
                 return
             self._sealed.remove(segment)
-            self._done_with(segment)
+            segment.remove()
+            self._forget(segment)
             self._counts.dropped_rows += segment.rows
 
-    def _done_with(self, segment: Segment) -> None:
-        segment.remove()
+    def _forget(self, segment: Segment) -> None:
         self._counts.waiting -= segment.rows
         self._counts.waiting_bytes -= segment.size
 
@@ -286,9 +299,13 @@ class InferenceLogger:
         while not self._stopped:
             self._wake.wait(min(1.0, self.limits.seconds / 4))
             self._wake.clear()
+            others = self._spool.bytes_of_others() if self.limits.writers > 1 else 0
             with self._lock:
                 if self._spool.open is not None and time.monotonic() - self._opened >= self.limits.seconds:
                     self._seal()
+                # They may have come to need their part meanwhile.
+                self._bytes_of_others = others
+                self._make_room(0)
             try:
                 while not self._stopped and self._write_oldest():
                     pause = FIRST_PAUSE
@@ -297,7 +314,7 @@ class InferenceLogger:
                 self._sleep(pause)
                 pause = min(2 * pause, LONGEST_PAUSE)
             except Exception:
-                # Nothing may end this thread: what is wrong with one file must not hold up those after it for ever.
+                # Nothing may end this thread.
                 LOG.exception("a file of the log could not be written")
                 self._sleep(pause)
                 pause = min(2 * pause, LONGEST_PAUSE)
@@ -313,18 +330,36 @@ class InferenceLogger:
             with self._lock:
                 if not self._sealed:
                     return False
-                segment = self._sealed[0]
+                segment = self._on_its_way = self._sealed[0]
             try:
-                self._write(segment)
+                written = self._write_or_set_aside(segment)
+                with self._lock:
+                    self._sealed.popleft()
+                    self._forget(segment)
+                    if written:
+                        self._counts.written += segment.rows
+                    else:
+                        self._counts.dropped_rows += segment.rows
             except StoreError:
                 with self._lock:
                     self._counts.failures += 1
                 raise
-            with self._lock:
-                self._sealed.popleft()
-                self._done_with(segment)
-                self._counts.written += segment.rows
+            finally:
+                self._on_its_way = None
             return True
+
+    def _write_or_set_aside(self, segment: Segment) -> bool:
+        """Whether it is in the store now; what is wrong with one segment must not hold up those behind it for ever."""
+        try:
+            self._write(segment)
+            segment.remove()
+        except (StoreError, OSError, MemoryError):  # another time
+            raise
+        except Exception:
+            segment.set_aside()
+            LOG.exception("%s rows of the log cannot be written; they are kept in %s", segment.rows, segment.path)
+            return False
+        return True
 
     def _write(self, segment: Segment) -> None:
         """One log file, after the file of the images that it refers to."""

@@ -3,13 +3,16 @@
     <spool>/<writer>/lock                       held for as long as the writer's process lives
     <spool>/<writer>/000003.rows                a segment: what becomes the writer's third log file
     <spool>/<writer>/000002.2026-03-01T12.rows  a segment that was tried in that hour: its file may be in the store already
+    <spool>/<writer>/000001.damaged             one that cannot be brought there whatever the store says; for a person to look at
 
 A segment is a row of records, one for each batch of answers, each appended by one write(2): what a process has written there outlives
-it. A record that was cut off is left out. The segments of a writer that died are taken over by the next that starts on the same folder.
+it. A record that was cut off or damaged is left out. The segments of a writer that died are taken over by the next that starts on the
+same folder.
 """
 
 import fcntl
 import json
+import logging
 import os
 import struct
 import time
@@ -22,7 +25,8 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-SUFFIX, LOCK = ".rows", "lock"
+SUFFIX, LOCK, DAMAGED = ".rows", "lock", ".damaged"
+LOG = logging.getLogger("driftloop.inference")
 #: Magic, length of the fields as JSON, length of the arrays, CRC-32 of both.
 _HEADER = struct.Struct("<4sIQI")
 _MAGIC = b"DLR2"
@@ -47,20 +51,33 @@ def encoded(fields: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> byte
 
 
 def records(stream: BinaryIO) -> Iterator[Record]:
-    """The whole records of a segment; it ends at the first one that was cut off or damaged."""
-    while len(header := stream.read(_HEADER.size)) == _HEADER.size:
-        magic, head_length, body_length, checksum = _HEADER.unpack(header)
-        if magic != _MAGIC:
-            return
-        head, body = stream.read(head_length), stream.read(body_length)
-        if len(head) != head_length or len(body) != body_length or zlib.crc32(body, zlib.crc32(head)) != checksum:
-            return
-        content = json.loads(head)
-        arrays, at = {}, 0
-        for name, (dtype, *shape) in content["arrays"].items():
-            arrays[name] = np.frombuffer(body, np.dtype(dtype), offset=at, count=int(np.prod(shape))).reshape(shape)
-            at += arrays[name].nbytes
-        yield Record(content["fields"], arrays)
+    """The whole records of a segment; one that was cut off or damaged is left out, and those behind it count."""
+    data, at = stream.read(), 0
+    while (at := data.find(_MAGIC, at)) >= 0:
+        found = _record_at(data, at)
+        if found is None:
+            LOG.warning("%s: a record at byte %s is damaged or was cut off", getattr(stream, "name", "a segment"), at)
+            at += 1
+        else:
+            record, at = found
+            yield record
+
+
+def _record_at(data: bytes, begin: int) -> tuple[Record, int] | None:
+    """The record that begins there, and where it ends; None where it is not whole."""
+    at = begin + _HEADER.size
+    if at > len(data):
+        return None
+    _, head_length, body_length, checksum = _HEADER.unpack_from(data, begin)
+    body_at, end = at + head_length, at + head_length + body_length
+    if end > len(data) or zlib.crc32(memoryview(data)[at:end]) != checksum:
+        return None
+    content = json.loads(data[at:body_at])
+    arrays = {}
+    for name, (dtype, *shape) in content["arrays"].items():
+        arrays[name] = np.frombuffer(data, np.dtype(dtype), offset=body_at, count=int(np.prod(shape))).reshape(shape)
+        body_at += arrays[name].nbytes
+    return Record(content["fields"], arrays), end
 
 
 @dataclass
@@ -99,18 +116,26 @@ class Segment:
             return list(records(stream))
 
     def without_images(self) -> int:
-        """Drop the sampled images, to make room; how many there were."""
+        """Drop the sampled images, to make room; how many there were. OSError where the disk has no room to do so."""
         kept = self.records()
         partial = self.path.with_suffix(".partial")
         dropped = 0
-        with open(partial, "wb") as stream:
-            for record in kept:
-                dropped += len(record.arrays["pixels"])
-                arrays = record.arrays | {"pixels": record.arrays["pixels"][:0]}
-                stream.write(encoded(record.fields | {"sampled": []}, arrays))
-        partial.replace(self.path)
+        try:
+            with open(partial, "wb") as stream:
+                for record in kept:
+                    dropped += len(record.arrays["pixels"])
+                    arrays = record.arrays | {"pixels": record.arrays["pixels"][:0]}
+                    stream.write(encoded(record.fields | {"sampled": []}, arrays))
+            partial.replace(self.path)
+        except OSError:
+            partial.unlink(missing_ok=True)
+            raise
         self.size, self.has_images = self.path.stat().st_size, False
         return dropped
+
+    def set_aside(self) -> None:
+        """Out of the way of those behind it: it stays where it is, under a name that nobody reads."""
+        self.path = self.path.rename(self.path.with_name(f"{self.number:06d}{DAMAGED}"))
 
     def remove(self) -> None:
         self.path.unlink(missing_ok=True)
@@ -153,6 +178,16 @@ class Spool:
                 segment.rows = sum(len(record.fields["request_ids"]) for record in segment.records())
                 adopted.append(segment)
         return adopted
+
+    def bytes_of_others(self) -> int:
+        """What writers that live have in the folder beside this one's."""
+        own = {self.home, *(home for home, _ in self._adopted)}
+        sizes = 0
+        for path in self.folder.glob(f"*/*{SUFFIX}"):
+            if path.parent not in own:
+                with suppress(FileNotFoundError):  # it has just been brought to the store
+                    sizes += path.stat().st_size
+        return sizes
 
     def append(self, record: bytes, rows: int) -> Segment:
         """Write a record; OSError where the disk refuses, after which the segment is as before."""

@@ -15,7 +15,7 @@ from driftloop.inference.log import read_images, read_log
 from driftloop.inference.log_files import log_files
 from driftloop.inference.log_writer import InferenceLogger, LogLimits
 from driftloop.inference.served_model import ServedPredictions
-from driftloop.inference.spool import encoded, records
+from driftloop.inference.spool import Segment, encoded, records
 from driftloop.store.local import LocalStore
 from tests.factories.troubled_stores import TroubledStore
 
@@ -46,7 +46,7 @@ def logged(store: LocalStore) -> list[str]:
     return sorted(read_log(store, after=None, until=datetime.now(UTC) + timedelta(days=1))["request_id"])
 
 
-def test_a_record_that_was_cut_off_ends_a_segment_and_those_before_it_count(tmp_path: Path) -> None:
+def test_a_record_that_was_cut_off_or_damaged_is_left_out_and_all_others_count(tmp_path: Path) -> None:
     whole = encoded({"request_ids": ["a"]}, {"pixels": images(1)})
     for cut in (1, 10, len(whole) // 2, len(whole) - 1):
         path = tmp_path / f"{cut}.rows"
@@ -54,11 +54,13 @@ def test_a_record_that_was_cut_off_ends_a_segment_and_those_before_it_count(tmp_
         with open(path, "rb") as stream:
             (kept,) = records(stream)
         np.testing.assert_array_equal(kept.arrays["pixels"], images(1))
-    flipped = bytearray(whole)
-    flipped[-3] ^= 1
-    (tmp_path / "flipped.rows").write_bytes(whole + bytes(flipped) + whole)
-    with open(tmp_path / "flipped.rows", "rb") as stream:
-        assert len(list(records(stream))) == 1
+    for at, bits in ((0, 1), (5, 0x80), (15, 0x80), (-3, 1)):  # magic, both lengths (the second a petabyte), pixels
+        flipped = bytearray(whole)
+        flipped[at] ^= bits
+        path = tmp_path / f"flipped-{at}.rows"
+        path.write_bytes(whole + bytes(flipped) + whole)
+        with open(path, "rb") as stream:
+            assert len(list(records(stream))) == 2
 
 
 def test_rows_go_to_the_store_by_number_size_and_age(tmp_path: Path) -> None:
@@ -187,6 +189,109 @@ def test_a_full_disk_is_counted_and_raises_nothing_and_what_was_there_stays(
     store.away = False
     log.close()
     assert logged(store) == ["a0", "a1", "a2", "b0", "b1"]
+
+
+def test_a_full_disk_that_cannot_even_do_without_images_raises_nothing(
+    store: TroubledStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    record = len(encoded({}, {})) + 800
+    log = InferenceLogger(store, limits=LogLimits(rows=4, seconds=3600, spool_bytes=record * 20), spool=tmp_path / "spool")
+
+    def full(segment: Segment) -> int:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Segment, "without_images", full)
+    ids = fill(log, 100)
+    counts = log.counts
+    assert counts.dropped_images == 0
+    assert 0 < counts.dropped_rows < 100
+    assert counts.waiting == 100 - counts.dropped_rows
+    store.away = False
+    log.close()
+    assert set(logged(store)) == set(ids[counts.dropped_rows :])
+
+
+def test_rewriting_a_segment_on_a_full_disk_leaves_it_as_it_was(
+    store: TroubledStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log = InferenceLogger(store, limits=LogLimits(rows=2, seconds=3600), spool=tmp_path / "spool")
+    fill(log, 2)
+    (path,) = (tmp_path / "spool").rglob("*.rows")
+    segment, before = Segment(path, path.stat().st_size, 2, 0.0), path.read_bytes()
+
+    def full(*_: object) -> bytes:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("driftloop.inference.spool.encoded", full)
+    with pytest.raises(OSError, match="No space left"):
+        segment.without_images()
+    assert path.read_bytes() == before
+    assert not list((tmp_path / "spool").rglob("*.partial"))
+    log.close(write=False)
+
+
+def test_images_go_before_any_row_even_where_the_spool_holds_one_segment(store: TroubledStore, tmp_path: Path) -> None:
+    big = images(1).repeat(8, 1).repeat(8, 2)
+    record = len(encoded({}, {})) + big.nbytes + 700
+    log = InferenceLogger(store, limits=LogLimits(seconds=3600, spool_bytes=record * 40), spool=tmp_path / "spool")
+    for at in range(160):
+        log.log(big, answers(1), 1.0, request_ids=[f"r{at}"], **BY)
+    counts = log.counts
+    assert counts.dropped_rows == 0
+    assert 0 < counts.dropped_images < 160
+    assert counts.waiting_bytes <= record * 40
+    store.away = False
+    log.close()
+    rows = read_log(store, after=None, until=datetime.now(UTC) + timedelta(days=1)).set_index("request_id")
+    assert len(rows) == 160
+    assert rows.loc["r0", "image"] is None
+    assert rows.loc["r159", "image"] is not None
+
+
+def test_writers_that_share_a_spool_each_have_their_part_and_one_alone_has_all_of_it(store: TroubledStore, tmp_path: Path) -> None:
+    with InferenceLogger(LocalStore(tmp_path / "other"), limits=NEVER) as log:
+        fill(log, 100)
+        hundred = log.counts.waiting_bytes
+    limits, spool = LogLimits(rows=4, seconds=0.4, spool_bytes=hundred, writers=2), tmp_path / "spool"
+    first = InferenceLogger(store, limits=limits, spool=spool)
+    fill(first, 90, "a")
+    assert (first.counts.dropped_rows, first.counts.dropped_images) == (0, 0)
+    first.close(write=False)
+    # What two left is taken over by one.
+    first = InferenceLogger(store, limits=limits, spool=spool)
+    fill(first, 1, "b")
+    assert (first.counts.waiting, first.counts.dropped_images) == (91, 0)
+    second = InferenceLogger(store, limits=limits, spool=spool)
+    fill(second, 45, "c")
+    assert (second.counts.dropped_rows, second.counts.dropped_images) == (0, 0)
+    until = time.monotonic() + 30
+    while sum(path.stat().st_size for path in spool.rglob("*.rows")) > limits.spool_bytes:
+        assert time.monotonic() < until
+        time.sleep(0.02)
+    assert first.counts.dropped_images > 0
+    assert (second.counts.dropped_rows, second.counts.dropped_images) == (0, 0)
+    store.away = False
+    first.close()
+    second.close()
+
+
+def test_a_segment_that_cannot_be_written_is_set_aside_and_those_behind_it_are_written(
+    store: TroubledStore, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    log = InferenceLogger(store, limits=LogLimits(rows=2, seconds=3600), spool=tmp_path / "spool")
+    fill(log, 6)
+    log.close(write=False)
+    first = sorted((tmp_path / "spool").rglob("*.rows"))[0]
+    # Whole by its checksum, and no row of the log.
+    first.write_bytes(encoded({"request_ids": ["x"]}, {}))
+    store.away = False
+    with InferenceLogger(store, limits=NEVER, spool=tmp_path / "spool") as log:
+        log.flush()
+        assert (log.counts.written, log.counts.dropped_rows, log.counts.waiting) == (4, 1, 0)
+    assert logged(store) == ["r2", "r3", "r4", "r5"]
+    (kept,) = [path for path in (tmp_path / "spool").rglob("*") if path.is_file()]
+    assert kept.name == "000001.damaged"
+    assert str(kept) in caplog.text
 
 
 def test_a_segment_whose_only_record_was_cut_off_holds_nothing_up(store: TroubledStore, tmp_path: Path) -> None:

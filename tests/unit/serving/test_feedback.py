@@ -78,3 +78,17 @@ def test_labels_of_a_list_that_has_just_come_are_drawn_however_fast_they_are_giv
     feedback.close()
     labels, _ = read_labels(store)
     assert dict(zip(labels["request_id"], labels["origin"], strict=True)) == {"r-1": "random", "r-2": "random"}
+
+
+def test_a_label_that_cannot_be_written_holds_no_other_up(store: TroubledStore, tmp_path: Path) -> None:
+    feedback = given(store, tmp_path / "spool")
+    feedback.take("a", " ", None)
+    with pytest.MonkeyPatch.context() as one_each:
+        one_each.setattr("driftloop.serving.feedback.MOST_LABELS", 1)
+        feedback.take("b", "x", None)
+    feedback.take("c", "x", None)
+    feedback.flush()
+    assert ids(store) == ["c"]
+    feedback.close()
+    (kept,) = [path for path in (tmp_path / "spool").rglob("*") if path.is_file()]
+    assert kept.name == "000001.damaged"
