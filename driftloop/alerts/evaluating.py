@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta
 
 from driftloop.alerts.rules import Rule
-from driftloop.alerts.series import Point, Series
+from driftloop.alerts.series import OF_THE_STORE, Point, Series
 from driftloop.alerts.state import Alert, AlertState, Notification
 
 #: What is over, and what a receiver did not take, is forgotten after a while, and the oldest of very much first.
@@ -14,18 +14,26 @@ MOST_KEPT, MOST_UNSENT = 500, 500
 
 
 def evaluate(
-    state: AlertState, rules: Sequence[Rule], series: Series, now: datetime, *, store: str, receivers: Sequence[str]
+    state: AlertState,
+    rules: Sequence[Rule],
+    series: Series,
+    now: datetime,
+    *,
+    champion: str | None,
+    store: str,
+    receivers: Sequence[str],
 ) -> AlertState:
     """The state after one look; the same look again changes nothing.
 
     Args:
-        series: of the present champion (`metrics.measured`).
+        series: of the present champion (`series.measured`).
+        champion: its version; None where nobody serves.
         store: its URI, part of each notification's id.
         receivers: their names; all of them are told.
     """
     known = {(alert.rule, alert.instance): alert for alert in state.alerts}
     outbox = [_still_to_send(notification, receivers) for notification in state.outbox]
-    for key, seen in _looks(rules, series, known, now):
+    for key, seen in _looks(rules, series, known, champion, now):
         before = known.get(key)
         if seen.firing and before is not None and before.firing:
             seen = seen.model_copy(update={"since": before.since, "told": before.told})
@@ -51,11 +59,16 @@ def evaluate(
 
 
 def _looks(
-    rules: Sequence[Rule], series: Series, known: dict[tuple[str, str], Alert], now: datetime
+    rules: Sequence[Rule], series: Series, known: dict[tuple[str, str], Alert], champion: str | None, now: datetime
 ) -> Iterator[tuple[tuple[str, str], Alert]]:
-    """Each alert that fires now, and each that did and is over."""
+    """Each alert that fires now, and each that did and is over; one of another champion is over before the same of this one fires."""
+    named = {rule.name: rule for rule in rules}
+    for key, alert in known.items():
+        if alert.firing and alert.rule not in named:
+            yield key, _over(alert, "over: there is no such rule any more", now)
+        elif alert.firing and _of_another_champion(alert, named[alert.rule], series, champion):
+            yield key, _over(alert, "over: another version serves than the one it was said of", now)
     seen: set[tuple[str, str]] = set()
-    named = {rule.name for rule in rules}
     for rule in rules:
         for instance, points in series.get(rule.metric, {}).items():
             key, fires = (rule.name, instance), rule.fires(points)
@@ -63,22 +76,29 @@ def _looks(
                 continue
             seen.add(key)
             if fires:
-                yield key, _fired(rule, instance, rule.comparable(points)[-1], now)
+                yield key, _fired(rule, instance, rule.comparable(points)[-1], champion, now)
             elif key in known and known[key].firing:
                 yield key, _over(known[key], f"over: {known[key].message}", now)
     for key, alert in known.items():
         if alert.firing and key not in seen:
-            # Whether watches are late can be unknown for a while; what was said of a champion before ends with it.
-            if alert.rule not in named:
-                yield key, _over(alert, "over: there is no such rule any more", now)
-            elif alert.rule not in {rule.name for rule in rules if rule.metric in ("late", "age_hours", "failed")}:
-                yield key, _over(alert, "over: nothing of the kind is measured any more, since another version serves", now)
+            # Nothing newer is known: whether watches are late can be unknown for a while, and records can be gone.
+            yield key, alert
 
 
-def _fired(rule: Rule, instance: str, point: Point, now: datetime) -> Alert:
+def _of_another_champion(alert: Alert, rule: Rule, series: Series, champion: str | None) -> bool:
+    if champion is None or rule.metric in OF_THE_STORE:
+        return False
+    if alert.version:
+        return alert.version != champion
+    # A state of before does not say which. It spoke of the newest records, so that some would be there were it this one.
+    return rule.fires(series.get(rule.metric, {}).get(alert.instance, [])) is None
+
+
+def _fired(rule: Rule, instance: str, point: Point, champion: str | None, now: datetime) -> Alert:
     return Alert(
         rule=rule.name,
         instance=instance,
+        version="" if rule.metric in OF_THE_STORE else champion or "",
         severity=rule.severity,
         firing=True,
         since=now.isoformat(),

@@ -91,17 +91,18 @@ def notify(store: Store, rules: Sequence[Rule], to: Sequence[Notifier], now: dat
         StoreError: the store cannot be read or written; a receiver's failure is no error.
     """
     champion = registry.current(store)
-    records = read_records(store, max(RECENT_RECORDS, *(rule.points for rule in rules)))
+    records = read_records(store)
     waiting = datetime.fromisoformat(champion.promoted_at) if champion else None
     age = watch_age(records[-RECENT_RECORDS:], now, every=every, waiting_since=waiting)
-    series = measured(records, age, champion=champion.version if champion else None)
+    version = champion.version if champion else None
+    series = measured(records, age, champion=version)
     names = [receiver.name for receiver in to]
     me = secrets.token_hex(8)
 
     def looked(state: AlertState) -> AlertState:
         # A call that read the store long ago, and was overtaken, knows nothing new.
         if not state.looked or datetime.fromisoformat(state.looked) <= now:
-            state = evaluate(state, rules, series, now, store=store.uri, receivers=names)
+            state = evaluate(state, rules, series, now, champion=version, store=store.uri, receivers=names)
         free = state.sending is None or state.sending.by == me or datetime.fromisoformat(state.sending.until) <= datetime.now(UTC)
         return state.model_copy(update={"sending": _lease(me)}) if free else state
 

@@ -29,6 +29,7 @@ class Alert(BaseModel):
 
     rule: str
     instance: str = Field("", description="of the metric: a limit, a detector; empty where it has one only")
+    version: str = Field("", description="the champion's that it is about; empty: the store's, or not known, as states had it before")
     severity: Literal["info", "warning", "critical"]
     firing: bool
     since: str = Field(description="when it was first seen to fire")

@@ -32,12 +32,12 @@ class Looks:
     def __init__(self, *rules: Rule) -> None:
         self.rules, self.state = list(rules) or read_rules(), AlertState()
 
-    def look(self, *records: WatchRecord, at: float, champion: str = "1") -> list[str]:
+    def look(self, *records: WatchRecord, at: float, champion: str | None = "1") -> list[str]:
         """What a receiver is told then: what fires, and what is over (-)."""
         age = watch_age(records, hour(at), every=timedelta(hours=1), waiting_since=START)
         before = {entry.id for entry in self.state.outbox}
         series = measured(records, age, champion=champion)
-        self.state = evaluate(self.state, self.rules, series, hour(at), store="s", receivers=["mail"])
+        self.state = evaluate(self.state, self.rules, series, hour(at), champion=champion, store="s", receivers=["mail"])
         return [
             ("" if entry.alert.firing else "-") + entry.alert.rule + (f"/{entry.alert.instance}" if entry.alert.instance else "")
             for entry in self.state.outbox
@@ -145,6 +145,45 @@ def test_another_champion_ends_what_was_said_of_the_one_before_but_not_that_watc
     assert "another version serves" in looks.state.outbox[-1].alert.message
 
 
+def test_what_the_next_champion_s_first_watch_says_is_told_after_the_end_of_what_was_said_of_the_one_before(looks: Looks) -> None:
+    assert looks.look(watched(1, confirmed=True), at=1.1) == ["drift"]
+    after = watched(2, confirmed=True, champion_version="2")
+    assert looks.look(watched(1, confirmed=True), after, at=2.1, champion="2") == ["-drift", "drift"]
+    assert [(alert.version, alert.since) for alert in looks.firing] == [("2", hour(2.1).isoformat())]
+    assert looks.look(watched(1, confirmed=True), after, at=2.2, champion="2") == []
+
+
+@pytest.mark.parametrize("champion", ["1", None])
+def test_while_no_other_version_serves_what_no_record_tells_of_any_more_stays(champion: str | None) -> None:
+    looks = Looks(Rule(name="wrong", metric="accuracy", below=0.9))
+    assert looks.look(watched(1, metrics={"accuracy": 0.8}), at=1.1) == ["wrong"]
+    assert looks.look(watched(2), at=2.1, champion=champion) == []
+    assert [alert.message for alert in looks.firing] == ["accuracy is 0.8, limit 0.9"]
+
+
+def test_a_version_that_serves_again_is_not_judged_by_what_was_said_of_it_before(looks: Looks) -> None:
+    before = [watched(1, confirmed=True), watched(2, champion_version="2")]
+    assert looks.look(*before, at=2.1) == []
+    assert looks.look(*before, watched(3, confirmed=True), at=3.1) == ["drift"]
+
+
+def of_before(state: AlertState) -> AlertState:
+    """As an earlier release left it: it knew nothing of versions."""
+    content = state.model_dump(mode="json")
+    for alert in [*content["alerts"], *(entry["alert"] for entry in content["outbox"])]:
+        del alert["version"]
+    return AlertState.model_validate(content)
+
+
+def test_a_state_of_an_earlier_release_goes_on_until_another_version_serves(looks: Looks) -> None:
+    one = watched(1, confirmed=True, state="failed", failure="killed")
+    assert looks.look(one, at=1.1) == ["failed", "drift"]
+    looks.state = of_before(looks.state)
+    assert looks.look(one, at=1.2) == []
+    looks.state = of_before(looks.state)
+    assert looks.look(one, at=1.3, champion="2") == ["-drift"]
+
+
 def test_a_rule_that_is_gone_is_over() -> None:
     looks = Looks(Rule(name="wrong", metric="accuracy", below=0.9))
     one = watched(1, metrics={"accuracy": 0.8})
@@ -156,7 +195,7 @@ def test_a_rule_that_is_gone_is_over() -> None:
 def test_whether_a_watch_is_late_can_be_unknown_for_a_while(looks: Looks) -> None:
     looks.look(watched(1), at=4)
     unknown = measured([watched(1)], watch_age([watched(1)], hour(5), every=None, waiting_since=START), champion="1")
-    after = evaluate(looks.state, looks.rules, unknown, hour(5), store="s", receivers=["mail"])
+    after = evaluate(looks.state, looks.rules, unknown, hour(5), champion="1", store="s", receivers=["mail"])
     assert [alert.firing for alert in after.alerts] == [True]
     assert after.outbox == looks.state.outbox
 
@@ -197,4 +236,4 @@ def test_what_nobody_took_and_what_is_long_over_is_forgotten(looks: Looks) -> No
 def test_a_receiver_that_is_gone_is_waited_for_no_more(looks: Looks) -> None:
     looks.look(watched(1), at=4)
     series = measured([], watch_age([], hour(4), every=None, waiting_since=None), champion=None)
-    assert evaluate(looks.state, looks.rules, series, hour(4), store="s", receivers=["slack"]).outbox == []
+    assert evaluate(looks.state, looks.rules, series, hour(4), champion=None, store="s", receivers=["slack"]).outbox == []

@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -46,8 +46,9 @@ def history(store: Store, tmp_path: Path) -> StoreHistory:
     return history
 
 
-def tell(store: Store, *addresses: str) -> Told:
-    return notify(store, read_rules(), receivers({ADDRESSES: " ".join(addresses)}), datetime.now(UTC), every=timedelta(hours=1))
+def tell(store: Store, *addresses: str, rules: Sequence[Rule] = ()) -> Told:
+    to = receivers({ADDRESSES: " ".join(addresses)})
+    return notify(store, rules or read_rules(), to, datetime.now(UTC), every=timedelta(hours=1))
 
 
 def test_what_fires_is_told_once_and_what_is_over_once(history: StoreHistory, receiver: Receiver) -> None:
@@ -58,6 +59,22 @@ def test_what_fires_is_told_once_and_what_is_over_once(history: StoreHistory, re
     assert receiver.titles == ["[driftloop] critical: late", "[driftloop] resolved: late"]
     assert [message["type"] for message in receiver.came] == ["failure", "success"]
     assert f"store: {history.store.uri}" in receiver.came[0]["message"]
+
+
+def test_what_few_watches_measure_fires_after_so_many_of_them_and_not_over_before_one_says_so(
+    history: StoreHistory, receiver: Receiver
+) -> None:
+    rules = [Rule(name="worse", metric="accuracy_drop", above=0.05, **{"for": 3})]
+    drop = {"value": 0.2, "low": 0.1, "high": 0.3, "n": 300.0}
+    for sequence in range(2, 16):
+        history.watched(sequence, "1", drop=None if sequence % 5 else drop)
+    assert tell(history.store, receiver.url, rules=rules).delivered == 1
+    for sequence in range(16, 30):
+        history.watched(sequence, "1")
+    assert tell(history.store, receiver.url, rules=rules).delivered == 0
+    history.watched(30, "1", drop=drop | {"value": 0.0})
+    tell(history.store, receiver.url, rules=rules)
+    assert receiver.titles == ["[driftloop] warning: worse", "[driftloop] resolved: worse"]
 
 
 def test_labels_that_are_wanted_come_with_their_list(history: StoreHistory, receiver: Receiver) -> None:
