@@ -29,22 +29,18 @@ def evaluate(
         series: of the present champion (`series.measured`).
         champion: its version; None where nobody serves.
         store: its URI, part of each notification's id.
-        receivers: their names; all of them are told.
+        receivers: those that this call can tell, by name. Others have their own calls: what they were not told yet waits for these.
     """
     known = {(alert.rule, alert.instance): alert for alert in state.alerts}
-    outbox = [_still_to_send(notification, receivers) for notification in state.outbox]
+    outbox = [entry for entry in state.outbox if _age(entry.at, now) < UNSENT]
     for key, seen in _looks(rules, series, known, champion, now):
         before = known.get(key)
-        if seen.firing and before is not None and before.firing:
-            seen = seen.model_copy(update={"since": before.since, "told": before.told})
-        if seen.firing:
-            new = seen.told is None or (seen.revision and seen.revision != seen.told)
-            tell = new and not state.silenced(seen.rule, now)
-            seen = seen.model_copy(update={"told": seen.revision if tell else seen.told})
-        else:
-            tell = seen.told is not None
-        if tell:
-            outbox.append(Notification(id=_identity(store, seen), alert=seen, at=now.isoformat(), pending=list(receivers)))
+        if before is not None and before.firing:
+            seen = seen.model_copy(update={"since": before.since, "told": before.told, "told_to": _told_to(before, receivers)})
+        tell = _to_tell(seen, outbox, [] if state.silenced(seen.rule, now) else receivers, now)
+        if tell and seen.firing:
+            seen = seen.model_copy(update={"told": seen.revision})
+        outbox += [Notification(id=_identity(store, seen), alert=seen, at=at, pending=names) for at, names in tell.items()]
         known[key] = seen
     alerts = [alert for alert in known.values() if alert.firing or _age(alert.ended, now) < KEPT]
     ended = sorted((alert for alert in alerts if not alert.firing), key=lambda alert: alert.ended)[-MOST_KEPT:]
@@ -53,7 +49,7 @@ def evaluate(
             "looked": now.isoformat(),
             "alerts": [alert for alert in alerts if alert.firing] + ended,
             "silences": [silence for silence in state.silences if datetime.fromisoformat(silence.until) > now],
-            "outbox": [entry for entry in outbox if entry.pending and _age(entry.at, now) < UNSENT][-MOST_UNSENT:],
+            "outbox": outbox[-MOST_UNSENT:],
         }
     )
 
@@ -104,6 +100,7 @@ def _fired(rule: Rule, instance: str, point: Point, champion: str | None, now: d
         since=now.isoformat(),
         message=rule.say(point, instance),
         revision=point.revision,
+        told_to={},
         attachment=point.attachment,
     )
 
@@ -112,9 +109,26 @@ def _over(alert: Alert, message: str, now: datetime) -> Alert:
     return alert.model_copy(update={"firing": False, "ended": now.isoformat(), "message": message, "attachment": ""})
 
 
-def _still_to_send(notification: Notification, receivers: Sequence[str]) -> Notification:
-    """Without receivers that are no longer there."""
-    return notification.model_copy(update={"pending": [name for name in notification.pending if name in receivers]})
+def _told_to(alert: Alert, receivers: Sequence[str]) -> dict[str, str]:
+    """Who took it, and which revision. An earlier release, which did not note that, told everybody who was there."""
+    if alert.told_to is None and alert.told is not None:
+        return dict.fromkeys(receivers, alert.told)
+    return alert.told_to or {}
+
+
+def _to_tell(alert: Alert, outbox: Sequence[Notification], receivers: Sequence[str], now: datetime) -> dict[str, list[str]]:
+    """Who is to be told of it now, beside whom the outbox names, by when that began."""
+    told = alert.told_to or {}
+    waiting = {name: entry for entry in outbox if entry.alert.firing and entry.alert.incident == alert.incident for name in entry.pending}
+    if alert.firing:
+        handed = told | {name: entry.alert.revision for name, entry in waiting.items()}
+        new = [name for name in receivers if name not in handed or (alert.revision and alert.revision != handed[name])]
+        return {now.isoformat(): new} if new else {}
+    tell: dict[str, list[str]] = {}
+    for name in told | waiting:
+        # Who never hears of the beginning hears of no end: for him both are forgotten together.
+        tell.setdefault(now.isoformat() if name in told else waiting[name].at, []).append(name)
+    return tell
 
 
 def _identity(store: str, alert: Alert) -> str:
