@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
+from itertools import takewhile
 
 from driftloop.contracts import UNFINISHED_WATCH
 from driftloop.durations import say_duration
@@ -12,6 +13,8 @@ from driftloop.watch_store import requests_key
 
 #: Metrics that the champion has a number of its own for.
 WITH_BASELINE = ("p95_ms", "mean_confidence")
+#: Metrics of the store, whichever champion serves.
+OF_THE_STORE = ("failed", "late", "age_hours")
 #: Metric -> what it is; one point a watch, but for those said to be of windows or of now.
 METRICS = WATCH_METRICS | {
     "accuracy_drop": "points of accuracy below what was accepted (0-1), by random labels; watches that could judge it",
@@ -54,9 +57,9 @@ def measured(records: Sequence[WatchRecord], age: WatchAge, *, champion: str | N
     """The series of a store.
 
     Args:
-        records: the newest ones, oldest first.
+        records: all that are kept, oldest first: some metrics have a point at few watches only.
         age: of the last one.
-        champion: its version. Only watches of it count, but for `failed`, `late` and `age_hours`: another model has another baseline.
+        champion: its version. Only watches of it count, since it serves, but for OF_THE_STORE: another model has another baseline.
     """
     series: Series = {}
 
@@ -69,7 +72,8 @@ def measured(records: Sequence[WatchRecord], age: WatchAge, *, champion: str | N
         add("late", Point(float(age.late), 0, _said(age)))
     if age.age is not None:
         add("age_hours", Point(age.age / timedelta(hours=1), 0, _said(age)))
-    own = [record for record in records if record.champion_version == champion]
+    # A version that serves again has served before: what was said of it then is long past.
+    own = list(takewhile(lambda record: record.champion_version == champion, reversed(records)))[::-1]
     passed = {name for record in own for name in record.alerts if name != UNFINISHED_WATCH}
     for record in own:
         for name in sorted(passed):

@@ -1,7 +1,8 @@
 """`alerts/state.json`: which rules have fired, what is silenced, and what receivers are still to be told; swapped as it was read, only.
 
 What is to be told lies in the same object as what has fired: a call that is killed between the two would otherwise fire without a
-word. A receiver is told at least once: what was sent and not yet noted when a call was killed is sent again, under the same id.
+word. A receiver is told at least once: what was sent and not yet noted when a call was killed is sent again, under the same id. What
+it took leaves the outbox in the swap that notes it in the alert: calls that know other receivers, or a new one, tell each what it lacks.
 """
 
 import secrets
@@ -29,14 +30,23 @@ class Alert(BaseModel):
 
     rule: str
     instance: str = Field("", description="of the metric: a limit, a detector; empty where it has one only")
+    version: str = Field("", description="the champion's that it is about; empty: the store's, or not known, as states had it before")
     severity: Literal["info", "warning", "critical"]
     firing: bool
     since: str = Field(description="when it was first seen to fire")
     ended: str = Field("", description="when it was seen to be over")
     message: str
     revision: str = Field("", description="of what it says; another one is told again")
-    told: str | None = Field(None, description="revision that was handed to the receivers; null: none yet, it is silenced")
+    told: str | None = Field(None, description="revision that was last handed to a receiver; null: none yet, it is silenced")
+    told_to: dict[str, str] | None = Field(
+        None, description="receivers that took it, and which revision; null: not known, as in old states"
+    )
     attachment: str = Field("", description="key of the object that goes along")
+
+    @property
+    def incident(self) -> tuple[str, str, str]:
+        """What stays the same from when it fires until it is over."""
+        return self.rule, self.instance, self.since
 
 
 class Silence(BaseModel):
@@ -57,7 +67,7 @@ class Notification(BaseModel):
 
     id: str = Field(description="the same however often it is sent: by it a receiver knows what it has had")
     alert: Alert
-    at: str = Field(description="when it was to be told")
+    at: str = Field(description="since when it is to be told, or its beginning is that was not told either")
     pending: list[str] = Field(description="names of the receivers that have not taken it yet")
     failures: dict[str, str] = Field({}, description="why those did not, at the last try; without a secret")
 

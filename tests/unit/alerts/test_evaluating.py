@@ -1,5 +1,6 @@
 """From watch records to what fires, what is over, and what is to be told: once each."""
 
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -32,17 +33,22 @@ class Looks:
     def __init__(self, *rules: Rule) -> None:
         self.rules, self.state = list(rules) or read_rules(), AlertState()
 
-    def look(self, *records: WatchRecord, at: float, champion: str = "1") -> list[str]:
-        """What a receiver is told then: what fires, and what is over (-)."""
+    def look(self, *records: WatchRecord, at: float, champion: str | None = "1", to: Sequence[str] = ("mail",)) -> list[str]:
+        """What receivers are told then: what fires, and what is over (-)."""
         age = watch_age(records, hour(at), every=timedelta(hours=1), waiting_since=START)
         before = {entry.id for entry in self.state.outbox}
         series = measured(records, age, champion=champion)
-        self.state = evaluate(self.state, self.rules, series, hour(at), store="s", receivers=["mail"])
+        self.state = evaluate(self.state, self.rules, series, hour(at), champion=champion, store="s", receivers=to)
         return [
             ("" if entry.alert.firing else "-") + entry.alert.rule + (f"/{entry.alert.instance}" if entry.alert.instance else "")
             for entry in self.state.outbox
             if entry.id not in before
         ]
+
+    @property
+    def waiting(self) -> list[tuple[bool, list[str]]]:
+        """Whether what is to be told fires, and whom."""
+        return [(entry.alert.firing, entry.pending) for entry in self.state.outbox]
 
     @property
     def firing(self) -> list[Alert]:
@@ -145,6 +151,64 @@ def test_another_champion_ends_what_was_said_of_the_one_before_but_not_that_watc
     assert "another version serves" in looks.state.outbox[-1].alert.message
 
 
+def test_what_the_next_champion_s_first_watch_says_is_told_after_the_end_of_what_was_said_of_the_one_before(looks: Looks) -> None:
+    assert looks.look(watched(1, confirmed=True), at=1.1) == ["drift"]
+    after = watched(2, confirmed=True, champion_version="2")
+    assert looks.look(watched(1, confirmed=True), after, at=2.1, champion="2") == ["-drift", "drift"]
+    assert [(alert.version, alert.since) for alert in looks.firing] == [("2", hour(2.1).isoformat())]
+    assert looks.look(watched(1, confirmed=True), after, at=2.2, champion="2") == []
+
+
+@pytest.mark.parametrize("champion", ["1", None])
+def test_while_no_other_version_serves_what_no_record_tells_of_any_more_stays(champion: str | None) -> None:
+    looks = Looks(Rule(name="wrong", metric="accuracy", below=0.9))
+    assert looks.look(watched(1, metrics={"accuracy": 0.8}), at=1.1) == ["wrong"]
+    assert looks.look(watched(2), at=2.1, champion=champion) == []
+    assert [alert.message for alert in looks.firing] == ["accuracy is 0.8, limit 0.9"]
+
+
+def test_a_version_that_serves_again_is_not_judged_by_what_was_said_of_it_before(looks: Looks) -> None:
+    before = [watched(1, confirmed=True), watched(2, champion_version="2")]
+    assert looks.look(*before, at=2.1) == []
+    assert looks.look(*before, watched(3, confirmed=True), at=3.1) == ["drift"]
+
+
+def of_before(state: AlertState) -> AlertState:
+    """As an earlier release left it: it knew neither versions nor who was told."""
+    content = state.model_dump(mode="json")
+    for alert in [*content["alerts"], *(entry["alert"] for entry in content["outbox"])]:
+        del alert["version"], alert["told_to"]
+    return AlertState.model_validate(content)
+
+
+def test_a_state_of_an_earlier_release_goes_on_until_another_version_serves(looks: Looks) -> None:
+    one = watched(1, confirmed=True, state="failed", failure="killed")
+    assert looks.look(one, at=1.1) == ["failed", "drift"]
+    looks.state = of_before(looks.state)
+    assert looks.look(one, at=1.2) == []
+    looks.state = of_before(looks.state)
+    assert looks.look(one, at=1.3, champion="2") == ["-drift"]
+
+
+def test_a_state_of_an_earlier_release_told_everybody_who_was_there(looks: Looks) -> None:
+    looks.look(watched(1), at=4)
+    looks.state = of_before(looks.state).model_copy(update={"outbox": []})
+    looks.look(watched(1), at=4.1, to=["mail", "slack"])
+    assert looks.waiting == []
+    looks.look(watched(1), at=4.2, to=["mail", "slack", "teams"])
+    assert looks.waiting == [(True, ["teams"])]
+    looks.look(watched(1), watched(4), at=4.3, to=["mail"])
+    assert looks.waiting == [(True, ["teams"]), (False, ["mail", "slack"]), (False, ["teams"])]
+
+
+def test_what_was_silent_in_a_state_of_an_earlier_release_is_told_when_that_ends(looks: Looks) -> None:
+    looks.state = AlertState(silences=[Silence(rule="late", until=hour(6).isoformat(), by="me", reason="x")])
+    looks.look(watched(1), at=5)
+    looks.state = of_before(looks.state)
+    assert looks.look(watched(1), at=5.5) == []
+    assert looks.look(watched(1), at=6.1) == ["late"]
+
+
 def test_a_rule_that_is_gone_is_over() -> None:
     looks = Looks(Rule(name="wrong", metric="accuracy", below=0.9))
     one = watched(1, metrics={"accuracy": 0.8})
@@ -156,7 +220,7 @@ def test_a_rule_that_is_gone_is_over() -> None:
 def test_whether_a_watch_is_late_can_be_unknown_for_a_while(looks: Looks) -> None:
     looks.look(watched(1), at=4)
     unknown = measured([watched(1)], watch_age([watched(1)], hour(5), every=None, waiting_since=START), champion="1")
-    after = evaluate(looks.state, looks.rules, unknown, hour(5), store="s", receivers=["mail"])
+    after = evaluate(looks.state, looks.rules, unknown, hour(5), champion="1", store="s", receivers=["mail"])
     assert [alert.firing for alert in after.alerts] == [True]
     assert after.outbox == looks.state.outbox
 
@@ -194,7 +258,45 @@ def test_what_nobody_took_and_what_is_long_over_is_forgotten(looks: Looks) -> No
     assert looks.state.alerts == []
 
 
-def test_a_receiver_that_is_gone_is_waited_for_no_more(looks: Looks) -> None:
+def test_a_receiver_that_is_gone_is_waited_for_for_a_week(looks: Looks) -> None:
+    looks.look(watched(1), at=4, to=["mail", "slack"])
+    looks.look(watched(1), at=24 * 7, to=["slack"])
+    assert looks.waiting == [(True, ["mail", "slack"])]
+    looks.look(watched(1), watched(24 * 7), at=24 * 7 + 1, to=["slack"])
+    assert looks.waiting == [(True, ["mail", "slack"]), (False, ["mail", "slack"])]
+    looks.look(watched(24 * 7 + 4), at=24 * 7 + 4.1, to=["slack"])
+    assert looks.waiting == [], "who was not told that it fires is not told either that it is over"
+    looks.look(watched(24 * 7 + 4), at=24 * 8, to=["slack"])
+    assert looks.waiting == [(True, ["slack"])]
+
+
+def test_a_receiver_that_comes_back_after_a_week_is_told_of_what_still_fires(looks: Looks) -> None:
     looks.look(watched(1), at=4)
-    series = measured([], watch_age([], hour(4), every=None, waiting_since=None), champion=None)
-    assert evaluate(looks.state, looks.rules, series, hour(4), store="s", receivers=["slack"]).outbox == []
+    looks.look(watched(1), at=24 * 8, to=["slack"])
+    assert looks.waiting == [(True, ["slack"])]
+    looks.look(watched(1), at=24 * 8.1, to=["mail", "slack"])
+    assert looks.waiting == [(True, ["slack"]), (True, ["mail"])]
+    looks.look(watched(1), at=24 * 8.2, to=["mail", "slack"])
+    assert looks.waiting == [(True, ["slack"]), (True, ["mail"])]
+
+
+def test_a_receiver_that_comes_in_a_silence_is_told_when_that_ends(looks: Looks) -> None:
+    looks.look(watched(1), at=4)
+    looks.state = looks.state.model_copy(update={"silences": [Silence(rule="late", until=hour(6).isoformat(), by="me", reason="x")]})
+    looks.look(watched(1), at=5, to=["mail", "slack"])
+    assert looks.waiting == [(True, ["mail"])]
+    looks.look(watched(1), at=6.1, to=["mail", "slack"])
+    assert looks.waiting == [(True, ["mail"]), (True, ["slack"])]
+
+
+def test_each_receiver_gets_each_list_of_labels_whoever_was_there_when_it_came(looks: Looks) -> None:
+    one, two, three = (watched(number, verdict="needs_labels", labels_requested=40) for number in (1, 2, 3))
+    looks.look(one, at=1.1, to=["mail", "slack"])
+    looks.look(one, two, at=2.1, to=["slack"])
+    looks.look(one, two, watched(3, verdict="needs_labels"), at=3.1, to=["mail", "slack"])
+    assert [(entry.alert.revision, entry.pending) for entry in looks.state.outbox] == [
+        ("1", ["mail", "slack"]),
+        ("2", ["slack"]),
+    ]
+    looks.look(one, two, three, at=3.2, to=["mail", "slack"])
+    assert (looks.state.outbox[-1].alert.revision, looks.waiting[-1]) == ("3", (True, ["mail", "slack"]))

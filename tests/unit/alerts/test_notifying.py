@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -16,10 +16,10 @@ import pytest
 
 from driftloop.alerts.alertmanager import Alertmanager
 from driftloop.alerts.apprise_notifier import apprise_receivers
-from driftloop.alerts.notifying import Told, notify
+from driftloop.alerts.notifying import Notifier, Told, notify
 from driftloop.alerts.receivers import ADDRESSES, ALERTMANAGER, receivers
 from driftloop.alerts.rules import Rule, read_rules
-from driftloop.alerts.state import KEY, AlertState, change_state, read_state
+from driftloop.alerts.state import EVERY_RULE, KEY, AlertState, Silence, change_state, read_state
 from driftloop.errors import InputError
 from driftloop.inference.labels import write_requested
 from driftloop.store import Store, open_store
@@ -46,8 +46,25 @@ def history(store: Store, tmp_path: Path) -> StoreHistory:
     return history
 
 
-def tell(store: Store, *addresses: str) -> Told:
-    return notify(store, read_rules(), receivers({ADDRESSES: " ".join(addresses)}), datetime.now(UTC), every=timedelta(hours=1))
+def tell(store: Store, *addresses: str, rules: Sequence[Rule] = ()) -> Told:
+    to = receivers({ADDRESSES: " ".join(addresses)})
+    return notify(store, rules or read_rules(), to, datetime.now(UTC), every=timedelta(hours=1))
+
+
+def named(name: str, receiver: Receiver) -> Notifier:
+    """A receiver as of another service."""
+    (found,) = apprise_receivers([receiver.url], ADDRESSES)
+    found.name = name
+    return found
+
+
+def tell_them(store: Store, *to: Notifier) -> Told:
+    return notify(store, read_rules(), to, datetime.now(UTC), every=timedelta(hours=1))
+
+
+def silence(store: Store, until: datetime) -> None:
+    new = Silence(rule=EVERY_RULE, until=until.isoformat(), by="Ada", reason="moving house")
+    change_state(store, lambda state: state.model_copy(update={"silences": [new]}))
 
 
 def test_what_fires_is_told_once_and_what_is_over_once(history: StoreHistory, receiver: Receiver) -> None:
@@ -58,6 +75,22 @@ def test_what_fires_is_told_once_and_what_is_over_once(history: StoreHistory, re
     assert receiver.titles == ["[driftloop] critical: late", "[driftloop] resolved: late"]
     assert [message["type"] for message in receiver.came] == ["failure", "success"]
     assert f"store: {history.store.uri}" in receiver.came[0]["message"]
+
+
+def test_what_few_watches_measure_fires_after_so_many_of_them_and_not_over_before_one_says_so(
+    history: StoreHistory, receiver: Receiver
+) -> None:
+    rules = [Rule(name="worse", metric="accuracy_drop", above=0.05, **{"for": 3})]
+    drop = {"value": 0.2, "low": 0.1, "high": 0.3, "n": 300.0}
+    for sequence in range(2, 16):
+        history.watched(sequence, "1", drop=None if sequence % 5 else drop)
+    assert tell(history.store, receiver.url, rules=rules).delivered == 1
+    for sequence in range(16, 30):
+        history.watched(sequence, "1")
+    assert tell(history.store, receiver.url, rules=rules).delivered == 0
+    history.watched(30, "1", drop=drop | {"value": 0.0})
+    tell(history.store, receiver.url, rules=rules)
+    assert receiver.titles == ["[driftloop] warning: worse", "[driftloop] resolved: worse"]
 
 
 def test_labels_that_are_wanted_come_with_their_list(history: StoreHistory, receiver: Receiver) -> None:
@@ -102,6 +135,67 @@ def test_what_ended_while_the_receiver_was_away_is_told_in_its_order(history: St
     assert receiver.titles == ["[driftloop] critical: late", "[driftloop] resolved: late"]
 
 
+def test_a_call_with_fewer_receivers_leaves_the_others_what_they_were_not_told(history: StoreHistory, receiver: Receiver) -> None:
+    with receiving() as other:
+        mail, slack = named("mail", receiver), named("slack", other)
+        receiver.status = 503
+        tell_them(history.store, mail, slack)
+        told = tell_them(history.store, slack)
+        assert [(entry.pending, entry.failures) for entry in told.state.outbox] == [(["mail"], {"mail": "HTTP status 503"})]
+        receiver.status = 200
+        assert tell_them(history.store, mail, slack).delivered == 1
+        assert receiver.titles == other.titles == ["[driftloop] critical: late"]
+
+
+def test_a_new_receiver_is_told_of_what_fires_and_of_an_end_who_was_told_of_the_beginning(
+    history: StoreHistory, receiver: Receiver
+) -> None:
+    with receiving() as other, receiving() as third:
+        mail, slack, teams = named("mail", receiver), named("slack", other), named("teams", third)
+        tell_them(history.store, mail)
+        assert tell_them(history.store, mail, slack).delivered == 1
+        assert tell_them(history.store, mail, slack).delivered == 0
+        history.watched(2, "1", datetime.now(UTC).isoformat())
+        assert tell_them(history.store, slack, teams).delivered == 1
+        assert tell_them(history.store, mail, slack, teams).delivered == 1
+        assert receiver.titles == other.titles == ["[driftloop] critical: late", "[driftloop] resolved: late"]
+        assert third.titles == []
+        assert read_state(history.store).outbox == []
+
+
+def test_what_a_receiver_was_not_told_before_a_silence_waits_for_its_end(history: StoreHistory, receiver: Receiver) -> None:
+    receiver.status = 503
+    tell(history.store, receiver.url)
+    receiver.status = 200
+    silence(history.store, datetime.now(UTC) + timedelta(hours=6))
+    told = tell(history.store, receiver.url)
+    assert (told.delivered, told.failures) == (0, {})
+    history.watched(2, "1", datetime.now(UTC).isoformat())
+    assert tell(history.store, receiver.url).delivered == 0
+    silence(history.store, datetime.now(UTC))
+    assert tell(history.store, receiver.url).delivered == 2
+    assert receiver.titles == ["[driftloop] critical: late", "[driftloop] resolved: late"]
+
+
+def test_the_end_of_what_was_told_before_a_silence_is_told_in_it_and_nothing_of_it_after(history: StoreHistory, receiver: Receiver) -> None:
+    def asking(sequence: int) -> None:
+        history.watched(sequence, "1", datetime.now(UTC).isoformat(), verdict="needs_labels", labels_requested=2)
+
+    asking(2)
+    tell(history.store, receiver.url)
+    receiver.status = 503
+    asking(3)
+    tell(history.store, receiver.url)
+    receiver.status = 200
+    silence(history.store, datetime.now(UTC) + timedelta(hours=6))
+    history.watched(4, "1", datetime.now(UTC).isoformat())
+    assert tell(history.store, receiver.url).delivered == 1
+    silence(history.store, datetime.now(UTC))
+    assert tell(history.store, receiver.url).delivered == 0
+    assert receiver.titles == ["[driftloop] warning: labels wanted", "[driftloop] resolved: labels wanted"]
+    assert read_state(history.store).outbox == []
+
+
 def test_of_two_calls_at_once_one_sends(history: StoreHistory, receiver: Receiver) -> None:
     receiver.open.clear()
     first: list[Told] = []
@@ -124,6 +218,22 @@ def test_many_calls_at_once_tell_each_thing_once(history: StoreHistory, receiver
         thread.join()
     tell(history.store, receiver.url)
     assert sum(result.delivered for result in told) == len(receiver.came) == 1
+
+
+def test_calls_at_once_with_receivers_of_their_own_tell_each_of_them_once(history: StoreHistory) -> None:
+    with receiving() as first, receiving() as second, receiving() as third:
+        to = [named("mail", first), named("slack", second), named("teams", third)]
+        chosen = [to[:1], to[1:2], to[2:], to[:2], to[1:], to]
+        threads = [threading.Thread(target=tell_them, args=(history.store, *some)) for some in chosen]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        tell_them(history.store, *to)
+        assert [len(receiver.came) for receiver in (first, second, third)] == [1, 1, 1]
+        history.watched(2, "1", datetime.now(UTC).isoformat())
+        tell_them(history.store, *to)
+        assert first.titles == second.titles == third.titles == ["[driftloop] critical: late", "[driftloop] resolved: late"]
 
 
 def test_a_call_that_was_overtaken_changes_nothing(history: StoreHistory, receiver: Receiver) -> None:
