@@ -9,6 +9,7 @@ build_network         one of the two with fresh weights, by its name
 count_parameters      the number of trainable parameters
 Augmentation          random views of a batch
 mixup                 each image of a batch blended with another
+cutmix                a box of each image of a batch taken from another
 OrderedBatches        a split's batches in order, for validating and predicting
 TrainingBatches       shuffled and augmented batches, by epoch
 train_epoch           one pass of training in float32
@@ -35,7 +36,7 @@ from driftloop.coursework import Course
 from driftloop.inference.log_writer import InferenceLogger
 from driftloop.inference.served_model import ServedModel
 from driftloop.training.architectures import PlainCNN, ResidualNet, build_network, count_parameters
-from driftloop.training.augmentation import Augmentation, mixup
+from driftloop.training.augmentation import Augmentation, cutmix, mixup
 from driftloop.training.batches import OrderedBatches, TrainingBatches
 from driftloop.training.device import pick_device
 from driftloop.training.epoch import predict, train_epoch, train_epoch_amp, validate
@@ -60,6 +61,7 @@ __all__ = [
     "build_network",
     "check_parity",
     "count_parameters",
+    "cutmix",
     "export_onnx",
     "find_learning_rate",
     "fit",

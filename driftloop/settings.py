@@ -166,6 +166,12 @@ class TrainSettings(Settings):
     weight_decay: float = Field(0.05, ge=0, le=1, description="decoupled weight decay of the optimised training (AdamW)")
     label_smoothing: float = Field(0.05, ge=0, lt=1, description="share of each target that is spread over all classes")
     mixup: float = Field(0, ge=0, le=10, description="strength of mixup (alpha of its Beta distribution); 0 for none")
+    cutmix: float = Field(
+        0,
+        ge=0,
+        le=10,
+        description="strength of CutMix (alpha of its Beta distribution, such as 1), of half the images where mixup is on, too; 0 for none",
+    )
     weight_average: float = Field(0, ge=0, lt=1, description="decay of a moving average of the weights, such as 0.98; 0 for none")
     precision: Literal["auto", "float32", "bfloat16", "float16"] = Field(
         "auto", description="number type of the optimised training; auto takes the fastest that the hardware has"
@@ -180,6 +186,15 @@ class TrainSettings(Settings):
     contrast: float | None = Field(None, ge=0, lt=1, description="augmentation: largest change of contrast, as a share; none: 0.2")
     flip: bool | None = Field(None, description="augmentation: mirror left and right; none: natural and aerial only")
     vertical_flip: bool | None = Field(None, description="augmentation: mirror top and bottom; none: aerial only")
+    crop: float | None = Field(
+        None,
+        ge=0,
+        le=0.95,
+        description="augmentation: largest share of the area that a random crop leaves out, the rest being enlarged; none: 0",
+    )
+    randaugment: int | None = Field(
+        None, ge=0, le=30, description="augmentation: magnitude of RandAugment, two operations an image, such as 9; 0: without; none: 0"
+    )
     ablation_epochs: int = Field(10, ge=0, le=1000, description="epochs of each run of the ablation; 0 for no ablation")
     ablation_seconds: float = Field(40, ge=0, le=86_400, description="time for the ablation; runs that would not fit are left out")
     sweep_trials: int = Field(0, ge=0, le=10_000, description="trials of the Optuna search before the training; 0 for none")

@@ -70,6 +70,8 @@ def plan_variants(plan: TrainingPlan) -> dict[str, TrainingPlan]:
     variants = {FULL: plan}
     if plan.augmentation:
         variants["without augmentation"] = replace(plan, augmentation=None)
+    if plan.mixes:
+        variants["without mixed images"] = replace(plan, mixup=0.0, cutmix=0.0)
     if plan.recipe.one_cycle:
         # Half the peak is about the mean rate of the cycle; the peak itself, held all along, would be a straw man.
         constant = replace(plan.recipe, one_cycle=False, learning_rate=plan.recipe.learning_rate / 2)

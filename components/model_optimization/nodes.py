@@ -44,6 +44,7 @@ class Work(BaseModel):
     recipe: Recipe
     augmentation: Augmentation | None
     mixup: float
+    cutmix: float = 0.0
     weights: str
     """Where the network's pretrained ones are; empty for none."""
     settings: TrainSettings
@@ -55,7 +56,7 @@ class Work(BaseModel):
     def plan(self) -> TrainingPlan:
         """What is trained and how."""
         weights = Pretrained(self.weights) if self.weights else None
-        return TrainingPlan(self.architecture, self.recipe, self.augmentation, self.mixup, weights)
+        return TrainingPlan(self.architecture, self.recipe, self.augmentation, self.mixup, self.cutmix, weights)
 
 
 @dataclass(frozen=True)
@@ -121,6 +122,7 @@ class Nodes:
             recipe=plan.recipe,
             augmentation=plan.augmentation,
             mixup=plan.mixup,
+            cutmix=plan.cutmix,
             weights=plan.pretrained.place if plan.pretrained else "",
             settings=task.settings,
             dataset=task.description,

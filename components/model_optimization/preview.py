@@ -4,8 +4,10 @@ from collections.abc import Iterator
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 
-from driftloop.training.augmentation import Augmentation
+from components.model_optimization.training_plan import TrainingPlan
+from driftloop.training.augmentation import mix
 from driftloop.training.batches import to_tensor
 from driftloop.training.task import Task
 
@@ -13,11 +15,18 @@ from driftloop.training.task import Task
 CLASSES, VIEWS = 4, 6
 
 
-def previews(task: Task, augmentation: Augmentation, *, seed: int) -> Iterator[tuple[list[np.ndarray], list[str]]]:
-    """For each of the first classes a training image followed by `VIEWS` views of it, and their captions."""
+def previews(task: Task, plan: TrainingPlan, *, seed: int) -> Iterator[tuple[list[np.ndarray], list[str]]]:
+    """For each of the first classes a training image followed by `VIEWS` views of it, mixed with those of the others where the plan mixes,
+    and their captions."""
     generator = torch.Generator().manual_seed(seed)
-    for label, name in list(enumerate(task.description.classes))[:CLASSES]:
-        row = int(np.flatnonzero(task.train.labels == label)[0])
-        original = np.array(task.train.images[row : row + 1])
-        views = augmentation(to_tensor(np.repeat(original, VIEWS, axis=0)), generator).permute(0, 2, 3, 1).numpy()
-        yield [original[0], *views], [name, *(f"view {number}" for number in range(1, VIEWS + 1))]
+    names = task.description.classes[:CLASSES]
+    rows = [int(np.flatnonzero(task.train.labels == label)[0]) for label in range(len(names))]
+    originals = np.array(task.train.images[rows])
+    views = to_tensor(np.repeat(originals, VIEWS, axis=0))
+    if plan.augmentation:
+        views = plan.augmentation(views, generator)
+    if plan.mixes:
+        targets = F.one_hot(torch.arange(len(names)).repeat_interleave(VIEWS), len(names)).float()
+        views = mix(views.float(), targets, plan.mixup, plan.cutmix, generator)[0].round().to(torch.uint8)
+    for number, shown in enumerate(views.permute(0, 2, 3, 1).numpy().reshape(len(names), VIEWS, *originals.shape[1:])):
+        yield [originals[number], *shown], [names[number], *(f"view {view}" for view in range(1, VIEWS + 1))]

@@ -129,7 +129,14 @@ def build_report(task: Task, findings: OptimizationFindings, facts: dict[str, An
 
 
 def _not_tried(findings: OptimizationFindings) -> list[str]:
-    tried = {"mixup": findings.plan.mixup > 0, "pretrained weights": findings.plan.pretrained is not None}
+    views = findings.plan.augmentation
+    tried = {
+        "mixup": findings.plan.mixup > 0,
+        "CutMix": findings.plan.cutmix > 0,
+        "RandAugment": views is not None and views.randaugment > 0,
+        "random crops": views is not None and views.crop > 0,
+        "pretrained weights": findings.plan.pretrained is not None,
+    }
     return [name for name, done in tried.items() if not done] + ["larger images", "more labels"]
 
 
@@ -212,6 +219,7 @@ def _recipe(page: Page, findings: OptimizationFindings) -> None:
         "label smoothing": (f"{recipe.label_smoothing:g}", "takes a share of the target away, so that no answer is pushed to certainty"),
         "augmentation": ("on" if plan.augmentation else "off", "new views in each epoch, so that images are not learnt by heart"),
         "mixup": (f"{plan.mixup:g}", "mixes pairs of images and of labels; 0 is off"),
+        "CutMix [[cite:yun2019]]": (f"{plan.cutmix:g}", "puts a box of one image into another, and its share into the label; 0 is off"),
         "moving average of the weights": (f"{recipe.average:g}", "validates a mean of the last steps' weights; 0 is off"),
         "precision": (recipe.precision, "half-size numbers where the hardware computes them faster"),
         "class weights": (
@@ -247,16 +255,18 @@ def _plain(value: object) -> str:
 
 
 def _views(page: Page, task: Task, findings: OptimizationFindings) -> None:
-    views = findings.plan.augmentation
-    if views is None:
+    plan = findings.plan
+    if plan.augmentation is None:
         return
+    views = plan.augmentation
     domain = domain_of(task.settings, task.description)
     amounts = ", ".join(
         f"{name.replace('_', ' ')} {value:g}" if value else f"no {name.replace('_', ' ')}" for name, value in asdict(views).items()
     )
     page.section("What it saw", f"Random views, as they suit {domain} images (`train_config.domain`): {amounts}.")
-    for images, captions in previews(task, views, seed=findings.trained.seed):
-        page.gallery(images, captions, f"{captions[0]}: a training image and random views of it.", side=88)
+    mixed = ", mixed with views of the others" if plan.mixes else ""
+    for images, captions in previews(task, plan, seed=findings.trained.seed):
+        page.gallery(images, captions, f"{captions[0]}: a training image and random views of it{mixed}.", side=88)
     page.text(
         "If a person can no longer tell the class of a view, the augmentation is too strong for this task. The baseline sees the images "
         "as they are; this model sees such views, new ones in every epoch."

@@ -184,6 +184,8 @@ def with_values(plan: TrainingPlan, values: dict[str, float]) -> TrainingPlan:
             shift=min(0.5, views.shift * factor),
             brightness=views.brightness * factor,
             contrast=min(0.9, views.contrast * factor),
+            crop=min(0.95, views.crop * factor),
+            randaugment=min(30, round(views.randaugment * factor)),
         )
     return replace(plan, recipe=recipe, augmentation=views)
 

@@ -37,6 +37,8 @@ class TrainingPlan:
     """Random views of the training images; None for the images as they are."""
     mixup: float = 0.0
     """Strength of mixup (alpha of its Beta distribution); 0 for none."""
+    cutmix: float = 0.0
+    """Strength of CutMix, likewise."""
     pretrained: Pretrained | None = None
     """Weights that the network starts from; None for fresh ones."""
     head_only: bool = False
@@ -49,11 +51,16 @@ class TrainingPlan:
         """Of the kind of network."""
         return form_of(self.pretrained, head_only=self.head_only)
 
+    @property
+    def mixes(self) -> bool:
+        """Whether images learn as blends or patchworks of two."""
+        return self.mixup > 0 or self.cutmix > 0
+
     def described(self) -> dict[str, Any]:
         """The plan but its network, as `model.json` and the card have it."""
         views = asdict(self.augmentation) if self.augmentation else {}
         weights = self.pretrained.described() if self.pretrained else ""
-        return self.recipe.described() | {"augmentation": views, "mixup": self.mixup, "weights": weights}
+        return self.recipe.described() | {"augmentation": views, "mixup": self.mixup, "cutmix": self.cutmix, "weights": weights}
 
     def network(self, task: Task, seed: int) -> Classifier:
         """The network before its first step: fresh weights by the seed, or pretrained ones under a head that is fitted to them, or 0."""
@@ -65,7 +72,7 @@ class TrainingPlan:
 
     def batches(self, task: Task) -> TrainingBatches:
         """The training split as this plan shows it."""
-        return task.training_batches(self.augmentation, self.mixup, self.recipe.privacy)
+        return task.training_batches(self.augmentation, self.mixup, self.cutmix, self.recipe.privacy)
 
     def train(
         self, task: Task, seed: int, *, checkpoint: Checkpoint | None = None, on_epoch: Callable[[EpochRecord], None] | None = None
@@ -108,7 +115,7 @@ def full_plan(settings: TrainSettings, epochs: int, task: Task) -> TrainingPlan:
             keep_statistics=form.keep_statistics,
             clip=settings.clip,
         )
-        return TrainingPlan(choice.architecture, fitted, None, 0.0, choice.pretrained, True, choice.reason)
+        return TrainingPlan(choice.architecture, fitted, None, pretrained=choice.pretrained, head_only=True, why=choice.reason)
     recipe = Recipe(
         epochs=epochs,
         learning_rate=settings.learning_rate or (form.private_rate if budget else None) or form.suggested_rates[0],
@@ -124,7 +131,8 @@ def full_plan(settings: TrainSettings, epochs: int, task: Task) -> TrainingPlan:
         privacy=budget,
     )
     views = None if choice.head_only else task.augmentation()
-    return TrainingPlan(choice.architecture, recipe, views, settings.mixup, choice.pretrained, choice.head_only, choice.reason)
+    mixing = settings.mixup, settings.cutmix
+    return TrainingPlan(choice.architecture, recipe, views, *mixing, choice.pretrained, choice.head_only, choice.reason)
 
 
 def _budget(settings: TrainSettings, epochs: int, task: Task, *, head_only: bool) -> PrivacyBudget | None:

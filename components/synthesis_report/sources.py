@@ -10,6 +10,10 @@ SOURCES = (
     Source("zeiler2014", "M. D. Zeiler and R. Fergus. Visualizing and understanding convolutional networks. ECCV, 2014."),
     Source("he2016", "K. He, X. Zhang, S. Ren, J. Sun. Deep residual learning for image recognition. CVPR, 2016."),
     Source("loshchilov2019", "I. Loshchilov and F. Hutter. Decoupled weight decay regularization. ICLR, 2019."),
+    Source(
+        "yun2019",
+        "S. Yun et al. CutMix: regularization strategy to train strong classifiers with localizable features. ICCV, 2019.",
+    ),
     Source("bergstra2011", "J. Bergstra, R. Bardenet, Y. Bengio, B. Kégl. Algorithms for hyper-parameter optimization. NeurIPS, 2011."),
     Source("akiba2019", "T. Akiba et al. Optuna: a next-generation hyperparameter optimization framework. KDD, 2019."),
     Source(

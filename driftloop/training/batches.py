@@ -18,7 +18,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from driftloop.training.augmentation import Augmentation, mixup
+from driftloop.training.augmentation import Augmentation, mix
 from driftloop.training.cuda_graph import Replayed
 from driftloop.training.device import send
 from driftloop.training.distributed import current
@@ -182,7 +182,8 @@ class TrainingBatches:
         batch_size: images per batch.
         augmentation: random views, or None.
         mixup_alpha: strength of mixup, 0 for none; targets are then class probabilities.
-        classes: K, needed for mixup.
+        cutmix_alpha: strength of CutMix, likewise.
+        classes: K, needed for both.
         min_steps: steps per epoch at least.
         order: another sampler than shuffling: called with a generator, the steps and the batch size.
     """
@@ -198,12 +199,14 @@ class TrainingBatches:
         batch_size: int = 64,
         augmentation: Augmentation | None = None,
         mixup_alpha: float = 0.0,
+        cutmix_alpha: float = 0.0,
         classes: int = 2,
         min_steps: int = 1,
         order: Order | None = None,
     ) -> None:
         self.pixels = Pixels(images, labels, mean, std, device)
-        self.batch_size, self.augmentation, self.mixup_alpha, self.classes = batch_size, augmentation, mixup_alpha, classes
+        self.batch_size, self.augmentation, self.classes = batch_size, augmentation, classes
+        self.mixup_alpha, self.cutmix_alpha = mixup_alpha, cutmix_alpha
         self.steps = steps_per_epoch(len(images), batch_size, min_steps)
         self._views = Replayed(self._show) if device.type == "cuda" else self._show
         self.order = order or self._shuffled
@@ -213,15 +216,18 @@ class TrainingBatches:
         rows = self.order(np.random.default_rng(seed), self.steps, self.batch_size)
         generator = torch.Generator().manual_seed(derive(seed, 1))
         own = current().share
-        # Mixup blends with images of other processes: each makes the whole batch of it.
-        early, late = (slice(None), own) if self.mixup_alpha > 0 else (own, slice(None))
+        mixing = self.mixup_alpha > 0 or self.cutmix_alpha > 0
+        # Mixing takes from images of other processes: each makes the whole batch of it.
+        early, late = (slice(None), own) if mixing else (own, slice(None))
         for batch, (images, labels) in zip(rows, self.pixels.take_each([batch[early] for batch in rows]), strict=True):
             if self.augmentation and len(images):
+                images = self.augmentation.operate(images, self.augmentation.draw_operations(len(batch), generator)[:, early])
                 inputs = self._views(images, send(self.augmentation.draw(len(batch), generator)[:, early], images.device))
             else:
                 inputs = self.pixels.normalise(images)
-            if self.mixup_alpha > 0:
-                inputs, labels = mixup(inputs, F.one_hot(labels, self.classes).float(), self.mixup_alpha, generator)
+            if mixing:
+                targets = F.one_hot(labels, self.classes).float()
+                inputs, labels = mix(inputs, targets, self.mixup_alpha, self.cutmix_alpha, generator)
             yield inputs[late], labels[late]
 
     def _show(self, images: Tensor, amounts: Tensor) -> Tensor:

@@ -58,7 +58,7 @@ class Rank:
             return loss
 
         def weighted(logits: Tensor, targets: Tensor) -> Tensor:
-            if targets.ndim > 1:  # class probabilities (mixup): PyTorch divides by the number of images
+            if targets.ndim > 1:  # class probabilities (mixed images): PyTorch divides by the number of images
                 return loss(logits, targets)
             own = torch.tensor(class_weights, device=logits.device)[targets].sum()
             total = own.clone()

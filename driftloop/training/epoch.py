@@ -1,7 +1,7 @@
 """One pass over the data: train in float32, train in mixed precision, or validate.
 
 A batch is a pair: images (N, C, H, W) float32, normalised, on the model's device, and targets, int64 (N,) class numbers or float32
-(N, K) class probabilities (mixup).
+(N, K) class probabilities (mixup, CutMix).
 """
 
 from collections.abc import Callable, Iterable

@@ -13,7 +13,7 @@ from torch.utils.tensorboard import SummaryWriter
 from driftloop.contracts import TEST
 from driftloop.dataset import open_split
 from driftloop.reporting.tensorboard import publish_events
-from driftloop.training.augmentation import Augmentation, mixup
+from driftloop.training.augmentation import Augmentation, mix
 from driftloop.training.batches import normalise, to_tensor
 from driftloop.training.curves import EVENTS_FOLDER
 from driftloop.training.outcome import TrainedModel
@@ -24,7 +24,14 @@ SHOWN = 16
 
 
 def write_model_events(
-    bundle: str | Path, trained: TrainedModel, task: Task, *, step: str, augmentation: Augmentation | None = None, mixup_alpha: float = 0.0
+    bundle: str | Path,
+    trained: TrainedModel,
+    task: Task,
+    *,
+    step: str,
+    augmentation: Augmentation | None = None,
+    mixup_alpha: float = 0.0,
+    cutmix_alpha: float = 0.0,
 ) -> None:
     """Write the model into `<bundle>/events/` and publish the folder again; before the bundle is sealed.
 
@@ -33,11 +40,11 @@ def write_model_events(
         trained: the model; its network is traced once, with one image.
         task: what it was trained on.
         step: the component's name.
-        augmentation, mixup_alpha: how the training images were shown.
+        augmentation, mixup_alpha, cutmix_alpha: how the training images were shown.
     """
     folder = Path(bundle, EVENTS_FOLDER)
     with SummaryWriter(str(folder)) as writer:
-        batch = augmented_batch(task, augmentation, mixup_alpha, seed=trained.seed)
+        batch = augmented_batch(task, augmentation, mixup_alpha, cutmix_alpha, seed=trained.seed)
         writer.add_images("images/as_trained", batch, dataformats="NCHW")
         predictions = trained.scores.test_predictions
         wrong = predictions.surest_errors(SHOWN)
@@ -55,16 +62,16 @@ def write_model_events(
     publish_events(folder, task.description.store, step.replace("_", "-"))
 
 
-def augmented_batch(task: Task, augmentation: Augmentation | None, mixup_alpha: float, *, seed: int) -> torch.Tensor:
+def augmented_batch(task: Task, augmentation: Augmentation | None, mixup_alpha: float, cutmix_alpha: float, *, seed: int) -> torch.Tensor:
     """Training images as an epoch shows them, before they are normalised: uint8 (N, C, H, W), N at most `SHOWN`."""
     generator = torch.Generator().manual_seed(seed)
     rows = np.sort(torch.randperm(len(task.train.labels), generator=generator)[:SHOWN].numpy())
     images = to_tensor(np.array(task.train.images[rows]))
     if augmentation:
         images = augmentation(images, generator)
-    if mixup_alpha > 0:
+    if mixup_alpha > 0 or cutmix_alpha > 0:
         targets = F.one_hot(torch.as_tensor(task.train.labels[rows], dtype=torch.int64), len(task.description.classes)).float()
-        images = mixup(images.float(), targets, mixup_alpha, generator)[0].round().to(torch.uint8)
+        images = mix(images.float(), targets, mixup_alpha, cutmix_alpha, generator)[0].round().to(torch.uint8)
     return images
 
 

@@ -101,6 +101,7 @@ def check_privacy(settings: TrainSettings) -> None:
             "trained_layers=all: a pretrained network's batch norm mixes images; leave it out for its head alone, or set weights=none",
         ),
         (settings.mixup > 0, "mixup: it puts an image into the gradient of another; set it to 0"),
+        (settings.cutmix > 0, "cutmix: it puts an image into the gradient of another; set it to 0"),
         (settings.sweep_trials > 0, "sweep_trials: every trial would spend a budget of its own; set it to 0, and learning_rate by hand"),
         (settings.precision not in ("auto", "float32"), "precision: the gradients of single images are taken in float32; leave it out"),
     ):

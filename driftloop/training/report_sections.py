@@ -84,8 +84,9 @@ def add_privacy(page: Page, budget: Mapping[str, Any], largest_group: int | None
         "[[privacy]]: each step took every image by a coin of its own, shortened each image's gradient and added noise to the sum, so "
         "that "
         "no image can be read off the weights with more certainty than this. Left out for its sake: range test, search, ablation, class "
-        "weights and fitted heads, which look at the training images without noise, batch norm and mixup, which mix images, and an early "
-        "end; images are normalised by fixed numbers, not by their own mean. The noise and the draws are not repeatable by the seed."
+        "weights and fitted heads, which look at the training images without noise, batch norm, mixup and CutMix, which mix images, and "
+        "an early end; images are normalised by fixed numbers, not by their own mean. The noise and the draws are not repeatable by the "
+        "seed."
     )
 
 

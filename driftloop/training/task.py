@@ -90,7 +90,7 @@ class Task:
         return views_of(self.settings, self.description)
 
     def training_batches(
-        self, augmentation: Augmentation | None = None, mixup: float = 0.0, privacy: PrivacyBudget | None = None
+        self, augmentation: Augmentation | None = None, mixup: float = 0.0, cutmix: float = 0.0, privacy: PrivacyBudget | None = None
     ) -> TrainingBatches:
         """Shuffled batches of the training split, or such as `privacy` draws."""
         return TrainingBatches(
@@ -102,6 +102,7 @@ class Task:
             batch_size=privacy.batch_size if privacy else self.settings.batch_size,
             augmentation=augmentation,
             mixup_alpha=mixup,
+            cutmix_alpha=cutmix,
             classes=len(self.description.classes),
             min_steps=self.settings.min_steps,
             order=privacy.order(len(self.train)) if privacy else None,

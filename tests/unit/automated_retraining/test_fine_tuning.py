@@ -1,5 +1,7 @@
 """How fine-tuning is set up from the champion and the settings."""
 
+from dataclasses import asdict
+
 import pytest
 import torch
 
@@ -34,6 +36,8 @@ def test_images_are_seen_in_the_views_that_the_champion_was_trained_with() -> No
     assert champion_views(champion()) == Augmentation()
     all_around = champion_views(champion(augmentation={"rotation": 180.0, "vertical_flip": True}))
     assert all_around == Augmentation(rotation=180.0, vertical_flip=True)
+    cropped = Augmentation(crop=0.4, randaugment=9)
+    assert champion_views(champion(augmentation=asdict(cropped))) == cropped
     assert champion_views(champion(augmentation={})) is None
 
 

@@ -31,6 +31,8 @@ def test_each_variant_lacks_one_ingredient_and_nothing_else(task: Task) -> None:
     assert result["without label smoothing"].recipe == replace(plan.recipe, label_smoothing=0.0)
     assert result["without mixed precision"].recipe.precision == "float32"
     assert len(result) == 7
+    mixed = plan_variants(replace(plan, cutmix=1.0, mixup=0.2))
+    assert mixed["without mixed images"] == plan
 
 
 def test_an_ingredient_that_is_not_there_cannot_be_taken_away(task: Task) -> None:
@@ -77,8 +79,9 @@ def test_the_verdict_on_the_baseline_follows_the_interval(low: float, high: floa
 
 def test_a_trial_turns_the_plans_knobs_within_their_ranges(task: Task) -> None:
     plan = full_plan(SETTINGS.model_copy(update={"rotation": 150.0}), 5, task)
-    plan = full_plan(TrainSettings(rotation=150), 5, replace(task, settings=TrainSettings(rotation=150)))
+    plan = full_plan(TrainSettings(rotation=150), 5, replace(task, settings=TrainSettings(rotation=150, crop=0.6, randaugment=9)))
     result = with_values(plan, {"learning_rate": 2e-3, "weight_decay": 0.1, "label_smoothing": 0.1, "augmentation": 2.0})
     assert result.recipe.learning_rate == 2e-3
     assert result.augmentation is not None
     assert result.augmentation.rotation == 180
+    assert (result.augmentation.crop, result.augmentation.randaugment) == (0.95, 18)

@@ -119,6 +119,22 @@ def test_the_report_shows_learning_rate_curves_ablation_and_comparison(root: Pat
         assert text in html
 
 
+def test_crops_randaugment_and_mixed_images_are_shown_as_configured_and_kept_in_the_bundle(
+    root: Path, optimised: tuple[dict, MetricsFile, RocFile]
+) -> None:
+    optimise(root, "mixed", epochs=1, learning_rate=0.002, ablation_epochs=0, cutmix=1.0, mixup=0.2, crop=0.3, randaugment=9)
+    html, plain = ((root / name / "report.html").read_text() for name in ("mixed", "first"))
+    for text in ("crop 0.3", "randaugment 9", "a training image and random views of it, mixed with views of the others."):
+        assert text in html
+    for text in ("no crop", "no randaugment", "not tried here (mixup, CutMix, RandAugment, random crops, pretrained weights"):
+        assert text in plain
+        assert text not in html
+    assert "mixed with" not in plain
+    training = bundle.read_model(root / "mixed/model").training
+    assert (training["cutmix"], training["mixup"]) == (1.0, 0.2)
+    assert Augmentation(**training["augmentation"]) == Augmentation(crop=0.3, randaugment=9)
+
+
 def test_one_seed_gives_the_same_model_again_whatever_time_the_ablation_had(
     root: Path, optimised: tuple[dict, MetricsFile, RocFile]
 ) -> None:

@@ -17,9 +17,18 @@ def test_ordered_batches_hold_every_image_once_and_in_order() -> None:
     torch.testing.assert_close(torch.cat([batch for batch, _ in batches]), expected, atol=1e-5, rtol=1e-5)
 
 
-def test_an_epoch_is_determined_by_its_seed() -> None:
-    train = training_batches(*squares_on_noise(64, seed=1), augmentation=Augmentation())
-    first, again, other = (list(train.epoch(seed)) for seed in (5, 5, 6))
+@pytest.mark.parametrize(
+    "shown",
+    [
+        {"augmentation": Augmentation()},
+        {"augmentation": Augmentation(crop=0.5, randaugment=9), "mixup_alpha": 0.4, "cutmix_alpha": 1.0},
+        {"cutmix_alpha": 1.0},
+    ],
+)
+def test_an_epoch_is_determined_by_its_seed(shown: dict[str, object]) -> None:
+    train = training_batches(*squares_on_noise(64, seed=1), **shown)
+    # What else was drawn meanwhile plays no part: a resumed training has drawn less.
+    first, _, again, other = list(train.epoch(5)), torch.rand(3), list(train.epoch(5)), list(train.epoch(6))
     assert all(torch.equal(a[0], b[0]) and torch.equal(a[1], b[1]) for a, b in zip(first, again, strict=True))
     assert not torch.equal(first[0][0], other[0][0])
 
@@ -45,8 +54,9 @@ def test_another_order_than_shuffling_can_be_given() -> None:
     assert all((targets == labels[3]).all() for _, targets in train.epoch(1))
 
 
-def test_mixup_turns_labels_into_probabilities() -> None:
-    _, targets = next(training_batches(*squares_on_noise(64, seed=1), mixup_alpha=0.4).epoch(1))
+@pytest.mark.parametrize("mixing", [{"mixup_alpha": 0.4}, {"cutmix_alpha": 1.0}])
+def test_mixing_turns_labels_into_probabilities(mixing: dict[str, float]) -> None:
+    _, targets = next(training_batches(*squares_on_noise(64, seed=1), **mixing).epoch(1))
     assert targets.shape == (16, 2)
     torch.testing.assert_close(targets.sum(1), torch.ones(16))
 

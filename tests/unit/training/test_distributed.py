@@ -66,10 +66,10 @@ def two() -> Iterator[None]:
     torch.set_default_dtype(torch.float32)
 
 
-def train(architecture: str, recipe: Recipe, mixup: float) -> tuple[torch.nn.Module, TrainingHistory]:
+def train(architecture: str, recipe: Recipe, mixing: dict[str, float]) -> tuple[torch.nn.Module, TrainingHistory]:
     set_seed(1)
-    views = Augmentation() if recipe.one_cycle else None
-    batches = Doubled(training_batches(*squares_on_noise(96, seed=1), augmentation=views, mixup_alpha=mixup))
+    views = Augmentation(crop=0.3, randaugment=9) if recipe.one_cycle else None
+    batches = Doubled(training_batches(*squares_on_noise(96, seed=1), augmentation=views, **mixing))
     model = architectures.build_network(architecture, channels=1, classes=2)
     return model, fit(model, batches, judged(), recipe, seed=1)
 
@@ -86,17 +86,17 @@ def alone(*training: Any) -> tuple[torch.nn.Module, TrainingHistory]:
 
 
 @pytest.mark.parametrize(
-    ("architecture", "recipe", "mixup"),
+    ("architecture", "recipe", "mixing"),
     [
-        (architectures.PLAIN_CNN, PLAIN, 0.0),
-        (architectures.PLAIN_CNN, ALL_IN_ONE, 0.2),
-        (architectures.RESIDUAL, PLAIN, 0.2),
-        (architectures.RESIDUAL, ALL_IN_ONE, 0.0),
+        (architectures.PLAIN_CNN, PLAIN, {}),
+        (architectures.PLAIN_CNN, ALL_IN_ONE, {"mixup_alpha": 0.2}),
+        (architectures.RESIDUAL, PLAIN, {"cutmix_alpha": 1.0}),
+        (architectures.RESIDUAL, ALL_IN_ONE, {}),
     ],
 )
-def test_two_processes_learn_what_one_does(two: None, architecture: str, recipe: Recipe, mixup: float) -> None:
+def test_two_processes_learn_what_one_does(two: None, architecture: str, recipe: Recipe, mixing: dict[str, float]) -> None:
     assert followers.started()
-    (one, single), (both, shared) = (how(architecture, recipe, mixup) for how in (alone, train))
+    (one, single), (both, shared) = (how(architecture, recipe, mixing) for how in (alone, train))
     for before, after in zip(single.epochs, shared.epochs, strict=True):
         assert (after.loss, after.val_loss) == pytest.approx((before.loss, before.val_loss), abs=1e-9)
         assert (after.accuracy, after.val_accuracy, after.val_balanced) == (before.accuracy, before.val_accuracy, before.val_balanced)

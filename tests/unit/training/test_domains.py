@@ -3,6 +3,7 @@
 import pytest
 
 from driftloop.dataset import Description, read_description
+from driftloop.errors import SettingError
 from driftloop.settings import TrainSettings
 from driftloop.training.augmentation import Augmentation
 from driftloop.training.domains import domain_of, views_of
@@ -46,5 +47,11 @@ def test_x_rays_and_digits_are_not_mirrored_and_views_from_above_are_turned_all_
 
 
 def test_what_the_settings_say_themselves_overrules_the_domain(squares: Description) -> None:
-    views = views_of(TrainSettings(domain="xray", flip=True, rotation=0), squares)
-    assert views == Augmentation(flip=True, rotation=0)
+    views = views_of(TrainSettings(domain="xray", flip=True, rotation=0, crop=0.3, randaugment=9), squares)
+    assert views == Augmentation(flip=True, rotation=0, crop=0.3, randaugment=9)
+
+
+@pytest.mark.parametrize(("name", "value"), [("crop", 1.0), ("crop", -0.1), ("randaugment", 31), ("randaugment", 1.5), ("cutmix", -1)])
+def test_amounts_that_mean_nothing_are_refused_by_name(name: str, value: float) -> None:
+    with pytest.raises(SettingError, match=f"train_config.{name}"):
+        TrainSettings.complete({name: value})

@@ -126,6 +126,7 @@ def test_every_image_is_drawn_by_a_coin_of_its_own() -> None:
     ("also", "named"),
     [
         ({"mixup": 0.2}, "mixup"),
+        ({"cutmix": 1.0}, "cutmix"),
         ({"sweep_trials": 3}, "sweep_trials"),
         ({"architecture": "timm:resnet18", "weights": "none"}, "batch norm"),
         ({"trained_layers": "all"}, "trained_layers=all"),
