@@ -83,8 +83,8 @@ def _is_there(cases: list[dict[str, Any]], source: str, seed: int, recipe: str) 
     return any((case["source"], case["seed"], case["recipe"]) == (source, seed, recipe) for case in cases)
 
 
-def analysed(work: Path, source: str, seed: int, chosen: argparse.Namespace) -> Path:
-    """The folder of a source and seed, with its dataset in it."""
+def analysed(work: Path, source: str, seed: int, chosen: argparse.Namespace, *, side: int | None = None) -> Path:
+    """The folder of a source and seed, with its dataset in it; images of so many pixels, or the source's."""
     folder = work / f"{source.replace(':', '-')}-{seed}"
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
@@ -94,7 +94,7 @@ def analysed(work: Path, source: str, seed: int, chosen: argparse.Namespace) -> 
         resolve(place),
         str(folder / "dataset"),
         str(folder / "analysis.html"),
-        image_size=SIDES[source],
+        image_size=side or SIDES[source],
         seed=seed,
         store=str(folder / "store"),
         replayed=False,

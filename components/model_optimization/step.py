@@ -88,8 +88,15 @@ def run(
 
     trained = TrainedModel(network, plan.architecture, plan.described(), history, score_final(network, task), seed)
     write_trial_events(model, sweep.trials if sweep else [])
-    shown = {"augmentation": plan.augmentation, "mixup_alpha": plan.mixup, "cutmix_alpha": plan.cutmix}
-    write_model_events(model, trained, task, step=MODEL_OPTIMIZATION, **shown)
+    write_model_events(
+        model,
+        trained,
+        task,
+        step=MODEL_OPTIMIZATION,
+        augmentation=plan.augmentation,
+        mixup_alpha=plan.mixup,
+        cutmix_alpha=plan.cutmix,
+    )
     accuracy, difference = against_baseline(trained.scores, baseline, task)
     findings = OptimizationFindings(plan, range_test, sweep, ablation, trained, accuracy, difference)
     facts = write_trained_bundle(
