@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from driftloop import registry
-from driftloop.contracts import AUTOMATED_RETRAINING, DRIFT_DETECTION, ONNX_DEPLOYMENT, VALIDATION_GATE
+from driftloop.contracts import AUTOMATED_RETRAINING, DRIFT_DETECTION, MODEL_PROMOTION, ONNX_DEPLOYMENT, VALIDATION_GATE
 from driftloop.dataset import Description
 from driftloop.demo.visitors import Visitors
 from driftloop.demo.worker import Told, Worker
@@ -173,6 +173,8 @@ class Story:
         self._note("rolled_back", f"version {champion.version} serves again, by hand", version=champion.version)
 
     def state(self) -> dict[str, Any]:
+        if self.stage == "promoted":
+            self.stage = "serving"
         """All that the page shows, as JSON values."""
         with self._lock:
             champion = None
@@ -273,7 +275,8 @@ class Story:
             self.stage = "labels"
 
     def _follow(self, version: str) -> None:
-        """Until the service answers with the version that was promoted."""
+        """Until the service answers with the version that was promoted, or somebody has rolled it back."""
+            self.stage, self.step = "confirmed", ""  # the step that failed has said no more
         assert self.visitors
         began = time.monotonic()
         while self.visitors.version != version:
@@ -285,6 +288,10 @@ class Story:
 
     def _told(self, message: Told) -> None:
         """What the worker says of its steps, as stages and events."""
+            champion = registry.current(self.store)
+            if champion is None or champion.version != version:
+                self.stage = "serving"
+                return
         with self._lock:
             self.step = message.step if message.kind == "started" else ""
         if message.kind == "started":
@@ -309,6 +316,9 @@ class Story:
             self.windows += windows
         known = drift["labels"] + drift["gate_labels"]
         self.needed = known + sum(count for purpose, count in drift["requests_for"].items() if purpose != "training")
+        elif message.step == MODEL_PROMOTION:
+            self.stage = "promoted"
+            self._note("promoted", f"version {message.content} is the champion", version=message.content)
         suspected = any(window["drifted"] for window in windows)
         verdict = drift["verdict"]
         if not drift["confirmed"]:
@@ -318,7 +328,7 @@ class Story:
             else:
                 self._note("stable", drift["in_plain_words"])
             return
-        if not any(event.event == "drift_confirmed" for event in self.events[self._last("swapped") :]):
+        if not any(event.event == "drift_confirmed" for event in self.events[self._last("promoted") :]):
             self._note("drift_confirmed", drift["in_plain_words"], p=windows[-1]["p"] if windows else None)
         elif verdict != "retrain":
             self._note(verdict, drift["in_plain_words"])
@@ -329,10 +339,7 @@ class Story:
     def _gate_decided(self, gate: dict[str, Any]) -> None:
         with self._lock:
             self.criteria = gate["criteria"]
-        self._note("gate", f"{gate['decision']}: {'; '.join(gate['reasons'])}", decision=gate["decision"])
-        if gate["decision"] == "promote":
-            self.stage = "promoted"
-            self._note("promoted", "the candidate becomes the champion")
+            self._note("gate", f"{gate['decision']}: {'; '.join(gate['reasons'])}", decision=gate["decision"])
 
     def _last(self, name: str) -> int:
         """Where the newest event of that name stands; 0 where there is none."""

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from driftloop.bundle import REFERENCE
-from driftloop.contracts import DRIFT_DETECTION, LABEL_REQUESTS, PRODUCTION_MONITORING, RANDOM, VALIDATION_GATE
+from driftloop.contracts import DRIFT_DETECTION, LABEL_REQUESTS, MODEL_PROMOTION, PRODUCTION_MONITORING, RANDOM, VALIDATION_GATE
 from driftloop.errors import DriftloopError, RunFailed
 from driftloop.processes import end_with_parent
 from driftloop.store import Store, open_store
@@ -35,7 +35,7 @@ class Told:
     """started, ended (a step), done, or failed (what was asked for)."""
     step: str = ""
     content: Any = None
-    """What `done` brings; the reason of `failed`; the gate's criteria where that step ended."""
+    """What `done` brings; the reason of `failed`; of steps that ended: what drift test or gate found, the version that was promoted."""
 
 
 class Worker:
@@ -133,7 +133,7 @@ def watch(folder: Path, tell: Callable[[Told], None], *, arguments: dict[str, An
             tell(Told("started", component))
             finished = super().__call__(component, **inputs)
             found = read_facts(finished.outputs["evidence"])[component] if component in (DRIFT_DETECTION, VALIDATION_GATE) else None
-            tell(Told("ended", component, found))
+            tell(Told("ended", component, finished.output if component == MODEL_PROMOTION else found))
             return finished
 
     call = Announced(folder / f"watch-{number:03d}")
