@@ -1,5 +1,6 @@
 """What happens next: train, serve, let visitors come, watch, have labels given, until a candidate has replaced the champion or not."""
 
+import base64
 import http.client
 import json
 import os
@@ -82,6 +83,8 @@ class Story:
         self.windows: list[dict[str, Any]] = []
         self.criteria: list[dict[str, Any]] = []
         self.cloud: dict[str, Any] = {}
+        self.latency: dict[str, float | None] = {"p95_ms": None, "limit_ms": None}
+        self.neighbours: list[list[str]] = []
         self.labelled: set[str] = set()
         self.asked: list[str] = []
         self.needed = 0
@@ -170,11 +173,11 @@ class Story:
             DriftloopError: there is none.
         """
         champion = registry.rollback(self.store, reason="by hand, in the demo")
+        if self.stage == "promoted":
+            self.stage = "serving"
         self._note("rolled_back", f"version {champion.version} serves again, by hand", version=champion.version)
 
     def state(self) -> dict[str, Any]:
-        if self.stage == "promoted":
-            self.stage = "serving"
         """All that the page shows, as JSON values."""
         with self._lock:
             champion = None
@@ -194,6 +197,8 @@ class Story:
                 "windows": self.windows[-60:],
                 "criteria": self.criteria,
                 "cloud": self.cloud,
+                "latency": self.latency,
+                "neighbours": self.neighbours,
                 "labels": {"given": len(self.labelled), "asked": len(self.asked), "needed": self.needed},
                 "watches": len(self.watches),
                 "visitors": self.visitors.snapshot() if self.visitors else None,
@@ -265,9 +270,13 @@ class Story:
         with self._lock:
             self.watches.append(found)
             self.cloud = found["cloud"] | {"version": self.visitors.version}
+            self.latency = found["latency"]
+            drifted = bool(self.windows) and self.windows[-1]["drifted"]
+            self.neighbours = [[_data_url(picture) for picture in row] for row in found.pop("neighbours")] if drifted else []
             self.asked = found["asked"]
             self.visitors.rate = self.rate
         if found["failure"]:
+            self.stage, self.step = "confirmed", ""  # the step that failed has said no more
             self._note("failed", found["failure"])
         if found["promoted"]:
             self._follow(found["promoted"])
@@ -276,10 +285,13 @@ class Story:
 
     def _follow(self, version: str) -> None:
         """Until the service answers with the version that was promoted, or somebody has rolled it back."""
-            self.stage, self.step = "confirmed", ""  # the step that failed has said no more
         assert self.visitors
         began = time.monotonic()
         while self.visitors.version != version:
+            champion = registry.current(self.store)
+            if champion is None or champion.version != version:
+                self.stage = "serving"
+                return
             if self.visitors.problem or time.monotonic() - began > PATIENCE:
                 said = self.visitors.problem or "the service goes on as before"
                 raise RunFailed(f"demo: no answer of version {version}: {said}")
@@ -288,10 +300,6 @@ class Story:
 
     def _told(self, message: Told) -> None:
         """What the worker says of its steps, as stages and events."""
-            champion = registry.current(self.store)
-            if champion is None or champion.version != version:
-                self.stage = "serving"
-                return
         with self._lock:
             self.step = message.step if message.kind == "started" else ""
         if message.kind == "started":
@@ -308,6 +316,9 @@ class Story:
             self._note("retrained", "a candidate was trained on the labelled images and on the old ones")
         elif message.step == VALIDATION_GATE and message.content:
             self._gate_decided(message.content)
+        elif message.step == MODEL_PROMOTION:
+            self.stage = "promoted"
+            self._note("promoted", f"version {message.content} is the champion", version=message.content)
 
     def _drift_was_judged(self, drift: dict[str, Any]) -> None:
         alpha = drift["alpha"] / len(drift["p_values"])
@@ -316,9 +327,6 @@ class Story:
             self.windows += windows
         known = drift["labels"] + drift["gate_labels"]
         self.needed = known + sum(count for purpose, count in drift["requests_for"].items() if purpose != "training")
-        elif message.step == MODEL_PROMOTION:
-            self.stage = "promoted"
-            self._note("promoted", f"version {message.content} is the champion", version=message.content)
         suspected = any(window["drifted"] for window in windows)
         verdict = drift["verdict"]
         if not drift["confirmed"]:
@@ -353,6 +361,10 @@ class Story:
 
     def _seconds(self) -> float:
         return round(time.monotonic() - self._began, 1)
+
+
+def _data_url(picture: bytes) -> str:
+    return f"data:image/png;base64,{base64.b64encode(picture).decode()}"
 
 
 def _free_port() -> int:

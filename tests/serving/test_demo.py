@@ -5,6 +5,7 @@ Training is left out: what a worker says of a retraining is recorded, and what i
 
 import http.client
 import json
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from pathlib import Path
@@ -28,7 +29,7 @@ from driftloop.inference.labels import read_labels
 from driftloop.store import Store
 from pipelines import PIPELINES
 from tests.factories.serving_store import register_and_promote
-from tests.serving.chromium import chromium, needs_chromium
+from tests.serving.chromium import Tab, chromium, needs_chromium
 
 #: Of a gate that promoted, in the demo of seed 1.
 CRITERIA = (
@@ -184,10 +185,54 @@ def test_the_page_shows_the_way_and_its_controls_reach_the_story(story: Story, t
         tab.run("document.querySelector('#labelling').click()")
         tab.until("fetch('state').then(r => r.json()).then(s => s.labelling == false)")
         assert tab.run("document.querySelector('#rollback').disabled")
-        for width in (1280, 390):
-            tab.look(width)
-            assert tab.run("document.documentElement.scrollWidth <= innerWidth")
+        # Three visitors, each with three accepted images; the p-values, the latency and the accuracy with what they are held against.
+        tab.until("document.querySelectorAll('#neighbours img').length == 12")
+        assert re.search(r"p95, last watch\n+[\d.]+ ms limit 3000 ms", tab.text("#tiles"))
+        assert re.search(r"right answers\n+\d+ % \d+ to \d+ %", tab.text("#tiles"))
+        fits_every_width(tab)
         assert tab.complaints == []
+
+
+@needs_chromium
+def test_the_page_tells_a_story_to_its_end_and_takes_it_back(story: Story, production: tuple[Store, Description], tmp_path: Path) -> None:
+    with SiteThread(story, 0) as site, chromium(tmp_path / "profile") as browser:
+        tab = browser.tab()
+        tab.look(1280)
+        tab.open(f"{site.address}/")
+        story.begin()
+        story._wait_for(400)
+        retrain_as_recorded(story, lambda: register_and_promote(story.store, tmp_path, production[1], expected="1", seed=1))
+        story._watch()
+        tab.until("document.querySelector('#way [aria-current]')?.innerText == 'Promoted'")
+        tab.until("document.querySelectorAll('#forest g.arriving').length == 3")
+        assert (
+            tab.run("document.querySelector('#forest g:nth-of-type(2) text').textContent") == "drifted hold-out: 9.6 points, at worst 5.2"
+        )
+        # One after the other, the decision last.
+        delays = tab.run("[...document.querySelectorAll('.arriving')].map(part => parseFloat(getComputedStyle(part).animationDelay))")
+        assert len(delays) == len(CRITERIA) + 1
+        assert len(set(delays)) == len(delays)
+        assert tab.run("parseFloat(document.querySelector('#gate-said .arriving').style.animationDelay)") == max(delays)
+        assert tab.text("#gate-said") == "promote: all 5 criteria hold"
+        tab.send("Emulation.setEmulatedMedia", features=[{"name": "prefers-reduced-motion", "value": "reduce"}])
+        assert tab.run("[...document.querySelectorAll('.arriving')].every(part => getComputedStyle(part).animationName == 'none')")
+        assert tab.text("#facts").split("\n") == ["✓ p95 latency", "✓ schema"]
+        tab.until("document.querySelectorAll('#accuracy line.deploy').length == 1")
+        assert tab.run("document.querySelector('#accuracy text.value').textContent") == "v2"
+        assert "version 2" in tab.text("#tiles")
+        tab.run("document.querySelector('#rollback').click()")
+        tab.until("document.querySelectorAll('#accuracy line.deploy').length == 2")
+        tab.until("document.querySelector('#way [aria-current]').innerText == 'Serving'")
+        assert "version 1 serves again, by hand" in tab.text("#log")
+        assert tab.run("document.querySelector('#rollback').disabled")
+        fits_every_width(tab)
+        assert tab.complaints == []
+
+
+def fits_every_width(tab: Tab) -> None:
+    for width in (1280, 390):
+        tab.look(width)
+        assert tab.run("document.documentElement.scrollWidth <= innerWidth")
 
 
 def test_the_page_refuses_what_another_site_could_send(story: Story) -> None:
