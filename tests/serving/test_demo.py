@@ -5,6 +5,7 @@ Training is left out: what a worker says of a retraining is recorded, and what i
 
 import http.client
 import json
+import os
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
@@ -29,6 +30,7 @@ from driftloop.inference.labels import read_labels
 from driftloop.store import Store
 from pipelines import PIPELINES
 from tests.factories.serving_store import register_and_promote
+from tests.pipelines.command import Command
 from tests.serving.chromium import Tab, chromium, needs_chromium
 
 #: Of a gate that promoted, in the demo of seed 1.
@@ -233,6 +235,22 @@ def fits_every_width(tab: Tab) -> None:
     for width in (1280, 390):
         tab.look(width)
         assert tab.run("document.documentElement.scrollWidth <= innerWidth")
+
+
+@pytest.mark.skipif(
+    os.environ.get("DRIFTLOOP_TEST_DEMO") != "1", reason="trains two models, five minutes of one core: DRIFTLOOP_TEST_DEMO=1 plays it"
+)
+def test_once_plays_the_story_and_prints_its_events(tmp_path: Path) -> None:
+    events = json.loads(Command(tmp_path)("demo", "--once", "--json", "--port", "0", "--no-browser").stdout)
+    names = [event["event"] for event in events]
+    story = ["trained", "serving", "drift_on", "drift_confirmed", "labels", "retrained", "gate", "promoted", "swapped"]
+    assert sorted(story, key=names.index) == story
+    seconds = [event["seconds"] for event in events]
+    assert seconds == sorted(seconds)
+    assert seconds[0] > 0
+    promoted = names.index("promoted")
+    assert (names[promoted - 1], events[promoted - 1]["details"]) == ("gate", {"decision": "promote"})
+    assert events[promoted]["details"] == events[names.index("swapped")]["details"] == {"version": "2"}
 
 
 def test_the_page_refuses_what_another_site_could_send(story: Story) -> None:
