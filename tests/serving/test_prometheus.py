@@ -158,7 +158,8 @@ def test_prometheus_finds_all_that_rules_and_dashboard_ask_for(
     window = RecordedWindow(first="", last="", rows=200, drifted=True, p_values={"statistics": 0.2, "embedding": 0.004})
     drop = {"value": 0.05, "low": 0.01, "high": 0.09, "n": 300.0}
     watched(store, 1, windows=[window], confirmed=True, verdict="needs_labels", labels_requested=40, drop=drop)
-    with ServiceProcess(store.uri, tmp_path) as service:
+    with ServiceProcess(store.uri, tmp_path, processes=2) as service:
+        wait_for(lambda: service.activity()["processes"] == 2)
         for image in images[:8]:
             service.predict(image)
         httpx.post(f"{service.url}/predict", content=b"no image", headers={"Content-Type": "image/png"})
