@@ -22,7 +22,7 @@ from driftloop.processes import end_with_parent, spread
 from driftloop.runtime import available_threads
 from driftloop.settings import TrainSettings
 from driftloop.training import followers
-from driftloop.training.loop import EpochRecord
+from driftloop.training.loop import EpochRecord, deciding_accuracy, deciding_measure
 from driftloop.training.seeding import derive
 from driftloop.training.study_journal import StoreJournal, StudyPlace
 from driftloop.training.task import Task
@@ -50,16 +50,18 @@ class Trial:
     """In the search, from 1."""
     values: dict[str, float]
     """By name."""
-    val_accuracies: list[float]
+    accuracies: list[float]
     """After each epoch, on the validation split."""
     accuracy: float
     """The best of them; of a trial that was cut short the last."""
     ended: str
     """"complete" or "pruned"."""
+    measure: str
+    """Which accuracy that is, by its name in `EpochRecord`: the one that chooses a training's epoch."""
 
     def described(self) -> dict[str, Any]:
         """As a row of the report."""
-        return {"trial": self.number, **self.values, "val_accuracy": self.accuracy, "ended": self.ended}
+        return {"trial": self.number, **self.values, self.measure: self.accuracy, "ended": self.ended}
 
 
 @dataclass(frozen=True)
@@ -96,10 +98,11 @@ class Search:
 def search(dataset: str, task: Task, wanted: Search) -> Sweep:
     """Try sets of values until so many are finished; trials below the median of the earlier ones are cut short.
 
-    The first trial is the plan as it is, so that the search never ends below it on the validation split; where two are equal the
-    earlier one stays. Each trial draws by a seed of its own and from what the trials before it gave, so that a search in one process
-    which goes on after a kill ends like one that was never stopped. With more than one of `sweep_processes` each opens the dataset and the
-    study; of several GPUs each takes the next.
+    Trials are judged by the accuracy that chooses the epoch of a training, in which classes count as they do in the loss. The first trial
+    is the plan as it is, so that the search never ends below it on the validation split; where two are equal the earlier one stays. Each
+    trial draws by a seed of its own and from what the trials before it gave, so that a search in one process which goes on after a kill
+    ends like one that was never stopped. With more than one of `sweep_processes` each opens the dataset and the study; of several GPUs
+    each takes the next.
 
     Args:
         dataset: directory of the dataset artifact.
@@ -260,8 +263,8 @@ def _try(trial: optuna.Trial, number: int, task: Task, wanted: Search, study: op
     accuracies: list[float] = []
 
     def on_epoch(record: EpochRecord) -> None:
-        accuracies.append(record.val_accuracy)
-        trial.report(record.val_accuracy, record.epoch)
+        accuracies.append(deciding_accuracy(record, wanted.plan.recipe))
+        trial.report(accuracies[-1], record.epoch)
         if record.epoch < wanted.epochs and trial.should_prune():
             raise optuna.TrialPruned
 
@@ -269,18 +272,19 @@ def _try(trial: optuna.Trial, number: int, task: Task, wanted: Search, study: op
     shortened = replace(chosen, recipe=replace(chosen.recipe, epochs=wanted.epochs))
     try:
         _, history = shortened.train(task, wanted.seed, on_epoch=on_epoch)
-        state, accuracy = TrialState.COMPLETE, history.best.val_accuracy
+        state, accuracy = TrialState.COMPLETE, deciding_accuracy(history.best, wanted.plan.recipe)
     except optuna.TrialPruned:
         state, accuracy = TrialState.PRUNED, accuracies[-1]
-    tried = Trial(number, values, accuracies, accuracy, state.name.lower())
+    tried = Trial(number, values, accuracies, accuracy, state.name.lower(), deciding_measure(wanted.plan.recipe))
     wanted.on_trial(tried, number / wanted.trials)
     study.tell(trial, accuracy if state == TrialState.COMPLETE else None, state, skip_if_finished=True)
 
 
 def _outcome(study: optuna.Study, plan: TrainingPlan) -> Sweep:
     """Of the trials that count; a study whose trials are all cut short does not occur: the first ones never are."""
+    measure = deciding_measure(plan.recipe)
     trials = [
-        Trial(number, trial.params, list(trial.intermediate_values.values()), trial.values[0], trial.state.name.lower())
+        Trial(number, trial.params, list(trial.intermediate_values.values()), trial.values[0], trial.state.name.lower(), measure)
         for number, trial in enumerate(study.get_trials(deepcopy=False, states=ENDED), 1)
     ]
     return Sweep(with_values(plan, study.best_params), trials, _importance(study))

@@ -99,6 +99,7 @@ def test_the_ablation_starts_with_all_ingredients_and_takes_one_away_at_a_time(o
     }
     for row in rows[1:]:
         assert row["change"] == pytest.approx(row["val_accuracy"] - rows[0]["val_accuracy"])
+        assert row["val_balanced"] == pytest.approx(row["val_accuracy"]), "these classes have as many images"
         assert row["low"] <= row["change"] <= row["high"]
 
 
@@ -143,7 +144,7 @@ def test_a_sweep_is_reported_trial_by_trial(root: Path, monkeypatch: pytest.Monk
     want_records(store)
     facts, _, _ = optimise(root, "swept", epochs=1, sweep_trials=2, sweep_epochs=1, ablation_epochs=0)
     assert [row["trial"] for row in facts["sweep"]] == [1, 2]
-    best = max(facts["sweep"], key=lambda row: row["val_accuracy"])
+    best = max(facts["sweep"], key=lambda row: row["val_balanced"])
     assert facts["learning_rate"] == best["learning_rate"]
     assert facts["sweep_importance"] == {}
     html = (root / "swept/report.html").read_text()
@@ -158,7 +159,7 @@ def test_a_sweep_is_reported_trial_by_trial(root: Path, monkeypatch: pytest.Monk
         events.Reload()
         plugin = HParamsPluginData.FromString(events.SummaryMetadata("_hparams_/session_start_info").plugin_data.content)
         assert plugin.session_start_info.hparams["learning_rate"].number_value == row["learning_rate"]
-        assert [point.value for point in events.Scalars("trial/val_accuracy")] == [pytest.approx(row["val_accuracy"])]
+        assert [point.value for point in events.Scalars("trial/val_balanced")] == [pytest.approx(row["val_balanced"])]
     bundle.verify(root / "swept/model")
 
 
