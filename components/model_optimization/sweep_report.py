@@ -47,6 +47,8 @@ def add_sweep(page: Page, sweep: Sweep | None) -> None:
         page.text(f"[[optimised-importance]]: {importance_sentence(sweep)}")
     else:
         page.text(too_few_sentence(sweep.trials))
+    if stays := [said for name, said in NAMES.items() if name not in sweep.trials[0].values]:
+        page.text(f"Not varied, since the settings give another value than usual: {', '.join(stays)}.")
     best = sorted(sweep.trials, key=lambda trial: (trial.ended != "complete", -trial.accuracy, trial.number))
     shown = sorted(best[:MOST_ROWS], key=lambda trial: trial.number)
     which = "Trials of the search" if len(shown) == len(sweep.trials) else f"The best {len(shown)} of {len(sweep.trials)} trials"

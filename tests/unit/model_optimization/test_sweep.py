@@ -1,16 +1,19 @@
-"""What a search judges its trials by."""
+"""What a search judges its trials by, and what it varies."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
-from components.model_optimization.sweep import Search, Sweep, search
+from components.model_optimization.sweep import RANGES, Search, Sweep, ranges_of, search
 from components.model_optimization.training_plan import TrainingPlan, full_plan
 from driftloop.settings import TrainSettings
 from driftloop.training.loop import EpochRecord, TrainingHistory
+from driftloop.training.pretrained import Pretrained
+from driftloop.training.recipes import FROM_SCRATCH, PRETRAINED, RecipeForm
 from driftloop.training.study_journal import StudyPlace
 from driftloop.training.task import Task
 from tests.factories.datasets import write_squares_dataset
@@ -74,3 +77,53 @@ def test_a_trial_that_finds_the_rare_class_is_not_cut_short_for_its_false_alarms
     _, sweep = searched(root, tmp_path, epochs=4, trials=5)
     assert [trial.ended for trial in sweep.trials] == ["complete"] * 5
     assert sweep.plan.recipe.learning_rate == begun[4].recipe.learning_rate
+
+
+@pytest.mark.parametrize(
+    ("settings", "stays"),
+    [
+        ({"learning_rate": 1e-4, "weight_decay": 0.0, "label_smoothing": 0.3}, {"learning_rate", "weight_decay", "label_smoothing"}),
+        ({"learning_rate": 0.5}, {"learning_rate"}),
+        ({}, set()),
+    ],
+)
+def test_the_first_trial_is_the_plan_as_it_is_and_what_the_settings_give_stays(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, settings: dict[str, float], stays: set[str]
+) -> None:
+    begun: list[TrainingPlan] = []
+
+    def figures(plan: TrainingPlan) -> list[tuple[float, float]]:
+        begun.append(plan)
+        return [BLIND if len(begun) == 1 else SEEING]
+
+    monkeypatch.setattr(TrainingPlan, "train", recorded(figures))
+    plan, sweep = searched(root, tmp_path, **settings)
+    assert begun[0] == replace(plan, recipe=replace(plan.recipe, epochs=1))
+    assert sweep.trials[0].values.keys() == {"learning_rate", "weight_decay", "label_smoothing", "augmentation"} - stays
+    for tried in (*begun[1:], sweep.plan):
+        same = {name for name in ("learning_rate", "weight_decay", "label_smoothing") if getattr(tried.recipe, name) == settings.get(name)}
+        assert same == stays
+        assert tried.augmentation != plan.augmentation
+
+
+def test_a_pretrained_network_is_searched_at_rates_that_leave_its_weights_what_they_are(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(TrainingPlan, "train", recorded(lambda _: [SEEING]))
+    task = Task.open(root / "dataset", CPU, TrainSettings.complete({"batch_size": 16, "min_steps": 1}))
+    fresh = full_plan(task.settings, 2, task)
+    recipe = replace(fresh.recipe, learning_rate=PRETRAINED.suggested_rates[0])
+    plan = replace(fresh, recipe=recipe, pretrained=Pretrained("weights.pth"))
+    sweep = search(str(root / "dataset"), task, Search(plan, StudyPlace(str(tmp_path), "study"), 3, 12, 1, lambda *_: None))
+    rates = [trial.values["learning_rate"] for trial in sweep.trials]
+    assert rates[0] == PRETRAINED.suggested_rates[0]
+    assert max(rates) <= PRETRAINED.suggested_rates[1] < 2e-3 < ranges_of(fresh, task.settings)["learning_rate"].high
+    assert min(rates) < PRETRAINED.suggested_rates[0]
+
+
+@pytest.mark.parametrize("form", [FROM_SCRATCH, PRETRAINED])
+def test_every_rate_that_a_range_test_suggests_and_every_default_can_be_tried(form: RecipeForm) -> None:
+    (low, high), suggested = form.searched_rates, form.suggested_rates
+    assert low <= suggested[0] < suggested[1] <= high
+    usual = TrainSettings()
+    assert all(RANGES[name].low <= getattr(usual, name, 1.0) <= RANGES[name].high for name in RANGES)

@@ -56,6 +56,15 @@ def test_where_the_loss_counts_images_alike_the_accuracy_is_the_plain_one() -> N
     assert [table.columns[-2].name for table in page.chapter.blocks if isinstance(table, Table)] == ["validation accuracy"]
 
 
+def test_values_that_the_settings_give_are_named_as_not_varied() -> None:
+    trials = [replace(trial, values={"augmentation": 1.0, "weight_decay": 0.05}) for trial in TRIALS]
+    page, html = page_of(Sweep(PLAN, trials, {}))
+    assert "since the settings give another value than usual: learning rate, label smoothing." in html
+    translator = Translator("fr")
+    translator.chapter(page.chapter)
+    assert translator.missing == []
+
+
 def test_too_few_trials_say_nothing_of_importance() -> None:
     page, html = page_of(Sweep(PLAN, TRIALS, {}))
     assert "Which of the values mattered cannot be said: 2 trials went through" in html
