@@ -21,7 +21,7 @@ from driftloop.bundle import sha256_file
 from driftloop.contracts import TRAIN, VAL
 from driftloop.errors import InputError, NotFound
 from driftloop.store import open_store
-from driftloop.training.backbones import TIMM, Backbone
+from driftloop.training.backbones import TIMM, Backbone, resampled
 from driftloop.training.batches import OrderedBatches
 from driftloop.training.classifier import Classifier
 from driftloop.training.task import Task
@@ -116,6 +116,8 @@ def _fitting(state: Mapping[str, Tensor], network: Backbone, source: Pretrained)
     own = network.backbone.state_dict()
     if not own.keys() <= state.keys():
         state = dict(zip(own, state.values(), strict=False))
+    if any(name in state and state[name].shape != tensor.shape for name, tensor in own.items()):
+        state = resampled(state, network.backbone)
     chosen = {name: state[name] for name in own if name in state}
     wrong = next((name for name, tensor in own.items() if name not in chosen or chosen[name].shape != tensor.shape), None)
     if wrong is not None:

@@ -91,8 +91,8 @@ def test_steps_are_nested_runs_with_parameters_metrics_curves_and_files(
 def test_trials_of_a_search_are_nested_one_level_deeper(server: MlflowServer, home: tuple[Store, Description]) -> None:
     store, _ = home
     for number, rate in ((1, 0.001), (2, 0.01)):
-        leave_trial(store.uri, Trial(number, {"learning_rate": rate}, [0.5, 0.75], 0.75, "complete"))
-        leave_trial(store.uri, Trial(number, {"learning_rate": rate}, [0.5, 0.75], 0.75, "complete"))
+        leave_trial(store.uri, Trial(number, {"learning_rate": rate}, [0.5, 0.75], 0.75, "complete", "val_balanced"))
+        leave_trial(store.uri, Trial(number, {"learning_rate": rate}, [0.5, 0.75], 0.75, "complete", "val_balanced"))
     assert deliver(store, "mlflow", tracker(server.uri)).steps == 2
     client, run = MlflowClient(server.uri), os.environ["DRIFTLOOP_RUN_ID"]
     seen = runs_of(client, run)
@@ -102,8 +102,8 @@ def test_trials_of_a_search_are_nested_one_level_deeper(server: MlflowServer, ho
     second = seen["model_optimization_trial_2"]
     assert second.data.tags["mlflow.parentRunId"] == seen[GROUP].info.run_id
     assert second.data.params == {"learning_rate": "0.01", "trial": "2", "ended": "complete"}
-    assert second.data.metrics == {"accuracy": 0.75, "val_accuracy": 0.75}
-    assert [point.value for point in client.get_metric_history(second.info.run_id, "val_accuracy")] == [0.5, 0.75]
+    assert second.data.metrics == {"best_val_balanced": 0.75, "val_balanced": 0.75}
+    assert [point.value for point in client.get_metric_history(second.info.run_id, "val_balanced")] == [0.5, 0.75]
     for entry in list(store.list("tracking/mlflow-")):
         store.delete(entry.key)
     assert deliver(store, "mlflow", tracker(server.uri)).steps == 2
