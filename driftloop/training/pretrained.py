@@ -7,7 +7,7 @@ import contextlib
 import copy
 import importlib.util
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -24,6 +24,7 @@ from driftloop.store import open_store
 from driftloop.training.backbones import TIMM, Backbone, resampled
 from driftloop.training.batches import OrderedBatches
 from driftloop.training.classifier import Classifier
+from driftloop.training.epoch import Batch
 from driftloop.training.task import Task
 from driftloop.training.weights import read_tensors
 
@@ -196,7 +197,7 @@ def set_head(layers: nn.Sequential, weight: np.ndarray, bias: np.ndarray) -> Non
 
 
 @torch.inference_mode()
-def embed_all(network: Classifier, batches: OrderedBatches) -> np.ndarray:
+def embed_all(network: Classifier, batches: Iterable[Batch]) -> np.ndarray:
     """The embeddings of all images, (N, D) float64, by the network in evaluation mode, in which it is left."""
     network.eval()
     return torch.cat([network.embed(images) for images, _ in batches]).cpu().double().numpy()
