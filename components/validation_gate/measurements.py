@@ -8,7 +8,7 @@ from components.validation_gate.answers import Answers, no_answers, output_probl
 from components.validation_gate.decision import GateInputs
 from components.validation_gate.latency import Latency, measure_latency
 from components.validation_gate.opponents import Opponents
-from components.validation_gate.slices import find_slices
+from components.validation_gate.slices import find_slices, tag_slices
 from driftloop import runtime
 from driftloop.bundle import ModelDescription, read_model, schema_problems, sha256_file
 from driftloop.contracts import DRIFTED_GATE, ONNX_DEPLOYMENT, RECENT_GATE, REGIME_PREFIX, TEST
@@ -93,12 +93,14 @@ def answer(
         raise InputError(f"dataset {dataset.manifest_hash[:12]}: split '{name}' holds {held}; the gate decides by them: label some")
     images = split.images if len(chosen) == len(split.labels) else split.images[chosen]
     samples = split.samples.iloc[chosen].reset_index(drop=True)
+    minimum = settings.slice_minimum
+    slices = find_slices(samples, images, minimum=minimum) if name == TEST else tag_slices(samples, minimum=minimum)
     return Answers(
         labels=split.labels[chosen],
         candidate=candidate.predict(images).probabilities,
         champion=champion.predict(images).probabilities if champion else None,
         groups=samples["group"].astype(str).to_numpy() if "group" in samples else None,
-        slices=find_slices(samples, images, minimum=settings.slice_minimum) if champion and name == TEST else {},
+        slices={} if champion is None else slices,
     )
 
 

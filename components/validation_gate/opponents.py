@@ -92,6 +92,7 @@ def find_opponents(store: Store, dataset: Description, champion: str | None, tra
         directory = fetch(store, version, scratch / "champion") if version else None
     # The present watch has started its record with its verdict, before anything was trained.
     present = [record for record in read_records(store) if watched and record.sequence == watched.info.sequence]
+    tag = present[-1].tag if present else ""
     gated, test_split = gated_versions(store), split_identity(dataset)
     served = registry.standing(current.history) if current else []
     earlier = best_earlier(gated, served, version, test_split) if directory else None
@@ -103,7 +104,7 @@ def find_opponents(store: Store, dataset: Description, champion: str | None, tra
         dataset=dataset_of(store, directory) if directory else None,
         earlier_uses=count_uses(gated, refusals(store), watched.records if watched else [], test_split),
         earlier_tries=sum(record.champion_version == version for record in spent_tries(watched.records)) if watched else 0,
-        new_share=share_of_new([*watched.records, *present], version, watched.info.until) if watched else None,
+        new_share=share_of_new([*watched.records, *present], version, watched.info.until, tag) if watched else None,
     )
 
 

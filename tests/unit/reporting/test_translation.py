@@ -78,6 +78,23 @@ def test_the_reasons_of_a_decision_are_said_one_by_one_however_many_there_are() 
     assert translator.missing == []
 
 
+def test_a_reason_that_names_its_kind_of_images_is_said_in_french() -> None:
+    translator = Translator("fr", frozenset({"NORMAL"}))
+    said = translator(
+        "reject: critical class NORMAL (drifted hold-out): -82.5 pt, at best -70.0 pt, where more than -5.0 pt is asked for; "
+        "site=B (accepted drift): shown worse, -6.7 pt on 300 images (p = 2.7e-05 after Holm)."
+    )
+    assert "classe critique NORMAL (réserve dérivée)" in said
+    assert "site=B (dérive acceptée)" in said
+    said = translator(
+        "inconclusive: critical class NORMAL (recent hold-out): the recent hold-out has no image of it; "
+        "traffic as it is now +12.0 pt, but more than 5 points are shown lost: class NORMAL (new drift), site=B (clean)."
+    )
+    assert "la réserve récente n'en a aucune image" in said
+    assert said.endswith("est établie\u00a0: classe NORMAL (nouvelle dérive), site=B (propres).")
+    assert translator.missing == []
+
+
 def report(*blocks: Section | Text | Table | Figure) -> Document:
     return Document(
         "Training report", "Verdict: stable.", {"run": "r1"}, "2026-01-02", [Part(Chapter(title="Lessons", blocks=list(blocks)), "1", "c")]

@@ -12,7 +12,8 @@ from driftloop.bundle import SUMS, sha256_file
 from driftloop.dataset import read_description
 from driftloop.errors import InputError, IntegrityError, SettingError
 from driftloop.step_facts import read_facts
-from driftloop.watch_record import RecordedWindow, WatchRecord
+from driftloop.tags import tags_text
+from driftloop.watch_record import RecordedTagWindow, RecordedWindow, TagPart, WatchRecord
 from driftloop.watch_store import start_watch
 from tests.factories.gate_store import (
     CANDIDATE,
@@ -306,6 +307,36 @@ def test_a_candidate_of_the_calendar_need_win_nothing_and_may_lose_nothing(gate_
     assert worse["decision"] == "reject"
     assert worse["reasons"][0].startswith("recent hold-out: -8.3 pt, at best -")
     assert judged("doubtful", 6, 16)["decision"] == "inconclusive"
+
+
+def of_sites(part: Part, sites: list[str]) -> Part:
+    """The images of a split, of these sites in turn."""
+    images, labels, samples = part
+    return images, labels, samples.assign(tags=[tags_text({"site": sites[index % len(sites)]}) for index in range(len(samples))])
+
+
+def test_levels_of_a_tag_are_slices_of_the_test_split_and_of_the_drift(gate_store: GateStore) -> None:
+    dataset = gate_store.dataset({"test": of_sites(clean(), ["A", "A", "B"])}, "dataset")
+    champion = served(gate_store, dataset)
+    new = of_sites(drifted(), ["A", "B", "C"])
+    extended = gate_store.dataset({"drifted_gate": new}, "extended", read_description(dataset))
+    gate_store.judge(extended, candidate_of(gate_store, extended), champion=str(champion), traffic=gate_store.traffic("1", []))
+    sites = {result["name"]: result["n"] for result in gate_of(gate_store)["slices"] if result["name"].startswith("site=")}
+    assert sites == {"site=A": 400, "site=B": 200} | {f"site={site} (drifted hold-out)": 100 for site in "ABC"}
+
+
+def test_the_drift_of_a_site_has_the_share_of_its_own_requests(gate_store: GateStore) -> None:
+    dataset = gate_store.dataset({"test": clean()}, "dataset")
+    champion = served(gate_store, dataset)
+    extended = gate_store.dataset({"drifted_gate": drifted()}, "extended", read_description(dataset))
+    time = "2029-12-28T00:00:00+00:00"
+    own = RecordedTagWindow(
+        tag="site=B", first=time, last=time, groups=50, p_values={}, drifted=True, parts=[TagPart(watch=1, window=0, rows=300)]
+    )
+    everything = RecordedWindow(first=time, last=time, rows=1000, drifted=False)
+    start_watch(gate_store.store, watch_record(1, windows=[everything], tag_windows=[own], tag="site=B", state="started", run_id="run-1"))
+    gate_store.judge(extended, candidate_of(gate_store, extended), champion=str(champion), traffic=gate_store.traffic("1", []))
+    assert gate_of(gate_store)["new_share"] == 0.3
 
 
 def test_each_learned_regime_has_an_accuracy_of_its_own(gate_store: GateStore) -> None:
