@@ -48,6 +48,11 @@ ALPHA = 0.05
 ACCEPTED_IMAGES = "drifted images that the champion was accepted for"
 #: Of the rule by traffic: the error that it may add.
 TRAFFIC_ALPHA = 0.025
+#: Said where a candidate that learned a new meaning loses by the test split, whose labels may still have the old one.
+OUT_OF_DATE = (
+    "the images look as before and mean something else now (concept drift): by labels of before whoever learns that is worse; "
+    "if those of the test split are, label it anew and train on that dataset"
+)
 #: More labels than this are no advice.
 MOST_LABELS = 1_000_000
 
@@ -85,7 +90,9 @@ class GateInputs:
     drifted_uses: int = 1
     """how often candidates were judged by this champion's drifted images, this time included"""
     new_share: float | None = None
-    """share of the last four weeks' traffic that fitted nothing accepted; None where no watch says"""
+    """share of the last four weeks' traffic that the new images stand for; None where no watch says"""
+    concept: bool = False
+    """whether the drifted images look as accepted and mean something else now, as far as the watch's labels show"""
     int8: dict[str, Any] | None = None
     """the facts of onnx_deployment on the quantised graph"""
 
@@ -145,6 +152,8 @@ def decide(inputs: GateInputs, *, margin: float, settings: GateSettings, critica
         *facts,
     ]
     usual = conclude(criteria, slices, settings, loose)
+    if inputs.concept and any(criterion.refuted and criterion.regime == CLEAN for criterion in criteria):
+        usual = replace(usual, reasons=[*usual.reasons, OUT_OF_DATE])
     if usual.decision != INCONCLUSIVE or inputs.drifted is None or inputs.new_share is None:
         return usual
     regimes = {CLEAN: inputs.clean, NEW: inputs.drifted} | ({ACCEPTED: inputs.accepted} if inputs.accepted else {})

@@ -73,6 +73,7 @@ def measure_candidate(dataset: Description, candidate: str | Path, opponents: Op
         test_uses=uses,
         drifted_uses=opponents.earlier_tries + 1,
         new_share=opponents.new_share,
+        concept=opponents.concept,
         int8=int8,
     )
 

@@ -23,18 +23,20 @@ LEAST_SHARE = 0.05
 TRAFFIC_NOW = "traffic as it is now"
 
 
-def share_of_new(records: Sequence[WatchRecord], champion: str | None, until: str, tag: str = "") -> float | None:
+def share_of_new(records: Sequence[WatchRecord], champion: str | None, until: str, tag: str = "", *, concept: bool = False) -> float | None:
     """The share of the champion's requests in windows of the four weeks before `until` that fitted nothing accepted; None without any.
 
     It is fixed by the watches, before any candidate answers. Rows count as many as they stand for, where a watch took a sample, and
     windows that drifted only together with later ones count as drifted. Of the drift of one level of a tag, which alone the candidate
-    has learned, it is that level's requests in its own drifted windows.
+    has learned, it is that level's requests in its own drifted windows. Where images that look as accepted mean something else, it is the
+    windows that did not drift which the candidate has learned of.
 
     Args:
         records: of watches, oldest first, that of the present one included.
         champion: version that is watched; a window fits what its own champion was accepted for.
         until: end of the present watch, ISO 8601 in UTC.
         tag: level whose drift the candidate has learned, as in site=B; empty: that of all requests.
+        concept: whether it has learned what images that look as accepted mean now.
     """
     begin = datetime.fromisoformat(until) - LOOKED_BACK
     records = [record for record in records if record.champion_version == champion]
@@ -49,9 +51,9 @@ def share_of_new(records: Sequence[WatchRecord], champion: str | None, until: st
     if not total:
         return None
     if not tag:
-        return sum(window.rows / sampled for sampled, window in recent.values() if window.drifted) / total
-    drifted = [window for record in records for window in record.tag_windows if window.tag == tag and window.drifted]
-    parts = [(part.rows, (part.watch, part.window)) for window in drifted for part in window.parts]
+        return sum(window.rows / sampled for sampled, window in recent.values() if window.drifted is not concept) / total
+    learned = [window for record in records for window in record.tag_windows if window.tag == tag and window.drifted is not concept]
+    parts = [(part.rows, (part.watch, part.window)) for window in learned for part in window.parts]
     return sum(rows / recent[place][0] for rows, place in parts if place in recent) / total
 
 

@@ -5,6 +5,7 @@ import re
 import pytest
 
 from driftloop.errors import InputError
+from driftloop.next_steps import steps_after_watch
 from driftloop.reporting.chapter import Chapter, Figure, Section, Table, Text
 from driftloop.reporting.document import document_html
 from driftloop.reporting.layout import Document, Part
@@ -134,6 +135,13 @@ def test_a_language_without_a_catalogue_is_refused() -> None:
 @pytest.mark.parametrize(
     "said",
     [
+        "alert: The images look as accepted, but what they mean has changed (concept drift): on 134 random labels accuracy fell by 16.8 "
+        "points, at least 5.1 points; a candidate that learned it was rejected, and the next would be where the labels of the test split "
+        "are those of before: look at them, label them anew, and train on that dataset.",
+        "reject: clean test: -12.0 pt, at best -10.0 pt, where more than -2.0 pt is asked for; the images look as before and mean "
+        "something else now (concept drift): by labels of before whoever learns that is worse; if those of the test split are, label "
+        "it anew and train on that dataset.",
+        *steps_after_watch("alert", "store", None, concept=True),
         "stable: All 4 windows fit what the champion was accepted for.",
         "stable: 1 of 1 window drifted, not confirmed by 2 of 3; single alarms are expected by chance.",
         "needs_labels: Drift is confirmed; 63 of at least 100 random labels are there (37 more are kept for the gate) to tell whether it "

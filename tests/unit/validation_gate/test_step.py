@@ -339,6 +339,20 @@ def test_the_drift_of_a_site_has_the_share_of_its_own_requests(gate_store: GateS
     assert gate_of(gate_store)["new_share"] == 0.3
 
 
+def test_a_watch_that_found_a_changed_meaning_tells_the_gate(gate_store: GateStore) -> None:
+    dataset = gate_store.dataset({"test": clean(gained=0, lost=60)}, "dataset")
+    champion = served(gate_store, dataset)
+    extended = gate_store.dataset({"drifted_gate": drifted()}, "extended", read_description(dataset))
+    time = "2029-12-28T00:00:00+00:00"
+    everything = RecordedWindow(first=time, last=time, rows=1000, drifted=False)
+    start_watch(gate_store.store, watch_record(1, windows=[everything], concept=True, state="started", run_id="run-1"))
+    given = {"champion": str(champion), "traffic": gate_store.traffic("1", [])}
+    assert gate_store.judge(extended, candidate_of(gate_store, extended), **given) == "reject"
+    gate = gate_of(gate_store)
+    assert gate["new_share"] == 1.0, "the new images are like all that came"
+    assert "label it anew and train on that dataset" in gate["reasons"][-1]
+
+
 def test_each_learned_regime_has_an_accuracy_of_its_own(gate_store: GateStore) -> None:
     """An earlier regime is harder than the newest one; what is in no regime, as of a drift too short for one, counts for none."""
     dataset = gate_store.dataset({"test": clean()}, "dataset")

@@ -214,6 +214,9 @@ def test_the_share_of_a_drift_of_one_level_is_that_of_its_own_requests() -> None
     assert share_of_new(records, "1", until) == pytest.approx(1000 / 5000)
     assert share_of_new(records, "1", until, "site=B") == pytest.approx((400 + 300 + 300) / 5000)
     assert share_of_new(records, "2", until, "site=B") is None
+    # What looks as accepted and means something else: the windows that did not drift.
+    assert share_of_new(records, "1", until, concept=True) == pytest.approx(4000 / 5000)
+    assert share_of_new(records, "1", until, "site=B", concept=True) == pytest.approx(100 / 0.5 / 5000)
 
 
 def test_windows_that_drifted_only_together_are_new_too() -> None:
@@ -247,6 +250,16 @@ def test_an_equal_candidate_that_tries_four_times_gets_through_at_most_one_time_
             promoted |= decided(inputs).decision == "promote"
         through += promoted
     assert through / 300 <= 0.05 + 1.645 * math.sqrt(0.05 * 0.95 / 300)
+
+
+def test_a_candidate_that_learned_a_changed_meaning_hears_of_the_labels_of_the_test_split() -> None:
+    """12 % of the images mean something else now; the test split has the labels of before."""
+    lost = solar_cells(clean=answers(1500, gained=0, lost=180, right=1200))
+    assert not any("concept drift" in reason for reason in decided(lost).reasons)
+    decision = decided(replace(lost, concept=True, new_share=1.0))
+    assert decision.decision == "reject"
+    assert decision.reasons[-1].startswith("the images look as before and mean something else now (concept drift): by labels of before")
+    assert not any("concept drift" in reason for reason in decided(solar_cells(concept=True)).reasons), "it has lost nothing"
 
 
 def test_a_loss_that_outweighs_the_gain_is_promoted_at_most_one_time_in_twenty() -> None:
