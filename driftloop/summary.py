@@ -162,6 +162,7 @@ def _drift_summary(drift: Mapping[str, Any], candidate: Mapping[str, Any] | None
         decision=candidate["decision"] if candidate else None,
         promoted=after if after and after != before else None,
         harmless=drift["harmless"],
+        concept=drift.get("concept", False),
     )
     return summary.model_copy(update={"next_steps": steps})
 

@@ -200,6 +200,7 @@ class WatchRecord(BaseModel):
     tag_windows: list[RecordedTagWindow] = Field([], description="the same of single levels of tags, oldest first within a level")
     tag: str = Field("", description="level of a tag that verdict, labels and drop are of, as in site=B; empty: all requests")
     confirmed: bool = Field(description=f"whether drift was confirmed by {CONFIRMED_BY} windows of all requests")
+    concept: bool = Field(False, description="whether labels show harm on images that look as accepted: what they mean has changed")
     labels: int = Field(0, description="uniformly random labels of the champion's confirmed windows that the watch had")
     labels_by_window: list[WindowLabels] = Field([], description="the newest windows with labels, by which harm is judged; oldest first")
     drop: dict[str, float] | None = Field(

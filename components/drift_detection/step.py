@@ -223,6 +223,7 @@ def run(
             fallen_recalls=tuple(recall.sentence() for recall in critical_ones if recall.fallen),
             unknown_levels=() if harm.tag else tuple(unknown),
             labels_at_refusal=history.labels_at_refusal if history.refused_of == harm.tag else None,
+            concept_rejected=history.concept_rejected and history.refused_of == harm.tag,
             missing_for_retraining=missing,
             calendar_due=calendar_due,
             label_free_drop=estimate,

@@ -14,7 +14,7 @@ from datetime import datetime, timedelta
 import numpy as np
 import pandas as pd
 
-from driftloop.contracts import CONFIRMING_ALARMS, CONFIRMING_WINDOWS, LEAST_GROUPS, POOLED_WINDOWS
+from driftloop.contracts import CONFIRMING_ALARMS, CONFIRMING_WINDOWS, LEAST_GROUPS, POOLED_WINDOWS, REJECT
 from driftloop.inference.watch_tables import NO_WINDOW, WATCH, WINDOW
 from driftloop.settings import DriftSettings, check_parameter
 from driftloop.watch_record import RecordedWindow, WatchRecord, with_pools
@@ -178,6 +178,8 @@ class WatchHistory:
     """Labels on which the last candidate for this champion was refused; None where none was in the last 30 days."""
     refused_of: str = ""
     """The level of a tag that these were of; empty: of all requests."""
+    concept_rejected: bool = False
+    """Whether that candidate was rejected, and had learned of images that looked as accepted and whose meaning has changed."""
     decided: int = -1
     """Number of the watch that took the last decision; -1 where none did."""
 
@@ -212,6 +214,7 @@ def read_history(records: Sequence[WatchRecord], *, champion_version: str, until
         days_served=(end - min(served)) / timedelta(days=1) if served else 0.0,
         labels_at_refusal=refused[-1].labels if refused else None,
         refused_of=refused[-1].tag if refused else "",
+        concept_rejected=bool(refused) and refused[-1].concept and refused[-1].decision == REJECT,
         decided=last_decision,
     )
 

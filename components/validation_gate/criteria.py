@@ -113,9 +113,9 @@ def difference_above(
     )
 
 
-def without_images(name: str) -> Criterion:
-    """A critical class of which the test split has no image: nothing can be shown of it."""
-    return Criterion(name, False, False, unit="points", note="the test split has no image of it", regime=CLEAN, critical=True)
+def without_images(name: str, images: str = "test split", regime: str = CLEAN) -> Criterion:
+    """A critical class of which the `images` hold none: nothing can be shown of it."""
+    return Criterion(name, False, False, unit="points", note=f"the {images} has no image of it", regime=regime, critical=True)
 
 
 def brier_below(increase: BrierIncrease, limit: float) -> Criterion:

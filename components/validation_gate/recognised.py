@@ -28,7 +28,7 @@ def every_class_recognised(clean: Answers, classes: list[str], allowed: str) -> 
     blind: list[str] = []
     unknown: list[str] = []
     for label, name in enumerate(classes):
-        seen = _recall(clean, label)
+        seen = _recall(clean.labels, clean.candidate, label)
         if seen is None or name in map(str.strip, allowed.split(",")):
             continue
         right, blindly = seen
@@ -55,7 +55,7 @@ def critical_recognised(clean: Answers, classes: list[str], critical: Sequence[s
     """
     criteria = []
     for name in critical:
-        title, seen = f"critical class {name} recognised", _recall(clean, classes.index(name))
+        title, seen = f"critical class {name} recognised", _recall(clean.labels, clean.candidate, classes.index(name))
         if seen is None:
             criteria.append(without_images(title))
             continue
@@ -71,9 +71,15 @@ def critical_recognised(clean: Answers, classes: list[str], critical: Sequence[s
     return criteria
 
 
-def _recall(clean: Answers, label: int) -> tuple[Proportion, float] | None:
+def recognises(answers: Answers, label: int) -> bool:
+    """Whether the champion is shown to recognise a class on these images: it could be right on all of it by naming nothing else."""
+    seen = None if answers.champion is None else _recall(answers.labels, answers.champion, label)
+    return seen is not None and seen[0].low > seen[1]
+
+
+def _recall(labels: np.ndarray, probabilities: np.ndarray, label: int) -> tuple[Proportion, float] | None:
     """The share of a class's images that are right, with one-sided 95 % bounds, and what naming it blindly would reach; None: no images."""
-    answered, of_class = clean.candidate.argmax(axis=1), clean.labels == label
+    answered, of_class = probabilities.argmax(axis=1), labels == label
     images = int(of_class.sum())
     if not images:
         return None
