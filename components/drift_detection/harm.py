@@ -165,8 +165,13 @@ def growth_of(windows: Sequence[WindowLabels]) -> list[float]:
     """How far a drift that grows evenly from the first window on had come in each, as a share of what it has come to in the last.
 
     Labels of days ago are of a weaker drift than today's, where it grows. It began one window's distance before the first one's end.
+    First and last go by their times, whatever the order: a device that was offline brings its requests later than they were answered.
+
+    Returns:
+        Of each, above 0 and at most 1.
     """
-    days = [(window.time - windows[0].time).total_seconds() / 86400 for window in windows]
+    first = min(window.time for window in windows)
+    days = [(window.time - first).total_seconds() / 86400 for window in windows]
     length = max(days)
     if length <= 0:
         return [1.0] * len(windows)
@@ -176,6 +181,7 @@ def growth_of(windows: Sequence[WindowLabels]) -> list[float]:
 
 def strata(windows: Sequence[WindowLabels], half_life_days: float) -> list[Stratum]:
     """The windows from the first to the last labelled one, in time order, taken together until `STRATUM_LABELS` are reached."""
+    windows = sorted(windows, key=lambda window: window.time)
     labelled = [index for index, window in enumerate(windows) if window.labels]
     if not labelled:
         return []
@@ -219,7 +225,7 @@ def drop_of(
     Accuracy is compared with what was accepted for the mixture of regimes that the windows are nearest to.
 
     Args:
-        windows: oldest first.
+        windows: in any order: neighbours are found by their times.
         accepted: the champion's accuracy by regime, the clean one among them; one that is not in it counts as clean.
         half_life_days: of the weights.
         alpha: one-sided, of each bound, at all looks together.

@@ -197,6 +197,23 @@ def test_an_even_growth_began_one_distance_before_the_first_window_also_within_a
     assert growth_of([tally(1, 1, day=day) for day in (0, 3, 4)]) == pytest.approx([2 / 6, 5 / 6, 1])
 
 
+@pytest.mark.parametrize("late", [-4.0, -1.5, 1.5, -1 / 24])
+def test_windows_count_by_their_times_in_whatever_order_they_came(late: float) -> None:
+    # An edge device that was offline, or whose clock is an hour slow, brings requests that are older than those before them.
+    came = [tally(36, 21, day=0), tally(36, 22, day=1), tally(36, 23, day=2), tally(36, 34, day=late)]
+    assert all(0 < share <= 1 for share in growth_of(came))
+    in_order = sorted(came, key=lambda window: window.time)
+    assert drop_over(came) == drop_over(in_order)
+    assert sorted(growth_of(came)) == pytest.approx(growth_of(in_order))
+    assert drop_over(came).come <= 1
+
+
+def test_a_late_window_of_many_labels_does_not_hide_what_a_drift_may_have_grown_to() -> None:
+    growing = daily(28, 14, 0.06, grows=True)
+    late = tally(1000, 930, rows=1000, day=-2)
+    assert drop_over([*growing, late]).high_if_grown == drop_over([late, *growing]).high_if_grown > 0.06
+
+
 def test_a_stratum_had_grown_as_its_rows_had_and_late_strata_weigh_more_by_how_far_they_had() -> None:
     (part,) = strata([tally(10, 9, rows=100, day=0), tally(10, 9, rows=300, day=1)], 1e9)
     assert part.growth == pytest.approx((100 * 0.5 + 300 * 1) / 400)
