@@ -20,8 +20,9 @@ from components.drift_detection.label_tallies import (
     window_labels,
 )
 from components.drift_detection.policy import shows_harm
-from components.drift_detection.windows import Coverage, windows_of_newest_drift
+from components.drift_detection.windows import Coverage
 from driftloop.contracts import SKIPPED
+from driftloop.drifts import windows_of_newest_drift, windows_of_open_drift
 from driftloop.evaluation.intervals import Proportion
 from driftloop.settings import DriftSettings, RetrainSettings
 from driftloop.watch_record import WatchRecord, WindowLabels
@@ -47,7 +48,7 @@ class JudgedHarm:
     concept: bool
     """Whether that shows harm, where no drift is confirmed."""
     drifting: list[WindowLabels]
-    """Labels of the confirmed drift by window."""
+    """Labels of the confirmed drift by window; where none is confirmed now, of the one that the next windows may confirm again."""
     steady: list[WindowLabels]
     """Labels of the windows that did not drift."""
     in_drift: np.ndarray
@@ -140,16 +141,18 @@ def judge_harm(
         calendar_due: whether the calendar asks for a retraining: without a drift it learns from all windows since the last decision.
     """
     counted = records[-1].labels_by_window if records else []
-    newest = np.array(windows_of_newest_drift(places.drifted.tolist(), places.ends), dtype=bool) & confirmed
+    of_drift = windows_of_newest_drift if confirmed else windows_of_open_drift
+    members = np.array(of_drift(places.drifted.tolist(), places.ends), dtype=bool)
+    newest = members & confirmed
     recent = places.within(HALF_LIVES * settings.harm_half_life_days)
     steady_windows = places.undrifted() & recent
-    drifting = window_labels(rows, coverage, places, newest & recent, counted, judging=judging, drifted=True, oversampled=oversampled)
+    drifting = window_labels(rows, coverage, places, members & recent, counted, judging=judging, drifted=True, oversampled=oversampled)
     steady = window_labels(rows, coverage, places, steady_windows, counted, judging=judging, drifted=False, oversampled=oversampled)
 
     def drop(windows: Sequence[WindowLabels], alpha: float) -> AccuracyDrop | None:
         return drop_of(windows, accepted, half_life_days=settings.harm_half_life_days, alpha=alpha) if accepted else None
 
-    harm, concept_drop = drop(drifting, DRIFT_ALPHA), drop(steady, CONCEPT_ALPHA)
+    harm, concept_drop = drop(drifting, DRIFT_ALPHA) if confirmed else None, drop(steady, CONCEPT_ALPHA)
     concept = not confirmed and shows_harm(concept_drop, settings)
     by_calendar = calendar_due and not confirmed and not concept
     concerned = newest if confirmed else steady_windows if concept else places.undecided if by_calendar else places.fresh & places.drifted
