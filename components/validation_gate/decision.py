@@ -69,6 +69,8 @@ class GateInputs:
     """its number"""
     accepted: Answers | None = None
     """on the drifted images that the champion was accepted for, which may only veto; None where there are none"""
+    regimes: dict[str, Answers] = field(default_factory=dict)
+    """the candidate's alone on the images of each learned regime, by its name: no criterion rests on them, later watches do"""
     latency: Latency | None = None
     """of both; None where there is nothing to compare"""
     sizes: tuple[int, int] | None = None

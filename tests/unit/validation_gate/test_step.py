@@ -308,6 +308,40 @@ def test_a_candidate_of_the_calendar_need_win_nothing_and_may_lose_nothing(gate_
     assert judged("doubtful", 6, 16)["decision"] == "inconclusive"
 
 
+def test_each_learned_regime_has_an_accuracy_of_its_own(gate_store: GateStore) -> None:
+    """An earlier regime is harder than the newest one; what is in no regime, as of a drift too short for one, counts for none."""
+    dataset = gate_store.dataset({"test": clean()}, "dataset")
+    served(gate_store, dataset)
+
+    def learned(name: str, wrong: int, seed: int) -> dict[str, Part]:
+        n = 200
+        right = np.arange(n) >= wrong
+        images, labels, samples = split_with_answers(n, {CANDIDATE: right, CHAMPION: right}, name, seed)
+        return {"drifted_gate": (images, labels, samples), name: (images, np.full(n, -1), samples)}
+
+    first = gate_store.dataset(learned("regime-1", 50, 3), "first", read_description(dataset))
+    short = gate_store.dataset({"drifted_gate": drifted(n=100)}, "short", read_description(first))
+    second = gate_store.dataset(learned("regime-2", 10, 4), "second", read_description(short))
+    gate_store.judge(second, candidate_of(gate_store, second), traffic=gate_store.traffic("1", []))
+    regimes = gate_of(gate_store)["regimes"]
+    assert {name: (regime["accuracy"]["value"], regime["accuracy"]["n"]) for name, regime in regimes.items()} == {
+        "regime-1": (0.75, 200),
+        "regime-2": (0.95, 200),
+    }
+    assert {name: recall["value"] for name, recall in regimes["regime-1"]["recalls"].items()} == dict.fromkeys(CLASSES, 0.75)
+
+
+def test_a_candidate_of_the_calendar_hands_on_what_it_recognises_of_the_accepted_drift(gate_store: GateStore) -> None:
+    first = gate_store.dataset({"test": clean(n=900), "drifted_gate": drifted(gained=3, lost=3)}, "first")
+    champion = served(gate_store, first)
+    dataset = gate_store.dataset({"recent_gate": drifted(6, 6)}, "recent", read_description(first))
+    gate_store.judge(dataset, candidate_of(gate_store, dataset), champion=str(champion), traffic=gate_store.traffic("1", []))
+    gate = gate_of(gate_store)
+    assert set(gate["recalls"]) == {"clean", "drifted", "recent"}
+    recalled = sum(recall["value"] * recall["n"] for recall in gate["recalls"]["drifted"].values())
+    assert recalled / 300 == pytest.approx(gate["accuracy"]["candidate_drifted"]["value"])
+
+
 def test_a_champion_that_fails_on_the_traffic_is_replaced_by_what_the_watches_saw(gate_store: GateStore) -> None:
     dataset = gate_store.dataset({"test": clean(gained=1, lost=3, n=154)}, "dataset")
     champion = served(gate_store, dataset)
