@@ -53,7 +53,7 @@ class AccuracyDrop:
     expected: float = math.nan
     """The accuracy that was accepted."""
     expected_n: float = math.nan
-    """Images that it was measured on."""
+    """Images that it was measured on; where they came in groups, as many independent ones as would say as much."""
     recent: float = math.nan
     """The estimate for what came last."""
     high_if_grown: float = math.nan
@@ -274,7 +274,7 @@ def share_right(parts: Sequence[Stratum]) -> tuple[float, float]:
 
 
 def expected_of(parts: Sequence[Stratum], accepted: Mapping[str, Proportion]) -> tuple[float, float]:
-    """The accuracy that was accepted for these strata, and the images behind it."""
+    """The accuracy that was accepted for these strata, and as many independent images as it stands on."""
     total = sum(part.weight for part in parts)
     shares: dict[str, float] = {}
     for part in parts:
@@ -282,7 +282,7 @@ def expected_of(parts: Sequence[Stratum], accepted: Mapping[str, Proportion]) ->
             known = name if name in accepted else CLEAN_REGIME
             shares[known] = shares.get(known, 0.0) + share * part.weight / total
     value = sum(share * accepted[name].value for name, share in shares.items())
-    return min(1.0, value), 1 / sum(share**2 / accepted[name].n for name, share in shares.items())
+    return min(1.0, value), 1 / sum(share**2 / accepted[name].independent for name, share in shares.items())
 
 
 def labels_to_decide(drop: AccuracyDrop, *, retrain_drop: float, harmless_drop: float) -> int | None:
