@@ -66,6 +66,13 @@ class AccuracyDrop:
     """The boundary there, in standard errors."""
     alpha: float = math.nan
     """How often a bound may ever be wrong."""
+    effect: float = 1.0
+    """Labels over as many independent ones: above 1 where several are of one patient or lot."""
+
+    @property
+    def independent(self) -> float:
+        """As many independent labels as these are worth."""
+        return self.n / self.effect
 
     def as_dict(self) -> dict[str, float | int]:
         return asdict(self)
@@ -159,6 +166,8 @@ class Stratum:
     """Shares of the accepted regimes that its windows are nearest to."""
     growth: float = 1.0
     """How far a drift that grows evenly had come in it, of what it has come to in the newest window."""
+    effect: float = 1.0
+    """Labels over as many independent ones."""
 
 
 def growth_of(windows: Sequence[WindowLabels]) -> list[float]:
@@ -213,7 +222,8 @@ def _stratum(members: Sequence[WindowLabels], fading: Sequence[float], growth: S
         for name, share in (member.mixture or {CLEAN_REGIME: 1.0}).items():
             mixture[name] = mixture.get(name, 0.0) + share * weight / total
     labels, right = sum(member.labels for member in members), sum(member.right for member in members)
-    return Stratum(total, labels, right, mixture, float(np.average(growth, weights=weights)))
+    effect = labels / sum(member.labels / member.effect for member in members)
+    return Stratum(total, labels, right, mixture, float(np.average(growth, weights=weights)), effect)
 
 
 def drop_of(
@@ -241,11 +251,14 @@ def drop_of(
     recent_parts = strata(windows, half_life_days / RECENT)
     recent = expected_of(recent_parts, accepted)[0] - share_right(recent_parts)[0]
     labels = sum(part.labels for part in parts)
+    independent = sum(part.labels / part.effect for part in parts)
     information = 1 / (1 / expected_n + 1 / effective)
-    z = float(boundary(information, labels / effective, alpha))
+    z = float(boundary(information, independent / effective, alpha))
     value, low, high = accuracy_drop(expected * expected_n, expected_n, right * effective, effective, z=z)
     grown, come = if_grown(parts, accepted)
-    return AccuracyDrop(value, low, high, labels, effective, expected, expected_n, recent, grown, come, information, z, alpha)
+    return AccuracyDrop(
+        value, low, high, labels, effective, expected, expected_n, recent, grown, come, information, z, alpha, labels / independent
+    )
 
 
 def if_grown(parts: Sequence[Stratum], accepted: Mapping[str, Proportion]) -> tuple[float, float]:
@@ -267,10 +280,10 @@ def if_grown(parts: Sequence[Stratum], accepted: Mapping[str, Proportion]) -> tu
 
 
 def share_right(parts: Sequence[Stratum]) -> tuple[float, float]:
-    """The weighted share of right answers, and Kish's effective number of labels."""
+    """The weighted share of right answers, and Kish's effective number of labels, of independent ones."""
     total = sum(part.weight for part in parts)
     share = sum(part.weight * part.right / part.labels for part in parts) / total
-    return min(1.0, share), total**2 / sum(part.weight**2 / part.labels for part in parts)
+    return min(1.0, share), total**2 / sum(part.weight**2 * part.effect / part.labels for part in parts)
 
 
 def expected_of(parts: Sequence[Stratum], accepted: Mapping[str, Proportion]) -> tuple[float, float]:
@@ -290,7 +303,7 @@ def labels_to_decide(drop: AccuracyDrop, *, retrain_drop: float, harmless_drop: 
 
     What the accuracy is, and how further labels will fall, are both uncertain: the posterior of the one (Jeffreys) and the spread of the
     other are averaged over. Further labels are taken to be as late as those that there are: of late ones it takes more to exclude a drop
-    that has grown since.
+    that has grown since; and to be as much alike within a patient.
 
     Returns:
         The number, more than those there are; None where even 100,000 would not do.
@@ -305,7 +318,7 @@ def labels_to_decide(drop: AccuracyDrop, *, retrain_drop: float, harmless_drop: 
         n = drop.effective + more
         fresh = np.clip(accuracy * more + luck * np.sqrt(accuracy * (1 - accuracy) * more), 0, more)
         correct = right + fresh
-        z = boundary(1 / (1 / drop.expected_n + 1 / n), (drop.n + more) / n, drop.alpha)
+        z = boundary(1 / (1 / drop.expected_n + 1 / n), (drop.independent + more) / n, drop.alpha)
         careful = np.minimum(correct + HALF_LABEL, n)
         harm = (score(clean, drop.expected_n, careful, n, 0.0) > z) & (drop.expected - correct / n >= retrain_drop)
         harmless = score(clean, drop.expected_n, correct, n, harmless_drop) < -z
@@ -318,4 +331,4 @@ def labels_to_decide(drop: AccuracyDrop, *, retrain_drop: float, harmless_drop: 
     while high - low > max(1, low // 50):
         middle = (low + high) // 2
         low, high = (low, middle) if decides(middle) else (middle, high)
-    return drop.n + high
+    return drop.n + math.ceil(high * drop.effect)

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from scipy import stats
 
 from driftloop.evaluation.clustered import independent_images, share_right
 from driftloop.evaluation.intervals import Proportion, wilson
@@ -37,9 +38,11 @@ def test_a_share_of_groups_has_the_interval_of_as_many_independent_images() -> N
     assert found.high - found.low > 1.8 * (wilson(int(right.sum()), 1000).high - wilson(int(right.sum()), 1000).low)
 
 
-def test_groups_of_which_none_is_ever_wrong_count_as_one_image_each() -> None:
-    assert independent_images(np.ones(60, bool), np.repeat(np.arange(6), 10)) == pytest.approx(6)
-    assert independent_images(np.ones(60, bool), np.zeros(60)) == pytest.approx(1)
+def test_groups_of_which_none_is_ever_wrong_count_as_no_more_than_one_image_each() -> None:
+    for patients in (6, 60):
+        widened = (stats.t.ppf(0.99, patients - 1) / stats.norm.ppf(0.99)) ** 2
+        assert independent_images(np.ones(600, bool), np.repeat(np.arange(patients), 600 // patients)) == pytest.approx(patients / widened)
+    assert independent_images(np.ones(60, bool), np.zeros(60)) < 0.01, "of one patient nothing follows for the others"
 
 
 def test_a_share_that_an_older_release_has_written_counts_as_it_did() -> None:
