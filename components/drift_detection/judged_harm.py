@@ -122,6 +122,7 @@ def judge_harm(
     judging: np.ndarray,
     confirmed: bool,
     oversampled: OverSampled,
+    share: float = 1.0,
     calendar_due: bool = False,
 ) -> JudgedHarm:
     """Judge the labels that are there, but for those kept for the gate.
@@ -138,6 +139,7 @@ def judge_harm(
         judging: (N,) bool, the rows kept for the gate.
         confirmed: whether drift is confirmed by windows.
         oversampled: rows that were labelled more often than the others of their windows.
+        share: of the chance of a wrong bound; levels of tags have the rest.
         calendar_due: whether the calendar asks for a retraining: without a drift it learns from all windows since the last decision.
     """
     counted = records[-1].labels_by_window if records else []
@@ -152,7 +154,7 @@ def judge_harm(
     def drop(windows: Sequence[WindowLabels], alpha: float) -> AccuracyDrop | None:
         return drop_of(windows, accepted, half_life_days=settings.harm_half_life_days, alpha=alpha) if accepted else None
 
-    harm, concept_drop = drop(drifting, DRIFT_ALPHA) if confirmed else None, drop(steady, CONCEPT_ALPHA)
+    harm, concept_drop = drop(drifting, share * DRIFT_ALPHA) if confirmed else None, drop(steady, share * CONCEPT_ALPHA)
     concept = not confirmed and shows_harm(concept_drop, settings)
     by_calendar = calendar_due and not confirmed and not concept
     concerned = newest if confirmed else steady_windows if concept else places.undecided if by_calendar else places.fresh & places.drifted

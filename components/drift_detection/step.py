@@ -168,6 +168,7 @@ def run(
             judging=judging,
             confirmed=confirmed,
             oversampled=oversampled(tags, places, len(rows)),
+            share=share,
             calendar_due=due,
         )
     ]

@@ -36,7 +36,8 @@ from driftloop.settings import DriftSettings
 from driftloop.tags import MOST_LEVELS, MOST_TAGS, level_name, levels_by_tag, tag_names
 from driftloop.watch_record import RecordedTagWindow, TagPart, WatchRecord
 
-#: The part of the budget of false alarms that all levels share, where any is tested; all requests together have the rest.
+#: The part of the budget of false alarms, and of the chance that a bound on harm is ever wrong, that all levels share, where any is tested;
+#: all requests together have the rest.
 TAGS_SHARE = 0.5
 
 

@@ -8,6 +8,7 @@ import pytest
 
 from components.drift_detection.judged_harm import FEWEST_LABELS, JudgedHarm, counted_labels, judge_harm
 from components.drift_detection.label_tallies import OverSampled, WindowPlaces, labels_to_be_had
+from components.drift_detection.tags import TAGS_SHARE
 from components.drift_detection.windows import Coverage
 from driftloop.evaluation.intervals import wilson
 from driftloop.settings import DriftSettings
@@ -69,7 +70,7 @@ def hourly(flags: str) -> WindowPlaces:
     return WindowPlaces(windows, [(hour + 1, 0) for hour in range(len(flags))], past=len(flags) - 1, open=len(flags))
 
 
-def judged(flags: str, labelled: dict[int, int], records: list[WatchRecord], *, confirmed: bool) -> JudgedHarm:
+def judged(flags: str, labelled: dict[int, int], records: list[WatchRecord], *, confirmed: bool, share: float = 1.0) -> JudgedHarm:
     """The newest watch, with so many labels of some of its windows (from 0), half of them right."""
     places = hourly(flags)
     at = np.repeat(list(labelled), list(labelled.values()))
@@ -86,6 +87,7 @@ def judged(flags: str, labelled: dict[int, int], records: list[WatchRecord], *, 
         judging=np.zeros(len(at), bool),
         confirmed=confirmed,
         oversampled=OverSampled(np.zeros(len(at), bool), np.zeros(len(flags), np.int64)),
+        share=share,
     )
 
 
@@ -100,3 +102,10 @@ def test_labels_of_a_weak_drift_stay_counted_while_it_is_not_confirmed_and_their
     assert (again.drop.n, again.drift) == (50, 1)
     over = judged("TT" + "F" * 60, {}, [watch_record(2, labels_by_window=first.recorded)], confirmed=False)
     assert over.recorded == [], "and not after it is over"
+
+
+def test_beside_levels_of_tags_all_requests_have_a_part_of_the_chance_of_a_wrong_bound() -> None:
+    alone, beside = (judged("FTT", {0: 30, 1: 30, 2: 30}, [], confirmed=True, share=share) for share in (1.0, 1 - TAGS_SHARE))
+    for drop, alpha in ((alone.drop, 0.04), (alone.concept_drop, 0.01), (beside.drop, 0.02), (beside.concept_drop, 0.005)):
+        assert drop is not None
+        assert drop.alpha == pytest.approx(alpha)
