@@ -93,7 +93,7 @@ class JudgedHarm:
         needed = self.judging_labels_to_decide(settings)
         if self.drop is None or needed is None:
             return None
-        return max(self.labels, self.drop.n) + math.ceil((needed - self.drop.n) / (1 - retrain.gate_share))
+        return max(self.labels, self.drop.n + self.gate_labels) + math.ceil((needed - self.drop.n) / (1 - retrain.gate_share))
 
     def judging_labels_to_decide(self, settings: DriftSettings) -> int | None:
         """The same without the gate's, which have no say."""

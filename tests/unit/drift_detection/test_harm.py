@@ -149,7 +149,7 @@ def test_over_ninety_looks_no_more_than_one_in_twenty_err_as_by_an_independent_e
 
 @pytest.mark.parametrize(("patients", "images", "icc"), [(25, 40, 0.2), (50, 30, 0.1)])
 def test_a_baseline_of_few_patients_makes_no_harm_of_its_own_luck(patients: int, images: int, icc: float) -> None:
-    """Taken for as many independent images, it did in 16 of 100 histories."""
+    """Taken for as many independent images, it did in one of nine histories."""
     rng, count, labels = np.random.default_rng(1), 400, 36
     groups = np.repeat(np.arange(patients), images)
     rates = rng.beta(0.9 * (1 - icc) / icc, 0.1 * (1 - icc) / icc, (count, patients))
