@@ -140,7 +140,7 @@ def traffic(name: str, labels: int, draw: Callable[[int, np.random.Generator], D
             groups, right = np.concatenate([day[0] for day in drawn]), np.concatenate([day[1] for day in drawn])
             at = np.repeat(np.arange(DAYS), labels)
             for days, way in product(LOOKS, said):
-                chosen = at < days
+                chosen = np.flatnonzero(at < days)
                 if way == "one":
                     chosen = np.unique(groups[chosen], return_index=True)[1]
                 hits, where = right[chosen], at[chosen]
