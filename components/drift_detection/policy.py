@@ -55,7 +55,9 @@ class Situation:
     concept_drop: AccuracyDrop | None = None
     """Of the windows that look as accepted; None likewise."""
     accepted: str = ""
-    """When, by whom and why the confirmed drift was accepted; empty where it was not."""
+    """When, by whom and why the confirmed drift was accepted, or one before it; empty where none was."""
+    accepted_growth: float | None = None
+    """By how much the estimate without labels exceeds that of the drift before it that was accepted; None: its own was, or not known."""
     labels_to_decide: int | None = None
     """About how many random labels would settle whether it matters; None: unknown or a great many."""
     labels: int = 0
@@ -217,13 +219,13 @@ def gravest(verdicts: Sequence[Verdict]) -> int:
 
 def _contradicted(situation: Situation, settings: DriftSettings) -> bool:
     """Whether labels, or the champion's own confidence, look as if an accepted drift did matter now."""
-    drop, growth = situation.drop, situation.label_free_growth
+    drop, growth = situation.drop, (situation.label_free_growth, situation.accepted_growth)
     by_labels = (
         drop is not None
         and drop.n >= settings.harm_labels
         and (drop.value >= settings.retrain_drop or drop.recent >= settings.retrain_drop)
     )
-    return by_labels or (growth is not None and growth >= settings.label_free_drop)
+    return by_labels or any(more is not None and more >= settings.label_free_drop for more in growth)
 
 
 def _harmless(situation: Situation, drop: AccuracyDrop, settings: DriftSettings) -> Verdict:

@@ -5,7 +5,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from components.validation_gate.answers import Answers, accuracy
+from components.validation_gate.answers import Answers
 from components.validation_gate.decision import Decision, GateInputs, decide, headline
 from components.validation_gate.measurements import measure_candidate
 from components.validation_gate.opponents import Opponents, find_opponents, split_identity
@@ -85,9 +85,9 @@ def accuracies(inputs: GateInputs) -> dict[str, dict[str, Any] | None]:
     shares: dict[str, dict[str, Any] | None] = {}
     for name, answers in answers_by_kind(inputs).items():
         answered = answers is not None and len(answers.labels) > 0
-        shares[f"candidate_{name}"] = accuracy(answers.candidate_right).model_dump() if answers and answered else None
+        shares[f"candidate_{name}"] = answers.accuracy(answers.candidate_right).model_dump() if answers and answered else None
         beside = answers is not None and answered and answers.champion is not None
-        shares[f"champion_{name}"] = accuracy(answers.champion_right).model_dump() if answers and beside else None
+        shares[f"champion_{name}"] = answers.accuracy(answers.champion_right).model_dump() if answers and beside else None
     return shares
 
 
@@ -109,13 +109,13 @@ def answers_by_kind(inputs: GateInputs) -> dict[str, Answers | None]:
 def recall_of_classes(answers: Answers, classes: list[str]) -> dict[str, Any]:
     """The candidate's recall of each class that has images."""
     of_class = {label: answers.labels == index for index, label in enumerate(classes)}
-    return {label: accuracy(answers.candidate_right[rows]).model_dump() for label, rows in of_class.items() if rows.any()}
+    return {label: answers.accuracy(answers.candidate_right, rows).model_dump() for label, rows in of_class.items() if rows.any()}
 
 
 def regimes_at_the_gate(inputs: GateInputs) -> dict[str, dict[str, Any]]:
     """The candidate's accuracy and recalls in each learned regime: what the next watches measure harm of such images against."""
     return {
-        name: {"accuracy": accuracy(answers.candidate_right).model_dump(), "recalls": recall_of_classes(answers, inputs.classes)}
+        name: {"accuracy": answers.accuracy(answers.candidate_right).model_dump(), "recalls": recall_of_classes(answers, inputs.classes)}
         for name, answers in inputs.regimes.items()
     }
 

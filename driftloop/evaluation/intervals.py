@@ -19,6 +19,13 @@ class Proportion(BaseModel):
     """upper end"""
     n: int
     """cases behind it"""
+    effective_n: float | None = None
+    """independent cases that would say as much, where cases come in groups; null: each stands for itself, or it is not known"""
+
+    @property
+    def independent(self) -> float:
+        """Independent cases that would say as much, as far as is known."""
+        return self.n if self.effective_n is None else self.effective_n
 
     def __str__(self) -> str:
         return f"{self.value:.3f} ({self.low:.3f}-{self.high:.3f}, n={self.n})"
@@ -36,9 +43,15 @@ def wilson(successes: int, n: int, *, confidence: float = 0.95) -> Proportion:
     """
     if n < 1 or not 0 <= successes <= n:
         raise ValueError(f"wilson: needs 0 <= successes <= n and n >= 1, got {successes} of {n}")
-    z = NormalDist().inv_cdf(0.5 + confidence / 2)
     p = successes / n
+    low, high = wilson_bounds(p, n, confidence=confidence)
+    return Proportion(value=p, low=low, high=high, n=n)
+
+
+def wilson_bounds(p: float, n: float, *, confidence: float = 0.95) -> tuple[float, float]:
+    """The ends of Wilson's interval around a share `p` of `n` cases, of which there may be fractions."""
+    z = NormalDist().inv_cdf(0.5 + confidence / 2)
     centre = (p + z * z / (2 * n)) / (1 + z * z / n)
     half = z * math.sqrt(p * (1 - p) / n + z * z / (4 * n * n)) / (1 + z * z / n)
     # At 0 and 1 an end of the interval is the share itself, which rounding must not leave outside.
-    return Proportion(value=p, low=min(p, max(0.0, centre - half)), high=max(p, min(1.0, centre + half)), n=n)
+    return min(p, max(0.0, centre - half)), max(p, min(1.0, centre + half))

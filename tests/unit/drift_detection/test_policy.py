@@ -311,6 +311,12 @@ def test_an_accepted_drift_is_quiet_until_labels_or_confidence_say_otherwise(
         assert verdict.reason == f"Drift is confirmed, and was accepted on 2025-03-01 by ada (the new scanner){so_far}."
 
 
+@pytest.mark.parametrize(("growth", "name"), [(None, "stable"), (0.0999, "stable"), (0.1, "needs_labels")])
+def test_a_drift_after_an_accepted_one_is_quiet_unless_confidence_has_fallen_below_it(growth: float | None, name: str) -> None:
+    said = "accepted on 2025-03-01 by ada (the new scanner), which stands for drifts that begin until 2025-03-29"
+    assert decide(replace(CONFIRMED, accepted=said, accepted_growth=growth), SETTINGS, RETRAIN).name == name
+
+
 @pytest.mark.parametrize(("grown", "name"), [(0.0499, "alert"), (0.05, "needs_labels"), (1.7, "needs_labels")])
 def test_a_drift_that_may_have_grown_since_its_labels_is_not_harmless(grown: float, name: str) -> None:
     verdict = decide(replace(CONFIRMED, drop=replace(HARMLESS, high_if_grown=grown), labels_to_decide=301), SETTINGS, RETRAIN)

@@ -30,12 +30,13 @@ def test_no_loss_on_many_images_is_admissible() -> None:
 
 def test_accuracy_by_tag_is_that_of_its_images() -> None:
     tags = np.array(['{"site": "A"}'] * 6 + ['{"site": "B", "ward": "1"}'] * 4 + [""] * 2)
-    found = by_tag(np.arange(12) % 3 > 0, tags)
+    found = by_tag(np.arange(12) % 3 > 0, tags, np.array([0] * 6 + [1, 2, 3, 4, 5, 5]))
     assert {level: (share.value, share.n) for level, share in found.items()} == {
         "site=A": (pytest.approx(4 / 6), 6),
         "site=B": (0.5, 4),
         "ward=1": (0.5, 4),
     }
+    assert [share.independent for share in found.values()] == [pytest.approx(1), 4, 4], "site A is one patient"
 
 
 def test_a_shown_loss_is_not() -> None:

@@ -7,7 +7,7 @@ import pytest
 
 from components.validation_gate.answers import Answers
 from components.validation_gate.decision import GateInputs, decide
-from components.validation_gate.step import recalls
+from components.validation_gate.step import accuracies, recalls
 from driftloop.errors import SettingError
 from driftloop.settings import GateSettings, critical_names
 
@@ -194,6 +194,20 @@ def test_the_recalls_that_the_next_watches_compare_with_are_those_of_the_candida
     assert found["clean"]["rare"]["value"] == 0.9
     assert found["clean"]["rare"]["n"] == 60
     assert {name: recall["value"] for name, recall in found["drifted"].items()} == {"common": 0.9, "other": 0.8}
+
+
+def test_what_the_next_watches_compare_with_stands_on_patients_where_images_come_from_few() -> None:
+    inputs = against_champion(60, 6)
+    images = np.arange(1500)
+    # One patient is always answered wrongly, and of those of the rare class another.
+    patients = np.where(images >= 1440, 1000 + images // 6, images % 12)
+    clustered = replace(inputs, clean=replace(inputs.clean, groups=patients))
+    alone, together = (accuracies(of)["candidate_clean"] for of in (inputs, clustered))
+    assert alone is not None
+    assert together is not None
+    assert (alone["effective_n"], together["value"], together["n"]) == (None, alone["value"], alone["n"])
+    assert together["effective_n"] < alone["n"]
+    assert recalls(clustered)["clean"]["rare"]["effective_n"] < 60
 
 
 def test_names_are_checked_in_one_line() -> None:
