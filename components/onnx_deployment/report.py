@@ -307,14 +307,13 @@ def _add_trade_off(page: Page, deployment: Deployment) -> None:
 
 def trade_off_places(deployment: Deployment) -> dict[str, tuple[float, Proportion, float]]:
     """By variant: median milliseconds of one image, accuracy on the clean test split, and size in MB."""
-    accuracies = {ONNX_FP32: next(iter(deployment.test.values())).fp32_right} | {
-        name: of.reduced_right for name, of in deployment.test.items()
-    }
+    some = next(iter(deployment.test.values()))
+    accuracies = {ONNX_FP32: some.fp32_right} | {name: of.reduced_right for name, of in deployment.test.items()}
     files = {"pytorch": WEIGHTS}
     return {
         row["variant"]: (
             row["p50_ms"],
-            variant.proportion_right(accuracies[ONNX_FP32 if row["variant"] == "pytorch" else row["variant"]]),
+            variant.proportion_right(accuracies[ONNX_FP32 if row["variant"] == "pytorch" else row["variant"]], some.groups),
             deployment.sizes_mb[files.get(row["variant"], row["variant"])],
         )
         for row in deployment.rows
@@ -392,8 +391,8 @@ def _add_accuracy(page: Page, deployment: Deployment) -> None:
                     "images": split,
                     "n": len(cases.labels),
                     "graph": GRAPH_NAMES[name],
-                    "FP32": str(variant.proportion_right(cases.fp32_right)),
-                    "this graph": str(variant.proportion_right(cases.reduced_right)),
+                    "FP32": str(variant.proportion_right(cases.fp32_right, cases.groups)),
+                    "this graph": str(variant.proportion_right(cases.reduced_right, cases.groups)),
                     "drop, points": f"{100 * drop['value']:+.2f} ({100 * drop['low']:+.2f} to {100 * drop['high']:+.2f})",
                     "same class": f"{100 * cases.agreement:.1f} %",
                 }
