@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from bench.gate_error_rates import environment
-from driftloop.evaluation.grouped_share import share_right
+from driftloop.evaluation.clustered import share_right
 from driftloop.evaluation.intervals import Proportion, wilson
 
 ACCURACIES, GROUPS, CORRELATIONS, IMAGES = (0.85, 0.98), (20, 50, 200), (0.0, 0.05, 0.1, 0.2), 20

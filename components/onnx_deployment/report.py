@@ -14,6 +14,7 @@ from components.onnx_deployment.temperature import RarerClasses
 from components.onnx_deployment.variant import GRAPH_NAMES
 from driftloop.bundle import ONNX_FP32, ONNX_INT8, WEIGHTS, ModelDescription
 from driftloop.evaluation.calibration import reliability_bins
+from driftloop.evaluation.clustered import share_right
 from driftloop.evaluation.intervals import Proportion
 from driftloop.inference.provider import CPU
 from driftloop.reporting.page import Page
@@ -310,13 +311,14 @@ def _add_trade_off(page: Page, deployment: Deployment) -> None:
 
 def trade_off_places(deployment: Deployment) -> dict[str, tuple[float, Proportion, float]]:
     """By variant: median milliseconds of one image, accuracy on the clean test split, and size in MB."""
-    some = next(iter(deployment.test.values()))
-    accuracies = {ONNX_FP32: some.fp32_right} | {name: of.reduced_right for name, of in deployment.test.items()}
+    first = next(iter(deployment.test.values()))
+    groups = first.groups
+    accuracies = {ONNX_FP32: first.fp32_right} | {name: of.reduced_right for name, of in deployment.test.items()}
     files = {"pytorch": WEIGHTS}
     return {
         row["variant"]: (
             row["p50_ms"],
-            variant.proportion_right(accuracies[ONNX_FP32 if row["variant"] == "pytorch" else row["variant"]], some.groups),
+            share_right(accuracies[ONNX_FP32 if row["variant"] == "pytorch" else row["variant"]], groups),
             deployment.sizes_mb[files.get(row["variant"], row["variant"])],
         )
         for row in deployment.rows
@@ -394,8 +396,8 @@ def _add_accuracy(page: Page, deployment: Deployment) -> None:
                     "images": split,
                     "n": len(cases.labels),
                     "graph": GRAPH_NAMES[name],
-                    "FP32": str(variant.proportion_right(cases.fp32_right, cases.groups)),
-                    "this graph": str(variant.proportion_right(cases.reduced_right, cases.groups)),
+                    "FP32": str(share_right(cases.fp32_right, cases.groups)),
+                    "this graph": str(share_right(cases.reduced_right, cases.groups)),
                     "drop, points": f"{100 * drop['value']:+.2f} ({100 * drop['low']:+.2f} to {100 * drop['high']:+.2f})",
                     "same class": f"{100 * cases.agreement:.1f} %",
                 }

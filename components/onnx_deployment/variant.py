@@ -10,7 +10,7 @@ import numpy as np
 
 from components.onnx_deployment.held_out import Cases, case_groups, case_labels
 from driftloop.bundle import ONNX_FP16, ONNX_FP32, ONNX_INT8
-from driftloop.evaluation.grouped_share import share_right
+from driftloop.evaluation.clustered import share_right
 from driftloop.evaluation.intervals import Proportion
 from driftloop.evaluation.paired import PairedDifference, compare
 from driftloop.inference.served_model import ServedModel
@@ -56,11 +56,6 @@ def run_graphs(fp32: ServedModel, reduced: ServedModel, cases: list[Cases]) -> G
     return GraphOutcomes(answers[0], answers[1], case_labels(cases), case_groups(cases))
 
 
-def proportion_right(right: np.ndarray, groups: np.ndarray) -> Proportion:
-    """The share right, with its 95 % interval, given the patient or site of each image."""
-    return share_right(right, groups)
-
-
 def by_tag(right: np.ndarray, tags: np.ndarray, groups: np.ndarray) -> dict[str, Proportion]:
     """The share right on the images of each level of each tag, as in site=B.
 
@@ -71,7 +66,7 @@ def by_tag(right: np.ndarray, tags: np.ndarray, groups: np.ndarray) -> dict[str,
     """
     found = levels_by_tag(tags)
     return {
-        level_name(name, level): proportion_right(right[levels == level], groups[levels == level])
+        level_name(name, level): share_right(right[levels == level], groups[levels == level])
         for name, levels in found.items()
         for level in sorted(set(levels.tolist()) - {""})
     }
@@ -94,7 +89,7 @@ def by_class(outcomes: dict[str, GraphOutcomes], classes: list[str]) -> list[dic
         of_class = first.labels == label
         if of_class.any():
             right = {"FP32": first.fp32_right} | {GRAPH_NAMES[file]: found.reduced_right for file, found in outcomes.items()}
-            shares = {graph: str(proportion_right(found[of_class], first.groups[of_class])) for graph, found in right.items()}
+            shares = {graph: str(share_right(found[of_class], first.groups[of_class])) for graph, found in right.items()}
             rows.append({"class": name, "images": int(of_class.sum())} | shares)
     return rows
 

@@ -5,7 +5,7 @@ from functools import cached_property
 
 import numpy as np
 
-from driftloop.evaluation.grouped_share import share_right
+from driftloop.evaluation.clustered import share_right
 from driftloop.evaluation.intervals import Proportion
 from driftloop.evaluation.paired import PairedDifference, compare
 
@@ -44,6 +44,11 @@ class Answers:
             raise ValueError("there is no champion to compare with")
         return self.champion.argmax(axis=1) == self.labels
 
+    def accuracy(self, right: np.ndarray, rows: np.ndarray | None = None) -> Proportion:
+        """The share of what a model has `right` of the N images, on all or those of the mask `rows`, with its two-sided 95 % interval."""
+        chosen = slice(None) if rows is None else rows
+        return share_right(right[chosen], None if self.groups is None else self.groups[chosen])
+
     def difference(self, rows: np.ndarray | None = None, *, confidence: float = 0.95) -> PairedDifference:
         """The accuracy difference, candidate minus champion, on all images or those of the mask `rows`."""
         return self.difference_to(self.champion_right, rows, confidence=confidence)
@@ -61,11 +66,6 @@ class Answers:
 def no_answers(classes: int) -> Answers:
     """For models that cannot be run on the same images."""
     return Answers(np.zeros(0, np.int64), np.zeros((0, classes)))
-
-
-def accuracy(right: np.ndarray, groups: np.ndarray | None) -> Proportion:
-    """A model's accuracy with its two-sided 95 % interval, given the patient or site of each image."""
-    return share_right(right, groups)
 
 
 def output_problems(probabilities: np.ndarray) -> list[str]:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from components.validation_gate.latency import Latency
-from driftloop.evaluation.grouped_share import clusters_of, share_right
+from driftloop.evaluation.clustered import clusters_of, share_right
 from driftloop.evaluation.paired import BrierIncrease, PairedDifference, labels_needed
 
 #: Regimes: kinds of images that the models answer.

@@ -8,7 +8,7 @@ import numpy as np
 
 from components.validation_gate.answers import Answers
 from components.validation_gate.criteria import CLEAN, Criterion, without_images
-from driftloop.evaluation.grouped_share import clusters_of, share_right
+from driftloop.evaluation.clustered import clusters_of, share_right
 from driftloop.evaluation.intervals import Proportion
 from driftloop.evaluation.paired import Clustering, labels_needed
 

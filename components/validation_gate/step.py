@@ -5,7 +5,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from components.validation_gate.answers import Answers, accuracy
+from components.validation_gate.answers import Answers
 from components.validation_gate.decision import Decision, GateInputs, decide, headline
 from components.validation_gate.measurements import measure_candidate
 from components.validation_gate.opponents import Opponents, find_opponents, split_identity
@@ -86,9 +86,9 @@ def accuracies(inputs: GateInputs) -> dict[str, dict[str, Any] | None]:
     drifted = inputs.accepted if inputs.recent is not None else inputs.drifted
     for name, answers in (("clean", inputs.clean), ("drifted", drifted), ("recent", inputs.recent)):
         answered = answers is not None and len(answers.labels) > 0
-        shares[f"candidate_{name}"] = accuracy(answers.candidate_right, answers.groups).model_dump() if answers and answered else None
+        shares[f"candidate_{name}"] = answers.accuracy(answers.candidate_right).model_dump() if answers and answered else None
         beside = answers is not None and answered and answers.champion is not None
-        shares[f"champion_{name}"] = accuracy(answers.champion_right, answers.groups).model_dump() if answers and beside else None
+        shares[f"champion_{name}"] = answers.accuracy(answers.champion_right).model_dump() if answers and beside else None
     return shares
 
 
@@ -100,9 +100,7 @@ def recalls(inputs: GateInputs) -> dict[str, dict[str, Any]]:
             continue
         of_class = {label: answers.labels == index for index, label in enumerate(inputs.classes)}
         found[name] = {
-            label: accuracy(answers.candidate_right[rows], answers.groups_of(rows)).model_dump()
-            for label, rows in of_class.items()
-            if rows.any()
+            label: answers.accuracy(answers.candidate_right, rows).model_dump() for label, rows in of_class.items() if rows.any()
         }
     return found
 

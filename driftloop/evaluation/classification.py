@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from driftloop.evaluation.grouped_share import share_right
+from driftloop.evaluation.clustered import share_right
 from driftloop.evaluation.intervals import Proportion
 
 #: Of more classes than this a table shows the hardest, and a confusion matrix those that errors concern most.

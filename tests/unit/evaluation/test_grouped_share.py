@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from driftloop.evaluation.grouped_share import clusters_of, share_right
+from driftloop.evaluation.clustered import clusters_of, share_right
 from driftloop.evaluation.intervals import Proportion, wilson
 
 
