@@ -10,7 +10,14 @@ from components.onnx_deployment import benchmark, held_out, variant
 from components.onnx_deployment.half import write_half
 from components.onnx_deployment.held_out import measure_references
 from components.onnx_deployment.quantisation import Quantisation, quantise
-from components.onnx_deployment.temperature import Calibration, TemperatureFit, calibration_on, fit_temperature
+from components.onnx_deployment.temperature import (
+    Calibration,
+    RarerClasses,
+    TemperatureFit,
+    calibration_on,
+    fit_temperature,
+    promised_to_rarer,
+)
 from components.onnx_deployment.variant import COMPETING, GraphOutcomes, VariantChoice, choose_variant, judge_accuracy
 from driftloop import bundle
 from driftloop.bundle import ModelDescription
@@ -40,6 +47,8 @@ class Deployment:
     """Of the calibration inside all graphs."""
     calibration: Calibration
     """What it does on the clean test split."""
+    rarer: RarerClasses | None
+    """What the probabilities there promise the rarer classes, where the training weighed these up and one class has most images."""
     parity: float
     """Largest difference of a probability between PyTorch and the exported FP32 graph."""
     quantisation: Quantisation
@@ -109,10 +118,12 @@ def deploy(dataset: Description, source: Path, candidate: Path, settings: Deploy
     served = models[choice.served]
     progress(0.85, "measuring the reference")
     test, tags = _outcomes(models, testing, reduced), np.concatenate([part.tags for part in testing])
+    some = next(iter(test.values()))
     return Deployment(
         model=model,
         temperature=fit,
         calibration=calibration_on(held_out.compute_logits(network, model, testing), held_out.case_labels(testing), fit.temperature),
+        rarer=promised_to_rarer(model, some.fp32, some.labels),
         parity=parity,
         quantisation=quantisation,
         decision=decision,
@@ -180,6 +191,7 @@ def deployment_facts(deployment: Deployment, *, seconds: float) -> dict[str, Any
         "benchmark_gpu": deployment.gpu_rows,
         "temperature": deployment.temperature.temperature,
         "calibration": asdict(deployment.calibration) | {"note": deployment.temperature.note},
+        "rarer_classes": asdict(deployment.rarer) if deployment.rarer else None,
         "quantisation": asdict(deployment.quantisation),
         "parity": deployment.parity,
         "provider": deployment.provider,

@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 from components.onnx_deployment import variant
 from components.onnx_deployment.deployment import Deployment
 from components.onnx_deployment.held_out import RANGE_SPLITS, TEMPERATURE_SPLITS, VARIANT_SPLITS
+from components.onnx_deployment.temperature import RarerClasses
 from components.onnx_deployment.variant import GRAPH_NAMES
 from driftloop.bundle import ONNX_FP32, ONNX_INT8, WEIGHTS, ModelDescription
 from driftloop.evaluation.calibration import reliability_bins
@@ -21,6 +22,8 @@ from driftloop.reporting.plot_style import INK, MUTED, PALETTE, axes
 from driftloop.reporting.wording import calibration_sentence, difference_sentence, extremes, percent, points
 from driftloop.training.report_sections import add_measures, compared_numbers
 
+#: A mean probability that is above a share by less is called no more than it.
+SAME_SHARE = 0.01
 CARD_HEADING = "## Deployment"
 #: The line below the title, which says what users get.
 AS_SERVED = "**As served**"
@@ -431,6 +434,8 @@ def _add_calibration(page: Page, deployment: Deployment) -> None:
         "to a person, "
         "and for the estimate of accuracy without labels."
     )
+    if deployment.rarer:
+        page.text(rarer_sentences(deployment.rarer))
     page.table(
         [
             {"images": images, "temperature": name, "negative log-likelihood": likelihood, "expected calibration error": error}
@@ -439,6 +444,21 @@ def _add_calibration(page: Page, deployment: Deployment) -> None:
         ],
         caption="The test split had no part in it; the images of the fit flatter. Expected calibration error: over 10 bins of equally "
         "many images [[cite:guo2017]].",
+    )
+
+
+def rarer_sentences(rarer: RarerClasses) -> str:
+    """What the probabilities of rarer classes are worth where the training let every class count alike."""
+    text = (
+        f"The training let every class count alike, and {percent(1 - rarer.share)} of the test images are of {rarer.commonest}. "
+        f"The other classes make {percent(rarer.share)} of these images and get a mean probability of {percent(rarer.promised)}."
+    )
+    if rarer.promised - rarer.share < SAME_SHARE:
+        return text
+    return (
+        f"{text} That is more than their share, and one temperature cannot take it back: their probabilities rank images and are no "
+        "frequencies. "
+        "A bias for each class would mend that, but these classes would be named less often, so there is none."
     )
 
 

@@ -47,7 +47,7 @@ class Answers:
     def accuracy(self, right: np.ndarray, rows: np.ndarray | None = None) -> Proportion:
         """The share of what a model has `right` of the N images, on all or those of the mask `rows`, with its two-sided 95 % interval."""
         chosen = slice(None) if rows is None else rows
-        return share_right(right[chosen], None if self.groups is None else self.groups[chosen])
+        return share_right(right[chosen], self.groups_of(chosen))
 
     def difference(self, rows: np.ndarray | None = None, *, confidence: float = 0.95) -> PairedDifference:
         """The accuracy difference, candidate minus champion, on all images or those of the mask `rows`."""
@@ -56,8 +56,11 @@ class Answers:
     def difference_to(self, right: np.ndarray, rows: np.ndarray | None = None, *, confidence: float = 0.95) -> PairedDifference:
         """The same against another model, given what that one has `right` of the N images."""
         chosen = slice(None) if rows is None else rows
-        groups = None if self.groups is None else self.groups[chosen]
-        return compare(self.candidate_right[chosen], right[chosen], confidence=confidence, groups=groups)
+        return compare(self.candidate_right[chosen], right[chosen], confidence=confidence, groups=self.groups_of(chosen))
+
+    def groups_of(self, rows: np.ndarray | slice) -> np.ndarray | None:
+        """The patient or site of each of these images; None where that is not known."""
+        return None if self.groups is None else self.groups[rows]
 
 
 def no_answers(classes: int) -> Answers:

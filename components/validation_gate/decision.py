@@ -130,9 +130,10 @@ def decide(inputs: GateInputs, *, margin: float, settings: GateSettings, critica
     if inputs.int8 is not None:
         facts.append(quantisation(inputs.int8.get("int8_drop"), str(inputs.int8.get("served_reason", ""))))
     if inputs.clean.champion is None:
-        first = better_than_commonest(inputs.clean.candidate_right, inputs.clean.labels, settings.first_gain)
-        recognised = every_class_recognised(inputs.clean, inputs.classes, settings.allow_blind_classes)
-        return conclude([first, recognised, *critical_recognised(inputs.clean, inputs.classes, critical), *facts], [], settings)
+        clean = inputs.clean
+        first = better_than_commonest(clean.candidate_right, clean.labels, settings.first_gain, clean.groups)
+        recognised = every_class_recognised(clean, inputs.classes, settings.allow_blind_classes)
+        return conclude([first, recognised, *critical_recognised(clean, inputs.classes, critical), *facts], [], settings)
     classes = compare_classes(inputs.clean, inputs.classes, settings.class_margin, critical)
     slices = compare_slices(
         inputs.clean,

@@ -33,6 +33,8 @@ def test_an_entry_says_all_that_its_english_says(lang: str) -> None:
         ("85.2 to 89.1 %", "85,2 à 89,1\u202f%"),
         ("6.2x", "6,2\u202f×"),
         ("0.911 (0.898-0.927)", "0,911 (0,898-0,927)"),
+        ("0.911 (0.898-0.927, n=1500 of 20 groups)", "0,911 (0,898-0,927, n=1500, de 20 groupes)"),
+        ("1,200 images of 1 group", "1\u202f200 images, de 1 groupe"),
         ("3 of 4", "3 sur 4"),
         ("2.17.0", "2.17.0"),
         ("model.int8.onnx", "model.int8.onnx"),
