@@ -62,6 +62,8 @@ def once(count: int) -> dict[str, Any]:
         1400,
         1120,
         True,
+        0,
+        False,
         np.arange(count) // 128,
         np.arange(count) % 128,
     ]

@@ -11,6 +11,7 @@ import json
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +22,7 @@ from components.drift_detection.harm import DRIFT_ALPHA, HALF_LABEL, AccuracyDro
 from components.drift_detection.policy import labels_for_the_gate
 from components.validation_gate.answers import Answers
 from components.validation_gate.criteria import difference_above
-from components.validation_gate.decision import Decision, GateInputs, decide
+from components.validation_gate.decision import Decision, GateInputs, critical_elsewhere, decide
 from components.validation_gate.slices import compare_slices
 from driftloop.contracts import PROMOTE
 from driftloop.evaluation.intervals import wilson
@@ -288,6 +289,40 @@ def trigger(repeats: int, seed: int) -> Iterator[str]:
             yield f"| {each} | {whose} | {seen:,} | {count:,} | {rate(found[0], count, 0.05)} | {rate(found[1], count, 0.05)} |"
 
 
+def critical(repeats: int, seed: int) -> Iterator[str]:
+    """A critical class, and levels of tags, on the images of a drift."""
+    yield "| images of the class | discordant | equal: holds | equal: rejected | exactly at -5 pt: holds (goal <= .05) | -20 pt: holds |"
+    yield "|---|---|---|---|---|---|"
+    for n in (40, 80, 150, 300):
+        for psi in (0.02, 0.05, 0.10):
+            rng, found = np.random.default_rng(seed), np.zeros(4, int)
+            for _ in range(repeats):
+                for index, (difference, discordant) in enumerate([(0.0, psi), (-0.05, max(psi, 0.05)), (-0.20, 0.25)]):
+                    signs = differences(rng, n, difference, discordant)
+                    hold_out = answers(rng, signs, 0.8, labels=np.ones(n, int))
+                    inputs = GateInputs(hold_out, ["0", "1"], drifted=hold_out)
+                    (held,) = critical_elsewhere(inputs, ["1"], SETTINGS.class_margin)
+                    found[[0, 2, 3][index]] += held.holds
+                    found[1] += index == 0 and held.refuted
+            equal, rejected, at_limit, lost = found
+            cells = rate(equal, repeats), rate(rejected, repeats), rate(at_limit, repeats, 0.05), rate(lost, repeats)
+            yield f"| {n} | {psi:.2f} | {' | '.join(cells)} |"
+    yield "\n| levels of a tag x images, test split and drift | equal, vetoed (goal <= .05) | one loses 25 pt on the drift, vetoed |"
+    yield "|---|---|---|"
+    for levels, each in ((2, 150), (10, 40), (10, 150)):
+        rng, vetoed = np.random.default_rng(seed), np.zeros(2, int)
+        level = np.repeat(np.arange(levels), each)
+        masks = {f"level {index}": level == index for index in range(levels)}
+        for _ in range(repeats):
+            for index in (0, 1):
+                both = [differences(rng, len(level), 0.0, 0.10) for _ in range(2)]
+                both[1] = np.where((level == 0) & (index == 1), differences(rng, len(level), -0.25, 0.35), both[1])
+                clean, drifted = (replace(answers(rng, signs, 0.8), slices=masks) for signs in both)
+                given = {"margin": 0.02, "class_margin": 0.05, "alpha": 0.05, "minimum": 20, "elsewhere": {"drift": drifted}}
+                vetoed[index] += any(result.vetoes for result in compare_slices(clean, {}, {}, **given))  # type: ignore[arg-type]
+        yield f"| {levels} x {each} | {rate(vetoed[0], repeats, 0.05)} | {rate(vetoed[1], repeats)} |"
+
+
 TABLES: dict[str, tuple[str, Callable[[int, int], Iterator[str]]]] = {
     "patients": ("Patients in the gate", patients),
     "classes": ("Classes", few_classes),
@@ -296,6 +331,7 @@ TABLES: dict[str, tuple[str, Callable[[int, int], Iterator[str]]]] = {
     "trigger": ("Labels that triggered a retraining also judge it", trigger),
     "uses": ("A hold-out that is used again", uses),
     "labels": ("About N labels would decide", labels),
+    "critical": ("Critical classes and tags on a drift", critical),
     "brier": ("The Brier score's bound", brier),
 }
 

@@ -40,7 +40,8 @@ def main() -> int:
     images, labels = read_images(chosen.side)
     groups = np.array([cell.group for cell in list_cells("elpv")])
     rows = []
-    for seen_by, seen in (("pretrained", embeddings_of(images, labels, chosen.work)), ("thumbnails", thumbnails(images))):
+    shrunk = thumbnails(images, np.arange(len(images)))
+    for seen_by, seen in (("pretrained", embeddings_of(images, labels, chosen.work)), ("thumbnails", shrunk)):
         found = [one_seed(seen, labels, groups, seed, chosen.flipped) for seed in range(chosen.first, chosen.first + chosen.seeds)]
         means = {name: float(np.mean([one[name] for one in found])) for name in MEASURES}
         rows.append({"seen_by": seen_by, "least_found": min(one["found"] for one in found)} | means)

@@ -16,8 +16,9 @@ import numpy as np
 from scipy.special import ndtr
 
 from components.drift_detection.pooled import LARGEST_SHARE
-from components.drift_detection.windows import DRIFT_GAP, AlarmLevel, windows_of_newest_drift
+from components.drift_detection.windows import AlarmLevel
 from driftloop.contracts import CONFIRMING_ALARMS, CONFIRMING_WINDOWS, POOLED_WINDOWS
+from driftloop.drifts import DRIFT_GAP, windows_of_newest_drift
 
 QUANTILES = Path(__file__).parent / "window_quantiles.json"
 #: Images of a window and of the reference that the quantiles are of.

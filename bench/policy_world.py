@@ -33,10 +33,11 @@ from bench.policy_tables import goals, row, table
 from components.drift_detection.harm import CONCEPT_ALPHA, DRIFT_ALPHA, GROWN_Z, HALF_LABEL, RECENT, AccuracyDrop, boundary, drop_of, score
 from components.drift_detection.label_requests import quota
 from components.drift_detection.policy import Situation, decide, shows_harm, shows_harmlessness
-from components.drift_detection.windows import drift_is_confirmed, level_of, windows_of_newest_drift
+from components.drift_detection.windows import drift_is_confirmed, level_of
 from components.validation_gate import decision as gate
 from driftloop.contracts import DRIFTED_GATE, DRIFTED_TRAIN, DRIFTED_VAL, PROMOTE
 from driftloop.dataset.roles import missing_labels
+from driftloop.drifts import windows_of_newest_drift
 from driftloop.evaluation.intervals import wilson
 from driftloop.settings import DriftSettings, GateSettings, RetrainSettings
 from driftloop.watch_record import WindowLabels

@@ -107,14 +107,15 @@ def case(share: float, loss: float, tests: int, count: int, seed: int) -> dict[s
     alarm = alarm_of_level(level_of(ALPHA, SETTINGS, windows=DAYS), SETTINGS, tests=tests, windows=DAYS)
     rate = alarm_rate(share, alarm, 1.0, 200, seed)
     overall = {"clean": ACCURACY, "images": CLEAN_IMAGES, "windows": DAYS, "count": count}
+    beside = overall | {"alpha": (1 - TAGS_SHARE) * DRIFT_ALPHA}
     a_day = LIST // 10
     without = histories(lambda _: share * loss, labels=round(a_day * judged), seed=seed, **overall)
     known = LevelLabels(share, loss, tests, round(a_day * judged), count, seed + 4)
-    whole = histories(lambda _: 0.0, labels=known.labels, seed=seed + 5, drawn=known.drawn, held=known.held, **overall)
+    whole = histories(lambda _: 0.0, labels=known.labels, seed=seed + 5, drawn=known.drawn, held=known.held, **beside)
     calm = LevelLabels(share, 0.0, tests, known.labels, count, seed + 6)
-    spared = histories(lambda _: 0.0, labels=known.labels, seed=seed + 7, drawn=calm.drawn, held=calm.held, **overall)
+    spared = histories(lambda _: 0.0, labels=known.labels, seed=seed + 7, drawn=calm.drawn, held=calm.held, **beside)
     free = histories(lambda _: 0.0, labels=known.labels, seed=seed + 7, **overall)
-    own = {"clean": ACCURACY, "images": round(share * CLEAN_IMAGES), "windows": DAYS, "count": count, "alpha": DRIFT_ALPHA / tests}
+    own = overall | {"images": round(share * CLEAN_IMAGES), "alpha": TAGS_SHARE * DRIFT_ALPHA / tests}
     labels = round(share * WINDOW * judged)
     tag = histories(lambda _: loss, labels=labels, seed=seed + 1, **own)
     none = histories(lambda _: 0.0, labels=labels, seed=seed + 2, **own)

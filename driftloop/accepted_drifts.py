@@ -1,11 +1,12 @@
 """`accepted_drifts.json`: harmless drifts that a person, or the policy, has accepted: they alarm no more while labels say nothing else.
 
 One object that only grows, moved by compare-and-swap: acceptance and its history are one write. It names the version and the watch with
-which the drift began, so it ends with that drift, and with that champion.
+which the drift began, and ends with that champion. A weak drift is quiet for days and comes back as another, so for a while an acceptance
+stands for drifts that begin later, too.
 """
 
 import secrets
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -17,6 +18,8 @@ from driftloop.watch_store import read_records
 
 KEY = "accepted_drifts.json"
 SCHEMA = 1
+#: So long an acceptance stands for further drifts of its champion.
+STANDS = timedelta(days=28)
 
 
 class AcceptedDrift(BaseModel):
@@ -36,6 +39,16 @@ class AcceptedDrift(BaseModel):
     """who: a person's name, or "the policy\""""
     reason: str
     """one line"""
+
+    @property
+    def time(self) -> datetime:
+        """When."""
+        return datetime.fromisoformat(self.at)
+
+    @property
+    def until(self) -> datetime:
+        """Until when it stands for drifts that begin."""
+        return self.time + STANDS
 
     @property
     def said(self) -> str:
@@ -68,6 +81,12 @@ def find_acceptance(store: Store, version: str, drift: int, tag: str = "") -> Ac
     return _of(accepted_drifts(store), version, drift, tag)
 
 
+def standing_acceptance(store: Store, version: str, began: datetime, tag: str = "") -> AcceptedDrift | None:
+    """The newest acceptance under a champion that stands for a drift which began then; None where there is none."""
+    known = [known for known in accepted_drifts(store) if (known.version, known.tag) == (version, tag)]
+    return next((drift for drift in reversed(known) if began <= drift.until), None)
+
+
 def accept_newest(store: Store, *, by: str, reason: str) -> AcceptedDrift:
     """Accept the drift that the last watch has called harmless.
 
@@ -88,8 +107,16 @@ def accept_newest(store: Store, *, by: str, reason: str) -> AcceptedDrift:
     return accept(store, last.champion_version, last.harmless_drift, by=by, reason=reason, tag=last.tag)
 
 
-def accept(store: Store, version: str, drift: int, *, by: str, reason: str, tag: str = "") -> AcceptedDrift:
+def accept(store: Store, version: str, drift: int, *, by: str, reason: str, tag: str = "", at: str = "") -> AcceptedDrift:
     """Accept a drift; doing it twice does it once, and the first one's reason stays.
+
+    Args:
+        store: the model's home.
+        version: of the champion.
+        drift: number of the watch with which it began.
+        by, reason: for the history.
+        tag: level whose drift it is; empty: that of all requests.
+        at: ISO 8601 with its zone; empty means now.
 
     Raises:
         InputError: no reason or no name.
@@ -101,8 +128,8 @@ def accept(store: Store, version: str, drift: int, *, by: str, reason: str, tag:
     known = _of(before, version, drift, tag)
     if known is not None:
         return known
-    now = datetime.now(UTC).isoformat(timespec="seconds")
-    added = AcceptedDrift(version=version, drift=drift, tag=tag, at=now, by=" ".join(by.split()), reason=" ".join(reason.split()))
+    at = at or datetime.now(UTC).isoformat(timespec="seconds")
+    added = AcceptedDrift(version=version, drift=drift, tag=tag, at=at, by=" ".join(by.split()), reason=" ".join(reason.split()))
     content = AcceptedDrifts(drifts=[*before, added], nonce=secrets.token_hex(16)).model_dump_json(indent=1) + "\n"
     try:
         swap(store, KEY, content.encode(), etag)

@@ -17,6 +17,7 @@ def steps_after_watch(
     failure: str = "",
     label_files: int = 0,
     harmless: bool = False,
+    concept: bool = False,
 ) -> list[str]:
     """The steps after a watch, each a sentence or two, the first to be done first.
 
@@ -29,8 +30,13 @@ def steps_after_watch(
         failure: why the watch has failed; empty where it has not.
         label_files: files of labels that have come since.
         harmless: whether labels showed a confirmed drift to be harmless.
+        concept: whether labels showed that images that look as accepted mean something else now.
     """
     watch_again = f"`driftloop run drift-watch --store {store}`"
+    relabel = (
+        "Compare some labels of the test split with those that came in: if the same kind of image is labelled otherwise now, no candidate "
+        f"that has learned it can pass. Label the source anew, and train on it: `driftloop run training --source FOLDER --store {store}`."
+    )
     if promoted:
         return [f"Nothing: version {promoted} serves now. `driftloop models rollback --store {store}` takes that back."]
     if failure:
@@ -41,13 +47,15 @@ def steps_after_watch(
     if decision in (REJECT, INCONCLUSIVE):
         return [
             "Read `gate.html`: the champion stays, and the page says which criterion the candidate missed and what would decide it.",
-            *_labelling(store, asked, label_files),
+            *([relabel] if concept else _labelling(store, asked, label_files)),
             f"Watch again when there is more: {watch_again}.",
         ]
     if verdict == RETRAIN and decision != PROMOTE:
         return [f"Wait: the retraining runs, and the gate decides. `driftloop status --store {store}` shows what serves afterwards."]
     if verdict == "needs_labels":
         return [*_labelling(store, asked, label_files), f"Start the next watch: {watch_again}. It judges the same drift with the labels."]
+    if verdict == "alert" and concept:
+        return [relabel, *_quota(store, asked)]
     if verdict == "alert":
         accept = f"If it is to stay, `driftloop drift accept --reason WHY --store {store}` keeps it from alarming again."
         return [

@@ -1,7 +1,8 @@
 """`summary.json`: the results of a run, in documented and versioned fields; an interface that scripts may rely on.
 
 `schema_version` grows by one whenever a field changes its meaning or goes; new fields may be added without that. Whatever a run's branch
-did not produce is null. Accuracies are proportions with 95 % Wilson intervals.
+did not produce is null. Accuracies are proportions with 95 % Wilson intervals, widened where several images are of
+one patient or lot.
 """
 
 from collections.abc import Mapping
@@ -162,6 +163,7 @@ def _drift_summary(drift: Mapping[str, Any], candidate: Mapping[str, Any] | None
         decision=candidate["decision"] if candidate else None,
         promoted=after if after and after != before else None,
         harmless=drift["harmless"],
+        concept=drift.get("concept", False),
     )
     return summary.model_copy(update={"next_steps": steps})
 

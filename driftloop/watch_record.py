@@ -113,9 +113,10 @@ class WindowLabels(BaseModel):
     mixture: dict[str, float] = Field({}, description="shares of the accepted regimes that it is nearest to; empty: the clean one")
     last: str = Field(description="time of its last request, ISO 8601 in UTC")
     rows: int = Field(description="requests that the labels stand for")
-    labels: int = Field(description="random labels, one a group")
+    labels: int = Field(description="random labels")
     right: int = Field(description="of these, how many the champion got right")
     skipped: int = Field(0, description="requests that labellers have looked at and not labelled")
+    effect: float = Field(1.0, description="labels over as many independent ones: above 1 where several are of one patient or lot")
 
     @property
     def time(self) -> datetime:
@@ -134,10 +135,10 @@ class AskedLabels(BaseModel):
     model_config = ConfigDict(frozen=True)
 
     images: int = Field(description="images on the list")
-    listed: int = Field(0, description="groups on it whose random labels would judge harm")
+    listed: int = Field(0, description="those on it whose random labels would judge harm")
     have: int = Field(0, description="random labels that judge harm already")
     needed: int = Field(0, description="about so many in all would decide whether the drift matters; 0: not in question, or not known")
-    obtainable: int = Field(0, description="groups whose images somebody could label and which would judge harm, on the list or not")
+    obtainable: int = Field(0, description="images that somebody could label and that would judge harm, on the list or not")
     without_image: int = Field(0, description="unlabelled requests of the windows in question whose image the log did not keep")
 
 
@@ -200,6 +201,7 @@ class WatchRecord(BaseModel):
     tag_windows: list[RecordedTagWindow] = Field([], description="the same of single levels of tags, oldest first within a level")
     tag: str = Field("", description="level of a tag that verdict, labels and drop are of, as in site=B; empty: all requests")
     confirmed: bool = Field(description=f"whether drift was confirmed by {CONFIRMED_BY} windows of all requests")
+    concept: bool = Field(False, description="whether labels show harm on images that look as accepted: what they mean has changed")
     labels: int = Field(0, description="uniformly random labels of the champion's confirmed windows that the watch had")
     labels_by_window: list[WindowLabels] = Field([], description="the newest windows with labels, by which harm is judged; oldest first")
     drop: dict[str, float] | None = Field(

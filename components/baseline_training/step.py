@@ -8,6 +8,7 @@ from typing import Any
 from components.baseline_training.report import build_report
 from driftloop import bundle, runtime
 from driftloop.contracts import BASELINE_TRAINING
+from driftloop.dataset import read_description
 from driftloop.reporting.chapter import write_chapter
 from driftloop.runtime import ClassificationLog, MetricsLog
 from driftloop.settings import TrainSettings
@@ -57,7 +58,8 @@ def run(
     """
     began = time.monotonic()
     settings = TrainSettings.complete(config)
-    check_network(settings)  # of the next step: half an hour later is too late to hear that it cannot be had
+    # Of the next step: half an hour later is too late to hear that it cannot be had.
+    check_network(settings, read_description(dataset).image_size)
     device = pick_device(gpus)
     set_seed(seed)
     task = Task.open(dataset, device, settings)

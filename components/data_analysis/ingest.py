@@ -30,7 +30,7 @@ FILES_PER_CHUNK = 128
 MOST_FILE_BYTES = 512 << 20
 #: Images packed at once.
 PACKED_AT_ONCE = 256
-INGESTED_COLUMNS = ["path", "label", "source_split", "tags", "sha256", "width", "height", "grey", "chunk", "offset"]
+INGESTED_COLUMNS = ["path", "label", "source_split", "tags", "sha256", "width", "height", "grey", "full", "negative", "chunk", "offset"]
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,9 @@ class Ingested:
     """What was read; the pixels of the N readable images lie in the spool."""
 
     frame: pd.DataFrame
-    """By readable image: path, label (class name), source_split, tags, sha256, width, height, grey, and its place: chunk, offset."""
+    """By readable image: path, label (class name), source_split, tags, sha256, width, height, grey, full and negative as `Decoded` says
+    them, and its place: chunk, offset.
+    """
     thumbnails: np.ndarray
     """uint8 (N, 16, 16), by row of `frame`."""
     broken: list[tuple[str, str]]
@@ -172,6 +174,26 @@ def reading_notes(ingested: Ingested) -> list[str]:
             f"Only {len(colourful)} of {len(ingested.frame):,} images are in colour (such as {colourful['path'].iloc[0]}), so all are "
             "stored in colour; without them the dataset would be grey and a third as large."
         )
+    return notes + _deep_notes(ingested.frame[ingested.frame["full"] > 0])
+
+
+def _deep_notes(deep: pd.DataFrame) -> list[str]:
+    """Where the levels of images of more than 8 bits became other ones than their owner may think."""
+    notes = []
+    below = deep[deep["negative"].astype(bool)]
+    if len(below):
+        notes.append(
+            f"Levels below 0 were read as 0, in {len(below):,} of {len(deep):,} images of more than 8 bits (such as "
+            f"{below['path'].iloc[0]}); where they mean something, raise all levels above 0 first."
+        )
+    if deep["full"].nunique() > 1:
+        usual = int(deep["full"].mode().iloc[0])
+        others = deep[deep["full"] != usual]
+        notes.append(
+            f"Images of more than 8 bits differ in their range: {len(others):,} of {len(deep):,} (such as {others['path'].iloc[0]}) do not "
+            f"have that of 0 to {usual:,}. The highest level of an image decides, so one hot pixel can make it 16 times darker; images "
+            "of one device are better converted to 8 bits by one window first, for training and for the service."
+        )
     return notes
 
 
@@ -231,8 +253,8 @@ def _bytes(path: Path) -> bytes:
 
 
 def _row(file: SourceFile, sha256: str, decoded: Decoded, chunk: int, offset: int) -> tuple[object, ...]:
-    grey = decoded.pixels.ndim == 2
-    return (printable(file.path), file.label, file.split, file.tags, sha256, decoded.width, decoded.height, grey, chunk, offset)
+    of_file = (printable(file.path), file.label, file.split, file.tags, sha256)
+    return (*of_file, decoded.width, decoded.height, decoded.pixels.ndim == 2, decoded.full, decoded.negative, chunk, offset)
 
 
 def printable(path: str) -> str:

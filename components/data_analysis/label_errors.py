@@ -4,10 +4,12 @@ Confident learning (Northcutt, Jiang and Chuang 2021, arXiv:1911.00068): every i
 images only. Training images alone are looked at: whoever corrected those of the test split where a model disagrees would flatter models.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import cohen_kappa_score
 from sklearn.model_selection import StratifiedGroupKFold
@@ -16,9 +18,10 @@ from sklearn.preprocessing import StandardScaler
 from driftloop.dataset import Description, Split
 from driftloop.settings import TrainSettings
 from driftloop.training.backbones import TIMM, Backbone
-from driftloop.training.batches import OrderedBatches
+from driftloop.training.batches import OrderedBatches, ordered_batch_size, to_tensor
 from driftloop.training.choice import against_pretrained
 from driftloop.training.device import pick_device
+from driftloop.training.epoch import Batch
 from driftloop.training.pretrained import PACKAGE, PACKAGE_ARCHITECTURE, Pretrained, embed_all, load_pretrained
 
 FOLDS = 5
@@ -29,6 +32,8 @@ STRENGTH = 1e-3
 AGREEMENT = 0.4
 #: Side of the thumbnails that are looked at where there is no pretrained network.
 _THUMBNAIL = 16
+#: Images that become thumbnails together, as floats.
+_SHRUNK_TOGETHER = 64
 
 
 @dataclass(frozen=True)
@@ -63,7 +68,7 @@ def check_labels(train: Split, description: Description, *, most: int, seed: int
     labels, groups = train.labels[rows], train.samples["group"].to_numpy()[rows]
     if any(len(np.unique(groups[labels == label])) < FOLDS for label in range(len(description.classes))):
         return None
-    seen, seen_by = _seen(np.asarray(train.images[rows]), labels, description)
+    seen, seen_by = _seen(train, rows, description)
     probabilities = out_of_fold(seen, labels, groups, seed=seed)
     agreement = float(cohen_kappa_score(labels, probabilities.argmax(1)))
     suspected, looks_like = suspect(probabilities, labels)
@@ -115,20 +120,31 @@ def suspect(probabilities: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, 
     return suspected, candidates[suspected]
 
 
-def _seen(images: np.ndarray, labels: np.ndarray, description: Description) -> tuple[np.ndarray, str]:
-    """What is known of each image, (N, D), and who saw it: the pretrained network of `auto` where it would be taken, else thumbnails."""
+def _seen(train: Split, rows: np.ndarray, description: Description) -> tuple[np.ndarray, str]:
+    """What is known of each image of `rows`, (N, D), and who saw it: the pretrained network of `auto` where it would be taken.
+
+    Else thumbnails. Both read a batch of the split at a time, as all the images together may be more than there is memory.
+    """
     if against_pretrained(TrainSettings(), description):
-        return thumbnails(images), f"thumbnails of {_THUMBNAIL} pixels"
+        return thumbnails(train.images, rows), f"thumbnails of {_THUMBNAIL} pixels"
     network = Backbone(PACKAGE_ARCHITECTURE.removeprefix(TIMM), description.channels, len(description.classes))
     network.see_images_of(description.mean, description.std)
     load_pretrained(network, Pretrained(PACKAGE))
     device = pick_device("0")
-    batches = OrderedBatches(images, labels, mean=description.mean, std=description.std, device=device)
-    return embed_all(network.to(device), batches), f"{PACKAGE_ARCHITECTURE.removeprefix(TIMM)}, as pretrained"
+
+    def batches() -> Iterator[Batch]:
+        for some in _batches(rows, ordered_batch_size(train.images.shape)):
+            yield from OrderedBatches(train.images[some], train.labels[some], mean=description.mean, std=description.std, device=device)
+
+    return embed_all(network.to(device), batches()), f"{PACKAGE_ARCHITECTURE.removeprefix(TIMM)}, as pretrained"
 
 
-def thumbnails(images: np.ndarray) -> np.ndarray:
-    """(N, 16 * 16 * C) mean grey levels, of images (N, H, W, C); smaller ones as they are."""
+def thumbnails(images: np.ndarray, rows: np.ndarray) -> np.ndarray:
+    """(N, 16 * 16 * C) mean grey levels, of the N `rows` of images (M, H, W, C); smaller ones as they are."""
     side = min(_THUMBNAIL, images.shape[1])
-    pixels = torch.from_numpy(images).permute(0, 3, 1, 2).float()
-    return torch.nn.functional.adaptive_avg_pool2d(pixels, side).flatten(1).numpy()
+    floats = (to_tensor(images[some]).float() for some in _batches(rows, _SHRUNK_TOGETHER))
+    return torch.cat([F.adaptive_avg_pool2d(pixels, side).flatten(1) for pixels in floats]).numpy()
+
+
+def _batches(rows: np.ndarray, size: int) -> list[np.ndarray]:
+    return np.split(rows, range(size, len(rows), size))

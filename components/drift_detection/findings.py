@@ -93,7 +93,7 @@ class WatchFindings:
     @property
     def next_steps(self) -> list[str]:
         """What a person does now."""
-        return steps_after_watch(self.verdict.name, self.info.store, self.asked, harmless=self.verdict.harmless)
+        return steps_after_watch(self.verdict.name, self.info.store, self.asked, harmless=self.verdict.harmless, concept=self.harm.concept)
 
     @property
     def labels(self) -> int:

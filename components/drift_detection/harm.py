@@ -53,7 +53,7 @@ class AccuracyDrop:
     expected: float = math.nan
     """The accuracy that was accepted."""
     expected_n: float = math.nan
-    """Images that it was measured on."""
+    """Images that it was measured on; where they came in groups, as many independent ones as would say as much."""
     recent: float = math.nan
     """The estimate for what came last."""
     high_if_grown: float = math.nan
@@ -66,6 +66,13 @@ class AccuracyDrop:
     """The boundary there, in standard errors."""
     alpha: float = math.nan
     """How often a bound may ever be wrong."""
+    effect: float = 1.0
+    """Labels over as many independent ones: above 1 where several are of one patient or lot."""
+
+    @property
+    def independent(self) -> float:
+        """As many independent labels as these are worth."""
+        return self.n / self.effect
 
     def as_dict(self) -> dict[str, float | int]:
         return asdict(self)
@@ -159,14 +166,21 @@ class Stratum:
     """Shares of the accepted regimes that its windows are nearest to."""
     growth: float = 1.0
     """How far a drift that grows evenly had come in it, of what it has come to in the newest window."""
+    effect: float = 1.0
+    """Labels over as many independent ones."""
 
 
 def growth_of(windows: Sequence[WindowLabels]) -> list[float]:
     """How far a drift that grows evenly from the first window on had come in each, as a share of what it has come to in the last.
 
     Labels of days ago are of a weaker drift than today's, where it grows. It began one window's distance before the first one's end.
+    First and last go by their times, whatever the order: a device that was offline brings its requests later than they were answered.
+
+    Returns:
+        Of each, above 0 and at most 1.
     """
-    days = [(window.time - windows[0].time).total_seconds() / 86400 for window in windows]
+    first = min(window.time for window in windows)
+    days = [(window.time - first).total_seconds() / 86400 for window in windows]
     length = max(days)
     if length <= 0:
         return [1.0] * len(windows)
@@ -176,6 +190,7 @@ def growth_of(windows: Sequence[WindowLabels]) -> list[float]:
 
 def strata(windows: Sequence[WindowLabels], half_life_days: float) -> list[Stratum]:
     """The windows from the first to the last labelled one, in time order, taken together until `STRATUM_LABELS` are reached."""
+    windows = sorted(windows, key=lambda window: window.time)
     labelled = [index for index, window in enumerate(windows) if window.labels]
     if not labelled:
         return []
@@ -207,7 +222,8 @@ def _stratum(members: Sequence[WindowLabels], fading: Sequence[float], growth: S
         for name, share in (member.mixture or {CLEAN_REGIME: 1.0}).items():
             mixture[name] = mixture.get(name, 0.0) + share * weight / total
     labels, right = sum(member.labels for member in members), sum(member.right for member in members)
-    return Stratum(total, labels, right, mixture, float(np.average(growth, weights=weights)))
+    effect = labels / sum(member.labels / member.effect for member in members)
+    return Stratum(total, labels, right, mixture, float(np.average(growth, weights=weights)), effect)
 
 
 def drop_of(
@@ -219,7 +235,7 @@ def drop_of(
     Accuracy is compared with what was accepted for the mixture of regimes that the windows are nearest to.
 
     Args:
-        windows: oldest first.
+        windows: in any order: neighbours are found by their times.
         accepted: the champion's accuracy by regime, the clean one among them; one that is not in it counts as clean.
         half_life_days: of the weights.
         alpha: one-sided, of each bound, at all looks together.
@@ -235,11 +251,14 @@ def drop_of(
     recent_parts = strata(windows, half_life_days / RECENT)
     recent = expected_of(recent_parts, accepted)[0] - share_right(recent_parts)[0]
     labels = sum(part.labels for part in parts)
+    independent = sum(part.labels / part.effect for part in parts)
     information = 1 / (1 / expected_n + 1 / effective)
-    z = float(boundary(information, labels / effective, alpha))
+    z = float(boundary(information, independent / effective, alpha))
     value, low, high = accuracy_drop(expected * expected_n, expected_n, right * effective, effective, z=z)
     grown, come = if_grown(parts, accepted)
-    return AccuracyDrop(value, low, high, labels, effective, expected, expected_n, recent, grown, come, information, z, alpha)
+    return AccuracyDrop(
+        value, low, high, labels, effective, expected, expected_n, recent, grown, come, information, z, alpha, labels / independent
+    )
 
 
 def if_grown(parts: Sequence[Stratum], accepted: Mapping[str, Proportion]) -> tuple[float, float]:
@@ -261,14 +280,14 @@ def if_grown(parts: Sequence[Stratum], accepted: Mapping[str, Proportion]) -> tu
 
 
 def share_right(parts: Sequence[Stratum]) -> tuple[float, float]:
-    """The weighted share of right answers, and Kish's effective number of labels."""
+    """The weighted share of right answers, and Kish's effective number of labels, of independent ones."""
     total = sum(part.weight for part in parts)
     share = sum(part.weight * part.right / part.labels for part in parts) / total
-    return min(1.0, share), total**2 / sum(part.weight**2 / part.labels for part in parts)
+    return min(1.0, share), total**2 / sum(part.weight**2 * part.effect / part.labels for part in parts)
 
 
 def expected_of(parts: Sequence[Stratum], accepted: Mapping[str, Proportion]) -> tuple[float, float]:
-    """The accuracy that was accepted for these strata, and the images behind it."""
+    """The accuracy that was accepted for these strata, and as many independent images as it stands on."""
     total = sum(part.weight for part in parts)
     shares: dict[str, float] = {}
     for part in parts:
@@ -276,7 +295,7 @@ def expected_of(parts: Sequence[Stratum], accepted: Mapping[str, Proportion]) ->
             known = name if name in accepted else CLEAN_REGIME
             shares[known] = shares.get(known, 0.0) + share * part.weight / total
     value = sum(share * accepted[name].value for name, share in shares.items())
-    return min(1.0, value), 1 / sum(share**2 / accepted[name].n for name, share in shares.items())
+    return min(1.0, value), 1 / sum(share**2 / accepted[name].independent for name, share in shares.items())
 
 
 def labels_to_decide(drop: AccuracyDrop, *, retrain_drop: float, harmless_drop: float) -> int | None:
@@ -284,7 +303,7 @@ def labels_to_decide(drop: AccuracyDrop, *, retrain_drop: float, harmless_drop: 
 
     What the accuracy is, and how further labels will fall, are both uncertain: the posterior of the one (Jeffreys) and the spread of the
     other are averaged over. Further labels are taken to be as late as those that there are: of late ones it takes more to exclude a drop
-    that has grown since.
+    that has grown since; and to be as much alike within a patient.
 
     Returns:
         The number, more than those there are; None where even 100,000 would not do.
@@ -299,7 +318,7 @@ def labels_to_decide(drop: AccuracyDrop, *, retrain_drop: float, harmless_drop: 
         n = drop.effective + more
         fresh = np.clip(accuracy * more + luck * np.sqrt(accuracy * (1 - accuracy) * more), 0, more)
         correct = right + fresh
-        z = boundary(1 / (1 / drop.expected_n + 1 / n), (drop.n + more) / n, drop.alpha)
+        z = boundary(1 / (1 / drop.expected_n + 1 / n), (drop.independent + more) / n, drop.alpha)
         careful = np.minimum(correct + HALF_LABEL, n)
         harm = (score(clean, drop.expected_n, careful, n, 0.0) > z) & (drop.expected - correct / n >= retrain_drop)
         harmless = score(clean, drop.expected_n, correct, n, harmless_drop) < -z
@@ -312,4 +331,4 @@ def labels_to_decide(drop: AccuracyDrop, *, retrain_drop: float, harmless_drop: 
     while high - low > max(1, low // 50):
         middle = (low + high) // 2
         low, high = (low, middle) if decides(middle) else (middle, high)
-    return drop.n + high
+    return drop.n + math.ceil(high * drop.effect)

@@ -20,8 +20,9 @@ from components.drift_detection.label_tallies import (
     window_labels,
 )
 from components.drift_detection.policy import shows_harm
-from components.drift_detection.windows import Coverage, windows_of_newest_drift
+from components.drift_detection.windows import Coverage
 from driftloop.contracts import SKIPPED
+from driftloop.drifts import windows_of_newest_drift, windows_of_open_drift
 from driftloop.evaluation.intervals import Proportion
 from driftloop.settings import DriftSettings, RetrainSettings
 from driftloop.watch_record import WatchRecord, WindowLabels
@@ -47,7 +48,7 @@ class JudgedHarm:
     concept: bool
     """Whether that shows harm, where no drift is confirmed."""
     drifting: list[WindowLabels]
-    """Labels of the confirmed drift by window."""
+    """Labels of the confirmed drift by window; where none is confirmed now, of the one that the next windows may confirm again."""
     steady: list[WindowLabels]
     """Labels of the windows that did not drift."""
     in_drift: np.ndarray
@@ -92,7 +93,7 @@ class JudgedHarm:
         needed = self.judging_labels_to_decide(settings)
         if self.drop is None or needed is None:
             return None
-        return max(self.labels, self.drop.n) + math.ceil((needed - self.drop.n) / (1 - retrain.gate_share))
+        return max(self.labels, self.drop.n + self.gate_labels) + math.ceil((needed - self.drop.n) / (1 - retrain.gate_share))
 
     def judging_labels_to_decide(self, settings: DriftSettings) -> int | None:
         """The same without the gate's, which have no say."""
@@ -121,6 +122,7 @@ def judge_harm(
     judging: np.ndarray,
     confirmed: bool,
     oversampled: OverSampled,
+    share: float = 1.0,
     calendar_due: bool = False,
 ) -> JudgedHarm:
     """Judge the labels that are there, but for those kept for the gate.
@@ -137,19 +139,22 @@ def judge_harm(
         judging: (N,) bool, the rows kept for the gate.
         confirmed: whether drift is confirmed by windows.
         oversampled: rows that were labelled more often than the others of their windows.
+        share: of the chance of a wrong bound; levels of tags have the rest.
         calendar_due: whether the calendar asks for a retraining: without a drift it learns from all windows since the last decision.
     """
     counted = records[-1].labels_by_window if records else []
-    newest = np.array(windows_of_newest_drift(places.drifted.tolist(), places.ends), dtype=bool) & confirmed
+    of_drift = windows_of_newest_drift if confirmed else windows_of_open_drift
+    members = np.array(of_drift(places.drifted.tolist(), places.ends), dtype=bool)
+    newest = members & confirmed
     recent = places.within(HALF_LIVES * settings.harm_half_life_days)
     steady_windows = places.undrifted() & recent
-    drifting = window_labels(rows, coverage, places, newest & recent, counted, judging=judging, drifted=True, oversampled=oversampled)
+    drifting = window_labels(rows, coverage, places, members & recent, counted, judging=judging, drifted=True, oversampled=oversampled)
     steady = window_labels(rows, coverage, places, steady_windows, counted, judging=judging, drifted=False, oversampled=oversampled)
 
     def drop(windows: Sequence[WindowLabels], alpha: float) -> AccuracyDrop | None:
         return drop_of(windows, accepted, half_life_days=settings.harm_half_life_days, alpha=alpha) if accepted else None
 
-    harm, concept_drop = drop(drifting, DRIFT_ALPHA), drop(steady, CONCEPT_ALPHA)
+    harm, concept_drop = drop(drifting, share * DRIFT_ALPHA) if confirmed else None, drop(steady, share * CONCEPT_ALPHA)
     concept = not confirmed and shows_harm(concept_drop, settings)
     by_calendar = calendar_due and not confirmed and not concept
     concerned = newest if confirmed else steady_windows if concept else places.undecided if by_calendar else places.fresh & places.drifted

@@ -107,6 +107,7 @@ def recorded_watch(store: Store, traffic: Traffic, findings: WatchFindings, kept
         tag_windows=[window for found in findings.tags for window in found.fresh],
         tag=findings.harm.tag,
         confirmed=findings.confirmed,
+        concept=findings.harm.concept,
         labels=findings.labels,
         labels_by_window=[tally for harm in findings.harms for tally in harm.recorded],
         drop=None if findings.drop is None else findings.drop.as_dict(),

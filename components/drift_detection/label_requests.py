@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 from components.drift_detection.judged_harm import JudgedHarm
-from components.drift_detection.label_tallies import WindowPlaces, can_be_labelled, labels_to_be_had, one_a_group, randomly_labelled
+from components.drift_detection.label_tallies import WindowPlaces, can_be_labelled
 from components.drift_detection.mmd import shift_scores
 from components.drift_detection.policy import Verdict
 from components.drift_detection.reference import Sample, window_sample
@@ -108,7 +108,7 @@ def asked_labels(
     judging: np.ndarray,
     verdict: Verdict,
 ) -> AskedLabels:
-    """What the list can decide, counted as harm is judged: a label a group, without the rows kept for the gate.
+    """What the list can decide, counted as harm is judged: without the rows kept for the gate.
 
     Args:
         requests: the list.
@@ -123,19 +123,17 @@ def asked_labels(
     inside = harm.coverage.covered & np.isin(harm.coverage.window + places.past, np.flatnonzero(in_question))
     judged = rows[inside & ~judging]
     drawn = judged["request_id"].isin(requests.loc[requests["origin"] == RANDOM, "request_id"]).to_numpy()
-    labelled, can_be = randomly_labelled(judged), can_be_labelled(judged)
-    # A group that has its label brings no further one.
-    there = len(one_a_group(judged[labelled]))
+    can_be = can_be_labelled(judged)
     lost = rows[inside & rows["image"].isna().to_numpy()]
     needed = 0
     if verdict.purpose == HARM:
         needed = max(settings.harm_labels, harm.judging_labels_to_decide(settings) or 0)
     return AskedLabels(
         images=len(requests),
-        listed=len(one_a_group(judged[labelled | (can_be & drawn)])) - there,
+        listed=int((can_be & drawn).sum()),
         have=harm.judged.n if harm.judged else 0,
         needed=needed,
-        obtainable=labels_to_be_had(judged) - there,
+        obtainable=int(can_be.sum()),
         without_image=int((lost["label"].isna() & (lost["label_origin"] != SKIPPED)).sum()),
     )
 

@@ -1,5 +1,8 @@
 """Which random labels judge harm, window by window: rows, labels, right answers, and what was skipped.
 
+Every label counts, also where several are of one patient: requests are drawn one by one, and accuracy is that of requests. What such labels
+say alike their design effect allows for. Numbers of labels that a retraining or its gate waits for count each group once.
+
 A label counts once, whenever it comes: its row says in which window. Rows are kept for long, not for ever, so what was counted stands in
 the record of each watch, and goes on counting where the rows have gone.
 """
@@ -15,6 +18,7 @@ import pandas as pd
 from components.drift_detection.reference import first_of_each
 from components.drift_detection.windows import Coverage, WatchHistory
 from driftloop.contracts import RANDOM, SKIPPED
+from driftloop.evaluation.clustered import independent_images
 from driftloop.watch_record import RecordedWindow, WindowLabels
 
 #: Windows whose tallies a record holds. Older ones go on counting while their rows are there; once both are gone, their labels are
@@ -132,12 +136,14 @@ def window_labels(
         return []
     at = coverage.window + places.past
     inside = coverage.covered & np.isin(at, numbers)
-    random = random_labels(rows[inside & ~judging])
+    random = rows[inside & ~judging & randomly_labelled(rows)]
     window = pd.Series(at, index=rows.index)
     if oversampled is not None:
         every = np.array([recorded.rows for recorded in places.windows])
         random = oversampled.thinned(random, window, every, pd.Series(oversampled.inside, index=rows.index))
     right = (random["predicted"] == random["label"]).to_numpy(dtype=bool)
+    # Requests are drawn one by one, so each label stands for as many; what several of one patient say alike, their effect allows for.
+    effect = len(right) / independent_images(right, known_groups(random)) if len(right) else 1.0
     labels = window[random.index].value_counts()
     correct = window[random.index[right]].value_counts()
     skipped = window[inside & (rows["label_origin"] == SKIPPED).to_numpy(dtype=bool)].value_counts()
@@ -157,10 +163,11 @@ def window_labels(
             labels=int(labels.get(number, 0)),
             right=int(correct.get(number, 0)),
             skipped=int(skipped.get(number, 0)),
+            effect=effect,
         )
         before = known.get((watch, index))
         if before is not None and before.labels > tally.labels:  # its rows have gone since
-            tally = tally.model_copy(update={"labels": before.labels, "right": before.right, "skipped": before.skipped})
+            tally = tally.model_copy(update=before.model_dump(include={"labels", "right", "skipped", "effect"}))
         tallies.append(tally)
     return tallies
 
@@ -173,6 +180,12 @@ def randomly_labelled(rows: pd.DataFrame) -> np.ndarray:
 def can_be_labelled(rows: pd.DataFrame) -> np.ndarray:
     """Which rows somebody could still label, (N,) bool: without a label, not skipped, and their image was kept."""
     return (rows["label"].isna() & (rows["label_origin"] != SKIPPED) & rows["image"].notna()).to_numpy(dtype=bool)
+
+
+def known_groups(rows: pd.DataFrame) -> np.ndarray:
+    """The group of each row, (N,) of str; a row without one is a group of its own."""
+    alone = pd.Series([f"row {number}" for number in range(len(rows))], index=rows.index, dtype=object)
+    return rows["group"].where(rows["group"].fillna("") != "", alone).to_numpy(dtype=np.str_)
 
 
 def one_a_group(rows: pd.DataFrame) -> pd.DataFrame:

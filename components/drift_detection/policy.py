@@ -25,6 +25,12 @@ from driftloop.store import open_store
 #: Images that a candidate of equal accuracy answers otherwise than the champion, as a share: what bench/gate_error_rates.py takes.
 DISCORDANCE = 0.05
 
+#: Why a rejected candidate is not followed by another where the meaning of images has changed: the next would be rejected as well.
+OUT_OF_DATE = (
+    "a candidate that learned it was rejected, and the next would be where the labels of the test split are those of before: "
+    "look at them, label them anew, and train on that dataset"
+)
+
 
 @dataclass(frozen=True)
 class Situation:
@@ -49,7 +55,9 @@ class Situation:
     concept_drop: AccuracyDrop | None = None
     """Of the windows that look as accepted; None likewise."""
     accepted: str = ""
-    """When, by whom and why the confirmed drift was accepted; empty where it was not."""
+    """When, by whom and why the confirmed drift was accepted, or one before it; empty where none was."""
+    accepted_growth: float | None = None
+    """By how much the estimate without labels exceeds that of the drift before it that was accepted; None: its own was, or not known."""
     labels_to_decide: int | None = None
     """About how many random labels would settle whether it matters; None: unknown or a great many."""
     labels: int = 0
@@ -68,6 +76,8 @@ class Situation:
     """Levels of tags that the drift may have harmed, though it is harmless on the whole, a sentence each."""
     labels_at_refusal: int | None = None
     """How many there were when the last candidate was refused; None where none was lately."""
+    concept_rejected: bool = False
+    """Whether that candidate was rejected and had learned of images that look as accepted: what they mean has changed."""
     missing_for_retraining: str = ""
     """Why a retraining could not begin with the labelled images that there are; empty where it could."""
     label_free_drop: float | None = None
@@ -209,13 +219,13 @@ def gravest(verdicts: Sequence[Verdict]) -> int:
 
 def _contradicted(situation: Situation, settings: DriftSettings) -> bool:
     """Whether labels, or the champion's own confidence, look as if an accepted drift did matter now."""
-    drop, growth = situation.drop, situation.label_free_growth
+    drop, growth = situation.drop, (situation.label_free_growth, situation.accepted_growth)
     by_labels = (
         drop is not None
         and drop.n >= settings.harm_labels
         and (drop.value >= settings.retrain_drop or drop.recent >= settings.retrain_drop)
     )
-    return by_labels or (growth is not None and growth >= settings.label_free_drop)
+    return by_labels or any(more is not None and more >= settings.label_free_drop for more in growth)
 
 
 def _harmless(situation: Situation, drop: AccuracyDrop, settings: DriftSettings) -> Verdict:
@@ -288,6 +298,8 @@ def _harmful(situation: Situation, what: str, drop: AccuracyDrop, settings: Drif
     harm = f"{what}: on {drop.n} random labels accuracy fell by {_points(drop.value)}, at least {_points(drop.low)}"
     if settings.suggest_only and not situation.calendar_due:
         return Verdict("alert", f"{harm}; retraining is suggested, as the policy only suggests.", GATE)
+    if situation.concept_rejected and not situation.confirmed:
+        return Verdict("alert", f"{harm}; {OUT_OF_DATE}.")
     pause = _pause(situation, settings)
     if pause:
         return Verdict("alert", f"{harm}; {pause}.", GATE)

@@ -279,6 +279,6 @@ def _accepted(others: Sequence[WindowLabels], accepted: Mapping[str, Proportion]
     if CLEAN_REGIME not in accepted:
         return None
     parts = strata(others, half_life_days)
-    value, n = expected_of(parts, accepted) if parts else (accepted[CLEAN_REGIME].value, accepted[CLEAN_REGIME].n)
+    value, n = expected_of(parts, accepted) if parts else (accepted[CLEAN_REGIME].value, accepted[CLEAN_REGIME].independent)
     images = max(1, round(n))
     return wilson(round(value * images), images, confidence=1 - 2 * DRIFT_ALPHA)

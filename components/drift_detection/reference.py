@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from pydantic import BaseModel, ConfigDict
 
 from components.drift_detection.clusters import Clusters, clusters_of
 from components.drift_detection.mmd import around, location, mean_kernel, median_gamma
@@ -248,6 +249,16 @@ def drawn_sample(regimes: Regimes, drawn: Sequence[np.ndarray]) -> Sample:
     return join_samples([sample.take(rows) for sample, rows in zip(regimes.samples, drawn, strict=True)])
 
 
+class RegimeAtTheGate(BaseModel):
+    """What the gate measured of a version on the labelled images of one learned regime."""
+
+    model_config = ConfigDict(frozen=True)
+
+    accuracy: Proportion
+    recalls: dict[str, Proportion] = {}
+    """By class; without those that have no image there."""
+
+
 @dataclass(frozen=True)
 class AcceptedTraffic:
     """What a champion was accepted for."""
@@ -269,16 +280,20 @@ class AcceptedTraffic:
     """By class, its recall on the clean test split; without those of a class that has no images there, or of an older gate."""
     learned_recalls: Mapping[str, Proportion] = field(default_factory=dict)
     """The same on the drifted hold-out."""
+    at_the_gate: Mapping[str, RegimeAtTheGate] = field(default_factory=dict)
+    """By learned regime, what the gate measured on its own images; without those that had none, or of an older gate."""
 
     @property
     def accuracies(self) -> dict[str, Proportion]:
         """The accuracy that was accepted, by regime; empty where not even the clean one is known.
 
-        A learned regime has that of the drifted hold-out, which holds images of all learned ones; else the clean one.
+        A learned regime whose own is not known has that of the drifted hold-out, which are the images of the newest; else the clean one.
         """
         if self.clean is None:
             return {}
-        return {name: self.clean if name == CLEAN_REGIME or self.learned is None else self.learned for name in self.regimes.names}
+        learned = self.learned or self.clean
+        own = {name: regime.accuracy for name, regime in self.at_the_gate.items()}
+        return {name: self.clean if name == CLEAN_REGIME else own.get(name, learned) for name in self.regimes.names}
 
     def accuracies_of(self, level: str) -> dict[str, Proportion]:
         """The same for the images of one level of a tag, as in site=B: its own on the clean test split, where that is known."""
@@ -288,8 +303,12 @@ class AcceptedTraffic:
     @property
     def recalls(self) -> dict[str, dict[str, Proportion]]:
         """By class, the recall that was accepted, by regime: of the learned ones as for accuracies."""
+        own = {regime: measured.recalls for regime, measured in self.at_the_gate.items()}
         return {
-            name: {regime: clean if regime == CLEAN_REGIME else self.learned_recalls.get(name, clean) for regime in self.regimes.names}
+            name: {
+                regime: clean if regime == CLEAN_REGIME else own.get(regime, {}).get(name) or self.learned_recalls.get(name, clean)
+                for regime in self.regimes.names
+            }
             for name, clean in self.clean_recalls.items()
         }
 
@@ -328,21 +347,23 @@ def read_champion(directory: str | Path, rng: np.random.Generator) -> AcceptedTr
     gate = parse_json(path.read_bytes(), str(path)) if path.exists() else {}
     accuracy = gate.get("accuracy") or {}
     learned = accuracy.get("candidate_drifted") or accuracy.get("candidate_recent")
+    recalls = gate.get("recalls") or {}
     return AcceptedTraffic(
         model,
         [references[index] for index in used],
         kept,
         regimes,
         clean,
-        Proportion.model_validate(learned) if learned else None,
-        *({name: Proportion.model_validate(recall) for name, recall in by_class.items()} for by_class in _recalls_at_the_gate(gate)),
+        learned=Proportion.model_validate(learned) if learned else None,
+        clean_recalls=_recalls_by_class(recalls.get("clean")),
+        learned_recalls=_recalls_by_class(recalls.get("drifted") or recalls.get("recent")),
+        at_the_gate={name: RegimeAtTheGate.model_validate(measured) for name, measured in (gate.get("regimes") or {}).items()},
     )
 
 
-def _recalls_at_the_gate(gate: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-    """By class, the version's recall on the clean and on the drifted images, as its gate has measured it."""
-    recalls = gate.get("recalls") or {}
-    return [recalls.get(split) or {} for split in ("clean", "drifted")]
+def _recalls_by_class(measured: Mapping[str, Any] | None) -> dict[str, Proportion]:
+    """By class, a version's recall as its gate has measured it."""
+    return {name: Proportion.model_validate(recall) for name, recall in (measured or {}).items()}
 
 
 def answered_rows(watch: Traffic) -> pd.DataFrame:

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from components.drift_detection.acceptance import acceptance_of
 from components.drift_detection.evidence import write_evidence
 from components.drift_detection.explain import explain_window
 from components.drift_detection.findings import WatchFindings
@@ -43,7 +44,7 @@ from components.drift_detection.windows import (
     read_history,
     untested,
 )
-from driftloop.accepted_drifts import accept, find_acceptance
+from driftloop.accepted_drifts import accept
 from driftloop.contracts import DRIFT_DETECTION, PRODUCTION_MONITORING
 from driftloop.dataset.group_names import GroupNames
 from driftloop.inference.confirmed_rows import accepted_rows, judging_rows
@@ -168,6 +169,7 @@ def run(
             judging=judging,
             confirmed=confirmed,
             oversampled=oversampled(tags, places, len(rows)),
+            share=share,
             calendar_due=due,
         )
     ]
@@ -193,7 +195,7 @@ def run(
     label_free = estimate_without_labels(accepted, tested)
 
     def judged(harm: JudgedHarm) -> Verdict:
-        acceptance = find_acceptance(home, watch.info.champion_version, harm.drift, harm.tag) if harm.drift else None
+        acceptance = acceptance_of(home, watch.info.champion_version, harm, places, watch.records, settings)
         estimate = label_free.drop if label_free and not harm.tag else None
         calendar_due = due and not harm.tag
         # What the classes of a level's requests were predicted as is not recorded: classes are judged over all requests.
@@ -214,6 +216,7 @@ def run(
             drop=harm.drop,
             concept_drop=harm.concept_drop,
             accepted=acceptance.said if acceptance else "",
+            accepted_growth=acceptance.growth(estimate) if acceptance else None,
             labels_to_decide=harm.labels_to_decide(settings, retrain),
             labels=harm.labels,
             gate_labels=harm.gate_labels,
@@ -223,6 +226,7 @@ def run(
             fallen_recalls=tuple(recall.sentence() for recall in critical_ones if recall.fallen),
             unknown_levels=() if harm.tag else tuple(unknown),
             labels_at_refusal=history.labels_at_refusal if history.refused_of == harm.tag else None,
+            concept_rejected=history.concept_rejected and history.refused_of == harm.tag,
             missing_for_retraining=missing,
             calendar_due=calendar_due,
             label_free_drop=estimate,
@@ -299,7 +303,7 @@ def run(
     start_watch(home, recorded_watch(home, watch, findings, kept, read_facts(traffic).get(PRODUCTION_MONITORING, {})))
     if verdict.harmless and settings.accept_harmless_after and harm.concerned.sum() >= settings.accept_harmless_after:
         reason = f"harmless after {harm.concerned.sum()} windows"
-        accept(home, watch.info.champion_version, harm.drift, by="the policy", reason=reason, tag=harm.tag)
+        accept(home, watch.info.champion_version, harm.drift, by="the policy", reason=reason, tag=harm.tag, at=watch.info.until)
     write_requested(home, watch.info.sequence, findings.requests)
     leave_record(home, DRIFT_DETECTION, evidence, {"report.html": report})
     log_drift_metrics(findings, metrics)

@@ -14,9 +14,10 @@ from components.drift_detection.label_requests import requests_for
 from components.drift_detection.label_tallies import OverSampled, WindowPlaces, labels_to_be_had, random_labels, window_labels
 from components.drift_detection.policy import Verdict, shows_harm
 from components.drift_detection.reference import AcceptedTraffic, Sample
-from components.drift_detection.tags import TagFindings
-from components.drift_detection.windows import Coverage, windows_that_confirm
-from driftloop.contracts import CONFIRMING_WINDOWS, RANKED
+from components.drift_detection.tags import TAGS_SHARE, TagFindings
+from components.drift_detection.windows import Coverage
+from driftloop.contracts import RANKED
+from driftloop.drifts import windows_that_confirm
 from driftloop.settings import DriftSettings
 from driftloop.watch_record import RecordedTagWindow, WatchRecord
 
@@ -80,7 +81,7 @@ def judge_level(
     judging: np.ndarray,
     tests: int,
 ) -> JudgedHarm:
-    """Harm of a level's confirmed drift, from its own labels against its own accuracy; all levels share the error of one drift.
+    """Harm of a level's confirmed drift, from its own labels against its own accuracy; all levels share a part of its error.
 
     Where no drift of it is confirmed, that of its windows since the last decision which look as accepted: concept drift, if it is shown.
 
@@ -107,7 +108,7 @@ def judge_level(
         tag=found.level.title,
     )
     accuracies = accepted.accuracies_of(found.level.title)
-    alpha = (DRIFT_ALPHA if found.confirmed else CONCEPT_ALPHA) / tests
+    alpha = TAGS_SHARE * (DRIFT_ALPHA if found.confirmed else CONCEPT_ALPHA) / tests
     drop = drop_of(tallies, accuracies, half_life_days=settings.harm_half_life_days, alpha=alpha) if accuracies else None
     return JudgedHarm(
         confirmed=found.confirmed,
@@ -170,11 +171,10 @@ def oversampled(found: Sequence[TagFindings], places: WindowPlaces, count: int) 
 
 
 def rows_of_open_drifts(rows: pd.DataFrame, found: Sequence[TagFindings], coverage: Coverage, places: WindowPlaces) -> np.ndarray:
-    """The rows of levels that drift, or did in one of their last windows: what later watches judge harm by and train on, (N,) bool."""
+    """The rows of levels whose drift is not over: what later watches judge harm by and train on, (N,) bool."""
     keep = np.zeros(len(rows), dtype=bool)
     for of_level in found:
-        latest = [window for window in of_level.windows[-CONFIRMING_WINDOWS:] if window.drifted]
-        _, members = level_places([*of_level.drifting, *latest], places)
+        _, members = level_places([*of_level.drifting, *of_level.open], places)
         keep |= of_level.level.inside & coverage.covered & np.isin(coverage.window + places.past, np.flatnonzero(members))
     return keep
 

@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
+from itertools import compress
 
 import numpy as np
 import pandas as pd
@@ -26,8 +27,8 @@ from components.drift_detection.windows import (
     effective_size,
     permutations_for,
     rate_in_90_days,
-    windows_of_newest_drift,
 )
+from driftloop.drifts import windows_of_newest_drift, windows_of_open_drift
 from driftloop.inference.reference import REGIME_ARRAYS, TAGS, Regime
 from driftloop.inference.traffic import FRESH
 from driftloop.inference.watch_tables import TAG_WAITS, WATCH, WINDOW
@@ -35,7 +36,8 @@ from driftloop.settings import DriftSettings
 from driftloop.tags import MOST_LEVELS, MOST_TAGS, level_name, levels_by_tag, tag_names
 from driftloop.watch_record import RecordedTagWindow, TagPart, WatchRecord
 
-#: The part of the budget of false alarms that all levels share, where any is tested; all requests together have the rest.
+#: The part of the budget of false alarms, and of the chance that a bound on harm is ever wrong, that all levels share, where any is tested;
+#: all requests together have the rest.
 TAGS_SHARE = 0.5
 
 
@@ -136,12 +138,19 @@ class TagFindings:
         return [window.drifted for window in self.windows]
 
     @property
+    def ends(self) -> list[datetime]:
+        """Time of the last request of each."""
+        return [datetime.fromisoformat(window.last) for window in self.windows]
+
+    @property
     def drifting(self) -> list[RecordedTagWindow]:
         """Its windows of the newest confirmed drift; none where none is confirmed."""
-        if not self.confirmed:
-            return []
-        newest = windows_of_newest_drift(self.flags, [datetime.fromisoformat(window.last) for window in self.windows])
-        return [window for window, member in zip(self.windows, newest, strict=True) if member]
+        return list(compress(self.windows, windows_of_newest_drift(self.flags, self.ends))) if self.confirmed else []
+
+    @property
+    def open(self) -> list[RecordedTagWindow]:
+        """Those of a drift that the next ones may confirm, or confirm again."""
+        return list(compress(self.windows, windows_of_open_drift(self.flags, self.ends)))
 
 
 def number_of_tests(levels: Sequence[TagLevel], records: Sequence[WatchRecord], version: str) -> int:

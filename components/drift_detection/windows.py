@@ -14,13 +14,12 @@ from datetime import datetime, timedelta
 import numpy as np
 import pandas as pd
 
-from driftloop.contracts import CONFIRMING_ALARMS, CONFIRMING_WINDOWS, LEAST_GROUPS, POOLED_WINDOWS
+from driftloop.contracts import CONFIRMING_ALARMS, CONFIRMING_WINDOWS, LEAST_GROUPS, POOLED_WINDOWS, REJECT
+from driftloop.drifts import windows_of_newest_drift
 from driftloop.inference.watch_tables import NO_WINDOW, WATCH, WINDOW
 from driftloop.settings import DriftSettings, check_parameter
 from driftloop.watch_record import RecordedWindow, WatchRecord, with_pools
 
-#: So long nothing confirms a drift before it has ended: between two and three windows where there is one a day.
-DRIFT_GAP = timedelta(days=2.5)
 #: How far back decisions count.
 DECISIONS_COUNT = timedelta(days=30)
 #: How far back windows count towards the level.
@@ -178,6 +177,8 @@ class WatchHistory:
     """Labels on which the last candidate for this champion was refused; None where none was in the last 30 days."""
     refused_of: str = ""
     """The level of a tag that these were of; empty: of all requests."""
+    concept_rejected: bool = False
+    """Whether that candidate was rejected, and had learned of images that looked as accepted and whose meaning has changed."""
     decided: int = -1
     """Number of the watch that took the last decision; -1 where none did."""
 
@@ -212,6 +213,7 @@ def read_history(records: Sequence[WatchRecord], *, champion_version: str, until
         days_served=(end - min(served)) / timedelta(days=1) if served else 0.0,
         labels_at_refusal=refused[-1].labels if refused else None,
         refused_of=refused[-1].tag if refused else "",
+        concept_rejected=bool(refused) and refused[-1].concept and refused[-1].decision == REJECT,
         decided=last_decision,
     )
 
@@ -306,35 +308,6 @@ def drift_is_confirmed(past: Sequence[bool], fresh: Sequence[bool]) -> bool:
     flags = [*past, *fresh]
     first = len(past) if fresh else len(flags) - 1
     return any(sum(flags[max(0, last - CONFIRMING_WINDOWS + 1) : last + 1]) >= CONFIRMING_ALARMS for last in range(first, len(flags)))
-
-
-def windows_that_confirm(flags: Sequence[bool]) -> list[bool]:
-    """Which windows took part in a confirmation: drifted, within consecutive windows of which enough drifted."""
-    confirming = [False] * len(flags)
-    for end in range(len(flags)):
-        latest = range(max(0, end - CONFIRMING_WINDOWS + 1), end + 1)
-        if sum(flags[at] for at in latest) >= CONFIRMING_ALARMS:
-            for at in latest:
-                confirming[at] = flags[at]
-    return confirming
-
-
-def windows_of_newest_drift(flags: Sequence[bool], ends: Sequence[datetime]) -> list[bool]:
-    """Which windows took part in the newest confirmed drift: those that confirm, back to the first gap that ends it.
-
-    A gap ends a drift that would end a confirmation and lasts for `DRIFT_GAP`: a weak drift alarms now and then, and where windows are
-    many an hour without an alarm says nothing.
-
-    Args:
-        flags: whether each window drifted, oldest first.
-        ends: time of the last request of each.
-    """
-    confirming = windows_that_confirm(flags)
-    newest, earliest = [False] * len(flags), len(flags)
-    for at in reversed(range(len(flags))):
-        if confirming[at] and (earliest == len(flags) or earliest - at < CONFIRMING_WINDOWS or ends[earliest] - ends[at] < DRIFT_GAP):
-            newest[at], earliest = True, at
-    return newest
 
 
 @dataclass(frozen=True)

@@ -35,6 +35,8 @@ class AblationRow:
     """Lower end of the 95 % interval of `change`."""
     high: float | None = None
     """Upper end."""
+    val_balanced: float | None = None
+    """Balanced accuracy on the validation split, where it chose the epoch; `change` is of the plain one."""
 
     @property
     def decided(self) -> bool:
@@ -46,6 +48,7 @@ class AblationRow:
         return {
             "name": self.name,
             "val_accuracy": self.val_accuracy,
+            "val_balanced": self.val_balanced,
             "change": self.change,
             "low": self.low,
             "high": self.high,
@@ -133,7 +136,8 @@ def ablate(
         right = task.predict(network, VAL).right
         speed = float(np.median([record.images_per_second for record in history.epochs]))
         reference = right if reference is None else reference
-        rows.append(_row(name, right, reference, groups, speed))
+        row = _row(name, right, reference, groups, speed)
+        rows.append(replace(row, val_balanced=history.best.val_balanced) if plan.recipe.class_weights else row)
         longest = max(longest, clock() - started)
         on_run(number / len(variants), name)
     return Ablation(rows, list(variants)[len(rows) :], epochs)

@@ -19,6 +19,8 @@ from driftloop.training.task import Task
 
 #: Their names in what is kept.
 _LAYERS, _RANGE_TEST = "layers", "range_test"
+#: What the trials of a study are judged by and what they vary: counted up where that changes, so that trials of a kind are compared.
+_STUDY = 2
 
 
 class Decisions:
@@ -38,7 +40,7 @@ class Decisions:
         self._checkpoint = checkpoint_for(task.settings.checkpoints, task.description, identity)
         self._kept = self._checkpoint.load(task.device) or {}
         # Another version of Optuna may read a journal otherwise, and begins one of its own.
-        digest = identity_digest(identity | {"optuna": optuna.__version__})
+        digest = identity_digest(identity | {"optuna": optuna.__version__, "study": _STUDY})
         prefix = f"{checkpoints_folder(task.description)}{digest}.study"
         #: Where the study of the search lies, if there is a search.
         self.study = StudyPlace(task.settings.checkpoints or task.description.store, prefix)

@@ -101,7 +101,7 @@ def build_report(task: Task, findings: OptimizationFindings, facts: dict[str, An
         _views(page, task, findings)
         _learning(page, task, findings, facts)
         if not findings.plan.recipe.privacy:
-            _ablation(page, findings.ablation)
+            add_ablation(page, findings.ablation)
     add_evaluation(page, task, findings.trained, KEY)
     _comparison(page, findings)
     page.conclude(
@@ -285,7 +285,8 @@ def _learning(page: Page, task: Task, findings: OptimizationFindings, facts: dic
     add_learning(page, history, KEY)
 
 
-def _ablation(page: Page, ablation: Ablation) -> None:
+def add_ablation(page: Page, ablation: Ablation) -> None:
+    """The section of the short trainings."""
     page.section(
         "What helped",
         "The ablation trains the whole recipe and the recipe without one ingredient, each from the same seed and for the same few "
@@ -299,6 +300,7 @@ def _ablation(page: Page, ablation: Ablation) -> None:
         {
             "run": row.name,
             "validation accuracy": row.val_accuracy,
+            **({} if row.val_balanced is None else {"balanced accuracy": row.val_balanced}),
             "change, points": None if row.change is None else f"{100 * row.change:+.1f}",
             "95 % interval": "" if row.low is None or row.high is None else f"{100 * row.low:+.1f} to {100 * row.high:+.1f}",
             "images per second": round(row.images_per_second),
@@ -314,6 +316,11 @@ def _ablation(page: Page, ablation: Ablation) -> None:
         "intervals are paired, over images; another seed may differ by more.",
         key="optimised-ablation",
     )
+    if ablation.rows[0].val_balanced is not None:
+        page.text(
+            "The changes are those of the validation accuracy, image by image; the epoch of each run is the one with the highest balanced "
+            "accuracy, in which each class counts alike. Where the two disagree, the balanced one is what the recipe is after."
+        )
     if len(ablation.rows) > 1:
         page.figure(
             ablation_plot(ablation), "Change of the validation accuracy when an ingredient is left out.", key="optimised-ablation-plot"

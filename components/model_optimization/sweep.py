@@ -22,14 +22,13 @@ from driftloop.processes import end_with_parent, spread
 from driftloop.runtime import available_threads
 from driftloop.settings import TrainSettings
 from driftloop.training import followers
-from driftloop.training.loop import EpochRecord
+from driftloop.training.loop import EpochRecord, deciding_accuracy, deciding_measure
 from driftloop.training.seeding import derive
 from driftloop.training.study_journal import StoreJournal, StudyPlace
 from driftloop.training.task import Task
 
-#: What is varied, from where to where.
+#: What is varied beside the learning rate, whose range goes by the kind of network, from where to where.
 RANGES = {
-    "learning_rate": FloatDistribution(3e-4, 1e-2, log=True),
     "weight_decay": FloatDistribution(1e-4, 0.5, log=True),
     "label_smoothing": FloatDistribution(0.0, 0.2),
     "augmentation": FloatDistribution(0.5, 2.0),
@@ -50,16 +49,18 @@ class Trial:
     """In the search, from 1."""
     values: dict[str, float]
     """By name."""
-    val_accuracies: list[float]
+    accuracies: list[float]
     """After each epoch, on the validation split."""
     accuracy: float
     """The best of them; of a trial that was cut short the last."""
     ended: str
     """"complete" or "pruned"."""
+    measure: str
+    """Which accuracy that is, by its name in `EpochRecord`: the one that chooses a training's epoch."""
 
     def described(self) -> dict[str, Any]:
         """As a row of the report."""
-        return {"trial": self.number, **self.values, "val_accuracy": self.accuracy, "ended": self.ended}
+        return {"trial": self.number, **self.values, self.measure: self.accuracy, "ended": self.ended}
 
 
 @dataclass(frozen=True)
@@ -96,10 +97,11 @@ class Search:
 def search(dataset: str, task: Task, wanted: Search) -> Sweep:
     """Try sets of values until so many are finished; trials below the median of the earlier ones are cut short.
 
-    The first trial is the plan as it is, so that the search never ends below it on the validation split; where two are equal the
-    earlier one stays. Each trial draws by a seed of its own and from what the trials before it gave, so that a search in one process
-    which goes on after a kill ends like one that was never stopped. With more than one of `sweep_processes` each opens the dataset and the
-    study; of several GPUs each takes the next.
+    Trials are judged by the accuracy that chooses the epoch of a training, in which classes count as they do in the loss. The first trial
+    is the plan as it is, so that the search never ends below it on the validation split; where two are equal the earlier one stays. Each
+    trial draws by a seed of its own and from what the trials before it gave, so that a search in one process which goes on after a kill
+    ends like one that was never stopped. With more than one of `sweep_processes` each opens the dataset and the study; of several GPUs
+    each takes the next.
 
     Args:
         dataset: directory of the dataset artifact.
@@ -111,7 +113,7 @@ def search(dataset: str, task: Task, wanted: Search) -> Sweep:
         StoreError: the study cannot be read or written.
     """
     study, journal = _open_study(wanted)
-    _begin(study, wanted.plan)
+    _begin(study, wanted.plan, task.settings)
     _take_part_in_processes(dataset, task, wanted, study, journal)
     return _outcome(study, wanted.plan)
 
@@ -136,7 +138,7 @@ def join_search(dataset: str, task: Task, wanted: Search, number: int) -> int:
     """
     study, journal = _open_study(wanted)
     if number == 0 and not _has_plan(study, (*ENDED, TrialState.RUNNING, TrialState.WAITING)):
-        _put_plan_first(study, wanted.plan)
+        _put_plan_first(study, wanted.plan, task.settings)
     _take_part_in_processes(dataset, task, wanted, study, journal, number)
     return len(study.get_trials(deepcopy=False, states=ENDED))
 
@@ -166,13 +168,21 @@ def take_part(task: Task, wanted: Search, study: optuna.Study, journal: StoreJou
             continue
 
 
+def ranges_of(plan: TrainingPlan, settings: TrainSettings) -> dict[str, FloatDistribution]:
+    """What a search around a plan varies, from where to where; what the settings set to another value than usual stays as they have it."""
+    low, high = plan.form.searched_rates
+    ranges = {"learning_rate": FloatDistribution(low, high, log=True)} | RANGES
+    usual = {name: field.default for name, field in TrainSettings.model_fields.items()}
+    return {name: range_ for name, range_ in ranges.items() if getattr(settings, name, None) == usual.get(name)}
+
+
 def with_values(plan: TrainingPlan, values: dict[str, float]) -> TrainingPlan:
     """The plan with a trial's values; `augmentation` is a factor on every amount."""
     recipe = replace(
         plan.recipe,
-        learning_rate=values["learning_rate"],
-        weight_decay=values["weight_decay"],
-        label_smoothing=values["label_smoothing"],
+        learning_rate=values.get("learning_rate", plan.recipe.learning_rate),
+        weight_decay=values.get("weight_decay", plan.recipe.weight_decay),
+        label_smoothing=values.get("label_smoothing", plan.recipe.label_smoothing),
     )
     views = plan.augmentation
     if views:
@@ -203,12 +213,12 @@ def _open_study(wanted: Search) -> tuple[optuna.Study, StoreJournal]:
     return study, journal
 
 
-def _begin(study: optuna.Study, plan: TrainingPlan) -> None:
+def _begin(study: optuna.Study, plan: TrainingPlan, settings: TrainSettings) -> None:
     """Give up trials whose processes were killed, and put the plan as it is first, where it was not tried."""
     for lost in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
         study.tell(lost.number, state=TrialState.FAIL, skip_if_finished=True)
     if not _has_plan(study, (*ENDED, TrialState.WAITING)):
-        _put_plan_first(study, plan)
+        _put_plan_first(study, plan, settings)
 
 
 def _has_plan(study: optuna.Study, states: tuple[TrialState, ...]) -> bool:
@@ -216,10 +226,9 @@ def _has_plan(study: optuna.Study, states: tuple[TrialState, ...]) -> bool:
     return any(_OWN in trial.user_attrs for trial in study.get_trials(deepcopy=False, states=states))
 
 
-def _put_plan_first(study: optuna.Study, plan: TrainingPlan) -> None:
-    own = {name: getattr(plan.recipe, name, 1.0) for name in RANGES}  # the strength of augmentation is a factor
-    values = {name: min(max(own[name], range_.low), range_.high) for name, range_ in RANGES.items()}
-    study.enqueue_trial(values, user_attrs={_OWN: True})
+def _put_plan_first(study: optuna.Study, plan: TrainingPlan, settings: TrainSettings) -> None:
+    own = {name: getattr(plan.recipe, name, 1.0) for name in ranges_of(plan, settings)}  # the strength of augmentation is a factor
+    study.enqueue_trial(own, user_attrs={_OWN: True})
 
 
 def _begun(study: optuna.Study) -> list[FrozenTrial]:
@@ -257,13 +266,14 @@ def _take_part_elsewhere(dataset: str, settings: TrainSettings, devices: list[to
 
 def _try(trial: optuna.Trial, number: int, task: Task, wanted: Search, study: optuna.Study, journal: StoreJournal) -> None:
     """Train by a trial's values, and tell the study what came of it."""
-    values = {name: trial.suggest_float(name, range_.low, range_.high, log=range_.log) for name, range_ in RANGES.items()}
+    ranges = ranges_of(wanted.plan, task.settings)
+    values = {name: trial.suggest_float(name, range_.low, range_.high, log=range_.log) for name, range_ in ranges.items()}
     journal.flush()  # others then try something else
     accuracies: list[float] = []
 
     def on_epoch(record: EpochRecord) -> None:
-        accuracies.append(record.val_accuracy)
-        trial.report(record.val_accuracy, record.epoch)
+        accuracies.append(deciding_accuracy(record, wanted.plan.recipe))
+        trial.report(accuracies[-1], record.epoch)
         if record.epoch < wanted.epochs and trial.should_prune():
             raise optuna.TrialPruned
 
@@ -271,18 +281,19 @@ def _try(trial: optuna.Trial, number: int, task: Task, wanted: Search, study: op
     shortened = replace(chosen, recipe=replace(chosen.recipe, epochs=wanted.epochs))
     try:
         _, history = shortened.train(task, wanted.seed, on_epoch=on_epoch)
-        state, accuracy = TrialState.COMPLETE, history.best.val_accuracy
+        state, accuracy = TrialState.COMPLETE, deciding_accuracy(history.best, wanted.plan.recipe)
     except optuna.TrialPruned:
         state, accuracy = TrialState.PRUNED, accuracies[-1]
-    tried = Trial(number, values, accuracies, accuracy, state.name.lower())
+    tried = Trial(number, values, accuracies, accuracy, state.name.lower(), deciding_measure(wanted.plan.recipe))
     wanted.on_trial(tried, number / wanted.trials)
     study.tell(trial, accuracy if state == TrialState.COMPLETE else None, state, skip_if_finished=True)
 
 
 def _outcome(study: optuna.Study, plan: TrainingPlan) -> Sweep:
     """Of the trials that count; a study whose trials are all cut short does not occur: the first ones never are."""
+    measure = deciding_measure(plan.recipe)
     trials = [
-        Trial(number, trial.params, list(trial.intermediate_values.values()), trial.values[0], trial.state.name.lower())
+        Trial(number, trial.params, list(trial.intermediate_values.values()), trial.values[0], trial.state.name.lower(), measure)
         for number, trial in enumerate(study.get_trials(deepcopy=False, states=ENDED), 1)
     ]
     return Sweep(with_values(plan, study.best_params), trials, _importance(study))

@@ -17,6 +17,8 @@ NAMES = {
     "label_smoothing": "label smoothing",
     "augmentation": "augmentation",
 }
+#: What people call the accuracy that trials are judged by.
+MEASURES = {"val_accuracy": "validation accuracy", "val_balanced": "balanced validation accuracy"}
 #: How trials end, in a word for the table.
 ENDS = {"complete": "gone through", "pruned": "cut short"}
 
@@ -33,9 +35,10 @@ def add_sweep(page: Page, sweep: Sweep | None) -> None:
         "Search",
         "Optuna [[cite:akiba2019]] chose the values of each trial from what the trials before it reached [[cite:bergstra2011]], on the "
         "validation split. A trial that is below the median of the earlier ones in the second half of its epochs is cut short. The best "
-        "values were used below.",
+        f"values were used below. {judged_sentence(sweep.trials)}",
     )
-    page.figure(history_plot(sweep.trials), "Validation accuracy by trial, and the best so far.", key="optimised-search")
+    measure = MEASURES[sweep.trials[0].measure]
+    page.figure(history_plot(sweep.trials), f"{measure.capitalize()} by trial, and the best so far.", key="optimised-search")
     page.text(f"[[optimised-search]]: {history_sentence(sweep.trials)}")
     if sweep.importance:
         page.figure(
@@ -44,19 +47,28 @@ def add_sweep(page: Page, sweep: Sweep | None) -> None:
         page.text(f"[[optimised-importance]]: {importance_sentence(sweep)}")
     else:
         page.text(too_few_sentence(sweep.trials))
+    if stays := [said for name, said in NAMES.items() if name not in sweep.trials[0].values]:
+        page.text(f"Not varied, since the settings give another value than usual: {', '.join(stays)}.")
     best = sorted(sweep.trials, key=lambda trial: (trial.ended != "complete", -trial.accuracy, trial.number))
     shown = sorted(best[:MOST_ROWS], key=lambda trial: trial.number)
     which = "Trials of the search" if len(shown) == len(sweep.trials) else f"The best {len(shown)} of {len(sweep.trials)} trials"
     page.table(
         [_row(trial) for trial in shown],
-        f"{which}: values, the strength of the random views as a factor, and validation accuracy.",
+        f"{which}: values, the strength of the random views as a factor, and {measure}.",
         key="optimised-trials",
     )
 
 
 def _row(trial: Trial) -> dict[str, object]:
     values = {NAMES[name]: f"{value:.1e}" if name in ("learning_rate", "weight_decay") else value for name, value in trial.values.items()}
-    return {"trial": trial.number, **values, "validation": trial.accuracy, "ended": ENDS[trial.ended]}
+    return {"trial": trial.number, **values, MEASURES[trial.measure]: trial.accuracy, "ended": ENDS[trial.ended]}
+
+
+def judged_sentence(trials: list[Trial]) -> str:
+    """What trials are judged by, and why."""
+    if trials[0].measure == "val_balanced":
+        return "Trials are judged by the balanced accuracy, as epochs are: each class counts alike in it, as in the loss."
+    return "Trials are judged by the accuracy, as epochs are: each image counts alike in it, as in the loss."
 
 
 def history_plot(trials: list[Trial]) -> Figure:
@@ -71,7 +83,7 @@ def history_plot(trials: list[Trial]) -> Figure:
     bests = [max((other.accuracy for other in finished(trials[: place + 1])), default=float("nan")) for place in range(len(trials))]
     axis.step([trial.number for trial in trials], bests, where="post", color=PALETTE[1], label="best so far")
     axis.xaxis.set_major_locator(MaxNLocator(integer=True))
-    axis.set(xlabel="trial", ylabel="validation accuracy")
+    axis.set(xlabel="trial", ylabel=MEASURES[trials[0].measure])
     axis.legend()
     return figure
 
@@ -81,12 +93,12 @@ def history_sentence(trials: list[Trial]) -> str:
     done = finished(trials)
     best = max(done, key=lambda trial: trial.accuracy)
     text = f"{len(done)} of {len(trials)} trials went through all of their epochs, the others were cut short."
-    own = trials[0]
+    own, measure = trials[0], MEASURES[trials[0].measure]
     if best.number == own.number:
-        return f"{text} None is better than the first, which is the recipe as it was: {percent(own.accuracy)} of the validation images."
+        return f"{text} None is better than the first, which is the recipe as it was: its {measure} is {percent(own.accuracy)}."
     return (
-        f"{text} The best is trial {best.number} with {percent(best.accuracy)} of the validation images; the first, which is the recipe as "
-        f"it was, has {percent(own.accuracy)}. The best of many trials reads too high on the images that chose it: the test split decides."
+        f"{text} The best is trial {best.number}, whose {measure} is {percent(best.accuracy)}; the first, which is the recipe as it was, "
+        f"has {percent(own.accuracy)}. The best of many trials reads too high on the images that chose it: the test split decides."
     )
 
 

@@ -66,7 +66,9 @@ class TrainingPlan:
         """The network before its first step: fresh weights by the seed, or pretrained ones under a head that is fitted to them, or 0."""
         set_seed(seed)
         dataset = task.description
-        network = build_network(self.architecture, channels=dataset.channels, classes=len(dataset.classes)).to(task.device)
+        network = build_network(
+            self.architecture, channels=dataset.channels, classes=len(dataset.classes), image_size=dataset.image_size
+        ).to(task.device)
         start_from(network, self.pretrained, task)
         return network
 

@@ -19,8 +19,8 @@ TRIALS_FOLDER = "trials"
 def leave_trial(store: str, trial: Trial) -> None:
     """Leave a finished trial for the trackers, as steps do; the same trial again leaves nothing more."""
     parameters = {name: f"{value:.6g}" for name, value in trial.values.items()} | {"trial": str(trial.number), "ended": trial.ended}
-    curve = [{"epoch": epoch, "val_accuracy": accuracy} for epoch, accuracy in enumerate(trial.val_accuracies, 1)]
-    facts = parameters | {"accuracy": trial.accuracy, "history": curve}
+    curve = [{"epoch": epoch, trial.measure: accuracy} for epoch, accuracy in enumerate(trial.accuracies, 1)]
+    facts = parameters | {f"best_{trial.measure}": trial.accuracy, "history": curve}
     leave_record(store, f"{MODEL_OPTIMIZATION}_trial_{trial.number}", facts, {}, group=GROUP)
 
 
@@ -28,7 +28,7 @@ def write_trial_events(bundle: str | Path, trials: Iterable[Trial]) -> None:
     """Write each trial's curve and values below `<bundle>/events/`, for TensorBoard's table of hyperparameters."""
     for trial in trials:
         with SummaryWriter(str(Path(bundle, EVENTS_FOLDER, TRIALS_FOLDER, f"{trial.number:04d}"))) as writer:
-            for epoch, accuracy in enumerate(trial.val_accuracies, 1):
-                writer.add_scalar("trial/val_accuracy", accuracy, epoch)
+            for epoch, accuracy in enumerate(trial.accuracies, 1):
+                writer.add_scalar(f"trial/{trial.measure}", accuracy, epoch)
             values: dict[str, bool | float | int | str] = {**trial.values, "ended": trial.ended}
-            writer.add_hparams(values, {"trial/best_val_accuracy": trial.accuracy}, run_name=".")
+            writer.add_hparams(values, {f"trial/best_{trial.measure}": trial.accuracy}, run_name=".")

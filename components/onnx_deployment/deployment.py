@@ -10,11 +10,19 @@ from components.onnx_deployment import benchmark, held_out, variant
 from components.onnx_deployment.half import write_half
 from components.onnx_deployment.held_out import measure_references
 from components.onnx_deployment.quantisation import Quantisation, quantise
-from components.onnx_deployment.temperature import Calibration, TemperatureFit, calibration_on, fit_temperature
+from components.onnx_deployment.temperature import (
+    Calibration,
+    RarerClasses,
+    TemperatureFit,
+    calibration_on,
+    fit_temperature,
+    promised_to_rarer,
+)
 from components.onnx_deployment.variant import COMPETING, GraphOutcomes, VariantChoice, choose_variant, judge_accuracy
 from driftloop import bundle
 from driftloop.bundle import ModelDescription
 from driftloop.dataset import Description
+from driftloop.evaluation.clustered import share_right
 from driftloop.evaluation.measures import Measured, measure_classifier, thresholds_of
 from driftloop.inference.provider import CPU, CUDA
 from driftloop.inference.reference import Regime
@@ -39,6 +47,8 @@ class Deployment:
     """Of the calibration inside all graphs."""
     calibration: Calibration
     """What it does on the clean test split."""
+    rarer: RarerClasses | None
+    """What the probabilities there promise the rarer classes, where the training weighed these up and one class has most images."""
     parity: float
     """Largest difference of a probability between PyTorch and the exported FP32 graph."""
     quantisation: Quantisation
@@ -108,10 +118,12 @@ def deploy(dataset: Description, source: Path, candidate: Path, settings: Deploy
     served = models[choice.served]
     progress(0.85, "measuring the reference")
     test, tags = _outcomes(models, testing, reduced), np.concatenate([part.tags for part in testing])
+    some = next(iter(test.values()))
     return Deployment(
         model=model,
         temperature=fit,
         calibration=calibration_on(held_out.compute_logits(network, model, testing), held_out.case_labels(testing), fit.temperature),
+        rarer=promised_to_rarer(model, some.fp32, some.labels),
         parity=parity,
         quantisation=quantisation,
         decision=decision,
@@ -158,16 +170,17 @@ def deployment_facts(deployment: Deployment, *, seconds: float) -> dict[str, Any
     names = {bundle.ONNX_FP32: "onnx_fp32", bundle.ONNX_INT8: "onnx_int8"}
     int8, half = deployment.test[bundle.ONNX_INT8], deployment.test.get(bundle.ONNX_FP16)
     of_half = (
-        {"accuracy_fp16": variant.proportion_right(half.reduced_right).model_dump(), "fp16_drop": variant.accuracy_drop(half)}
+        {"accuracy_fp16": share_right(half.reduced_right, half.groups).model_dump(), "fp16_drop": variant.accuracy_drop(half)}
         if half
         else {}
     )
     served = int8.fp32_right if deployment.choice.served == bundle.ONNX_FP32 else deployment.test[deployment.choice.served].reduced_right
+    by_tag = variant.by_tag(served, deployment.test_tags, int8.groups)
     return of_half | {
-        "accuracy_fp32": variant.proportion_right(int8.fp32_right).model_dump(),
-        "accuracy_int8": variant.proportion_right(int8.reduced_right).model_dump(),
+        "accuracy_fp32": share_right(int8.fp32_right, int8.groups).model_dump(),
+        "accuracy_int8": share_right(int8.reduced_right, int8.groups).model_dump(),
         "int8_drop": variant.accuracy_drop(int8),
-        "accuracy_by_tag": {level: found.model_dump() for level, found in variant.by_tag(served, deployment.test_tags).items()},
+        "accuracy_by_tag": {level: found.model_dump() for level, found in by_tag.items()},
         "measures": deployment.measures[deployment.choice.served].described(),
         "agreement": int8.agreement,
         "serve_on": deployment.serve_on,
@@ -178,6 +191,7 @@ def deployment_facts(deployment: Deployment, *, seconds: float) -> dict[str, Any
         "benchmark_gpu": deployment.gpu_rows,
         "temperature": deployment.temperature.temperature,
         "calibration": asdict(deployment.calibration) | {"note": deployment.temperature.note},
+        "rarer_classes": asdict(deployment.rarer) if deployment.rarer else None,
         "quantisation": asdict(deployment.quantisation),
         "parity": deployment.parity,
         "provider": deployment.provider,

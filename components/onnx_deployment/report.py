@@ -10,9 +10,11 @@ from matplotlib.figure import Figure
 from components.onnx_deployment import variant
 from components.onnx_deployment.deployment import Deployment
 from components.onnx_deployment.held_out import RANGE_SPLITS, TEMPERATURE_SPLITS, VARIANT_SPLITS
+from components.onnx_deployment.temperature import RarerClasses
 from components.onnx_deployment.variant import GRAPH_NAMES
 from driftloop.bundle import ONNX_FP32, ONNX_INT8, WEIGHTS, ModelDescription
 from driftloop.evaluation.calibration import reliability_bins
+from driftloop.evaluation.clustered import share_right
 from driftloop.evaluation.intervals import Proportion
 from driftloop.inference.provider import CPU
 from driftloop.reporting.page import Page
@@ -20,6 +22,8 @@ from driftloop.reporting.plot_style import INK, MUTED, PALETTE, axes
 from driftloop.reporting.wording import calibration_sentence, difference_sentence, extremes, percent, points
 from driftloop.training.report_sections import add_measures, compared_numbers
 
+#: A mean probability that is above a share by less is called no more than it.
+SAME_SHARE = 0.01
 CARD_HEADING = "## Deployment"
 #: The line below the title, which says what users get.
 AS_SERVED = "**As served**"
@@ -307,14 +311,14 @@ def _add_trade_off(page: Page, deployment: Deployment) -> None:
 
 def trade_off_places(deployment: Deployment) -> dict[str, tuple[float, Proportion, float]]:
     """By variant: median milliseconds of one image, accuracy on the clean test split, and size in MB."""
-    accuracies = {ONNX_FP32: next(iter(deployment.test.values())).fp32_right} | {
-        name: of.reduced_right for name, of in deployment.test.items()
-    }
+    first = next(iter(deployment.test.values()))
+    groups = first.groups
+    accuracies = {ONNX_FP32: first.fp32_right} | {name: of.reduced_right for name, of in deployment.test.items()}
     files = {"pytorch": WEIGHTS}
     return {
         row["variant"]: (
             row["p50_ms"],
-            variant.proportion_right(accuracies[ONNX_FP32 if row["variant"] == "pytorch" else row["variant"]]),
+            share_right(accuracies[ONNX_FP32 if row["variant"] == "pytorch" else row["variant"]], groups),
             deployment.sizes_mb[files.get(row["variant"], row["variant"])],
         )
         for row in deployment.rows
@@ -392,8 +396,8 @@ def _add_accuracy(page: Page, deployment: Deployment) -> None:
                     "images": split,
                     "n": len(cases.labels),
                     "graph": GRAPH_NAMES[name],
-                    "FP32": str(variant.proportion_right(cases.fp32_right)),
-                    "this graph": str(variant.proportion_right(cases.reduced_right)),
+                    "FP32": str(share_right(cases.fp32_right, cases.groups)),
+                    "this graph": str(share_right(cases.reduced_right, cases.groups)),
                     "drop, points": f"{100 * drop['value']:+.2f} ({100 * drop['low']:+.2f} to {100 * drop['high']:+.2f})",
                     "same class": f"{100 * cases.agreement:.1f} %",
                 }
@@ -430,6 +434,8 @@ def _add_calibration(page: Page, deployment: Deployment) -> None:
         "to a person, "
         "and for the estimate of accuracy without labels."
     )
+    if deployment.rarer:
+        page.text(rarer_sentences(deployment.rarer))
     page.table(
         [
             {"images": images, "temperature": name, "negative log-likelihood": likelihood, "expected calibration error": error}
@@ -438,6 +444,21 @@ def _add_calibration(page: Page, deployment: Deployment) -> None:
         ],
         caption="The test split had no part in it; the images of the fit flatter. Expected calibration error: over 10 bins of equally "
         "many images [[cite:guo2017]].",
+    )
+
+
+def rarer_sentences(rarer: RarerClasses) -> str:
+    """What the probabilities of rarer classes are worth where the training let every class count alike."""
+    text = (
+        f"The training let every class count alike, and {percent(1 - rarer.share)} of the test images are of {rarer.commonest}. "
+        f"The other classes make {percent(rarer.share)} of these images and get a mean probability of {percent(rarer.promised)}."
+    )
+    if rarer.promised - rarer.share < SAME_SHARE:
+        return text
+    return (
+        f"{text} That is more than their share, and one temperature cannot take it back: their probabilities rank images and are no "
+        "frequencies. "
+        "A bias for each class would mend that, but these classes would be named less often, so there is none."
     )
 
 

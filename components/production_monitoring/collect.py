@@ -19,7 +19,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from driftloop.contracts import CONFIRMING_WINDOWS, POOLED_WINDOWS, SKIP, SKIPPED
+from driftloop.contracts import POOLED_WINDOWS, SKIP, SKIPPED
+from driftloop.drifts import windows_of_open_drift
 from driftloop.errors import InputError, NotFound
 from driftloop.inference.log import LOG_SCHEMA, STATUS_OK, read_log_files, rows_between
 from driftloop.inference.log_files import LogCoverage, LogFile, hour_folder, log_files
@@ -212,18 +213,10 @@ def read_context(
 
 
 def open_drift_since(records: Sequence[WatchRecord], version: str) -> float:
-    """Number of the watch with which an open drift of this version began; infinite without one.
-
-    A drift is over once so many windows in a row did not drift that no later one can confirm it.
-    """
-    first, quiet = math.inf, 0
-    for sequence, window in reversed(_numbered_windows(records, version)):
-        quiet = 0 if window.drifted else quiet + 1
-        if quiet == CONFIRMING_WINDOWS:
-            break
-        if window.drifted:
-            first = sequence
-    return first
+    """Number of the watch with which an open drift of this version began (`windows_of_open_drift`); infinite without one."""
+    numbered = _numbered_windows(records, version)
+    members = windows_of_open_drift([window.drifted for _, window in numbered], [parse_time(window.last) for _, window in numbered])
+    return min((sequence for (sequence, _), member in zip(numbered, members, strict=True) if member), default=math.inf)
 
 
 def _pooled_since(records: Sequence[WatchRecord], version: str) -> float:

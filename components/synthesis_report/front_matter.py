@@ -175,7 +175,8 @@ def _accuracies(page: Page, accuracy: AccuracySummary) -> None:
     )
     page.table(
         [{"model": ACCURACY_ROWS[name][0], "images": ACCURACY_ROWS[name][1]} | share_cells(share) for name, share in measured.items()],
-        "Shares of correctly classified images with Wilson's intervals [[cite:wilson1927]]; the clean test split chose nothing.",
+        "Shares of correctly classified images with Wilson's intervals [[cite:wilson1927]], widened where several are of one group; the "
+        "clean test split chose nothing.",
         key="accuracy-table",
         essential=True,
     )

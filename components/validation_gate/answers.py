@@ -5,7 +5,8 @@ from functools import cached_property
 
 import numpy as np
 
-from driftloop.evaluation.intervals import Proportion, wilson
+from driftloop.evaluation.clustered import share_right
+from driftloop.evaluation.intervals import Proportion
 from driftloop.evaluation.paired import PairedDifference, compare
 
 #: Probabilities that miss a sum of 1 by more than this are broken.
@@ -43,6 +44,11 @@ class Answers:
             raise ValueError("there is no champion to compare with")
         return self.champion.argmax(axis=1) == self.labels
 
+    def accuracy(self, right: np.ndarray, rows: np.ndarray | None = None) -> Proportion:
+        """The share of what a model has `right` of the N images, on all or those of the mask `rows`, with its two-sided 95 % interval."""
+        chosen = slice(None) if rows is None else rows
+        return share_right(right[chosen], self.groups_of(chosen))
+
     def difference(self, rows: np.ndarray | None = None, *, confidence: float = 0.95) -> PairedDifference:
         """The accuracy difference, candidate minus champion, on all images or those of the mask `rows`."""
         return self.difference_to(self.champion_right, rows, confidence=confidence)
@@ -50,18 +56,16 @@ class Answers:
     def difference_to(self, right: np.ndarray, rows: np.ndarray | None = None, *, confidence: float = 0.95) -> PairedDifference:
         """The same against another model, given what that one has `right` of the N images."""
         chosen = slice(None) if rows is None else rows
-        groups = None if self.groups is None else self.groups[chosen]
-        return compare(self.candidate_right[chosen], right[chosen], confidence=confidence, groups=groups)
+        return compare(self.candidate_right[chosen], right[chosen], confidence=confidence, groups=self.groups_of(chosen))
+
+    def groups_of(self, rows: np.ndarray | slice) -> np.ndarray | None:
+        """The patient or site of each of these images; None where that is not known."""
+        return None if self.groups is None else self.groups[rows]
 
 
 def no_answers(classes: int) -> Answers:
     """For models that cannot be run on the same images."""
     return Answers(np.zeros(0, np.int64), np.zeros((0, classes)))
-
-
-def accuracy(right: np.ndarray) -> Proportion:
-    """A model's accuracy with its two-sided 95 % interval."""
-    return wilson(int(right.sum()), len(right))
 
 
 def output_problems(probabilities: np.ndarray) -> list[str]:

@@ -2,7 +2,7 @@
 
 With many classes some bound always falls short by chance, so a class is only held to its bound where an equal candidate would pass with
 all of them together. The others veto when shown worse, and the decision says what cannot be excluded for them. A critical class has a
-criterion of its own, however few its images are: there unknown is not good enough.
+criterion of its own, however few its images are, on every kind of images: there unknown is not good enough.
 """
 
 import math

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from components.validation_gate.latency import Latency
-from driftloop.evaluation.intervals import wilson
+from driftloop.evaluation.clustered import clusters_of, share_right
 from driftloop.evaluation.paired import BrierIncrease, PairedDifference, labels_needed
 
 #: Regimes: kinds of images that the models answer.
@@ -113,9 +113,9 @@ def difference_above(
     )
 
 
-def without_images(name: str) -> Criterion:
-    """A critical class of which the test split has no image: nothing can be shown of it."""
-    return Criterion(name, False, False, unit="points", note="the test split has no image of it", regime=CLEAN, critical=True)
+def without_images(name: str, images: str = "test split", regime: str = CLEAN) -> Criterion:
+    """A critical class of which the `images` hold none: nothing can be shown of it."""
+    return Criterion(name, False, False, unit="points", note=f"the {images} has no image of it", regime=regime, critical=True)
 
 
 def brier_below(increase: BrierIncrease, limit: float) -> Criterion:
@@ -171,28 +171,31 @@ def schema_fits(problems: list[str]) -> Criterion:
     return Criterion("schema", not problems, bool(problems), note="; ".join(problems))
 
 
-def better_than_commonest(right: np.ndarray, labels: np.ndarray, least_gain: float) -> Criterion:
+def better_than_commonest(right: np.ndarray, labels: np.ndarray, least_gain: float, groups: np.ndarray | None = None) -> Criterion:
     """A first candidate's accuracy lies above the share of the commonest class, which needs no model.
 
-    Wilson's one-sided bound. It is refuted when even the upper bound gains less than `least_gain` of what lies above that share.
+    Wilson's one-sided bound, widened where several images are of one patient. It is refuted when even the upper bound gains less than
+    `least_gain` of what lies above that share.
 
     Args:
         right: bool (N,), images that the candidate has right.
         labels: int (N,).
         least_gain: 0.1 for five points above a share of one half, and for one above 90 %.
+        groups: (N,), the patient or site of each image; None where each stands for itself.
     """
     n = len(labels)
     share = float(np.bincount(labels).max() / n)
-    accuracy = wilson(int(right.sum()), n, confidence=0.90)
+    accuracy, clusters = share_right(right, groups, confidence=0.90), clusters_of(right, groups)
     holds = accuracy.low > share
     hopeless = share + least_gain * (1 - share)
     refuted = not holds and accuracy.high < hopeless
     needed = None
     if not holds and not refuted and share < 1:  # Of one class alone no number of images shows anything.
-        deviation = math.sqrt(share * (1 - share))
-        needed = labels_needed(accuracy.value, deviation, n, share, hopeless=hopeless)
+        deviation, confidence = math.sqrt(share * (1 - share) * clusters.effect), clusters.one_sided(0.95)
+        needed = labels_needed(accuracy.value, deviation, n, share, hopeless=hopeless, confidence=confidence)
+    bounds = accuracy.value, accuracy.low, accuracy.high, share, n
     name = "better than the commonest class"
-    return Criterion(name, holds, refuted, accuracy.value, accuracy.low, accuracy.high, share, n, unit="share", labels=needed, regime=CLEAN)
+    return Criterion(name, holds, refuted, *bounds, unit="share", labels=needed, regime=CLEAN, groups=accuracy.groups)
 
 
 def other_graph(identical: bool) -> Criterion:

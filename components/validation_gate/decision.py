@@ -32,6 +32,7 @@ from components.validation_gate.criteria import (
     schema_fits,
     size_within,
     uses_left,
+    without_images,
 )
 from components.validation_gate.latency import Latency
 from components.validation_gate.recognised import critical_recognised, every_class_recognised
@@ -47,6 +48,11 @@ ALPHA = 0.05
 ACCEPTED_IMAGES = "drifted images that the champion was accepted for"
 #: Of the rule by traffic: the error that it may add.
 TRAFFIC_ALPHA = 0.025
+#: Said where a candidate that learned a new meaning loses by the test split, whose labels may still have the old one.
+OUT_OF_DATE = (
+    "the images look as before and mean something else now (concept drift): by labels of before whoever learns that is worse; "
+    "if those of the test split are, label it anew and train on that dataset"
+)
 #: More labels than this are no advice.
 MOST_LABELS = 1_000_000
 
@@ -69,6 +75,8 @@ class GateInputs:
     """its number"""
     accepted: Answers | None = None
     """on the drifted images that the champion was accepted for, which may only veto; None where there are none"""
+    regimes: dict[str, Answers] = field(default_factory=dict)
+    """the candidate's alone on the images of each learned regime, by its name: no criterion rests on them, later watches do"""
     latency: Latency | None = None
     """of both; None where there is nothing to compare"""
     sizes: tuple[int, int] | None = None
@@ -82,7 +90,9 @@ class GateInputs:
     drifted_uses: int = 1
     """how often candidates were judged by this champion's drifted images, this time included"""
     new_share: float | None = None
-    """share of the last four weeks' traffic that fitted nothing accepted; None where no watch says"""
+    """share of the last four weeks' traffic that the new images stand for; None where no watch says"""
+    concept: bool = False
+    """whether the drifted images look as accepted and mean something else now, as far as the watch's labels show"""
     int8: dict[str, Any] | None = None
     """the facts of onnx_deployment on the quantised graph"""
 
@@ -120,9 +130,10 @@ def decide(inputs: GateInputs, *, margin: float, settings: GateSettings, critica
     if inputs.int8 is not None:
         facts.append(quantisation(inputs.int8.get("int8_drop"), str(inputs.int8.get("served_reason", ""))))
     if inputs.clean.champion is None:
-        first = better_than_commonest(inputs.clean.candidate_right, inputs.clean.labels, settings.first_gain)
-        recognised = every_class_recognised(inputs.clean, inputs.classes, settings.allow_blind_classes)
-        return conclude([first, recognised, *critical_recognised(inputs.clean, inputs.classes, critical), *facts], [], settings)
+        clean = inputs.clean
+        first = better_than_commonest(clean.candidate_right, clean.labels, settings.first_gain, clean.groups)
+        recognised = every_class_recognised(clean, inputs.classes, settings.allow_blind_classes)
+        return conclude([first, recognised, *critical_recognised(clean, inputs.classes, critical), *facts], [], settings)
     classes = compare_classes(inputs.clean, inputs.classes, settings.class_margin, critical)
     slices = compare_slices(
         inputs.clean,
@@ -132,14 +143,18 @@ def decide(inputs: GateInputs, *, margin: float, settings: GateSettings, critica
         class_margin=settings.class_margin,
         alpha=ALPHA,
         minimum=settings.slice_minimum,
+        elsewhere={images: answers for images, _, answers in kinds_elsewhere(inputs)},
     )
     loose = not_excluded(classes, settings.class_margin)
     criteria = [
         *against_champion(inputs, classes, margin, settings),
         *critical_classes(classes, critical, settings.class_margin),
+        *critical_elsewhere(inputs, critical, settings.class_margin),
         *facts,
     ]
     usual = conclude(criteria, slices, settings, loose)
+    if inputs.concept and any(criterion.refuted and criterion.regime == CLEAN for criterion in criteria):
+        usual = replace(usual, reasons=[*usual.reasons, OUT_OF_DATE])
     if usual.decision != INCONCLUSIVE or inputs.drifted is None or inputs.new_share is None:
         return usual
     regimes = {CLEAN: inputs.clean, NEW: inputs.drifted} | ({ACCEPTED: inputs.accepted} if inputs.accepted else {})
@@ -190,11 +205,34 @@ def no_loss_on_recent(recent: Answers, use: int, margin: float, floor: float) ->
     return replace(criterion, holds=criterion.holds and not shown_worse, refuted=shown_worse, note=note_on_use(use))
 
 
-def bounds_of_use(answers: Answers, use: int) -> PairedDifference:
+def critical_elsewhere(inputs: GateInputs, critical: Sequence[str], class_margin: float) -> list[Criterion]:
+    """A criterion for each critical class on each kind of images beside the test split: on what comes in now it can be lost as well.
+
+    As on the test split the class may not lose the margin, and what is unknown is open; the lower bound pays for earlier uses.
+    """
+    criteria = []
+    for images, regime, answers in kinds_elsewhere(inputs):
+        for name in critical:
+            title, rows = f"critical class {name} ({images})", answers.labels == inputs.classes.index(name)
+            if not rows.any():
+                criteria.append(without_images(title, images, regime))
+                continue
+            criterion = difference_above(title, bounds_of_use(answers, inputs.drifted_uses, rows), -class_margin, regime=regime)
+            criteria.append(replace(criterion, note=note_on_use(inputs.drifted_uses), critical=True))
+    return criteria
+
+
+def kinds_elsewhere(inputs: GateInputs) -> list[tuple[str, str, Answers]]:
+    """The kinds of images that both models have answered beside the test split: what sentences call them, the regime, the answers."""
+    kinds = ((DRIFTED_HOLD_OUT, NEW, inputs.drifted), (RECENT_HOLD_OUT, RECENT, inputs.recent), (ACCEPTED, ACCEPTED, inputs.accepted))
+    return [(images, regime, answers) for images, regime, answers in kinds if answers is not None and len(answers.labels)]
+
+
+def bounds_of_use(answers: Answers, use: int, rows: np.ndarray | None = None) -> PairedDifference:
     """The difference on a hold-out: its lower bound pays for earlier uses, its upper one is the usual."""
-    strict, usual = answers.difference(confidence=1 - spent(ALPHA, use)), answers.difference()
+    strict, usual = answers.difference(rows, confidence=1 - spent(ALPHA, use)), answers.difference(rows)
     # Labels that would decide are for the next use, which costs more.
-    following = answers.difference(confidence=1 - spent(ALPHA, use + 1)).one_sided
+    following = answers.difference(rows, confidence=1 - spent(ALPHA, use + 1)).one_sided
     return replace(strict, high=usual.high, one_sided=following)
 
 
@@ -222,8 +260,12 @@ def by_traffic(
     criteria = [*usual.criteria, gain]
     opened = [criterion for criterion in usual.criteria if criterion.open]
     never = any(criterion.critical or criterion.unit not in ("points", "brier") for criterion in opened)
-    if not gain.holds or below_floor(regimes, settings.floor) or never:
+    if not gain.holds or never:
         return replace(usual, criteria=criteria)
+    fallen = below_floor(regimes, settings.floor, inputs.classes, minimum=settings.slice_minimum)
+    if fallen:
+        lost = f"traffic as it is now {gain.show(gain.estimate)}, but more than {100 * settings.floor:g} points are shown lost: "
+        return replace(usual, criteria=criteria, reasons=[*usual.reasons, lost + ", ".join(fallen)])
     open_bounds = [f"{item.name} between {item.show(item.low)} and {item.show(item.high)} ({item.stands_on})" for item in opened]
     if ACCEPTED in regimes:
         kept = regimes[ACCEPTED].difference()

@@ -8,12 +8,13 @@ from components.validation_gate.answers import Answers, no_answers, output_probl
 from components.validation_gate.decision import GateInputs
 from components.validation_gate.latency import Latency, measure_latency
 from components.validation_gate.opponents import Opponents
-from components.validation_gate.slices import find_slices
+from components.validation_gate.slices import find_slices, tag_slices
 from driftloop import runtime
 from driftloop.bundle import ModelDescription, read_model, schema_problems, sha256_file
-from driftloop.contracts import DRIFTED_GATE, ONNX_DEPLOYMENT, RECENT_GATE, TEST
+from driftloop.contracts import DRIFTED_GATE, ONNX_DEPLOYMENT, RECENT_GATE, REGIME_PREFIX, TEST
 from driftloop.dataset import open_split
 from driftloop.dataset.description import Description
+from driftloop.dataset.reading import read_samples
 from driftloop.errors import InputError
 from driftloop.inference.served_model import ServedModel
 from driftloop.settings import GateSettings
@@ -63,6 +64,7 @@ def measure_candidate(dataset: Description, candidate: str | Path, opponents: Op
         best_earlier=right_of_earlier(dataset, opponents.earlier),
         best_earlier_version=opponents.earlier_version,
         accepted=accepted_answers(opponents, candidate_model, champion_model, settings),
+        regimes=regime_answers(dataset, candidate_model, settings),
         latency=latency_of(
             dataset, _on_one_thread(candidate, candidate_model), _on_one_thread(opponents.champion, champion_model), settings
         ),
@@ -71,6 +73,7 @@ def measure_candidate(dataset: Description, candidate: str | Path, opponents: Op
         test_uses=uses,
         drifted_uses=opponents.earlier_tries + 1,
         new_share=opponents.new_share,
+        concept=opponents.concept,
         int8=int8,
     )
 
@@ -91,12 +94,14 @@ def answer(
         raise InputError(f"dataset {dataset.manifest_hash[:12]}: split '{name}' holds {held}; the gate decides by them: label some")
     images = split.images if len(chosen) == len(split.labels) else split.images[chosen]
     samples = split.samples.iloc[chosen].reset_index(drop=True)
+    minimum = settings.slice_minimum
+    slices = find_slices(samples, images, minimum=minimum) if name == TEST else tag_slices(samples, minimum=minimum)
     return Answers(
         labels=split.labels[chosen],
         candidate=candidate.predict(images).probabilities,
         champion=champion.predict(images).probabilities if champion else None,
         groups=samples["group"].astype(str).to_numpy() if "group" in samples else None,
-        slices=find_slices(samples, images, minimum=settings.slice_minimum) if champion and name == TEST else {},
+        slices={} if champion is None else slices,
     )
 
 
@@ -134,6 +139,23 @@ def accepted_answers(opponents: Opponents, candidate: ServedModel, champion: Ser
     if opponents.accepted is None or _misfits(candidate.description, opponents.accepted, "the dataset"):
         return None
     return answer(opponents.accepted, DRIFTED_GATE, candidate, champion, settings)
+
+
+def regime_answers(dataset: Description, candidate: ServedModel, settings: GateSettings) -> dict[str, Answers]:
+    """The candidate alone on the labelled images of each regime that its dataset has: those kept for the gate that are in its split, too.
+
+    A regime without two such images is missing, as one of an earlier retraining whose hold-out had none.
+    """
+    samples = read_samples(dataset)
+    paths = {name: samples["path"][samples["split"] == name] for name in dataset.counts if name.startswith(REGIME_PREFIX)}
+    found = {}
+    for split in (DRIFTED_GATE, RECENT_GATE):
+        held = samples[samples["split"] == split]
+        for regime, accepted in paths.items():
+            inside = held["path"].isin(accepted).to_numpy()
+            if (inside & (held["label"] >= 0)).sum() > 1:
+                found[regime] = answer(dataset, split, candidate, None, settings, rows=inside)
+    return found
 
 
 def latency_of(dataset: Description, candidate: ServedModel, champion: ServedModel, settings: GateSettings) -> Latency:

@@ -44,7 +44,9 @@ class Opponents:
     earlier_tries: int
     """how many retrainings of this champion the gate has refused, or may have"""
     new_share: float | None
-    """share of the last four weeks' traffic that fitted nothing that the champion was accepted for; None where no watch says"""
+    """share of the last four weeks' traffic that the new images stand for; None where no watch says"""
+    concept: bool = False
+    """whether the watch found that images which look as accepted mean something else now"""
 
     @property
     def accepted(self) -> Description | None:
@@ -92,6 +94,7 @@ def find_opponents(store: Store, dataset: Description, champion: str | None, tra
         directory = fetch(store, version, scratch / "champion") if version else None
     # The present watch has started its record with its verdict, before anything was trained.
     present = [record for record in read_records(store) if watched and record.sequence == watched.info.sequence]
+    tag, concept = (present[-1].tag, present[-1].concept) if present else ("", False)
     gated, test_split = gated_versions(store), split_identity(dataset)
     served = registry.standing(current.history) if current else []
     earlier = best_earlier(gated, served, version, test_split) if directory else None
@@ -103,7 +106,8 @@ def find_opponents(store: Store, dataset: Description, champion: str | None, tra
         dataset=dataset_of(store, directory) if directory else None,
         earlier_uses=count_uses(gated, refusals(store), watched.records if watched else [], test_split),
         earlier_tries=sum(record.champion_version == version for record in spent_tries(watched.records)) if watched else 0,
-        new_share=share_of_new([*watched.records, *present], version, watched.info.until) if watched else None,
+        new_share=share_of_new([*watched.records, *present], version, watched.info.until, tag, concept=concept) if watched else None,
+        concept=concept,
     )
 
 

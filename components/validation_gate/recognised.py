@@ -2,13 +2,15 @@
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
 from components.validation_gate.answers import Answers
 from components.validation_gate.criteria import CLEAN, Criterion, without_images
-from driftloop.evaluation.intervals import Proportion, wilson
-from driftloop.evaluation.paired import labels_needed
+from driftloop.evaluation.clustered import clusters_of, share_right
+from driftloop.evaluation.intervals import Proportion
+from driftloop.evaluation.paired import Clustering, labels_needed
 
 NAME = "every class recognised"
 
@@ -18,7 +20,8 @@ def every_class_recognised(clean: Answers, classes: list[str], allowed: str) -> 
 
     A class *is recognised* when the lower bound of its share right lies above the share of the other classes' images that get its name:
     what naming it blindly would reach. It *is not* when the upper bound lies below 1 / K. What is between is unknown, and said:
-    a class with few images should not hold back the others. Bounds are Wilson's, one-sided, 95 %.
+    a class with few images, or of few patients, should not hold back the others. Bounds are Wilson's, one-sided, 95 %, widened where
+    several images are of one patient.
 
     Args:
         clean: answers on the test split.
@@ -28,13 +31,13 @@ def every_class_recognised(clean: Answers, classes: list[str], allowed: str) -> 
     blind: list[str] = []
     unknown: list[str] = []
     for label, name in enumerate(classes):
-        seen = _recall(clean, label)
+        seen = _recall(clean, clean.candidate, label)
         if seen is None or name in map(str.strip, allowed.split(",")):
             continue
-        right, blindly = seen
+        right, blindly, _ = seen
         if right.low > blindly:
             continue
-        text = f"'{name}' ({100 * right.value:.1f} % of {right.n:,} test images right)"
+        text = f"'{name}' ({100 * right.value:.1f} % of {right.n:,} test images{right.of_groups} right)"
         (blind if right.high < 1 / len(classes) else unknown).append(text)
     note = f"not shown for {', '.join(unknown)}" if unknown else ""
     if blind:
@@ -42,7 +45,8 @@ def every_class_recognised(clean: Answers, classes: list[str], allowed: str) -> 
             f"not recognised: {', '.join(blind)}; try larger images (data_image_size), images cropped to what matters, a "
             "pretrained backbone (train_config.architecture) or more labels of it, or let it pass with gate_config.allow_blind_classes"
         )
-    return Criterion(NAME, not blind, bool(blind), note=note, n=len(clean.labels), regime=CLEAN)
+    groups = 0 if clean.groups is None else len(np.unique(clean.groups))
+    return Criterion(NAME, not blind, bool(blind), note=note, n=len(clean.labels), regime=CLEAN, groups=groups)
 
 
 def critical_recognised(clean: Answers, classes: list[str], critical: Sequence[str]) -> list[Criterion]:
@@ -55,27 +59,37 @@ def critical_recognised(clean: Answers, classes: list[str], critical: Sequence[s
     """
     criteria = []
     for name in critical:
-        title, seen = f"critical class {name} recognised", _recall(clean, classes.index(name))
+        title, seen = f"critical class {name} recognised", _recall(clean, clean.candidate, classes.index(name))
         if seen is None:
             criteria.append(without_images(title))
             continue
-        right, blindly = seen
+        right, blindly, clusters = seen
         holds, refuted = right.low > blindly, right.high < 1 / len(classes)
         labels = None
         if not holds and not refuted:
             # Never sure: of the next images one may be answered otherwise.
             share = (right.value * right.n + 0.5) / (right.n + 1)
-            labels = labels_needed(right.value, math.sqrt(share * (1 - share)), right.n, blindly, hopeless=1 / len(classes))
+            deviation, confidence = math.sqrt(share * (1 - share) * clusters.effect), clusters.one_sided(0.95)
+            labels = labels_needed(right.value, deviation, right.n, blindly, hopeless=1 / len(classes), confidence=confidence)
         bounds = right.value, right.low, right.high, blindly, right.n
-        criteria.append(Criterion(title, holds, refuted, *bounds, unit="recall", labels=labels, regime=CLEAN, critical=True))
+        criterion = Criterion(title, holds, refuted, *bounds, unit="recall", labels=labels, regime=CLEAN, critical=True)
+        criteria.append(replace(criterion, groups=right.groups))
     return criteria
 
 
-def _recall(clean: Answers, label: int) -> tuple[Proportion, float] | None:
-    """The share of a class's images that are right, with one-sided 95 % bounds, and what naming it blindly would reach; None: no images."""
-    answered, of_class = clean.candidate.argmax(axis=1), clean.labels == label
+def recognises(answers: Answers, label: int) -> bool:
+    """Whether the champion is shown to recognise a class on these images: it could be right on all of it by naming nothing else."""
+    seen = None if answers.champion is None else _recall(answers, answers.champion, label)
+    return seen is not None and seen[0].low > seen[1]
+
+
+def _recall(answers: Answers, probabilities: np.ndarray, label: int) -> tuple[Proportion, float, Clustering] | None:
+    """The share of a class's images that are right, with one-sided 95 % bounds, what naming it blindly would reach, and what groups make
+    of the bounds; None: no images."""
+    answered, of_class = probabilities.argmax(axis=1), answers.labels == label
     images = int(of_class.sum())
     if not images:
         return None
     named = float(np.mean(answered[~of_class] == label)) if images < len(of_class) else 0.0
-    return wilson(int((answered[of_class] == label).sum()), images, confidence=0.90), named
+    right, groups = answered[of_class] == label, answers.groups_of(of_class)
+    return share_right(right, groups, confidence=0.90), named, clusters_of(right, groups)

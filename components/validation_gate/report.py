@@ -187,7 +187,7 @@ def _slices(page: Page, slices: Sequence[SliceResult], margin: float) -> None:
             }
             for result in slices
         ],
-        "Slices of the test images.",
+        "Slices of the test images, and of those that a name says in brackets.",
         key="gate-slices",
     )
     worst, vetoes = min(slices, key=lambda result: result.difference), [result.name for result in slices if result.vetoes]

@@ -1,12 +1,16 @@
 """Parts of the test split that are looked at on their own: a gain on average must not be paid by one class or one kind of image."""
 
+from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 
 from components.validation_gate.answers import Answers
+from driftloop.dataset.description import TAGS
 from driftloop.evaluation.paired import group_signs_worse, holm
+from driftloop.tags import MOST_LEVELS, MOST_TAGS, level_name, levels_by_tag, tag_names
 
 #: Images whose brightness is measured at a time.
 CHUNK = 1024
@@ -41,13 +45,14 @@ class SliceResult:
 
 
 def find_slices(samples: pd.DataFrame, images: np.ndarray, *, minimum: int) -> dict[str, np.ndarray]:
-    """Masks, bool (N,), by name: thirds by original image size and by brightness.
+    """Masks, bool (N,), by name: thirds by original image size and by brightness, and the levels of tags.
 
     No slice is built from what a model says of an image: the champion's mistakes would pick themselves. Nor from one group: splits do
-    not separate groups, so a group here is a patient or lot that training never saw, one of a sample, and not a site that comes again.
+    not separate groups, so a group here is a patient or lot that training never saw, one of a sample, and not a site that comes again:
+    that is a tag.
 
     Args:
-        samples: N rows with the columns width and height as far as there are any.
+        samples: N rows with the columns width, height and tags as far as there are any.
         images: uint8 (N, H, W, C).
         minimum: slices with fewer images are left out.
     """
@@ -55,7 +60,22 @@ def find_slices(samples: pd.DataFrame, images: np.ndarray, *, minimum: int) -> d
     if {"width", "height"} <= set(samples.columns):
         slices |= thirds(samples["width"].to_numpy(float) * samples["height"].to_numpy(float), ("small", "medium-sized", "large"))
     slices |= thirds(brightness(images), ("dark", "medium-bright", "bright"))
-    return {name: rows for name, rows in slices.items() if minimum <= rows.sum() < len(rows)}
+    return {name: rows for name, rows in slices.items() if minimum <= rows.sum() < len(rows)} | tag_slices(samples, minimum=minimum)
+
+
+def tag_slices(samples: pd.DataFrame, *, minimum: int) -> dict[str, np.ndarray]:
+    """Masks, bool (N,), of the levels of tags, as in site=B: of at most `MOST_TAGS` tags `MOST_LEVELS` each, those with most images.
+
+    One with fewer images than `minimum`, or with all of them, is left out.
+    """
+    texts = samples[TAGS].to_numpy() if TAGS in samples else np.zeros(0, object)
+    names = [name for name, _ in sorted(tag_names(texts).items(), key=lambda item: (-item[1], item[0]))[:MOST_TAGS]]
+    slices: dict[str, np.ndarray] = {}
+    for name, levels in levels_by_tag(texts, names).items():
+        counts = Counter(level for level in levels.tolist() if level)
+        largest = sorted(counts, key=lambda level: (-counts[level], level))[:MOST_LEVELS]
+        slices |= {level_name(name, level): levels == level for level in largest if minimum <= counts[level] < len(levels)}
+    return slices
 
 
 def thirds(values: np.ndarray, names: tuple[str, str, str]) -> dict[str, np.ndarray]:
@@ -82,8 +102,9 @@ def compare_slices(
     class_margin: float,
     alpha: float,
     minimum: int,
+    elsewhere: Mapping[str, Answers] | None = None,
 ) -> list[SliceResult]:
-    """Test each slice of the clean split, each class that is not held to a bound, and each of `others` as a whole.
+    """Test each slice of the clean split and of those `elsewhere`, each class that is not held to a bound, and each of `others` as a whole.
 
     All together are one family for Holm.
 
@@ -94,8 +115,11 @@ def compare_slices(
         margin, class_margin: loss of accuracy that never vetoes, as a share; the second for classes.
         alpha: family-wise level.
         minimum: classes with fewer images are left out.
+        elsewhere: answers on further splits, by their names, with slices of their own.
     """
     parts = {name: (clean, rows) for name, rows in clean.slices.items()}
+    for images, answers in (elsewhere or {}).items():
+        parts |= {f"{name} ({images})": (answers, rows) for name, rows in answers.slices.items()}
     of_classes = {f"class {name}": (clean, rows) for name, rows in classes.items() if rows.sum() >= minimum}
     parts |= of_classes
     parts |= {name: (answers, np.ones(len(answers.labels), bool)) for name, answers in others.items() if len(answers.labels)}

@@ -5,7 +5,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from components.validation_gate.answers import Answers, accuracy
+from components.validation_gate.answers import Answers
 from components.validation_gate.decision import Decision, GateInputs, decide, headline
 from components.validation_gate.measurements import measure_candidate
 from components.validation_gate.opponents import Opponents, find_opponents, split_identity
@@ -66,6 +66,7 @@ def run(
         "critical_classes": critical,
         "accuracy": accuracies(inputs),
         "recalls": recalls(inputs),
+        "regimes": regimes_at_the_gate(inputs),
     }
     Path(evidence).mkdir(parents=True, exist_ok=True)
     write_json(Path(evidence, GATE_EVIDENCE), gate)
@@ -82,25 +83,41 @@ def run(
 def accuracies(inputs: GateInputs) -> dict[str, dict[str, Any] | None]:
     """The accuracies of both models, each with its 95 % interval; None where there are no such answers."""
     shares: dict[str, dict[str, Any] | None] = {}
-    # Without a new drift it is the accepted one that the next watches measure harm against.
-    drifted = inputs.accepted if inputs.recent is not None else inputs.drifted
-    for name, answers in (("clean", inputs.clean), ("drifted", drifted), ("recent", inputs.recent)):
+    for name, answers in answers_by_kind(inputs).items():
         answered = answers is not None and len(answers.labels) > 0
-        shares[f"candidate_{name}"] = accuracy(answers.candidate_right).model_dump() if answers and answered else None
+        shares[f"candidate_{name}"] = answers.accuracy(answers.candidate_right).model_dump() if answers and answered else None
         beside = answers is not None and answered and answers.champion is not None
-        shares[f"champion_{name}"] = accuracy(answers.champion_right).model_dump() if answers and beside else None
+        shares[f"champion_{name}"] = answers.accuracy(answers.champion_right).model_dump() if answers and beside else None
     return shares
 
 
 def recalls(inputs: GateInputs) -> dict[str, dict[str, Any]]:
-    """The candidate's recall of each class that has images, clean and drifted, each with its 95 % interval."""
-    found: dict[str, dict[str, Any]] = {}
-    for name, answers in (("clean", inputs.clean), ("drifted", inputs.drifted)):
-        if answers is None or not len(answers.labels):
-            continue
-        of_class = {label: answers.labels == index for index, label in enumerate(inputs.classes)}
-        found[name] = {label: accuracy(answers.candidate_right[rows]).model_dump() for label, rows in of_class.items() if rows.any()}
-    return found
+    """The candidate's recall of each class that has images, by kind of images, each with its 95 % interval."""
+    answered = {name: answers for name, answers in answers_by_kind(inputs).items() if answers is not None and len(answers.labels)}
+    return {name: recall_of_classes(answers, inputs.classes) for name, answers in answered.items()}
+
+
+def answers_by_kind(inputs: GateInputs) -> dict[str, Answers | None]:
+    """What both models answer on each kind of images.
+
+    Without a new drift the drifted ones are those accepted already: it is these that the next watches measure harm against.
+    """
+    drifted = inputs.accepted if inputs.recent is not None else inputs.drifted
+    return {"clean": inputs.clean, "drifted": drifted, "recent": inputs.recent}
+
+
+def recall_of_classes(answers: Answers, classes: list[str]) -> dict[str, Any]:
+    """The candidate's recall of each class that has images."""
+    of_class = {label: answers.labels == index for index, label in enumerate(classes)}
+    return {label: answers.accuracy(answers.candidate_right, rows).model_dump() for label, rows in of_class.items() if rows.any()}
+
+
+def regimes_at_the_gate(inputs: GateInputs) -> dict[str, dict[str, Any]]:
+    """The candidate's accuracy and recalls in each learned regime: what the next watches measure harm of such images against."""
+    return {
+        name: {"accuracy": answers.accuracy(answers.candidate_right).model_dump(), "recalls": recall_of_classes(answers, inputs.classes)}
+        for name, answers in inputs.regimes.items()
+    }
 
 
 def gate_record(inputs: GateInputs, decision: Decision, opponents: Opponents, description: Description) -> dict[str, Any]:

@@ -8,8 +8,11 @@ import math
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 
+import numpy as np
+
 from components.validation_gate.answers import Answers
 from components.validation_gate.criteria import NEW, Criterion
+from components.validation_gate.recognised import recognises
 from driftloop.watch_record import WatchRecord, with_pools
 
 #: The traffic that a share is of.
@@ -20,25 +23,38 @@ LEAST_SHARE = 0.05
 TRAFFIC_NOW = "traffic as it is now"
 
 
-def share_of_new(records: Sequence[WatchRecord], champion: str | None, until: str) -> float | None:
+def share_of_new(records: Sequence[WatchRecord], champion: str | None, until: str, tag: str = "", *, concept: bool = False) -> float | None:
     """The share of the champion's requests in windows of the four weeks before `until` that fitted nothing accepted; None without any.
 
     It is fixed by the watches, before any candidate answers. Rows count as many as they stand for, where a watch took a sample, and
-    windows that drifted only together with later ones count as drifted.
+    windows that drifted only together with later ones count as drifted. Of the drift of one level of a tag, which alone the candidate
+    has learned, it is that level's requests in its own drifted windows. Where images that look as accepted mean something else, it is the
+    windows that did not drift which the candidate has learned of.
 
     Args:
         records: of watches, oldest first, that of the present one included.
         champion: version that is watched; a window fits what its own champion was accepted for.
         until: end of the present watch, ISO 8601 in UTC.
+        tag: level whose drift the candidate has learned, as in site=B; empty: that of all requests.
+        concept: whether it has learned what images that look as accepted mean now.
     """
     begin = datetime.fromisoformat(until) - LOOKED_BACK
-    rows = {True: 0.0, False: 0.0}
-    own = [(window, record.sampled) for record in records if record.champion_version == champion for window in record.windows]
-    for window, (_, sampled) in zip(with_pools([window for window, _ in own]), own, strict=True):
-        if datetime.fromisoformat(window.last) > begin:
-            rows[window.drifted] += window.rows / sampled
-    total = sum(rows.values())
-    return rows[True] / total if total else None
+    records = [record for record in records if record.champion_version == champion]
+    own = [((record.sequence, index), record.sampled, window) for record in records for index, window in enumerate(record.windows)]
+    marked = with_pools([window for _, _, window in own])
+    recent = {
+        place: (sampled, window)
+        for (place, sampled, _), window in zip(own, marked, strict=True)
+        if datetime.fromisoformat(window.last) > begin
+    }
+    total = sum(window.rows / sampled for sampled, window in recent.values())
+    if not total:
+        return None
+    if not tag:
+        return sum(window.rows / sampled for sampled, window in recent.values() if window.drifted is not concept) / total
+    learned = [window for record in records for window in record.tag_windows if window.tag == tag and window.drifted is not concept]
+    parts = [(part.rows, (part.watch, part.window)) for window in learned for part in window.parts]
+    return sum(rows / recent[place][0] for rows, place in parts if place in recent) / total
 
 
 def weightings(new: float, regimes: Sequence[str]) -> list[dict[str, float]]:
@@ -78,6 +94,22 @@ def weighted_gain(regimes: dict[str, Answers], new: float, *, alpha: float) -> C
     )
 
 
-def below_floor(regimes: dict[str, Answers], floor: float) -> list[str]:
-    """The regimes that are shown to lose more than `floor`, as a share; classes and slices shown worse have vetoed before."""
-    return [name for name, answers in regimes.items() if answers.difference().high < -floor]
+def below_floor(regimes: dict[str, Answers], floor: float, classes: Sequence[str], *, minimum: int) -> list[str]:
+    """The regimes that are shown to lose more than `floor`, as a share, and the classes and slices of each that are.
+
+    A class that the champion is not shown to recognise there cannot be lost: one that answers it to everything has all of it right.
+
+    Args:
+        regimes: answers by regime.
+        floor: what may be lost.
+        classes: names, in the order of the labels.
+        minimum: classes with fewer images are not looked at, as slices are not.
+    """
+    fallen = []
+    for regime, answers in regimes.items():
+        of_class = {name: answers.labels == index for index, name in enumerate(classes) if recognises(answers, index)}
+        parts = {regime: np.ones(len(answers.labels), bool)}
+        parts |= {f"class {name} ({regime})": rows for name, rows in of_class.items() if rows.sum() >= minimum}
+        parts |= {f"{name} ({regime})": rows for name, rows in answers.slices.items()}
+        fallen += [name for name, rows in parts.items() if answers.difference(rows).high < -floor]
+    return fallen

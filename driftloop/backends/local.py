@@ -91,7 +91,7 @@ class LocalBackend(ChildProcessBackend):
         if asked.get("architecture") or asked.get("weights") or asked.get("epsilon"):
             from driftloop.training.choice import check_network
 
-            check_network(TrainSettings.complete(asked))
+            check_network(TrainSettings.complete(asked), self.arguments.get("data_image_size"))
 
     def store_for(self, folder: RunFolder) -> str:
         """See `Backend.store_for`; a new store is in the run's folder, and one in another folder gets a link there."""

@@ -20,7 +20,8 @@ def accept(
 ) -> None:
     """Accept the drift that the last watch has called harmless: it alarms no more, unless labels or the champion's confidence say so.
 
-    Quotas of labels go on, harm is judged as ever. Another drift, and another champion, need an acceptance of their own.
+    Quotas of labels go on, harm is judged as ever. It stands for drifts that begin within 28 days, too; later ones, and another champion,
+    need an acceptance of their own.
     """
     known = accept_newest(open_existing(store), by=by or getpass.getuser(), reason=reason)
     answer(_line(known), known.model_dump(), as_json=as_json)
@@ -39,4 +40,5 @@ def list_accepted(store: StoreOption = DEFAULT_STORE, as_json: JsonOption = Fals
 
 def _line(known: AcceptedDrift) -> str:
     whose = f" of the requests with {known.tag}" if known.tag else ""
-    return f"version {known.version}: the drift{whose} that began with watch {known.drift} was {known.said}"
+    accepted = f"version {known.version}: the drift{whose} that began with watch {known.drift} was {known.said}"
+    return f"{accepted}; it stands for drifts that begin until {known.until:%Y-%m-%d}"

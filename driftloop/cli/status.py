@@ -147,6 +147,7 @@ def next_steps(state: Status) -> list[str]:
         failure=last.failure if last.state == FAILED else "",
         label_files=state.label_files or 0,
         harmless=last.harmless_drift > 0,
+        concept=last.concept,
     )
     return ["Find out why no watch came: `driftloop schedule list`, and the log of its last run.", *steps] if state.age.late else steps
 

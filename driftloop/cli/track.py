@@ -49,10 +49,11 @@ def track(
     else:
         for one in done:
             waiting = f", {one.waiting} wait in the store" if one.problem else ""
+            waiting += f", {one.refused} of them refused" if one.refused else ""
             typer.echo(f"{one.tracker}: {one.steps} steps and {one.versions} versions handed over{waiting}")
     problems = [one.problem for one in done if one.problem]
     if problems:
-        raise TrackerUnavailable(f"{'; '.join(problems)}; the next `driftloop track --store {home.uri}` catches up")
+        raise TrackerUnavailable(f"{'; '.join(problems)}; the next `driftloop track --store {home.uri}` tries again")
 
 
 def want_tracking(store: str, environment: Mapping[str, str] = os.environ) -> None:

@@ -16,6 +16,8 @@ MOST_PIXELS = 80_000_000
 GREY_TOLERANCE = 8
 #: What takes several copies of an image, of up to 8 bytes a level, is done with so many pixels of it at once.
 TILE_PIXELS = 1 << 18
+#: By one of these the levels of an image of more than 8 bits become 0 to 255: floats in [0, 1], 8, 12 (radiographs) and 16 bits.
+DEEP_RANGES = (1, 255, 4095, 65535)
 _DEEP_MODES = ("I", "I;16", "I;16B", "I;16L", "F")
 
 
@@ -33,6 +35,10 @@ class Decoded:
     """Of the file's picture, turned upright, in pixels."""
     height: int
     """Likewise."""
+    full: int = 0
+    """Of an image of more than 8 bits: the level of its file that became 255, one of `DEEP_RANGES`; else 0."""
+    negative: bool = False
+    """Whether it has levels below 0, which became 0."""
 
 
 def decode_image(data: bytes, side: int, resize: str = STRETCH, *, most_pixels: int = MOST_PIXELS) -> Decoded:
@@ -63,12 +69,13 @@ def decode_image(data: bytes, side: int, resize: str = STRETCH, *, most_pixels: 
             if image.getexif().get(0x0112, 1) >= 5:
                 width, height = height, width
             ImageOps.exif_transpose(image, in_place=True)
-            small = _square(_eight_bits(image), side, resize)
+            full, negative = _deep_range(image) if image.mode in _DEEP_MODES else (0, False)
+            small = _square(_from_deep(image, full) if full else _eight_bits(image), side, resize)
     except UnreadableImage:
         raise
     except Exception as error:  # Pillow's readers raise whatever their format makes of damaged bytes; none may stop a run.
         raise UnreadableImage(_reason(error, most_pixels)) from None
-    return Decoded(_without_needless_colour(np.asarray(small)), width, height)
+    return Decoded(_without_needless_colour(np.asarray(small)), width, height, full, negative)
 
 
 def _square(image: Image.Image, side: int, resize: str) -> Image.Image:
@@ -95,9 +102,7 @@ def with_channels(pixels: np.ndarray, channels: int) -> np.ndarray:
 
 
 def _eight_bits(image: Image.Image) -> Image.Image:
-    """The image as L or RGB; itself where it is one already, as a copy would be of all its pixels."""
-    if image.mode in _DEEP_MODES:
-        return _from_deep(image)
+    """An image of 8 bits as L or RGB; itself where it is one already, as a copy would be of all its pixels."""
     if image.mode == "L":
         return image
     if image.mode == "1":
@@ -116,15 +121,22 @@ def _over_black(image: Image.Image) -> Image.Image:
     return flat
 
 
-def _from_deep(image: Image.Image) -> Image.Image:
-    """More than 8 bits to 8: floats in [0, 1] as they are; integers by the range of 12 bits when they fit it (radiographs), else of 16.
+def _deep_range(image: Image.Image) -> tuple[int, bool]:
+    """The smallest of `DEEP_RANGES` that holds the image's highest level, and whether it has levels below 0.
 
-    The range is the format's, not the image's own: how bright an image is must survive.
+    It is a format's range and not the image's own, as how bright an image is must survive. But files do not say theirs, and a single hot
+    pixel above 4095 makes an image of 12 bits 16 times darker: an audit tells where the images of a source differ in it.
     """
-    highest = np.nan
+    highest, negative = np.nan, False
     for _, tile in _tiles(image):
-        highest = float(np.fmax(highest, np.fmax.reduce(np.asarray(tile, np.float64), axis=None)))
-    full = 1.0 if highest <= 1.0 else 255.0 if highest <= 255.0 else 4095.0 if highest <= 4095.0 else 65535.0
+        levels = np.asarray(tile, np.float64)
+        highest = float(np.fmax(highest, np.fmax.reduce(levels, axis=None)))
+        negative = negative or bool((levels < 0).any())
+    return next((full for full in DEEP_RANGES if highest <= full), DEEP_RANGES[-1]), negative
+
+
+def _from_deep(image: Image.Image, full: int) -> Image.Image:
+    """More than 8 bits to 8: `full` becomes 255, what is above it, too, and what is below 0 or no number becomes 0."""
     levels = np.empty((image.height, image.width), np.uint8)
     for (left, top, right, bottom), tile in _tiles(image):
         deep = np.nan_to_num(np.asarray(tile, np.float64))

@@ -1,5 +1,6 @@
 """What happens next: train, serve, let visitors come, watch, have labels given, until a candidate has replaced the champion or not."""
 
+import base64
 import http.client
 import json
 import os
@@ -16,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from driftloop import registry
-from driftloop.contracts import AUTOMATED_RETRAINING, DRIFT_DETECTION, ONNX_DEPLOYMENT, VALIDATION_GATE
+from driftloop.contracts import AUTOMATED_RETRAINING, DRIFT_DETECTION, MODEL_PROMOTION, ONNX_DEPLOYMENT, VALIDATION_GATE
 from driftloop.dataset import Description
 from driftloop.demo.visitors import Visitors
 from driftloop.demo.worker import Told, Worker
@@ -82,6 +83,8 @@ class Story:
         self.windows: list[dict[str, Any]] = []
         self.criteria: list[dict[str, Any]] = []
         self.cloud: dict[str, Any] = {}
+        self.latency: dict[str, float | None] = {"p95_ms": None, "limit_ms": None}
+        self.neighbours: list[list[str]] = []
         self.labelled: set[str] = set()
         self.asked: list[str] = []
         self.needed = 0
@@ -170,6 +173,8 @@ class Story:
             DriftloopError: there is none.
         """
         champion = registry.rollback(self.store, reason="by hand, in the demo")
+        if self.stage == "promoted":
+            self.stage = "serving"
         self._note("rolled_back", f"version {champion.version} serves again, by hand", version=champion.version)
 
     def state(self) -> dict[str, Any]:
@@ -192,6 +197,8 @@ class Story:
                 "windows": self.windows[-60:],
                 "criteria": self.criteria,
                 "cloud": self.cloud,
+                "latency": self.latency,
+                "neighbours": self.neighbours,
                 "labels": {"given": len(self.labelled), "asked": len(self.asked), "needed": self.needed},
                 "watches": len(self.watches),
                 "visitors": self.visitors.snapshot() if self.visitors else None,
@@ -263,9 +270,13 @@ class Story:
         with self._lock:
             self.watches.append(found)
             self.cloud = found["cloud"] | {"version": self.visitors.version}
+            self.latency = found["latency"]
+            drifted = bool(self.windows) and self.windows[-1]["drifted"]
+            self.neighbours = [[_data_url(picture) for picture in row] for row in found.pop("neighbours")] if drifted else []
             self.asked = found["asked"]
             self.visitors.rate = self.rate
         if found["failure"]:
+            self.stage, self.step = "confirmed", ""  # the step that failed has said no more
             self._note("failed", found["failure"])
         if found["promoted"]:
             self._follow(found["promoted"])
@@ -273,10 +284,14 @@ class Story:
             self.stage = "labels"
 
     def _follow(self, version: str) -> None:
-        """Until the service answers with the version that was promoted."""
+        """Until the service answers with the version that was promoted, or somebody has rolled it back."""
         assert self.visitors
         began = time.monotonic()
         while self.visitors.version != version:
+            champion = registry.current(self.store)
+            if champion is None or champion.version != version:
+                self.stage = "serving"
+                return
             if self.visitors.problem or time.monotonic() - began > PATIENCE:
                 said = self.visitors.problem or "the service goes on as before"
                 raise RunFailed(f"demo: no answer of version {version}: {said}")
@@ -301,6 +316,9 @@ class Story:
             self._note("retrained", "a candidate was trained on the labelled images and on the old ones")
         elif message.step == VALIDATION_GATE and message.content:
             self._gate_decided(message.content)
+        elif message.step == MODEL_PROMOTION:
+            self.stage = "promoted"
+            self._note("promoted", f"version {message.content} is the champion", version=message.content)
 
     def _drift_was_judged(self, drift: dict[str, Any]) -> None:
         alpha = drift["alpha"] / len(drift["p_values"])
@@ -318,7 +336,7 @@ class Story:
             else:
                 self._note("stable", drift["in_plain_words"])
             return
-        if not any(event.event == "drift_confirmed" for event in self.events[self._last("swapped") :]):
+        if not any(event.event == "drift_confirmed" for event in self.events[self._last("promoted") :]):
             self._note("drift_confirmed", drift["in_plain_words"], p=windows[-1]["p"] if windows else None)
         elif verdict != "retrain":
             self._note(verdict, drift["in_plain_words"])
@@ -329,10 +347,7 @@ class Story:
     def _gate_decided(self, gate: dict[str, Any]) -> None:
         with self._lock:
             self.criteria = gate["criteria"]
-        self._note("gate", f"{gate['decision']}: {'; '.join(gate['reasons'])}", decision=gate["decision"])
-        if gate["decision"] == "promote":
-            self.stage = "promoted"
-            self._note("promoted", "the candidate becomes the champion")
+            self._note("gate", f"{gate['decision']}: {'; '.join(gate['reasons'])}", decision=gate["decision"])
 
     def _last(self, name: str) -> int:
         """Where the newest event of that name stands; 0 where there is none."""
@@ -346,6 +361,10 @@ class Story:
 
     def _seconds(self) -> float:
         return round(time.monotonic() - self._began, 1)
+
+
+def _data_url(picture: bytes) -> str:
+    return f"data:image/png;base64,{base64.b64encode(picture).decode()}"
 
 
 def _free_port() -> int:

@@ -80,7 +80,6 @@ class Visitors:
         self.truth: dict[str, str] = {}
         self.pictures: deque[Shown] = deque(maxlen=KEPT)
         self.points: list[AccuracyPoint] = []
-        self.latencies: deque[float] = deque(maxlen=400)
         self.moments: deque[float] = deque(maxlen=400)
         self.version = ""
         self.problem = ""
@@ -109,12 +108,11 @@ class Visitors:
                 vars(point) | wilson(point.right, point.answers).model_dump(include={"low", "high"})
                 for point in self.points[-SHOWN_POINTS:]
             ]
-            pictures, latencies, moments = list(self.pictures)[-SHOWN:], sorted(self.latencies), list(self.moments)
+            pictures, moments = list(self.pictures)[-SHOWN:], list(self.moments)
         recent = [moment for moment in moments if moment > time.monotonic() - 5]
         return {
             "answered": self.answered,
             "requests_per_second": len(recent) / 5,
-            "p95_ms": latencies[int(0.95 * (len(latencies) - 1))] if latencies else None,
             "version": self.version,
             "severity": self.severity,
             "points": points,
@@ -165,7 +163,6 @@ class Visitors:
         with self._lock:
             self.truth[name] = truth
             self.pictures.append(shown)
-            self.latencies.append(answered.latency_ms)
             self.moments.append(time.monotonic())
             self.version = answered.version
             last = self.points[-1] if self.points else None

@@ -10,21 +10,28 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from driftloop.bundle import REFERENCE
-from driftloop.contracts import DRIFT_DETECTION, LABEL_REQUESTS, PRODUCTION_MONITORING, RANDOM, VALIDATION_GATE
+from driftloop.contracts import DRIFT_DETECTION, LABEL_REQUESTS, MODEL_PROMOTION, PRODUCTION_MONITORING, RANDOM, VALIDATION_GATE
 from driftloop.errors import DriftloopError, RunFailed
 from driftloop.processes import end_with_parent
 from driftloop.store import Store, open_store
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from driftloop.inference.reference import Regime
 
 LOG = "worker.log"
 #: Seconds that a worker which waits has to end.
 ENDS_SECONDS = 3.0
 #: Points of the embedding cloud, of the reference and of the latest requests.
 CLOUD = 150
+#: Requests that are shown beside what they resemble most, and how many images each is shown beside.
+STRANGEST, NEAREST = 3, 3
 
 
 @dataclass(frozen=True)
@@ -35,7 +42,7 @@ class Told:
     """started, ended (a step), done, or failed (what was asked for)."""
     step: str = ""
     content: Any = None
-    """What `done` brings; the reason of `failed`; the gate's criteria where that step ended."""
+    """What `done` brings; the reason of `failed`; of steps that ended: what drift test or gate found, the version that was promoted."""
 
 
 class Worker:
@@ -123,9 +130,10 @@ def watch(folder: Path, tell: Callable[[Told], None], *, arguments: dict[str, An
     """A watch, and what follows from its verdict: a row of the demo's history."""
     import pandas as pd
 
+    from driftloop.inference.log import EMBEDDING_DTYPE
     from driftloop.inference.traffic import read_traffic
     from driftloop.rehearsal.steps import FinishedStep, StepCaller, watch_stage
-    from driftloop.settings import WatchParameters
+    from driftloop.settings import MonitorSettings, WatchParameters
     from driftloop.step_facts import read_facts
 
     class Announced(StepCaller):
@@ -133,33 +141,43 @@ def watch(folder: Path, tell: Callable[[Told], None], *, arguments: dict[str, An
             tell(Told("started", component))
             finished = super().__call__(component, **inputs)
             found = read_facts(finished.outputs["evidence"])[component] if component in (DRIFT_DETECTION, VALIDATION_GATE) else None
-            tell(Told("ended", component, found))
+            tell(Told("ended", component, finished.output if component == MODEL_PROMOTION else found))
             return finished
 
-    call = Announced(folder / f"watch-{number:03d}")
-    outcome = watch_stage(call, WatchParameters.of(arguments), until)
+    call, parameters = Announced(folder / f"watch-{number:03d}"), WatchParameters.of(arguments)
+    outcome = watch_stage(call, parameters, until)
     requested = pd.read_csv(Path(outcome.evidence, LABEL_REQUESTS), dtype={"request_id": str})
     traffic = read_traffic(outcome.traffic)
+    measured = read_facts(outcome.traffic)[PRODUCTION_MONITORING]
+    benchmark, ratio = measured["baseline"]["p95_ms"], MonitorSettings.complete(parameters.monitor_config).alert_latency_ratio
     store = open_store(arguments["store"])
-    champion = call.folder(PRODUCTION_MONITORING) / "champion"
+    regimes = _regimes(store, call.folder(PRODUCTION_MONITORING) / "champion")
+    seen = traffic.fresh.dropna(subset=["embedding", "image"])
+    latest = np.array([np.frombuffer(vector, EMBEDDING_DTYPE) for vector in seen["embedding"]])
     return {
         "verdict": outcome.verdict,
         "decision": outcome.decision,
         "promoted": outcome.promoted,
         "failure": outcome.failure,
         "asked": requested.loc[requested["origin"] == RANDOM, "request_id"].tolist(),
-        "cloud": _cloud(store, champion, traffic.fresh["embedding"].dropna().tolist()),
+        "latency": {"p95_ms": measured["p95_ms"], "limit_ms": benchmark and benchmark * ratio},
+        "cloud": _cloud(regimes[0], latest),
+        "neighbours": _neighbours(store, regimes, seen, latest),
     }
 
 
-def _cloud(store: Store, champion: Path, logged: list[bytes]) -> dict[str, Any]:
-    """The latest requests beside the clean reference, on the reference's two main axes: lists of points."""
-    from driftloop.inference.log import EMBEDDING_DTYPE
+def _regimes(store: Store, champion: Path) -> "list[Regime]":
+    """What the champion was accepted for."""
     from driftloop.inference.reference import read_reference
     from driftloop.registry.bundle_link import linked_bundle
 
     with tempfile.TemporaryDirectory(prefix="driftloop-demo-") as scratch:
-        reference = read_reference(linked_bundle(store, champion, scratch) / REFERENCE)[0].embedding.astype(np.float64)
+        return read_reference(linked_bundle(store, champion, scratch) / REFERENCE)
+
+
+def _cloud(clean: "Regime", latest: np.ndarray) -> dict[str, Any]:
+    """The latest requests beside the clean reference, on the reference's two main axes: lists of points."""
+    reference = clean.embedding.astype(np.float64)
     middle = reference.mean(axis=0)
     axes = np.zeros((reference.shape[1], 2))
     main = np.linalg.svd(reference - middle, full_matrices=False)[2][:2]
@@ -170,8 +188,24 @@ def _cloud(store: Store, champion: Path, logged: list[bytes]) -> dict[str, Any]:
         chosen = vectors[np.linspace(0, len(vectors) - 1, min(CLOUD, len(vectors))).astype(int)]
         return np.round((chosen.astype(np.float64) - middle) @ axes, 3).tolist()
 
-    now = [np.frombuffer(vector, EMBEDDING_DTYPE) for vector in logged]
-    return {"reference": points(reference), "now": points(np.stack(now)) if now else []}
+    return {"reference": points(reference), "now": points(latest) if len(latest) else []}
+
+
+def _neighbours(store: Store, regimes: "list[Regime]", seen: "pd.DataFrame", latest: np.ndarray) -> list[list[bytes]]:
+    """The requests furthest from all that was accepted, each before the accepted images that are nearest to it, as PNG."""
+    from sklearn.neighbors import NearestNeighbors
+
+    from components.traffic_replay.client import as_png
+    from driftloop.inference.log import read_images
+
+    if not len(latest):
+        return []
+    pictures = [picture for regime in regimes for picture in regime.thumbnails]
+    known = np.concatenate([regime.embedding for regime in regimes]).astype(np.float64)
+    distances, places = NearestNeighbors(n_neighbors=NEAREST).fit(known).kneighbors(latest.astype(np.float64))
+    strangest = np.argsort(-distances[:, 0])[:STRANGEST]
+    own = read_images(store, seen.iloc[strangest])
+    return [[as_png(image), *(as_png(pictures[place]) for place in places[row])] for image, row in zip(own, strangest, strict=True)]
 
 
 TASKS: dict[str, Callable[..., Any]] = {"train": train, "watch": watch}

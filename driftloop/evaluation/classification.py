@@ -6,7 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from driftloop.evaluation.intervals import Proportion, wilson
+from driftloop.evaluation.clustered import share_right
+from driftloop.evaluation.intervals import Proportion
 
 #: Of more classes than this a table shows the hardest, and a confusion matrix those that errors concern most.
 MOST_CLASSES, MOST_CONFUSED = 20, 12
@@ -47,13 +48,14 @@ class Evaluation:
     """numbers of images, int64 (K, K): rows are true classes, columns predicted ones"""
 
 
-def evaluate(probabilities: np.ndarray, labels: np.ndarray, classes: list[str]) -> Evaluation:
+def evaluate(probabilities: np.ndarray, labels: np.ndarray, classes: list[str], groups: np.ndarray | None = None) -> Evaluation:
     """Hold predictions against labels; the predicted class is the most probable one.
 
     Args:
         probabilities: (N, K), any scores whose largest marks the predicted class.
         labels: int (N,), in 0..K-1.
         classes: the K names.
+        groups: (N,), the patient or lot of each image, which widens the intervals; None where each stands for itself.
 
     Raises:
         ValueError: no images, shapes that do not fit, a label outside 0..K-1, or a non-finite score.
@@ -63,10 +65,15 @@ def evaluate(probabilities: np.ndarray, labels: np.ndarray, classes: list[str]) 
         raise ValueError(f"evaluate: needs scores ({len(labels)}, {len(classes)}) for at least one image, got {probabilities.shape}")
     if not np.isfinite(probabilities).all():
         raise ValueError(f"evaluate: image {int(np.flatnonzero(~np.isfinite(probabilities).all(1))[0])} has a score that is not a number")
-    confusion = confusion_matrix(labels, probabilities.argmax(1), len(classes))
-    scores = [_score(name, index, confusion) for index, name in enumerate(classes)]
+    predicted = probabilities.argmax(1)
+    confusion, right = confusion_matrix(labels, predicted, len(classes)), predicted == labels
+
+    def share(rows: np.ndarray) -> Proportion | None:
+        return share_right(right[rows], None if groups is None else groups[rows]) if rows.any() else None
+
+    scores = [_score(name, index, confusion, share(labels == index)) for index, name in enumerate(classes)]
     present = [score.f1 for score in scores if score.images]
-    return Evaluation(wilson(int(np.trace(confusion)), len(labels)), float(np.mean(present)), scores, confusion)
+    return Evaluation(share_right(right, groups), float(np.mean(present)), scores, confusion)
 
 
 def confusion_matrix(labels: np.ndarray, predicted: np.ndarray, classes: int) -> np.ndarray:
@@ -81,11 +88,11 @@ def confusion_matrix(labels: np.ndarray, predicted: np.ndarray, classes: int) ->
     return np.bincount(labels.astype(np.int64) * classes + predicted, minlength=classes * classes).reshape(classes, classes)
 
 
-def _score(name: str, index: int, confusion: np.ndarray) -> ClassScore:
+def _score(name: str, index: int, confusion: np.ndarray, recall: Proportion | None) -> ClassScore:
     hits, images, predicted = int(confusion[index, index]), int(confusion[index].sum()), int(confusion[:, index].sum())
     precision = hits / predicted if predicted else 0.0
     f1 = 2 * hits / (images + predicted) if images else 0.0
-    return ClassScore(name, precision, wilson(hits, images) if images else None, f1, images)
+    return ClassScore(name, precision, recall, f1, images)
 
 
 def hardest(scores: Sequence[ClassScore]) -> list[ClassScore]:

@@ -19,9 +19,23 @@ class Proportion(BaseModel):
     """upper end"""
     n: int
     """cases behind it"""
+    effective_n: float | None = None
+    """independent cases that would say as much, where cases come in groups; null: each stands for itself, or it is not known"""
+    groups: int = 0
+    """patients or lots that they come from; 0 where that is not known"""
+
+    @property
+    def independent(self) -> float:
+        """Independent cases that would say as much, as far as is known."""
+        return self.n if self.effective_n is None else self.effective_n
+
+    @property
+    def of_groups(self) -> str:
+        """What goes behind a number of images: " of 20 groups"; empty where each stands for itself, or that is not known."""
+        return f" of {self.groups:,} group{'s' * (self.groups > 1)}" if 0 < self.groups < self.n else ""
 
     def __str__(self) -> str:
-        return f"{self.value:.3f} ({self.low:.3f}-{self.high:.3f}, n={self.n})"
+        return f"{self.value:.3f} ({self.low:.3f}-{self.high:.3f}, n={self.n}{self.of_groups})"
 
 
 def wilson(successes: int, n: int, *, confidence: float = 0.95) -> Proportion:
@@ -36,9 +50,13 @@ def wilson(successes: int, n: int, *, confidence: float = 0.95) -> Proportion:
     """
     if n < 1 or not 0 <= successes <= n:
         raise ValueError(f"wilson: needs 0 <= successes <= n and n >= 1, got {successes} of {n}")
-    z = NormalDist().inv_cdf(0.5 + confidence / 2)
-    p = successes / n
-    centre = (p + z * z / (2 * n)) / (1 + z * z / n)
-    half = z * math.sqrt(p * (1 - p) / n + z * z / (4 * n * n)) / (1 + z * z / n)
+    low, high = score_ends(successes / n, n, NormalDist().inv_cdf(0.5 + confidence / 2))
+    return Proportion(value=successes / n, low=low, high=high, n=n)
+
+
+def score_ends(share: float, n: float, z: float) -> tuple[float, float]:
+    """The ends of Wilson's interval, `z` standard errors away; n may be a fraction, of cases that say as much as so many."""
+    centre = (share + z * z / (2 * n)) / (1 + z * z / n)
+    half = z * math.sqrt(share * (1 - share) / n + z * z / (4 * n * n)) / (1 + z * z / n)
     # At 0 and 1 an end of the interval is the share itself, which rounding must not leave outside.
-    return Proportion(value=p, low=min(p, max(0.0, centre - half)), high=max(p, min(1.0, centre + half)), n=n)
+    return min(share, max(0.0, centre - half)), max(share, min(1.0, centre + half))

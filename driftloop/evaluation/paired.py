@@ -36,8 +36,10 @@ class Clustering:
     """images of a group, as the mean sees it: a few large groups count for more than many small ones"""
 
     def one_sided(self, confidence: float) -> float:
-        """The confidence at which the normal quantile is Student's at `confidence`."""
-        return confidence if math.isinf(self.freedom) else float(stats.norm.cdf(stats.t.ppf(confidence, self.freedom)))
+        """The confidence at which the normal quantile is Student's at `confidence`; below 1, which has no quantile."""
+        if math.isinf(self.freedom):
+            return confidence
+        return min(float(stats.norm.cdf(stats.t.ppf(confidence, self.freedom))), math.nextafter(1.0, 0.0))
 
 
 @dataclass(frozen=True)

@@ -38,12 +38,17 @@ def _signed(value: float, digits: int = 1) -> str:
 
 def with_interval(share: Proportion) -> str:
     """ "87.3 % (95 % interval 85.2 to 89.1 %, 1,200 images)"."""
-    return f"{percent(share.value)} (95 % interval {interval(share.low, share.high)}, {share.n:,} images)"
+    return f"{percent(share.value)} (95 % interval {interval(share.low, share.high)}, {share.n:,} images{share.of_groups})"
 
 
 def share_cells(share: Proportion) -> dict[str, object]:
     """A share with its interval as cells of a table."""
-    return {"accuracy": percent(share.value), "95 % interval": interval(share.low, share.high), "n": share.n}
+    return {
+        "accuracy": percent(share.value),
+        "95 % interval": interval(share.low, share.high),
+        "n": share.n,
+        "groups": share.groups or None,
+    }
 
 
 def compared(first: str, a: Proportion, second: str, b: Proportion) -> str:

@@ -10,12 +10,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, generate_latest
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.multiprocess import MultiProcessCollector
 
 from driftloop.inference.log_writer import LogCounts
 from driftloop.serving.gpu_metrics import GpuMetrics
 from driftloop.serving.live_model import LiveModel
+from driftloop.serving.process_metrics import ProcessMetrics
 from driftloop.serving.watch_metrics import WatchMetrics
 
 #: Latencies in seconds, and images in a batch.
@@ -86,8 +87,7 @@ class Metrics:
         self.watches = WatchMetrics()
         self._apart.register(self.watches)
         self._apart.register(GpuMetrics())
-        if siblings is None:
-            ProcessCollector(registry=self._apart)
+        self._apart.register(ProcessMetrics(siblings))
         self._recent: deque[Seen] = deque(maxlen=RECENT)
         self._errors = 0
         self._answered = 0

@@ -112,11 +112,15 @@ def check_files(files: list[SourceFile], source: str) -> None:
     """Refuse files that no classifier can be trained on.
 
     Raises:
-        InputError: one class only, no training images, a class that training lacks, or one with too few images.
+        InputError: one class only, no training images, a class that training lacks, one with too few images, or one whose name is not
+            UTF-8, which every answer and report has to hold.
     """
     counts = Counter(file.label for file in files)
     if len(counts) == 1:
         raise InputError(f"{source}: only one class folder with images ('{next(iter(counts))}'); a classifier needs at least two")
+    for label in sorted(counts):
+        if label != label.encode(errors="replace").decode():
+            raise InputError(f"{source}: the name of class folder {label!a} is not UTF-8; rename it")
     splits = {file.split for file in files}
     if not splits & {"", TRAIN}:
         raise InputError(f"{source}: has {' and '.join(sorted(splits))} but no {TRAIN} folder with images; nothing can be trained on it")
@@ -166,8 +170,11 @@ def list_folder(root: Path) -> list[SourceFile]:
     if not root.exists():
         raise InputError(f"{root}: no such file or folder")
     names = []
+    ways = {str(root): [root.resolve()]}
     for folder, subfolders, files in os.walk(root, followlinks=True, onerror=_refuse):
-        subfolders[:] = sorted(name for name in subfolders if not _leads_back(Path(folder, name)))
+        way = ways.pop(folder)
+        subfolders[:] = sorted(name for name in subfolders if not _leads_back(Path(folder, name), way))
+        ways |= {os.path.join(folder, name): [*way, Path(folder, name).resolve()] for name in subfolders}
         names += [Path(folder, name).relative_to(root).as_posix() for name in files]
     return arrange(names, str(root))
 
@@ -190,9 +197,12 @@ def _hash_or_refuse(path: Path) -> str:
         raise InputError(f"{path}: {error.strerror}; make it readable or remove it") from None
 
 
-def _leads_back(path: Path) -> bool:
-    """Whether a linked folder contains the link itself."""
-    return path.is_symlink() and path.parent.resolve().is_relative_to(path.resolve())
+def _leads_back(path: Path, way: list[Path]) -> bool:
+    """Whether a linked folder is, or contains, one of those on the way to the link: real paths, from the root to the link's folder."""
+    if not path.is_symlink():
+        return False
+    target = path.resolve()
+    return any(passed.is_relative_to(target) for passed in way)
 
 
 def _refuse(error: OSError) -> None:

@@ -7,9 +7,10 @@ mark comes last. The aliases follow the pointer until it stands still, so that o
 import hashlib
 import re
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -21,7 +22,10 @@ from driftloop.registry.versions import complete_versions
 from driftloop.schema import parse_stored
 from driftloop.store import Store
 from driftloop.tracking.step_record import RECORDS, TRACKING, StepRecord
-from driftloop.tracking.trackers import Tracker, TrackerUnavailable
+from driftloop.tracking.trackers import Tracker, TrackerRefused, TrackerUnavailable
+
+#: How the marks of records begin; those of versions lie beside them.
+RECORD_MARKS = "records/"
 
 
 @dataclass(frozen=True)
@@ -36,6 +40,8 @@ class Delivery:
     """versions that were registered now"""
     waiting: int = 0
     """records and versions that still wait in the store"""
+    refused: int = 0
+    """those of them that the tracker does not take for what is in them; the next delivery asks again"""
     problem: str = ""
     """why they wait, one line; empty where nothing failed"""
 
@@ -53,28 +59,37 @@ def deliver(store: Store, name: str, tracker: Tracker) -> Delivery:
     """
     marks = f"{TRACKING}{name}-{hashlib.sha256(tracker.place.encode()).hexdigest()[:12]}/"
     done = {entry.key.removeprefix(marks) for entry in store.list(marks)}
-    records = [key for key in _record_names(entry.key for entry in store.list(RECORDS)) if f"records/{key}" not in done]
     champion = registry.current(store)
-    versions = [version for version in complete_versions(store) if f"versions/{version}" not in done]
-    steps = registered = 0
+    offered: dict[str, Callable[[], None]] = {
+        f"{RECORD_MARKS}{record}": partial(_show, store, tracker, record)
+        for record in _record_names(entry.key for entry in store.list(RECORDS))
+    }
+    offered |= {f"versions/{version}": partial(_register, store, tracker, version) for version in complete_versions(store)}
+    waiting = {what: hand_over for what, hand_over in offered.items() if what not in done}
+    taken: list[str] = []
+    refused: list[str] = []
+    outages: list[str] = []
     try:
-        for record in records:
-            _show(store, tracker, record)
-            _mark(store, f"{marks}records/{record}")
-            steps += 1
-        for version in versions:
-            _register(store, tracker, version)
-            _mark(store, f"{marks}versions/{version}")
-            registered += 1
+        for what, hand_over in waiting.items():
+            try:
+                hand_over()
+            except TrackerRefused as refusal:  # which keeps nothing back that comes after it
+                refused.append(f"{what}: {refusal}")
+                continue
+            _mark(store, marks + what)
+            taken.append(what)
         while champion is not None:
             tracker.follow(model_name(store), champion)
             now = registry.current(store)
             if now == champion:
                 break
             champion = now
-    except TrackerUnavailable as outage:
-        return Delivery(name, steps, registered, len(records) - steps + len(versions) - registered, str(outage))
-    return Delivery(name, steps, registered)
+    except (TrackerUnavailable, TrackerRefused) as outage:
+        outages.append(str(outage))
+    more = f" (and {len(refused) - 1} more)" if refused[1:] else ""
+    problem = "; ".join([*(first + more for first in refused[:1]), *outages])
+    steps = sum(what.startswith(RECORD_MARKS) for what in taken)
+    return Delivery(name, steps, len(taken) - steps, len(waiting) - len(taken), len(refused), problem)
 
 
 def model_name(store: Store) -> str:

@@ -7,7 +7,9 @@ MLFLOW_TRACKING_USERNAME and _PASSWORD or _TOKEN; MLFLOW_EXPERIMENT_NAME (driftl
 Production and Archived, too, for those who still go by them.
 """
 
+import hashlib
 import os
+import posixpath
 import re
 import warnings
 from collections.abc import Callable, Iterable, Mapping
@@ -28,7 +30,7 @@ from driftloop.bundle import ModelDescription
 from driftloop.errors import InputError
 from driftloop.registry import Champion, VersionInfo
 from driftloop.tracking.step_record import StepRecord
-from driftloop.tracking.trackers import TrackerUnavailable
+from driftloop.tracking.trackers import TrackerRefused, TrackerUnavailable
 
 #: Tags by which what was made before is found again.
 ID_TAG, VERSION_TAG, DIGEST_TAG = "driftloop.id", "driftloop.version", "driftloop.digest"
@@ -38,6 +40,9 @@ CHAMPION_ALIAS, PREVIOUS_ALIAS = "champion", "previous"
 DEFAULTS = {"MLFLOW_HTTP_REQUEST_TIMEOUT": "10", "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1", "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true"}
 #: So many parameters and metrics a server takes in one request, and so long a parameter's value.
 MOST_PARAMETERS, MOST_METRICS, LONGEST_VALUE = 100, 1000, 6000
+LONGEST_KEY, KEY_DIGEST = 250, 8
+#: How a server answers where it is the content that it does not take: it is wrong, too large, or not to be processed.
+CONTENT_REFUSED = {400, 413, 422}
 
 _P = ParamSpec("_P")
 _R = TypeVar("_R")
@@ -52,9 +57,20 @@ def _or_unavailable(method: "Callable[Concatenate[Tracker, _P], _R]") -> "Callab
             # Of "... (Caused by NewConnectionError("HTTPConnection(host=..., port=...): why"))" only what a reader needs.
             cause = re.findall(r"\"[^\"]*\"|'[^']*'", said.partition("(Caused by ")[2])
             said = re.sub(r"^\w+\([^)]*\): ", "", cause[-1][1:-1]) if cause else said
+            if _status(error) in CONTENT_REFUSED:
+                raise TrackerRefused(f"MLflow at {self.place} refuses it: {said[:300]}") from None
             raise TrackerUnavailable(f"MLflow at {self.place}: {said[:300]}") from None
 
     return guarded
+
+
+def _status(error: MlflowException | OSError) -> int:
+    """The HTTP status that it stands for; 0 where nobody answered."""
+    if not isinstance(error, MlflowException):
+        return getattr(getattr(error, "response", None), "status_code", 0)
+    # A status that MLflow has no name for, such as a proxy's 413, is only in the text.
+    unnamed = re.search(r" failed with error code (\d+) ", str(error))
+    return int(unnamed[1]) if unnamed else error.get_http_status_code()
 
 
 class Tracker:
@@ -213,8 +229,16 @@ def write_mlmodel(folder: Path, about: ModelDescription, run_id: str) -> None:
 
 
 def _key(name: str) -> str:
-    """A name with the characters that MLflow takes."""
-    return re.sub(r"[^A-Za-z0-9_\-. /]", "_", name)[:250]
+    """A name as MLflow takes it: letters of all scripts, nothing that is another name when read as a path; colons some servers take only.
+
+    A name that had to be changed has its digest at the end, so that two classes never become one.
+    """
+    key = re.sub(r"[^\w\-. /]", "_", name)
+    if posixpath.normpath(key) != key or key.startswith((".", "/")):
+        key = re.sub(r"^\.+|/", "_", key)
+    if key == name and 0 < len(key) <= LONGEST_KEY:
+        return key
+    return f"{key[: LONGEST_KEY - KEY_DIGEST - 1]}-{hashlib.sha256(name.encode()).hexdigest()[:KEY_DIGEST]}"
 
 
 def _milliseconds(at: str) -> int:

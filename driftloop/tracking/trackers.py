@@ -17,7 +17,13 @@ CHOICE = "DRIFTLOOP_TRACKING"
 
 
 class TrackerUnavailable(DriftloopError):
-    """The tracker cannot be reached, or does not take what it is given; it is tried again at the next delivery."""
+    """The tracker cannot be reached, or takes nothing at present; it is tried again at the next delivery."""
+
+    exit_code = 1
+
+
+class TrackerRefused(DriftloopError):
+    """The tracker does not take this, for what is in it; what else there is it may take."""
 
     exit_code = 1
 
@@ -25,7 +31,7 @@ class TrackerUnavailable(DriftloopError):
 class Tracker(Protocol):
     """One place that shows runs and models. Every method may be repeated with the same arguments, and then changes nothing.
 
-    All raise `TrackerUnavailable` after at most a few time-outs.
+    All raise `TrackerUnavailable` after at most a few time-outs, or `TrackerRefused`.
     """
 
     place: str

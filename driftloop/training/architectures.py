@@ -119,23 +119,25 @@ ARCHITECTURES: dict[str, Callable[[int, int], Classifier]] = {
 }
 
 
-def build_network(architecture: str, *, channels: int, classes: int) -> Classifier:
+def build_network(architecture: str, *, channels: int, classes: int, image_size: int | None = None) -> Classifier:
     """A network with fresh weights, in channels-last memory format (the faster one for convolutions on CPU and tensor cores).
 
     Args:
         architecture: "plain_cnn" or "residual", either with "_groupnorm" behind it, or "timm:" and the name of one of timm's.
         channels: 1 (grey) or 3 (colour).
         classes: K >= 2.
+        image_size: side of its images in pixels, for those of timm that are built for one size; None for their own.
 
     Raises:
         ValueError: no such architecture.
-        InputError: timm is not installed, or has no such network.
+        InputError: timm is not installed, has no such network, or none for images of this size.
     """
     if architecture.startswith("timm:"):
         # Imported here: it builds on this module, and most trainings need none of it.
         from driftloop.training.backbones import TIMM, Backbone
 
-        return Backbone(architecture.removeprefix(TIMM), channels, classes).to(memory_format=torch.channels_last)
+        network = Backbone(architecture.removeprefix(TIMM), channels, classes, image_size=image_size)
+        return network.to(memory_format=torch.channels_last)
     if architecture not in ARCHITECTURES:
         raise ValueError(f"{architecture}: no such architecture (known: {', '.join(ARCHITECTURES)}, timm:<name>)")
     return ARCHITECTURES[architecture](channels, classes).to(memory_format=torch.channels_last)

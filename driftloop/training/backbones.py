@@ -5,8 +5,12 @@ the levels that the backbone was trained with inside the network, so that whatev
 """
 
 import difflib
+import functools
 import importlib.util
-from collections.abc import Sequence
+import itertools
+import sys
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -26,17 +30,19 @@ class Backbone(Classifier):
         channels: 1 (grey) or 3 (colour).
         classes: K >= 2.
         dropout: before the head.
+        image_size: side of its images in pixels, which some networks are built for; None for the side that its weights were learnt at.
 
     Raises:
-        InputError: timm is not installed, or has no such network.
+        InputError: timm is not installed, has no such network, or none for images of this size.
     """
 
-    def __init__(self, name: str, channels: int, classes: int, dropout: float = 0.2) -> None:
+    def __init__(self, name: str, channels: int, classes: int, dropout: float = 0.2, image_size: int | None = None) -> None:
         super().__init__()
-        check_backbone(name)
+        check_backbone(name, image_size)
         import timm
 
-        self.backbone = timm.create_model(name, pretrained=False, num_classes=0)
+        options = _options(name, image_size) if image_size else {}
+        self.backbone = timm.create_model(name, pretrained=False, num_classes=0, **options)
         self.channels = channels
         self.embedding_size = int(self.backbone.head_hidden_size)
         self.head = nn.Sequential(nn.Dropout(dropout), nn.Linear(self.embedding_size, classes))
@@ -69,11 +75,20 @@ class Backbone(Classifier):
         return super().rate_factors(layer_decay) | factors
 
 
-def check_backbone(name: str) -> None:
-    """Say at once that there is no such network; builds nothing.
+def resampled(state: Mapping[str, Tensor], backbone: nn.Module) -> Mapping[str, Tensor]:
+    """Weights that were learnt at another image size as timm brings them to that of `backbone`; as they are where it knows no way."""
+    bring = getattr(sys.modules[type(backbone).__module__], "checkpoint_filter_fn", None)
+    try:
+        return bring(dict(state), backbone) if bring else state
+    except Exception:  # weights of another network, which is told by their names and shapes
+        return state
+
+
+def check_backbone(name: str, image_size: int | None = None) -> None:
+    """Say at once that there is no such network, or none for images of `image_size` pixels, where that is known.
 
     Raises:
-        InputError: timm is not installed, or has no such network.
+        InputError: timm is not installed, has no such network, or none for such images.
     """
     if importlib.util.find_spec("timm") is None:
         raise InputError(
@@ -85,3 +100,37 @@ def check_backbone(name: str) -> None:
         near = difflib.get_close_matches(name, timm.list_models(), n=2, cutoff=0.5)
         hint = f"did you mean {' or '.join(near)}?" if near else "see timm.list_models()"
         raise InputError(f"{TIMM}{name}: timm has no such network ({hint})")
+    if image_size:
+        _options(name, image_size)
+
+
+@functools.cache
+def _options(name: str, image_size: int) -> dict[str, Any]:
+    """What timm has to be told for a network that takes images of `image_size` pixels: nothing, or their size.
+
+    Transformers with one place for each part of an image are built for one size. Which can be built for others is not listed anywhere, so
+    one image is shown to the network: without memory for its weights, and with it where a layer asks for their values.
+
+    Raises:
+        InputError: there is no such network for such images.
+    """
+    import timm
+
+    sized: list[dict[str, Any]] = [{}, {"img_size": image_size}]
+    for device, options in itertools.product(("meta", "cpu"), sized):
+        if _takes(name, image_size, options, device):
+            return options
+    own = timm.models.get_pretrained_cfg(name)
+    made_for = f"it is made for {own.input_size[-1]} pixels" if own else "it is made for others"
+    raise InputError(f"{TIMM}{name}: takes no images of {image_size} pixels ({made_for}); set data_image_size, or choose another network")
+
+
+def _takes(name: str, image_size: int, options: dict[str, Any], device: str) -> bool:
+    import timm
+
+    try:
+        with torch.device(device), torch.random.fork_rng(devices=[]), torch.inference_mode():
+            timm.create_model(name, pretrained=False, num_classes=0, **options).eval()(torch.zeros(1, 3, image_size, image_size))
+    except Exception:  # each network fails in its own way
+        return False
+    return True

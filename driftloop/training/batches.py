@@ -127,6 +127,11 @@ def _pixels(images: MappedFile | np.ndarray, labels: np.ndarray, mean: list[floa
     return Pixels(images.opened() if isinstance(images, MappedFile) else images, labels, mean, std, device)
 
 
+def ordered_batch_size(shape: tuple[int, ...]) -> int:
+    """Of images (N, H, W, C): 256 of 64 pixels, or as many larger ones as take the same memory."""
+    return max(8, min(256, 256 * 64**2 // (shape[1] * shape[2])))
+
+
 class OrderedBatches:
     """Every image once, in order, unchanged: for validating and predicting. Processes that share a training share the batches.
 
@@ -135,7 +140,7 @@ class OrderedBatches:
         labels: int (N,).
         mean, std: by channel, on the scale 0-1.
         device: where the batches go.
-        batch_size: images per batch; None for 256 of 64 pixels or as many larger ones as take the same memory.
+        batch_size: images per batch; None for `ordered_batch_size`.
     """
 
     def __init__(
@@ -149,7 +154,7 @@ class OrderedBatches:
         batch_size: int | None = None,
     ) -> None:
         self.pixels = Pixels(images, labels, mean, std, device)
-        self.batch_size = batch_size or max(8, min(256, 256 * 64**2 // (images.shape[1] * images.shape[2])))
+        self.batch_size = batch_size or ordered_batch_size(images.shape)
 
     @property
     def labels(self) -> np.ndarray:

@@ -59,7 +59,7 @@ def choose_network(settings: TrainSettings, description: Description, *, epochs:
     Raises:
         InputError: see `check_network`; or only a head shall learn, and there are no weights.
     """
-    check_network(settings)
+    check_network(settings, description.image_size)
     if settings.epsilon:
         return _private(settings)
     if settings.architecture != AUTO:
@@ -139,12 +139,16 @@ def _not_to_be_had(settings: TrainSettings) -> str:
     return ""
 
 
-def check_network(settings: TrainSettings) -> None:
+def check_network(settings: TrainSettings, image_size: int | None = None) -> None:
     """Say at once what of `train_config.architecture` and `train_config.weights` cannot be had; reads no weights.
 
+    Args:
+        settings: what is asked for.
+        image_size: side of the images in pixels, where it is known.
+
     Raises:
-        InputError: timm is missing or has no such network, the weights are not there or for another network, or `train_config.epsilon` does
-            not go with what else is asked for.
+        InputError: timm is missing or has no such network, or none for such images, the weights are not there or for another network, or
+            `train_config.epsilon` does not go with what else is asked for.
     """
     if settings.epsilon:
         check_privacy(settings)
@@ -160,7 +164,7 @@ def check_network(settings: TrainSettings) -> None:
             find_weights(PACKAGE, PACKAGE_ARCHITECTURE)
         return
     if settings.architecture.startswith(TIMM):
-        check_backbone(settings.architecture.removeprefix(TIMM))
+        check_backbone(settings.architecture.removeprefix(TIMM), image_size)
     weights = find_weights(settings.weights, settings.architecture)
     if settings.epsilon and settings.architecture.startswith(TIMM) and weights is None:
         raise InputError(

@@ -125,6 +125,8 @@ def train_epoch_amp(
         else:
             before = scaler.get_scale()
             scaler.scale(value).backward()
+            # Before the step, whose hooks shorten gradients: a fused optimiser unscales its own only behind them.
+            scaler.unscale_(optimizer)
             scaler.step(optimizer)
             scaler.update()
             stepped = scaler.get_scale() >= before

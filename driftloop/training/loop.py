@@ -389,9 +389,15 @@ def measure_fitted(model: nn.Module, training: OrderedBatches, val: OrderedBatch
     return TrainingHistory([_validated(model, done, val)], best_epoch=1)
 
 
+def deciding_measure(recipe: Recipe) -> str:
+    """Name in `EpochRecord` of the accuracy that chooses the epoch, and a search's trial: classes count in it as they do in the loss."""
+    return "val_balanced" if recipe.class_weights else "val_accuracy"
+
+
 def deciding_accuracy(record: EpochRecord, recipe: Recipe) -> float:
-    """The accuracy that chooses the epoch: the classes count in it as they do in the loss."""
-    return record.val_balanced if recipe.class_weights else record.val_accuracy
+    """The accuracy of that name."""
+    accuracy: float = getattr(record, deciding_measure(recipe))
+    return accuracy
 
 
 def is_finished(records: list[EpochRecord], recipe: Recipe, *, patience: int) -> bool:

@@ -22,6 +22,7 @@ def model_card(
     """
     matrix, names = condensed(test.confusion, model.classes)
     many = len(model.classes) > MOST_CLASSES
+    method = f"Wilson{', widened since images come in groups' if test.accuracy.of_groups else ''}"
     lines = [
         f"# {title}",
         "",
@@ -29,11 +30,11 @@ def model_card(
         "",
         "## Measured",
         "",
-        f"On the test split, {test.accuracy.n:,} images that chose nothing, looked at once:",
+        f"On the test split, {test.accuracy.n:,} images{test.accuracy.of_groups} that chose nothing, looked at once:",
         "",
         "| | |",
         "|---|---|",
-        f"| accuracy | {test.accuracy.value:.3f} (95 % interval {test.accuracy.low:.3f} to {test.accuracy.high:.3f}, Wilson) |",
+        f"| accuracy | {test.accuracy.value:.3f} (95 % interval {test.accuracy.low:.3f} to {test.accuracy.high:.3f}, {method}) |",
         f"| macro F1 | {test.macro_f1:.3f} |",
         f"| area under the ROC curve{'' if len(model.classes) == 2 else ' (one against the rest, mean)'} | {_figure(auc)} |",
         f"| accuracy on the validation split, which chose the epoch | {model.metrics['val_accuracy']} |",
@@ -100,7 +101,8 @@ def limits(notes: Sequence[str]) -> list[str]:
 
 def _class_row(score: ClassScore) -> str:
     recall = "–" if score.recall is None else f"{score.recall.value:.3f} ({score.recall.low:.3f} to {score.recall.high:.3f})"
-    return f"| {_escaped(score.name)} | {score.images:,} | {score.precision:.3f} | {recall} | {score.f1:.3f} |"
+    groups = score.recall.of_groups if score.recall else ""
+    return f"| {_escaped(score.name)} | {score.images:,}{groups} | {score.precision:.3f} | {recall} | {score.f1:.3f} |"
 
 
 def _figure(value: float | None) -> str:

@@ -72,8 +72,8 @@ def score_final(model: nn.Module, task: Task) -> FinalScores:
     classes = task.description.classes
     val, test = task.predict(model, VAL), task.predict(model, TEST)
     return FinalScores(
-        val=evaluate(val.probabilities, val.labels, classes),
-        test=evaluate(test.probabilities, test.labels, classes),
+        val=evaluate(val.probabilities, val.labels, classes, task.groups(VAL)),
+        test=evaluate(test.probabilities, test.labels, classes, task.groups(TEST)),
         test_predictions=test,
         auc=area_under_roc(test.probabilities, test.labels),
         roc=roc_curve(test.probabilities, test.labels),

@@ -7,7 +7,7 @@ import contextlib
 import copy
 import importlib.util
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -21,9 +21,10 @@ from driftloop.bundle import sha256_file
 from driftloop.contracts import TRAIN, VAL
 from driftloop.errors import InputError, NotFound
 from driftloop.store import open_store
-from driftloop.training.backbones import TIMM, Backbone
+from driftloop.training.backbones import TIMM, Backbone, resampled
 from driftloop.training.batches import OrderedBatches
 from driftloop.training.classifier import Classifier
+from driftloop.training.epoch import Batch
 from driftloop.training.task import Task
 from driftloop.training.weights import read_tensors
 
@@ -116,6 +117,8 @@ def _fitting(state: Mapping[str, Tensor], network: Backbone, source: Pretrained)
     own = network.backbone.state_dict()
     if not own.keys() <= state.keys():
         state = dict(zip(own, state.values(), strict=False))
+    if any(name in state and state[name].shape != tensor.shape for name, tensor in own.items()):
+        state = resampled(state, network.backbone)
     chosen = {name: state[name] for name in own if name in state}
     wrong = next((name for name, tensor in own.items() if name not in chosen or chosen[name].shape != tensor.shape), None)
     if wrong is not None:
@@ -194,7 +197,7 @@ def set_head(layers: nn.Sequential, weight: np.ndarray, bias: np.ndarray) -> Non
 
 
 @torch.inference_mode()
-def embed_all(network: Classifier, batches: OrderedBatches) -> np.ndarray:
+def embed_all(network: Classifier, batches: Iterable[Batch]) -> np.ndarray:
     """The embeddings of all images, (N, D) float64, by the network in evaluation mode, in which it is left."""
     network.eval()
     return torch.cat([network.embed(images) for images, _ in batches]).cpu().double().numpy()

@@ -79,7 +79,7 @@ class Recipe:
             def shorten(*_: object) -> None:
                 nn.utils.clip_grad_norm_(model.parameters(), self.clip)
 
-            # Before every step, whichever loop takes it; float16's gradients are unscaled by then.
+            # Before every step, whichever loop takes it; float16's gradients are unscaled by then (`train_epoch_amp`).
             optimizer.register_step_pre_hook(shorten)
         return optimizer
 

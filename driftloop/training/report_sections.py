@@ -115,7 +115,10 @@ def add_evaluation(page: Page, task: Task, trained: TrainedModel, key: str) -> N
     """The test split: overall, by class, by threshold, and image by image."""
     scores, classes = trained.scores, task.description.classes
     test = scores.test
-    page.section("What it can do", f"On the test split ({test.accuracy.n:,} images), which chose nothing and was looked at once.")
+    page.section(
+        "What it can do",
+        f"On the test split ({test.accuracy.n:,} images{test.accuracy.of_groups}), which chose nothing and was looked at once.",
+    )
     page.figure(
         confusion_and_roc(test.confusion, classes, scores.roc, scores.auc),
         "Confusion matrix (counts) and ROC curve on the test split."
@@ -132,6 +135,7 @@ def add_evaluation(page: Page, task: Task, trained: TrainedModel, key: str) -> N
             {
                 "class": score.name,
                 "images": score.images,
+                "groups": score.recall.groups or None if score.recall else None,
                 "precision": score.precision,
                 "recall": score.recall.value if score.recall else None,
                 "recall, 95 % interval": f"{score.recall.low:.3f} – {score.recall.high:.3f}" if score.recall else None,

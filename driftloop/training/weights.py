@@ -60,7 +60,12 @@ def load_model(directory: str | Path) -> Classifier:
     except ValueError:
         raise IntegrityError(f"{path}: not a plain state dict; it was not loaded (write it with save_weights)") from None
     try:
-        model = architectures.build_network(description.architecture, channels=description.channels, classes=len(description.classes))
+        model = architectures.build_network(
+            description.architecture,
+            channels=description.channels,
+            classes=len(description.classes),
+            image_size=description.image_size,
+        )
         model.load_state_dict(state)
     except (ValueError, RuntimeError, TypeError, AttributeError) as mismatch:
         reason = " ".join(str(mismatch).split())[:160]

@@ -60,7 +60,15 @@ def squares_on_noise(count: int, *, seed: int, classes: int = 2, channels: int =
 
 
 def write_squares_dataset(
-    root: Path, *, classes: int = 2, channels: int = 1, train: int = 64, val: int = 32, seed: int = 0, store: str = ""
+    root: Path,
+    *,
+    classes: int = 2,
+    channels: int = 1,
+    train: int = 64,
+    val: int = 32,
+    images_per_group: int = 1,
+    seed: int = 0,
+    store: str = "",
 ) -> Description:
     """A dataset artifact in `root/dataset` with train, val and test, its shards in `store`, by default `root/store`."""
     parts = {}
@@ -68,7 +76,8 @@ def write_squares_dataset(
         if not count:
             continue
         images, labels = squares_on_noise(count, seed=100 * seed + number, classes=classes, channels=channels)
-        parts[split] = (images, labels, sample_table(split, count))
+        groups = [f"{split}-{index // images_per_group}" for index in range(count)]
+        parts[split] = (images, labels, sample_table(split, count, groups=groups))
     names = [f"class {index}" for index in range(classes)]
     description = write_dataset(open_store(store or str(root / "store")), parts, classes=names, source="squares")
     write_description(root / "dataset", description)

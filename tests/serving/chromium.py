@@ -14,9 +14,12 @@ from typing import Any
 
 import pytest
 
+from tests.debian import must_be_there
+
 NAMES = ("chromium", "chromium-browser", "google-chrome")
 PROGRAM = next((path for path in map(shutil.which, NAMES) if path), None)
-needs_chromium = pytest.mark.skipif(PROGRAM is None, reason=f"no Chromium on PATH ({', '.join(NAMES)})")
+MISSING = f"no Chromium on PATH ({', '.join(NAMES)})"
+needs_chromium = pytest.mark.skipif(PROGRAM is None and not must_be_there("chromium"), reason=MISSING)
 DEADLINE_S = 30
 
 
@@ -142,7 +145,8 @@ class Chromium:
 @contextmanager
 def chromium(profile: Path) -> Iterator[Chromium]:
     """A browser that ends with the block."""
-    assert PROGRAM is not None
+    if PROGRAM is None:
+        pytest.fail(f"{MISSING} (.ci/run tried to install it)", pytrace=False)
     its_requests, our_requests = os.pipe()
     our_answers, its_answers = os.pipe()
     # It reads from descriptor 3 and writes to 4. Root cannot have its sandbox, and containers often have a small /dev/shm.

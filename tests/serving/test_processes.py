@@ -19,6 +19,7 @@ import httpx
 import numpy as np
 import pytest
 import uvicorn
+from prometheus_client import ProcessCollector
 
 from driftloop import registry
 from driftloop.dataset import Description
@@ -87,7 +88,7 @@ def logged(store: Store) -> dict[str, str]:
 
 def metric(service: ServiceProcess, name: str) -> float:
     """The sum of a metric over its labels."""
-    text = httpx.get(f"{service.url}/metrics").text
+    text = httpx.get(f"{service.url}/metrics", timeout=60).text
     return sum(float(line.rsplit(" ", 1)[1]) for line in text.splitlines() if re.match(rf"{name}(\{{|\s)", line))
 
 
@@ -133,6 +134,33 @@ def test_one_that_is_killed_is_replaced_and_what_it_answered_is_logged(
         assert metric(service, "driftloop_images_total") >= len(said)
         assert service.end() == 128 + signal.SIGTERM
     assert said.items() <= logged(store).items()
+
+
+def test_memory_and_processor_time_are_those_of_all_and_none_is_lost_with_one_that_dies(
+    production: tuple[Store, Description], tmp_path: Path
+) -> None:
+    store, _ = production
+
+    def alone(name: str, process: int) -> float:
+        """The metric as prometheus_client has it of one process."""
+        [value] = [found.samples[0].value for found in ProcessCollector(pid=lambda: process, registry=None).collect() if found.name == name]
+        return value
+
+    with ServiceProcess(store.uri, tmp_path, processes=2) as service:
+
+        def together(name: str) -> float:
+            return sum(alone(name, process) for process in (service.process.pid, *children(service.process.pid)))
+
+        wait_for(lambda: answering(service))
+        assert metric(service, "process_resident_memory_bytes") == pytest.approx(together("process_resident_memory_bytes"), rel=0.1)
+        assert metric(service, "process_open_fds") == pytest.approx(together("process_open_fds"), abs=4)
+        assert metric(service, "process_start_time_seconds") == alone("process_start_time_seconds", service.process.pid)
+        first = children(service.process.pid)[0]
+        lost = alone("process_cpu_seconds", first)
+        os.kill(first, signal.SIGKILL)
+        wait_for(lambda: first not in children(service.process.pid) and len(children(service.process.pid)) == 2)
+        # The one in its place is added up once it has told of itself.
+        wait_for(lambda: together("process_cpu_seconds") + lost <= metric(service, "process_cpu_seconds_total"))
 
 
 def test_one_that_dies_while_it_is_asked_is_not_waited_for() -> None:

@@ -1,6 +1,7 @@
 """A real Prometheus scrapes a real service: its rules are sound, and every curve of the dashboard finds what it draws."""
 
 import json
+import re
 import subprocess
 import sys
 from datetime import UTC, datetime, timedelta
@@ -54,6 +55,14 @@ def test_promtool_finds_no_fault_in_the_rules() -> None:
     assert done.returncode == 0, done.stderr
 
 
+def test_probes_are_left_out_of_all_that_counts_requests() -> None:
+    (group,) = yaml.safe_load(RULES.read_text())["groups"]
+    rules = {rule.get("record", rule.get("alert")): rule["expr"] for rule in group["rules"]}
+    counting = {name: expression for name, expression in (rules | expressions()).items() if "driftloop_request" in expression}
+    assert counting.keys() == {"driftloop:requests_by_status:rate5m", "driftloop:request_seconds_bucket:rate5m"}
+    assert len({re.search(r"\{.*\}", expression)[0] for expression in counting.values()}) == 1  # type: ignore[index]
+
+
 def test_alerts_fire_when_they_should_and_not_before(tmp_path: Path) -> None:
     def alerts(name: str, at: str, severity: str, text: str, **labels: str) -> dict[str, Any]:
         fired = [{"exp_labels": {"severity": severity, **labels}, "exp_annotations": {"summary": text}}] if text else []
@@ -71,6 +80,19 @@ def test_alerts_fire_when_they_should_and_not_before(tmp_path: Path) -> None:
         'driftloop_requests_total{path="/predict",status="200"}': "0+97x30",
         'driftloop_requests_total{path="/predict",status="500"}': "0+3x30",
     }
+    # As often as service.yaml's probes, Prometheus and an open page ask, and the probes of others.
+    asked_by_none = {
+        'driftloop_requests_total{path="/v2/health/live",status="200"}': "0+9x60",
+        'driftloop_requests_total{path="/metrics",status="200"}': "0+12x60",
+        'driftloop_requests_total{path="/activity",status="200"}': "0+60x60",
+    }
+    ready = ("/v2/health/ready", "/v2/models/driftloop/ready", "/inference.GRPCInferenceService/ModelReady")
+    waiting = asked_by_none | {f'driftloop_requests_total{{path="{path}",status="503"}}': "0+36x60" for path in ready}
+    quiet = asked_by_none | {
+        'driftloop_requests_total{path="/v2/health/ready",status="200"}': "0+36x60",
+        'driftloop_requests_total{path="/v2/models/driftloop/infer",status="200"}': "0+9x60",
+        'driftloop_requests_total{path="/predict",status="500"}': "0+1x60",
+    }
     few = failing | {'driftloop_requests_total{path="/predict",status="500"}': "0+1x30"}
     versions = {'driftloop_model_info{version="1",pod="a"}': "1x30", 'driftloop_model_info{version="2",pod="b"}': "1x30"}
     agreeing = {'driftloop_model_info{version="1",pod="a"}': "0x30", 'driftloop_model_info{version="2",pod="a"}': "1x30"}
@@ -84,6 +106,8 @@ def test_alerts_fire_when_they_should_and_not_before(tmp_path: Path) -> None:
         ),
         case(failing, alerts("DriftloopErrors", "10m", "", ""), alerts("DriftloopErrors", "25m", "critical", "3% of the requests fail")),
         case(few, alerts("DriftloopErrors", "25m", "", "")),
+        case(waiting, alerts("DriftloopErrors", "30m", "", "")),
+        case(quiet, alerts("DriftloopErrors", "30m", "critical", "10% of the requests fail")),
         case(versions, alerts("DriftloopVersionsDiffer", "11m", "warning", "replicas answer with 2 versions")),
         case(agreeing, alerts("DriftloopVersionsDiffer", "11m", "", "")),
         case(lag, alerts("DriftloopLogNotWritten", "5m", "", "")),
@@ -134,7 +158,8 @@ def test_prometheus_finds_all_that_rules_and_dashboard_ask_for(
     window = RecordedWindow(first="", last="", rows=200, drifted=True, p_values={"statistics": 0.2, "embedding": 0.004})
     drop = {"value": 0.05, "low": 0.01, "high": 0.09, "n": 300.0}
     watched(store, 1, windows=[window], confirmed=True, verdict="needs_labels", labels_requested=40, drop=drop)
-    with ServiceProcess(store.uri, tmp_path) as service:
+    with ServiceProcess(store.uri, tmp_path, processes=2) as service:
+        wait_for(lambda: service.activity()["processes"] == 2)
         for image in images[:8]:
             service.predict(image)
         httpx.post(f"{service.url}/predict", content=b"no image", headers={"Content-Type": "image/png"})

@@ -1,12 +1,13 @@
 """A harmless drift is accepted once, by one write, and only the one that the last watch has called harmless."""
 
 import json
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
 
-from driftloop.accepted_drifts import KEY, accept, accept_newest, accepted_drifts, find_acceptance
+from driftloop.accepted_drifts import KEY, accept, accept_newest, accepted_drifts, find_acceptance, standing_acceptance
 from driftloop.cli.main import app
 from driftloop.errors import Conflict, InputError, IntegrityError, NoChampion
 from driftloop.store import Store, open_store
@@ -35,6 +36,18 @@ def test_it_is_known_by_champion_and_drift_with_who_when_and_why(store: Store) -
     assert find_acceptance(store, "2", 7) is None
     accept(store, "1", 12, by="bo", reason="winter")
     assert [(known.drift, known.by) for known in accepted_drifts(store)] == [(7, "ada"), (12, "bo")]
+
+
+def test_it_stands_for_drifts_that_begin_in_the_next_four_weeks_under_its_champion(store: Store) -> None:
+    at = datetime(2025, 3, 1, tzinfo=UTC)
+    old = accept(store, "1", 7, by="ada", reason="the new scanner", at=at.isoformat())
+    assert (old.time, old.until) == (at, at + timedelta(days=28))
+    assert standing_acceptance(store, "1", at + timedelta(days=28)) == old
+    assert standing_acceptance(store, "1", at + timedelta(days=28, seconds=1)) is None
+    assert standing_acceptance(store, "2", at) is None
+    assert standing_acceptance(store, "1", at, "site=B") is None
+    newer = accept(store, "1", 12, by="bo", reason="winter", at=(at + timedelta(days=20)).isoformat())
+    assert standing_acceptance(store, "1", at) == standing_acceptance(store, "1", at + timedelta(days=48)) == newer
 
 
 def test_twice_is_once(store: Store) -> None:
@@ -81,6 +94,7 @@ def test_the_command_accepts_what_the_last_watch_called_harmless(serving: StoreH
         accept_newest(serving.store, by="ada", reason=" ")
     done = CliRunner().invoke(app, ["drift", "accept", "--reason", "new [scanner]", "--by", "ada", "--store", uri], catch_exceptions=False)
     assert "version 1: the drift that began with watch 1 was accepted on" in done.stdout
+    assert f"it stands for drifts that begin until {accepted_drifts(serving.store)[0].until:%Y-%m-%d}" in done.stdout.replace("\n", " ")
     assert done.stdout == CliRunner().invoke(app, ["drift", "list", "--store", uri], catch_exceptions=False).stdout
     listed = CliRunner().invoke(app, ["drift", "list", "--store", uri, "--json"], catch_exceptions=False).stdout
     assert [(known["by"], known["reason"]) for known in json.loads(listed)] == [("ada", "new [scanner]")]

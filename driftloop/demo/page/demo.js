@@ -8,6 +8,7 @@ const STEPS = {
   production_monitoring: "reading the log", drift_detection: "testing for drift", automated_retraining: "retraining", onnx_deployment: "exporting the candidate",
   validation_gate: "the gate judges", model_promotion: "promoting", synthesis_report: "closing the watch",
 };
+const GATE = "Each candidate must show, on images that it never saw, that it is not worse.";
 const by = (id) => document.getElementById(id);
 const drawn = {};
 // Milliseconds that a set of visitors stays, to be looked at.
@@ -21,6 +22,7 @@ function element(name, attributes = {}, text = "", namespace = SVG) {
   if (text) made.textContent = text;
   return made;
 }
+const milliseconds = (value) => `${value.toFixed(value < 10 ? 1 : 0)} ms`;
 const html = (name, attributes = {}, text = "") => element(name, attributes, text, "http://www.w3.org/1999/xhtml");
 
 // Draw again only what has changed: a list that is read must not jump.
@@ -42,21 +44,23 @@ function drawWay(state) {
 
 function drawTiles(state) {
   const visitors = state.visitors, last = visitors?.points.at(-2) ?? visitors?.points.at(-1);
-  const share = last ? last.right / last.answers : null;
+  const share = last ? last.right / last.answers : null, percent = (value) => (100 * value).toFixed(0);
+  const { p95_ms: p95, limit_ms: limit } = state.latency;
   const age = state.champion_since ? Math.max(0, (Date.now() - Date.parse(state.champion_since)) / 1000) : null;
   const window = state.windows.at(-1);
   const tiles = [
     ["champion", state.champion ? `version ${state.champion}` : "none yet", state.champion ? "good" : ""],
     ["serves for", age === null ? "–" : age < 120 ? `${age.toFixed(0)} s` : `${(age / 60).toFixed(0)} min`, ""],
     ["requests a second", visitors ? visitors.requests_per_second.toFixed(0) : "–", ""],
-    ["answered in (p95)", visitors?.p95_ms ? `${visitors.p95_ms.toFixed(0)} ms` : "–", ""],
+    ["p95, last watch", p95 === null ? "–" : milliseconds(p95), p95 && limit ? (p95 > limit ? "warning" : "good") : "", limit ? `limit ${milliseconds(limit)}` : ""],
     ["last window", window ? (window.drifted ? "drifted" : "as accepted") : "–", window ? (window.drifted ? "bad" : "good") : ""],
-    ["right answers", share === null ? "–" : `${(100 * share).toFixed(0)} %`, share === null ? "" : share > 0.85 ? "good" : "warning"],
+    ["right answers", share === null ? "–" : `${percent(share)} %`, share === null ? "" : share > 0.85 ? "good" : "warning", last ? `${percent(last.low)} to ${percent(last.high)} %` : ""],
     ["labels", state.labels.needed ? `${state.labels.given} of ${Math.max(state.labels.needed, state.labels.given)}` : `${state.labels.given}`, ""],
   ];
-  by("tiles").replaceChildren(...tiles.map(([name, value, colour]) => {
-    const tile = html("div", colour ? { class: colour } : {});
-    tile.append(html("dt", {}, name), html("dd", {}, value));
+  by("tiles").replaceChildren(...tiles.map(([name, value, colour, beside]) => {
+    const tile = html("div", colour ? { class: colour } : {}), said = html("dd", {}, value);
+    if (beside) said.append(" ", html("span", {}, beside));
+    tile.append(html("dt", {}, name), said);
     return tile;
   }));
 }
@@ -76,17 +80,20 @@ function drawAccuracy(points) {
   if (!points.length) return;
   const first = points[0].seconds, span = Math.max(points.at(-1).seconds - first, 1);
   const x = (point) => 66 + (476 * (point.seconds - first)) / span, y = (share) => low - ((low - high) * (Math.max(share, least) - least)) / (1 - least);
+  const labels = [];
   points.forEach((point, index) => {
     const before = points[index - 1];
     if (before && point.drift > 0) svg.prepend(element("rect", { class: "shade", x: x(before), width: Math.max(x(point) - x(before), 0.5), y: high, height: low - high }));
     if (before && before.version !== point.version) {
-      svg.append(element("line", { class: "deploy", x1: x(before), x2: x(before), y1: high, y2: low }), element("text", { class: "value", x: x(before) + 4, y: low - 6 }, `version ${point.version}`));
+      const late = x(before) > 520;
+      svg.append(element("line", { class: "deploy", x1: x(before), x2: x(before), y1: high, y2: low }));
+      labels.push(element("text", { class: "value", x: x(before) + (late ? -5 : 5), y: high + 14, "text-anchor": late ? "end" : "start" }, `v${point.version}`));
     }
     if (point.answers > 9) svg.append(element("line", { class: "bar", x1: x(point), x2: x(point), y1: y(point.low), y2: y(point.high) }));
   });
   const enough = points.filter((point) => point.answers > 9);
   svg.append(element("polyline", { class: "line", points: enough.map((point) => `${x(point)},${y(point.right / point.answers)}`).join(" ") }));
-  svg.append(element("text", { x: 66, y: 204 }, "first visitor"), element("text", { x: 542, y: 204, "text-anchor": "end" }, "now"));
+  svg.append(...labels, element("text", { x: 66, y: 204 }, "first visitor"), element("text", { x: 542, y: 204, "text-anchor": "end" }, "now"));
 }
 
 function drawPValues(windows) {
@@ -111,9 +118,19 @@ function drawPictures(visitors) {
     const item = html("li"), right = shown.truth === shown.predicted;
     item.append(
       html("img", { src: `picture/${shown.request_id}`, alt: `An image of ${shown.truth}`, width: 64, height: 64 }),
-      html("p", { class: right ? "right" : "wrong" }, `${right ? "✓" : "✗"} ${shown.predicted} ${(100 * shown.confidence).toFixed(0)} %`),
+      html("p", { class: right ? "right" : "wrong" }, `${right ? "✓" : "✗"} ${shown.predicted} ${(100 * shown.confidence).toFixed(0)}\u00a0%`),
       html("p", {}, `p ${shown.p_value < 0.001 ? "< 0.001" : shown.p_value.toFixed(3)}`),
     );
+    return item;
+  }));
+}
+
+function drawNeighbours(neighbours) {
+  if (!changed("neighbours", neighbours)) return;
+  by("strangest").hidden = !neighbours.length;
+  by("neighbours").replaceChildren(...neighbours.map((pictures) => {
+    const item = html("li");
+    item.append(...pictures.map((src, place) => html("img", { src, alt: place ? "An accepted image" : "An image of a visitor", width: 64, height: 64 })));
     return item;
   }));
 }
@@ -133,27 +150,39 @@ function drawCloud(cloud) {
   }
 }
 
+// The gate says everything at once; who watches sees it criterion by criterion, the decision last.
+function reveal(parts) {
+  parts.forEach((part, index) => {
+    part.classList.add("arriving");
+    part.style.animationDelay = `${0.7 * index}s`;
+  });
+}
+
 function drawGate(criteria, events) {
+  const watched = "gate" in drawn;
   if (!changed("gate", criteria)) return;
   const svg = by("forest"), points = criteria.filter((one) => one.unit === "points" && one.bound !== null && one.low !== null);
   svg.replaceChildren();
   const last = events.findLast((event) => event.event === "gate");
-  if (last) by("gate-said").textContent = last.text;
+  const said = html("span", {}, last?.text ?? GATE);
+  by("gate-said").replaceChildren(said);
   svg.setAttribute("viewBox", `0 0 560 ${Math.max(60, 44 * points.length + 30)}`);
   const values = points.flatMap((one) => [one.low, one.high ?? one.estimate, one.bound, 0]);
   const least = Math.min(...values, -0.05), most = Math.max(...values, 0.05), x = (value) => 20 + (520 * (value - least)) / (most - least);
   if (points.length) svg.append(element("line", { class: "axis", x1: x(0), x2: x(0), y1: 0, y2: 44 * points.length + 6 }));
   points.forEach((one, index) => {
-    const y = 30 + 44 * index, kind = one.holds ? "holds" : one.refuted ? "refuted" : "open";
-    svg.append(
+    const y = 30 + 44 * index, kind = one.holds ? "holds" : one.refuted ? "refuted" : "open", row = element("g");
+    row.append(
       element("text", { class: "value", x: 20, y: y - 12 }, `${one.name}: ${(100 * one.estimate).toFixed(1)} points, at worst ${(100 * one.low).toFixed(1)}`),
       element("line", { class: kind, x1: x(one.low), x2: x(one.high ?? one.estimate), y1: y, y2: y, "stroke-width": 3 }),
       element("circle", { class: kind, cx: x(one.estimate), cy: y, r: 5 }),
       element("line", { class: "limit", x1: x(one.bound), x2: x(one.bound), y1: y - 8, y2: y + 8 }),
     );
+    svg.append(row);
   });
-  if (points.length) svg.append(element("text", { x: x(0), y: 44 * points.length + 22, "text-anchor": "middle" }, "as good as the champion"));
+  if (points.length) svg.append(element("text", { x: 20, y: 44 * points.length + 22 }, "line: as good as the champion; dashed: the limit"));
   by("facts").replaceChildren(...criteria.filter((one) => !points.includes(one)).map((one) => html("li", {}, `${one.holds ? "✓" : one.refuted ? "✗" : "?"} ${one.name}`)));
+  if (watched) reveal([...svg.querySelectorAll("g"), ...by("facts").children, said]);
 }
 
 function drawLog(events) {
@@ -181,6 +210,7 @@ function draw(state) {
   drawAccuracy(state.visitors?.points ?? []);
   drawPValues(state.windows);
   drawPictures(state.visitors);
+  drawNeighbours(state.neighbours);
   drawCloud(state.cloud);
   drawGate(state.criteria, state.events);
   drawLog(state.events);

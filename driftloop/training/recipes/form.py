@@ -17,5 +17,7 @@ class RecipeForm:
     """How many of them."""
     suggested_rates: tuple[float, float]
     """Its suggestion stays within these."""
+    searched_rates: tuple[float, float]
+    """Range of the learning rates that a search goes through; the suggestions lie within."""
     private_rate: float | None
     """In place of a suggestion with differential privacy, which allows for no range test; None for what cannot be trained so."""

@@ -9,5 +9,6 @@ FROM_SCRATCH = RecipeForm(
     tried_rates=(1e-4, 0.1),
     range_steps=72,
     suggested_rates=(1e-3, 1e-2),
+    searched_rates=(3e-4, 1e-2),
     private_rate=1.6e-2,  # bench/privacy.py
 )

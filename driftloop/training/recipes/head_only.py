@@ -12,5 +12,6 @@ HEAD_ONLY = RecipeForm(
     tried_rates=(1e-4, 1e-1),
     range_steps=36,
     suggested_rates=(4e-3, 4e-3),
+    searched_rates=(4e-3, 4e-3),
     private_rate=0.1,  # on scaled embeddings; 0.06 to 0.2 do alike (bench/privacy.py)
 )

@@ -8,5 +8,11 @@ those of small batches of another kind of image the fitted head is wrong from th
 from driftloop.training.recipes.form import RecipeForm
 
 PRETRAINED = RecipeForm(
-    layer_decay=0.9, keep_statistics=True, tried_rates=(1e-5, 1e-2), range_steps=36, suggested_rates=(3e-4, 1e-3), private_rate=None
+    layer_decay=0.9,
+    keep_statistics=True,
+    tried_rates=(1e-5, 1e-2),
+    range_steps=36,
+    suggested_rates=(3e-4, 1e-3),
+    searched_rates=(3e-5, 1e-3),
+    private_rate=None,
 )

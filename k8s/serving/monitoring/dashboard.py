@@ -23,16 +23,13 @@ ROWS: dict[str, list[tuple[str, str, int, dict[str, str]]]] = {
         ("Labels wanted", "none", NOW, {"": "max(driftloop_labels_wanted)"}),
     ],
     "Service": [
-        ("Requests by status", "reqps", THIRD, {"{{status}}": "sum by (status) (rate(driftloop_requests_total[5m]))"}),
+        ("Requests by status", "reqps", THIRD, {"{{status}}": "driftloop:requests_by_status:rate5m"}),
         ("Share of errors", "percentunit", THIRD, {"errors": "driftloop:errors:ratio_rate5m"}),
         (
             "Latency",
             "s",
             THIRD,
-            {
-                f"p{percent}": f"histogram_quantile(0.{percent}, sum by (le) (rate(driftloop_request_seconds_bucket[5m])))"
-                for percent in (50, 95, 99)
-            },
+            {f"p{percent}": f"histogram_quantile(0.{percent}, driftloop:request_seconds_bucket:rate5m)" for percent in (50, 95, 99)},
         ),
         (
             "Batches and queue",

@@ -42,7 +42,7 @@ def train(root: Path, name: str = "baseline", *, epochs: int = 2, **config: obje
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, MetricsFile, RocFile]:
     root = tmp_path_factory.mktemp("baseline")
-    write_squares_dataset(root)
+    write_squares_dataset(root, images_per_group=4)
     return root, *train(root)
 
 
@@ -56,6 +56,7 @@ def test_the_bundle_is_sealed_and_carries_the_facts_so_far(trained: tuple[Path, 
     assert description.metrics["val_accuracy"].n == 32
     assert facts["data_analysis"] == {"source": "squares"}
     assert facts["baseline_training"]["accuracy"] == description.metrics["test_accuracy"].model_dump()
+    assert [score["recall"]["groups"] for score in facts["baseline_training"]["classes"]] == [12, 12]
     assert facts["baseline_training"]["epochs"] == 2
     assert facts["baseline_training"]["parameters"] > 1e6
     assert load_model(root / "baseline/model").training is False
@@ -77,7 +78,9 @@ def test_the_model_card_says_what_was_measured_on_what(trained: tuple[Path, Metr
     assert card == (root / "baseline/model" / bundle.CARD).read_text()
     value = read_facts(root / "baseline/model")["baseline_training"]["accuracy"]["value"]
     assert f"| accuracy | {value:.3f} (95 % interval" in card
-    for part in ("# Baseline", "squares", "class 1", "## Limits", "no decision about a person", "48 images"):
+    assert "Wilson, widened since images come in groups) |" in card
+    assert "| class 1 | 24 of 12 groups |" in card
+    for part in ("# Baseline", "squares", "class 1", "## Limits", "no decision about a person", "48 images of 12 groups"):
         assert part in card
     assert "<" not in card.replace("&lt;", ""), "KFP's UI shows no raw HTML"
 

@@ -4,12 +4,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
-from components.data_analysis.label_errors import AGREEMENT, check_labels, out_of_fold, suspect
+from components.data_analysis.label_errors import AGREEMENT, check_labels, out_of_fold, suspect, thumbnails
 from components.data_analysis.step import run
 from driftloop.contracts import TRAIN
-from driftloop.dataset import open_split, read_description
+from driftloop.dataset import Split, open_split, read_description
 from driftloop.step_facts import read_facts
 
 
@@ -74,8 +75,8 @@ def squares(folder: Path, count: int, wrong: dict[str, str]) -> Path:
     return folder
 
 
-def analysed(source: Path, folder: Path, **config: float) -> Path:
-    arguments = {"image_size": 32, "seed": 1, "store": str(folder / "store"), "replayed": False}
+def analysed(source: Path, folder: Path, image_size: int = 32, **config: float) -> Path:
+    arguments = {"image_size": image_size, "seed": 1, "store": str(folder / "store"), "replayed": False}
     run(str(source), "a" * 64, str(folder), str(folder / "page.html"), config={"workers": 1.0} | config, **arguments)
     return folder
 
@@ -107,6 +108,36 @@ def test_what_cannot_be_known_is_said(tmp_path: Path) -> None:
     assert checked.agreement < AGREEMENT
     assert len(checked.rows) == 0
     assert "agrees with their labels too little" in (out / "page.html").read_text()
+
+
+def test_thumbnails_of_batches_are_those_of_all_together() -> None:
+    images = np.random.default_rng(0).integers(0, 256, (150, 40, 40, 3), np.uint8)
+    rows = np.arange(1, 150)
+    together = torch.from_numpy(images[rows]).permute(0, 3, 1, 2).float()
+    expected = torch.nn.functional.adaptive_avg_pool2d(together, 16).flatten(1).numpy()
+    assert np.array_equal(thumbnails(images, rows), expected)
+
+
+class Watched:
+    """Images that say how many of them are taken at once; all of them never are."""
+
+    def __init__(self, images: np.ndarray) -> None:
+        self.images, self.shape, self.taken = images, images.shape, []
+
+    def __getitem__(self, rows: np.ndarray) -> np.ndarray:
+        self.taken.append(len(rows))
+        return self.images[rows]
+
+
+@pytest.mark.parametrize(("image_size", "most"), [(32, 64), (96, 113)], ids=["thumbnails", "pretrained where it is to be had"])
+def test_only_a_batch_of_the_split_is_taken_from_the_map_at_once(image_size: int, most: int, tmp_path: Path) -> None:
+    out = analysed(squares(tmp_path / "squares", 110, {}), tmp_path / "out", image_size, labels_checked=0)
+    train, description = open_split(out, TRAIN), read_description(out)
+    watched = Watched(train.images)
+    checked = check_labels(Split(watched, train.labels, train.samples), description, most=2_000, seed=1)
+    assert checked is not None
+    assert checked.images == sum(watched.taken) > most
+    assert max(watched.taken) <= most
 
 
 @pytest.mark.parametrize("most", [0, 6])

@@ -238,6 +238,20 @@ def test_grey_and_colour_mixed_make_a_dataset_in_colour_and_a_note(result: Resul
         assert ((spread > 100) == (samples.samples["path"] == "cat/red.png")).all()
 
 
+def test_deep_images_that_differ_in_their_range_and_levels_below_zero_are_told(result: Result, tmp_path: Path) -> None:
+    source = write_classes(tmp_path / "scans", 40)
+    for path in source.rglob("*.png"):
+        Image.fromarray(np.asarray(Image.open(path)).astype(np.uint16) * 8).save(path)
+    assert not [note for note in result.run(source)["notes"] if "8 bits" in note]
+    hot = np.asarray(Image.open(source / "cat" / "image003.png")).copy()
+    hot[0, 0] = 5000
+    Image.fromarray(hot).save(source / "cat" / "image003.png")
+    Image.fromarray(hot.astype(np.int32) - 5000).save(source / "dog" / "scan.tif")
+    notes = [note for note in result.run(source)["notes"] if "8 bits" in note]
+    assert "in 1 of 81 images of more than 8 bits (such as dog/scan.tif)" in notes[0]
+    assert "2 of 81 (such as cat/image003.png) do not have that of 0 to 4,095." in notes[1]
+
+
 def test_a_test_split_of_the_source_stays_the_test_split(result: Result, tmp_path: Path) -> None:
     write_classes(tmp_path / "pets" / "train", 60)
     write_classes(tmp_path / "pets" / "test", 15, name="test", classes=("dog", "cat"))

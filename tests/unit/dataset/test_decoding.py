@@ -73,6 +73,27 @@ def test_twelve_bit_radiographs_in_sixteen_bit_files_are_not_black() -> None:
     assert pixels.max() > 220
 
 
+@pytest.mark.parametrize(
+    ("highest", "full"), [(1, 1), (2, 255), (255, 255), (256, 4095), (4095, 4095), (4096, 65535), (65535, 65535), (70_000, 65535)]
+)
+def test_the_range_of_a_deep_image_is_that_of_its_highest_level(highest: int, full: int) -> None:
+    """Also where only a hot pixel has it, for which there is no other sign than the audit's note."""
+    levels = np.zeros((20, 20), np.int32)
+    levels[3, 3] = highest
+    decoded = decode_image(encoded(Image.fromarray(levels), "TIFF"), 20)
+    assert (decoded.full, decoded.negative) == (full, False)
+    assert decoded.pixels[3, 3] == min(255, round(highest * 255 / full))
+
+
+def test_levels_below_zero_become_zero_and_are_told() -> None:
+    levels = np.linspace(-1000, 3000, 400).reshape(20, 20).astype(np.int32)
+    decoded = decode_image(encoded(Image.fromarray(levels), "TIFF"), 20)
+    assert decoded.negative
+    assert ((decoded.pixels == 0) == (levels < 8)).all()
+    eight_bits = decode_image(encoded(Image.fromarray(gradient())), 20)
+    assert (eight_bits.full, eight_bits.negative) == (0, False)
+
+
 def test_how_bright_a_sixteen_bit_image_is_survives() -> None:
     dim, bright = np.full((20, 20), 20_000, np.uint16), np.full((20, 20), 60_000, np.uint16)
     assert decode_image(encoded(Image.fromarray(dim)), 16).pixels.mean() == pytest.approx(20_000 / 257, abs=1)

@@ -15,10 +15,9 @@ from components.drift_detection.windows import (
     expected_in_90_days,
     level_of,
     permutations_for,
-    windows_of_newest_drift,
-    windows_that_confirm,
 )
 from driftloop.contracts import POOLED_WINDOWS
+from driftloop.drifts import windows_of_newest_drift, windows_of_open_drift, windows_that_confirm
 from driftloop.errors import SettingError
 from driftloop.settings import DriftSettings
 from driftloop.watch_record import RecordedWindow, WatchRecord
@@ -198,3 +197,31 @@ def test_windows_that_could_confirm_each_other_are_one_drift_however_far_apart()
     ends = [START + timedelta(days=10 * number) for number in range(6)]
     flags = [True, True, False, True, False, True]
     assert windows_of_newest_drift(flags, ends) == flags
+
+
+@pytest.mark.parametrize(
+    ("flags", "expected"),
+    [
+        ([1, 1, 0], [1, 1, 0]),
+        ([1, 1, 0, 0], [1, 1, 0, 0]),  # a window of the next hours would be within the gap
+        ([1, 1, 0, 0, 0], [0, 0, 0, 0, 0]),
+        ([1, 1, 0, 0, 0, 1], [0, 0, 0, 0, 0, 1]),  # a next one may confirm the last
+        ([1, 0, 0], [0, 0, 0]),
+        ([], []),
+    ],
+)
+def test_a_drift_is_open_until_the_next_windows_could_not_go_on_with_it(flags: list[int], expected: list[int]) -> None:
+    daily = [START + timedelta(days=day) for day in range(len(flags))]
+    assert windows_of_open_drift([bool(flag) for flag in flags], daily) == [bool(flag) for flag in expected]
+
+
+@pytest.mark.parametrize("a_day", [1, 3, 24])
+@pytest.mark.parametrize("power", [0.4, 0.8])
+def test_whatever_the_next_window_confirms_was_open_before_it(a_day: int, power: float) -> None:
+    flags = (np.random.default_rng(a_day).random(150) < power).tolist()
+    ends = [START + timedelta(days=number / a_day) for number in range(150)]
+    for count in range(1, 150):
+        if drift_is_confirmed(flags[:count], [flags[count]]):
+            newest = windows_of_newest_drift(flags[: count + 1], ends[: count + 1])[:count]
+            still_open = windows_of_open_drift(flags[:count], ends[:count])
+            assert not [at for at in range(count) if newest[at] and not still_open[at]]

@@ -11,15 +11,18 @@ from statsmodels.stats.proportion import confint_proportions_2indep
 from components.drift_detection.harm import (
     GROWN_Z,
     AccuracyDrop,
+    Stratum,
     accuracy_drop,
     boundary,
     drop_of,
+    expected_of,
     growth_of,
     labels_to_decide,
     score,
     strata,
 )
 from components.drift_detection.unlabelled import thresholded_confidence
+from driftloop.evaluation.clustered import share_right
 from driftloop.evaluation.intervals import wilson
 from driftloop.watch_record import WindowLabels
 
@@ -144,6 +147,25 @@ def test_over_ninety_looks_no_more_than_one_in_twenty_err_as_by_an_independent_e
         assert (first <= 90).mean() <= 0.05
 
 
+@pytest.mark.parametrize(("patients", "images", "icc"), [(25, 40, 0.2), (50, 30, 0.1)])
+def test_a_baseline_of_few_patients_makes_no_harm_of_its_own_luck(patients: int, images: int, icc: float) -> None:
+    """Taken for as many independent images, it did in one of nine histories."""
+    rng, count, labels = np.random.default_rng(1), 400, 36
+    groups = np.repeat(np.arange(patients), images)
+    rates = rng.beta(0.9 * (1 - icc) / icc, 0.1 * (1 - icc) / icc, (count, patients))
+    clean = [share_right(rng.random(len(groups)) < rate[groups], groups) for rate in rates]
+    baselines = [expected_of([Stratum(1.0, 1, 1, {"reference": 1.0})], {"reference": share}) for share in clean]
+    value, n0 = (np.array(part) for part in zip(*baselines, strict=True))
+    right, false = np.zeros(count), np.zeros(count, bool)
+    for window in range(1, 61):
+        right += rng.binomial(labels, 0.9, count)
+        n = window * labels
+        z = boundary(1 / (1 / n0 + 1 / n), 1.0, 0.04)
+        harm = score(value * n0, n0, np.minimum(right + 0.5, n), n, 0.0) > z
+        false |= harm & (value - right / n >= 0.03) & (n >= 100)
+    assert false.mean() <= 0.05
+
+
 def test_harm_is_shown_as_soon_as_by_an_independent_e_process() -> None:
     ours, theirs = looks(0.914, 0.08, histories=4000, windows=90, labels=66, seed=2)
     assert ours.mean() <= 1.15 * theirs.mean()
@@ -195,6 +217,23 @@ def test_an_even_growth_began_one_distance_before_the_first_window_also_within_a
     assert growth_of([tally(1, 1, day=day) for day in (0, 0.25, 0.5)]) == pytest.approx([1 / 3, 2 / 3, 1])
     assert growth_of([tally(1, 1, day=day) for day in (0, 30)]) == pytest.approx([1 / 2, 1])
     assert growth_of([tally(1, 1, day=day) for day in (0, 3, 4)]) == pytest.approx([2 / 6, 5 / 6, 1])
+
+
+@pytest.mark.parametrize("late", [-4.0, -1.5, 1.5, -1 / 24])
+def test_windows_count_by_their_times_in_whatever_order_they_came(late: float) -> None:
+    # An edge device that was offline, or whose clock is an hour slow, brings requests that are older than those before them.
+    came = [tally(36, 21, day=0), tally(36, 22, day=1), tally(36, 23, day=2), tally(36, 34, day=late)]
+    assert all(0 < share <= 1 for share in growth_of(came))
+    in_order = sorted(came, key=lambda window: window.time)
+    assert drop_over(came) == drop_over(in_order)
+    assert sorted(growth_of(came)) == pytest.approx(growth_of(in_order))
+    assert drop_over(came).come <= 1
+
+
+def test_a_late_window_of_many_labels_does_not_hide_what_a_drift_may_have_grown_to() -> None:
+    growing = daily(28, 14, 0.06, grows=True)
+    late = tally(1000, 930, rows=1000, day=-2)
+    assert drop_over([*growing, late]).high_if_grown == drop_over([late, *growing]).high_if_grown > 0.06
 
 
 def test_a_stratum_had_grown_as_its_rows_had_and_late_strata_weigh_more_by_how_far_they_had() -> None:

@@ -4,6 +4,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import pytest
 
 from components.drift_detection.label_tallies import (
     MOST_TALLIES,
@@ -14,6 +15,7 @@ from components.drift_detection.label_tallies import (
     window_labels,
 )
 from components.drift_detection.windows import Coverage
+from driftloop.evaluation.clustered import independent_images
 from driftloop.watch_record import RecordedWindow, WindowLabels
 
 
@@ -79,9 +81,27 @@ def test_a_window_without_labels_is_there_with_none() -> None:
     assert tallied((1, "a", "random", None), chosen=[False, False, False]) == []
 
 
-def test_a_patient_counts_once_in_all_windows_of_a_drift() -> None:
+def test_every_label_counts_and_patients_with_several_widen_the_bounds() -> None:
     given = [(0, "b", "random", "p"), (1, "a", "random", "p"), (1, "b", "random", "p"), (2, "b", "random", "p"), (2, "b", "random", "q")]
-    assert counts(tallied(*given, chosen=DRIFT)) == [(3, 1, 1, 1, 0), (4, 0, 1, 0, 0)]
+    tallies = tallied(*given, chosen=DRIFT)
+    assert counts(tallies) == [(3, 1, 2, 1, 0), (4, 0, 2, 0, 0)]
+    right, patients = np.array([True, False, False, False]), np.array(["p", "p", "p", "q"])
+    assert [4 / tally.effect for tally in tallies] == [pytest.approx(independent_images(right, patients))] * 2
+    alone = tallied(*((at, label, origin, None) for at, label, origin, _ in given), chosen=DRIFT)
+    assert [tally.effect for tally in alone] == [1.0, 1.0]
+
+
+def test_accuracy_is_that_of_the_requests_also_where_large_groups_are_answered_worse() -> None:
+    """A label a group said .97 of these, the more surely the more labels came, where .83 are right."""
+    rng, singles, large = np.random.default_rng(0), 170, np.repeat(np.arange(30), 12)
+    given = []
+    for window in (1, 2):
+        right = rng.random(singles + len(large)) < np.where(np.arange(singles + len(large)) < singles, 0.97, 0.75)
+        groups = [None] * singles + [f"{window}/{group}" for group in large]
+        given += [(window, "a" if hit else "b", "random", group) for hit, group in zip(right, groups, strict=True)]
+    tallies = tallied(*given, chosen=DRIFT)
+    share = sum(tally.right for tally in tallies) / sum(tally.labels for tally in tallies)
+    assert share == pytest.approx((170 * 0.97 + 360 * 0.75) / 530, abs=0.03)
 
 
 def test_windows_that_look_as_accepted_are_of_no_drift_and_only_since_the_last_decision() -> None:
@@ -104,6 +124,8 @@ def test_what_was_counted_stays_where_rows_have_gone_and_enters_once() -> None:
     assert counts(tallied((1, "b", "random", None), chosen=DRIFT, counted=known))[0] == (3, 1, 3, 3, 1)
     # As many or more labels with their rows there are counted anew: a correction is taken.
     corrected = [(1, "b", "random", None)] * 3
+    clustered = [known[0].model_copy(update={"effect": 2.5})]
+    assert tallied((1, "b", "random", None), chosen=DRIFT, counted=clustered)[0].effect == 2.5
     assert counts(tallied(*corrected, chosen=DRIFT, counted=known))[0] == (3, 1, 3, 0, 0)
 
 

@@ -175,6 +175,17 @@ def test_a_drop_that_labels_show_without_any_drift_confirms_itself() -> None:
     assert decide(replace(CALM, concept_drop=HARMFUL, labels=10, gate_labels=4), SETTINGS, RETRAIN).name == "needs_labels"
 
 
+def test_a_changed_meaning_is_not_learned_again_where_a_candidate_was_rejected_for_it() -> None:
+    """By the labels of the test split, which have the old meaning, the next would be worse as well: each try would use the split up."""
+    rejected = replace(CALM, concept_drop=HARMFUL, concept_rejected=True)
+    for more in (0, 10_000):
+        verdict = decide(replace(rejected, labels=10_000 + more, labels_at_refusal=10_000), SETTINGS, RETRAIN)
+        assert (verdict.name, verdict.purpose) == ("alert", "")
+        assert "the labels of the test split are those of before: look at them" in verdict.reason
+    # A drift that is confirmed is another matter.
+    assert decide(replace(rejected, confirmed=True, drifted=3, drop=HARMFUL), SETTINGS, RETRAIN).name == "retrain"
+
+
 @pytest.mark.parametrize(("growth", "name"), [(None, "alert"), (0.0999, "alert"), (0.1, "needs_labels"), (0.4, "needs_labels")])
 def test_a_drift_that_grows_on_top_of_a_harmless_one_asks_for_labels(growth: float | None, name: str) -> None:
     verdict = decide(replace(CONFIRMED, drop=HARMLESS, label_free_growth=growth), SETTINGS, RETRAIN)
@@ -298,6 +309,12 @@ def test_an_accepted_drift_is_quiet_until_labels_or_confidence_say_otherwise(
         assert (verdict.purpose, verdict.harmless) == ("", False)
         so_far = f"; on {drop.n} random labels it costs {100 * drop.value:.1f} points so far" if drop else ""
         assert verdict.reason == f"Drift is confirmed, and was accepted on 2025-03-01 by ada (the new scanner){so_far}."
+
+
+@pytest.mark.parametrize(("growth", "name"), [(None, "stable"), (0.0999, "stable"), (0.1, "needs_labels")])
+def test_a_drift_after_an_accepted_one_is_quiet_unless_confidence_has_fallen_below_it(growth: float | None, name: str) -> None:
+    said = "accepted on 2025-03-01 by ada (the new scanner), which stands for drifts that begin until 2025-03-29"
+    assert decide(replace(CONFIRMED, accepted=said, accepted_growth=growth), SETTINGS, RETRAIN).name == name
 
 
 @pytest.mark.parametrize(("grown", "name"), [(0.0499, "alert"), (0.05, "needs_labels"), (1.7, "needs_labels")])

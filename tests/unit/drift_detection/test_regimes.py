@@ -1,10 +1,18 @@
-"""Mixtures of accepted regimes, and the combined test of a window."""
+"""Mixtures of accepted regimes, the combined test of a window, and what a champion was accepted for in each."""
+
+import json
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from scipy import stats
 
+from components.drift_detection.harm import CONCEPT_ALPHA, drop_of
+from components.drift_detection.policy import shows_harm
 from components.drift_detection.reference import (
+    AcceptedTraffic,
     Regimes,
     Sample,
     draw_rows,
@@ -12,9 +20,14 @@ from components.drift_detection.reference import (
     fit_weights,
     join_samples,
     prepare_regimes,
+    read_champion,
     simplex_minimiser,
 )
 from components.drift_detection.window_test import window_test
+from driftloop.evaluation.intervals import wilson
+from driftloop.settings import DriftSettings
+from driftloop.watch_record import WindowLabels
+from tests.factories.drift_traffic import draw_regime, write_champion_with_references
 
 
 def sample(count: int, rng: np.random.Generator, *, embedding: float = 0.0, statistics: float = 0.0) -> Sample:
@@ -144,3 +157,66 @@ def test_what_is_neither_regime_nor_mixture_is_found(kind: str) -> None:
     for _ in range(10):
         window = sample(200, rng, **strange) if kind == "new shift" else join_samples([mixture(50, 50, rng), sample(100, rng, **strange)])
         assert window_test(window, regimes, alpha=0.05, permutations=199, rng=rng).drifted
+
+
+def champion_of_two_drifts(folder: Path, gate: dict[str, Any]) -> AcceptedTraffic:
+    """A champion, .93 clean, that learned two drifts, and what its gate.json says."""
+    rng = np.random.default_rng(3)
+    regimes = [draw_regime(name, 100, rng) for name in ("reference", "regime-1", "regime-2")]
+    bundle = write_champion_with_references(folder / "champion", regimes)
+    (bundle / "gate.json").write_text(json.dumps(gate))
+    return read_champion(bundle, rng)
+
+
+def measured(right: int, n: int = 200) -> dict[str, Any]:
+    return wilson(right, n).model_dump()
+
+
+OLD_GATE: dict[str, Any] = {
+    "accuracy": {"candidate_drifted": measured(190)},
+    "recalls": {"clean": {"a": measured(90, 100)}, "drifted": {"a": measured(95, 100)}},
+}
+
+
+def test_each_learned_regime_is_held_against_its_own_accuracy(tmp_path: Path) -> None:
+    own = {"regime-1": {"accuracy": measured(150), "recalls": {"a": measured(60, 100)}}, "regime-2": {"accuracy": measured(190)}}
+    accepted = champion_of_two_drifts(tmp_path, OLD_GATE | {"regimes": own})
+    assert {name: share.value for name, share in accepted.accuracies.items()} == {"reference": 0.93, "regime-1": 0.75, "regime-2": 0.95}
+    assert {name: share.value for name, share in accepted.recalls["a"].items()} == {"reference": 0.9, "regime-1": 0.6, "regime-2": 0.95}
+
+    # Its unchanged traffic is no concept drift: against the newest hold-out it was one in nearly every history.
+    rng, day = np.random.default_rng(0), datetime(2025, 1, 10, tzinfo=UTC)
+    harmful = 0
+    for _ in range(100):
+        windows = [
+            WindowLabels(
+                watch=number,
+                window=0,
+                drift=0,
+                mixture={"regime-1": 1.0},
+                last=(day + timedelta(days=number)).isoformat(),
+                rows=200,
+                labels=11,
+                right=int(rng.binomial(11, 0.75)),
+            )
+            for number in range(20)
+        ]
+        drop = drop_of(windows, accepted.accuracies, half_life_days=7, alpha=CONCEPT_ALPHA)
+        harmful += shows_harm(drop, DriftSettings())
+    assert harmful <= 1
+
+
+def test_without_regimes_of_their_own_a_gate_s_hold_out_speaks_for_all_learned_ones(tmp_path: Path) -> None:
+    accepted = champion_of_two_drifts(tmp_path, OLD_GATE)
+    assert {name: share.value for name, share in accepted.accuracies.items()} == {"reference": 0.93, "regime-1": 0.95, "regime-2": 0.95}
+    assert {name: share.value for name, share in accepted.recalls["a"].items()} == {"reference": 0.9, "regime-1": 0.95, "regime-2": 0.95}
+
+
+def test_recent_images_speak_for_a_learned_regime_where_there_are_no_others(tmp_path: Path) -> None:
+    gate = {
+        "accuracy": {"candidate_recent": measured(170)},
+        "recalls": {"clean": {"a": measured(90, 100)}, "recent": {"a": measured(80, 100)}},
+    }
+    accepted = champion_of_two_drifts(tmp_path, gate)
+    assert accepted.accuracies["regime-1"].value == 0.85
+    assert accepted.recalls["a"]["regime-1"].value == 0.8

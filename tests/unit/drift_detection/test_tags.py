@@ -10,7 +10,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from components.drift_detection.harm import DRIFT_ALPHA
 from components.drift_detection.step import run
+from components.drift_detection.tags import TAGS_SHARE
 from components.production_monitoring.collect import WatchPeriod, champion_rows, read_context, with_labels
 from driftloop.bundle import SERVED_ACCURACY_OF, read_model, write_model
 from driftloop.evaluation.intervals import wilson
@@ -85,6 +87,7 @@ def test_harm_is_judged_on_the_site_s_own_labels(production: GrowingLog, champio
     assert facts["reason"].startswith("Of the requests with site=B: drift is confirmed and harmful: on ")
     assert (facts["labels"], facts["drop"]["n"]) == (120, 120 - facts["gate_labels"])
     assert 0.2 < facts["drop"]["value"] < 0.6
+    assert facts["drop"]["alpha"] == pytest.approx(TAGS_SHARE * DRIFT_ALPHA), "all requests have the rest"
     recorded = read_records(open_store(production.store))[-1]
     assert (recorded.tag, recorded.drop) == ("site=B", pytest.approx(facts["drop"]))
     of_b = [tally for tally in recorded.labels_by_window if tally.tag == "site=B"]

@@ -195,6 +195,16 @@ def test_history_knows_on_how_many_labels_a_candidate_for_this_champion_was_refu
     assert read_history([long_ago, watched], champion_version="2", until=START.isoformat()).labels_at_refusal is None
 
 
+@pytest.mark.parametrize(
+    ("concept", "decision", "known"), [(True, "reject", True), (True, "inconclusive", False), (False, "reject", False)]
+)
+def test_history_knows_whether_a_candidate_that_learned_a_changed_meaning_was_rejected(concept: bool, decision: str, known: bool) -> None:
+    """One that was left open may pass with more labels."""
+    tried = record(2, [], version="2", decision=decision, day=-12).model_copy(update={"concept": concept})
+    assert read_history([tried], champion_version="2", until=START.isoformat()).concept_rejected is known
+    assert not read_history([tried], champion_version="3", until=START.isoformat()).concept_rejected
+
+
 def test_an_empty_history() -> None:
     history = read_history([], champion_version="1", until=START.isoformat())
     assert (history.windows, history.open_flags, history.days_since_retraining, history.recent_retrainings) == ([], [], None, 0)

@@ -307,6 +307,13 @@ def test_the_bounds_of_patients_are_tangos_of_the_divided_counts_at_students_qua
 
 def test_one_group_says_nothing_of_others() -> None:
     assert clustering(np.arange(50.0), np.zeros(50)) == Clustering(1, 50.0, 1.0, 50.0)
+
+
+@pytest.mark.parametrize("groups", [np.zeros(20), np.repeat([0, 1], 10), np.repeat([0, 1, 2], [18, 1, 1])])
+def test_next_to_no_groups_have_bounds_at_every_confidence(groups: np.ndarray) -> None:
+    """Student's quantile at one degree of freedom lies where the normal distribution has no number below 1 any more."""
+    difference = compare(np.arange(20) < 15, np.arange(20) < 10, confidence=0.975, groups=groups)
+    assert (difference.low, difference.high) == (pytest.approx(-1, abs=0.05), pytest.approx(1, abs=0.05))
     difference = compare(np.ones(50, bool), np.zeros(50, bool), groups=np.zeros(50))
     assert difference.low < 0
     assert difference.groups == difference.effective_n == 1

@@ -1,13 +1,19 @@
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from components.model_optimization.ablation import FULL, Ablation, AblationRow, ablate, plan_variants, summarise
 from components.model_optimization.comparison import conclusion
+from components.model_optimization.report import add_ablation
 from components.model_optimization.sweep import with_values
 from components.model_optimization.training_plan import full_plan
+from driftloop.contracts import VAL
 from driftloop.evaluation.paired import PairedDifference
+from driftloop.reporting import Page
+from driftloop.reporting.chapter import Table
+from driftloop.reporting.translation import Translator
 from driftloop.settings import TrainSettings
 from driftloop.training.task import Task
 from tests.factories.datasets import write_squares_dataset
@@ -52,6 +58,29 @@ def test_no_epochs_are_no_ablation(task: Task) -> None:
     result = ablate(full_plan(SETTINGS, 5, task), task, seed=1, epochs=0, seconds=1e9, expected=0, on_run=lambda share, name: None)
     assert result.rows == []
     assert summarise(result) == "No ablation was run: no time or no epochs were given to it."
+
+
+@pytest.mark.parametrize("weighted", [True, False])
+def test_the_balanced_accuracy_stands_beside_the_compared_one_where_it_chose_the_epoch(tmp_path: Path, weighted: bool) -> None:
+    write_squares_dataset(tmp_path, train=32, val=33)  # 17 of one class, 16 of the other
+    settings = SETTINGS.model_copy(update={"class_weights": weighted})
+    task = Task.open(tmp_path / "dataset", CPU, settings)
+    plan = full_plan(settings, 1, task)
+    [row, *_] = ablate(plan, task, seed=1, epochs=1, seconds=1, expected=0, on_run=lambda *_: None).rows
+    answers = task.predict(plan.train(task, 1)[0], VAL)
+    recalls = [answers.right[answers.labels == label].mean() for label in (0, 1)]
+    assert recalls[0] != recalls[1]
+    assert row.val_accuracy == answers.right.mean()
+    assert row.val_balanced == (pytest.approx(np.mean(recalls)) if weighted else None)
+
+    page = Page("Model optimisation", lead="", question="")
+    add_ablation(page, Ablation([row, replace(row, name="without augmentation", change=0.0, low=-0.1, high=0.1)], ["without OneCycle"], 1))
+    [table] = [block for block in page.chapter.blocks if isinstance(block, Table)]
+    assert ("balanced accuracy" in [column.name for column in table.columns]) == weighted
+    assert ("highest balanced accuracy" in page.html()) == weighted
+    translator = Translator("fr")
+    translator.chapter(page.chapter)
+    assert translator.missing == []
 
 
 def row(name: str, change: float, low: float, high: float) -> AblationRow:

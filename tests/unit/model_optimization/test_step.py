@@ -99,6 +99,7 @@ def test_the_ablation_starts_with_all_ingredients_and_takes_one_away_at_a_time(o
     }
     for row in rows[1:]:
         assert row["change"] == pytest.approx(row["val_accuracy"] - rows[0]["val_accuracy"])
+        assert row["val_balanced"] == pytest.approx(row["val_accuracy"]), "these classes have as many images"
         assert row["low"] <= row["change"] <= row["high"]
 
 
@@ -159,7 +160,7 @@ def test_a_sweep_is_reported_trial_by_trial(root: Path, monkeypatch: pytest.Monk
     want_records(store)
     facts, _, _ = optimise(root, "swept", epochs=1, sweep_trials=2, sweep_epochs=1, ablation_epochs=0)
     assert [row["trial"] for row in facts["sweep"]] == [1, 2]
-    best = max(facts["sweep"], key=lambda row: row["val_accuracy"])
+    best = max(facts["sweep"], key=lambda row: row["val_balanced"])
     assert facts["learning_rate"] == best["learning_rate"]
     assert facts["sweep_importance"] == {}
     html = (root / "swept/report.html").read_text()
@@ -167,6 +168,9 @@ def test_a_sweep_is_reported_trial_by_trial(root: Path, monkeypatch: pytest.Monk
     assert "Which of the values mattered cannot be said" in html
 
     records = [StepRecord.model_validate_json(store.read(info.key)) for info in store.list(RECORDS) if info.key.endswith("record.json")]
+    assert sorted(record.metrics["best_val_balanced"] for record in records if record.group == GROUP) == pytest.approx(
+        sorted(row["val_balanced"] for row in facts["sweep"])
+    )
     tracked = sorted(record.step for record in records if record.group == GROUP)
     assert tracked == ["model_optimization_trial_1", "model_optimization_trial_2"]
     for row in facts["sweep"]:
@@ -174,7 +178,7 @@ def test_a_sweep_is_reported_trial_by_trial(root: Path, monkeypatch: pytest.Monk
         events.Reload()
         plugin = HParamsPluginData.FromString(events.SummaryMetadata("_hparams_/session_start_info").plugin_data.content)
         assert plugin.session_start_info.hparams["learning_rate"].number_value == row["learning_rate"]
-        assert [point.value for point in events.Scalars("trial/val_accuracy")] == [pytest.approx(row["val_accuracy"])]
+        assert [point.value for point in events.Scalars("trial/val_balanced")] == [pytest.approx(row["val_balanced"])]
     bundle.verify(root / "swept/model")
 
 
@@ -184,6 +188,14 @@ def test_a_baseline_of_another_dataset_is_refused_before_any_training(root: Path
     with pytest.raises(InputError, match=r"was trained on dataset .* cannot be compared"):
         optimise(tmp_path, "refused")
     assert not (tmp_path / "refused").exists()
+
+
+def test_a_network_that_takes_no_images_of_this_size_is_refused_before_the_baseline_is_trained(root: Path, tmp_path: Path) -> None:
+    places = [str(root / "dataset"), *(str(tmp_path / name) for name in ("baseline", "card.md", "curves.html"))]
+    config = CONFIG | {"architecture": "timm:efficientformer_l1"}
+    with pytest.raises(InputError, match="takes no images of 32 pixels"):
+        train_baseline(*places, epochs=1, gpus="0", seed=3, config=config, metrics=MetricsFile(), roc=RocFile())
+    assert not (tmp_path / "baseline").exists()
 
 
 def test_a_backbone_is_trained_on_from_its_weights_and_comes_back_from_the_bundle(root: Path, tmp_path: Path) -> None:

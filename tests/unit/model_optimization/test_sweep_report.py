@@ -1,6 +1,7 @@
 """What the page says of a search, and in French."""
 
 import re
+from dataclasses import replace
 
 import pytest
 
@@ -16,9 +17,9 @@ PLAN = TrainingPlan("residual", Recipe(1, 1e-3), None)
 IMPORTANCE = {"learning_rate": 0.625, "weight_decay": 0.25, "label_smoothing": 0.075, "augmentation": 0.05}
 
 
-def tried(number: int, accuracy: float, ended: str = "complete") -> Trial:
+def tried(number: int, accuracy: float, ended: str = "complete", measure: str = "val_balanced") -> Trial:
     values = {"learning_rate": 1e-3 * number, "weight_decay": 0.05, "label_smoothing": 0.01, "augmentation": 1.0}
-    return Trial(number, values, [accuracy / 2, accuracy], accuracy, ended)
+    return Trial(number, values, [accuracy / 2, accuracy], accuracy, ended, measure)
 
 
 def page_of(sweep: Sweep) -> tuple[Page, str]:
@@ -33,7 +34,10 @@ TRIALS = [tried(1, 0.8), tried(2, 0.95, "pruned"), tried(3, 0.9)]
 def test_the_best_trial_is_set_against_the_recipe_as_it_was() -> None:
     page, html = page_of(Sweep(PLAN, TRIALS, IMPORTANCE))
     assert "2 of 3 trials went through all of their epochs" in html
-    assert "The best is trial 3 with 90.0 % of the validation images; the first, which is the recipe as it was, has 80.0 %." in html
+    assert (
+        "The best is trial 3, whose balanced validation accuracy is 90.0 %; the first, which is the recipe as it was, has 80.0 %." in html
+    )
+    assert [table.columns[-2].name for table in page.chapter.blocks if isinstance(table, Table)] == ["balanced validation accuracy"]
     assert "The best 25 % of the 2 trials" in html
     assert "most by learning rate, 62.5 % of it all" in html
     assert [block.key for block in page.chapter.blocks if isinstance(block, Figure)] == ["optimised-search", "optimised-importance"]
@@ -41,7 +45,24 @@ def test_the_best_trial_is_set_against_the_recipe_as_it_was() -> None:
 
 def test_no_best_trial_is_made_of_one_that_was_cut_short_and_none_of_a_draw() -> None:
     _, html = page_of(Sweep(PLAN, [tried(1, 0.8), tried(2, 0.8), tried(3, 0.9, "pruned")], {}))
-    assert "None is better than the first, which is the recipe as it was: 80.0 % of the validation images." in html
+    assert "None is better than the first, which is the recipe as it was: its balanced validation accuracy is 80.0 %." in html
+
+
+def test_where_the_loss_counts_images_alike_the_accuracy_is_the_plain_one() -> None:
+    trials = [tried(number, accuracy, measure="val_accuracy") for number, accuracy in ((1, 0.8), (2, 0.9))]
+    page, html = page_of(Sweep(PLAN, trials, {}))
+    assert "whose validation accuracy is 90.0 %" in html
+    assert "balanced" not in html
+    assert [table.columns[-2].name for table in page.chapter.blocks if isinstance(table, Table)] == ["validation accuracy"]
+
+
+def test_values_that_the_settings_give_are_named_as_not_varied() -> None:
+    trials = [replace(trial, values={"augmentation": 1.0, "weight_decay": 0.05}) for trial in TRIALS]
+    page, html = page_of(Sweep(PLAN, trials, {}))
+    assert "since the settings give another value than usual: learning rate, label smoothing." in html
+    translator = Translator("fr")
+    translator.chapter(page.chapter)
+    assert translator.missing == []
 
 
 def test_too_few_trials_say_nothing_of_importance() -> None:
@@ -70,10 +91,15 @@ def test_the_history_shows_the_best_so_far_of_what_went_through() -> None:
     "sweep",
     [Sweep(PLAN, TRIALS, IMPORTANCE), Sweep(PLAN, TRIALS[:1], {}), Sweep(PLAN, [tried(n, 0.5) for n in range(1, 60)], IMPORTANCE)],
 )
-def test_it_is_said_in_french(sweep: Sweep) -> None:
+@pytest.mark.parametrize(
+    ("measure", "label"),
+    [("val_balanced", "exactitude équilibrée de validation"), ("val_accuracy", "exactitude de validation")],
+)
+def test_it_is_said_in_french(sweep: Sweep, measure: str, label: str) -> None:
+    sweep = replace(sweep, trials=[replace(trial, measure=measure) for trial in sweep.trials])
     page, _ = page_of(sweep)
     translator = Translator("fr")
     blocks = translator.chapter(page.chapter).blocks
     assert translator.missing == []
     drawn = {text for block in blocks if isinstance(block, Figure) for text in re.findall(r"<text\b[^>]*>([^<]+)</text>", block.svg)}
-    assert {"essai", "exactitude de validation", "meilleur jusque-là"} <= drawn
+    assert {"essai", label, "meilleur jusque-là"} <= drawn

@@ -126,8 +126,8 @@ def test_the_step_takes_the_best_of_what_its_tasks_have_tried(root: Path, capsys
     assert "trial" not in capsys.readouterr().out, "none was left"
     facts = read_facts(root / "model")["model_optimization"]
     assert [row["trial"] for row in facts["sweep"]] == list(range(1, TRIALS + 1))
-    assert RANGES.keys() < facts["sweep"][0].keys()
-    best = max(facts["sweep"], key=lambda row: row["val_accuracy"])
+    assert {"learning_rate", *RANGES} < facts["sweep"][0].keys()
+    best = max(facts["sweep"], key=lambda row: row["val_balanced"])
     assert facts["learning_rate"] == best["learning_rate"]
     store = open_store(read_description(root / "dataset").store)
     assert not [info.key for info in store.list("datasets/") if "/checkpoints/" in info.key], "the study goes with the rest"

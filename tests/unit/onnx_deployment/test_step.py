@@ -126,6 +126,19 @@ def test_the_temperature_in_the_description_is_the_one_in_the_graph(grey: Deploy
     assert "at least 30" in colour.facts["calibration"]["note"]
 
 
+def test_what_a_weighted_training_promises_the_rarer_class_of_a_skewed_set_is_told(grey: Deployed, tmp_path: Path) -> None:
+    counts = {"train": 96, "val": 40, "test": 60, "reference": 30}
+    inputs = write_deployment_inputs(tmp_path, counts, architecture="plain_cnn", steps=10, first=0.8, class_weights=(0.6, 5.0))
+    skewed = deploy(tmp_path, inputs)
+    split, rarer = open_split(inputs.description, "test"), skewed.facts["rarer_classes"]
+    assert rarer["share"] == pytest.approx(split.labels.mean())
+    fp32 = ServedModel.open(skewed.candidate, variant=bundle.ONNX_FP32).predict(split.images).probabilities
+    assert rarer["promised"] == pytest.approx(fp32[:, 1].mean(), abs=1e-6)
+    assert "The training let every class count alike" in skewed.report.read_text()
+    assert grey.facts["rarer_classes"] is None
+    assert "The training let every class count alike" not in grey.report.read_text()
+
+
 def test_facts_have_the_documented_keys_and_carry_those_of_the_steps_before(grey: Deployed) -> None:
     carried = read_facts(grey.candidate)
     assert {"data_analysis", "model_optimization", "onnx_deployment"} <= set(carried)

@@ -3,7 +3,15 @@
 import numpy as np
 import pytest
 
-from components.onnx_deployment.variant import Admission, GraphOutcomes, accuracy_drop, by_tag, choose_variant, judge_accuracy
+from components.onnx_deployment.variant import (
+    Admission,
+    GraphOutcomes,
+    accuracy_drop,
+    by_class,
+    by_tag,
+    choose_variant,
+    judge_accuracy,
+)
 from driftloop.bundle import ONNX_FP16, ONNX_FP32, ONNX_INT8
 from driftloop.evaluation.paired import compare
 
@@ -30,12 +38,21 @@ def test_no_loss_on_many_images_is_admissible() -> None:
 
 def test_accuracy_by_tag_is_that_of_its_images() -> None:
     tags = np.array(['{"site": "A"}'] * 6 + ['{"site": "B", "ward": "1"}'] * 4 + [""] * 2)
-    found = by_tag(np.arange(12) % 3 > 0, tags)
-    assert {level: (share.value, share.n) for level, share in found.items()} == {
-        "site=A": (pytest.approx(4 / 6), 6),
-        "site=B": (0.5, 4),
-        "ward=1": (0.5, 4),
+    found = by_tag(np.arange(12) % 3 > 0, tags, np.array([0] * 6 + [1, 2, 3, 4, 5, 5]))
+    assert {level: (share.value, share.n, share.groups) for level, share in found.items()} == {
+        "site=A": (pytest.approx(4 / 6), 6, 1),
+        "site=B": (0.5, 4, 4),
+        "ward=1": (0.5, 4, 4),
     }
+    assert [share.independent for share in found.values()] == [pytest.approx(0, abs=0.01), 4, 4], "site A is one patient"
+
+
+def test_an_accuracy_by_class_says_of_how_many_groups_its_images_are() -> None:
+    labels = np.repeat([0, 1], 30)
+    outcomes = GraphOutcomes(np.eye(2)[labels], np.eye(2)[1 - labels], labels, np.r_[np.arange(30) // 10, np.arange(30)])
+    rows = by_class({ONNX_INT8: outcomes}, ["whole", "cracked"])
+    assert [str(row["FP32"]).rpartition(", ")[2] for row in rows] == ["n=30 of 3 groups)", "n=30)"]
+    assert str(rows[0]["FP32"]).startswith("1.000 (0.139-")
 
 
 def test_a_shown_loss_is_not() -> None:

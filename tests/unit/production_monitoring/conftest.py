@@ -31,6 +31,12 @@ MINUTE = timedelta(minutes=1)
 NOW = datetime.now(UTC)
 
 
+def window_at(minutes: float, *, rows: int = 1, drifted: bool = False) -> RecordedWindow:
+    """A window of a moment, so many minutes after START."""
+    time = (START + minutes * MINUTE).isoformat()
+    return RecordedWindow(first=time, last=time, rows=rows, drifted=drifted)
+
+
 @dataclass
 class Production:
     """The store, and short ways to let things happen in it. Times are minutes after START."""
@@ -75,7 +81,7 @@ class Production:
         covered = read_fresh(self.store, period, MonitorSettings(), NOW)
         rows = answered_by(covered.rows, "1")
         kept = write_window_rows(self.store, period.sequence, rows.assign(watch=period.sequence, window=0))
-        usual = {"windows": [RecordedWindow(first="", last="", rows=len(rows), drifted=True)], "coverage": covered.coverage}
+        usual = {"windows": [window_at(until, rows=len(rows), drifted=True)], "coverage": covered.coverage}
         end = until_as_recorded or period.until.isoformat()
         record = watch_record(period.sequence, until=end, **{"window_rows": kept} | usual | given)
         self.store.create(record_key(record.sequence), record.model_dump_json().encode())

@@ -113,8 +113,9 @@ def test_rows_get_their_labels_and_none_where_none_has_come() -> None:
 
 
 def test_a_drift_of_a_watch_begins_with_that_watch_whatever_the_order_of_its_windows() -> None:
-    def windows(flags: str) -> list[RecordedWindow]:
-        return [RecordedWindow(first="", last="", rows=1, drifted=flag == "T") for flag in flags]
+    def windows(day: int, flags: str) -> list[RecordedWindow]:
+        time = (NOW + timedelta(days=day)).isoformat()
+        return [RecordedWindow(first=time, last=time, rows=1, drifted=flag == "T") for flag in flags]
 
-    assert open_drift_since([watch_record(1, windows=windows("T")), watch_record(2, windows=windows("FFFT"))], "1") == 2
-    assert open_drift_since([watch_record(1, windows=windows("TF")), watch_record(2, windows=windows("FT"))], "1") == 1
+    assert open_drift_since([watch_record(1, windows=windows(0, "TT")), watch_record(2, windows=windows(9, "FFFT"))], "1") == 2
+    assert open_drift_since([watch_record(1, windows=windows(0, "TF")), watch_record(2, windows=windows(9, "TF"))], "1") == 1

@@ -21,11 +21,10 @@ from driftloop.inference.watch_tables import write_label_table, write_window_row
 from driftloop.registry.bundle_link import linked_bundle
 from driftloop.store import ObjectInfo, open_store
 from driftloop.store.local import LocalStore
-from driftloop.watch_record import RecordedWindow
 from driftloop.watch_store import roll_up
 from tests.factories.candidates import write_gate_evidence
 from tests.factories.records import watch_record
-from tests.unit.production_monitoring.conftest import MINUTE, NOW, START, Production
+from tests.unit.production_monitoring.conftest import MINUTE, NOW, START, Production, window_at
 
 
 def test_the_first_watch_covers_everything_up_to_its_end(production: Production):
@@ -111,12 +110,17 @@ def test_a_file_that_ends_with_the_watch_is_covered_and_nothing_is_late_in_a_fir
 
 @pytest.mark.parametrize(
     ("drifted", "since"),
-    [("T", 1), ("TFF", 1), ("TFFF", math.inf), ("TFFT", 1), ("TFFTFF", 1), ("TFFFT", 5), ("FT", 2), ("F", math.inf), ("", math.inf)],
+    [
+        *(("T", 1), ("TF", 1), ("TFF", math.inf), ("TFFT", 4), ("TFFFT", 5), ("FT", 2), ("F", math.inf), ("", math.inf)),
+        *(("TTFFF", 1), ("TTFFFF", 1), ("TTFFFFF", math.inf), ("TTFFFFFT", 8), ("TFTFFFTT", 1)),
+    ],
 )
 def test_a_drift_is_open_until_no_later_window_can_confirm_it(drifted: str, since: float):
-    windows = [RecordedWindow(first="", last="", rows=1, drifted=flag == "T") for flag in drifted]
+    """Two windows a day: a confirmed drift goes on over what is less than two and a half days of quiet."""
+
+    windows = [window_at(720 * number, drifted=flag == "T") for number, flag in enumerate(drifted)]
     records = [watch_record(number, windows=[window]) for number, window in enumerate(windows, 1)]
-    other = watch_record(99, champion_version="2", windows=[RecordedWindow(first="", last="", rows=1, drifted=True)])
+    other = watch_record(99, champion_version="2", windows=[window_at(720 * 99, drifted=True)])
     assert open_drift_since([*records, other], "1") == since
 
 
@@ -221,12 +225,26 @@ def test_rows_of_a_drift_that_is_over_are_left_alone(production: Production):
     production.requests(10, at=0)
     production.commit(until=10)
     production.requests(10, at=20, seed=10)
-    window = RecordedWindow(first="", last="", rows=10, drifted=False)
+    window = window_at(30, rows=10)
     production.commit(until=30, windows=[window, window])
     assert production.watch().info.rows == 20
     # Until so many windows have followed it is still tested together with new ones.
     production.commit(until=40, windows=[window] * 7)
     assert production.watch().info.rows == 0
+
+
+def test_labels_of_a_weak_drift_reach_its_rows_after_many_quiet_windows(production: Production):
+    """At a window an hour a drift goes on over two days of quiet, for whoever judges it: its labels must not be lost meanwhile."""
+    old = production.requests(10, at=0)
+    production.commit(until=10)
+    production.requests(3, at=60, seed=10)
+    production.commit(until=70)
+    for hour in range(2, 20):
+        production.requests(1, at=60 * hour, seed=10 + hour)
+        production.commit(until=60 * hour + 10, windows=[window_at(60 * hour + 10)], window_rows="")
+    production.label(old[:2], ["dark", "bright"])
+    rows = production.watch(until=60 * 20).rows.set_index("request_id")
+    assert list(rows.loc[old[:2], "label"]) == ["dark", "bright"]
 
 
 def test_rows_of_three_weeks_ago_still_take_their_labels(production: Production):
@@ -295,7 +313,7 @@ def test_a_watch_makes_as_many_requests_to_the_store_as_the_formula_says(product
     """0.1.0 read 1,444 objects where a label had come for a row of 35 days ago."""
     for hour in range(0, 40 * 24, 12):
         ids = production.requests(6, at=60 * hour, seed=hour)
-        production.commit(until=60 * hour + 30, window_rows="", windows=[RecordedWindow(first="", last="", rows=6, drifted=False)])
+        production.commit(until=60 * hour + 30, window_rows="", windows=[window_at(60 * hour + 30, rows=6)])
     production.label(ids[:1], ["dark"])
     roll_up(production.store)
     for hour in range(2):

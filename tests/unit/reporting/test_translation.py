@@ -5,6 +5,7 @@ import re
 import pytest
 
 from driftloop.errors import InputError
+from driftloop.next_steps import steps_after_watch
 from driftloop.reporting.chapter import Chapter, Figure, Section, Table, Text
 from driftloop.reporting.document import document_html
 from driftloop.reporting.layout import Document, Part
@@ -32,6 +33,8 @@ def test_an_entry_says_all_that_its_english_says(lang: str) -> None:
         ("85.2 to 89.1 %", "85,2 à 89,1\u202f%"),
         ("6.2x", "6,2\u202f×"),
         ("0.911 (0.898-0.927)", "0,911 (0,898-0,927)"),
+        ("0.911 (0.898-0.927, n=1500 of 20 groups)", "0,911 (0,898-0,927, n=1500, de 20 groupes)"),
+        ("1,200 images of 1 group", "1\u202f200 images, de 1 groupe"),
         ("3 of 4", "3 sur 4"),
         ("2.17.0", "2.17.0"),
         ("model.int8.onnx", "model.int8.onnx"),
@@ -78,6 +81,23 @@ def test_the_reasons_of_a_decision_are_said_one_by_one_however_many_there_are() 
     assert translator.missing == []
 
 
+def test_a_reason_that_names_its_kind_of_images_is_said_in_french() -> None:
+    translator = Translator("fr", frozenset({"NORMAL"}))
+    said = translator(
+        "reject: critical class NORMAL (drifted hold-out): -82.5 pt, at best -70.0 pt, where more than -5.0 pt is asked for; "
+        "site=B (accepted drift): shown worse, -6.7 pt on 300 images (p = 2.7e-05 after Holm)."
+    )
+    assert "classe critique NORMAL (réserve dérivée)" in said
+    assert "site=B (dérive acceptée)" in said
+    said = translator(
+        "inconclusive: critical class NORMAL (recent hold-out): the recent hold-out has no image of it; "
+        "traffic as it is now +12.0 pt, but more than 5 points are shown lost: class NORMAL (new drift), site=B (clean)."
+    )
+    assert "la réserve récente n'en a aucune image" in said
+    assert said.endswith("est établie\u00a0: classe NORMAL (nouvelle dérive), site=B (propres).")
+    assert translator.missing == []
+
+
 def report(*blocks: Section | Text | Table | Figure) -> Document:
     return Document(
         "Training report", "Verdict: stable.", {"run": "r1"}, "2026-01-02", [Part(Chapter(title="Lessons", blocks=list(blocks)), "1", "c")]
@@ -117,6 +137,13 @@ def test_a_language_without_a_catalogue_is_refused() -> None:
 @pytest.mark.parametrize(
     "said",
     [
+        "alert: The images look as accepted, but what they mean has changed (concept drift): on 134 random labels accuracy fell by 16.8 "
+        "points, at least 5.1 points; a candidate that learned it was rejected, and the next would be where the labels of the test split "
+        "are those of before: look at them, label them anew, and train on that dataset.",
+        "reject: clean test: -12.0 pt, at best -10.0 pt, where more than -2.0 pt is asked for; the images look as before and mean "
+        "something else now (concept drift): by labels of before whoever learns that is worse; if those of the test split are, label "
+        "it anew and train on that dataset.",
+        *steps_after_watch("alert", "store", None, concept=True),
         "stable: All 4 windows fit what the champion was accepted for.",
         "stable: 1 of 1 window drifted, not confirmed by 2 of 3; single alarms are expected by chance.",
         "needs_labels: Drift is confirmed; 63 of at least 100 random labels are there (37 more are kept for the gate) to tell whether it "

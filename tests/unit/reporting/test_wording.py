@@ -13,6 +13,7 @@ from driftloop.reporting.wording import (
     extremes,
     percent,
     points,
+    share_cells,
     with_interval,
 )
 
@@ -47,6 +48,10 @@ def test_no_sign_is_given_to_what_rounds_to_nothing() -> None:
     assert points(0.0123) == "+1.2 points"
     assert percent(0.8734) == "87.3 %"
     assert with_interval(Proportion(value=0.9, low=0.85, high=0.94, n=1200)) == "90.0 % (95 % interval 85.0 to 94.0 %, 1,200 images)"
+    of_patients = Proportion(value=0.9, low=0.8, high=0.96, n=1200, groups=60)
+    assert with_interval(of_patients) == "90.0 % (95 % interval 80.0 to 96.0 %, 1,200 images of 60 groups)"
+    assert share_cells(of_patients)["groups"] == 60
+    assert share_cells(wilson(9, 10))["groups"] is None
 
 
 def test_the_commonest_confusion_is_named_with_its_direction() -> None:

@@ -58,6 +58,7 @@ def test_the_order_is_that_of_paths() -> None:
         (["1.png", "2.png"], "no class folders found"),
         (["train/1.png"], "only one class folder with images"),
         (names("cat"), r"only one class folder with images \('cat'\); a classifier needs at least two"),
+        (names("cat", "caf\udce9"), r"^data: the name of class folder 'caf\\udce9' is not UTF-8; rename it$"),
         (names("test/a", "test/b"), "has test but no train folder"),
         (names("train/a", "train/b", "test/c"), r"class 'c' is in test/ but not in train/"),
         ([*names("cat"), *names("dog", count=3)], r"class 'dog' has 3 images; at least 10 are needed, two for each of train, val"),

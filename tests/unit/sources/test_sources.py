@@ -6,6 +6,7 @@ import stat
 import subprocess
 import sys
 import zipfile
+from collections import Counter
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -97,6 +98,16 @@ def test_links_to_files_and_class_folders_are_followed_but_not_in_circles(folder
     with opened(str(linked), seed=1) as local:
         assert {file.label for file in local.files} >= {"cat", "dog"}
     assert len(resolve(str(folder))) == 64
+
+
+@pytest.mark.parametrize("classes", [("cat",), ("cat", "dog"), ("cat", "dog", "emu")], ids=len)
+def test_links_in_a_circle_are_followed_once_around(classes: tuple[str, ...], tmp_path: Path) -> None:
+    write_classes(tmp_path / "pets", 10, ("cat", "dog", "emu"))
+    for label, following in zip(classes, [*classes[1:], classes[0]], strict=True):
+        (tmp_path / "pets" / label / "more").symlink_to(tmp_path / "pets" / following)
+    with opened(str(tmp_path / "pets"), seed=1) as local:
+        counts = Counter(file.label for file in local.files)
+    assert counts == {label: 10 * len(classes) if label in classes else 10 for label in ("cat", "dog", "emu")}
 
 
 def write_zip(path: Path, members: dict[str, bytes], link: str = "") -> Path:

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 mlflow = pytest.importorskip("mlflow")
+from mlflow.entities import Metric, Param  # noqa: E402
 from mlflow.tracking import MlflowClient  # noqa: E402
 
 from components.model_optimization.sweep import Trial  # noqa: E402
@@ -23,9 +24,10 @@ from driftloop.dataset import Description  # noqa: E402
 from driftloop.store import Store  # noqa: E402
 from driftloop.tracking import deliver, leave_record, want_records  # noqa: E402
 from driftloop.tracking.delivery import model_name  # noqa: E402
-from driftloop.tracking.mlflow import Tracker  # noqa: E402
+from driftloop.tracking.mlflow import Tracker, _key  # noqa: E402
 from tests.factories.serving_store import build_serving_store, register_and_promote  # noqa: E402
 from tests.mlflow_server import MlflowServer  # noqa: E402
+from tests.unit.cli.answering import answering  # noqa: E402
 
 
 @pytest.fixture(scope="module")
@@ -89,8 +91,8 @@ def test_steps_are_nested_runs_with_parameters_metrics_curves_and_files(
 def test_trials_of_a_search_are_nested_one_level_deeper(server: MlflowServer, home: tuple[Store, Description]) -> None:
     store, _ = home
     for number, rate in ((1, 0.001), (2, 0.01)):
-        leave_trial(store.uri, Trial(number, {"learning_rate": rate}, [0.5, 0.75], 0.75, "complete"))
-        leave_trial(store.uri, Trial(number, {"learning_rate": rate}, [0.5, 0.75], 0.75, "complete"))
+        leave_trial(store.uri, Trial(number, {"learning_rate": rate}, [0.5, 0.75], 0.75, "complete", "val_balanced"))
+        leave_trial(store.uri, Trial(number, {"learning_rate": rate}, [0.5, 0.75], 0.75, "complete", "val_balanced"))
     assert deliver(store, "mlflow", tracker(server.uri)).steps == 2
     client, run = MlflowClient(server.uri), os.environ["DRIFTLOOP_RUN_ID"]
     seen = runs_of(client, run)
@@ -100,8 +102,8 @@ def test_trials_of_a_search_are_nested_one_level_deeper(server: MlflowServer, ho
     second = seen["model_optimization_trial_2"]
     assert second.data.tags["mlflow.parentRunId"] == seen[GROUP].info.run_id
     assert second.data.params == {"learning_rate": "0.01", "trial": "2", "ended": "complete"}
-    assert second.data.metrics == {"accuracy": 0.75, "val_accuracy": 0.75}
-    assert [point.value for point in client.get_metric_history(second.info.run_id, "val_accuracy")] == [0.5, 0.75]
+    assert second.data.metrics == {"best_val_balanced": 0.75, "val_balanced": 0.75}
+    assert [point.value for point in client.get_metric_history(second.info.run_id, "val_balanced")] == [0.5, 0.75]
     for entry in list(store.list("tracking/mlflow-")):
         store.delete(entry.key)
     assert deliver(store, "mlflow", tracker(server.uri)).steps == 2
@@ -168,6 +170,68 @@ def test_an_outage_is_caught_up(server: MlflowServer, home: tuple[Store, Descrip
     assert "secret" not in away.problem
     back = deliver(store, "mlflow", tracker(server.uri))
     assert (back.steps, back.versions, back.waiting) == (1, 1, 0)
+
+
+def test_what_is_refused_for_its_content_keeps_nothing_back(server: MlflowServer, home: tuple[Store, Description]) -> None:
+    store, _ = home
+    for step in ("drift_detection", "model_promotion", "validation_gate"):
+        leave_record(store, step, {"device": "CPU"}, {})
+    client, run = MlflowClient(server.uri), os.environ["DRIFTLOOP_RUN_ID"]
+    [first, *_] = sorted(entry.key for entry in store.list(f"tracking/records/{run}/"))
+    experiment = (client.get_experiment_by_name("tests") or client.get_experiment(client.create_experiment("tests"))).experiment_id
+    # Somebody else has written into the run: of a parameter that is there MLflow takes no other value.
+    theirs = client.create_run(experiment, tags={"driftloop.id": first.removeprefix("tracking/records/").removesuffix("/record.json")})
+    client.log_param(theirs.info.run_id, "device", "GPU")
+    done = deliver(store, "mlflow", tracker(server.uri))
+    assert (done.steps, done.versions, done.waiting, done.refused) == (2, 1, 1, 1)
+    assert done.problem.startswith(f"records/{run}/drift_detection-")
+    assert "refuses it: INVALID_PARAMETER_VALUE: Changing param values is not allowed" in done.problem
+    assert client.get_registered_model(model_name(store)).aliases.keys() == {"champion"}
+    client.delete_run(theirs.info.run_id)
+    again = deliver(store, "mlflow", tracker(server.uri))
+    assert (again.steps, again.waiting, again.refused, again.problem) == (1, 0, 0, "")
+
+
+@pytest.mark.parametrize(("status", "refused"), [(400, 2), (413, 2), (422, 2), (401, 0), (404, 0), (429, 0), (503, 0)])
+def test_only_an_answer_about_the_content_lets_a_delivery_go_on(
+    status: int, refused: int, home: tuple[Store, Description], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    store, _ = home
+    for step in ("drift_detection", "model_promotion"):
+        leave_record(store, step, {"version": "1"}, {})
+    with answering() as proxy:
+        proxy.add("/api/2.0/mlflow/experiments/get-by-name", b"no", status)
+        done = deliver(store, "mlflow", tracker(proxy.url))
+    # Of the version nobody says anything, which stops the first as well.
+    assert (done.steps, done.versions, done.waiting, done.refused) == (0, 0, 3, refused)
+    assert ("refuses it" in done.problem) == bool(refused)
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        ["recall.\u6b63\u5e38", "recall.\u80ba\u708e"],
+        ["a(b)", "a[b]", "a_b_", "a:b"],
+        ["a/b", "a//b", "a/./b", "/a/b", "a/b/"],
+        ["", ".", "..", "../a", ".a"],
+        ["x" * 250, "x" * 251, "x" * 252],
+        ["\u0938\u0939\u0940", "\u0938\u0939\u0942", "e\u0301", "e\u0300"],
+    ],
+)
+def test_no_name_becomes_another(names: list[str], server: MlflowServer) -> None:
+    client = MlflowClient(server.uri)
+    run = client.create_run(client.get_experiment_by_name("Default").experiment_id).info.run_id
+    for value, name in enumerate(names):
+        client.log_batch(run, metrics=[Metric(_key(name), value, 0, 0)], params=[Param(_key(name), str(value))])
+    data = client.get_run(run).data
+    assert [data.metrics[_key(name)] for name in names] == list(range(len(names)))
+    assert [data.params[_key(name)] for name in names] == [str(value) for value in range(len(names))]
+
+
+def test_names_stay_as_they_are_where_mlflow_takes_them() -> None:
+    for name in ("accuracy.n", "recall.\u6b63\u5e38", "recall.NORMAL", "recall.Lungenentz\u00fcndung", "site a/b-1"):
+        assert _key(name) == name
 
 
 def test_a_server_that_hangs_is_left_after_its_timeout(home: tuple[Store, Description], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,6 +12,7 @@ from safetensors.torch import save_file
 from sklearn.linear_model import LogisticRegression
 
 from components.onnx_deployment.quantisation import quantise
+from driftloop import bundle
 from driftloop.dataset import Description, read_description
 from driftloop.errors import InputError
 from driftloop.settings import TrainSettings
@@ -20,11 +21,14 @@ from driftloop.training.architectures import build_network
 from driftloop.training.backbones import Backbone
 from driftloop.training.batches import TrainingBatches, normalise, to_tensor
 from driftloop.training.choice import check_network, choose_network
+from driftloop.training.epoch import train_epoch
 from driftloop.training.loop import fit
 from driftloop.training.onnx_export import ServingGraph, check_parity, export_onnx
 from driftloop.training.pretrained import PACKAGE_ARCHITECTURE, Pretrained, fit_head, load_pretrained, logistic_head
 from driftloop.training.recipe import FACTOR, Recipe
+from driftloop.training.weights import load_model, save_weights
 from tests.factories.datasets import squares_on_noise, write_squares_dataset
+from tests.factories.records import model_description
 from tests.factories.training_batches import ordered_batches, training_batches
 
 SMALL = "timm:test_efficientnet"
@@ -72,6 +76,71 @@ def test_every_kind_of_backbone_is_exported_and_quantised(name: str, tmp_path: P
     found = quantise(tmp_path / "fp32.onnx", tmp_path / "int8.onnx", images[::2], images[1::2], "minmax")
     assert found.divergence["minmax"] < 0.05
     assert (tmp_path / "int8.onnx").stat().st_size < (tmp_path / "fp32.onnx").stat().st_size * 1.6
+
+
+@pytest.mark.parametrize("side", [32, 64])
+def test_convnext_atto_learns_and_is_exported_and_quantised(side: int, tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    network = build_network("timm:convnext_atto", channels=1, classes=2, image_size=side)
+    network.see_images_of([0.5], [0.25])
+    optimizer = Recipe(1, 1e-3, weight_decay=0.05, clip=5.0).optimizer(network)
+    images = np.random.default_rng(0).integers(0, 256, (24, side, side, 1), dtype=np.uint8)
+    batch = (normalise(to_tensor(images[:8]), torch.tensor([0.5]), torch.tensor([0.25])), torch.arange(8) % 2)
+    losses = [train_epoch(network, [batch], optimizer).loss for _ in range(4)]
+    assert losses[-1] < losses[0]
+    graph = ServingGraph(network.eval(), mean=[0.5], std=[0.25], temperature=1.0)
+    export_onnx(graph, tmp_path / "fp32.onnx", image_size=side, channels=1)
+    assert check_parity(graph, tmp_path / "fp32.onnx", images[:8]) < 1e-4
+    assert quantise(tmp_path / "fp32.onnx", tmp_path / "int8.onnx", images[:8], images[8:], "minmax").divergence["minmax"] < 0.05
+
+
+@pytest.mark.parametrize("name", ["vit_tiny_patch16_224", "deit_tiny_distilled_patch16_224", "swin_tiny_patch4_window7_224"])
+def test_a_network_that_is_built_for_one_size_is_built_for_that_of_the_images(name: str, tmp_path: Path) -> None:
+    architecture, side = f"timm:{name}", 64
+    network = build_network(architecture, channels=1, classes=2, image_size=side)
+    logits = network(torch.zeros(2, 1, side, side))
+    assert logits.shape == (2, 2)
+    logits.sum().backward()
+    factors = network.rate_factors(0.9)
+    assert factors.keys() == dict(network.named_parameters()).keys()
+    save_weights(network, tmp_path)
+    bundle.write_model(tmp_path, model_description(architecture=architecture, image_size=side))
+    bundle.seal(tmp_path)
+    again = load_model(tmp_path)
+    torch.testing.assert_close(again(torch.ones(2, 1, side, side)), network.eval()(torch.ones(2, 1, side, side)))
+
+
+def test_a_network_that_takes_images_of_any_size_is_the_same_whether_or_not_theirs_is_known() -> None:
+    networks = []
+    for size in (None, 96):
+        torch.manual_seed(0)
+        networks.append(build_network(SMALL, channels=1, classes=2, image_size=size).state_dict())
+    assert networks[0].keys() == networks[1].keys()
+    assert all(torch.equal(tensor, networks[1][name]) for name, tensor in networks[0].items())
+
+
+def test_weights_that_were_learnt_at_another_size_are_resampled(tmp_path: Path) -> None:
+    name = "timm:vit_tiny_patch16_224"
+    large, small = build_network(name, channels=1, classes=2), build_network(name, channels=1, classes=2, image_size=64)
+    torch.save(large.backbone.state_dict(), tmp_path / "weights.pth")
+    load_pretrained(small, Pretrained(str(tmp_path / "weights.pth")))
+    assert torch.equal(small.backbone.blocks[3].attn.qkv.weight, large.backbone.blocks[3].attn.qkv.weight)
+    own, given = small.backbone.pos_embed[0, 1:].T.reshape(-1, 4, 4), large.backbone.pos_embed[0, 1:].T.reshape(-1, 14, 14)
+    expected = torch.nn.functional.interpolate(given[None], (4, 4), mode="bicubic", antialias=True)[0]
+    torch.testing.assert_close(own, expected)
+    torch.save(backbone("timm:test_resnet").backbone.state_dict(), tmp_path / "other.pth")
+    with pytest.raises(InputError, match="weights of another network"):
+        load_pretrained(small, Pretrained(str(tmp_path / "other.pth")))
+
+
+def test_a_network_that_cannot_take_images_of_the_size_is_refused_with_the_size_that_it_is_made_for() -> None:
+    settings = TrainSettings(architecture="timm:efficientformer_l1", weights="none")
+    check_network(settings, 224)
+    check_network(settings)
+    message = r"^timm:efficientformer_l1: takes no images of 64 pixels \(it is made for 224 pixels\); set data_image_size, or choose .*$"
+    with pytest.raises(InputError, match=message) as refused:
+        check_network(settings, 64)
+    assert "\n" not in str(refused.value)
 
 
 def test_the_package_has_the_weights_of_timm_s_network() -> None:

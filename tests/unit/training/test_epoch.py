@@ -9,6 +9,7 @@ from torch.amp.grad_scaler import GradScaler
 from driftloop.training import architectures
 from driftloop.training.classifier import Classifier
 from driftloop.training.epoch import predict, train_epoch, train_epoch_amp, validate
+from driftloop.training.recipe import Recipe
 from driftloop.training.seeding import set_seed
 from tests.factories.datasets import squares_on_noise
 from tests.factories.training_batches import ordered_batches, training_batches
@@ -89,6 +90,39 @@ def test_float16_with_a_scaler_skips_an_overflow_and_goes_on(model: Classifier) 
     assert scaler.get_scale() < 2.0**40
     assert all(torch.isfinite(parameter).all() for parameter in model.parameters())
     assert before.keys() == model.state_dict().keys()
+
+
+@pytest.mark.parametrize("fused", [False, True], ids=["plain", "fused"])
+@pytest.mark.parametrize("clip", [0.01, 1000.0])
+def test_float16_s_gradients_are_clipped_by_their_own_norm_whatever_they_are_scaled_by(
+    monkeypatch: pytest.MonkeyPatch, fused: bool, clip: float
+) -> None:
+    """On a GPU the recipe's optimiser is fused, and takes the scale off the gradients in its step."""
+    adam = torch.optim.Adam
+    monkeypatch.setattr(torch.optim, "Adam", lambda groups, **_: adam(groups, fused=fused))
+    torch.manual_seed(0)
+    model = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(64, 2))
+    images, targets = torch.randn(16, 1, 8, 8), torch.arange(16) % 2
+    gradients = torch.autograd.grad(F.cross_entropy(model(images), targets), list(model.parameters()))
+    norm = float(torch.cat([gradient.flatten() for gradient in gradients]).norm())
+    assert 0.01 < norm < 1000
+    optimizer = Recipe(1, 1e-3, clip=clip).optimizer(model)
+    train_epoch_amp(model, [(images, targets)], optimizer, dtype=torch.float16, scaler=GradScaler("cpu"))
+    used = torch.cat([optimizer.state[parameter]["exp_avg"].flatten() for parameter in model.parameters()]).norm() / 0.1
+    assert float(used) == pytest.approx(min(norm, clip), rel=0.01)
+
+
+@pytest.mark.parametrize("fused", [False, True], ids=["plain", "fused"])
+def test_a_clipped_step_whose_gradients_overflow_is_skipped(monkeypatch: pytest.MonkeyPatch, fused: bool) -> None:
+    adam = torch.optim.Adam
+    monkeypatch.setattr(torch.optim, "Adam", lambda groups, **_: adam(groups, fused=fused))
+    model = torch.nn.Linear(4, 2)
+    before = copy.deepcopy(model.state_dict())
+    scaler = GradScaler("cpu", init_scale=2.0**40)
+    batches = [(torch.randn(8, 4), torch.arange(8) % 2)]
+    train_epoch_amp(model, batches, Recipe(1, 1e-3, clip=5.0).optimizer(model), dtype=torch.float16, scaler=scaler)
+    assert scaler.get_scale() == 2.0**39
+    assert all(torch.equal(before[name], tensor) for name, tensor in model.state_dict().items())
 
 
 def test_after_step_is_called_once_a_step(model: Classifier) -> None:

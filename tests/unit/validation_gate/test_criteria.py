@@ -152,6 +152,16 @@ def test_images_of_one_class_alone_never_show_a_first_candidate_to_be_better(rig
     assert (criterion.holds, criterion.refuted, criterion.labels) == (False, refuted, None)
 
 
+def test_a_few_patients_do_not_show_a_first_candidate_to_be_better_and_the_labels_asked_for_count_patients() -> None:
+    labels, right = np.repeat([0, 1], [240, 160]), np.arange(400) % 100 < 75
+    assert better_than_commonest(right, labels, 0.1, np.arange(400)).holds
+    few = better_than_commonest(right, labels, 0.1, np.arange(400) // 25)
+    assert few.open
+    assert (few.n, few.groups, few.stands_on) == (400, 16, "400 clean images of 16 groups")
+    assert few.labels is not None
+    assert few.labels > 2 * 400
+
+
 def test_a_critical_class_without_images_is_open_and_shows_nothing() -> None:
     criterion = without_images("critical class rare")
     assert (criterion.name, criterion.holds, criterion.refuted, criterion.critical) == ("critical class rare", False, False, True)

@@ -5,7 +5,8 @@ import pytest
 
 from components.validation_gate.answers import Answers
 from components.validation_gate.decision import GateInputs, decide
-from components.validation_gate.recognised import every_class_recognised
+from components.validation_gate.recognised import critical_recognised, every_class_recognised
+from components.validation_gate.step import accuracies, recalls
 from driftloop.settings import GateSettings
 
 NAMES = ["whole", "cracked", "dusty"]
@@ -47,3 +48,38 @@ def test_a_first_model_that_is_blind_to_a_class_is_rejected_unless_that_class_is
     assert "train_config.architecture" in decision.reasons[0]
     assert decide(blind, margin=0.02, settings=GateSettings(allow_blind_classes="whole, dusty")).decision == "promote"
     assert decide(blind, margin=0.02, settings=GateSettings(allow_blind_classes="whole")).decision == "reject"
+
+
+def by_patients(images: int, patients: int, right: int) -> Answers:
+    """Two classes that are recognised, image by image, and a third of which the first images, by patient, are right."""
+    others = answers([[180, 10, 10], [15, 104, 0], [0, 0, 0]])
+    labels = np.concatenate([others.labels, np.full(images, 2)])
+    named = np.concatenate([others.candidate, np.eye(3)[np.where(np.arange(images) < right, 2, 0)]])
+    return Answers(labels, named, groups=np.concatenate([-1 - np.arange(len(others.labels)), np.arange(images) * patients // images]))
+
+
+@pytest.mark.parametrize("right", [0, 1])
+def test_81_images_of_three_patients_show_no_blind_class_and_of_81_patients_do(right: int) -> None:
+    assert every_class_recognised(by_patients(81, 81, right), NAMES, "").refuted
+    few = every_class_recognised(by_patients(81, 3, right), NAMES, "")
+    assert few.holds
+    assert few.note == f"not shown for 'dusty' ({100 * right / 81:.1f} % of 81 test images of 3 groups right)"
+    assert few.groups == 319 + 3
+
+
+def test_a_critical_class_of_few_patients_is_open_and_asks_for_more_labels() -> None:
+    patients, images = (critical_recognised(by_patients(80, patients, 20), NAMES, ["dusty"])[0] for patients in (4, 80))
+    assert images.holds
+    assert patients.open
+    assert patients.groups == 4
+    assert patients.labels is not None
+    assert patients.labels > 80
+
+
+def test_the_accuracies_and_recalls_that_are_stored_are_by_patients_too() -> None:
+    inputs = GateInputs(by_patients(81, 3, 0), NAMES)
+    found, recalled = accuracies(inputs)["candidate_clean"], recalls(inputs)["clean"]["dusty"]
+    assert found is not None
+    assert (found["n"], found["groups"]) == (400, 322)
+    assert (recalled["n"], recalled["groups"]) == (81, 3)
+    assert recalled["high"] > 0.5

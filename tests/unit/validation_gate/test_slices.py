@@ -1,11 +1,14 @@
 """Which slices are looked at, and when one vetoes."""
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
 
 from components.validation_gate.answers import Answers
-from components.validation_gate.slices import brightness, compare_slices, find_slices, thirds
+from components.validation_gate.slices import brightness, compare_slices, find_slices, tag_slices, thirds
+from driftloop.tags import tags_text
 
 
 def samples(n: int, groups: list[str]) -> pd.DataFrame:
@@ -15,6 +18,42 @@ def samples(n: int, groups: list[str]) -> pd.DataFrame:
 def test_groups_make_no_slices_however_few_they_are() -> None:
     images = np.full((90, 4, 4, 1), 100, np.uint8)
     assert set(find_slices(samples(90, ["north", "south"]), images, minimum=20)) == {"small images", "medium-sized images", "large images"}
+
+
+def tagged(n: int, sites: list[str]) -> pd.DataFrame:
+    return pd.DataFrame(
+        {"tags": [tags_text({"site": sites[index % len(sites)]} if sites[index % len(sites)] else {}) for index in range(n)]}
+    )
+
+
+def test_levels_of_a_tag_make_slices_as_far_as_there_are_images() -> None:
+    images = np.full((90, 4, 4, 1), 100, np.uint8)
+    slices = find_slices(tagged(90, ["A", "A", "B", ""]), images, minimum=20)
+    assert {name: int(rows.sum()) for name, rows in slices.items()} == {"site=A": 46, "site=B": 22}
+    assert set(tag_slices(tagged(90, ["A", "A", "B", ""]), minimum=23)) == {"site=A"}
+    assert tag_slices(tagged(90, ["A"]), minimum=20) == {}, "all of them are the split itself"
+    assert tag_slices(pd.DataFrame(index=range(90)), minimum=20) == {}
+
+
+def test_of_many_levels_the_ten_largest_are_looked_at() -> None:
+    sites = [f"s{number:02d}" for number in range(14)]
+    largest = {f"site={name}" for name in ["s13", *sites[:9]]}
+    assert set(tag_slices(tagged(600, [*sites, "s13"]), minimum=20)) == largest
+
+
+@pytest.mark.parametrize("elsewhere", [False, True])
+def test_a_level_of_a_tag_that_is_shown_worse_vetoes(elsewhere: bool) -> None:
+    n = 400
+    labels, site = np.arange(n) % 2, np.arange(n) < 80
+    right = np.ones(n, bool)
+    lost = right & ~(np.arange(n) < 20)
+    other, equal = (Answers(labels, np.eye(2)[np.where(mine, labels, 1 - labels)], np.eye(2)[labels]) for mine in (lost, right))
+    judged = replace(other, slices={"site=B": site})
+    clean, further = (equal, {"drifted hold-out": judged}) if elsewhere else (judged, {})
+    (result,) = compare_slices(clean, {}, {}, margin=0.02, class_margin=0.05, alpha=0.05, minimum=20, elsewhere=further)
+    assert result.name == ("site=B (drifted hold-out)" if elsewhere else "site=B")
+    assert result.vetoes
+    assert result.difference == -0.25
 
 
 def test_thirds_by_size_and_brightness_share_the_images_out() -> None:

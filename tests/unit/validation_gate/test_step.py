@@ -12,7 +12,8 @@ from driftloop.bundle import SUMS, sha256_file
 from driftloop.dataset import read_description
 from driftloop.errors import InputError, IntegrityError, SettingError
 from driftloop.step_facts import read_facts
-from driftloop.watch_record import RecordedWindow, WatchRecord
+from driftloop.tags import tags_text
+from driftloop.watch_record import RecordedTagWindow, RecordedWindow, TagPart, WatchRecord
 from driftloop.watch_store import start_watch
 from tests.factories.gate_store import (
     CANDIDATE,
@@ -306,6 +307,84 @@ def test_a_candidate_of_the_calendar_need_win_nothing_and_may_lose_nothing(gate_
     assert worse["decision"] == "reject"
     assert worse["reasons"][0].startswith("recent hold-out: -8.3 pt, at best -")
     assert judged("doubtful", 6, 16)["decision"] == "inconclusive"
+
+
+def of_sites(part: Part, sites: list[str]) -> Part:
+    """The images of a split, of these sites in turn."""
+    images, labels, samples = part
+    return images, labels, samples.assign(tags=[tags_text({"site": sites[index % len(sites)]}) for index in range(len(samples))])
+
+
+def test_levels_of_a_tag_are_slices_of_the_test_split_and_of_the_drift(gate_store: GateStore) -> None:
+    dataset = gate_store.dataset({"test": of_sites(clean(), ["A", "A", "B"])}, "dataset")
+    champion = served(gate_store, dataset)
+    new = of_sites(drifted(), ["A", "B", "C"])
+    extended = gate_store.dataset({"drifted_gate": new}, "extended", read_description(dataset))
+    gate_store.judge(extended, candidate_of(gate_store, extended), champion=str(champion), traffic=gate_store.traffic("1", []))
+    sites = {result["name"]: result["n"] for result in gate_of(gate_store)["slices"] if result["name"].startswith("site=")}
+    assert sites == {"site=A": 400, "site=B": 200} | {f"site={site} (drifted hold-out)": 100 for site in "ABC"}
+
+
+def test_the_drift_of_a_site_has_the_share_of_its_own_requests(gate_store: GateStore) -> None:
+    dataset = gate_store.dataset({"test": clean()}, "dataset")
+    champion = served(gate_store, dataset)
+    extended = gate_store.dataset({"drifted_gate": drifted()}, "extended", read_description(dataset))
+    time = "2029-12-28T00:00:00+00:00"
+    own = RecordedTagWindow(
+        tag="site=B", first=time, last=time, groups=50, p_values={}, drifted=True, parts=[TagPart(watch=1, window=0, rows=300)]
+    )
+    everything = RecordedWindow(first=time, last=time, rows=1000, drifted=False)
+    start_watch(gate_store.store, watch_record(1, windows=[everything], tag_windows=[own], tag="site=B", state="started", run_id="run-1"))
+    gate_store.judge(extended, candidate_of(gate_store, extended), champion=str(champion), traffic=gate_store.traffic("1", []))
+    assert gate_of(gate_store)["new_share"] == 0.3
+
+
+def test_a_watch_that_found_a_changed_meaning_tells_the_gate(gate_store: GateStore) -> None:
+    dataset = gate_store.dataset({"test": clean(gained=0, lost=60)}, "dataset")
+    champion = served(gate_store, dataset)
+    extended = gate_store.dataset({"drifted_gate": drifted()}, "extended", read_description(dataset))
+    time = "2029-12-28T00:00:00+00:00"
+    everything = RecordedWindow(first=time, last=time, rows=1000, drifted=False)
+    start_watch(gate_store.store, watch_record(1, windows=[everything], concept=True, state="started", run_id="run-1"))
+    given = {"champion": str(champion), "traffic": gate_store.traffic("1", [])}
+    assert gate_store.judge(extended, candidate_of(gate_store, extended), **given) == "reject"
+    gate = gate_of(gate_store)
+    assert gate["new_share"] == 1.0, "the new images are like all that came"
+    assert "label it anew and train on that dataset" in gate["reasons"][-1]
+
+
+def test_each_learned_regime_has_an_accuracy_of_its_own(gate_store: GateStore) -> None:
+    """An earlier regime is harder than the newest one; what is in no regime, as of a drift too short for one, counts for none."""
+    dataset = gate_store.dataset({"test": clean()}, "dataset")
+    served(gate_store, dataset)
+
+    def learned(name: str, wrong: int, seed: int) -> dict[str, Part]:
+        n = 200
+        right = np.arange(n) >= wrong
+        images, labels, samples = split_with_answers(n, {CANDIDATE: right, CHAMPION: right}, name, seed)
+        return {"drifted_gate": (images, labels, samples), name: (images, np.full(n, -1), samples)}
+
+    first = gate_store.dataset(learned("regime-1", 50, 3), "first", read_description(dataset))
+    short = gate_store.dataset({"drifted_gate": drifted(n=100)}, "short", read_description(first))
+    second = gate_store.dataset(learned("regime-2", 10, 4), "second", read_description(short))
+    gate_store.judge(second, candidate_of(gate_store, second), traffic=gate_store.traffic("1", []))
+    regimes = gate_of(gate_store)["regimes"]
+    assert {name: (regime["accuracy"]["value"], regime["accuracy"]["n"]) for name, regime in regimes.items()} == {
+        "regime-1": (0.75, 200),
+        "regime-2": (0.95, 200),
+    }
+    assert {name: recall["value"] for name, recall in regimes["regime-1"]["recalls"].items()} == dict.fromkeys(CLASSES, 0.75)
+
+
+def test_a_candidate_of_the_calendar_hands_on_what_it_recognises_of_the_accepted_drift(gate_store: GateStore) -> None:
+    first = gate_store.dataset({"test": clean(n=900), "drifted_gate": drifted(gained=3, lost=3)}, "first")
+    champion = served(gate_store, first)
+    dataset = gate_store.dataset({"recent_gate": drifted(6, 6)}, "recent", read_description(first))
+    gate_store.judge(dataset, candidate_of(gate_store, dataset), champion=str(champion), traffic=gate_store.traffic("1", []))
+    gate = gate_of(gate_store)
+    assert set(gate["recalls"]) == {"clean", "drifted", "recent"}
+    recalled = sum(recall["value"] * recall["n"] for recall in gate["recalls"]["drifted"].values())
+    assert recalled / 300 == pytest.approx(gate["accuracy"]["candidate_drifted"]["value"])
 
 
 def test_a_champion_that_fails_on_the_traffic_is_replaced_by_what_the_watches_saw(gate_store: GateStore) -> None:

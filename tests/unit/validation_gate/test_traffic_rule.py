@@ -14,7 +14,7 @@ from components.validation_gate.latency import Latency
 from components.validation_gate.traffic_rule import below_floor, share_of_new, weighted_gain, weightings
 from driftloop.evaluation.paired import tango_lower_bound
 from driftloop.settings import GateSettings
-from driftloop.watch_record import RecordedWindow
+from driftloop.watch_record import RecordedTagWindow, RecordedWindow, TagPart
 from tests.factories.records import watch_record
 
 CLASSES = ["MONO", "POLY"]
@@ -101,8 +101,20 @@ def test_what_is_shown_worse_is_rejected_whatever_the_traffic() -> None:
 
 def test_a_regime_below_its_floor_is_found_by_its_own_bound() -> None:
     regimes = {CLEAN: answers(200, gained=0, lost=20, right=170), NEW: answers(200, gained=20, lost=10, right=100)}
-    assert below_floor(regimes, 0.05) == [CLEAN]
-    assert below_floor(regimes, 0.5) == []
+    assert below_floor(regimes, 0.05, [], minimum=20) == [CLEAN]
+    assert below_floor(regimes, 0.5, CLASSES, minimum=20) == []
+
+
+def test_classes_and_levels_of_tags_have_a_floor_in_every_regime() -> None:
+    """As many gained elsewhere, so that no regime as a whole has lost anything."""
+    labels, at = np.arange(400) % 2, np.arange(400)
+    champion = np.where(labels == 1, at % 20 > 2, at % 20 > 7)
+    candidate = np.where((labels == 1) & (at < 80), False, champion | (labels == 0))
+    both = (0.2 + 0.6 * np.eye(2)[np.where(right, labels, 1 - labels)] for right in (candidate, champion))
+    lost = Answers(labels, *both, slices={"site=B": (at < 80) & (labels == 1), "site=A": at >= 80})
+    regimes = {CLEAN: answers(200, gained=10, lost=10, right=170), NEW: lost}
+    assert below_floor(regimes, 0.05, CLASSES, minimum=20) == ["class POLY (new drift)", "site=B (new drift)"]
+    assert below_floor(regimes, 0.05, CLASSES, minimum=300) == ["site=B (new drift)"], "too few images of a class"
 
 
 def test_no_traffic_pays_for_a_regime_that_is_shown_below_its_floor() -> None:
@@ -183,6 +195,30 @@ def test_the_share_of_new_is_of_four_weeks_of_this_champion() -> None:
     assert share_of_new([], "1", "2026-03-30T00:00:00+00:00") is None
 
 
+def test_the_share_of_a_drift_of_one_level_is_that_of_its_own_requests() -> None:
+    """Three in ten requests are of a site that drifts, which no window of all requests notices."""
+
+    def of_site(day: int, drifted: bool, parts: list[tuple[int, int]], tag: str = "site=B") -> RecordedTagWindow:
+        time = f"2026-03-{day:02d}T00:00:00+00:00"
+        places = [TagPart(watch=watch, window=0, rows=rows) for watch, rows in parts]
+        return RecordedTagWindow(tag=tag, first=time, last=time, groups=50, p_values={}, drifted=drifted, parts=places)
+
+    records = [
+        watch_record(1, windows=[window(1, 900, False)]),  # too old
+        watch_record(2, windows=[window(10, 1000, False)], sampled=0.5),
+        watch_record(3, windows=[window(12, 1000, False)], tag_windows=[of_site(12, False, [(2, 100)])]),
+        watch_record(4, windows=[window(13, 1000, True)], tag_windows=[of_site(13, True, [(1, 50), (2, 200), (3, 300), (4, 300)])]),
+        watch_record(5, windows=[window(14, 1000, False)], tag_windows=[of_site(14, True, [(5, 900)], tag="site=C")], tag="site=B"),
+    ]
+    until = "2026-03-30T00:00:00+00:00"
+    assert share_of_new(records, "1", until) == pytest.approx(1000 / 5000)
+    assert share_of_new(records, "1", until, "site=B") == pytest.approx((400 + 300 + 300) / 5000)
+    assert share_of_new(records, "2", until, "site=B") is None
+    # What looks as accepted and means something else: the windows that did not drift.
+    assert share_of_new(records, "1", until, concept=True) == pytest.approx(4000 / 5000)
+    assert share_of_new(records, "1", until, "site=B", concept=True) == pytest.approx(100 / 0.5 / 5000)
+
+
 def test_windows_that_drifted_only_together_are_new_too() -> None:
     """Each by itself fitted; the last of them tells that four did not, across watches, but not across champions."""
     early = [watch_record(day, windows=[window(day, 100, False)]) for day in range(10, 15)]
@@ -214,6 +250,16 @@ def test_an_equal_candidate_that_tries_four_times_gets_through_at_most_one_time_
             promoted |= decided(inputs).decision == "promote"
         through += promoted
     assert through / 300 <= 0.05 + 1.645 * math.sqrt(0.05 * 0.95 / 300)
+
+
+def test_a_candidate_that_learned_a_changed_meaning_hears_of_the_labels_of_the_test_split() -> None:
+    """12 % of the images mean something else now; the test split has the labels of before."""
+    lost = solar_cells(clean=answers(1500, gained=0, lost=180, right=1200))
+    assert not any("concept drift" in reason for reason in decided(lost).reasons)
+    decision = decided(replace(lost, concept=True, new_share=1.0))
+    assert decision.decision == "reject"
+    assert decision.reasons[-1].startswith("the images look as before and mean something else now (concept drift): by labels of before")
+    assert not any("concept drift" in reason for reason in decided(solar_cells(concept=True)).reasons), "it has lost nothing"
 
 
 def test_a_loss_that_outweighs_the_gain_is_promoted_at_most_one_time_in_twenty() -> None:

@@ -1,0 +1,69 @@
+"""Which acceptance holds for a confirmed drift: its own, or one of a drift before it that still stands."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from statistics import fmean
+
+from components.drift_detection.judged_harm import JudgedHarm
+from components.drift_detection.label_tallies import WindowPlaces
+from driftloop.accepted_drifts import AcceptedDrift, find_acceptance, standing_acceptance
+from driftloop.settings import DriftSettings
+from driftloop.store import Store
+from driftloop.watch_record import WatchRecord
+
+
+@dataclass(frozen=True)
+class Acceptance:
+    """As far as it holds for a drift."""
+
+    said: str
+    """When, by whom and why, as a verdict says it."""
+    label_free_drop: float | None = None
+    """Mean estimate without labels of the windows that were accepted, where they are another drift's; None: they are its own."""
+
+    def growth(self, newest: float | None) -> float | None:
+        """By how much the newest estimate without labels exceeds that of another drift that was accepted; None: not known, or its own."""
+        return None if newest is None or self.label_free_drop is None else newest - self.label_free_drop
+
+
+def acceptance_of(
+    store: Store, version: str, harm: JudgedHarm, places: WindowPlaces, records: Sequence[WatchRecord], settings: DriftSettings
+) -> Acceptance | None:
+    """That of the confirmed drift, else the newest of another that stands for it: unless labels have shown harm since.
+
+    A weak drift is quiet for days and then counts as another. It is taken for the same for a while, but not without being compared with
+    what was accepted, as far as can be without labels.
+
+    Args:
+        store: the model's home.
+        version: of the champion.
+        harm: of the drift.
+        places: all windows.
+        records: of the watches before, oldest first.
+        settings: of the policy.
+    """
+    if not harm.drift:
+        return None
+    own = find_acceptance(store, version, harm.drift, harm.tag)
+    if own is not None:
+        return Acceptance(own.said)
+    began = datetime.fromisoformat(places.windows[int(harm.concerned.argmax())].first)
+    other = standing_acceptance(store, version, began, harm.tag)
+    if other is None or any(_shows_harm(record, other, settings) for record in records):
+        return None
+    estimates = [
+        window.label_free_drop
+        for (watch, _), window in zip(places.places, places.windows, strict=True)
+        if window.drifted and other.drift <= watch < harm.drift and window.label_free_drop is not None
+    ]
+    return Acceptance(f"{other.said}, which stands for drifts that begin until {other.until:%Y-%m-%d}", fmean(estimates or [0.0]))
+
+
+def _shows_harm(record: WatchRecord, accepted: AcceptedDrift, settings: DriftSettings) -> bool:
+    """Whether a watch after the acceptance found harm of such requests."""
+    drop = record.drop
+    if drop is None or (record.champion_version, record.tag) != (accepted.version, accepted.tag):
+        return False
+    later = datetime.fromisoformat(record.until) > accepted.time
+    return later and drop["value"] >= settings.retrain_drop and drop["low"] > 0
