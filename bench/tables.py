@@ -9,7 +9,7 @@ import sys
 from collections.abc import Callable, Iterable
 from itertools import groupby
 from pathlib import Path
-from statistics import median
+from statistics import linear_regression, median
 from typing import Any
 
 from bench import (
@@ -578,7 +578,9 @@ def is_flat(resident: list[float]) -> bool:
 def remembered(row: dict[str, Any]) -> str:
     resident = row["resident_mib"]
     steps = ", ".join(f"{resident[at - 1]:.0f} after {at}" for at in (1, 5, 10, 20, 30, 40, len(resident)) if at <= len(resident))
-    return f"Resident memory over swaps at {row['side']} px, MiB, all processes: {steps}."
+    begin = min(10, len(resident) // 5)
+    slope = linear_regression(range(len(resident) - begin), resident[begin:]).slope
+    return f"Resident memory over swaps at {row['side']} px, MiB, all processes: {steps}; from {begin} on {slope:+.1f} a swap."
 
 
 def soaked(soak: dict[str, Any]) -> str:
