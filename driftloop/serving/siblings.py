@@ -69,14 +69,17 @@ class Siblings:
             self._thread.join()
 
     def _publish(self) -> None:
+        self._write()
+        while not self._stop.wait(PUBLISH_SECONDS):
+            self._write()
+        self._write()
+
+    def _write(self) -> None:
         assert self._folder is not None
         path = self._folder / self._file
-        going_on = True
-        while going_on:
-            going_on = not self._stop.wait(PUBLISH_SECONDS)
-            try:
-                new = path.with_suffix(".new")
-                new.write_text(json.dumps(self._own()))
-                new.replace(path)
-            except OSError as error:
-                LOG.warning("%s cannot be written: %s", path.name, error)
+        try:
+            new = path.with_suffix(".new")
+            new.write_text(json.dumps(self._own()))
+            new.replace(path)
+        except OSError as error:
+            LOG.warning("%s cannot be written: %s", path.name, error)

@@ -16,6 +16,7 @@ from components.data_analysis import statistics
 from components.data_analysis.loader_benchmark import benchmark_loaders
 from components.data_analysis.step import run
 from driftloop.dataset import open_split, read_description
+from driftloop.dataset.decoding import MOST_PIXELS
 from driftloop.dataset.reading import read_samples
 from driftloop.errors import InputError, SettingError
 from driftloop.serving.batching import _pixels
@@ -134,7 +135,7 @@ def test_pictures_that_are_no_square_are_cut_where_that_is_set_and_a_model_of_th
         path = wide / train.samples["path"][row]
         with Image.open(path) as image:
             assert np.array_equal(train.images[row, ..., 0], np.asarray(image)[:, 8:40])
-        assert np.array_equal(train.images[row], _pixels(path.read_bytes(), live))  # type: ignore[arg-type]
+        assert np.array_equal(train.images[row], _pixels(path.read_bytes(), live, MOST_PIXELS))  # type: ignore[arg-type]
 
 
 def written(store: Store) -> dict[str, datetime]:
