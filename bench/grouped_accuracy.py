@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from bench.gate_error_rates import environment
-from driftloop.evaluation.clustered import share_right
+from driftloop.evaluation.clustered import proportion_right
 from driftloop.evaluation.intervals import Proportion, wilson
 
 ACCURACIES, GROUPS, CORRELATIONS, IMAGES = (0.85, 0.98), (20, 50, 200), (0.0, 0.05, 0.1, 0.2), 20
@@ -48,7 +48,9 @@ def measure(accuracy: float, groups: int, correlation: float, trials: int) -> di
         if correlation:
             own = rng.beta(accuracy * (1 / correlation - 1), (1 - accuracy) * (1 / correlation - 1), groups)
         right = rng.random(len(member)) < own[member]
-        found.append((wilson(int(right.sum()), len(right)), share_right(right, member), share_right(right, member, confidence=0.90)))
+        found.append(
+            (wilson(int(right.sum()), len(right)), proportion_right(right, member), proportion_right(right, member, confidence=0.90))
+        )
     plain, grouped, one_sided = zip(*found, strict=True)
     return {
         "accuracy": accuracy,

@@ -22,7 +22,7 @@ from components.onnx_deployment.variant import COMPETING, GraphOutcomes, Variant
 from driftloop import bundle
 from driftloop.bundle import ModelDescription
 from driftloop.dataset import Description
-from driftloop.evaluation.clustered import share_right
+from driftloop.evaluation.clustered import proportion_right
 from driftloop.evaluation.measures import Measured, measure_classifier, thresholds_of
 from driftloop.inference.provider import CPU, CUDA
 from driftloop.inference.reference import Regime
@@ -170,15 +170,15 @@ def deployment_facts(deployment: Deployment, *, seconds: float) -> dict[str, Any
     names = {bundle.ONNX_FP32: "onnx_fp32", bundle.ONNX_INT8: "onnx_int8"}
     int8, half = deployment.test[bundle.ONNX_INT8], deployment.test.get(bundle.ONNX_FP16)
     of_half = (
-        {"accuracy_fp16": share_right(half.reduced_right, half.groups).model_dump(), "fp16_drop": variant.accuracy_drop(half)}
+        {"accuracy_fp16": proportion_right(half.reduced_right, half.groups).model_dump(), "fp16_drop": variant.accuracy_drop(half)}
         if half
         else {}
     )
     served = int8.fp32_right if deployment.choice.served == bundle.ONNX_FP32 else deployment.test[deployment.choice.served].reduced_right
     by_tag = variant.by_tag(served, deployment.test_tags, int8.groups)
     return of_half | {
-        "accuracy_fp32": share_right(int8.fp32_right, int8.groups).model_dump(),
-        "accuracy_int8": share_right(int8.reduced_right, int8.groups).model_dump(),
+        "accuracy_fp32": proportion_right(int8.fp32_right, int8.groups).model_dump(),
+        "accuracy_int8": proportion_right(int8.reduced_right, int8.groups).model_dump(),
         "int8_drop": variant.accuracy_drop(int8),
         "accuracy_by_tag": {level: found.model_dump() for level, found in by_tag.items()},
         "measures": deployment.measures[deployment.choice.served].described(),

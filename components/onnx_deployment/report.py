@@ -14,7 +14,7 @@ from components.onnx_deployment.temperature import RarerClasses
 from components.onnx_deployment.variant import GRAPH_NAMES
 from driftloop.bundle import ONNX_FP32, ONNX_INT8, WEIGHTS, ModelDescription
 from driftloop.evaluation.calibration import reliability_bins
-from driftloop.evaluation.clustered import share_right
+from driftloop.evaluation.clustered import proportion_right
 from driftloop.evaluation.intervals import Proportion
 from driftloop.inference.provider import CPU
 from driftloop.reporting.page import Page
@@ -318,7 +318,7 @@ def trade_off_places(deployment: Deployment) -> dict[str, tuple[float, Proportio
     return {
         row["variant"]: (
             row["p50_ms"],
-            share_right(accuracies[ONNX_FP32 if row["variant"] == "pytorch" else row["variant"]], groups),
+            proportion_right(accuracies[ONNX_FP32 if row["variant"] == "pytorch" else row["variant"]], groups),
             deployment.sizes_mb[files.get(row["variant"], row["variant"])],
         )
         for row in deployment.rows
@@ -396,8 +396,8 @@ def _add_accuracy(page: Page, deployment: Deployment) -> None:
                     "images": split,
                     "n": len(cases.labels),
                     "graph": GRAPH_NAMES[name],
-                    "FP32": str(share_right(cases.fp32_right, cases.groups)),
-                    "this graph": str(share_right(cases.reduced_right, cases.groups)),
+                    "FP32": str(proportion_right(cases.fp32_right, cases.groups)),
+                    "this graph": str(proportion_right(cases.reduced_right, cases.groups)),
                     "drop, points": f"{100 * drop['value']:+.2f} ({100 * drop['low']:+.2f} to {100 * drop['high']:+.2f})",
                     "same class": f"{100 * cases.agreement:.1f} %",
                 }

@@ -10,7 +10,7 @@ import numpy as np
 
 from components.onnx_deployment.held_out import Cases, case_groups, case_labels
 from driftloop.bundle import ONNX_FP16, ONNX_FP32, ONNX_INT8
-from driftloop.evaluation.clustered import share_right
+from driftloop.evaluation.clustered import proportion_right
 from driftloop.evaluation.intervals import Proportion
 from driftloop.evaluation.paired import PairedDifference, compare
 from driftloop.inference.served_model import ServedModel
@@ -66,7 +66,7 @@ def by_tag(right: np.ndarray, tags: np.ndarray, groups: np.ndarray) -> dict[str,
     """
     found = levels_by_tag(tags)
     return {
-        level_name(name, level): share_right(right[levels == level], groups[levels == level])
+        level_name(name, level): proportion_right(right[levels == level], groups[levels == level])
         for name, levels in found.items()
         for level in sorted(set(levels.tolist()) - {""})
     }
@@ -89,7 +89,7 @@ def by_class(outcomes: dict[str, GraphOutcomes], classes: list[str]) -> list[dic
         of_class = first.labels == label
         if of_class.any():
             right = {"FP32": first.fp32_right} | {GRAPH_NAMES[file]: found.reduced_right for file, found in outcomes.items()}
-            shares = {graph: str(share_right(found[of_class], first.groups[of_class])) for graph, found in right.items()}
+            shares = {graph: str(proportion_right(found[of_class], first.groups[of_class])) for graph, found in right.items()}
             rows.append({"class": name, "images": int(of_class.sum())} | shares)
     return rows
 

@@ -5,7 +5,7 @@ from functools import cached_property
 
 import numpy as np
 
-from driftloop.evaluation.clustered import share_right
+from driftloop.evaluation.clustered import proportion_right
 from driftloop.evaluation.intervals import Proportion
 from driftloop.evaluation.paired import PairedDifference, compare
 
@@ -47,7 +47,7 @@ class Answers:
     def accuracy(self, right: np.ndarray, rows: np.ndarray | None = None) -> Proportion:
         """The share of what a model has `right` of the N images, on all or those of the mask `rows`, with its two-sided 95 % interval."""
         chosen = slice(None) if rows is None else rows
-        return share_right(right[chosen], self.groups_of(chosen))
+        return proportion_right(right[chosen], self.groups_of(chosen))
 
     def difference(self, rows: np.ndarray | None = None, *, confidence: float = 0.95) -> PairedDifference:
         """The accuracy difference, candidate minus champion, on all images or those of the mask `rows`."""

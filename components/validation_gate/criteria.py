@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from components.validation_gate.latency import Latency
-from driftloop.evaluation.clustered import clusters_of, share_right
+from driftloop.evaluation.clustered import clusters_of, proportion_right
 from driftloop.evaluation.paired import BrierIncrease, PairedDifference, labels_needed
 
 #: Regimes: kinds of images that the models answer.
@@ -185,7 +185,7 @@ def better_than_commonest(right: np.ndarray, labels: np.ndarray, least_gain: flo
     """
     n = len(labels)
     share = float(np.bincount(labels).max() / n)
-    accuracy, clusters = share_right(right, groups, confidence=0.90), clusters_of(right, groups)
+    accuracy, clusters = proportion_right(right, groups, confidence=0.90), clusters_of(right, groups)
     holds = accuracy.low > share
     hopeless = share + least_gain * (1 - share)
     refuted = not holds and accuracy.high < hopeless

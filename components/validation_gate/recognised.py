@@ -8,7 +8,7 @@ import numpy as np
 
 from components.validation_gate.answers import Answers
 from components.validation_gate.criteria import CLEAN, Criterion, without_images
-from driftloop.evaluation.clustered import clusters_of, share_right
+from driftloop.evaluation.clustered import clusters_of, proportion_right
 from driftloop.evaluation.intervals import Proportion
 from driftloop.evaluation.paired import Clustering, labels_needed
 
@@ -92,4 +92,4 @@ def _recall(answers: Answers, probabilities: np.ndarray, label: int) -> tuple[Pr
         return None
     named = float(np.mean(answered[~of_class] == label)) if images < len(of_class) else 0.0
     right, groups = answered[of_class] == label, answers.groups_of(of_class)
-    return share_right(right, groups, confidence=0.90), named, clusters_of(right, groups)
+    return proportion_right(right, groups, confidence=0.90), named, clusters_of(right, groups)

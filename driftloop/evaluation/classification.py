@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from driftloop.evaluation.clustered import share_right
+from driftloop.evaluation.clustered import proportion_right
 from driftloop.evaluation.intervals import Proportion
 
 #: Of more classes than this a table shows the hardest, and a confusion matrix those that errors concern most.
@@ -69,11 +69,11 @@ def evaluate(probabilities: np.ndarray, labels: np.ndarray, classes: list[str], 
     confusion, right = confusion_matrix(labels, predicted, len(classes)), predicted == labels
 
     def share(rows: np.ndarray) -> Proportion | None:
-        return share_right(right[rows], None if groups is None else groups[rows]) if rows.any() else None
+        return proportion_right(right[rows], None if groups is None else groups[rows]) if rows.any() else None
 
     scores = [_score(name, index, confusion, share(labels == index)) for index, name in enumerate(classes)]
     present = [score.f1 for score in scores if score.images]
-    return Evaluation(share_right(right, groups), float(np.mean(present)), scores, confusion)
+    return Evaluation(proportion_right(right, groups), float(np.mean(present)), scores, confusion)
 
 
 def confusion_matrix(labels: np.ndarray, predicted: np.ndarray, classes: int) -> np.ndarray:

@@ -18,7 +18,7 @@ UNSEEN_IMAGES = 0.5
 QUANTILE = 0.99
 
 
-def share_right(right: np.ndarray, groups: np.ndarray | None = None, *, confidence: float = 0.95) -> Proportion:
+def proportion_right(right: np.ndarray, groups: np.ndarray | None = None, *, confidence: float = 0.95) -> Proportion:
     """Wilson's interval with the number of images divided by the design effect of their groups (Rao & Scott 1992), and Student's quantile
     by the number of groups.
 
@@ -34,11 +34,12 @@ def share_right(right: np.ndarray, groups: np.ndarray | None = None, *, confiden
     """
     right = np.asarray(right, bool)
     if right.ndim != 1 or not len(right):
-        raise ValueError(f"share_right: needs at least one image, got {right.shape}")
-    clusters = clusters_of(right, groups)
+        raise ValueError(f"proportion_right: needs at least one image, got {right.shape}")
+    jackknifed = _jackknifed(right, groups)
+    clusters = _with_unseen(right, jackknifed)
     n, share = len(right), int(right.sum()) / len(right)
     low, high = score_ends(share, n / clusters.effect, NormalDist().inv_cdf(clusters.one_sided(0.5 + confidence / 2)))
-    independent = independent_images(right, groups)
+    independent = _independent(n, jackknifed)
     return Proportion(
         value=share,
         low=low,
@@ -55,25 +56,34 @@ def clusters_of(right: np.ndarray, groups: np.ndarray | None) -> Clustering:
     Where all are right, or all wrong, that is the size of a group: each counts as one image.
     """
     right = np.asarray(right, bool)
-    clusters = clustering(right.astype(float), groups, extreme=0.0)
-    rarer = min(int(right.sum()), int((~right).sum()))
-    largest = max(clusters.effect, clusters.size)
-    effect = (rarer * clusters.effect + UNSEEN_IMAGES * largest) / (rarer + UNSEEN_IMAGES)
-    return replace(clusters, effect=effect)
+    return _with_unseen(right, _jackknifed(right, groups))
 
 
 def independent_images(right: np.ndarray, groups: np.ndarray | None) -> float:
     """As many independent images as these say as much as: their number over the design effect (Kish 1965; Rao & Scott 1992).
 
     That is known the less the fewer groups there are: as many fewer count as Student's quantile is beyond the normal one. No unseen group
-    counts, as one does in `share_right`: bounds of about three standard errors hold without it.
+    counts, as one does in `proportion_right`: bounds of about three standard errors hold without it.
 
     Args:
         right: bool (N,).
         groups: (N,), the patient or lot of each; None where each image stands for itself.
     """
-    clusters = clustering(np.asarray(right, dtype=float), groups, extreme=0.0)
+    return _independent(len(right), _jackknifed(right, groups))
+
+
+def _jackknifed(right: np.ndarray, groups: np.ndarray | None) -> Clustering:
+    return clustering(np.asarray(right, float), groups, extreme=0.0)
+
+
+def _with_unseen(right: np.ndarray, clusters: Clustering) -> Clustering:
+    rarer = min(int(right.sum()), int((~right).sum()))
+    largest = max(clusters.effect, clusters.size)
+    return replace(clusters, effect=(rarer * clusters.effect + UNSEEN_IMAGES * largest) / (rarer + UNSEEN_IMAGES))
+
+
+def _independent(n: int, clusters: Clustering) -> float:
     if math.isinf(clusters.freedom):
-        return float(len(right))
+        return float(n)
     widened = stats.t.ppf(QUANTILE, clusters.freedom) / stats.norm.ppf(QUANTILE)
-    return float(len(right) / (clusters.effect * widened**2))
+    return float(n / (clusters.effect * widened**2))

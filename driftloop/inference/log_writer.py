@@ -332,7 +332,7 @@ class InferenceLogger:
                     return False
                 segment = self._on_its_way = self._sealed[0]
             try:
-                written = self._write_or_set_aside(segment)
+                written = segment.bring(self._write)
                 with self._lock:
                     self._sealed.popleft()
                     self._forget(segment)
@@ -347,19 +347,6 @@ class InferenceLogger:
             finally:
                 self._on_its_way = None
             return True
-
-    def _write_or_set_aside(self, segment: Segment) -> bool:
-        """Whether it is in the store now; what is wrong with one segment must not hold up those behind it for ever."""
-        try:
-            self._write(segment)
-            segment.remove()
-        except (StoreError, OSError, MemoryError):  # another time
-            raise
-        except Exception:
-            segment.set_aside()
-            LOG.exception("%s rows of the log cannot be written; they are kept in %s", segment.rows, segment.path)
-            return False
-        return True
 
     def _write(self, segment: Segment) -> None:
         """One log file, after the file of the images that it refers to."""

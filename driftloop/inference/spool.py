@@ -17,13 +17,15 @@ import os
 import struct
 import time
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
+
+from driftloop.errors import StoreError
 
 SUFFIX, LOCK, DAMAGED = ".rows", "lock", ".damaged"
 LOG = logging.getLogger("driftloop.inference")
@@ -133,9 +135,26 @@ class Segment:
         self.size, self.has_images = self.path.stat().st_size, False
         return dropped
 
-    def set_aside(self) -> None:
-        """Out of the way of those behind it: it stays where it is, under a name that nobody reads."""
-        self.path = self.path.rename(self.path.with_name(f"{self.number:06d}{DAMAGED}"))
+    def bring(self, write: "Callable[[Segment], None]") -> bool:
+        """Write it to the store and remove it. Where that fails for what is in it, it is set aside: it must not hold up those behind it
+        for ever, and stays where it is under a name that nobody reads.
+
+        Returns:
+            Whether it is in the store now.
+
+        Raises:
+            StoreError, OSError, MemoryError: another time; it goes on waiting.
+        """
+        try:
+            write(self)
+        except (StoreError, OSError, MemoryError):
+            raise
+        except Exception:
+            self.path = self.path.rename(self.path.with_name(f"{self.number:06d}{DAMAGED}"))
+            LOG.exception("%s rows cannot be written; they are kept in %s", self.rows, self.path)
+            return False
+        self.remove()
+        return True
 
     def remove(self) -> None:
         self.path.unlink(missing_ok=True)

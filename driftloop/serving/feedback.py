@@ -49,16 +49,7 @@ class Feedback:
                 self._seal()
                 waiting = list(self._waiting)
             for segment in waiting:
-                try:
-                    self._write(segment)
-                except (StoreError, OSError, MemoryError):  # another time
-                    raise
-                except Exception:
-                    # What is wrong with one file must not hold up those behind it for ever.
-                    segment.set_aside()
-                    LOG.exception("labels cannot be written; they are kept in %s", segment.path)
-                else:
-                    segment.remove()
+                segment.bring(self._write)
                 with self._lock:
                     self._waiting.remove(segment)
 

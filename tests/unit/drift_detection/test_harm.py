@@ -22,7 +22,7 @@ from components.drift_detection.harm import (
     strata,
 )
 from components.drift_detection.unlabelled import thresholded_confidence
-from driftloop.evaluation.clustered import share_right
+from driftloop.evaluation.clustered import proportion_right
 from driftloop.evaluation.intervals import wilson
 from driftloop.watch_record import WindowLabels
 
@@ -153,7 +153,7 @@ def test_a_baseline_of_few_patients_makes_no_harm_of_its_own_luck(patients: int,
     rng, count, labels = np.random.default_rng(1), 400, 36
     groups = np.repeat(np.arange(patients), images)
     rates = rng.beta(0.9 * (1 - icc) / icc, 0.1 * (1 - icc) / icc, (count, patients))
-    clean = [share_right(rng.random(len(groups)) < rate[groups], groups) for rate in rates]
+    clean = [proportion_right(rng.random(len(groups)) < rate[groups], groups) for rate in rates]
     baselines = [expected_of([Stratum(1.0, 1, 1, {"reference": 1.0})], {"reference": share}) for share in clean]
     value, n0 = (np.array(part) for part in zip(*baselines, strict=True))
     right, false = np.zeros(count), np.zeros(count, bool)

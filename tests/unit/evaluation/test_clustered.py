@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from driftloop.evaluation.clustered import independent_images, share_right
+from driftloop.evaluation.clustered import independent_images, proportion_right
 from driftloop.evaluation.intervals import Proportion, wilson
 
 
@@ -18,9 +18,9 @@ def answers(patients: int, images: int, icc: float, seed: int) -> tuple[np.ndarr
 
 def test_images_that_stand_for_themselves_are_all_independent() -> None:
     right = np.arange(100) % 10 > 0
-    assert share_right(right, None) == wilson(90, 100)
-    assert share_right(right, np.arange(100)) == wilson(90, 100).model_copy(update={"groups": 100})
-    assert share_right(right, None).independent == 100
+    assert proportion_right(right, None) == wilson(90, 100)
+    assert proportion_right(right, np.arange(100)) == wilson(90, 100).model_copy(update={"groups": 100})
+    assert proportion_right(right, None).independent == 100
 
 
 @pytest.mark.parametrize(("patients", "images", "icc"), [(25, 40, 0.2), (200, 5, 0.5), (400, 2, 0.3)])
@@ -32,7 +32,7 @@ def test_of_groups_there_are_as_many_as_kishs_formula_says(patients: int, images
 
 def test_a_share_of_groups_has_the_interval_of_as_many_independent_images() -> None:
     right, groups = answers(25, 40, 0.2, 0)
-    found = share_right(right, groups)
+    found = proportion_right(right, groups)
     assert (found.value, found.n) == (right.mean(), 1000)
     assert found.effective_n is not None
     assert found.independent == found.effective_n < 300

@@ -1,6 +1,7 @@
 """Following the champion, where its files are damaged or the store is away."""
 
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -27,38 +28,45 @@ class CountingStore(LocalStore):
         super().download(key, path)
 
 
-def test_a_refused_version_is_not_fetched_at_every_look_and_taken_once_it_is_mended(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.fixture
+def behind(tmp_path: Path) -> Iterator[tuple[CountingStore, ChampionFollower]]:
+    """A store whose champion is version 2, and a follower that has not looked since it was version 1."""
     made, dataset = build_serving_store(tmp_path)
     store = CountingStore(made.uri)
     follower = ChampionFollower(store, Metrics(), poll_seconds=3600)
     follower.start()
     try:
         register_and_promote(made, tmp_path, dataset, expected="1", seed=1)
-        graph = Path(made.uri, "versions", "2", "model.onnx")
-        whole = graph.read_bytes()
-        graph.write_bytes(b"damaged")
-        with pytest.raises(IntegrityError, match="does not match its checksum"):
-            follower._look()
-        fetched = store.fetched
-        for _ in range(5):
-            follower._look()
-        assert store.fetched == fetched
-        assert follower.live is not None
-        assert follower.live.version == "1"
-        graph.write_bytes(whole)
-        begun = time.monotonic()
-        monkeypatch.setattr(module.time, "monotonic", lambda: begun + 2 * module.REFUSED_SECONDS)
-        follower._look()
-        assert follower.live.version == "2"
-        # Another pointer is looked at at once.
-        monkeypatch.undo()
-        registry.rollback(made, reason="test")
-        follower._look()
-        assert follower.live.version == "1"
+        yield store, follower
     finally:
         follower.stop()
+
+
+def test_a_refused_version_is_not_fetched_at_every_look_and_taken_once_it_is_mended(
+    behind: tuple[CountingStore, ChampionFollower], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store, follower = behind
+    graph = Path(store.uri, "versions", "2", "model.onnx")
+    whole = graph.read_bytes()
+    graph.write_bytes(b"damaged")
+    with pytest.raises(IntegrityError, match="does not match its checksum"):
+        follower._look()
+    fetched = store.fetched
+    for _ in range(5):
+        follower._look()
+    assert store.fetched == fetched
+    assert follower.live is not None
+    assert follower.live.version == "1"
+    graph.write_bytes(whole)
+    begun = time.monotonic()
+    monkeypatch.setattr(module.time, "monotonic", lambda: begun + 2 * module.REFUSED_SECONDS)
+    follower._look()
+    assert follower.live.version == "2"
+    # Another pointer is looked at at once.
+    monkeypatch.undo()
+    registry.rollback(store, reason="test")
+    follower._look()
+    assert follower.live.version == "1"
 
 
 class AwayStore(LocalStore):
@@ -95,23 +103,16 @@ def test_a_service_that_waits_for_its_store_answers_and_hides_groups_once_it_is_
 
 
 def test_a_version_that_cannot_answer_for_whatever_reason_is_refused_as_a_damaged_one_is(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    behind: tuple[CountingStore, ChampionFollower], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    made, dataset = build_serving_store(tmp_path)
-    store = CountingStore(made.uri)
-    follower = ChampionFollower(store, Metrics(), poll_seconds=3600)
-    follower.start()
-    try:
-        register_and_promote(made, tmp_path, dataset, expected="1", seed=1)
+    store, follower = behind
 
-        def mismatch(*_: object) -> None:
-            raise ValueError("judge: statistics (1, 6)\nand more")
+    def mismatch(*_: object) -> None:
+        raise ValueError("judge: statistics (1, 6)\nand more")
 
-        monkeypatch.setattr(Familiarity, "judge", mismatch)
-        with pytest.raises(IntegrityError, match=r"^version 2 cannot answer: ValueError: judge: statistics \(1, 6\)$"):
-            follower._look()
-        fetched = store.fetched
+    monkeypatch.setattr(Familiarity, "judge", mismatch)
+    with pytest.raises(IntegrityError, match=r"^version 2 cannot answer: ValueError: judge: statistics \(1, 6\)$"):
         follower._look()
-        assert store.fetched == fetched
-    finally:
-        follower.stop()
+    fetched = store.fetched
+    follower._look()
+    assert store.fetched == fetched
