@@ -52,6 +52,8 @@ class ModelDescription(BaseModel):
     """1 for grey images, 3 for colour"""
     resize: str = STRETCH
     """how pictures that are no square become one, as in its dataset's description"""
+    deep_range: int = 0
+    """level that becomes 255 in images of more than 8 bits, likewise; 0: each image's own range decides"""
     mean: list[float]
     """of each channel, which is subtracted from it; grey levels in [0, 1]"""
     std: list[float]
@@ -170,7 +172,15 @@ def sha256_file(path: str | Path) -> str:
 
 
 def schema_problems(
-    model: ModelDescription, *, classes: list[str], image_size: int, resize: str, channels: int | None = None, owner: str, other: str
+    model: ModelDescription,
+    *,
+    classes: list[str],
+    image_size: int,
+    resize: str,
+    deep_range: int = 0,
+    channels: int | None = None,
+    owner: str,
+    other: str,
 ) -> list[str]:
     """Why a model and something else are not for the same images, one sentence each; empty when they are.
 
@@ -179,6 +189,7 @@ def schema_problems(
         classes: names of the other side, in order.
         image_size: side in pixels of its images.
         resize: how they are made square.
+        deep_range: level that becomes 255 in those of more than 8 bits; 0 where that is not known yet, or differs by image.
         channels: of its images; None where that is not known yet.
         owner: how a sentence calls the model: "the candidate".
         other: how it calls the other side: "the dataset".
@@ -190,6 +201,10 @@ def schema_problems(
         problems.append(f"{owner} takes images of {model.image_size} px, and {other}'s have {image_size} px")
     if model.resize != resize:
         problems.append(f"{owner} takes images made square by '{model.resize}', and {other}'s are by '{resize}'")
+    if deep_range and model.deep_range and model.deep_range != deep_range:
+        problems.append(
+            f"{owner} takes levels of 0 to {model.deep_range:,} in images of more than 8 bits, and {other}'s go to {deep_range:,}"
+        )
     if channels is not None and model.channels != channels:
         problems.append(f"{owner} takes images of {model.channels} channels, and {other}'s have {channels}")
     return problems

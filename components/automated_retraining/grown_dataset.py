@@ -104,7 +104,7 @@ def without_splits(store: Store, dataset: Description, splits: Collection[str]) 
     samples = read_samples(dataset, store)
     samples = samples[~samples["split"].isin(splits)].reset_index(drop=True)
     shards = [shard for shard in dataset.shards if shard.split not in splits]
-    name = manifest_hash(dataset.classes, dataset.image_size, dataset.channels, shards, samples, dataset.resize)
+    name = manifest_hash(dataset.classes, dataset.image_size, dataset.channels, shards, samples, dataset.resize, dataset.deep_range)
     view = dataset.model_copy(
         update={
             "manifest_hash": name,

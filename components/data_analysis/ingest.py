@@ -2,6 +2,9 @@
 
 Reading hashes, decodes and resizes a file and leaves the pixels in a spool on disk; packing takes them from there in the order in which
 they are packed, a batch at a time, and gives their place on the disk back: pixels never lie there twice.
+
+Images of more than 8 bits become 8 by one range, which is known when all are read: those that were scaled by a smaller one, because those
+before them in their chunk needed no larger, are decoded again, and only they.
 """
 
 import hashlib
@@ -30,7 +33,9 @@ FILES_PER_CHUNK = 128
 MOST_FILE_BYTES = 512 << 20
 #: Images packed at once.
 PACKED_AT_ONCE = 256
-INGESTED_COLUMNS = ["path", "label", "source_split", "tags", "sha256", "width", "height", "grey", "full", "negative", "chunk", "offset"]
+INGESTED_COLUMNS = [
+    *("path", "label", "source_split", "tags", "sha256", "width", "height", "grey", "full", "negative", "scaled", "chunk", "offset")
+]
 
 
 @dataclass(frozen=True)
@@ -38,8 +43,8 @@ class Ingested:
     """What was read; the pixels of the N readable images lie in the spool."""
 
     frame: pd.DataFrame
-    """By readable image: path, label (class name), source_split, tags, sha256, width, height, grey, full and negative as `Decoded` says
-    them, and its place: chunk, offset.
+    """By readable image: path, label (class name), source_split, tags, sha256, width, height, grey, full, negative and scaled as `Decoded`
+    says them, and its place: chunk, offset.
     """
     thumbnails: np.ndarray
     """uint8 (N, 16, 16), by row of `frame`."""
@@ -47,6 +52,8 @@ class Ingested:
     """Path and reason by unreadable file."""
     spool: Path
     """Folder of the chunks' pixels."""
+    deep_range: int
+    """The level that became 255 in images of more than 8 bits; 0: there are none, or each has its own range."""
 
     @property
     def channels(self) -> int:
@@ -83,6 +90,18 @@ class Chunk:
 
 
 @dataclass(frozen=True)
+class Rescaled:
+    """Images of one chunk that are to be scaled by a larger range than they were."""
+
+    number: int
+    """Of the chunk."""
+    rows: list[int]
+    """Of the frame."""
+    images: list[tuple[str, str, int]]
+    """By row: path, sha256 and offset."""
+
+
+@dataclass(frozen=True)
 class ReadChunk:
     """What was read of one chunk; the pixels are on disk."""
 
@@ -102,38 +121,87 @@ def ingest(
     image_size: int,
     resize: str,
     workers: int,
+    deep_range: int | None = None,
     progress: tuple[float, float] = (0.0, 1.0),
 ) -> Ingested:
     """Read all `files` below `root` into `spool`; memory holds the table and 256 bytes an image, not the images.
 
     Args:
+        deep_range: the level that becomes 255 in images of more than 8 bits; 0: each has its own range; None: the smallest of
+            `decoding.DEEP_RANGES` that holds all of them.
         progress: the step's at the beginning and at the end of reading.
+
+    Raises:
+        InputError: a file changed while it was read.
     """
     chunks = [Chunk(number, files[start : start + FILES_PER_CHUNK]) for number, start in enumerate(range(0, len(files), FILES_PER_CHUNK))]
     rows: list[tuple[object, ...]] = []
     thumbnails: list[np.ndarray] = []
     broken: list[tuple[str, str]] = []
-    for done, result in enumerate(spread(partial(read_chunk, root, spool, image_size, resize), chunks, workers=workers), 1):
+    read = partial(read_chunk, root, spool, image_size, resize, deep_range)
+    for done, result in enumerate(spread(read, chunks, workers=workers), 1):
         rows += result.rows
         thumbnails.append(result.thumbnails)
         broken += result.broken
         if done % 8 == 0:
             fraction = progress[0] + (progress[1] - progress[0]) * done / len(chunks)
             runtime.progress(fraction, f"read {done * FILES_PER_CHUNK:,} of {len(files):,} files")
-    return Ingested(pd.DataFrame(rows, columns=INGESTED_COLUMNS), np.concatenate(thumbnails), broken, spool)
+    frame, small = pd.DataFrame(rows, columns=INGESTED_COLUMNS), np.concatenate(thumbnails)
+    if deep_range is None:
+        deep_range = max(frame["full"], default=0)
+        behind = _behind(frame, files, deep_range)
+        again = partial(rescale, root, spool, image_size, resize, deep_range)
+        for part, rescaled in zip(behind, spread(again, behind, workers=workers), strict=True):
+            small[part.rows] = rescaled
+        frame.loc[frame["full"] > 0, "scaled"] = deep_range
+    return Ingested(frame, small, broken, spool, deep_range)
 
 
-def read_chunk(root: Path, spool: Path, image_size: int, resize: str, chunk: Chunk) -> ReadChunk:
+def _behind(frame: pd.DataFrame, files: list[SourceFile], deep_range: int) -> list[Rescaled]:
+    """What was scaled by a smaller range than that of all, by chunk."""
+    behind = frame[(frame["full"] > 0) & (frame["scaled"] < deep_range)]
+    names = {printable(file.path): file.path for file in files} if len(behind) else {}
+    parts = []
+    for number in behind["chunk"].unique():
+        part = behind[behind["chunk"] == number]
+        images = [(names[path], *of) for path, *of in part[["path", "sha256", "offset"]].itertuples(index=False)]
+        parts.append(Rescaled(int(number), list(part.index), images))
+    return parts
+
+
+def rescale(root: Path, spool: Path, image_size: int, resize: str, deep_range: int, part: Rescaled) -> np.ndarray:
+    """Decode images again, by the range of all, into their places in the spool; their thumbnails, uint8 (n, 16, 16)."""
+    small = []
+    with open(spool_file(spool, part.number), "r+b") as stream:
+        for path, sha256, offset in part.images:
+            try:
+                data = _bytes(root / path)
+                decoded = decode_image(data, image_size, resize, deep_range)
+            except (UnreadableImage, OSError):
+                data = b""
+            if hashlib.sha256(data).hexdigest() != sha256:
+                raise InputError(f"{printable(path)}: changed while the source was read; run again when it is still")
+            stream.seek(offset)
+            stream.write(np.ascontiguousarray(decoded.pixels).data)
+            small.append(thumbnail(decoded.pixels))
+    return np.array(small, np.uint8)
+
+
+def read_chunk(root: Path, spool: Path, image_size: int, resize: str, deep_range: int | None, chunk: Chunk) -> ReadChunk:
     """Read one chunk; its pixels go to the spool one after the other, (side, side) or (side, side, 3) each.
 
     What is packed first lies last: a file of the spool is taken from its end, and cut there.
     """
     read: list[tuple[SourceFile, str, Decoded]] = []
     broken: list[tuple[str, str]] = []
+    reached = deep_range or 0
     for file in chunk.files:
         try:
             data = _bytes(root / file.path)
-            decoded = decode_image(data, image_size, resize)
+            decoded = decode_image(data, image_size, resize, reached)
+            if deep_range is None and decoded.full > reached:
+                reached = decoded.full
+                decoded = decode_image(data, image_size, resize, reached) if decoded.scaled < reached else decoded
         except (UnreadableImage, OSError) as error:
             reason = error.strerror or str(error) if isinstance(error, OSError) else str(error)
             broken.append((printable(file.path), reason))
@@ -174,10 +242,10 @@ def reading_notes(ingested: Ingested) -> list[str]:
             f"Only {len(colourful)} of {len(ingested.frame):,} images are in colour (such as {colourful['path'].iloc[0]}), so all are "
             "stored in colour; without them the dataset would be grey and a third as large."
         )
-    return notes + _deep_notes(ingested.frame[ingested.frame["full"] > 0])
+    return notes + _deep_notes(ingested.frame[ingested.frame["full"] > 0], ingested.deep_range)
 
 
-def _deep_notes(deep: pd.DataFrame) -> list[str]:
+def _deep_notes(deep: pd.DataFrame, deep_range: int) -> list[str]:
     """Where the levels of images of more than 8 bits became other ones than their owner may think."""
     notes = []
     below = deep[deep["negative"].astype(bool)]
@@ -186,14 +254,17 @@ def _deep_notes(deep: pd.DataFrame) -> list[str]:
             f"Levels below 0 were read as 0, in {len(below):,} of {len(deep):,} images of more than 8 bits (such as "
             f"{below['path'].iloc[0]}); where they mean something, raise all levels above 0 first."
         )
-    if deep["full"].nunique() > 1:
-        usual = int(deep["full"].mode().iloc[0])
-        others = deep[deep["full"] != usual]
+    highest = deep["full"].max()
+    largest, rest = deep[deep["full"] == highest], deep[deep["full"] < highest]
+    read_by = f"All {len(deep):,} images of more than 8 bits are read by the range of 0 to {deep_range:,}"
+    if len(rest):
         notes.append(
-            f"Images of more than 8 bits differ in their range: {len(others):,} of {len(deep):,} (such as {others['path'].iloc[0]}) do not "
-            f"have that of 0 to {usual:,}. The highest level of an image decides, so one hot pixel can make it 16 times darker; images "
-            "of one device are better converted to 8 bits by one window first, for training and for the service."
+            f"{read_by}, since {len(largest):,} of them (such as {largest['path'].iloc[0]}) go beyond {rest['full'].max():,}. Where that "
+            "is a hot pixel or another device, the others are darker than they need be: leave such images out, or convert all to one range "
+            "first, for training and for the service."
         )
+    elif highest < deep_range:
+        notes.append(f"{read_by}, as by the model that serves, though none goes beyond {highest:,}.")
     return notes
 
 
@@ -218,7 +289,9 @@ def pack(
     labels = {name: number for number, name in enumerate(classes)}
     places = [packing_order(*of) for of in frame[["sha256", "path"]].itertuples(index=False)]
     frame = frame.iloc[sorted(range(len(places)), key=places.__getitem__)]
-    with ShardWriter(image_size=image_size, channels=ingested.channels, resize=resize, splits=SPLITS) as writer:
+    with ShardWriter(
+        image_size=image_size, channels=ingested.channels, resize=resize, deep_range=ingested.deep_range, splits=SPLITS
+    ) as writer:
         for start in range(0, len(frame), PACKED_AT_ONCE):
             batch = frame.iloc[start : start + PACKED_AT_ONCE]
             images = ingested.take(batch, image_size)
@@ -254,7 +327,17 @@ def _bytes(path: Path) -> bytes:
 
 def _row(file: SourceFile, sha256: str, decoded: Decoded, chunk: int, offset: int) -> tuple[object, ...]:
     of_file = (printable(file.path), file.label, file.split, file.tags, sha256)
-    return (*of_file, decoded.width, decoded.height, decoded.pixels.ndim == 2, decoded.full, decoded.negative, chunk, offset)
+    return (
+        *of_file,
+        decoded.width,
+        decoded.height,
+        decoded.pixels.ndim == 2,
+        decoded.full,
+        decoded.negative,
+        decoded.scaled,
+        chunk,
+        offset,
+    )
 
 
 def printable(path: str) -> str:

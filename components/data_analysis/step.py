@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from components.data_analysis.statistics import Analysis
 
 
-def check_champion(store: Store, classes: list[str], image_size: int, resize: str) -> None:
+def check_champion(store: Store, classes: list[str], image_size: int, resize: str) -> int:
     """Refuse a source that no model could be trained on to follow the store's champion.
 
     Args:
@@ -39,13 +39,16 @@ def check_champion(store: Store, classes: list[str], image_size: int, resize: st
         image_size: side in pixels that its images will have.
         resize: how they will be made square.
 
+    Returns:
+        The champion's range of levels in images of more than 8 bits, by which the source's are read, too; 0 where it has none.
+
     Raises:
         InputError: the champion knows other classes, or takes images of another size.
         StoreError: the store cannot be read.
     """
     champion = registry.current(store)
     if champion is None:
-        return
+        return 0
     model = registry.description(store, champion.version)
     serving = f"version {champion.version}, which serves there,"
     problems = schema_problems(model, classes=classes, image_size=image_size, resize=resize, owner=serving, other="this source")
@@ -54,6 +57,22 @@ def check_champion(store: Store, classes: list[str], image_size: int, resize: st
         settings[f"data_config.resize={model.resize}"] = model.resize != resize
         cure = f", or {' and '.join(text for text, differs in settings.items() if differs)}" if model.classes == classes else ""
         raise InputError(f"{store.uri}: {'; '.join(problems)}; give another --store{cure}")
+    return model.deep_range
+
+
+def check_range(ingested: Ingested, source: str, store: Store) -> None:
+    """Refuse images that the range of the store's champion would cut, of which a model that follows it would lose the brightest parts.
+
+    Raises:
+        InputError: there are some.
+    """
+    beyond = ingested.frame[ingested.frame["full"] > ingested.frame["scaled"]]
+    if len(beyond):
+        raise InputError(
+            f"{source}: {len(beyond):,} images of more than 8 bits (such as {beyond['path'].iloc[0]}) go beyond 0 to "
+            f"{ingested.deep_range:,}, by which the model that serves in {store.uri} reads them; leave them out, convert them, or give "
+            "another --store"
+        )
 
 
 def run(
@@ -89,9 +108,10 @@ def run(
         folder = Opened(folder.root, with_named_classes(folder.files, settings.classes, source))
         classes = sorted({file.label for file in folder.files})
         critical_names(critical_classes, classes)
-        check_champion(home, classes, image_size, settings.resize)
+        champions_range = check_champion(home, classes, image_size, settings.resize)
         with tempfile.TemporaryDirectory(prefix="driftloop-spool-") as spool:
-            ingested = _read(folder, Path(spool), source, image_size, settings)
+            ingested = _read(folder, Path(spool), source, image_size, settings, champions_range or None)
+            check_range(ingested, source, home)
             audited = _audit(ingested, source, settings, shares, home)
             if replayed:
                 check_replayable(audited.frame, shares, source)
@@ -113,7 +133,7 @@ def run(
     _write(analysis, dataset, report, source_hash, began)
 
 
-def _read(folder: Opened, spool: Path, source: str, image_size: int, settings: DataSettings) -> Ingested:
+def _read(folder: Opened, spool: Path, source: str, image_size: int, settings: DataSettings, deep_range: int | None) -> Ingested:
     """Every file, once."""
     runtime.progress(0.25, f"reading {len(folder.files):,} files")
     ingested = ingest(
@@ -123,6 +143,7 @@ def _read(folder: Opened, spool: Path, source: str, image_size: int, settings: D
         image_size=image_size,
         resize=settings.resize,
         workers=settings.workers,
+        deep_range=deep_range,
         progress=(0.25, 0.7),
     )
     check_broken(ingested, source, settings.max_broken_share)

@@ -118,6 +118,7 @@ def check_fit(dataset: Description, model: ModelDescription) -> None:
         "image size": (dataset.image_size, model.image_size),
         "channels": (dataset.channels, model.channels),
         "resize mode": (dataset.resize, model.resize),
+        "range of levels": (dataset.deep_range, model.deep_range),
     }
     for name, (of_dataset, of_model) in pairs.items():
         if of_dataset != of_model:

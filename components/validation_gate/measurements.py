@@ -176,6 +176,7 @@ def _misfits(model: ModelDescription, other: ModelDescription | Description, nam
         classes=other.classes,
         image_size=other.image_size,
         resize=other.resize,
+        deep_range=other.deep_range,
         channels=other.channels,
         owner="the candidate",
         other=name,

@@ -61,7 +61,15 @@ def _read(source: str, champions: Description, spool: Path, seed: int) -> tuple[
     with opened(source, seed=seed, workers=settings.workers) as folder:
         files = with_named_classes(folder.files, settings.classes, source)
         _check_classes({file.label for file in files}, champions.classes, source)
-        ingested = ingest(folder.root, files, spool, image_size=champions.image_size, resize=champions.resize, workers=settings.workers)
+        ingested = ingest(
+            folder.root,
+            files,
+            spool,
+            image_size=champions.image_size,
+            resize=champions.resize,
+            workers=settings.workers,
+            deep_range=champions.deep_range,
+        )
     check_broken(ingested, source, settings.max_broken_share)
     if ingested.channels > champions.channels:
         raise InputError(f"{source}: has images in colour, and the champion was trained on grey ones; convert them to grey first")

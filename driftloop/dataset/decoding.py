@@ -36,18 +36,21 @@ class Decoded:
     height: int
     """Likewise."""
     full: int = 0
-    """Of an image of more than 8 bits: the level of its file that became 255, one of `DEEP_RANGES`; else 0."""
+    """Of an image of more than 8 bits: the smallest of `DEEP_RANGES` that holds its highest level; else 0."""
     negative: bool = False
     """Whether it has levels below 0, which became 0."""
+    scaled: int = 0
+    """Of an image of more than 8 bits: the level of its file that became 255, as all above it did; else 0."""
 
 
-def decode_image(data: bytes, side: int, resize: str = STRETCH, *, most_pixels: int = MOST_PIXELS) -> Decoded:
+def decode_image(data: bytes, side: int, resize: str = STRETCH, deep_range: int = 0, *, most_pixels: int = MOST_PIXELS) -> Decoded:
     """Decode, turn upright, and resize to `side` x `side` with antialiasing, by one of `contracts.RESIZE_MODES`.
 
     Takes 16-bit, palette, CMYK and transparent images (over black), applies EXIF orientation, and reads large JPEGs at the scale
     they are needed. Of several frames the first counts.
 
     Args:
+        deep_range: the level that becomes 255 in an image of more than 8 bits, as its dataset has it; 0: the image's own range.
         most_pixels: a picture of more is refused before it unpacks. While it is decoded it takes up to 8 bytes a pixel.
 
     Raises:
@@ -70,12 +73,13 @@ def decode_image(data: bytes, side: int, resize: str = STRETCH, *, most_pixels: 
                 width, height = height, width
             ImageOps.exif_transpose(image, in_place=True)
             full, negative = _deep_range(image) if image.mode in _DEEP_MODES else (0, False)
-            small = _square(_from_deep(image, full) if full else _eight_bits(image), side, resize)
+            scaled = full and (deep_range or full)
+            small = _square(_from_deep(image, scaled) if scaled else _eight_bits(image), side, resize)
     except UnreadableImage:
         raise
     except Exception as error:  # Pillow's readers raise whatever their format makes of damaged bytes; none may stop a run.
         raise UnreadableImage(_reason(error, most_pixels)) from None
-    return Decoded(_without_needless_colour(np.asarray(small)), width, height, full, negative)
+    return Decoded(_without_needless_colour(np.asarray(small)), width, height, full, negative, scaled)
 
 
 def _square(image: Image.Image, side: int, resize: str) -> Image.Image:
@@ -124,15 +128,16 @@ def _over_black(image: Image.Image) -> Image.Image:
 def _deep_range(image: Image.Image) -> tuple[int, bool]:
     """The smallest of `DEEP_RANGES` that holds the image's highest level, and whether it has levels below 0.
 
-    It is a format's range and not the image's own, as how bright an image is must survive. But files do not say theirs, and a single hot
-    pixel above 4095 makes an image of 12 bits 16 times darker: an audit tells where the images of a source differ in it.
+    It is a format's range and not the image's own, as how bright an image is must survive. But files do not say theirs: the largest in a
+    source is that of its dataset, and an audit names the images that need it, as one hot pixel above 4095 is enough. An image without
+    any number is black by every range.
     """
     highest, negative = np.nan, False
     for _, tile in _tiles(image):
         levels = np.asarray(tile, np.float64)
         highest = float(np.fmax(highest, np.fmax.reduce(levels, axis=None)))
         negative = negative or bool((levels < 0).any())
-    return next((full for full in DEEP_RANGES if highest <= full), DEEP_RANGES[-1]), negative
+    return next((full for full in DEEP_RANGES if not highest > full), DEEP_RANGES[-1]), negative
 
 
 def _from_deep(image: Image.Image, full: int) -> Image.Image:

@@ -71,6 +71,9 @@ class Description(BaseModel):
     """The hash of the dataset that this one grew out of."""
     resize: str = STRETCH
     """How pictures that are no square became one: of `contracts.RESIZE_MODES`."""
+    deep_range: int = 0
+    """The level that became 255 in images of more than 8 bits, one of `decoding.DEEP_RANGES`: the smallest that holds all of them. 0: there
+    were none, or, in datasets of driftloop 0.1.0, each was read by its own."""
     shares: dict[str, float] = Field(default_factory=dict)
     """By which its splits were cut, where the source did not bring them; empty in datasets of driftloop 0.1.0."""
     naming: dict[str, str] = Field(default_factory=dict)
@@ -96,16 +99,23 @@ def read_description(directory: str | Path) -> Description:
 
 
 def manifest_hash(
-    classes: Sequence[str], image_size: int, channels: int, shards: Sequence[Shard], samples: pd.DataFrame, resize: str = STRETCH
+    classes: Sequence[str],
+    image_size: int,
+    channels: int,
+    shards: Sequence[Shard],
+    samples: pd.DataFrame,
+    resize: str = STRETCH,
+    deep_range: int = 0,
 ) -> str:
-    """The content hash that names a dataset: equal content, equal name; a dataset of stretched images has the name that it always had."""
+    """The content hash that names a dataset: equal content, equal name; that of stretched images of 8 bits is what it always was."""
     content = {
         "classes": list(classes),
         "image_size": image_size,
         "channels": channels,
         "shards": [[shard.split, shard.rows, shard.sha256] for shard in shards],
         "samples": samples_hash(samples),
-    } | ({} if resize == STRETCH else {"resize": resize})
+    }
+    content |= ({} if resize == STRETCH else {"resize": resize}) | ({"deep_range": deep_range} if deep_range else {})
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 

@@ -90,7 +90,13 @@ def read_samples(description: Description, store: Store | None = None) -> pd.Dat
             store.download(description.samples, Path(folder, "samples.parquet"))
             samples = pd.read_parquet(Path(folder, "samples.parquet"))
     actual_hash = manifest_hash(
-        description.classes, description.image_size, description.channels, description.shards, samples, description.resize
+        description.classes,
+        description.image_size,
+        description.channels,
+        description.shards,
+        samples,
+        description.resize,
+        description.deep_range,
     )
     if actual_hash != description.manifest_hash:
         raise IntegrityError(f"{description.samples}: not what dataset {description.manifest_hash[:12]} was written with; restore it")

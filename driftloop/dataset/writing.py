@@ -74,7 +74,7 @@ def extend_dataset(store: Store, parent: Description, additions: Mapping[str, Pa
     take_up(store, "dataset", parent.manifest_hash)
     if not store.exists(parent.samples):
         raise InputError(f"{store.uri}: dataset {parent.manifest_hash[:12]} is not in this store; extend it in its own, {parent.store}")
-    with ShardWriter(image_size=parent.image_size, channels=parent.channels, resize=parent.resize) as writer:
+    with ShardWriter(image_size=parent.image_size, channels=parent.channels, resize=parent.resize, deep_range=parent.deep_range) as writer:
         for split, (images, labels, samples) in additions.items():
             if images.shape[1:] != (parent.image_size, parent.image_size, parent.channels):
                 expected = (parent.image_size, parent.image_size, parent.channels)
@@ -102,6 +102,7 @@ class ShardWriter:
         channels: 1 or 3.
         shard_bytes: a shard is closed when it has grown this large.
         resize: how the images were made square, which the description keeps.
+        deep_range: by which those of more than 8 bits became 8, likewise.
         splits: in this order in the dataset, whatever comes first; others follow in the order in which they come.
 
     Example:
@@ -111,9 +112,17 @@ class ShardWriter:
     """
 
     def __init__(
-        self, *, image_size: int, channels: int, shard_bytes: int = SHARD_BYTES, resize: str = STRETCH, splits: Sequence[str] = ()
+        self,
+        *,
+        image_size: int,
+        channels: int,
+        shard_bytes: int = SHARD_BYTES,
+        resize: str = STRETCH,
+        deep_range: int = 0,
+        splits: Sequence[str] = (),
     ) -> None:
-        self.image_size, self.channels, self.shard_bytes, self.resize = image_size, channels, shard_bytes, resize
+        self.image_size, self.channels, self.shard_bytes = image_size, channels, shard_bytes
+        self.resize, self.deep_range = resize, deep_range
         self._row_bytes = image_size * image_size * channels
         self.folder = Path(tempfile.mkdtemp(prefix="driftloop-shards-"))
         self.open: dict[str, GrowingNpy] = {}
@@ -186,7 +195,7 @@ class ShardWriter:
         inherited = [_samples_of(store, parent, self.folder)] if parent else []
         samples = pd.concat([*inherited, *frames], ignore_index=True)
         shards = [*(parent.shards if parent else []), *own]
-        name = manifest_hash(classes, self.image_size, self.channels, shards, samples, self.resize)
+        name = manifest_hash(classes, self.image_size, self.channels, shards, samples, self.resize, self.deep_range)
         take_up(store, "dataset", name)
         if store.exists(f"{DATASETS}{name}/{DATASET_FILE}"):
             return _used_again(store, name).model_copy(update={"store": store.uri})
@@ -248,6 +257,7 @@ class ShardWriter:
             image_size=self.image_size,
             channels=self.channels,
             resize=self.resize,
+            deep_range=self.deep_range,
             mean=mean,
             std=std,
             counts={split: int(counts[split]) for split in dict.fromkeys(samples["split"])},

@@ -28,7 +28,8 @@ def write_bento(folder: Path, fetched: FetchedVersion) -> None:
         shutil.copyfile(PACKAGE / name, copy)
     shutil.copyfile(fetched.graph, folder / "model.onnx")
     described = fetched.model.description
-    model = {"version": fetched.version} | described.model_dump(include={"classes", "image_size", "channels", "resize"})
+    taken = described.model_dump(include={"classes", "image_size", "channels", "resize", "deep_range"})
+    model = {"version": fetched.version} | taken
     (folder / "model.json").write_text(json.dumps(model | {"store": fetched.store}, indent=1) + "\n")
     (folder / "requirements.txt").write_text(requirements(gpu=fetched.model.variant == ONNX_FP16))
     (folder / "bentofile.yaml").write_text(BENTOFILE)

@@ -36,7 +36,8 @@ class Champion:
     def predict(self, image: Path) -> dict[str, Any]:
         """The class of one image (JPEG, PNG, WebP, TIFF, BMP), with the calibrated probability of each."""
         try:
-            pixels = with_channels(decode_image(image.read_bytes(), MODEL["image_size"], MODEL["resize"]).pixels, MODEL["channels"])
+            decoded = decode_image(image.read_bytes(), MODEL["image_size"], MODEL["resize"], MODEL["deep_range"])
+            pixels = with_channels(decoded.pixels, MODEL["channels"])
         except UnreadableImage as unreadable:
             raise UnprocessableEntity(f"image: {unreadable}") from None
         (probabilities,) = self.session.run(["probabilities"], {"images": pixels[None]})

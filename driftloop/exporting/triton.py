@@ -108,7 +108,8 @@ def _one_line(text: str) -> str:
 def _readme(fetched: FetchedVersion) -> str:
     described = fetched.model.description
     side, channels = described.image_size, described.channels
-    decode = f'driftloop.dataset.decode_image(data, {side}, "{described.resize}")'
+    deep = f", {described.deep_range}" if described.deep_range else ""
+    decode = f'driftloop.dataset.decode_image(data, {side}, "{described.resize}"{deep})'
     request = json.dumps(
         {"inputs": [{"name": INPUT, "datatype": "UINT8", "shape": [1, side, side, channels], "data": ["... the bytes of the image"]}]}
     )

@@ -28,7 +28,7 @@ CLAIM = "registration.json"
 
 
 #: What of model.json changes an answer; all else in it is how the model came to be.
-SERVING_FIELDS = {"classes", "image_size", "channels", "resize", "mean", "std", "temperature"}
+SERVING_FIELDS = {"classes", "image_size", "channels", "resize", "deep_range", "mean", "std", "temperature"}
 
 
 class VersionInfo(BaseModel):
@@ -172,9 +172,11 @@ def digest_of_what_serves(model: bundle.ModelDescription, files: dict[str, str])
     """
     graph = files.get(model.served) or files.get(bundle.WEIGHTS, "")
     content = {"graph": graph} | model.model_dump(include=SERVING_FIELDS)
-    # Models of earlier releases have no mode, and are stretched ones: they keep their digest.
+    # Models of earlier releases have no mode and no range, and are stretched ones of 8 bits: they keep their digest.
     if model.resize == STRETCH:
         del content["resize"]
+    if not model.deep_range:
+        del content["deep_range"]
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 

@@ -207,4 +207,4 @@ def _pixels(image: bytes | np.ndarray, live: LiveModel, most: int) -> np.ndarray
         if image.shape != (side, side, channels):
             raise UnreadableImage(f"images of shape {image.shape}; this model takes ({side}, {side}, {channels})")
         return image
-    return with_channels(decode_image(image, side, description.resize, most_pixels=most).pixels, channels)
+    return with_channels(decode_image(image, side, description.resize, description.deep_range, most_pixels=most).pixels, channels)

@@ -202,6 +202,7 @@ def _description(trained: TrainedModel, task: Task) -> ModelDescription:
         image_size=dataset.image_size,
         channels=dataset.channels,
         resize=dataset.resize,
+        deep_range=dataset.deep_range,
         mean=dataset.mean,
         std=dataset.std,
         dataset=dataset.manifest_hash,

@@ -93,7 +93,7 @@ def idle_layers(width: int, pixels: int, classes: int) -> list[onnx.NodeProto]:
 
 
 def write_pixel_bundle(
-    directory: Path, model: onnx.ModelProto, dataset: str, *, classes: list[str] | None = None, side: int = SIDE
+    directory: Path, model: onnx.ModelProto, dataset: str, *, classes: list[str] | None = None, side: int = SIDE, deep_range: int = 0
 ) -> Path:
     """A sealed bundle that serves `model`."""
     directory.mkdir(parents=True)
@@ -102,6 +102,7 @@ def write_pixel_bundle(
         architecture="plain_cnn",
         classes=classes or CLASSES,
         image_size=side,
+        deep_range=deep_range,
         dataset=dataset,
         seed=1,
         training={"directory": directory.name},

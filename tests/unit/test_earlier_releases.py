@@ -4,21 +4,27 @@
 and a stable watch, 100 dark ones and a watch that confirmed a drift and asked for labels, and six labels that came after it.
 """
 
+import io
 import json
 import tarfile
 from pathlib import Path
+from types import SimpleNamespace
 
+import numpy as np
 import pandas as pd
 import pytest
+from PIL import Image
 from typer.testing import CliRunner
 
 from components.drift_detection.step import run as detect
 from components.production_monitoring.step import run as monitor
 from driftloop import registry
 from driftloop.cli.main import app
+from driftloop.dataset.decoding import MOST_PIXELS
 from driftloop.inference.log_writer import InferenceLogger
 from driftloop.inference.served_model import ServedModel
 from driftloop.inference.traffic import Traffic, read_traffic
+from driftloop.serving.batching import _pixels
 from driftloop.step_facts import read_facts
 from driftloop.store import Store, open_store
 from driftloop.watch_store import close_watch, read_records
@@ -71,6 +77,16 @@ def test_what_it_holds_can_be_listed(store: Store) -> None:
     for command in (["status", "--json"], ["models", "list"], ["models", "show", "1"]):
         done = runner.invoke(app, [*command, "--store", store.uri])
         assert done.exit_code == 0, done.output
+
+
+def test_its_champion_reads_each_image_of_more_than_eight_bits_by_its_own_range(store: Store) -> None:
+    model = registry.description(store, "1")
+    assert (model.deep_range, model.channels) == (0, 1)
+    live = SimpleNamespace(model=SimpleNamespace(description=model))
+    for highest, level in ((4000, 4000 * 255 / 4095), (8000, 8000 * 255 / 65535)):
+        stream = io.BytesIO()
+        Image.fromarray(np.full((8, 8), highest, np.uint16)).save(stream, "PNG")
+        assert np.abs(_pixels(stream.getvalue(), live, MOST_PIXELS) - level).max() <= 0.5
 
 
 def test_its_watches_go_on_with_the_drift_that_is_open(store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

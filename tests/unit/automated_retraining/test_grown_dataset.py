@@ -13,9 +13,10 @@ from components.automated_retraining.grown_dataset import (
     open_parent,
     provenance_table,
     regimes,
+    without_splits,
 )
 from driftloop.contracts import DRIFTED_GATE, DRIFTED_SPLITS, MOST_REGIMES
-from driftloop.dataset import Description, open_split
+from driftloop.dataset import Description, ShardWriter, open_split
 from driftloop.dataset.group_names import GroupNames
 from driftloop.dataset.reading import read_samples
 from driftloop.dataset.roles import LEFT_OUT, REGIME, assign_roles
@@ -24,6 +25,7 @@ from driftloop.inference.log import read_images
 from driftloop.inference.traffic import read_traffic
 from driftloop.settings import RetrainSettings
 from driftloop.store import Store, open_store
+from tests.factories.datasets import random_split
 from tests.factories.records import CLASSES
 from tests.factories.retraining import (
     RetrainingInputs,
@@ -138,6 +140,16 @@ def test_one_retraining_too_many_gives_up_the_oldest_regime_and_nothing_else(tmp
     assert sum(dataset.counts[split] for split in DRIFTED_SPLITS) == MOST_REGIMES * 90
     assert set(open_split(dataset, "regime-5").samples["path"].str.slice(0, 6)) == {"drift5"}
     assert len(open_split(dataset, "test")) == inputs.parent.counts["test"]
+
+
+def test_a_dataset_without_a_split_is_read_by_the_same_range(tmp_path: Path) -> None:
+    store = open_store(str(tmp_path / "store"))
+    with ShardWriter(image_size=8, channels=1, deep_range=4095) as writer:
+        writer.add("train", *random_split(20, seed=1))
+        writer.add("regime-1", *random_split(5, seed=2))
+        whole = writer.publish(store, classes=CLASSES, source="")
+    rest = without_splits(store, whole, ["regime-1"])
+    assert (rest.deep_range, len(open_split(rest, "train"))) == (4095, 20)
 
 
 def test_a_store_that_was_moved_is_still_the_home_of_its_datasets(tmp_path: Path) -> None:

@@ -9,7 +9,9 @@ from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
 
 from components.baseline_training.step import run
 from driftloop import bundle
-from driftloop.dataset import read_description
+from driftloop.dataset import read_description, write_description
+from driftloop.dataset.description import manifest_hash
+from driftloop.dataset.reading import read_samples
 from driftloop.errors import InputError, SettingError
 from driftloop.step_facts import read_facts
 from driftloop.store import open_store
@@ -43,7 +45,15 @@ def train(root: Path, name: str = "baseline", *, epochs: int = 2, **config: obje
 def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, MetricsFile, RocFile]:
     root = tmp_path_factory.mktemp("baseline")
     write_squares_dataset(root, images_per_group=4)
+    _as_of_twelve_bits(root / "dataset")
     return root, *train(root)
+
+
+def _as_of_twelve_bits(directory: Path) -> None:
+    """As if the dataset's images had been radiographs."""
+    of = read_description(directory)
+    name = manifest_hash(of.classes, of.image_size, of.channels, of.shards, read_samples(of), deep_range=4095)
+    write_description(directory, of.model_copy(update={"manifest_hash": name, "deep_range": 4095}))
 
 
 def test_the_bundle_is_sealed_and_carries_the_facts_so_far(trained: tuple[Path, MetricsFile, RocFile]) -> None:
@@ -51,7 +61,7 @@ def test_the_bundle_is_sealed_and_carries_the_facts_so_far(trained: tuple[Path, 
     bundle.verify(root / "baseline/model")
     description = bundle.read_model(root / "baseline/model")
     facts = read_facts(root / "baseline/model")
-    assert description.architecture == "plain_cnn"
+    assert (description.architecture, description.deep_range) == ("plain_cnn", 4095)
     assert description.metrics["test_accuracy"].n == 48
     assert description.metrics["val_accuracy"].n == 32
     assert facts["data_analysis"] == {"source": "squares"}

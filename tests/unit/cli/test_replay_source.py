@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from driftloop.cli.replay_source import opened_source
-from driftloop.dataset import Description, write_dataset
+from driftloop.dataset import Description, ShardWriter
 from driftloop.errors import InputError
 from driftloop.store import open_store
 
@@ -26,14 +26,16 @@ def save(folder: Path, count: int, *, seed: int, channels: int = 1) -> list[Path
     return paths
 
 
-def dataset(root: Path, files: list[Path], *, channels: int = 1) -> Description:
+def dataset(root: Path, files: list[Path], *, channels: int = 1, deep_range: int = 0) -> Description:
     """A champion's dataset that holds these files, of the classes cat, dog and eel."""
     digests = [hashlib.sha256(path.read_bytes()).hexdigest() for path in files]
     names = [f"{number}" for number in range(len(files))]
     images = np.random.default_rng(0).integers(0, 256, (len(files), SIDE, SIDE, channels), np.uint8)
     table = pd.DataFrame({"path": names, "group": names, "sha256": digests, "width": SIDE, "height": SIDE})
     part = (images, np.arange(len(files)) % 3, table)
-    return write_dataset(open_store(str(root)), {"train": part}, classes=["cat", "dog", "eel"], source="files")
+    with ShardWriter(image_size=SIDE, channels=channels, deep_range=deep_range) as writer:
+        writer.add("train", *part)
+        return writer.publish(open_store(str(root)), classes=["cat", "dog", "eel"], source="files")
 
 
 @pytest.fixture
@@ -82,6 +84,20 @@ def test_grey_images_serve_a_champion_that_sees_colours_but_not_the_other_way_ro
         assert stream.images.shape == (20, SIDE, SIDE, 3)
         assert (stream.images == stream.images[..., :1]).all()
     assert "has images in colour, and the champion was trained on grey ones" in refused(tmp_path / "colour", champions)
+
+
+@pytest.mark.parametrize(("deep_range", "brightest"), [(65535, 16), (4095, 255), (0, 249)])
+def test_images_of_more_than_eight_bits_are_read_as_the_champion_s_service_reads_them(
+    tmp_path: Path, deep_range: int, brightest: int
+) -> None:
+    for number, name in enumerate(("cat", "dog")):
+        for file in save(tmp_path / "site" / name, 10, seed=2 + number):
+            levels = np.asarray(Image.open(file)).astype(np.uint16) * 16
+            levels[0, 0] = 4000 if deep_range != 4095 else 6000
+            Image.fromarray(levels.clip(0, levels[0, 0])).save(file)
+    champions = dataset(tmp_path / "deep", save(tmp_path / "others", 10, seed=9), deep_range=deep_range)
+    with opened_source(str(tmp_path / "site"), champions, seed=0) as (stream, _):
+        assert set(stream.images[:, 0, 0, 0]) == {brightest}
 
 
 def test_a_class_that_the_champion_does_not_know_is_named(tmp_path: Path, champions: Description) -> None:

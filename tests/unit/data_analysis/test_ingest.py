@@ -8,10 +8,11 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from components.data_analysis.ingest import FILES_PER_CHUNK, Ingested, ingest, pack, spool_file
+from components.data_analysis.ingest import FILES_PER_CHUNK, Ingested, Rescaled, ingest, pack, rescale, spool_file
 from driftloop.contracts import TEST, TRAIN
-from driftloop.dataset import open_split
+from driftloop.dataset import Decoded, decode_image, open_split
 from driftloop.dataset.splitting import hash_position
+from driftloop.errors import InputError
 from driftloop.sources import SourceFile
 from driftloop.store.local import LocalStore
 
@@ -83,6 +84,49 @@ def test_pixels_lie_on_the_disk_once(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert max(store.weights) == pixels + headers
     assert [spool_file(read.spool, chunk).stat().st_size for chunk in range(3)] == [0, 0, 0]
     assert not list(temporary.iterdir())
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_images_of_more_than_eight_bits_are_scaled_by_the_largest_range_and_only_those_before_it_are_decoded_twice(
+    tmp_path: Path, workers: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "source").mkdir()
+    (tmp_path / "spool").mkdir()
+    rng = np.random.default_rng(1)
+    highest = [4000] * 20 + [9000] * (FILES_PER_CHUNK - 20) + [30000] * 12
+    files = []
+    for number, level in enumerate(highest):
+        path = f"{number:03d}.png"
+        Image.fromarray(rng.integers(0, level, (SIDE, SIDE), np.uint16)).save(tmp_path / "source" / path)
+        files.append(SourceFile(path, "A", ""))
+    decoded: list[int] = []
+
+    def counted(data: bytes, side: int, resize: str, deep_range: int) -> Decoded:
+        decoded.append(deep_range)
+        return decode_image(data, side, resize, deep_range)
+
+    if workers == 1:
+        monkeypatch.setattr("components.data_analysis.ingest.decode_image", counted)
+    read = ingest(tmp_path / "source", files, tmp_path / "spool", image_size=SIDE, resize="stretch", workers=workers)
+    assert read.deep_range == 65535
+    assert len(decoded) == (len(files) + 1 + 20 if workers == 1 else 0)
+    expected = [decode_image((tmp_path / "source" / file.path).read_bytes(), SIDE, deep_range=65535).pixels for file in files]
+    assert np.array_equal(read.thumbnails, expected), "which find near-duplicates"
+    frame = read.frame.assign(split=TRAIN, group=read.frame["path"])
+    split = open_split(pack(frame, read, LocalStore(tmp_path / "store"), image_size=SIDE, resize="stretch", source=""), TRAIN)
+    for image, path in zip(split.images, split.samples["path"], strict=True):
+        assert np.array_equal(image[..., 0], expected[int(path[:3])])
+
+
+@pytest.mark.parametrize("replaced", [None, np.zeros((SIDE, SIDE, 3), np.uint8)], ids=["gone", "in colour"])
+def test_a_file_that_changes_before_it_is_read_again_is_one_clear_line(tmp_path: Path, replaced: np.ndarray | None) -> None:
+    path = tmp_path / "scan.png"
+    if replaced is not None:
+        Image.fromarray(replaced).save(path)
+    (tmp_path / "chunk-000000.npy").write_bytes(bytes(SIDE * SIDE))
+    part = Rescaled(0, [0], [("scan.png", "a" * 64, 0)])
+    with pytest.raises(InputError, match=r"^scan.png: changed while the source was read"):
+        rescale(tmp_path, tmp_path, SIDE, "stretch", 4095, part)
 
 
 def _position(frame: pd.DataFrame) -> Callable[[str], float]:

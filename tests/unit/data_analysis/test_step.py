@@ -15,6 +15,7 @@ from PIL import Image
 from components.data_analysis import statistics
 from components.data_analysis.loader_benchmark import benchmark_loaders
 from components.data_analysis.step import run
+from driftloop import registry
 from driftloop.dataset import open_split, read_description
 from driftloop.dataset.decoding import MOST_PIXELS
 from driftloop.dataset.reading import read_samples
@@ -239,10 +240,15 @@ def test_grey_and_colour_mixed_make_a_dataset_in_colour_and_a_note(result: Resul
         assert ((spread > 100) == (samples.samples["path"] == "cat/red.png")).all()
 
 
-def test_deep_images_that_differ_in_their_range_and_levels_below_zero_are_told(result: Result, tmp_path: Path) -> None:
-    source = write_classes(tmp_path / "scans", 40)
-    for path in source.rglob("*.png"):
+def write_scans(folder: Path) -> Path:
+    """80 radiographs of 12 bits."""
+    for path in write_classes(folder, 40).rglob("*.png"):
         Image.fromarray(np.asarray(Image.open(path)).astype(np.uint16) * 8).save(path)
+    return folder
+
+
+def test_deep_images_that_differ_in_their_range_and_levels_below_zero_are_told(result: Result, tmp_path: Path) -> None:
+    source = write_scans(tmp_path / "scans")
     assert not [note for note in result.run(source)["notes"] if "8 bits" in note]
     hot = np.asarray(Image.open(source / "cat" / "image003.png")).copy()
     hot[0, 0] = 5000
@@ -250,7 +256,43 @@ def test_deep_images_that_differ_in_their_range_and_levels_below_zero_are_told(r
     Image.fromarray(hot.astype(np.int32) - 5000).save(source / "dog" / "scan.tif")
     notes = [note for note in result.run(source)["notes"] if "8 bits" in note]
     assert "in 1 of 81 images of more than 8 bits (such as dog/scan.tif)" in notes[0]
-    assert "2 of 81 (such as cat/image003.png) do not have that of 0 to 4,095." in notes[1]
+    assert "All 81 images of more than 8 bits are read by the range of 0 to 65,535, since 1 of them (such as cat/image003.png)" in notes[1]
+
+
+def test_deep_images_of_a_dataset_have_one_range_and_its_model_reads_by_it(result: Result, tmp_path: Path) -> None:
+    source = write_scans(tmp_path / "scans")
+    result.run(source)
+    assert read_description(result.dataset).deep_range == 4095
+    bright = np.asarray(Image.open(source / "dog" / "image020.png")).copy()
+    bright[0, 0] = 5000
+    Image.fromarray(bright).save(source / "dog" / "image020.png")
+    result.run(source)
+    assert read_description(result.dataset).deep_range == 65535
+    live = SimpleNamespace(model=SimpleNamespace(description=model_description(image_size=32, channels=1, deep_range=65535)))
+    for split in read_description(result.dataset).counts:
+        packed = open_split(result.dataset, split)
+        for image, path in zip(packed.images, packed.samples["path"], strict=True):
+            levels = np.asarray(Image.open(source / path))
+            assert abs(int(image.max()) - levels.max() / 257) <= 1
+            assert np.array_equal(_pixels((source / path).read_bytes(), live, MOST_PIXELS), image)
+
+
+def test_a_source_follows_the_range_of_the_champion_that_reads_its_images_and_one_beyond_it_is_refused(tmp_path: Path) -> None:
+    result, source = Result(tmp_path), write_scans(tmp_path / "scans")
+    for old, new in (("cat", "bright"), ("dog", "dark")):
+        (source / old).rename(source / new)
+    store, _ = build_serving_store(tmp_path)
+    model = registry.description(store, "1")
+    store.put("versions/1/model.json", model.model_copy(update={"deep_range": 65535}).model_dump_json().encode())
+    notes = result.run(source)["notes"]
+    assert read_description(result.dataset).deep_range == 65535
+    assert "All 80 images of more than 8 bits are read by the range of 0 to 65,535, as by the model that serves, though" in " ".join(notes)
+    store.put("versions/1/model.json", model.model_copy(update={"deep_range": 255}).model_dump_json().encode())
+    with pytest.raises(InputError, match=r"scans: 80 images of more than 8 bits \(such as bright/image.*\) go beyond 0 to 255, by which"):
+        result.run(source)
+    store.put("versions/1/model.json", model.model_dump_json().encode())
+    result.run(source)
+    assert read_description(result.dataset).deep_range == 4095, "a model without a range leaves the source its own"
 
 
 def test_a_test_split_of_the_source_stays_the_test_split(result: Result, tmp_path: Path) -> None:

@@ -85,6 +85,22 @@ def test_the_range_of_a_deep_image_is_that_of_its_highest_level(highest: int, fu
     assert decoded.pixels[3, 3] == min(255, round(highest * 255 / full))
 
 
+def test_by_the_range_of_a_dataset_images_of_one_device_keep_how_bright_they_are_to_each_other_and_what_is_above_is_cut() -> None:
+    dim, bright = np.full((20, 20), 3000, np.uint16), np.full((20, 20), 6000, np.uint16)
+    assert [decode_image(encoded(Image.fromarray(levels)), 16).pixels.max() for levels in (dim, bright)] == [187, 23]
+    read = [decode_image(encoded(Image.fromarray(levels)), 16, deep_range=65535) for levels in (dim, bright)]
+    assert [(decoded.pixels.max(), decoded.full, decoded.scaled) for decoded in read] == [(12, 4095, 65535), (23, 65535, 65535)]
+    cut = decode_image(encoded(Image.fromarray(bright)), 16, deep_range=4095)
+    assert (cut.pixels.min(), cut.full, cut.scaled) == (255, 65535, 4095)
+    eight_bits = encoded(Image.fromarray(gradient()))
+    assert np.array_equal(decode_image(eight_bits, 20, deep_range=4095).pixels, decode_image(eight_bits, 20).pixels)
+    assert decode_image(eight_bits, 20, deep_range=4095).scaled == 0
+
+
+def test_an_image_without_any_number_needs_no_range() -> None:
+    assert decode_image(encoded(Image.fromarray(np.full((20, 20), np.nan, np.float32)), "TIFF"), 16).full == 1
+
+
 def test_levels_below_zero_become_zero_and_are_told() -> None:
     levels = np.linspace(-1000, 3000, 400).reshape(20, 20).astype(np.int32)
     decoded = decode_image(encoded(Image.fromarray(levels), "TIFF"), 20)

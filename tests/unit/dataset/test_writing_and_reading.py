@@ -191,6 +191,19 @@ def test_how_images_were_made_square_is_part_of_a_dataset_and_of_what_grows_out_
     assert Description(**older) == described["stretch"], "datasets of earlier releases are stretched"
 
 
+def test_by_which_range_images_became_eight_bits_is_part_of_a_dataset_and_of_what_grows_out_of_it(store: LocalStore) -> None:
+    described = {}
+    for deep_range in (0, 4095):
+        with ShardWriter(image_size=8, channels=1, deep_range=deep_range) as writer:
+            writer.add("train", *random_split(20, seed=1))
+            described[deep_range] = writer.publish(store, classes=CLASSES, source="")
+    assert described[4095].manifest_hash != described[0].manifest_hash, "a model of the one decodes otherwise"
+    older = described[0].model_dump(exclude={"deep_range"})
+    assert Description(**older) == described[0], "datasets of earlier releases have none"
+    grown = extend_dataset(store, described[4095], {"val": random_split(5, seed=3)})
+    assert (grown.deep_range, len(open_split(grown, "train"))) == (4095, 20)
+
+
 def test_a_dataset_without_its_description_is_written_again(store: LocalStore) -> None:
     parts = {"train": random_split(20, seed=1)}
     description = write_dataset(store, parts, classes=CLASSES, source="")

@@ -25,6 +25,7 @@ def test_it_holds_what_it_needs_and_nothing_else(export: Export) -> None:
         "image_size": 32,
         "channels": 1,
         "resize": "stretch",
+        "deep_range": 0,
         "store": "",
     }
 

@@ -13,7 +13,7 @@ from google.protobuf import text_format
 
 from driftloop.errors import InputError
 from driftloop.exporting.folder import FetchedVersion
-from driftloop.exporting.triton import config
+from driftloop.exporting.triton import config, write_triton
 from driftloop.inference.served_model import ServedModel
 from tests.factories.onnx_graphs import brightness_description, save_brightness_graph
 from tests.unit.exporting.conftest import Export
@@ -75,6 +75,14 @@ def test_a_graph_for_a_fixed_number_of_images_is_refused(tmp_path: Path) -> None
     fetched = FetchedVersion("store", "1", "1", tmp_path, ServedModel(tmp_path, brightness_description(), "model.onnx"))
     with pytest.raises(InputError, match="images is for 1 images at a time"):
         config(fetched)
+
+
+@pytest.mark.parametrize(("deep_range", "called"), [(0, '(data, 32, "stretch")'), (4095, '(data, 32, "stretch", 4095)')])
+def test_clients_are_told_how_to_decode(tmp_path: Path, deep_range: int, called: str) -> None:
+    save_brightness_graph(tmp_path / "model.onnx", classes=2, channels=1)
+    described = brightness_description().model_copy(update={"deep_range": deep_range})
+    write_triton(tmp_path, FetchedVersion("store", "1", "1", tmp_path, ServedModel(tmp_path, described, "model.onnx")))
+    assert f"`driftloop.dataset.decode_image{called}`" in (tmp_path / "README.md").read_text()
 
 
 @pytest.mark.parametrize(

@@ -70,3 +70,6 @@ def test_a_dataset_of_other_classes_is_refused(tmp_path: Path, dataset: Descript
     inputs = write_deployment_inputs(tmp_path / "other", {"train": 32}, steps=1)
     with pytest.raises(InputError, match=r"classes of the dataset \['a', 'b'\], of the model \['class 0', 'class 1'\]"):
         held_out.check_fit(dataset, read_model(inputs.model))
+    model = read_model(inputs.model).model_copy(update={"classes": dataset.classes, "deep_range": 4095})
+    with pytest.raises(InputError, match="range of levels of the dataset 0, of the model 4095"):
+        held_out.check_fit(dataset, model)

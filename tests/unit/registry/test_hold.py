@@ -79,7 +79,8 @@ def test_what_users_get_is_the_served_graph_and_before_export_the_weights(tmp_pa
     unexported = model.model_copy(update={"served": ""})
     assert digest(unexported, files | {"model.int8.onnx": "0" * 64}) == digest(unexported, files)
     assert digest(unexported, files | {"model.pth": "0" * 64}) != digest(unexported, files)
-    for field, value in {"classes": ["A", "B"], "image_size": 96, "channels": 3, "mean": [0.1], "std": [0.1], "temperature": 2.0}.items():
+    serving = {"classes": ["A", "B"], "image_size": 96, "channels": 3, "resize": "crop", "deep_range": 4095, "mean": [0.1], "std": [0.1]}
+    for field, value in (serving | {"temperature": 2.0}).items():
         assert digest(model.model_copy(update={field: value}), files) != served, field
     assert digest(model.model_copy(update={"seed": 9, "training": {"epochs": 9}, "metrics": {}, "parent": "7"}), files) == served
 

@@ -180,6 +180,28 @@ def test_another_schema_than_the_champions_is_rejected(gate_store: GateStore, gi
     assert reason in gate_of(gate_store)["reasons"][0]
 
 
+@pytest.mark.parametrize(
+    ("champion", "candidate", "fits"),
+    [(4095, 65535, False), (4095, 4095, True), (0, 4095, True)],
+    ids=["another", "the same", "an older one"],
+)
+def test_a_candidate_must_read_images_of_more_than_eight_bits_as_its_champion_if_that_has_one_range(
+    gate_store: GateStore, champion: int, candidate: int, fits: bool
+) -> None:
+    dataset = gate_store.dataset({"test": clean()}, "dataset")
+    name = read_description(dataset).manifest_hash
+    bundles = [
+        write_pixel_bundle(gate_store.folder / str(pixel), pixel_graph(pixel), name, deep_range=deep_range)
+        for pixel, deep_range in ((CHAMPION, champion), (CANDIDATE, candidate))
+    ]
+    gate_store.judge(dataset, bundles[0], "evidence-champion")
+    gate_store.promote(bundles[0], "evidence-champion", None)
+    gate_store.judge(dataset, bundles[1])
+    said = "the candidate takes levels of 0 to 65,535 in images of more than 8 bits, and the champion's go to 4,095"
+    assert (said in " ".join(gate_of(gate_store)["reasons"])) != fits
+    assert ("schema" in " ".join(gate_of(gate_store)["reasons"])) != fits
+
+
 def test_probabilities_that_are_not_numbers_are_rejected(gate_store: GateStore) -> None:
     dataset = gate_store.dataset({"test": clean()}, "dataset")
     served(gate_store, dataset)
