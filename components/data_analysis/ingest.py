@@ -180,7 +180,8 @@ def rescale(root: Path, spool: Path, image_size: int, resize: str, deep_range: i
             except (UnreadableImage, OSError):
                 data = b""
             if hashlib.sha256(data).hexdigest() != sha256:
-                raise InputError(f"{printable(path)}: changed while the source was read; run again when it is still")
+                name = printable(path)
+                raise InputError(f"{name}: changed while the source was read; run again when it is still")
             stream.seek(offset)
             stream.write(np.ascontiguousarray(decoded.pixels).data)
             small.append(thumbnail(decoded.pixels))
