@@ -18,6 +18,8 @@ LARGE = 0.8
 SHIFT_LEVEL, SHIFT_LEAST = 0.01, 0.05
 #: So many median absolute deviations (in standard deviations of a normal) from its class's median make an image an outlier.
 FAR = 8.0
+#: Up to this share of the images of more than 8 bits may be why all of them are read by a larger range before it is told.
+FEW_BEYOND = 0.05
 
 
 @dataclass(frozen=True)
@@ -116,7 +118,7 @@ def find_doubts(
     """The doubts about a source, the gravest first.
 
     Args:
-        frame: audited rows with split, source_split, group, label, width and height.
+        frame: audited rows with split, source_split, group, label, width, height and full.
         names: of the F statistics.
         statistics: (N, F) of the training images; labels: (N,).
         resize: how the images were made square.
@@ -137,6 +139,7 @@ def find_doubts(
         finding = f"classes differ already in {listed}"
         advice = "look whether another device or site explains it; collect all classes with the same"
         found.append(Doubt(2, distances[telling[0]], finding, advice))
+    found += _range_doubts(frame["full"][frame["full"] > 0])
     suspected = len(checked.rows) if checked else 0
     if checked and suspected:
         like = f"{suspected:,} training image{'s look' if suspected > 1 else ' looks'} like another class"
@@ -147,6 +150,18 @@ def find_doubts(
         finding = f"{far:,} training image{'s are' if far > 1 else ' is'} far from all others of the class ({far / len(labels):.1%})"
         found.append(Doubt(1, far / len(labels), finding, "look at those below: blank, covered or foreign pictures are to be removed"))
     return sorted(found, key=lambda doubt: (-doubt.gravity, -doubt.size))
+
+
+def _range_doubts(full: pd.Series) -> list[Doubt]:
+    """Where a few images of more than 8 bits, of which each needs a range of `full`, make all of them darker."""
+    rest = full[full < full.max()]
+    beyond = len(full) - len(rest)
+    if rest.empty or beyond > FEW_BEYOND * len(full):
+        return []
+    darker = full.max() / rest.max()
+    because = f"all images of more than 8 bits are read {darker:.0f} times darker because of {beyond:,} of {len(full):,}"
+    finding = f"{because}: the others are within 0 to {rest.max():,}"
+    return [Doubt(2, darker, finding, "look at those: hot pixels and another device's images are to be left out or converted")]
 
 
 def _shift_doubt(shift: LabelShift) -> Doubt:

@@ -17,7 +17,15 @@ from driftloop.settings import DataSettings
 def table(rng: np.random.Generator, sick: dict[str, float], groups: int = 200, images: int = 3) -> pd.DataFrame:
     """Groups of a few images each, sick with the given share in each split."""
     rows = [
-        {"split": split, "source_split": "", "group": f"{split}{number}", "label": "sick" if ill else "well", "width": 60, "height": 50}
+        {
+            "split": split,
+            "source_split": "",
+            "group": f"{split}{number}",
+            "label": "sick" if ill else "well",
+            "width": 60,
+            "height": 50,
+            "full": 0,
+        }
         for split, share in sick.items()
         for number, ill in enumerate(rng.random(groups) < share)
         for _ in range(images)
@@ -51,7 +59,7 @@ def test_the_splits_that_kaggles_chest_x_rays_come_with_differ_in_their_classes(
         for (split, label), count in counts.items()
         for number in range(count)
     ]
-    frame = pd.DataFrame(rows).assign(sha256=[sha256(row["path"].encode()).hexdigest() for row in rows], width=60, height=50)
+    frame = pd.DataFrame(rows).assign(sha256=[sha256(row["path"].encode()).hexdigest() for row in rows], width=60, height=50, full=0)
     blank = np.zeros((len(frame), 16, 16), np.uint8)
     audited, findings = audit(frame, blank, group_pattern="", smallest_val=30)
     assert findings.merged_val == 16

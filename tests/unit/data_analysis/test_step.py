@@ -257,6 +257,8 @@ def test_deep_images_that_differ_in_their_range_and_levels_below_zero_are_told(r
     notes = [note for note in result.run(source)["notes"] if "8 bits" in note]
     assert "in 1 of 81 images of more than 8 bits (such as dog/scan.tif)" in notes[0]
     assert "All 81 images of more than 8 bits are read by the range of 0 to 65,535, since 1 of them (such as cat/image003.png)" in notes[1]
+    dark = "all images of more than 8 bits are read 16 times darker because of 1 of 81: the others are within 0 to 4,095"
+    assert dark in [doubt["finding"] for doubt in result.facts["doubts"]]
 
 
 def test_deep_images_of_a_dataset_have_one_range_and_its_model_reads_by_it(result: Result, tmp_path: Path) -> None:
