@@ -6,6 +6,7 @@ killed is gone on with: each process that is killed loses the trial that it was 
 
 import functools
 import logging
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
@@ -91,7 +92,7 @@ class Sweep:
     trials: list[Trial]
     """All that count, in the order in which they were begun."""
     importance: dict[str, float]
-    """Of each value for being among the best trials, adding up to 1; empty where there are too few trials to say."""
+    """Of each value for being among the best trials, adding up to 1; empty where that cannot be said."""
     limit: LatencyLimit | None = None
     """What an image may cost, where that is limited."""
 
@@ -357,7 +358,9 @@ def _outcome(study: optuna.Study, wanted: Search) -> Sweep:
 
 
 def _importance(study: optuna.Study) -> dict[str, float]:
-    """By PED-ANOVA (Watanabe et al. 2023), over the trials that were not cut short."""
-    if len(study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))) < FEWEST_FOR_IMPORTANCE:
+    """By PED-ANOVA (Watanabe et al. 2023), over the trials that were not cut short; empty, too, where its best ones are all of them."""
+    done = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
+    reached = sorted((trial.values[0] for trial in done), reverse=True)
+    if len(done) < FEWEST_FOR_IMPORTANCE or reached[math.ceil(BEST_SHARE * len(done)) - 1] == reached[-1]:
         return {}
     return get_param_importances(study, evaluator=PedAnovaImportanceEvaluator(target_quantile=BEST_SHARE))

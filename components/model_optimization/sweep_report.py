@@ -54,7 +54,7 @@ def add_sweep(page: Page, sweep: Sweep | None) -> None:
         )
         page.text(f"[[optimised-importance]]: {importance_sentence(sweep)}")
     else:
-        page.text(too_few_sentence(sweep.trials))
+        page.text(no_importance_sentence(sweep.trials))
     if stays := [said for name, said in NAMES.items() if name not in (WIDTH, *sweep.trials[0].values)]:
         page.text(f"Not varied, since the settings give another value than usual: {', '.join(stays)}.")
     best = sorted(sweep.trials, key=lambda trial: (trial.ended != "complete", -(trial.accuracy or 0), trial.number))
@@ -159,8 +159,13 @@ def importance_sentence(sweep: Sweep) -> str:
     )
 
 
-def too_few_sentence(trials: list[Trial]) -> str:
+def no_importance_sentence(trials: list[Trial]) -> str:
     """Why nothing is said of importance."""
+    if len(finished(trials)) >= FEWEST_FOR_IMPORTANCE:
+        return (
+            f"Which of the values mattered cannot be said: of the {len(finished(trials))} trials that went through, no "
+            f"{100 * BEST_SHARE:.0f} % are better than the others."
+        )
     return (
         f"Which of the values mattered cannot be said: {len(finished(trials))} trials went through all of their epochs, and fewer than "
         f"{FEWEST_FOR_IMPORTANCE} show chance (`train_config.sweep_trials`)."

@@ -133,6 +133,7 @@ def test_the_history_shows_the_best_so_far_of_what_went_through() -> None:
         Sweep(PLAN, [tried(n, 0.5) for n in range(1, 60)], IMPORTANCE),
         Sweep(PLAN, [replace(trial, own=trial.number == 2) for trial in TRIALS], IMPORTANCE),
         Sweep(PLAN, [replace(trial, own=trial.number == 3) for trial in TRIALS], IMPORTANCE),
+        Sweep(PLAN, [tried(n, 0.5) for n in range(1, 60)], {}),
         limited(0.5, 1.0, 0.25),
     ],
 )
