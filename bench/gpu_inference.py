@@ -11,8 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from bench.gpu_training import MEAN, STD, TIMM_NETS, network
-from components.onnx_deployment.benchmark import time_in_turns
 from components.onnx_deployment.quantisation import quantise
+from driftloop.inference.call_times import time_in_turns
 from driftloop.inference.provider import CPU, CUDA
 from driftloop.inference.served_model import CUDA_BATCHES, EMBEDDING, INPUT, PROBABILITIES, ServedModel, open_session
 from driftloop.runtime import available_threads

@@ -203,6 +203,13 @@ class TrainSettings(Settings):
     sweep_tasks: int = Field(
         0, ge=0, le=64, description="tasks of the pipeline, on a cluster pods, that search before theme 3 does; 0: theme 3 alone"
     )
+    max_latency_ms: float = Field(
+        0,
+        ge=0,
+        le=60_000,
+        description="milliseconds of processor time that the optimised network may take for an image (float32, one thread); a search then "
+        "varies its width, too; 0 for no limit",
+    )
     nodes: int = Field(
         1, ge=1, le=64, description="machines that share the optimised training, by a TrainJob of Kubeflow Trainer; clusters only"
     )

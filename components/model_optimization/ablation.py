@@ -10,7 +10,7 @@ import numpy as np
 from components.model_optimization.training_plan import TrainingPlan
 from driftloop.contracts import VAL
 from driftloop.evaluation.paired import compare
-from driftloop.training.architectures import PLAIN_CNN, RESIDUAL
+from driftloop.training.architectures import PLAIN_CNN, RESIDUAL, of_width, share_of_width, whole_width
 from driftloop.training.task import Task
 
 FULL = "all ingredients"
@@ -84,8 +84,8 @@ def plan_variants(plan: TrainingPlan) -> dict[str, TrainingPlan]:
         variants["without pretrained weights"] = replace(plan, pretrained=None, recipe=fresh)
     if plan.recipe.layer_decay != 1:
         variants["without layer-wise rates"] = replace(plan, recipe=replace(plan.recipe, layer_decay=1.0))
-    if plan.architecture == RESIDUAL:
-        variants["without residual blocks"] = replace(plan, architecture=PLAIN_CNN)
+    if whole_width(plan.architecture) == RESIDUAL:
+        variants["without residual blocks"] = replace(plan, architecture=of_width(PLAIN_CNN, share_of_width(plan.architecture)))
     if plan.recipe.label_smoothing:
         variants["without label smoothing"] = replace(plan, recipe=replace(plan.recipe, label_smoothing=0.0))
     if plan.recipe.weight_decay:

@@ -1,4 +1,4 @@
-"""What is decided before the training, kept beside its checkpoint: the layers that learn, the range test, the study of the search.
+"""What is decided before the training, kept beside its checkpoint: the layers that learn, the range test, times, the study of the search.
 
 They depend on the machine: computed anew on another number of threads, the rate would be another in its last digits, and with it the
 training, which would start over. A killed step goes on with what it had decided; at most one trial is lost.
@@ -18,7 +18,7 @@ from driftloop.training.study_journal import StudyPlace
 from driftloop.training.task import Task
 
 #: Their names in what is kept.
-_LAYERS, _RANGE_TEST = "layers", "range_test"
+_LAYERS, _RANGE_TEST, _LATENCIES = "layers", "range_test", "latencies"
 #: What the trials of a study are judged by and what they vary: counted up where that changes, so that trials of a kind are compared.
 _STUDY = 2
 
@@ -55,6 +55,14 @@ class Decisions:
     def range_test(self) -> RangeTest | None:
         """None where it was not finished."""
         return RangeTest(**self._kept[_RANGE_TEST]) if _RANGE_TEST in self._kept else None
+
+    @property
+    def latencies(self) -> dict[str, float] | None:
+        """Milliseconds by network, as they were measured; None where they were not yet."""
+        return self._kept.get(_LATENCIES)
+
+    def keep_latencies(self, measured: dict[str, float]) -> None:
+        self._keep(_LATENCIES, measured)
 
     def keep_layers(self, layers: str, reason: str) -> None:
         self._keep(_LAYERS, [layers, reason])

@@ -7,6 +7,7 @@ from matplotlib.figure import Figure
 
 from components.model_optimization.ablation import Ablation, summarise
 from components.model_optimization.comparison import conclusion
+from components.model_optimization.latency_limit import LatencyLimit, latency_sentence
 from components.model_optimization.preview import previews
 from components.model_optimization.sweep import Sweep
 from components.model_optimization.sweep_report import add_sweep
@@ -17,6 +18,7 @@ from driftloop.reporting import Page
 from driftloop.reporting.plot_style import MUTED, PALETTE, axes
 from driftloop.reporting.wording import compared, difference_sentence, extremes, percent, points
 from driftloop.training import lr_finder
+from driftloop.training.architectures import whole_width
 from driftloop.training.domains import domain_of
 from driftloop.training.lr_finder import RangeTest
 from driftloop.training.outcome import TrainedModel
@@ -66,6 +68,8 @@ class OptimizationFindings:
     """The baseline's accuracy on the test split."""
     difference: PairedDifference
     """Of the final model's accuracy to the baseline's on the same test images."""
+    limit: LatencyLimit | None = None
+    """To what an image may cost, where the settings ask for it."""
 
 
 def build_report(task: Task, findings: OptimizationFindings, facts: dict[str, Any]) -> Page:
@@ -86,7 +90,9 @@ def build_report(task: Task, findings: OptimizationFindings, facts: dict[str, An
         }
     )
     page.notice(*conclusion(findings.difference))
-    page.section("Architecture", ARCHITECTURES.get(findings.plan.architecture, BACKBONE))
+    page.section("Architecture", ARCHITECTURES.get(whole_width(findings.plan.architecture), BACKBONE))
+    if findings.limit:
+        page.text(latency_sentence(findings.limit, findings.plan.architecture))
     add_network(page, findings.trained.network, KEY)  # type: ignore[arg-type]
     if findings.plan.head_only and not findings.plan.recipe.privacy:
         _fitted_head(page, task, findings)

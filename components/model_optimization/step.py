@@ -10,6 +10,7 @@ from typing import Any
 from components.model_optimization.ablation import Ablation, ablate, plan_variants
 from components.model_optimization.comparison import against_baseline, check_same_data
 from components.model_optimization.decisions import Decisions, decided_plan, with_learning_rate
+from components.model_optimization.latency_limit import LatencyLimit, keep_limit
 from components.model_optimization.nodes import Nodes
 from components.model_optimization.report import OptimizationFindings, build_report
 from components.model_optimization.sweep import Sweep, search
@@ -68,7 +69,7 @@ def run(
     task = Task.open(dataset, pick_device(gpus), settings)
     check_same_data(baseline, task)
     decisions = Decisions(task, epochs=int(epochs), seed=seed)
-    plan = decided_plan(task, int(epochs), decisions)
+    plan, limit = keep_limit(decided_plan(task, int(epochs), decisions), task, decisions)
     print(plan.why, flush=True)
     nodes = Nodes.asked_for(task, plan)
     stages = StageProgress(plan, settings, len(task.train))
@@ -78,9 +79,10 @@ def run(
     if not plan.recipe.privacy and not plan.head_only:
         plan, range_test = with_learning_rate(plan, task, seed, decisions)
         stages.report("range test", 1.0, f"learning rate {plan.recipe.learning_rate:.1e}")
-        plan, sweep = _with_sweep(plan, task, dataset, seed, stages, decisions)
+        plan, sweep = _with_sweep(plan, task, dataset, seed, stages, decisions, limit)
     progress = functools.partial(stages.report, "training")
-    with TrainingSession(model, task, step=MODEL_OPTIMIZATION, identity=plan.described(), seed=seed, progress=progress) as session:
+    identity = plan.described() | ({"network": plan.architecture} if limit else {})
+    with TrainingSession(model, task, step=MODEL_OPTIMIZATION, identity=identity, seed=seed, progress=progress) as session:
         if nodes:
             nodes.train(plan, task, seed, checkpoint=session.checkpoint, progress=progress)
         network, history = plan.train(task, seed, checkpoint=session.checkpoint, on_epoch=session.on_epoch)
@@ -98,7 +100,7 @@ def run(
         cutmix_alpha=plan.cutmix,
     )
     accuracy, difference = against_baseline(trained.scores, baseline, task)
-    findings = OptimizationFindings(plan, range_test, sweep, ablation, trained, accuracy, difference)
+    findings = OptimizationFindings(plan, range_test, sweep, ablation, trained, accuracy, difference, limit)
     facts = write_trained_bundle(
         model,
         trained,
@@ -153,12 +155,18 @@ class StageProgress:
 
 
 def _with_sweep(
-    plan: TrainingPlan, task: Task, dataset: str, seed: int, stages: StageProgress, decisions: Decisions
+    plan: TrainingPlan,
+    task: Task,
+    dataset: str,
+    seed: int,
+    stages: StageProgress,
+    decisions: Decisions,
+    limit: LatencyLimit | None,
 ) -> tuple[TrainingPlan, Sweep | None]:
     """The plan with the values of the best trial, where a search is asked for."""
     if task.settings.sweep_trials == 0:
         return plan, None
-    sweep = search(dataset, task, asked_search(plan, task, decisions, seed, functools.partial(stages.report, "sweep")))
+    sweep = search(dataset, task, asked_search(plan, task, decisions, seed, functools.partial(stages.report, "sweep"), limit))
     return sweep.plan, sweep
 
 
@@ -194,6 +202,7 @@ def _own_facts(findings: OptimizationFindings, task: Task) -> dict[str, Any]:
         "ablation_left_out": ablation.left_out,
         "sweep": [trial.described() for trial in sweep.trials] if sweep else [],
         "sweep_importance": sweep.importance if sweep else {},
+        "latency": findings.limit.described() if findings.limit else None,
         PRIVACY: recipe.privacy.described() | {"largest_group": task.largest_group} if recipe.privacy else None,
         "compared_with_baseline": {"baseline": findings.baseline.model_dump()} | asdict(findings.difference),
     }

@@ -6,6 +6,7 @@ killed is gone on with: each process that is killed loses the trial that it was 
 
 import functools
 import logging
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
@@ -17,11 +18,13 @@ from optuna.exceptions import UpdateFinishedTrialError
 from optuna.importance import PedAnovaImportanceEvaluator, get_param_importances
 from optuna.trial import FrozenTrial, TrialState
 
+from components.model_optimization.latency_limit import LatencyLimit, searched_widths, with_network
 from components.model_optimization.training_plan import TrainingPlan
 from driftloop.processes import end_with_parent, spread
 from driftloop.runtime import available_threads
 from driftloop.settings import TrainSettings
 from driftloop.training import followers
+from driftloop.training.architectures import of_width, share_of_width
 from driftloop.training.loop import EpochRecord, deciding_accuracy, deciding_measure
 from driftloop.training.seeding import derive
 from driftloop.training.study_journal import StoreJournal, StudyPlace
@@ -33,12 +36,18 @@ RANGES = {
     "label_smoothing": FloatDistribution(0.0, 0.2),
     "augmentation": FloatDistribution(0.5, 2.0),
 }
+#: The share of the network's channels, which a search varies where there is a limit to what an image may cost.
+WIDTH = "width"
 #: How trials end that count; those that were killed are done again.
 ENDED = (TrialState.COMPLETE, TrialState.PRUNED)
 #: Importances compare this share of the trials, the best, with all. Optuna asks for five of them, so for twenty trials.
 BEST_SHARE, FEWEST_FOR_IMPORTANCE = 0.25, 20
+#: How a trial ends whose network takes too long: nothing was trained.
+OVER = "over"
 #: Marks the trial that is the plan as it is.
 _OWN = "plan"
+#: The name of the constraint, and of what was measured.
+_LATENCY = "latency_ms"
 
 
 @dataclass(frozen=True)
@@ -51,16 +60,27 @@ class Trial:
     """By name."""
     accuracies: list[float]
     """After each epoch, on the validation split."""
-    accuracy: float
-    """The best of them; of a trial that was cut short the last."""
+    accuracy: float | None
+    """The best of them; of a trial that was cut short the last; None where nothing was trained."""
     ended: str
-    """"complete" or "pruned"."""
+    """"complete", "pruned", or "over": its network takes too long for an image, so that nothing was trained."""
     measure: str
     """Which accuracy that is, by its name in `EpochRecord`: the one that chooses a training's epoch."""
+    latency_ms: float | None = None
+    """Processor time of its network for an image; None where there is no limit to it."""
+    own: bool = False
+    """Whether it is the plan as it is: the first, but where several tasks search, of which another can be faster."""
+
+    @property
+    def reached(self) -> float:
+        """The accuracy of a trial that was trained."""
+        assert self.accuracy is not None
+        return self.accuracy
 
     def described(self) -> dict[str, Any]:
         """As a row of the report."""
-        return {"trial": self.number, **self.values, self.measure: self.accuracy, "ended": self.ended}
+        latency = {} if self.latency_ms is None else {_LATENCY: self.latency_ms}
+        return {"trial": self.number, **self.values, **latency, self.measure: self.accuracy, "ended": self.ended}
 
 
 @dataclass(frozen=True)
@@ -72,7 +92,9 @@ class Sweep:
     trials: list[Trial]
     """All that count, in the order in which they were begun."""
     importance: dict[str, float]
-    """Of each value for being among the best trials, adding up to 1; empty where there are too few trials to say."""
+    """Of each value for being among the best trials, adding up to 1; empty where that cannot be said."""
+    limit: LatencyLimit | None = None
+    """What an image may cost, where that is limited."""
 
 
 @dataclass(frozen=True)
@@ -86,19 +108,23 @@ class Search:
     seed: int
     """Of the search and of every training."""
     trials: int
-    """To be finished, at least 1."""
+    """To be finished, at least 1, beside those that take too long and are not trained."""
     epochs: int
     """Of each."""
     on_trial: Callable[[Trial, float], None]
     """Called with each finished trial and the share of the trials done, in the process that tried; it may be called again with a trial
     whose process is killed before the study has it."""
+    limit: LatencyLimit | None = None
+    """What an image may cost, with each network that the search may try measured; the plan's own keeps it."""
 
 
 def search(dataset: str, task: Task, wanted: Search) -> Sweep:
     """Try sets of values until so many are finished; trials below the median of the earlier ones are cut short.
 
     Trials are judged by the accuracy that chooses the epoch of a training, in which classes count as they do in the loss. The first trial
-    is the plan as it is, so that the search never ends below it on the validation split; where two are equal the earlier one stays. Each
+    is the plan as it is, so that the search never ends below it on the validation split; where two are equal the earlier one stays. Where
+    it is limited what an image may cost, a trial whose network is over the limit ends before its training, and the sampler learns that as
+    a constraint. Each
     trial draws by a seed of its own and from what the trials before it gave, so that a search in one process which goes on after a kill
     ends like one that was never stopped. With more than one of `sweep_processes` each opens the dataset and the study; of several GPUs
     each takes the next.
@@ -115,7 +141,7 @@ def search(dataset: str, task: Task, wanted: Search) -> Sweep:
     study, journal = _open_study(wanted)
     _begin(study, wanted.plan, task.settings)
     _take_part_in_processes(dataset, task, wanted, study, journal)
-    return _outcome(study, wanted.plan)
+    return _outcome(study, wanted)
 
 
 def join_search(dataset: str, task: Task, wanted: Search, number: int) -> int:
@@ -140,7 +166,7 @@ def join_search(dataset: str, task: Task, wanted: Search, number: int) -> int:
     if number == 0 and not _has_plan(study, (*ENDED, TrialState.RUNNING, TrialState.WAITING)):
         _put_plan_first(study, wanted.plan, task.settings)
     _take_part_in_processes(dataset, task, wanted, study, journal, number)
-    return len(study.get_trials(deepcopy=False, states=ENDED))
+    return len(_trained(study.get_trials(deepcopy=False, states=ENDED)))
 
 
 def take_part(task: Task, wanted: Search, study: optuna.Study, journal: StoreJournal, worker: int = 0) -> None:
@@ -153,17 +179,18 @@ def take_part(task: Task, wanted: Search, study: optuna.Study, journal: StoreJou
         worker: a number of its own for each process.
     """
     while True:
-        begun = len(_begun(study))
-        if begun + (not _has_plan(study, (*ENDED, TrialState.RUNNING, TrialState.WAITING))) >= wanted.trials:
+        begun = _begun(study)
+        if len(_trained(begun)) + (not _has_plan(study, (*ENDED, TrialState.RUNNING, TrialState.WAITING))) >= wanted.trials:
             return
-        study.sampler = optuna.samplers.TPESampler(seed=derive(wanted.seed, begun, worker), n_startup_trials=5)
+        study.sampler = optuna.samplers.TPESampler(seed=derive(wanted.seed, len(begun), worker), n_startup_trials=5)
         trial = study.ask()
-        number = sum(other.number < trial.number for other in _begun(study)) + 1
-        if number + (not _has_plan(study, (*ENDED, TrialState.RUNNING))) > wanted.trials:  # another process was faster
+        earlier = [other for other in _begun(study) if other.number < trial.number]
+        place = len(_trained(earlier)) + 1
+        if place + (not _has_plan(study, (*ENDED, TrialState.RUNNING))) > wanted.trials:  # another process was faster
             study.tell(trial, state=TrialState.FAIL)
             return
         try:
-            _try(trial, number, task, wanted, study, journal)
+            _try(trial, len(earlier) + 1, place / wanted.trials, task, wanted, study, journal)
         except UpdateFinishedTrialError:  # another step goes on with this search, and has counted this process among the dead
             continue
 
@@ -172,6 +199,8 @@ def ranges_of(plan: TrainingPlan, settings: TrainSettings) -> dict[str, FloatDis
     """What a search around a plan varies, from where to where; what the settings set to another value than usual stays as they have it."""
     low, high = plan.form.searched_rates
     ranges = {"learning_rate": FloatDistribution(low, high, log=True)} | RANGES
+    if widths := searched_widths(plan.architecture, settings):
+        ranges[WIDTH] = FloatDistribution(widths[0], widths[-1], step=widths[1] - widths[0])
     usual = {name: field.default for name, field in TrainSettings.model_fields.items()}
     return {name: range_ for name, range_ in ranges.items() if getattr(settings, name, None) == usual.get(name)}
 
@@ -197,6 +226,8 @@ def with_values(plan: TrainingPlan, values: dict[str, float]) -> TrainingPlan:
             crop=min(0.95, views.crop * factor),
             randaugment=min(30, round(views.randaugment * factor)),
         )
+    if WIDTH in values:
+        plan = with_network(plan, of_width(plan.architecture, values[WIDTH]))
     return replace(plan, recipe=recipe, augmentation=views)
 
 
@@ -227,13 +258,23 @@ def _has_plan(study: optuna.Study, states: tuple[TrialState, ...]) -> bool:
 
 
 def _put_plan_first(study: optuna.Study, plan: TrainingPlan, settings: TrainSettings) -> None:
-    own = {name: getattr(plan.recipe, name, 1.0) for name in ranges_of(plan, settings)}  # the strength of augmentation is a factor
+    of_its_own = {"augmentation": 1.0, WIDTH: share_of_width(plan.architecture)}
+    own = {name: of_its_own[name] if name in of_its_own else getattr(plan.recipe, name) for name in ranges_of(plan, settings)}
     study.enqueue_trial(own, user_attrs={_OWN: True})
 
 
 def _begun(study: optuna.Study) -> list[FrozenTrial]:
     """Trials that are finished or under way; not those that were given up."""
     return study.get_trials(deepcopy=False, states=(*ENDED, TrialState.RUNNING))
+
+
+def _trained(trials: list[FrozenTrial]) -> list[FrozenTrial]:
+    """Without those that are known to take too long, which cost nothing and do not count."""
+    return [trial for trial in trials if not _is_over(trial)]
+
+
+def _is_over(trial: FrozenTrial) -> bool:
+    return any(excess > 0 for excess in trial.constraints.values())
 
 
 def _devices(device: torch.device) -> list[torch.device]:
@@ -264,10 +305,20 @@ def _take_part_elsewhere(dataset: str, settings: TrainSettings, devices: list[to
     take_part(Task.open(dataset, device, settings), wanted, study, journal, worker)
 
 
-def _try(trial: optuna.Trial, number: int, task: Task, wanted: Search, study: optuna.Study, journal: StoreJournal) -> None:
-    """Train by a trial's values, and tell the study what came of it."""
+def _try(trial: optuna.Trial, number: int, share: float, task: Task, wanted: Search, study: optuna.Study, journal: StoreJournal) -> None:
+    """Train by a trial's values, unless its network takes too long, and tell the study what came of it."""
     ranges = ranges_of(wanted.plan, task.settings)
-    values = {name: trial.suggest_float(name, range_.low, range_.high, log=range_.log) for name, range_ in ranges.items()}
+    values = {name: trial.suggest_float(name, range_.low, range_.high, step=range_.step, log=range_.log) for name, range_ in ranges.items()}
+    chosen, measure = with_values(wanted.plan, values), deciding_measure(wanted.plan.recipe)
+    latency = None
+    if wanted.limit:
+        latency, excess = wanted.limit.measured[chosen.architecture], wanted.limit.excess(chosen.architecture)
+        trial.set_user_attr(_LATENCY, latency)
+        trial.set_constraint(_LATENCY, excess)
+        if excess > 0:
+            wanted.on_trial(Trial(number, values, [], None, OVER, measure, latency), share - 1 / wanted.trials)  # it does not count
+            study.tell(trial, state=TrialState.PRUNED, skip_if_finished=True)
+            return
     journal.flush()  # others then try something else
     accuracies: list[float] = []
 
@@ -277,30 +328,39 @@ def _try(trial: optuna.Trial, number: int, task: Task, wanted: Search, study: op
         if record.epoch < wanted.epochs and trial.should_prune():
             raise optuna.TrialPruned
 
-    chosen = with_values(wanted.plan, values)
     shortened = replace(chosen, recipe=replace(chosen.recipe, epochs=wanted.epochs))
     try:
         _, history = shortened.train(task, wanted.seed, on_epoch=on_epoch)
         state, accuracy = TrialState.COMPLETE, deciding_accuracy(history.best, wanted.plan.recipe)
     except optuna.TrialPruned:
         state, accuracy = TrialState.PRUNED, accuracies[-1]
-    tried = Trial(number, values, accuracies, accuracy, state.name.lower(), deciding_measure(wanted.plan.recipe))
-    wanted.on_trial(tried, number / wanted.trials)
+    wanted.on_trial(Trial(number, values, accuracies, accuracy, state.name.lower(), measure, latency), share)
     study.tell(trial, accuracy if state == TrialState.COMPLETE else None, state, skip_if_finished=True)
 
 
-def _outcome(study: optuna.Study, plan: TrainingPlan) -> Sweep:
-    """Of the trials that count; a study whose trials are all cut short does not occur: the first ones never are."""
-    measure = deciding_measure(plan.recipe)
+def _outcome(study: optuna.Study, wanted: Search) -> Sweep:
+    """Of the trials that ended; of those that are trained the first ones are never cut short, so that there is a best one."""
+    measure = deciding_measure(wanted.plan.recipe)
     trials = [
-        Trial(number, trial.params, list(trial.intermediate_values.values()), trial.values[0], trial.state.name.lower(), measure)
+        Trial(
+            number,
+            trial.params,
+            list(trial.intermediate_values.values()),
+            trial.values[0] if trial.values else None,
+            OVER if _is_over(trial) else trial.state.name.lower(),
+            measure,
+            trial.user_attrs.get(_LATENCY),
+            _OWN in trial.user_attrs,
+        )
         for number, trial in enumerate(study.get_trials(deepcopy=False, states=ENDED), 1)
     ]
-    return Sweep(with_values(plan, study.best_params), trials, _importance(study))
+    return Sweep(with_values(wanted.plan, study.best_params), trials, _importance(study), wanted.limit)
 
 
 def _importance(study: optuna.Study) -> dict[str, float]:
-    """By PED-ANOVA (Watanabe et al. 2023), over the trials that were not cut short."""
-    if len(study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))) < FEWEST_FOR_IMPORTANCE:
+    """By PED-ANOVA (Watanabe et al. 2023), over the trials that were not cut short; empty, too, where its best ones are all of them."""
+    done = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
+    reached = sorted((trial.values[0] for trial in done), reverse=True)
+    if len(done) < FEWEST_FOR_IMPORTANCE or reached[math.ceil(BEST_SHARE * len(done)) - 1] == reached[-1]:
         return {}
     return get_param_importances(study, evaluator=PedAnovaImportanceEvaluator(target_quantile=BEST_SHARE))

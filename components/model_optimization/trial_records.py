@@ -20,7 +20,7 @@ def leave_trial(store: str, trial: Trial) -> None:
     """Leave a finished trial for the trackers, as steps do; the same trial again leaves nothing more."""
     parameters = {name: f"{value:.6g}" for name, value in trial.values.items()} | {"trial": str(trial.number), "ended": trial.ended}
     curve = [{"epoch": epoch, trial.measure: accuracy} for epoch, accuracy in enumerate(trial.accuracies, 1)]
-    facts = parameters | {f"best_{trial.measure}": trial.accuracy, "history": curve}
+    facts = parameters | _reached(trial, f"best_{trial.measure}", "latency_ms") | {"history": curve}
     leave_record(store, f"{MODEL_OPTIMIZATION}_trial_{trial.number}", facts, {}, group=GROUP)
 
 
@@ -31,4 +31,9 @@ def write_trial_events(bundle: str | Path, trials: Iterable[Trial]) -> None:
             for epoch, accuracy in enumerate(trial.accuracies, 1):
                 writer.add_scalar(f"trial/{trial.measure}", accuracy, epoch)
             values: dict[str, bool | float | int | str] = {**trial.values, "ended": trial.ended}
-            writer.add_hparams(values, {f"trial/best_{trial.measure}": trial.accuracy}, run_name=".")
+            writer.add_hparams(values, _reached(trial, f"trial/best_{trial.measure}", "trial/latency_ms"), run_name=".")
+
+
+def _reached(trial: Trial, accuracy: str, latency: str) -> dict[str, float]:
+    """What is known of a trial, by the names given: one that was over its limit has no accuracy, one without a limit no latency."""
+    return {name: value for name, value in ((accuracy, trial.accuracy), (latency, trial.latency_ms)) if value is not None}

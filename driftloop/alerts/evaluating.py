@@ -72,6 +72,10 @@ def _looks(
                 continue
             seen.add(key)
             if fires:
+                before = known.get(key)
+                if before is not None and before.firing and before.severity != rule.severity:
+                    # Receivers that know an alert by its severity, too, would never hear that the one before is over.
+                    yield key, _over(before, f"over: its severity is {rule.severity} now", now)
                 yield key, _fired(rule, instance, rule.comparable(points)[-1], champion, now)
             elif key in known and known[key].firing:
                 yield key, _over(known[key], f"over: {known[key].message}", now)

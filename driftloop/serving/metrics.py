@@ -72,6 +72,8 @@ class Metrics:
         self.rows = Gauge(
             "driftloop_log_rows", "Rows of the log by what became of them.", ["state"], registry=ours, multiprocess_mode="livesum"
         )
+        # A gauge of the live ones alone falls when a process is replaced, which an alert on its increase would take for a loss.
+        self.lost = Counter("driftloop_log_lost_rows", "Rows of the log that were lost, by processes that are gone, too.", registry=ours)
         self.bytes = Gauge(
             "driftloop_log_spool_bytes", "On this machine's disk, not yet in the store.", registry=ours, multiprocess_mode="livesum"
         )
@@ -91,6 +93,7 @@ class Metrics:
         self._recent: deque[Seen] = deque(maxlen=RECENT)
         self._errors = 0
         self._answered = 0
+        self._lost = 0
         self._answering: tuple[str, str, str] | None = None
         self._lock = threading.Lock()
 
@@ -126,6 +129,9 @@ class Metrics:
         """What became of the rows so far, and what waits at the moment."""
         for state in ("logged", "written", "waiting", "dropped_rows", "dropped_images"):
             self.rows.labels(state).set(getattr(counts, state))
+        with self._lock:
+            self.lost.inc(max(0, counts.dropped_rows - self._lost))
+            self._lost = max(self._lost, counts.dropped_rows)
         self.bytes.set(counts.waiting_bytes)
         self.lag.set(counts.lag_seconds)
         self.failures.set(counts.failures)

@@ -11,7 +11,8 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 import wandb
@@ -48,25 +49,35 @@ class Tracker:
         for name, curve in record.curves.items():
             for epoch, value in curve:
                 epochs.setdefault(epoch, {EPOCH: epoch})[name] = value
-        run = self._begin(record.name, record.run, record.step, record.parameters, kind=record.group)
-        run.define_metric("*", step_metric=EPOCH)
-        for _, row in sorted(epochs.items()):
-            run.log(row)
-        run.summary.update(record.metrics)
-        if files:
-            self._attach(run, f"{record.run}-{record.step}", "report", files.values())
-        self._end(run)
+        with self._or_unavailable():
+            run = self._begin(record.name, record.run, record.step, record.parameters, kind=record.group)
+            run.define_metric("*", step_metric=EPOCH)
+            for _, row in sorted(epochs.items()):
+                run.log(row)
+            run.summary.update(record.metrics)
+            if files:
+                self._attach(run, f"{record.run}-{record.step}", "report", files.values())
+            self._end(run)
 
     def register(self, model: str, info: VersionInfo, about: ModelDescription, folder: Path) -> None:
         """As in the protocol; the artifact has the alias `version-<n>`."""
-        run = self._begin(f"{model}-{info.digest}", info.run or model, "version", {"version": info.version, "dataset": info.dataset})
-        if info.accuracy is not None:
-            run.summary["accuracy"] = info.accuracy.value
-        self._attach(run, model, "model", sorted(folder.iterdir()), aliases=[f"version-{info.version}"])
-        self._end(run)
+        with self._or_unavailable():
+            run = self._begin(f"{model}-{info.digest}", info.run or model, "version", {"version": info.version, "dataset": info.dataset})
+            if info.accuracy is not None:
+                run.summary["accuracy"] = info.accuracy.value
+            self._attach(run, model, "model", sorted(folder.iterdir()), aliases=[f"version-{info.version}"])
+            self._end(run)
 
     def follow(self, model: str, champion: Champion) -> None:
         """Nothing: an alias of W&B moves only by an upload of its own, and a promotion is shown as a step of its run."""
+
+    @contextmanager
+    def _or_unavailable(self) -> Iterator[None]:
+        """A folder that cannot be written, or W&B's own program that does not start, holds the record back and is no failure of ours."""
+        try:
+            yield
+        except (OSError, wandb.errors.Error) as error:
+            raise TrackerUnavailable(f"W&B at {self.place}: {' '.join(str(error).split())[:300]}") from None
 
     def _begin(self, name: str, group: str, job: str, config: Mapping[str, str], kind: str = "") -> wandb.Run:
         """A new run in a folder. Its id is made of its name, so that a second upload replaces the first.

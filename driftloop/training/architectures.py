@@ -6,7 +6,7 @@ watches, `classify` the logits. Pooling is a plain mean, which exports and quant
 """
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import torch
 from torch import Tensor, nn
@@ -15,6 +15,8 @@ from driftloop.training.classifier import Classifier
 
 PLAIN_CNN = "plain_cnn"
 RESIDUAL = "residual"
+#: Shares of their layers' channels that these two can be had with, the fastest first: `residual:0.5`.
+SHARES_OF_WIDTH = (0.25, 0.5, 0.75, 1.0)
 #: By the name of a network, that of the same with group norm.
 GROUP_NORM = {PLAIN_CNN: f"{PLAIN_CNN}_groupnorm", RESIDUAL: f"{RESIDUAL}_groupnorm"}
 #: Every width of these networks is a multiple.
@@ -28,17 +30,39 @@ def group_norm(width: int) -> nn.Module:
     return nn.GroupNorm(GROUPS, width)
 
 
+def of_width(architecture: str, share: float) -> str:
+    """The name of a network with a share of its layers' channels; `architecture` is its name at any width."""
+    whole = whole_width(architecture)
+    return whole if share == 1 else f"{whole}:{share:g}"
+
+
+def whole_width(architecture: str) -> str:
+    """The name of a network with all of its channels; that of one which has but one width stays."""
+    name = architecture.partition(":")[0]
+    return name if has_widths(name) else architecture
+
+
+def share_of_width(architecture: str) -> float:
+    """Of its layers' channels, what a network has that can be had with fewer."""
+    return float(architecture.partition(":")[2] or 1)
+
+
+def has_widths(architecture: str) -> bool:
+    """Whether a network can be had with fewer channels."""
+    return architecture.partition(":")[0] in (PLAIN_CNN, RESIDUAL)
+
+
 class PlainCNN(Classifier):
     """Convolution, batch norm, ReLU, max-pool, five times, and a two-layer head on the mean over positions; 1.2 M parameters."""
 
     WIDTHS = (16, 32, 96, 192, 512)
 
-    def __init__(self, channels: int, classes: int, dropout: float = 0.3, norm: Norm = nn.BatchNorm2d) -> None:
+    def __init__(self, channels: int, classes: int, dropout: float = 0.3, norm: Norm = nn.BatchNorm2d, share_of_width: float = 1.0) -> None:
         super().__init__()
         relu = _relu(norm)
         layers: list[nn.Module] = []
         before = channels
-        for width in self.WIDTHS:
+        for width in _narrowed(self.WIDTHS, share_of_width):
             layers += [nn.Conv2d(before, width, 3, padding=1, bias=False), norm(width), relu(), nn.MaxPool2d(2)]
             before = width
         self.features = nn.Sequential(*layers)
@@ -83,16 +107,17 @@ class ResidualNet(Classifier):
     STEM = 16
     WIDTHS = (16, 48, 128, 256)
 
-    def __init__(self, channels: int, classes: int, dropout: float = 0.1, norm: Norm = nn.BatchNorm2d) -> None:
+    def __init__(self, channels: int, classes: int, dropout: float = 0.1, norm: Norm = nn.BatchNorm2d, share_of_width: float = 1.0) -> None:
         super().__init__()
         relu = _relu(norm)
+        thin, *widths = _narrowed((self.STEM, *self.WIDTHS), share_of_width)
         stem: list[nn.Module] = []
-        for before in (channels, self.STEM):
-            stem += [nn.Conv2d(before, self.STEM, 3, padding=1, bias=False), norm(self.STEM), relu()]
+        for before in (channels, thin):
+            stem += [nn.Conv2d(before, thin, 3, padding=1, bias=False), norm(thin), relu()]
         self.stem = nn.Sequential(*stem)
         blocks: list[nn.Module] = []
-        before = self.STEM
-        for width in self.WIDTHS:
+        before = thin
+        for width in widths:
             blocks += [nn.MaxPool2d(2), ResidualBlock(before, width, norm)]
             before = width
         self.blocks = nn.Sequential(*blocks)
@@ -106,6 +131,10 @@ class ResidualNet(Classifier):
         return self.head(embedding)
 
 
+def _narrowed(widths: Iterable[int], share: float) -> list[int]:
+    return [round(width * share) for width in widths]
+
+
 def _relu(norm: Norm) -> Callable[[], nn.Module]:
     """In place but for the gradients of single images, which are taken between two layers."""
     return functools.partial(nn.ReLU, inplace=norm is nn.BatchNorm2d)
@@ -117,13 +146,16 @@ ARCHITECTURES: dict[str, Callable[[int, int], Classifier]] = {
     GROUP_NORM[PLAIN_CNN]: functools.partial(PlainCNN, norm=group_norm),
     GROUP_NORM[RESIDUAL]: functools.partial(ResidualNet, norm=group_norm),
 }
+ARCHITECTURES |= {of_width(PLAIN_CNN, share): functools.partial(PlainCNN, share_of_width=share) for share in SHARES_OF_WIDTH if share < 1}
+ARCHITECTURES |= {of_width(RESIDUAL, share): functools.partial(ResidualNet, share_of_width=share) for share in SHARES_OF_WIDTH if share < 1}
 
 
 def build_network(architecture: str, *, channels: int, classes: int, image_size: int | None = None) -> Classifier:
     """A network with fresh weights, in channels-last memory format (the faster one for convolutions on CPU and tensor cores).
 
     Args:
-        architecture: "plain_cnn" or "residual", either with "_groupnorm" behind it, or "timm:" and the name of one of timm's.
+        architecture: "plain_cnn" or "residual", either with "_groupnorm" or ":" and a share of its width behind it, or "timm:" and the
+            name of one of timm's.
         channels: 1 (grey) or 3 (colour).
         classes: K >= 2.
         image_size: side of its images in pixels, for those of timm that are built for one size; None for their own.

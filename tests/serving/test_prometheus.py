@@ -97,6 +97,8 @@ def test_alerts_fire_when_they_should_and_not_before(tmp_path: Path) -> None:
     versions = {'driftloop_model_info{version="1",pod="a"}': "1x30", 'driftloop_model_info{version="2",pod="b"}': "1x30"}
     agreeing = {'driftloop_model_info{version="1",pod="a"}': "0x30", 'driftloop_model_info{version="2",pod="a"}': "1x30"}
     lag = {"driftloop_log_lag_seconds": "0+60x30"}
+    # Two processes have lost rows, then another takes the place of one; later two more are lost.
+    replaced = {'driftloop_log_rows{state="dropped_rows"}': "100x30 40x60", "driftloop_log_lost_rows_total": "100x60 102x30"}
     state = {'driftloop_watch_state{state="failed"}': "1x5", "driftloop_labels_wanted": "40x5", "driftloop_watch_drift_confirmed": "1x5"}
     tests = [
         case(late, alerts("DriftloopWatchLate", "20m", "", ""), alerts("DriftloopServiceDown", "20m", "", "")),
@@ -114,6 +116,11 @@ def test_alerts_fire_when_they_should_and_not_before(tmp_path: Path) -> None:
         case(
             lag,
             alerts("DriftloopLogNotWritten", "20m", "warning", "rows of the log wait for the store since 20m 0s; a watch will miss them"),
+        ),
+        case(
+            replaced,
+            alerts("DriftloopLogRowsLost", "32m", "", ""),
+            alerts("DriftloopLogRowsLost", "62m", "critical", "rows of the log were lost for want of room in the spool"),
         ),
         case(
             state,

@@ -129,3 +129,12 @@ def test_its_own_receivers_hear_why_there_is_silence_and_nothing_more_while_it_l
     assert [status for status, _ in told] == ["resolved", "firing"]
     assert re.fullmatch(r"silent until [-0-9]{10} [0-9:]{5} UTC by Ada: moving house; no watch comes: .*", told[0][1])
     assert told[1][1].startswith("no watch comes: ")
+
+
+def test_a_rule_that_is_given_another_severity_leaves_no_alert_of_the_old_one_behind(history: StoreHistory, tmp_path: Path) -> None:
+    with alertmanager(tmp_path / "severity", free_port()) as url:
+        tell(history, url)
+        graver = [rule.model_copy(update={"severity": "critical"}) for rule in read_rules()]
+        notify(history.store, graver, receivers({ALERTMANAGER: url}), datetime.now(UTC), every=timedelta(hours=1))
+        found = [(alert["labels"]["alertname"], alert["labels"]["severity"]) for alert in httpx.get(f"{url}/api/v2/alerts").json()]
+        assert sorted(found) == [("late", "critical"), ("limit passed", "critical")]

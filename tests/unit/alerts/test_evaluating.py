@@ -76,6 +76,19 @@ def test_a_watch_that_does_not_come_is_told_once_and_its_coming_once(looks: Look
     assert len({entry.id for entry in looks.state.outbox}) == 3
 
 
+def test_another_severity_ends_what_was_told_and_begins_anew(looks: Looks) -> None:
+    one = watched(1, alerts={"confidence": "0.7"})
+    assert looks.look(one, at=1.1) == ["limit passed/confidence"]
+    looks.rules = [rule.model_copy(update={"severity": "critical"}) for rule in looks.rules]
+    assert looks.look(one, at=1.2) == ["-limit passed/confidence", "limit passed/confidence"]
+    assert [(entry.alert.severity, entry.alert.firing) for entry in looks.state.outbox] == [
+        ("warning", True),
+        ("warning", False),
+        ("critical", True),
+    ]
+    assert looks.look(one, at=1.3) == []
+
+
 def test_a_champion_that_was_never_watched_is_told(looks: Looks) -> None:
     assert looks.look(at=1.9) == []
     assert looks.look(at=2.1) == ["late"]

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 
-from components.model_optimization.sweep import RANGES, Search, Sweep, ranges_of, search
+from components.model_optimization.sweep import FEWEST_FOR_IMPORTANCE, RANGES, Search, Sweep, ranges_of, search
 from components.model_optimization.training_plan import TrainingPlan, full_plan
 from driftloop.settings import TrainSettings
 from driftloop.training.loop import EpochRecord, TrainingHistory
@@ -119,6 +119,14 @@ def test_a_pretrained_network_is_searched_at_rates_that_leave_its_weights_what_t
     assert rates[0] == PRETRAINED.suggested_rates[0]
     assert max(rates) <= PRETRAINED.suggested_rates[1] < 2e-3 < ranges_of(fresh, task.settings)["learning_rate"].high
     assert min(rates) < PRETRAINED.suggested_rates[0]
+
+
+def test_where_most_trials_reach_the_same_no_value_is_said_to_matter(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    own = TrainSettings().weight_decay
+    monkeypatch.setattr(TrainingPlan, "train", recorded(lambda plan: [SEEING if plan.recipe.weight_decay == own else BLIND]))
+    _, sweep = searched(root, tmp_path, trials=FEWEST_FOR_IMPORTANCE)
+    assert [trial.ended for trial in sweep.trials] == ["complete"] * FEWEST_FOR_IMPORTANCE
+    assert sweep.importance == {}
 
 
 @pytest.mark.parametrize("form", [FROM_SCRATCH, PRETRAINED])

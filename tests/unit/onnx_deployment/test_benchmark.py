@@ -8,19 +8,8 @@ import pytest
 import torch
 from torch import nn
 
-from components.onnx_deployment.benchmark import (
-    CallTimes,
-    benchmark_model,
-    benchmark_onnx,
-    calmest,
-    compare_latencies,
-    is_calm,
-    milliseconds,
-    speedups,
-    summarise_latency,
-    time_in_turns,
-    torch_threads,
-)
+from components.onnx_deployment.benchmark import benchmark_model, benchmark_onnx, compare_latencies, milliseconds, speedups, torch_threads
+from driftloop.inference.call_times import CallTimes, calmest, is_calm, summarise_latency, time_in_turns
 from tests.factories.onnx_graphs import SIDE, save_brightness_graph
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (5, SIDE, SIDE, 1), dtype=np.uint8)

@@ -66,3 +66,11 @@ def test_what_is_no_tracker_or_lacks_its_address_is_one_line() -> None:
         open_tracker("mlflwo", {})
     with pytest.raises(InputError, match="not a number of seconds"):
         open_tracker("wandb", {"DRIFTLOOP_WANDB_TIMEOUT": "soon"})
+
+
+def test_where_its_folder_cannot_be_written_the_record_waits_and_a_line_says_why(home: Store, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    done = deliver(home, "wandb", open_tracker("wandb", {"WANDB_DIR": str(tmp_path / "file" / "runs")}))
+    assert (done.steps, done.waiting) == (0, 2)
+    assert "Not a directory" in done.problem
+    assert deliver(home, "wandb", open_tracker("wandb", {"WANDB_DIR": str(tmp_path / "folder")})).steps == 1
