@@ -112,9 +112,8 @@ def create_app(service: Service, grpc_address: str = "") -> FastAPI:
     app.add_middleware(
         Guard,
         metrics=service.metrics,
+        unanswered=service.unanswered,
         most_bytes=settings.most_request_mib << 20,
-        # At least one of the largest requests fits.
-        most_waiting=max(settings.most_waiting_mib // settings.processes, settings.most_request_mib) << 20,
         upload_seconds=settings.upload_seconds,
     )
     callers = Depends(keyed(settings.api_keys))

@@ -30,7 +30,8 @@ from driftloop.errors import InputError
 from driftloop.inference.log_files import LOGS_PREFIX, SUFFIX
 from driftloop.serving.grpc_messages import MESSAGES
 from driftloop.serving.metrics import Metrics
-from driftloop.serving.open_inference_grpc import PATH, _handler
+from driftloop.serving.open_inference_grpc import PATH, Arrivals, _handler
+from driftloop.serving.unanswered import Unanswered
 from driftloop.store import Store
 from tests.factories.onnx_graphs import SIDE
 from tests.factories.serving_store import build_serving_store, register_and_promote, textured_squares
@@ -386,7 +387,8 @@ def test_an_error_of_the_service_tells_nothing_of_the_inside() -> None:
 
     async def ask() -> grpc.aio.AioRpcError:
         server = grpc.aio.server()
-        handler = _handler(SimpleNamespace(metrics=metrics), "ServerLive", broken)
+        arrivals = Arrivals(Unanswered(1 << 20), turns=1, upload_seconds=60)
+        handler = _handler(SimpleNamespace(metrics=metrics), "ServerLive", broken, (), arrivals)
         server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(PATH, {"ServerLive": handler}),))
         port = server.add_insecure_port("127.0.0.1:0")
         await server.start()
