@@ -22,7 +22,7 @@ from driftloop.serving.batching import NotReady
 from driftloop.serving.grpc_messages import MESSAGES, METHODS, PACKAGE, SERVICE
 from driftloop.serving.live_model import LiveModel
 from driftloop.serving.middleware import check_key
-from driftloop.serving.open_inference import DATATYPES, inferred, metadata, named
+from driftloop.serving.open_inference import DATATYPES, MOST_HEAD_BYTES, inferred, metadata, most_numbers, named
 from driftloop.serving.refusals import CALLER_GONE, refusal
 from driftloop.serving.requests import unprocessable
 from driftloop.serving.service import Service
@@ -49,6 +49,8 @@ MOST_COMING = 4
 WINDOW = 64 << 10
 #: For which a call waits for its turn, before the one that takes longest to come in has to make room.
 TURN_SECONDS = 1.0
+#: Of a message: tensors, outputs and parameters each are some.
+MOST_FIELDS = 100
 #: Bytes of calls at once that ask for a description: a name and a version.
 MOST_DESCRIPTIONS = 1 << 20
 
@@ -203,6 +205,7 @@ def _handler(service: Service, name: str, answer: Method, keys: tuple[str, ...],
             data = await arrivals.message(context) if MESSAGES[f"{name}Request"].DESCRIPTOR.fields else b""
             if not isinstance(data, bytes):
                 raise HTTPException(413, f"the request is larger than {service.settings.most_request_mib} MiB, or there is none")
+            _check_fields(data, service)
             with arrivals.unanswered.held(len(data)):
                 answered = await answer(_message(f"{name}Request", data), headers, time.monotonic())
             status = 200
@@ -221,6 +224,38 @@ def _handler(service: Service, name: str, answer: Method, keys: tuple[str, ...],
 
     # To a caller no other than a unary method; here its message is read after its key, and only where that fits.
     return grpc.stream_unary_rpc_method_handler(handle)
+
+
+def _check_fields(data: bytes, service: Service) -> None:
+    """Refuse what would take far more memory than it has bytes: an empty input is two bytes of a message and two hundred of memory.
+
+    Raises:
+        HTTPException: 413 or 422.
+    """
+    # A number takes a byte or two; raw ones one.
+    if service.live and len(data) > (most := 2 * most_numbers(service.live, service) + MOST_HEAD_BYTES):
+        raise HTTPException(413, f"the request is larger than {most >> 10} KiB, which this model's largest input needs at most")
+    at, fields = 0, 0
+    while at < len(data):
+        kind, at = _varint(data, at)
+        size = 0
+        if kind & 7 in (0, 2):
+            size, at = _varint(data, at)
+        at += {0: 0, 1: 8, 2: size, 5: 4}.get(kind & 7, len(data))
+        fields += 1
+        if fields > MOST_FIELDS:
+            raise unprocessable(f"a message of more than {MOST_FIELDS} fields")
+
+
+def _varint(data: bytes, at: int) -> tuple[int, int]:
+    """A number of a message, and where it ends."""
+    value = shift = 0
+    while at < len(data) and shift < 70:
+        value |= (data[at] & 127) << shift
+        shift, at = shift + 7, at + 1
+        if data[at - 1] < 128:
+            break
+    return value, at
 
 
 def _message(name: str, data: bytes) -> Any:

@@ -31,7 +31,8 @@ def make(tmp_path: Path) -> Iterator[Callable[..., Service]]:
     store, _ = build_serving_store(tmp_path / "model")
 
     def service(**settings: Any) -> Service:
-        made.append(Service(store, ServingSettings(spool=tmp_path / "spool", most_request_mib=1, most_waiting_mib=1, **settings)))
+        room = {"most_request_mib": 1, "most_waiting_mib": 1, "most_images": 1000}
+        made.append(Service(store, ServingSettings(spool=tmp_path / "spool", **{**room, **settings})))
         made[-1].follower.live = LiveModel.load(store, "1")
         return made[-1]
 
@@ -88,6 +89,8 @@ def test_what_is_not_answered_yet_has_the_room_of_http(make: Callable[..., Servi
             assert await said(infer(message(), timeout=20)) == (grpc.StatusCode.OK, "")
         with service.log._lock:  # no answer before it is in the log
             three = [asyncio.create_task(said(infer(message(300_000), timeout=20))) for _ in range(3)]
+            while service.unanswered._held < 900_000:
+                await asyncio.sleep(0.01)
             many = await asyncio.gather(*(said(infer(message(300_000), timeout=20)) for _ in range(20)))
         return [first, *many, *await asyncio.gather(*three)]
 
