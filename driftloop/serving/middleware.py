@@ -121,8 +121,8 @@ def check_key(keys: tuple[str, ...], headers: Mapping[str, str]) -> None:
         HTTPException: 401.
     """
     scheme, _, bearer = headers.get("authorization", "").partition(" ")
-    shown = (bearer.strip() if scheme.lower() == "bearer" else headers.get("x-api-key", "")).encode()
-    # Every key is compared, and each in constant time: nothing is learnt from how long a refusal takes.
+    shown = (bearer.strip() if scheme.lower() == "bearer" else headers.get("x-api-key", "")).encode("latin-1", "replace")
+    # The server has read it as Latin-1. Every key is compared, and each in constant time: nothing is learnt from how long a refusal takes.
     if keys and sum(hmac.compare_digest(shown, key.encode()) for key in keys) == 0:
         raise HTTPException(401, "this service wants a key: Authorization: Bearer <key>", {"www-authenticate": "Bearer"})
 

@@ -23,7 +23,7 @@ from tests.factories.onnx_graphs import SIDE
 from tests.factories.serving_store import build_serving_store, textured_squares
 from tests.serving.service_process import ServiceProcess, png
 
-KEYS = {"DRIFTLOOP_API_KEY": "caller-1, caller-2", "DRIFTLOOP_FEEDBACK_KEY": "labeller"}
+KEYS = {"DRIFTLOOP_API_KEY": "caller-1, caller-2, schlüssel", "DRIFTLOOP_FEEDBACK_KEY": "labeller"}
 IMAGE = {"Content-Type": "image/png"}
 
 
@@ -57,9 +57,11 @@ def locked(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServiceProcess]
         ({"Authorization": "Bearer labeller"}, 401),
         ({"Authorization": "Bearer caller-1"}, 200),
         ({"X-API-Key": "caller-2"}, 200),
+        ({"X-API-Key": "schlüssel".encode()}, 200),
+        ({"X-API-Key": "schl\xff".encode("latin-1")}, 401),
     ],
 )
-def test_a_key_lets_callers_in(locked: ServiceProcess, image: bytes, headers: dict[str, str], status: int) -> None:
+def test_a_key_lets_callers_in(locked: ServiceProcess, image: bytes, headers: dict[str, str | bytes], status: int) -> None:
     answer = httpx.post(f"{locked.url}/predict", content=image, headers={**IMAGE, **headers})
     assert answer.status_code == status
     if status == 401:
