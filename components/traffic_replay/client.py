@@ -6,8 +6,9 @@ import json
 import os
 import threading
 import time
+from collections import deque
 from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Self
@@ -131,22 +132,32 @@ def send(traffic: PlayedTraffic, client: ServiceClient, done: set[str], *, rate:
     latencies: list[float] = []
     versions: set[str] = set()
     began, sent = time.monotonic(), 0
+
+    def take(answer: "Future[Answered]") -> None:
+        try:
+            answered = answer.result()
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)  # where one was tried long enough, the others need not be
+            raise
+        versions.add(answered.version)
+        latencies.append(answered.latency_ms)
+
     with ThreadPoolExecutor(CONNECTIONS) as pool:
         for chunk in traffic.chunks():
             images, truth[chunk] = traffic.requests(chunk)
             groups, tags = traffic.groups(chunk), traffic.tags(chunk)
-            waiting = []
+            waiting: deque[Future[Answered]] = deque()
             for image, name, group, of_image in zip(images, traffic.ids[chunk], groups, tags, strict=True):
                 if name in done:
                     continue
                 if rate:
                     time.sleep(max(0.0, began + sent / rate - time.monotonic()))
+                while waiting and waiting[0].done():
+                    take(waiting.popleft())
                 waiting.append(pool.submit(client.send, image, name, str(group), of_image))
                 sent += 1
             for answer in waiting:
-                answered = answer.result()
-                versions.add(answered.version)
-                latencies.append(answered.latency_ms)
+                take(answer)
             runtime.progress(chunk.stop / len(traffic.ids), f"{chunk.stop:,} of {len(traffic.ids):,} requests")
     return truth, latencies, versions
 

@@ -107,14 +107,14 @@ def create_app(service: Service, grpc_address: str = "") -> FastAPI:
     settings = service.settings
     app = FastAPI(
         title="driftloop", version=__version__, summary="Answers with the champion, and logs what it answered.", lifespan=lifespan,
-        docs_url=None, redoc_url=None,
+        # To a path without its last slash callers would be sent by http, whatever the ingress speaks, and with their key.
+        docs_url=None, redoc_url=None, redirect_slashes=False,
     )  # fmt: skip
     app.add_middleware(
         Guard,
         metrics=service.metrics,
+        unanswered=service.unanswered,
         most_bytes=settings.most_request_mib << 20,
-        # At least one of the largest requests fits.
-        most_waiting=max(settings.most_waiting_mib // settings.processes, settings.most_request_mib) << 20,
         upload_seconds=settings.upload_seconds,
     )
     callers = Depends(keyed(settings.api_keys))

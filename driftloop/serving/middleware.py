@@ -12,7 +12,8 @@ from starlette.requests import ClientDisconnect
 from starlette.responses import JSONResponse
 
 from driftloop.serving.metrics import Metrics
-from driftloop.serving.refusals import CALLER_GONE, CLOSE, RETRY_AFTER
+from driftloop.serving.refusals import CALLER_GONE, CLOSE
+from driftloop.serving.unanswered import NoRoom, Unanswered
 
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
@@ -44,23 +45,20 @@ class _TooLarge(_Refused):
 class Guard:
     """ASGI middleware. Paths are counted by their route: what somebody may think up must not become a name in the metrics."""
 
-    def __init__(self, app: Any, *, metrics: Metrics, most_bytes: int, most_waiting: int, upload_seconds: float) -> None:
+    def __init__(self, app: Any, *, metrics: Metrics, unanswered: Unanswered, most_bytes: int, upload_seconds: float) -> None:
         """Args:
+        unanswered: bytes of all requests, which this counts.
         most_bytes: of a request.
-        most_waiting: bytes of all requests that are not answered yet.
         upload_seconds: for which a request may come in.
         """
-        self.app, self.metrics = app, metrics
-        self.most_bytes, self.most_waiting, self.upload_seconds = most_bytes, most_waiting, upload_seconds
-        #: Bytes of requests that are not answered yet; all of one event loop.
-        self._waiting = 0
+        self.app, self.metrics, self.unanswered = app, metrics, unanswered
+        self.most_bytes, self.upload_seconds = most_bytes, upload_seconds
 
     def _check(self, of_request: int, more: int) -> None:
         """Whether `more` bytes may come to a request that has `of_request` with them."""
         if of_request > self.most_bytes:
             raise _TooLarge(self.most_bytes)
-        if self._waiting + more > self.most_waiting:
-            raise _Refused(503, "more is being sent than this replica can hold; try again in a moment", {**RETRY_AFTER, **CLOSE})
+        self.unanswered.check(more)
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -81,7 +79,7 @@ class Guard:
                 raise _Refused(408, f"the request did not come in within {self.upload_seconds:g} s", CLOSE) from None
             size = len(message.get("body", b""))
             taken += size
-            self._waiting += size
+            self.unanswered.add(size)
             self._check(taken, 0)
             coming = message.get("more_body", False)
             # A caller's slow line is not this service's latency.
@@ -105,10 +103,10 @@ class Guard:
             await self.app(scope, limited, guarded)
         except ClientDisconnect:
             status = CALLER_GONE  # in the middle of the request: nobody is there to be told
-        except _Refused as error:
+        except (_Refused, NoRoom) as error:
             await problem(scope["path"], error.detail, error.status_code, error.headers)(scope, receive, guarded)
         finally:
-            self._waiting -= taken
+            self.unanswered.add(-taken)
             route = scope.get("route")
             self.metrics.request(getattr(route, "path", "(unknown)"), status, time.monotonic() - began)
 
@@ -123,8 +121,8 @@ def check_key(keys: tuple[str, ...], headers: Mapping[str, str]) -> None:
         HTTPException: 401.
     """
     scheme, _, bearer = headers.get("authorization", "").partition(" ")
-    shown = (bearer.strip() if scheme.lower() == "bearer" else headers.get("x-api-key", "")).encode()
-    # Every key is compared, and each in constant time: nothing is learnt from how long a refusal takes.
+    shown = (bearer.strip() if scheme.lower() == "bearer" else headers.get("x-api-key", "")).encode("latin-1", "replace")
+    # The server has read it as Latin-1. Every key is compared, and each in constant time: nothing is learnt from how long a refusal takes.
     if keys and sum(hmac.compare_digest(shown, key.encode()) for key in keys) == 0:
         raise HTTPException(401, "this service wants a key: Authorization: Bearer <key>", {"www-authenticate": "Bearer"})
 

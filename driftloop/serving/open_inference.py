@@ -26,6 +26,8 @@ from driftloop.serving.requests import TAG_FIELD, about, ids_of_images, request_
 from driftloop.serving.service import Service
 
 BINARY_HEADER = "inference-header-content-length"
+#: What a request needs besides its numbers, and for each of them as JSON, with blanks and in a line of its own.
+MOST_HEAD_BYTES, MOST_DIGITS = 64 << 10, 16
 EXTENSIONS = ["binary_tensor_data"]
 DATATYPES = {PROBABILITIES: "FP32", EMBEDDING: "FP16"}
 
@@ -59,7 +61,8 @@ def open_inference_router(service: Service, callers: Depends) -> APIRouter:
 
     async def infer(request: Request, version: str | None) -> Response:
         live = named(service, version)
-        content, binary = _parts(await request.body(), request.headers.get(BINARY_HEADER, ""))
+        most = most_numbers(live, service) * MOST_DIGITS + MOST_HEAD_BYTES
+        content, binary = _parts(await request.body(), request.headers.get(BINARY_HEADER, ""), most)
         return _answer(*await inferred(service, live, content, binary, request.headers, request.state.began))
 
     extra = {"requestBody": {"required": True, "content": {"application/json": {"schema": INFER_SCHEMA}}}}
@@ -193,12 +196,21 @@ INFER_SCHEMA = {
 }
 
 
-def _parts(body: bytes, length: str) -> tuple[dict[str, Any], bytes]:
-    """The JSON of a request, and the binary data behind it."""
+def most_numbers(live: LiveModel, service: Service) -> int:
+    """Of the largest input that a model takes."""
+    description = live.model.description
+    return service.settings.most_images * description.image_size**2 * description.channels
+
+
+def _parts(body: bytes, length: str, most: int) -> tuple[dict[str, Any], bytes]:
+    """The JSON of a request, of `most` bytes, and the binary data behind it."""
     # Not more than 19 digits: Python refuses to read numbers of thousands of them.
     if length and not (length.isascii() and length.isdigit() and len(length) < 20 and int(length) <= len(body)):
         raise unprocessable(f"{BINARY_HEADER}: the length of the JSON in bytes, at most that of the body")
     end = int(length) if length else len(body)
+    # Nobody else is answered while it is read.
+    if end > most:
+        raise HTTPException(413, f"the JSON is larger than {most >> 10} KiB, which this model's largest input needs at most")
     try:
         content = json.loads(body[:end])
     except (ValueError, RecursionError):

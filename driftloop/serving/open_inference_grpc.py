@@ -22,10 +22,11 @@ from driftloop.serving.batching import NotReady
 from driftloop.serving.grpc_messages import MESSAGES, METHODS, PACKAGE, SERVICE
 from driftloop.serving.live_model import LiveModel
 from driftloop.serving.middleware import check_key
-from driftloop.serving.open_inference import DATATYPES, inferred, metadata, named
+from driftloop.serving.open_inference import DATATYPES, MOST_HEAD_BYTES, inferred, metadata, most_numbers, named
 from driftloop.serving.refusals import CALLER_GONE, refusal
 from driftloop.serving.requests import unprocessable
 from driftloop.serving.service import Service
+from driftloop.serving.unanswered import NoRoom, Unanswered
 
 LOG = logging.getLogger("driftloop.serving")
 PATH = f"{PACKAGE}.{SERVICE}"
@@ -33,12 +34,25 @@ PATH = f"{PACKAGE}.{SERVICE}"
 CODES = {
     401: grpc.StatusCode.UNAUTHENTICATED,
     404: grpc.StatusCode.NOT_FOUND,
+    408: grpc.StatusCode.DEADLINE_EXCEEDED,
     413: grpc.StatusCode.RESOURCE_EXHAUSTED,
     422: grpc.StatusCode.INVALID_ARGUMENT,
     500: grpc.StatusCode.INTERNAL,
     # Not RESOURCE_EXHAUSTED, though a queue is full: clients try again after UNAVAILABLE.
     503: grpc.StatusCode.UNAVAILABLE,
 }
+
+#: Messages that a process takes in at once. How much of one has come gRPC does not say before it is whole, so that until then each may be
+#: of any size up to the limit.
+MOST_COMING = 4
+#: What a call that waits for its turn may have sent of its message: the window of its stream, which gRPC would widen by itself.
+WINDOW = 64 << 10
+#: For which a call waits for its turn, before the one that takes longest to come in has to make room.
+TURN_SECONDS = 1.0
+#: Of a message: tensors, outputs and parameters each are some.
+MOST_FIELDS = 100
+#: Bytes of calls at once that ask for a description: a name and a version.
+MOST_DESCRIPTIONS = 1 << 20
 
 #: Answers one request, given as a message, with its metadata and the monotonic seconds at which it had come in.
 Method = Callable[[Any, Mapping[str, str], float], Awaitable[Any]]
@@ -64,6 +78,8 @@ class GrpcServer:
                 # As over HTTP, bodies that are small on their way only are not read: just the first algorithm, which is none.
                 ("grpc.compression_enabled_algorithms_bitset", 1),
                 ("grpc.so_reuseport", 1),
+                ("grpc.http2.lookahead_bytes", WINDOW),
+                ("grpc.http2.bdp_probe", 0),
             ]
         )
         server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(PATH, _handlers(service)),))
@@ -81,6 +97,59 @@ class GrpcServer:
         self.begin_to_end(None)
         assert self._ending is not None
         await self._ending
+
+
+class Arrivals:
+    """Messages on their way in, few at a time; the calls that wait for their turn are held by the flow control of HTTP/2."""
+
+    def __init__(self, unanswered: Unanswered, *, turns: int, upload_seconds: float) -> None:
+        """Args:
+        unanswered: bytes of what is not answered yet, with those of calls that wait.
+        turns: messages at once.
+        upload_seconds: for which one may come in.
+        """
+        self.unanswered, self._seconds = unanswered, upload_seconds
+        self._turns = asyncio.Semaphore(turns)
+        #: By when each has to be there, the one first that began first.
+        self._coming: dict[asyncio.Timeout, None] = {}
+
+    async def message(self, context: grpc.aio.ServicerContext[bytes, bytes]) -> Any:
+        """The message of a call, or what gRPC gives where it is too large or there is none.
+
+        Raises:
+            NoRoom: too many wait for their turn, or this one had to make room for them.
+            HTTPException: 408.
+        """
+        await self._turn()
+        until = asyncio.get_running_loop().time() + self._seconds
+        limit = asyncio.timeout_at(until)
+        try:
+            async with limit:
+                self._coming[limit] = None
+                return await context.read()
+        except TimeoutError:
+            if limit.when() != until:
+                raise NoRoom from None
+            raise HTTPException(408, f"the request did not come in within {self._seconds:g} s") from None
+        finally:
+            self._coming.pop(limit, None)
+            self._turns.release()
+
+    async def _turn(self) -> None:
+        if not self._turns.locked():
+            await self._turns.acquire()
+            return
+        with self.unanswered.held(WINDOW):
+            while True:
+                try:
+                    async with asyncio.timeout(TURN_SECONDS):
+                        await self._turns.acquire()
+                        return
+                except TimeoutError:
+                    if self._coming:
+                        slowest = next(iter(self._coming))
+                        del self._coming[slowest]
+                        slowest.reschedule(asyncio.get_running_loop().time())
 
 
 def _handlers(service: Service) -> dict[str, grpc.RpcMethodHandler]:
@@ -114,12 +183,17 @@ def _handlers(service: Service) -> dict[str, grpc.RpcMethodHandler]:
         return MESSAGES["ModelInferResponse"](**head, outputs=described, raw_output_contents=raw)
 
     methods: list[Method] = [server_live, server_ready, model_ready, server_metadata, model_metadata, model_infer]
-    # As over HTTP, health and descriptions need no key; inference does.
-    keys = {"ModelInfer": service.settings.api_keys}
-    return {name: _handler(service, name, method, keys.get(name, ())) for name, method in zip(METHODS, methods, strict=True)}
+    seconds = service.settings.upload_seconds
+    # As over HTTP, health and descriptions need no key; inference does. What comes without one must not take the others' turns and room.
+    keyed = service.settings.api_keys, Arrivals(service.unanswered, turns=MOST_COMING, upload_seconds=seconds)
+    free: tuple[tuple[str, ...], Arrivals] = (), Arrivals(Unanswered(MOST_DESCRIPTIONS), turns=1, upload_seconds=seconds)
+    return {
+        name: _handler(service, name, method, *(keyed if name == "ModelInfer" else free))
+        for name, method in zip(METHODS, methods, strict=True)
+    }
 
 
-def _handler(service: Service, name: str, answer: Method, keys: tuple[str, ...] = ()) -> grpc.RpcMethodHandler:
+def _handler(service: Service, name: str, answer: Method, keys: tuple[str, ...], arrivals: Arrivals) -> grpc.RpcMethodHandler:
     """A method with its key, its time and status counted, and every error as a sentence."""
 
     async def handle(_: AsyncIterable[bytes], context: grpc.aio.ServicerContext[bytes, bytes]) -> bytes:
@@ -127,24 +201,61 @@ def _handler(service: Service, name: str, answer: Method, keys: tuple[str, ...] 
         try:
             headers = {key: value for key, value in context.invocation_metadata() or () if isinstance(value, str)}
             check_key(keys, headers)
-            data = await context.read()
+            # What has no fields need not come in.
+            data = await arrivals.message(context) if MESSAGES[f"{name}Request"].DESCRIPTOR.fields else b""
             if not isinstance(data, bytes):
                 raise HTTPException(413, f"the request is larger than {service.settings.most_request_mib} MiB, or there is none")
-            answered = await answer(_message(f"{name}Request", data), headers, time.monotonic())
+            _check_fields(data, service)
+            with arrivals.unanswered.held(len(data)):
+                answered = await answer(_message(f"{name}Request", data), headers, time.monotonic())
             status = 200
             return answered.SerializeToString()
         except Exception as error:
             refused = refusal(error)
+            # Said apart from a full queue, as what it is.
+            code = grpc.StatusCode.RESOURCE_EXHAUSTED if isinstance(error, NoRoom) else CODES[refused.status_code]
             status = refused.status_code
             if status == 500:
                 LOG.exception("%s failed", name)
         finally:
             service.metrics.request(f"/{PATH}/{name}", status, time.monotonic() - began)
         wait = (("grpc-retry-pushback-ms", f"{refused.headers['retry-after']}000"),) if status == 503 and refused.headers else ()
-        return await context.abort(CODES[status], refused.detail, wait)
+        return await context.abort(code, refused.detail, wait)
 
     # To a caller no other than a unary method; here its message is read after its key, and only where that fits.
     return grpc.stream_unary_rpc_method_handler(handle)
+
+
+def _check_fields(data: bytes, service: Service) -> None:
+    """Refuse what would take far more memory than it has bytes: an empty input is two bytes of a message and two hundred of memory.
+
+    Raises:
+        HTTPException: 413 or 422.
+    """
+    # A number takes a byte or two; raw ones one.
+    if service.live and len(data) > (most := 2 * most_numbers(service.live, service) + MOST_HEAD_BYTES):
+        raise HTTPException(413, f"the request is larger than {most >> 10} KiB, which this model's largest input needs at most")
+    at, fields = 0, 0
+    while at < len(data):
+        kind, at = _varint(data, at)
+        size = 0
+        if kind & 7 in (0, 2):
+            size, at = _varint(data, at)
+        at += {0: 0, 1: 8, 2: size, 5: 4}.get(kind & 7, len(data))
+        fields += 1
+        if fields > MOST_FIELDS:
+            raise unprocessable(f"a message of more than {MOST_FIELDS} fields")
+
+
+def _varint(data: bytes, at: int) -> tuple[int, int]:
+    """A number of a message, and where it ends."""
+    value = shift = 0
+    while at < len(data) and shift < 70:
+        value |= (data[at] & 127) << shift
+        shift, at = shift + 7, at + 1
+        if data[at - 1] < 128:
+            break
+    return value, at
 
 
 def _message(name: str, data: bytes) -> Any:

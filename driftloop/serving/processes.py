@@ -27,6 +27,7 @@ from uvicorn.supervisors.multiprocess import Process
 
 from driftloop.errors import DriftloopError
 from driftloop.processes import end_with_parent
+from driftloop.serving.http_protocol import LimitedHttp
 from driftloop.serving.settings import GRPC_SERVER, ServingSettings
 from driftloop.store import open_store
 
@@ -170,7 +171,7 @@ def _config(application: FastAPI | _InChild, grace: int) -> uvicorn.Config:
         timeout_graceful_shutdown=grace,
         timeout_keep_alive=75,
         timeout_worker_healthcheck=HANGS_SECONDS,
-        h11_max_incomplete_event_size=64 << 10,
+        http=LimitedHttp,
     )
 
 

@@ -89,15 +89,15 @@ def about(headers: Mapping[str, str], given: Iterable[tuple[str, str]] = ()) -> 
     Raises:
         HTTPException: 422.
     """
-    headers = {name.lower(): _text(name, value) for name, value in headers.items() if _is_ours(name.lower())}
-    fields = dict(given)
+    headers = _once((name.lower(), _text(name, value)) for name, value in headers.items() if _is_ours(name.lower()))
+    fields = _once(given)
     group = fields.pop("group", headers.get("x-group", "")).strip()
     name = fields.pop("request_id", headers.get("x-request-id", "")).strip()
-    tags = {key.removeprefix(TAG_HEADER): value for key, value in headers.items() if key.startswith(TAG_HEADER)}
+    tags = {key.removeprefix(TAG_HEADER): value.strip() for key, value in headers.items() if key.startswith(TAG_HEADER)}
     for key, value in fields.items():
         if not key.startswith(TAG_FIELD):
             raise unprocessable(f"field {key[:40]!r} is not known; known are image, group, request_id and tag.<name>")
-        tags[key.removeprefix(TAG_FIELD)] = value
+        tags[key.removeprefix(TAG_FIELD)] = value.strip()  # as a header is
     if len(group) > 200:
         raise unprocessable("group is longer than 200 characters")
     if len(tags) > MOST_TAGS:
@@ -107,6 +107,15 @@ def about(headers: Mapping[str, str], given: Iterable[tuple[str, str]] = ()) -> 
         if problem:
             raise unprocessable(problem)
     return group or None, tags, request_id(name) if name else ""
+
+
+def _once(given: Iterable[tuple[str, str]]) -> dict[str, str]:
+    """Names and values. One that comes twice is refused: whoever gives each image of a request its own would get the last for all."""
+    once: dict[str, str] = {}
+    for name, value in given:
+        if once.setdefault(name, value) != value:
+            raise unprocessable(f"{name[:40]} is given twice; it is of the whole request: send images that differ in it apart")
+    return once
 
 
 def _is_ours(name: str) -> bool:

@@ -21,6 +21,7 @@ from driftloop.serving.live_model import Answers, LiveModel
 from driftloop.serving.metrics import Metrics, Seen, added_up
 from driftloop.serving.settings import ServingSettings
 from driftloop.serving.siblings import Siblings
+from driftloop.serving.unanswered import Unanswered
 from driftloop.store import Store
 
 LOG = logging.getLogger("driftloop.serving")
@@ -32,6 +33,7 @@ class Service:
     def __init__(self, store: Store, settings: ServingSettings) -> None:
         self.store, self.settings = store, settings
         self.metrics = Metrics(siblings=settings.siblings)
+        self.unanswered = Unanswered.of(settings)
         #: Known before there is a model to answer with.
         self.names = GroupNames(b"")
         self.siblings = Siblings(settings.siblings, self._told)

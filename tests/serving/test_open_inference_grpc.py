@@ -30,7 +30,8 @@ from driftloop.errors import InputError
 from driftloop.inference.log_files import LOGS_PREFIX, SUFFIX
 from driftloop.serving.grpc_messages import MESSAGES
 from driftloop.serving.metrics import Metrics
-from driftloop.serving.open_inference_grpc import PATH, _handler
+from driftloop.serving.open_inference_grpc import PATH, Arrivals, _handler
+from driftloop.serving.unanswered import Unanswered
 from driftloop.store import Store
 from tests.factories.onnx_graphs import SIDE
 from tests.factories.serving_store import build_serving_store, register_and_promote, textured_squares
@@ -216,6 +217,24 @@ def test_what_comes_with_a_call_has_limits_and_bytes_that_are_no_message_are_ref
     assert (error.value.code(), error.value.details()) == (grpc.StatusCode.INVALID_ARGUMENT, "the message is no ModelInferRequest")
 
 
+@pytest.mark.parametrize(
+    ("message", "said"),
+    [
+        (b"\x2a\x00" * 101, "a message of more than 100 fields"),
+        (b"\x0a\x01x" * 101, "a message of more than 100 fields"),
+        (b"\x08\x96\x01" * 101, "a message of more than 100 fields"),
+        (b"\x2a\x00" * 100, "model '' does not answer here"),
+        (b"\x2a", "the message is no ModelInferRequest"),
+        (b"\x2a\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff", "the message is no ModelInferRequest"),
+        (b"\xff" * 1000, "the message is no ModelInferRequest"),
+    ],
+)
+def test_a_message_of_many_small_parts_is_not_taken_apart(service: GrpcService, message: bytes, said: str) -> None:
+    with service.channel() as channel, pytest.raises(grpc.RpcError) as error:
+        channel.unary_unary(f"/{PATH}/ModelInfer")(message, timeout=60)
+    assert said in error.value.details()
+
+
 def test_another_model_or_version_does_not_answer(service: GrpcService) -> None:
     expected = (grpc.StatusCode.NOT_FOUND, "version '7' does not answer here")
     assert service.refused("ModelInfer", infer_request(model_version="7")) == expected
@@ -231,9 +250,13 @@ def test_a_message_that_is_too_large_or_compressed_is_turned_away(service: GrpcS
     code, sentence = service.refused("ModelInfer", infer_request(raw_input_contents=[bytes(64 << 20)]))
     assert (code, "larger than max" in sentence) == (grpc.StatusCode.RESOURCE_EXHAUSTED, True), sentence
     wait_for(lambda: counted(service, "ModelInfer").get("413") == 1)
-    # Just below the limit it is read.
+    # Just below the limit it comes in, and is not taken apart where the model could not take it.
     code, sentence = service.refused("ModelInfer", infer_request(raw_input_contents=[bytes((64 << 20) - 200)]))
-    assert (code, "bytes of binary data are expected" in sentence) == (grpc.StatusCode.INVALID_ARGUMENT, True), sentence
+    expected = "the request is larger than 192 KiB, which this model's largest input needs at most"
+    assert (code, sentence) == (grpc.StatusCode.RESOURCE_EXHAUSTED, expected)
+    largest = np.full((64, SIDE, SIDE, 1), 255, np.uint8)
+    typed = [described(largest) | {"contents": {"uint_contents": largest.ravel().tolist()}}]
+    assert arrays(service.call("ModelInfer", infer_request(inputs=typed, raw_input_contents=[])))["probabilities"].shape == (64, 2)
     small = infer_request(raw_input_contents=[bytes(1 << 20)])
     code, sentence = service.refused("ModelInfer", small, compression=grpc.Compression.Gzip)
     assert (code, sentence) == (grpc.StatusCode.UNIMPLEMENTED, "Compression algorithm 'gzip' is disabled.")
@@ -386,7 +409,8 @@ def test_an_error_of_the_service_tells_nothing_of_the_inside() -> None:
 
     async def ask() -> grpc.aio.AioRpcError:
         server = grpc.aio.server()
-        handler = _handler(SimpleNamespace(metrics=metrics), "ServerLive", broken)
+        arrivals = Arrivals(Unanswered(1 << 20), turns=1, upload_seconds=60)
+        handler = _handler(SimpleNamespace(metrics=metrics), "ServerLive", broken, (), arrivals)
         server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(PATH, {"ServerLive": handler}),))
         port = server.add_insecure_port("127.0.0.1:0")
         await server.start()

@@ -1,5 +1,6 @@
 """A replay as a client of a service: every image arrives without loss, once, and labels find their requests."""
 
+import http.client
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -52,3 +53,21 @@ def test_a_service_that_is_not_there_or_no_address_is_one_line(tmp_path: Path, m
     with pytest.raises(InputError, match="a header carries ASCII only; rename it"):
         replay(store, foreign, dataset, to=f"http://127.0.0.1:{free_port()}", **given)
     assert len(read_log(store, after=None, until=datetime.now(UTC) + timedelta(days=1))) == 0
+
+
+def test_a_service_that_has_gone_ends_a_replay_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not after every request was tried as long as the first."""
+    monkeypatch.setattr("components.traffic_replay.client.TRIES", 3)
+    store, dataset = build_serving_store(tmp_path / "model")
+    began = []
+    connect = http.client.HTTPConnection.connect
+
+    def counted(connection: http.client.HTTPConnection) -> None:
+        began.append(connection)
+        connect(connection)
+
+    monkeypatch.setattr(http.client.HTTPConnection, "connect", counted)
+    given = {"version": "", "scenario": parse("none"), "amounts": Amounts(200, 0, 0), "seed": 1, "settings": TrafficSettings()}
+    with pytest.raises(RunFailed, match="is `driftloop serve` running there"):
+        replay(store, open_split(dataset, "stream"), dataset, to=f"http://127.0.0.1:{free_port()}", **given)
+    assert len(began) < 100

@@ -19,10 +19,11 @@ from PIL import Image
 
 from driftloop.serving.app import _explain_errors
 from driftloop.serving.middleware import HEADERS
+from tests.factories.onnx_graphs import SIDE
 from tests.factories.serving_store import build_serving_store, textured_squares
 from tests.serving.service_process import ServiceProcess, png
 
-KEYS = {"DRIFTLOOP_API_KEY": "caller-1, caller-2", "DRIFTLOOP_FEEDBACK_KEY": "labeller"}
+KEYS = {"DRIFTLOOP_API_KEY": "caller-1, caller-2, schlüssel", "DRIFTLOOP_FEEDBACK_KEY": "labeller"}
 IMAGE = {"Content-Type": "image/png"}
 
 
@@ -56,9 +57,11 @@ def locked(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServiceProcess]
         ({"Authorization": "Bearer labeller"}, 401),
         ({"Authorization": "Bearer caller-1"}, 200),
         ({"X-API-Key": "caller-2"}, 200),
+        ({"X-API-Key": "schlüssel".encode()}, 200),
+        ({"X-API-Key": "schl\xff".encode("latin-1")}, 401),
     ],
 )
-def test_a_key_lets_callers_in(locked: ServiceProcess, image: bytes, headers: dict[str, str], status: int) -> None:
+def test_a_key_lets_callers_in(locked: ServiceProcess, image: bytes, headers: dict[str, str | bytes], status: int) -> None:
     answer = httpx.post(f"{locked.url}/predict", content=image, headers={**IMAGE, **headers})
     assert answer.status_code == status
     if status == 401:
@@ -225,3 +228,36 @@ def test_nothing_in_the_documented_interface_breaks_it(locked: ServiceProcess, t
         command += ["--exclude-checks", "positive_data_acceptance", *(["--header", f"X-API-Key: {key}"] if key else [])]
         ended = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
         assert ended.returncode == 0, ended.stdout[-6000:] + ended.stderr[-2000:]
+
+
+@pytest.mark.parametrize(
+    "begin",
+    [
+        b"GET /v2/health/live HTTP/1.1\r\nHost: x\r\nX-Long: ",
+        b"GET /",
+        b"POST /predict HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n0\r\nX-Long: ",
+        b"POST /predict HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n1;",
+    ],
+)
+def test_a_head_without_end_ends_its_connection(service: ServiceProcess, begin: bytes) -> None:
+    with socket.create_connection(("127.0.0.1", service.port), timeout=60) as line:
+        line.sendall(begin)
+        with pytest.raises(ConnectionError):
+            line.sendall(b"a" * (16 << 20))
+    assert httpx.get(f"{service.url}/v2/health/live", headers={"X-Long": "a" * 60_000}).status_code == 200
+
+
+def test_json_beyond_what_the_model_takes_is_not_read(service: ServiceProcess) -> None:
+    numbers = ",\n".join(["          255"] * 64 * SIDE * SIDE)
+    begin = f'{{"inputs": [{{"name": "images", "datatype": "UINT8", "shape": [64, {SIDE}, {SIDE}, 1], "data": ['
+    where = f"{service.url}/v2/models/champion/infer"
+    assert httpx.post(where, content=f"{begin}{numbers}]}}]}}").status_code == 200
+    answer = httpx.post(where, content=f"{begin}{'0,' * (1 << 20)}0]}}]}}")
+    assert (answer.status_code, answer.json()["error"]) == (
+        413,
+        "the JSON is larger than 1088 KiB, which this model's largest input needs at most",
+    )
+
+
+def test_no_caller_is_sent_elsewhere_with_his_key(service: ServiceProcess, image: bytes) -> None:
+    assert httpx.post(f"{service.url}/predict/", content=image, headers=IMAGE).status_code == 404

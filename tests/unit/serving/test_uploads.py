@@ -137,6 +137,24 @@ def test_headers_are_read_as_utf_8(make: Callable[..., tuple[Service, FastAPI]],
     assert logged["tags"] == [{"site": "Zürich"}]
 
 
+def test_what_is_of_the_whole_request_is_given_once(make: Callable[..., tuple[Service, FastAPI]], image: bytes) -> None:
+    service, app = make()
+
+    def form(*fields: tuple[str, str]) -> tuple[int, Any]:
+        parts = [f'--b\r\nContent-Disposition: form-data; name="{name}"\r\n\r\n{value}\r\n'.encode() for name, value in fields]
+        file = b'--b\r\nContent-Disposition: form-data; name="image"; filename="a"\r\n\r\n' + image + b"\r\n"
+        body = b"".join([*parts, file, file, b"--b--\r\n"])
+        return asyncio.run(ask(app, [{"type": "http.request", "body": body}], kind="multipart/form-data; boundary=b"))
+
+    said = " is given twice; it is of the whole request: send images that differ in it apart"
+    for name in ("group", "tag.site", "request_id"):
+        assert form((name, "a"), (name, "b")) == (422, {"detail": name + said})
+    # As headers are, values are without blanks around them.
+    assert form(("group", "a"), ("group", "a"), ("tag.site", " north "))[0] == 200
+    assert form(("tag.site", "  "))[0] == 422
+    assert [record["tags"] for record in records(service)] == [[{"site": "north"}] * 2]
+
+
 def test_a_label_is_not_read_before_its_key_is_and_is_short(make: Callable[..., tuple[Service, FastAPI]]) -> None:
     service, app = make(feedback_keys=("labeller",))
     key = {b"x-api-key": b"labeller"}
