@@ -32,6 +32,8 @@ STRATUM_LABELS = 20
 RECENT = 4
 #: Of the bound that claims harm: few errors are skewed towards more, and half a label against the claim keeps its level.
 HALF_LABEL = 0.5
+#: More labels than these are no advice.
+MOST_LABELS = 100_000
 #: "About N labels would decide" is right with this probability, as far as is known now.
 RIGHT = 0.8
 
@@ -306,7 +308,7 @@ def labels_to_decide(drop: AccuracyDrop, *, retrain_drop: float, harmless_drop: 
     that has grown since; and to be as much alike within a patient.
 
     Returns:
-        The number, more than those there are; None where even 100,000 would not do.
+        The number, more than those there are; None where even `MOST_LABELS` would not do.
     """
     points = (np.arange(20) + 0.5) / 20
     right = (drop.expected - drop.value) * drop.effective
@@ -325,7 +327,7 @@ def labels_to_decide(drop: AccuracyDrop, *, retrain_drop: float, harmless_drop: 
         harmless &= score(clean, drop.expected_n, correct, n, harmless_drop * drop.come) < -GROWN_Z
         return bool(np.mean(harm | harmless) >= RIGHT)
 
-    low, high = 0, 100_000
+    low, high = 0, int(MOST_LABELS / drop.effect)
     if not decides(high):
         return None
     while high - low > max(1, low // 50):
