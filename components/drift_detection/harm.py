@@ -199,11 +199,14 @@ def strata(windows: Sequence[WindowLabels], half_life_days: float) -> list[Strat
     known = list(zip(windows, growth_of(windows), strict=True))[labelled[0] : labelled[-1] + 1]
     newest = max(window.time for window, _ in known)
     parts: list[list[tuple[WindowLabels, float]]] = [[]]
+    labels = 0
     for window in known:
-        if sum(member.labels for member, _ in parts[-1]) >= STRATUM_LABELS:
+        if labels >= STRATUM_LABELS:
             parts.append([])
+            labels = 0
         parts[-1].append(window)
-    if len(parts) > 1 and sum(member.labels for member, _ in parts[-1]) < STRATUM_LABELS:
+        labels += window[0].labels
+    if len(parts) > 1 and labels < STRATUM_LABELS:
         last = parts.pop()
         parts[-1] += last
     return [
