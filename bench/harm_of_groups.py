@@ -4,7 +4,8 @@
 
 A drift of 30 days, 36 random labels a day but where the table says otherwise, looked at on some days. Accuracies of patients are drawn from
 a beta distribution around 0.9 with the given correlation within patients. The baseline is counted as so many images, and as
-`independent_images` says; labels one a group (the first over the whole drift), and all of them over their design effect.
+`independent_images` says; labels one a group (the first over the whole drift), and all of them over their design effect. Class recalls by
+the same two ways, over a drift of 25 patients with 40 labelled images each, looked at seven times.
 """
 
 import argparse
@@ -20,7 +21,9 @@ import numpy as np
 
 from bench.gate_error_rates import environment
 from components.drift_detection.harm import DRIFT_ALPHA, HALF_LABEL, boundary, score
+from components.drift_detection.recalls import KnownShare, judged_recall
 from driftloop.evaluation.clustered import independent_images
+from driftloop.evaluation.intervals import wilson
 from driftloop.settings import DriftSettings
 
 SETTINGS, ACCURACY, CLEAN_IMAGES, DAYS, LABELS = DriftSettings(), 0.9, 1500, 30, 36
@@ -28,10 +31,26 @@ LOOKS = (1, 2, 3, 4, 5, 7, 10, 14, 20, 30)
 #: Patients in the test split, images of each, correlation within patients.
 BASELINES = ((25, 40, 0.2), (50, 30, 0.1), (100, 15, 0.2), (300, 4, 0.3))
 
+#: Patients of a drift whose recalls are told, labelled images of each, correlation within patients, looks at so many labels, and what the
+#: champion was accepted for: 270 of 300.
+RECALL_PATIENTS, RECALL_IMAGES, RECALL_ICC, RECALL_ACCEPTED = 25, 40, 0.2, 0.9
+RECALL_LOOKS = (50, 100, 200, 400, 600, 800, 1000)
+#: Share of a class, and how much alike the labels of a patient are: 1 where all his images are of one class.
+RECALL_CLASSES = ((0.5, 0.2), (0.5, 1.0), (0.2, 0.2), (0.2, 1.0), (0.05, 0.2))
+#: Of the other classes' images, those that are named as it.
+FALSELY_NAMED = 0.03
+
+
+def spread(mean: float, icc: float, count: int, rng: np.random.Generator) -> np.ndarray:
+    """A probability for each of so many patients, as much alike within one as said."""
+    if icc >= 1:
+        return (rng.random(count) < mean).astype(float)
+    return rng.beta(mean * (1 - icc) / icc, (1 - mean) * (1 - icc) / icc, count)
+
 
 def accuracies(patients: int, icc: float, rng: np.random.Generator) -> np.ndarray:
     """Of each patient."""
-    return rng.beta(ACCURACY * (1 - icc) / icc, (1 - ACCURACY) * (1 - icc) / icc, patients)
+    return spread(ACCURACY, icc, patients, rng)
 
 
 @dataclass(frozen=True)
@@ -167,6 +186,41 @@ def _labels(day: Day, count: int, drop: float, rng: np.random.Generator) -> tupl
     return day.groups[chosen], rng.random(count) < np.clip(day.accuracy[chosen] - drop, 0, 1)
 
 
+def class_recalls(share: float, alike: float, count: int, seed: int) -> dict[str, Any]:
+    """A class of so many of the images, where its recall is what was accepted, 20 points less, and 60 less."""
+    row: dict[str, Any] = {"share": share, "alike": alike}
+    accepted = wilson(round(300 * RECALL_ACCEPTED), 300, confidence=1 - 2 * DRIFT_ALPHA)
+    for what, recall in (("kept", 0.9), ("bound", 0.7), ("lost", 0.3)):
+        rng, said = np.random.default_rng(seed), {way: np.zeros((count, 3), bool) for way in ("one", "all")}
+        for history in range(count):
+            order = rng.permutation(RECALL_PATIENTS * RECALL_IMAGES)
+            groups = order // RECALL_IMAGES
+            of_it = rng.random(len(order)) < spread(share, alike, RECALL_PATIENTS, rng)[groups]
+            named_so, wrongly = (spread(rate, RECALL_ICC, RECALL_PATIENTS, rng)[groups] for rate in (recall, FALSELY_NAMED))
+            named = rng.random(len(order)) < np.where(of_it, named_so, wrongly)
+            for look, way in product(RECALL_LOOKS, said):
+                shares = _known_shares(groups[:look], of_it[:look], named[:look], named, way)
+                judged = judged_recall("it", *shares, accepted, SETTINGS, critical=True)
+                wrong = judged.low > recall or judged.high < recall
+                said[way][history] |= (wrong, judged.bounded, judged.fallen)
+        for way, found in said.items():
+            row |= {f"{way}_{what}": dict(zip(("wrong", "bounded", "fallen"), found.mean(axis=0).tolist(), strict=True))}
+    return row
+
+
+def _known_shares(groups: np.ndarray, of_it: np.ndarray, named: np.ndarray, every: np.ndarray, way: str) -> tuple[KnownShare, KnownShare]:
+    """Of the labelled requests that are named as the class, those that are it; and of the others."""
+    firsts = np.isin(np.arange(len(groups)), np.unique(groups, return_index=True)[1])
+    shares = []
+    for chosen, requests in ((named, every.sum()), (~named, (~every).sum())):
+        where = np.flatnonzero(chosen)
+        if way == "one":  # of those named so, the first of each group; of all others, those that are the first of their group
+            where = where[np.unique(groups[where], return_index=True)[1]] if chosen is named else np.flatnonzero(chosen & firsts)
+        n = float(len(where)) if way == "one" or not len(where) else independent_images(of_it[where], groups[where])
+        shares.append(KnownShare(float(requests), float(of_it[where].mean()) * n if len(where) else 0.0, n, 1.0))
+    return shares[0], shares[1]
+
+
 def goals(result: dict[str, Any]) -> dict[str, bool]:
     """Which goals were met: 5 %, as far as so few histories can tell."""
     most = 0.05 + 2 * np.sqrt(0.05 * 0.95 / result["histories"])
@@ -176,6 +230,13 @@ def goals(result: dict[str, Any]) -> dict[str, bool]:
         "5 points lost are called harmless in no more than 5 %": all(row[f"{way}_bound"] <= most for row, way in rows),
         "no more than half a point is hidden, where patients are others every day": all(
             abs(row["all_hidden"]) <= 0.005 for row in result["traffic"] if not row["requests"].startswith("the same")
+        ),
+        "bounds on a recall are ever wrong in no more than 5 %, and so is what they say": all(
+            max(row["all_kept"]["wrong"], row["all_bound"]["wrong"], row["all_bound"]["bounded"], row["all_kept"]["fallen"]) <= most
+            for row in result["recalls"]
+        ),
+        "a recall that was lost is shown no less often than by a label a group": all(
+            row["all_lost"]["fallen"] >= row["one_lost"]["fallen"] - 0.02 for row in result["recalls"]
         ),
     }
 
@@ -200,6 +261,16 @@ def table(result: dict[str, Any]) -> str:
         cells = [f"{row[f'one_{what}']:.3f} / {row[f'all_{what}']:.3f}" for what in ("none", "bound", "ten")]
         hidden = f"{100 * row['one_hidden']:.1f} / {100 * row['all_hidden']:.1f}"
         lines.append(f"| {row['requests']} | {row['labels']} | {hidden} | {' | '.join(cells)} |")
+    lines += [
+        "",
+        "| class, of images; how alike a patient's labels are | bounds ever wrong, recall .9 | .7 | .7, called kept | .9, called fallen "
+        "| .9, called kept | .3, called fallen |",
+        "|---|---:|---:|---:|---:|---:|---:|",
+    ]
+    shown = (("kept", "wrong"), ("bound", "wrong"), ("bound", "bounded"), ("kept", "fallen"), ("kept", "bounded"), ("lost", "fallen"))
+    for row in result["recalls"]:
+        cells = [f"{row[f'one_{what}'][said]:.3f} / {row[f'all_{what}'][said]:.3f}" for what, said in shown]
+        lines.append(f"| {row['share']:.0%}, {row['alike']:g} | {' | '.join(cells)} |")
     return "\n".join([*lines, "", "Goals:", "", *(f"- {name}: {'met' if met else 'MISSED'}" for name, met in result["goals"].items())])
 
 
@@ -214,6 +285,7 @@ def main() -> None:
         "histories": options.histories,
         "baselines": [baseline(*case, options.histories, seed) for seed, case in enumerate(BASELINES)],
         "traffic": [traffic(*case, options.histories, seed) for seed, case in enumerate(TRAFFIC)],
+        "recalls": [class_recalls(*case, options.histories, seed) for seed, case in enumerate(RECALL_CLASSES)],
     }
     result = {**environment(), "seconds": round(time.monotonic() - began, 1), **result, "goals": goals(result)}
     options.out.parent.mkdir(parents=True, exist_ok=True)

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta
+from itertools import accumulate
 
 from driftloop.contracts import CONFIRMING_ALARMS, CONFIRMING_WINDOWS
 
@@ -24,13 +25,14 @@ def windows_of_newest_drift(flags: Sequence[bool], ends: Sequence[datetime]) -> 
     """Which windows took part in the newest confirmed drift: those that confirm, back to the first gap that ends it.
 
     A gap ends a drift that would end a confirmation and lasts for `DRIFT_GAP`: a weak drift alarms now and then, and where windows are
-    many an hour without an alarm says nothing.
+    many an hour without an alarm says nothing. A window of requests that came late counts as of when it came: its neighbours are those that
+    were tested with it.
 
     Args:
         flags: whether each window drifted, oldest first.
         ends: time of the last request of each.
     """
-    confirming = windows_that_confirm(flags)
+    confirming, ends = windows_that_confirm(flags), list(accumulate(ends, max))
     newest, earliest = [False] * len(flags), len(flags)
     for at in reversed(range(len(flags))):
         if confirming[at] and (earliest == len(flags) or earliest - at < CONFIRMING_WINDOWS or ends[earliest] - ends[at] < DRIFT_GAP):

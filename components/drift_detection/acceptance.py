@@ -48,8 +48,11 @@ def acceptance_of(
     own = find_acceptance(store, version, harm.drift, harm.tag)
     if own is not None:
         return Acceptance(own.said)
-    began = datetime.fromisoformat(places.windows[int(harm.concerned.argmax())].first)
-    other = standing_acceptance(store, version, began, harm.tag)
+    first = places.windows[int(harm.concerned.argmax())]
+    other = standing_acceptance(store, version, datetime.fromisoformat(first.first), harm.tag)
+    if other is not None and datetime.fromisoformat(first.last) <= other.time:
+        # Windows that drifted only together with later ones are marked afterwards: what was accepted then begins with an earlier watch.
+        return Acceptance(other.said)
     if other is None or any(_shows_harm(record, other, settings) for record in records):
         return None
     estimates = [

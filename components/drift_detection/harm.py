@@ -32,6 +32,8 @@ STRATUM_LABELS = 20
 RECENT = 4
 #: Of the bound that claims harm: few errors are skewed towards more, and half a label against the claim keeps its level.
 HALF_LABEL = 0.5
+#: More labels than these are no advice.
+MOST_LABELS = 100_000
 #: "About N labels would decide" is right with this probability, as far as is known now.
 RIGHT = 0.8
 
@@ -197,11 +199,14 @@ def strata(windows: Sequence[WindowLabels], half_life_days: float) -> list[Strat
     known = list(zip(windows, growth_of(windows), strict=True))[labelled[0] : labelled[-1] + 1]
     newest = max(window.time for window, _ in known)
     parts: list[list[tuple[WindowLabels, float]]] = [[]]
+    labels = 0
     for window in known:
-        if sum(member.labels for member, _ in parts[-1]) >= STRATUM_LABELS:
+        if labels >= STRATUM_LABELS:
             parts.append([])
+            labels = 0
         parts[-1].append(window)
-    if len(parts) > 1 and sum(member.labels for member, _ in parts[-1]) < STRATUM_LABELS:
+        labels += window[0].labels
+    if len(parts) > 1 and labels < STRATUM_LABELS:
         last = parts.pop()
         parts[-1] += last
     return [
@@ -306,7 +311,7 @@ def labels_to_decide(drop: AccuracyDrop, *, retrain_drop: float, harmless_drop: 
     that has grown since; and to be as much alike within a patient.
 
     Returns:
-        The number, more than those there are; None where even 100,000 would not do.
+        The number, more than those there are; None where even `MOST_LABELS` would not do.
     """
     points = (np.arange(20) + 0.5) / 20
     right = (drop.expected - drop.value) * drop.effective
@@ -325,7 +330,7 @@ def labels_to_decide(drop: AccuracyDrop, *, retrain_drop: float, harmless_drop: 
         harmless &= score(clean, drop.expected_n, correct, n, harmless_drop * drop.come) < -GROWN_Z
         return bool(np.mean(harm | harmless) >= RIGHT)
 
-    low, high = 0, 100_000
+    low, high = 0, int(MOST_LABELS / drop.effect)
     if not decides(high):
         return None
     while high - low > max(1, low // 50):

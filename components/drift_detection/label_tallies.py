@@ -142,8 +142,7 @@ def window_labels(
         every = np.array([recorded.rows for recorded in places.windows])
         random = oversampled.thinned(random, window, every, pd.Series(oversampled.inside, index=rows.index))
     right = (random["predicted"] == random["label"]).to_numpy(dtype=bool)
-    # Requests are drawn one by one, so each label stands for as many; what several of one patient say alike, their effect allows for.
-    effect = len(right) / independent_images(right, known_groups(random)) if len(right) else 1.0
+    effect = design_effect(right, random)
     labels = window[random.index].value_counts()
     correct = window[random.index[right]].value_counts()
     skipped = window[inside & (rows["label_origin"] == SKIPPED).to_numpy(dtype=bool)].value_counts()
@@ -188,6 +187,18 @@ def known_groups(rows: pd.DataFrame) -> np.ndarray:
     return rows["group"].where(rows["group"].fillna("") != "", alone).to_numpy(dtype=np.str_)
 
 
+def design_effect(answers: np.ndarray, rows: pd.DataFrame) -> float:
+    """Labels over as many independent ones; 1 without any.
+
+    Requests are drawn one by one, so each label stands for as many; what several of one patient say alike is allowed for here.
+
+    Args:
+        answers: bool (N,), what is counted among the rows.
+        rows: N of the log, with group.
+    """
+    return len(answers) / independent_images(answers, known_groups(rows)) if len(answers) else 1.0
+
+
 def one_a_group(rows: pd.DataFrame) -> pd.DataFrame:
     """The first row of each group; a row without one is a group of its own."""
     return rows.iloc[first_of_each(rows["group"].fillna("").to_numpy(dtype=np.str_))]
@@ -204,8 +215,8 @@ def labels_to_be_had(rows: pd.DataFrame) -> int:
 
 
 def correct_answers(rows: pd.DataFrame) -> tuple[int, int]:
-    """How many randomly labelled requests the champion got right, and of how many; of each group the first counts."""
-    labelled = random_labels(rows)
+    """How many randomly labelled requests the champion got right, and of how many."""
+    labelled = rows[randomly_labelled(rows)]
     return int((labelled["predicted"] == labelled["label"]).sum()), len(labelled)
 
 

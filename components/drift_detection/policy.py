@@ -77,7 +77,7 @@ class Situation:
     labels_at_refusal: int | None = None
     """How many there were when the last candidate was refused; None where none was lately."""
     concept_rejected: bool = False
-    """Whether that candidate was rejected and had learned of images that look as accepted: what they mean has changed."""
+    """Whether one was rejected lately that had learned of images that look as accepted: what they mean has changed."""
     missing_for_retraining: str = ""
     """Why a retraining could not begin with the labelled images that there are; empty where it could."""
     label_free_drop: float | None = None

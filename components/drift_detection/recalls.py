@@ -3,7 +3,8 @@
 A class of 1 % whose recall falls to 0 costs one point of accuracy, which no overall test calls harm. Its recall is T / (T + M): T, the
 share of requests that are predicted as it and are it; M, those that are it and are predicted otherwise. Each is the share of a known
 number of requests (a label stands for the inverse of the probability with which it was drawn), so T is told by labels drawn among the
-few predicted as the class, M by uniformly random ones only. Both have a confidence sequence, exact at any number of labels.
+few predicted as the class, M by uniformly random ones only. Both have a confidence sequence, exact at any number of labels; several of
+one patient count over their design effect, that of the share in question.
 """
 
 from collections.abc import Collection, Mapping, Sequence
@@ -15,8 +16,7 @@ import pandas as pd
 from scipy import special
 
 from components.drift_detection.harm import DRIFT_ALPHA, RIGHT, expected_of, share_right, strata
-from components.drift_detection.label_tallies import WindowPlaces
-from components.drift_detection.reference import first_of_each
+from components.drift_detection.label_tallies import WindowPlaces, design_effect
 from components.drift_detection.windows import Coverage
 from driftloop.contracts import BY_CLASS, RANDOM
 from driftloop.evaluation.intervals import Proportion, wilson
@@ -44,6 +44,8 @@ class KnownShare:
     """All labels, likewise."""
     epochs: float
     """All labels that ever counted, over the effective number."""
+    effect: float = 1.0
+    """Labels over as many independent ones."""
 
     @property
     def value(self) -> float:
@@ -51,7 +53,7 @@ class KnownShare:
         return self.right / self.n if self.n else 0.0
 
     def with_more(self, right: npt.ArrayLike, n: float) -> tuple[npt.ArrayLike, float, float]:
-        """Right ones and labels after more of them, and the epochs then."""
+        """Right ones and independent labels after more of them, and the epochs then."""
         return self.right + np.asarray(right), self.n + n, (self.epochs * self.n + n) / (self.n + n) if self.n + n else 1.0
 
 
@@ -137,12 +139,12 @@ def class_recalls(
     at = coverage.window + places.past
     there = rows.assign(at=at)[coverage.covered & np.isin(at, numbers) & ~judging]
     there = there[there["label"].notna() & there["label_origin"].isin((RANDOM, BY_CLASS))]
-    random = _one_a_group(there[there["label_origin"] == RANDOM])
+    random = there[there["label_origin"] == RANDOM]
     counts = {name: sum(places.windows[number].predicted.get(name, 0) for number in numbers) for name in classes}
     rarest = sorted(set(classes) - set(critical), key=lambda name: (counts[name], name))
     recalls = []
     for name in [*sorted(critical), *rarest][: max(MOST_CLASSES, len(critical))]:
-        as_it = _one_a_group(there[there["predicted"] == name])
+        as_it = there[there["predicted"] == name]
         predicted = [places.windows[number].predicted.get(name, 0) for number in numbers]
         others = [places.windows[number].rows - count for number, count in zip(numbers, predicted, strict=True)]
         found = _tallies(as_it, name, numbers, places, predicted)
@@ -185,7 +187,7 @@ def labels_to_tell(found: KnownShare, missed: KnownShare, accepted: Proportion |
     """About how many more random labels would tell with probability `RIGHT`, by all that is known now, whether the recall has fallen.
 
     How many requests of the class are missed, and how further labels will fall, are both uncertain: the posterior of the one (Jeffreys)
-    and the spread of the other are averaged over.
+    and the spread of the other are averaged over. Further labels are taken to be as much alike within a patient as those that there are.
 
     Returns:
         None where even `MOST_LABELS` would not do.
@@ -199,7 +201,7 @@ def labels_to_tell(found: KnownShare, missed: KnownShare, accepted: Proportion |
     precision = (found.right + 0.5) / (found.n + 1)
 
     def tells(more: int) -> bool:
-        of_it, others = more * found.rows / total, more * missed.rows / total
+        of_it, others = (more * kind.rows / total / kind.effect for kind in (found, missed))
         fresh = np.clip(share * others + luck * np.sqrt(share * (1 - share) * others), 0, others)
         one, other = found.with_more(precision * of_it, of_it), missed.with_more(fresh, others)
         low, high = _bounds(one, other, (found.rows, missed.rows))
@@ -241,14 +243,12 @@ def _told(
     return seen & (most < settings.class_drop), seen & (least > 0) & (drop >= settings.class_drop)
 
 
-def _one_a_group(rows: pd.DataFrame) -> pd.DataFrame:
-    return rows.iloc[first_of_each(rows["group"].fillna("").to_numpy(dtype=np.str_))]
-
-
 def _tallies(rows: pd.DataFrame, name: str, numbers: Sequence[int], places: WindowPlaces, requests: Sequence[int]) -> list[WindowLabels]:
     """By window, the labels of one kind of requests and how many of them say that it is the class."""
+    of_it = (rows["label"] == name).to_numpy(dtype=bool)
+    effect = design_effect(of_it, rows)
     labels = rows["at"].value_counts()
-    right = rows.loc[rows["label"] == name, "at"].value_counts()
+    right = rows.loc[of_it, "at"].value_counts()
     return [
         WindowLabels(
             watch=places.places[number][0],
@@ -259,6 +259,7 @@ def _tallies(rows: pd.DataFrame, name: str, numbers: Sequence[int], places: Wind
             rows=total,
             labels=int(labels.get(number, 0)),
             right=int(right.get(number, 0)),
+            effect=effect,
         )
         for number, total in zip(numbers, requests, strict=True)
     ]
@@ -271,7 +272,8 @@ def _known_share(tallies: Sequence[WindowLabels], half_life_days: float) -> Know
     if not parts:
         return KnownShare(rows, 0.0, 0.0, 1.0)
     share, effective = share_right(parts)
-    return KnownShare(rows, share * effective, effective, sum(part.labels for part in parts) / effective)
+    effect = parts[0].effect  # one for all windows
+    return KnownShare(rows, share * effective, effective, sum(part.labels for part in parts) / effect / effective, effect)
 
 
 def _accepted(others: Sequence[WindowLabels], accepted: Mapping[str, Proportion], half_life_days: float) -> Proportion | None:

@@ -11,7 +11,15 @@ import pandas as pd
 from components.drift_detection.harm import CONCEPT_ALPHA, DRIFT_ALPHA, HALF_LABEL, STRATUM_LABELS, Stratum, drop_of, expected_of, score
 from components.drift_detection.judged_harm import HALF_LIVES, JudgedHarm, counted_labels
 from components.drift_detection.label_requests import requests_for
-from components.drift_detection.label_tallies import OverSampled, WindowPlaces, labels_to_be_had, random_labels, window_labels
+from components.drift_detection.label_tallies import (
+    OverSampled,
+    WindowPlaces,
+    design_effect,
+    labels_to_be_had,
+    random_labels,
+    randomly_labelled,
+    window_labels,
+)
 from components.drift_detection.policy import Verdict, shows_harm
 from components.drift_detection.reference import AcceptedTraffic, Sample
 from components.drift_detection.tags import TAGS_SHARE, TagFindings
@@ -38,8 +46,8 @@ def unknown_levels(
 ) -> list[str]:
     """The levels whose own drift is not confirmed, and that a drift of all requests may yet have harmed: a sentence each.
 
-    Of the random labels of the drift those count that fall into the level: fewer than `STRATUM_LABELS`, where more can be had, say nothing,
-    and others may look like harm.
+    Of the random labels of the drift those count that fall into the level: of fewer groups than `STRATUM_LABELS`, where more can be had,
+    they say nothing, and others may look like harm.
 
     Args:
         rows: of the log.
@@ -56,16 +64,18 @@ def unknown_levels(
         if of_level.confirmed or not accuracies or inside.sum() < max(1, LEAST_PART * drifting.sum()):
             continue
         judged = rows[inside & ~judging]
-        labelled = random_labels(judged)
-        n, right = len(labelled), int((labelled["predicted"] == labelled["label"]).sum())
-        if n < min(STRATUM_LABELS, labels_to_be_had(judged)):
-            unknown.append(f"{of_level.level.title}: {n} random labels of its own, {STRATUM_LABELS} are needed to tell")
-        elif n:
+        labelled, distinct = judged[randomly_labelled(judged)], len(random_labels(judged))
+        if distinct < min(STRATUM_LABELS, labels_to_be_had(judged)):
+            unknown.append(f"{of_level.level.title}: {distinct} random labels of its own, {STRATUM_LABELS} are needed to tell")
+        elif distinct:
+            right = (labelled["predicted"] == labelled["label"]).to_numpy(dtype=bool)
+            n, effect = len(right), design_effect(right, labelled)
             mixture = of_level.windows[-1].mixture if of_level.windows else {}
-            expected, images = expected_of([Stratum(1.0, n, right, mixture)], accuracies)
-            beyond = float(score(expected * images, images, min(right + HALF_LABEL, n), n, 0.0))
+            expected, images = expected_of([Stratum(1.0, n, int(right.sum()), mixture)], accuracies)
+            careful = min(right.sum() / effect + HALF_LABEL, n / effect)
+            beyond = float(score(expected * images, images, careful, n / effect, 0.0))
             if beyond > NormalDist().inv_cdf(1 - SUSPICION / tests):
-                unknown.append(f"{of_level.level.title}: right on {right} of {n} random labels, {expected:.0%} was accepted")
+                unknown.append(f"{of_level.level.title}: right on {right.sum()} of {n} random labels, {expected:.0%} was accepted")
     return unknown
 
 

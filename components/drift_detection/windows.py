@@ -173,12 +173,8 @@ class WatchHistory:
     """Tries in the last 30 days, of any version, failed ones among them."""
     days_served: float = 0.0
     """Since the first request of the champion's first window; 0 without one."""
-    labels_at_refusal: int | None = None
-    """Labels on which the last candidate for this champion was refused; None where none was in the last 30 days."""
-    refused_of: str = ""
-    """The level of a tag that these were of; empty: of all requests."""
-    concept_rejected: bool = False
-    """Whether that candidate was rejected, and had learned of images that looked as accepted and whose meaning has changed."""
+    refused: tuple[WatchRecord, ...] = ()
+    """Watches of the last 30 days whose candidates for this champion were refused, oldest first."""
     decided: int = -1
     """Number of the watch that took the last decision; -1 where none did."""
 
@@ -186,6 +182,14 @@ class WatchHistory:
         """Whether the calendar asks for a retraining: so many days after the last try, and after the champion began to serve."""
         since = self.days_served if self.days_since_retraining is None else min(self.days_served, self.days_since_retraining)
         return 0 < settings.retrain_every_days <= since
+
+    def labels_at_refusal(self, tag: str) -> int | None:
+        """Labels on which the last candidate for a level of a tag was refused, or for all requests (empty); None where none was."""
+        return next((record.labels for record in reversed(self.refused) if record.tag == tag), None)
+
+    def concept_rejected(self, tag: str) -> bool:
+        """Whether one was rejected that had learned of images of theirs which looked as accepted and whose meaning has changed."""
+        return any(record.concept and record.decision == REJECT for record in self.refused if record.tag == tag)
 
     @property
     def open_flags(self) -> list[bool]:
@@ -211,9 +215,7 @@ def read_history(records: Sequence[WatchRecord], *, champion_version: str, until
         days_since_retraining=ages[-1] / timedelta(days=1) if ages else None,
         recent_retrainings=len(recent),
         days_served=(end - min(served)) / timedelta(days=1) if served else 0.0,
-        labels_at_refusal=refused[-1].labels if refused else None,
-        refused_of=refused[-1].tag if refused else "",
-        concept_rejected=bool(refused) and refused[-1].concept and refused[-1].decision == REJECT,
+        refused=tuple(refused),
         decided=last_decision,
     )
 

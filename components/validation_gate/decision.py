@@ -76,7 +76,9 @@ class GateInputs:
     accepted: Answers | None = None
     """on the drifted images that the champion was accepted for, which may only veto; None where there are none"""
     regimes: dict[str, Answers] = field(default_factory=dict)
-    """the candidate's alone on the images of each learned regime, by its name: no criterion rests on them, later watches do"""
+    """on the images of each learned regime, by its name: no criterion rests on them, later watches do"""
+    regime_shares: dict[str, float] = field(default_factory=dict)
+    """share of the last four weeks' traffic that was nearest to a regime, by its name; without those of which no watch says"""
     latency: Latency | None = None
     """of both; None where there is nothing to compare"""
     sizes: tuple[int, int] | None = None

@@ -1,5 +1,6 @@
 """From bundles and splits to what the decision is made of: all models run, as served, on the same images, and timed."""
 
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -55,6 +56,7 @@ def measure_candidate(dataset: Description, candidate: str | Path, opponents: Op
     recent = new_images(dataset, RECENT_GATE, opponents, candidate_model, champion_model, settings)
     drifted = new_drift(dataset, opponents, candidate_model, champion_model, settings) if recent is None else None
     runtime.progress(0.7, "drifted hold-out")
+    regimes = regime_answers(dataset, candidate_model, champion_model, settings)
     candidate_graph, champion_graph = Path(candidate, candidate_model.variant), Path(opponents.champion, champion_model.variant)
     return GateInputs(
         clean,
@@ -64,7 +66,8 @@ def measure_candidate(dataset: Description, candidate: str | Path, opponents: Op
         best_earlier=right_of_earlier(dataset, opponents.earlier),
         best_earlier_version=opponents.earlier_version,
         accepted=accepted_answers(opponents, candidate_model, champion_model, settings),
-        regimes=regime_answers(dataset, candidate_model, settings),
+        regimes=regimes,
+        regime_shares=shares_by_regime(regimes, opponents),
         latency=latency_of(
             dataset, _on_one_thread(candidate, candidate_model), _on_one_thread(opponents.champion, champion_model), settings
         ),
@@ -141,8 +144,8 @@ def accepted_answers(opponents: Opponents, candidate: ServedModel, champion: Ser
     return answer(opponents.accepted, DRIFTED_GATE, candidate, champion, settings)
 
 
-def regime_answers(dataset: Description, candidate: ServedModel, settings: GateSettings) -> dict[str, Answers]:
-    """The candidate alone on the labelled images of each regime that its dataset has: those kept for the gate that are in its split, too.
+def regime_answers(dataset: Description, candidate: ServedModel, champion: ServedModel, settings: GateSettings) -> dict[str, Answers]:
+    """Both models on the labelled images of each regime that its dataset has: those kept for the gate that are in its split, too.
 
     A regime without two such images is missing, as one of an earlier retraining whose hold-out had none.
     """
@@ -154,8 +157,16 @@ def regime_answers(dataset: Description, candidate: ServedModel, settings: GateS
         for regime, accepted in paths.items():
             inside = held["path"].isin(accepted).to_numpy()
             if (inside & (held["label"] >= 0)).sum() > 1:
-                found[regime] = answer(dataset, split, candidate, None, settings, rows=inside)
+                found[regime] = answer(dataset, split, candidate, champion, settings, rows=inside)
     return found
+
+
+def shares_by_regime(learned: Iterable[str], opponents: Opponents) -> dict[str, float]:
+    """The share of traffic of each regime, as far as watches say: a regime that the champion's dataset does not have is what is new."""
+    shares = dict(opponents.regime_shares)
+    if opponents.dataset is not None and opponents.new_share is not None:
+        shares |= {name: opponents.new_share for name in learned if name not in opponents.dataset.counts}
+    return shares
 
 
 def latency_of(dataset: Description, candidate: ServedModel, champion: ServedModel, settings: GateSettings) -> Latency:

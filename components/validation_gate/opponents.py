@@ -5,11 +5,11 @@ The champion, the best earlier one, and the drifted images that the champion was
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from components.validation_gate.traffic_rule import share_of_new
+from components.validation_gate.traffic_rule import share_of_new, shares_of_regimes
 from driftloop import registry
 from driftloop.bundle import digest_of, read_model
 from driftloop.contracts import DRIFTED_GATE, INCONCLUSIVE, REJECT, TEST
@@ -45,6 +45,8 @@ class Opponents:
     """how many retrainings of this champion the gate has refused, or may have"""
     new_share: float | None
     """share of the last four weeks' traffic that the new images stand for; None where no watch says"""
+    regime_shares: dict[str, float] = field(default_factory=dict)
+    """the same of what was nearest to each regime that the champion was accepted for; empty where no watch says"""
     concept: bool = False
     """whether the watch found that images which look as accepted mean something else now"""
 
@@ -98,6 +100,8 @@ def find_opponents(store: Store, dataset: Description, champion: str | None, tra
     gated, test_split = gated_versions(store), split_identity(dataset)
     served = registry.standing(current.history) if current else []
     earlier = best_earlier(gated, served, version, test_split) if directory else None
+    records = [*watched.records, *present] if watched else []
+    until = watched.info.until if watched else ""
     return Opponents(
         champion=directory,
         version=version,
@@ -106,7 +110,9 @@ def find_opponents(store: Store, dataset: Description, champion: str | None, tra
         dataset=dataset_of(store, directory) if directory else None,
         earlier_uses=count_uses(gated, refusals(store), watched.records if watched else [], test_split),
         earlier_tries=sum(record.champion_version == version for record in spent_tries(watched.records)) if watched else 0,
-        new_share=share_of_new([*watched.records, *present], version, watched.info.until, tag, concept=concept) if watched else None,
+        new_share=share_of_new(records, version, until, tag, concept=concept) if watched else None,
+        # Of these windows some are what the candidate has learned anew, where that is a level's part or a changed meaning.
+        regime_shares={} if tag or concept or not watched else shares_of_regimes(records, version, until),
         concept=concept,
     )
 

@@ -1,17 +1,18 @@
 """The gate's page: the decision, the criteria as a forest plot, what each stands on, and what can be done where it does not decide."""
 
 from collections.abc import Sequence
+from dataclasses import asdict
 from typing import Any
 
 from components.validation_gate.criteria import Criterion
 from components.validation_gate.decision import Decision
 from components.validation_gate.slices import SliceResult
 from components.validation_gate.summary import SENTENCES, forest_plot
-from driftloop.contracts import INCONCLUSIVE, PROMOTE
+from driftloop.contracts import CLEAN_TEST, INCONCLUSIVE, PROMOTE
 from driftloop.evaluation.intervals import Proportion
 from driftloop.reporting import Page
 from driftloop.reporting.chapter import Tone
-from driftloop.reporting.wording import percent, points, share_cells, with_interval
+from driftloop.reporting.wording import interval, percent, points, points_interval, share_cells, with_interval
 
 TONES: dict[str, Tone] = {PROMOTE: "good", INCONCLUSIVE: "warning"}
 
@@ -37,6 +38,7 @@ def build_report(gate: dict[str, Any], decision: Decision) -> Page:
     page.notice(f"{decision.decision}: {'; '.join(decision.reasons)}", TONES.get(decision.decision, "bad"))
     _method(page, gate)
     _criteria(page, decision.criteria)
+    _regimes(page, gate, decision.criteria)
     _accuracies(page, gate)
     _slices(page, decision.slices, gate["margin"])
     if decision.decision != PROMOTE:
@@ -127,6 +129,43 @@ def forest_sentence(criterion: Criterion) -> str:
             f"{points(high)}, leaves that possible: it is open"
         )
     return f"{criterion.name[:1].upper()}{criterion.name[1:]}: {points(estimate)} on {criterion.stands_on or 'the images'}; {verdict}."
+
+
+def _regimes(page: Page, gate: dict[str, Any], criteria: Sequence[Criterion]) -> None:
+    learned = gate.get("regimes") or {}
+    if not learned:
+        return
+    clean = next(item for item in criteria if item.name == CLEAN_TEST)
+    models = [gate["accuracy"][f"{model}_clean"] for model in ("champion", "candidate")]
+    rows = [_regime_row(CLEAN_TEST, gate["clean_share"], *models, asdict(clean))]
+    rows += [_regime_row(name, of["share"], of["champion"], of["accuracy"], of["difference"]) for name, of in learned.items()]
+    page.table(
+        rows,
+        "What each model reaches on each kind of images that the candidate is to serve: the clean test split, and the hold-out of each "
+        "drift that was learned, the newest of which this candidate has learned. No criterion rests on these rows alone; the next watches "
+        "measure harm against the candidate's. Share of traffic: of the last four weeks' requests, those nearest to it. Intervals of "
+        "accuracies at 95 %, bounds of differences one-sided at 95 %.",
+        key="gate-regimes",
+        essential=True,
+    )
+    least = min(rows[1:], key=lambda row: learned[str(row["regime"])]["difference"]["estimate"])
+    page.text(f"[[gate-regimes]]: of the learned drifts the difference is least for {least['regime']}: {least['difference']}.")
+
+
+def _regime_row(name: str, share: float | None, *measured: dict[str, Any]) -> dict[str, object]:
+    """A kind of images; `measured`: accuracy of the champion, of the candidate, and their difference."""
+    champion, candidate, difference = measured
+    shares = [Proportion.model_validate(model) for model in (champion, candidate)]
+    told = [f"{percent(model.value)} ({interval(model.low, model.high)})" for model in shares]
+    return {
+        "regime": name,
+        "share of traffic": None if share is None else percent(share),
+        "images": difference["n"],
+        "groups": difference["groups"] if difference["groups"] < difference["n"] else None,
+        "champion": told[0],
+        "candidate": told[1],
+        "difference": f"{points(difference['estimate'])} ({points_interval(difference['low'], difference['high'])})",
+    }
 
 
 def _accuracies(page: Page, gate: dict[str, Any]) -> None:

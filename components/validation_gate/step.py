@@ -16,6 +16,7 @@ from driftloop.bundle import read_model, verify
 from driftloop.contracts import GATE_EVIDENCE, GATE_PAGE, VALIDATION_GATE
 from driftloop.dataset.description import Description, read_description
 from driftloop.evaluation.paired import mcnemar_exact
+from driftloop.inference.reference import CLEAN_REGIME
 from driftloop.reporting.chapter import write_chapter
 from driftloop.settings import GateSettings, check_parameter, critical_names
 from driftloop.step_facts import write_facts, write_json
@@ -113,9 +114,18 @@ def recall_of_classes(answers: Answers, classes: list[str]) -> dict[str, Any]:
 
 
 def regimes_at_the_gate(inputs: GateInputs) -> dict[str, dict[str, Any]]:
-    """The candidate's accuracy and recalls in each learned regime: what the next watches measure harm of such images against."""
+    """The candidate's accuracy and recalls in each learned regime: what the next watches measure harm of such images against.
+
+    Beside them, for the reader: the champion's accuracy there, the difference, and the share of traffic that was nearest to it.
+    """
     return {
-        name: {"accuracy": answers.accuracy(answers.candidate_right).model_dump(), "recalls": recall_of_classes(answers, inputs.classes)}
+        name: {
+            "accuracy": answers.accuracy(answers.candidate_right).model_dump(),
+            "recalls": recall_of_classes(answers, inputs.classes),
+            "champion": answers.accuracy(answers.champion_right).model_dump(),
+            "difference": asdict(answers.difference()),
+            "share": inputs.regime_shares.get(name),
+        }
         for name, answers in inputs.regimes.items()
     }
 
@@ -136,6 +146,7 @@ def gate_record(inputs: GateInputs, decision: Decision, opponents: Opponents, de
         "test_uses": inputs.test_uses,
         "drifted_uses": inputs.drifted_uses if inputs.drifted is not None or inputs.recent is not None else 0,
         "new_share": inputs.new_share,
+        "clean_share": inputs.regime_shares.get(CLEAN_REGIME),
         "by_traffic": decision.by_traffic,
         "discordant": {"clean": discordant_pairs(inputs.clean), "drifted": discordant_pairs(inputs.drifted)},
         "latency": asdict(inputs.latency) if inputs.latency else None,

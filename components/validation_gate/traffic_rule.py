@@ -13,7 +13,7 @@ import numpy as np
 from components.validation_gate.answers import Answers
 from components.validation_gate.criteria import NEW, Criterion
 from components.validation_gate.recognised import recognises
-from driftloop.watch_record import WatchRecord, with_pools
+from driftloop.watch_record import RecordedWindow, WatchRecord, with_pools
 
 #: The traffic that a share is of.
 LOOKED_BACK = timedelta(days=28)
@@ -38,15 +38,8 @@ def share_of_new(records: Sequence[WatchRecord], champion: str | None, until: st
         tag: level whose drift the candidate has learned, as in site=B; empty: that of all requests.
         concept: whether it has learned what images that look as accepted mean now.
     """
-    begin = datetime.fromisoformat(until) - LOOKED_BACK
     records = [record for record in records if record.champion_version == champion]
-    own = [((record.sequence, index), record.sampled, window) for record in records for index, window in enumerate(record.windows)]
-    marked = with_pools([window for _, _, window in own])
-    recent = {
-        place: (sampled, window)
-        for (place, sampled, _), window in zip(own, marked, strict=True)
-        if datetime.fromisoformat(window.last) > begin
-    }
+    recent = _recent_windows(records, until)
     total = sum(window.rows / sampled for sampled, window in recent.values())
     if not total:
         return None
@@ -55,6 +48,39 @@ def share_of_new(records: Sequence[WatchRecord], champion: str | None, until: st
     learned = [window for record in records for window in record.tag_windows if window.tag == tag and window.drifted is not concept]
     parts = [(part.rows, (part.watch, part.window)) for window in learned for part in window.parts]
     return sum(rows / recent[place][0] for rows, place in parts if place in recent) / total
+
+
+def shares_of_regimes(records: Sequence[WatchRecord], champion: str | None, until: str) -> dict[str, float]:
+    """The share of the champion's requests in those four weeks that were nearest to each accepted regime, of windows that fitted one.
+
+    With `share_of_new` they are 1. For the reader only: a window may lie between regimes, and older records do not say.
+
+    Args:
+        records, champion, until: as for `share_of_new`.
+
+    Returns:
+        By regime; empty where a window does not say.
+    """
+    recent = _recent_windows([record for record in records if record.champion_version == champion], until)
+    total = sum(window.rows / sampled for sampled, window in recent.values())
+    fitting = [(sampled, window) for sampled, window in recent.values() if not window.drifted]
+    shares: dict[str, float] = {}
+    for sampled, window in fitting:
+        for name, share in window.mixture.items():
+            shares[name] = shares.get(name, 0.0) + share * window.rows / sampled / total
+    return shares if all(window.mixture for _, window in fitting) else {}
+
+
+def _recent_windows(records: Sequence[WatchRecord], until: str) -> dict[tuple[int, int], tuple[float, RecordedWindow]]:
+    """By place, the windows of the four weeks before `until` and of what share of the requests their watch took a sample."""
+    begin = datetime.fromisoformat(until) - LOOKED_BACK
+    own = [((record.sequence, index), record.sampled, window) for record in records for index, window in enumerate(record.windows)]
+    marked = with_pools([window for _, _, window in own])
+    return {
+        place: (sampled, window)
+        for (place, sampled, _), window in zip(own, marked, strict=True)
+        if datetime.fromisoformat(window.last) > begin
+    }
 
 
 def weightings(new: float, regimes: Sequence[str]) -> list[dict[str, float]]:

@@ -77,6 +77,17 @@ def test_its_own_acceptance_holds_for_a_drift_as_long_as_it_lasts(store: Store) 
     assert acceptance.growth(0.3) is None
 
 
+def test_it_holds_where_windows_before_it_are_marked_as_drifted_afterwards(store: Store) -> None:
+    accept(store, "1", 5, by="ada", reason="the new lens", at=day(8))
+    acceptance = found(store, daily([False] * 3 + [True] * 8, dict.fromkeys(range(11), 0.2)))
+    assert acceptance == Acceptance("accepted on 2025-03-09 by ada (the new lens)"), "watch 4 is its first now"
+    assert acceptance.growth(0.2) is None
+    # A window that was still open then is of another drift.
+    places = daily([False] * 3 + [True] * 8, dict.fromkeys(range(11), 0.2))
+    places.windows[3] = places.windows[3].model_copy(update={"last": day(9)})
+    assert found(store, places) != acceptance
+
+
 def test_it_stands_for_a_drift_that_begins_within_four_weeks_and_says_so(store: Store) -> None:
     within, after = (daily([True, True, *[False] * days, True, True]) for days in (28, 29))
     acceptance = found(store, within)

@@ -199,6 +199,16 @@ def test_windows_that_could_confirm_each_other_are_one_drift_however_far_apart()
     assert windows_of_newest_drift(flags, ends) == flags
 
 
+def test_windows_of_requests_that_came_late_are_of_the_drift_in_which_they_came() -> None:
+    flags, hours = [True] * 4 + [False] * 3 + [True] * 2, [0, 1, -240, -239, 3, 4, 5, 6, 7]
+    ends = [START + timedelta(hours=hour) for hour in hours]
+    assert windows_of_newest_drift(flags, ends) == flags
+    assert windows_of_open_drift(flags[:7], ends[:7]) == flags[:7]
+    # They do not bring back a drift that was over before they came.
+    quiet = [START + timedelta(days=day) for day in (-12.1, -12, *range(-11, -2), -10, 0, 0.1)]
+    assert windows_of_newest_drift([True] * 2 + [False] * 9 + [True] * 3, quiet) == [False] * 11 + [True] * 3
+
+
 @pytest.mark.parametrize(
     ("flags", "expected"),
     [

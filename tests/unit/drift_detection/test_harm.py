@@ -22,7 +22,7 @@ from components.drift_detection.harm import (
     strata,
 )
 from components.drift_detection.unlabelled import thresholded_confidence
-from driftloop.evaluation.clustered import proportion_right
+from driftloop.evaluation.clustered import independent_images, proportion_right
 from driftloop.evaluation.intervals import wilson
 from driftloop.watch_record import WindowLabels
 
@@ -353,6 +353,9 @@ def test_of_late_labels_more_are_needed_as_they_speak_of_a_weaker_drift() -> Non
 def test_where_no_number_of_labels_would_decide_none_is_named() -> None:
     # Between the two bounds nothing is ever shown: a drop of 2 points is too small to retrain for, and more than 1 point is not harmless.
     assert labels_to_decide(drop_over([tally(5000, 4550)]), retrain_drop=0.05, harmless_drop=0.01) is None
+    # Fifty images of one patient: as many more of each as it takes would be hundreds of thousands.
+    alike = tally(50, 45).model_copy(update={"effect": 50 / independent_images(np.arange(50) < 45, np.zeros(50))})
+    assert labels_to_decide(drop_over([alike]), retrain_drop=0.03, harmless_drop=0.05) is None
     exactly = {"reference": wilson(93_000_000, 100_000_000)}
     assert labels_to_decide(drop_over([tally(5000, 4550)], exactly), retrain_drop=0.05, harmless_drop=0.01) is None
 

@@ -148,7 +148,7 @@ def test_a_window_beyond_the_record_counts_while_its_rows_are_there_and_not_afte
     assert [sum(tally.labels for tally in found) for found in (there, gone)] == [3, 0]
 
 
-def test_only_random_labels_count_and_each_group_once() -> None:
+def test_the_accuracy_of_a_window_is_that_of_its_random_labels_however_many_of_one_group() -> None:
     frame = pd.DataFrame(
         {
             "group": ["a", "a", None, None, "b", "c"],
@@ -157,7 +157,7 @@ def test_only_random_labels_count_and_each_group_once() -> None:
             "label_origin": ["random", "random", "random", "random", "ranked", None],
         }
     )
-    assert correct_answers(frame) == (2, 3)
+    assert correct_answers(frame) == (2, 4)
 
 
 def test_rows_that_were_labelled_more_often_weigh_no_more_than_their_part_of_the_window() -> None:

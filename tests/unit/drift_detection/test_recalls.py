@@ -8,6 +8,7 @@ from scipy import stats
 from components.drift_detection.label_tallies import WindowPlaces
 from components.drift_detection.recalls import KnownShare, class_recalls, judged_recall, labels_to_tell, proportion_bounds
 from components.drift_detection.windows import Coverage
+from driftloop.evaluation.clustered import independent_images
 from driftloop.evaluation.intervals import Proportion, wilson
 from driftloop.settings import DriftSettings
 from driftloop.watch_record import ClassRecall, RecordedWindow
@@ -103,6 +104,67 @@ def test_about_so_many_labels_tell_four_times_in_five(found: tuple, missed: tupl
         missed_then = share(other.rows, other.right + rng.binomial(round(needed - of_it), truth), other.n + needed - of_it)
         told.append(rare(share(one.rows, one.right + precision * of_it, one.n + of_it), missed_then).told)
     assert np.mean(told) == pytest.approx(0.8, abs=0.08)
+
+
+def of_one_window(predicted: np.ndarray, labels: np.ndarray, groups: np.ndarray) -> ClassRecall:
+    """What random labels of all requests of a window say of the rare class."""
+    time = "2025-03-01T00:00:00+00:00"
+    counts = {str(name): int(count) for name, count in zip(*np.unique(predicted, return_counts=True), strict=True)}
+    window = RecordedWindow(first=time, last=time, rows=len(labels), drifted=True, predicted=counts)
+    every = np.ones(len(labels), bool)
+    (found,) = class_recalls(
+        pd.DataFrame({"predicted": predicted, "label": labels, "label_origin": "random", "group": groups}, dtype=object),
+        Coverage(every, np.zeros(len(labels), int), every, every),
+        WindowPlaces([window], [(1, 0)], 0, 1),
+        np.ones(1, bool),
+        {"rare": {"reference": ACCEPTED}},
+        SETTINGS,
+        judging=~every,
+        critical=["rare"],
+        classes=["rare"],
+        gate_share=0.45,
+    )
+    return found
+
+
+def test_all_labels_of_a_patient_count_over_their_design_effect() -> None:
+    # Of 200 patients with one image of the class each all are found; of ten with 40 each hardly any.
+    groups = np.concatenate([np.arange(200), np.repeat(np.arange(200, 210), 40)])
+    predicted = np.where((groups < 200) | (np.arange(600) % 10 == 0), "rare", "common")
+    found = of_one_window(predicted, np.full(600, "rare"), groups.astype(str))
+    assert (found.labels, found.cases) == (240, 600)
+    missed = np.ones(360, bool)
+    worth = independent_images(missed, groups[predicted == "common"])
+    assert worth < 10
+    low, high = proportion_bounds([240, worth], [240, worth], 0.02)
+    assert found.low == pytest.approx(240 * low[0] / (240 * low[0] + 360 * high[1]), abs=0.005)
+    assert found.high < 0.75, "a label a patient would have it that 9 of 10 are found"
+    alone = of_one_window(predicted, np.full(600, "rare"), np.full(600, None))
+    assert alone.low < found.low + 0.2
+    assert alone.high < found.high
+
+
+def test_bounds_hold_where_25_patients_have_40_images_each_and_a_lost_class_is_shown_more_often() -> None:
+    groups, rng = np.repeat(np.arange(25), 40), np.random.default_rng(5)
+
+    def alike(mean: float) -> np.ndarray:
+        """A probability for each image, correlated by .2 within patients."""
+        return rng.beta(4 * mean, 4 * (1 - mean), 25)[groups]
+
+    wrong, fallen, one_each = [], {0.9: [], 0.3: []}, []
+    for recall in (0.9, 0.3, 0.3) * 12:
+        of_it = rng.random(1000) < alike(0.2)
+        named = rng.random(1000) < np.where(of_it, alike(recall), alike(0.03))
+        predicted, labels = np.where(named, "rare", "common"), np.where(of_it, "rare", "common")
+        found = of_one_window(predicted, labels, groups.astype(str))
+        wrong.append(not found.low <= recall <= found.high)
+        fallen[recall].append(found.fallen)
+        if recall < 0.9:
+            firsts = np.arange(0, 1000, 40)
+            one_each.append(of_one_window(predicted[firsts], labels[firsts], groups[firsts].astype(str)).fallen)
+    assert np.mean(wrong) <= 0.05
+    assert not any(fallen[0.9])
+    assert np.mean(fallen[0.3]) > 0.9 > np.mean(one_each) + 0.1
 
 
 def test_the_labels_of_a_drift_are_told_apart_by_how_they_were_drawn() -> None:

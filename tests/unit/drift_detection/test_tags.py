@@ -153,6 +153,14 @@ def test_a_drift_is_not_harmless_while_a_site_may_be_harmed(production: GrowingL
     # Where nobody can give more, what there is must do.
     table.loc[of_b, "label_origin"] = table.loc[of_b, "label_origin"].fillna("skipped")
     assert judged("skipped")["verdict"] == "alert"
+    # Two images of each patient, of which the second is the harder one.
+    table.loc[of_b, "group"] = [f"patient {number // 2}" for number in range(50)]
+    table.loc[of_b, "label_origin"] = "random"
+    table.loc[of_b, "label"] = table.loc[of_b, "predicted"]
+    assert judged("patients")["verdict"] == "alert"
+    second = table.index[of_b][1::2]
+    table.loc[second, "label"] = table.loc[second, "predicted"].map(lambda name: CLASSES[name == CLASSES[0]])
+    assert "but not of every tag: site=B: right on 23 of 46 random labels, " in judged("harder")["reason"]
 
 
 def test_a_site_of_few_images_in_the_reference_is_only_shown(production: GrowingLog, tmp_path: Path) -> None:

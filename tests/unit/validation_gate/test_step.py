@@ -398,6 +398,45 @@ def test_each_learned_regime_has_an_accuracy_of_its_own(gate_store: GateStore) -
     assert {name: recall["value"] for name, recall in regimes["regime-1"]["recalls"].items()} == dict.fromkeys(CLASSES, 0.75)
 
 
+def test_each_learned_regime_is_a_row_of_the_page_with_both_models_and_its_share_of_the_traffic(gate_store: GateStore) -> None:
+    def learned(name: str, gained: int, lost: int, seed: int) -> dict[str, Part]:
+        candidate, champion = answers(200, gained=gained, lost=lost, wrong=20)
+        images, labels, samples = split_with_answers(200, {CANDIDATE: candidate, CHAMPION: champion}, name, seed)
+        samples = samples.assign(group=[f"{name} lot {number // 4}" for number in range(200)])
+        return {"drifted_gate": (images, labels, samples), name: (images, np.full(200, -1), samples)}
+
+    first = gate_store.dataset({"test": clean()} | learned("regime-1", 3, 5, 3), "first")
+    champion = served(gate_store, first)
+    second = gate_store.dataset(learned("regime-2", 30, 4, 4), "second", read_description(first))
+
+    def window(day: int, rows: int, **mixture: float) -> RecordedWindow:
+        time = f"2029-12-{day:02d}T00:00:00+00:00"
+        names = {"reference": mixture["clean"], "regime-1": mixture["first"]}
+        return RecordedWindow(first=time, last=time, rows=rows, drifted=mixture["new"] > 0, mixture=names)
+
+    windows = [window(26, 200, clean=0.75, first=0.25, new=0), window(28, 100, clean=0.0, first=1.0, new=0)]
+    windows.append(window(29, 100, clean=1.0, first=0.0, new=1))
+    start_watch(gate_store.store, watch_record(1, windows=windows, state="started", run_id="run-1"))
+    given = {"champion": str(champion), "traffic": gate_store.traffic("1", [])}
+    gate_store.judge(second, candidate_of(gate_store, second), **given)
+    gate = gate_of(gate_store)
+    regimes = gate["regimes"]
+    assert gate["clean_share"] == pytest.approx(0.375)
+    assert {name: found["share"] for name, found in regimes.items()} == {"regime-1": 0.375, "regime-2": 0.25}
+    assert [regimes["regime-1"][key]["value"] for key in ("champion", "accuracy")] == [0.885, 0.875]
+    assert (regimes["regime-1"]["difference"]["estimate"], regimes["regime-1"]["difference"]["groups"]) == (-0.01, 50)
+    page = (gate_store.folder / "evidence" / "gate.html").read_text()
+    for cell in (
+        "regime-1",
+        "37.5 %",
+        "25.0 %",
+        "-1.0 points (",
+        "+13.0 points (",
+        "of the learned drifts the difference is least for regime-1",
+    ):
+        assert cell in page
+
+
 def test_a_candidate_of_the_calendar_hands_on_what_it_recognises_of_the_accepted_drift(gate_store: GateStore) -> None:
     first = gate_store.dataset({"test": clean(n=900), "drifted_gate": drifted(gained=3, lost=3)}, "first")
     champion = served(gate_store, first)
