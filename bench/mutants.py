@@ -31,20 +31,31 @@ DRIFT, VALIDATION = "tests/unit/drift_detection/test", "tests/unit/validation_ga
 REGISTRY, PRUNING, STORE = "tests/unit/registry/test", "tests/unit/housekeeping/test", "tests/unit/store/test"
 #: By file the tests of its room, as words for pytest; of those mutmut runs the ones that reach the function in question.
 DECIDING = {
+    "components/drift_detection/acceptance.py": f"{DRIFT}_acceptance.py",
+    "components/drift_detection/clusters.py": f"{DRIFT}_clusters.py" + " -k 'not reach_into'",
+    "components/drift_detection/harm.py": f"{DRIFT}_harm.py",
+    "components/drift_detection/judged_harm.py": f"{DRIFT}_judged_harm.py {DRIFT}_label_requests.py",
+    "components/drift_detection/label_requests.py": f"{DRIFT}_label_requests.py",
+    "components/drift_detection/label_tallies.py": f"{DRIFT}_label_tallies.py",
+    "components/drift_detection/policy.py": f"{DRIFT}_policy.py",
+    "components/drift_detection/recalls.py": f"{DRIFT}_recalls.py",
     "components/drift_detection/window_test.py": f"{DRIFT}_window_test.py {DRIFT}_clusters.py",
     "components/drift_detection/windows.py": f"{DRIFT}_windows.py {DRIFT}_confirm.py {DRIFT}_pooled.py"
     + " -k 'not found_in_eight and not odd_one and not reach_into and not reference_has'",
-    "components/drift_detection/harm.py": f"{DRIFT}_harm.py",
-    "components/drift_detection/policy.py": f"{DRIFT}_policy.py",
     "components/production_monitoring/collect.py": "tests/unit/production_monitoring",
     "components/validation_gate/class_criterion.py": f"{VALIDATION}_decision.py {VALIDATION}_critical_classes.py" + ONCE,
     "components/validation_gate/criteria.py": f"{VALIDATION}_criteria.py {VALIDATION}_critical_classes.py",
     "components/validation_gate/decision.py": f"{VALIDATION}_decision.py {VALIDATION}_critical_classes.py {VALIDATION}_traffic_rule.py"
     + ONCE,
+    "components/validation_gate/opponents.py": f"{VALIDATION}_opponents.py",
+    "components/validation_gate/recognised.py": f"{VALIDATION}_recognised.py {VALIDATION}_critical_classes.py",
     "components/validation_gate/slices.py": f"{VALIDATION}_slices.py" + ONCE,
     "components/validation_gate/traffic_rule.py": f"{VALIDATION}_traffic_rule.py" + ONCE,
+    "driftloop/accepted_drifts.py": "tests/unit/test_accepted_drifts.py",
     "driftloop/dataset/roles.py": "tests/unit/dataset",
     "driftloop/dataset/splitting.py": "tests/unit/dataset",
+    "driftloop/drifts.py": f"{DRIFT}_confirm.py",
+    "driftloop/evaluation/clustered.py": "tests/unit/evaluation/test_clustered.py tests/unit/evaluation/test_grouped_share.py",
     "driftloop/evaluation/intervals.py": "tests/unit/evaluation",
     "driftloop/evaluation/paired.py": "tests/unit/evaluation/test_paired.py" + ONCE,
     "driftloop/housekeeping/pruning.py": f"{PRUNING}_pruning.py {PRUNING}_prune_marks.py" + LOCAL,
