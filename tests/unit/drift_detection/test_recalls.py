@@ -105,6 +105,31 @@ def test_about_so_many_labels_tell_four_times_in_five(found: tuple, missed: tupl
     assert np.mean(told) == pytest.approx(0.8, abs=0.08)
 
 
+@pytest.mark.parametrize(("found", "missed"), [((20, 1, 10), (1980, 1, 360)), ((30, 0, 0), (1970, 0, 0))])
+def test_it_is_the_least_number_at_which_four_in_five_of_the_cases_are_told(found: tuple, missed: tuple) -> None:
+    """Cases: twenty quantiles of the share that is missed, by Jeffreys' posterior, and of how labels then fall, by the normal law."""
+    one, other, levels = share(*found), share(*missed), (np.arange(20) + 0.5) / 20
+    needed = labels_to_tell(one, other, ACCEPTED, SETTINGS)
+    assert needed is not None
+
+    def told(more: int) -> float:
+        of_it = more * one.rows / 2000
+        others, right = more - of_it, one.right + (one.right + 0.5) / (one.n + 1) * of_it
+        cases = []
+        for missing in stats.beta.ppf(levels, other.right + 0.5, other.n - other.right + 0.5):
+            for fresh in stats.norm.ppf(levels, missing * others, np.sqrt(missing * (1 - missing) * others)):
+                then = share(other.rows, other.right + min(max(fresh, 0), others), other.n + others)
+                cases.append(rare(share(one.rows, right, one.n + of_it), then).told)
+        return float(np.mean(cases))
+
+    assert told(needed) >= 0.8 > told(needed - max(1, needed // 50) - 1)
+
+
+def test_with_more_labels_old_ones_that_faded_are_a_smaller_part() -> None:
+    assert KnownShare(100, 30, 40, 1.5).with_more(6, 20) == (36, 60, pytest.approx((1.5 * 40 + 20) / 60))
+    assert KnownShare(100, 0, 0, 1.0).with_more(0, 0) == (0, 0, 1.0)
+
+
 def test_the_labels_of_a_drift_are_told_apart_by_how_they_were_drawn() -> None:
     count = 400
     predicted = np.where(np.arange(count) % 40 == 0, "rare", "common")
@@ -194,6 +219,17 @@ def test_windows_that_did_not_count_their_predictions_and_rows_outside_windows_t
         (found,) = recalled(windows, rows, ["rare"], past=past)
         assert (found.requests, found.labels, found.cases) == (4, 1, 1)
     assert recalled(windows[:1], rows[:1], ["rare"]) == []
+
+
+def test_a_class_that_nothing_is_named_as_is_found_in_no_request() -> None:
+    (found,) = recalled([window(100, {"common": 100})], [(0, "common", "rare", "random", None)] * 5, ["rare"])
+    assert (found.requests, found.low, found.high) == (0, 0.0, 0.0)
+
+
+def test_of_a_class_without_labels_nothing_is_known() -> None:
+    (found,) = recalled([window(2000, {"rare": 30})], [], ["rare"], accepted={"rare": {"reference": ACCEPTED}})
+    assert (found.low, found.high, found.told) == (0.0, 1.0, False)
+    assert found.labels_to_tell == labels_to_tell(share(30, 0, 0), share(1970, 0, 0), wilson(135, 150, confidence=0.92), SETTINGS)
 
 
 def test_a_patient_with_several_images_counts_once() -> None:
