@@ -241,7 +241,13 @@ def covering(table: pd.DataFrame, past: int) -> Coverage:
 
 
 def listed(
-    table: pd.DataFrame, windows: WindowPlaces, concerned: list[bool], *, purpose: str = "harm", settings: DriftSettings = SETTINGS, **given: Any
+    table: pd.DataFrame,
+    windows: WindowPlaces,
+    concerned: list[bool],
+    *,
+    purpose: str = "harm",
+    settings: DriftSettings = SETTINGS,
+    **given: Any,
 ) -> pd.DataFrame:
     rng = np.random.default_rng(0)
     reference = Sample(rng.normal(0, 0.1, (50, 4)).astype(np.float32), np.zeros((50, 1), np.float32), np.full((50, 2), 0.5, np.float32))

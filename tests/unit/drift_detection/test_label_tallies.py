@@ -174,6 +174,34 @@ def test_rows_that_were_labelled_more_often_weigh_no_more_than_their_part_of_the
     assert tally.labels == 49, "where nothing else is there, all of them are a uniform sample"
 
 
+def test_which_of_them_stay_is_drawn_by_the_request_and_window_by_window() -> None:
+    ours, others = [True] * 20 + [False] * 30, [True] * 10 + [False] * 20
+    given = [(1, "ab"[number % 2], "random", None) for number in range(50)] + [(2, "a", "random", None)] * 30
+    frame, coverage = rows(*given)
+    frame["request_id"] = [f"r{index}" for index in range(len(frame))]
+    often = OverSampled(np.array(ours + others), np.array([0, 20, 50]))
+    tallies = []
+    for order in (np.arange(80), np.random.default_rng(0).permutation(80)):
+        shuffled = OverSampled(often.inside[order], often.rows)
+        there = Coverage(*(part[order] for part in vars(coverage).values()))
+        table = frame.iloc[order].reset_index(drop=True)
+        arguments = {"judging": np.zeros(80, bool), "drifted": True, "oversampled": shuffled}
+        tallies.append(window_labels(table, there, PLACES, np.array(DRIFT), (), **arguments))
+    # Of window 1 30 of the other 180 have a label, so 4 of these 20 count; of window 2 20 of 100, so 10 of 50 do.
+    assert [tally.labels for tally in tallies[0]] == [34, 30]
+    assert counts(tallies[0]) == counts(tallies[1])
+    nobody = OverSampled(np.zeros(80, bool), np.array([0, 20, 50]))
+    assert [
+        tally.labels for tally in window_labels(frame, coverage, PLACES, np.array(DRIFT), (), **arguments | {"oversampled": nobody})
+    ] == [50, 30]
+
+
+def test_a_record_holds_them_in_the_order_of_watch_and_window() -> None:
+    tally = tallied((1, "a", "random", None), chosen=DRIFT)[0]
+    given = [tally.model_copy(update={"watch": watch, "window": window}) for watch, window in ((4, 1), (3, 2), (4, 0), (3, 0))]
+    assert [(kept.watch, kept.window) for kept in to_record(given[:2], given[2:])] == [(3, 0), (3, 2), (4, 0), (4, 1)]
+
+
 def test_labels_of_a_tag_are_counted_by_themselves() -> None:
     before = WindowLabels(watch=3, window=1, drift=3, last="2025-03-01T02:00:00+00:00", rows=20, labels=9, right=5, tag="site=B")
     frame, coverage = rows((1, "a", "random", None))
