@@ -6,7 +6,14 @@ import pytest
 from scipy import stats
 
 from components.drift_detection.label_tallies import WindowPlaces
-from components.drift_detection.recalls import KnownShare, class_recalls, judged_recall, labels_to_tell, proportion_bounds
+from components.drift_detection.recalls import (
+    KnownShare,
+    class_recalls,
+    judged_recall,
+    labels_to_tell,
+    proportion_bounds,
+    recall_bounds,
+)
 from components.drift_detection.windows import Coverage
 from driftloop.evaluation.intervals import Proportion, wilson
 from driftloop.settings import DriftSettings
@@ -26,7 +33,7 @@ def wealth(answers: np.ndarray, share: float) -> float:
     return capital
 
 
-@pytest.mark.parametrize("answers", [[0] * 40, [1] * 40, [0] * 200 + [1] * 3, [1, 0] * 20, [1]])
+@pytest.mark.parametrize("answers", [[0] * 40, [1] * 40, [0] * 200 + [1] * 3, [0] + [1] * 39, [1, 0] * 20, [1]])
 @pytest.mark.parametrize("alpha", [0.04, 0.01])
 def test_a_bound_is_where_a_gambler_would_have_won_one_over_alpha(answers: list[int], alpha: float) -> None:
     low, high = proportion_bounds(sum(answers), len(answers), alpha)
@@ -73,6 +80,19 @@ def test_a_class_that_is_no_longer_named_is_shown_to_have_fallen_and_one_of_few_
     assert kept.bounded
     assert not kept.fallen
     assert kept.low > 0.6
+
+
+def test_a_recall_is_what_is_found_of_all_that_is_there() -> None:
+    found, missed = (np.array([0.5]), np.array([0.6])), (np.array([0.2]), np.array([0.25]))
+    low, high = recall_bounds(found, missed, (1.0, 1.0))
+    assert (low, high) == (pytest.approx(0.5 / 0.75), pytest.approx(0.6 / 0.8))
+    assert recall_bounds(found, missed, (0.0, 0.0)) == (0.0, 1.0), "where there are no requests nothing is known"
+    # 900 are found and 540 missed: .625 of what was .9; of 100 missed ones it is as it was.
+    fallen, kept = (rare(share(1000, 900, 1000), share(9000, 1000 * part / 9000, 1000)) for part in (540, 100))
+    assert (fallen.fallen, fallen.bounded) == (True, False)
+    assert not kept.fallen
+    # A fifth of a request, of those of long ago, shows a fall as well as any.
+    assert rare(share(0.1, 0, 0), share(0.2, 1000, 1000)).fallen
 
 
 def test_labels_drawn_among_those_named_so_tell_how_many_are_it_and_only_random_ones_how_many_are_missed() -> None:
