@@ -67,7 +67,8 @@ DECIDING = {
     "driftloop/dataset/roles.py": "tests/unit/dataset",
     "driftloop/dataset/splitting.py": "tests/unit/dataset",
     "driftloop/drifts.py": f"{DRIFT}_confirm.py",
-    "driftloop/evaluation/clustered.py": "tests/unit/evaluation/test_clustered.py tests/unit/evaluation/test_grouped_share.py -k 'not 95_percent'",
+    "driftloop/evaluation/clustered.py": "tests/unit/evaluation/test_clustered.py tests/unit/evaluation/test_grouped_share.py"
+    + " -k 'not 95_percent'",
     "driftloop/evaluation/intervals.py": "tests/unit/evaluation",
     "driftloop/evaluation/paired.py": "tests/unit/evaluation/test_paired.py" + ONCE,
     "driftloop/housekeeping/pruning.py": f"{PRUNING}_pruning.py {PRUNING}_prune_marks.py" + LOCAL,

@@ -75,7 +75,8 @@ def test_who_comes_second_changes_nothing_and_is_told(store: Store, monkeypatch:
     overtaken(9)
     assert accept(store, "1", 9, by="ada", reason="b").by == "bo"
     overtaken(9, "site=B")
-    assert accept(store, "1", 9, by="ada", reason="b", tag="site=B").by == "bo"
+    of_a_level = accept(store, "1", 9, by="ada", reason="b", tag="site=B")
+    assert (of_a_level.by, of_a_level.tag) == ("bo", "site=B")
     assert [(known.drift, known.tag) for known in accepted_drifts(store)] == [(7, ""), (8, ""), (9, ""), (9, "site=B")]
 
 
