@@ -14,7 +14,7 @@ from components.drift_detection.label_tallies import (
     to_record,
     window_labels,
 )
-from components.drift_detection.windows import Coverage
+from components.drift_detection.windows import Coverage, WatchHistory
 from driftloop.evaluation.clustered import independent_images
 from driftloop.watch_record import RecordedWindow, WindowLabels
 
@@ -113,6 +113,11 @@ def test_windows_that_look_as_accepted_are_of_no_drift_and_only_since_the_last_d
     assert (counts(tallies), tallies[0].drift) == ([(3, 0, 1, 0, 0)], 0)
 
 
+def test_the_windows_of_a_watch_follow_those_of_the_watches_before() -> None:
+    history = WatchHistory(PLACES.windows[:2], [(3, 0), (3, 1)], open_windows=1, days_since_retraining=None, recent_retrainings=0)
+    assert WindowPlaces.of(history, PLACES.windows[2:], 4) == PLACES
+
+
 def test_windows_of_long_ago_are_told_apart() -> None:
     assert PLACES.within(1 / 24).tolist() == [False, True, True]
     assert PLACES.within(2 / 24).tolist() == [True, True, True]
@@ -184,7 +189,7 @@ def test_which_of_them_stay_is_drawn_by_the_request_and_window_by_window() -> No
     for order in (np.arange(80), np.random.default_rng(0).permutation(80)):
         shuffled = OverSampled(often.inside[order], often.rows)
         there = Coverage(*(part[order] for part in vars(coverage).values()))
-        table = frame.iloc[order].reset_index(drop=True)
+        table = frame.iloc[order]
         arguments = {"judging": np.zeros(80, bool), "drifted": True, "oversampled": shuffled}
         tallies.append(window_labels(table, there, PLACES, np.array(DRIFT), (), **arguments))
     # Of window 1 30 of the other 180 have a label, so 4 of these 20 count; of window 2 20 of 100, so 10 of 50 do.
