@@ -268,7 +268,7 @@ def _tallies(rows: pd.DataFrame, name: str, numbers: Sequence[int], places: Wind
 def _known_share(tallies: Sequence[WindowLabels], half_life_days: float) -> KnownShare:
     newest = max(tally.time for tally in tallies)
     rows = sum(tally.rows * 0.5 ** ((newest - tally.time).total_seconds() / 86400 / half_life_days) for tally in tallies)
-    parts = [part for part in strata(tallies, half_life_days) if part.weight]
+    parts = strata(tallies, half_life_days)
     if not parts:
         return KnownShare(rows, 0.0, 0.0, 1.0)
     share, effective = share_right(parts)

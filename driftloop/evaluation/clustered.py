@@ -73,7 +73,7 @@ def independent_images(right: np.ndarray, groups: np.ndarray | None) -> float:
 
 
 def _jackknifed(right: np.ndarray, groups: np.ndarray | None) -> Clustering:
-    return clustering(np.asarray(right, float), groups, extreme=0.0)
+    return clustering(right, groups, extreme=0.0)
 
 
 def _with_unseen(right: np.ndarray, clusters: Clustering) -> Clustering:

@@ -61,11 +61,11 @@ def test_who_comes_second_changes_nothing_and_is_told(store: Store, monkeypatch:
     accept(store, "1", 7, by="ada", reason="a")
     swap = LocalStore.replace
 
-    def overtaken(drift: int) -> None:
-        def replace(self: LocalStore, key: str, data: bytes, tag: str) -> str:
+    def overtaken(drift: int, tag: str = "") -> None:
+        def replace(self: LocalStore, key: str, data: bytes, etag: str) -> str:
             monkeypatch.setattr(LocalStore, "replace", swap)
-            accept(store, "1", drift, by="bo", reason="was faster")
-            return swap(self, key, data, tag)
+            accept(store, "1", drift, by="bo", reason="was faster", tag=tag)
+            return swap(self, key, data, etag)
 
         monkeypatch.setattr(LocalStore, "replace", replace)
 
@@ -74,7 +74,10 @@ def test_who_comes_second_changes_nothing_and_is_told(store: Store, monkeypatch:
         accept(store, "1", 9, by="ada", reason="b")
     overtaken(9)
     assert accept(store, "1", 9, by="ada", reason="b").by == "bo"
-    assert [known.drift for known in accepted_drifts(store)] == [7, 8, 9]
+    overtaken(9, "site=B")
+    of_a_level = accept(store, "1", 9, by="ada", reason="b", tag="site=B")
+    assert (of_a_level.by, of_a_level.tag) == ("bo", "site=B")
+    assert [(known.drift, known.tag) for known in accepted_drifts(store)] == [(7, ""), (8, ""), (9, ""), (9, "site=B")]
 
 
 def test_what_cannot_be_read_says_its_cure(store: Store) -> None:
@@ -102,6 +105,21 @@ def test_the_command_accepts_what_the_last_watch_called_harmless(serving: StoreH
     serving.watched(3, "0", verdict="alert", confirmed=True, harmless_drift=1)
     with pytest.raises(InputError, match="watch 3 of version 0"):
         accept_newest(serving.store, by="ada", reason="x")
+    serving.watched(4, "1", verdict="alert", confirmed=True, harmless_drift=2, tag="site=B")
+    of_a_level = accept_newest(serving.store, by="ada", reason="x")
+    assert (of_a_level.drift, of_a_level.tag) == (2, "site=B")
+
+
+def test_before_the_first_watch_there_is_nothing_to_accept(serving: StoreHistory) -> None:
+    with pytest.raises(InputError, match="there was no watch"):
+        accept_newest(serving.store, by="ada", reason="x")
+
+
+def test_it_is_of_now_in_universal_time_where_no_time_is_given(store: Store) -> None:
+    before = datetime.now(UTC).replace(microsecond=0)
+    at = accept(store, "1", 7, by="ada", reason="x").time
+    assert at.utcoffset() == timedelta(0)
+    assert before <= at <= datetime.now(UTC)
 
 
 def test_without_a_champion_there_is_nothing_to_accept(store: Store) -> None:

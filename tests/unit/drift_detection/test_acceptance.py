@@ -75,6 +75,8 @@ def test_its_own_acceptance_holds_for_a_drift_as_long_as_it_lasts(store: Store) 
     acceptance = found(store, daily([True] * 90))
     assert acceptance == Acceptance("accepted on 2025-03-03 by ada (the new scanner)")
     assert acceptance.growth(0.3) is None
+    accept(store, "1", 1, by="bo", reason="site B moved", tag="site=B", at=day(3))
+    assert found(store, daily([True] * 90), tag="site=B") == Acceptance("accepted on 2025-03-04 by bo (site B moved)")
 
 
 def test_it_holds_where_windows_before_it_are_marked_as_drifted_afterwards(store: Store) -> None:
@@ -113,11 +115,15 @@ def test_another_drift_is_compared_with_what_was_accepted_by_the_estimate_withou
 def test_it_stands_no_longer_once_labels_have_shown_harm(store: Store) -> None:
     places = daily([True, True, *[False] * 5, True, True])
     harmful, harmless = {"value": 0.08, "low": 0.02}, {"value": 0.02, "low": 0.01}
-    assert found(store, places, records=(watch_record(8, until=day(7), drop=harmful),)) is None
+    just_harmful = {"value": SETTINGS.retrain_drop, "low": 0.01}
+    for drop in (harmful, just_harmful):
+        assert found(store, places, records=(watch_record(8, until=day(7), drop=drop),)) is None
     for earlier in (
         watch_record(8, until=day(7), drop=harmless),
         watch_record(8, until=day(7), drop={"value": 0.08, "low": -0.01}),
+        watch_record(8, until=day(7), drop={"value": 0.08, "low": 0.0}),
         watch_record(2, until=day(1), drop=harmful),
+        watch_record(2, until=day(2), drop=harmful),
         watch_record(8, until=day(7), drop=harmful, tag="site=B"),
         watch_record(8, until=day(7), drop=harmful, champion_version="2"),
     ):

@@ -1,11 +1,30 @@
 """Which images labels are asked for: uniformly within each window, and the most shifted of the rest."""
 
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
 import numpy as np
 import pandas as pd
 import pytest
 
-from components.drift_detection.label_requests import COLUMNS, allotted, label_requests, more_by_class, quota
+from components.drift_detection.harm import drop_of
+from components.drift_detection.judged_harm import JudgedHarm
+from components.drift_detection.label_requests import (
+    COLUMNS,
+    allotted,
+    asked_labels,
+    label_requests,
+    more_by_class,
+    quota,
+    requests_for,
+)
+from components.drift_detection.label_tallies import WindowPlaces
+from components.drift_detection.policy import Verdict
+from components.drift_detection.reference import Sample
+from components.drift_detection.windows import Coverage
+from driftloop.evaluation.intervals import wilson
 from driftloop.settings import DriftSettings
+from driftloop.watch_record import AskedLabels, RecordedWindow, WindowLabels
 
 
 def rows(count: int, stratum: str = "1/0") -> pd.DataFrame:
@@ -191,3 +210,163 @@ def test_both_lists_together_are_a_uniform_draw_within_the_class() -> None:
 )
 def test_the_class_with_the_fewest_gets_the_next(drawn: dict, others: dict, total: int, expected: dict) -> None:
     assert more_by_class(drawn, others, total) == expected
+
+
+UNTIL = datetime(2025, 3, 20, tzinfo=UTC)
+#: A week's half-life; lists that are easily counted.
+SETTINGS = DriftSettings(random_requests=60, ranked_requests=10, class_requests=6, quota_requests=8, harm_labels=30)
+
+
+def places(*windows: tuple[float, int, bool], past: int, together: tuple[int, ...] = ()) -> WindowPlaces:
+    """Windows of watch 1, and from `past` on of watch 2, given as days before the end, rows and whether they drifted."""
+    recorded = []
+    for number, (days, count, drifted) in enumerate(windows):
+        last = (UNTIL - timedelta(days=days)).isoformat()
+        recorded.append(RecordedWindow(first=last, last=last, rows=count, drifted=drifted, together=number in together))
+    ids = [(1, number) if number < past else (2, number - past) for number in range(len(windows))]
+    return WindowPlaces(recorded, ids, past=past, open=len(windows))
+
+
+def served(at: list[int], **given: Any) -> pd.DataFrame:
+    """Rows of windows (from 0; -1: of none), ever more shifted from what lies around 0."""
+    count = len(at)
+    embedding = [np.full(4, 0.01 * number, "<f2").tobytes() for number in range(count)]
+    table = rows(count).drop(columns=["stratum", "teaching", "judging"])
+    return table.assign(at=at, embedding=embedding, statistics=[[0.0]] * count, probabilities=[[0.5, 0.5]] * count, **given)
+
+
+def covering(table: pd.DataFrame, past: int) -> Coverage:
+    covered = (table["at"] >= 0).to_numpy()
+    return Coverage(covered, table["at"].to_numpy() - past, covered, covered)
+
+
+def listed(
+    table: pd.DataFrame,
+    windows: WindowPlaces,
+    concerned: list[bool],
+    *,
+    purpose: str = "harm",
+    settings: DriftSettings = SETTINGS,
+    **given: Any,
+) -> pd.DataFrame:
+    rng = np.random.default_rng(0)
+    reference = Sample(rng.normal(0, 0.1, (50, 4)).astype(np.float32), np.zeros((50, 1), np.float32), np.full((50, 2), 0.5, np.float32))
+    usual = {"teaching": np.ones(len(table), bool), "judging": np.zeros(len(table), bool), "critical": [], "until": UNTIL.isoformat()}
+    return requests_for(
+        table, covering(table, windows.past), windows, np.array(concerned), reference, settings, rng, purpose=purpose, **usual | given
+    )
+
+
+def by_window(requests: pd.DataFrame, origin: str = "random") -> dict[str, int]:
+    return requests.loc[requests["origin"] == origin, "stratum"].value_counts().to_dict()
+
+
+def test_random_requests_are_shared_out_by_rows_and_age_and_the_newest_windows_have_a_quota() -> None:
+    windows = places((7, 100, True), (0, 100, True), (0, 100, False), past=1)
+    table = served([0] * 100 + [1] * 100 + [2] * 100 + [-1] * 20)
+    requests = listed(table, windows, [True, True, False])
+    assert by_window(requests) == {"1/0": 20, "2/0": 40, "2/1": 8}, "half as many of a week ago; of what is not in question the quota"
+    assert requests.groupby(["stratum", "purpose"]).size()["2/0"].to_dict() == {"harm": 32, "quota": 8, "ranked": 10}
+    assert by_window(requests, "ranked") == {"2/0": 10}, "the most shifted are of window 2/1, which is not in question"
+    random = requests[requests["origin"] == "random"]
+    assert random.groupby("stratum")["probability"].first().to_dict() == {"1/0": 0.2, "2/0": 0.4, "2/1": 0.08}
+    larger = places((0, 300, True), (0, 100, True), past=0)
+    assert by_window(listed(served([0] * 300 + [1] * 100), larger, [True, True])) == {"2/0": 45, "2/1": 15}
+
+
+def test_without_a_purpose_only_the_watch_s_own_windows_are_asked_for_and_only_their_quota() -> None:
+    windows = places((0.5, 50, True), (0, 50, False), past=1)
+    table = served([0] * 50 + [1] * 50)
+    requests = listed(table, windows, [True, False], purpose="")
+    assert (by_window(requests), set(requests["origin"]), set(requests["purpose"])) == ({"2/0": 8}, {"random"}, {"quota"})
+    many = DriftSettings(quota_requests=20, quota_per_day=10)
+    assert by_window(listed(table, windows, [True, False], purpose="", settings=many)) == {"2/0": 5}, "two windows in this day"
+    long_ago = places((1.5, 50, True), (1, 50, False), past=1)
+    assert by_window(listed(table, long_ago, [True, False], purpose="", settings=many)) == {"2/0": 10}, "one, just a day old"
+    nothing = listed(table[:50], windows, [True, False], purpose="")
+    assert (len(nothing), list(nothing.columns)) == (0, list(COLUMNS))
+
+
+def test_only_requests_whose_image_was_kept_are_asked_for() -> None:
+    table = served([0] * 40)
+    table.loc[table.index[10:], "image"] = None
+    requests = listed(table, places((0, 40, True), past=0), [True])
+    assert set(requests["request_id"]) == set(table["request_id"][:10])
+    assert set(requests["probability"]) == {1.0}
+
+
+def test_of_an_earlier_window_that_did_not_drift_by_itself_a_sample_is_left_and_the_probability_knows_it() -> None:
+    table = served([0] * 50 + [1] * 50 + [2] * 50 + [3] * 50)
+    windows = places((0, 200, True), (0, 200, True), (0, 200, False), (0, 200, False), past=3, together=(1,))
+    requests = listed(table, windows, [True] * 4, settings=SETTINGS.model_copy(update={"random_requests": 40}))
+    assert by_window(requests) == {"1/0": 10, "1/1": 10, "1/2": 10, "2/0": 10}
+    random = requests[requests["origin"] == "random"]
+    assert random.groupby("stratum")["probability"].first().to_dict() == {"1/0": 0.2, "1/1": 0.05, "1/2": 0.05, "2/0": 0.2}
+
+
+def test_more_of_critical_classes_are_drawn_or_else_of_rare_ones() -> None:
+    table = served([0] * 200)
+    table.loc[table.index[1::20], "predicted"] = "one in twenty"
+    table.loc[table.index[5::25], "predicted"] = "rare"
+    windows = places((0, 200, True), past=0)
+    few = SETTINGS.model_copy(update={"random_requests": 20})
+    for critical, expected in (([], "rare"), (["one in twenty"], "one in twenty")):
+        requests = listed(table, windows, [True], settings=few, critical=critical)
+        chosen = requests.loc[requests["origin"] == "by_class", "request_id"]
+        assert 0 < len(chosen) <= 6
+        assert set(table.set_index("request_id").loc[chosen, "predicted"]) == {expected}
+
+
+def test_what_may_not_train_is_not_ranked_and_what_is_kept_for_the_gate_has_no_quota() -> None:
+    windows, table, half = places((0, 100, True), past=0), served([0] * 100), np.arange(100) % 2 == 0
+    ranked = listed(table, windows, [True], teaching=half).loc[lambda row: row["origin"] == "ranked", "request_id"]
+    assert set(ranked) <= set(table["request_id"][half])
+    quotas = listed(table, windows, [True], purpose="", judging=half)
+    assert len(quotas) == 8
+    assert not set(quotas["request_id"]) & set(table["request_id"][half])
+
+
+def test_what_the_list_can_decide_is_counted_as_harm_is_judged() -> None:
+    windows = places((1, 40, True), (0, 40, False), past=1)
+    table = served([0] * 40 + [1] * 40 + [-1] * 5)
+    table.loc[[0, 1], ["label", "label_origin"]] = ["a", "random"]
+    table.loc[[2, 3, 4], "label_origin"] = "skipped"
+    table.loc[[4, 5, 6, 45], "image"] = None
+    table.loc[7, ["label", "image"]] = ["a", None]
+    judging = np.isin(np.arange(len(table)), [8, 9, 50])
+    requests = pd.DataFrame({"request_id": [f"r{number}" for number in (0, 8, 10, 11, 12, 41, 42)], "origin": "random"})
+    requests.loc[4, "origin"] = "ranked"
+    tally = WindowLabels(watch=1, window=0, drift=1, last=windows.windows[0].last, rows=40, labels=40, right=34)
+    drop = drop_of([tally], {"reference": wilson(900, 1000)}, half_life_days=7, alpha=0.04)
+    harm = JudgedHarm(
+        confirmed=True,
+        drift=1,
+        drop=drop,
+        concept_drop=None,
+        concept=False,
+        drifting=[tally],
+        steady=[],
+        in_drift=np.array([True, False]),
+        concerned=np.array([True, False]),
+        coverage=covering(table, windows.past),
+        labels=40,
+        gate_labels=0,
+        gate_obtainable=0,
+        harm_labels=30,
+        skipped=0,
+    )
+
+    def asked_for(verdict: Verdict, settings: DriftSettings = SETTINGS) -> AskedLabels:
+        return asked_labels(requests, table, harm, windows, settings, judging=judging, verdict=verdict)
+
+    needed = harm.judging_labels_to_decide(SETTINGS)
+    assert needed is not None
+    assert needed > 40
+    # Of the 40 rows two are labelled, three skipped, three others without an image, and two kept for the gate.
+    expected = AskedLabels(images=7, listed=2, have=40, needed=needed, obtainable=30, without_image=2)
+    assert asked_for(Verdict("needs_labels", "", "harm")) == expected
+    more = SETTINGS.model_copy(update={"harm_labels": 100_000})
+    assert asked_for(Verdict("needs_labels", "", "harm"), more).needed == 100_000
+    assert asked_for(Verdict("retrain", "", "gate")) == expected.model_copy(update={"needed": 0})
+    # A quota is of the watch's own windows, whatever was in question before.
+    assert asked_for(Verdict("alert", "")) == AskedLabels(images=7, listed=2, have=40, needed=0, obtainable=38, without_image=1)

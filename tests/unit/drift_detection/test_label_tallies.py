@@ -14,7 +14,7 @@ from components.drift_detection.label_tallies import (
     to_record,
     window_labels,
 )
-from components.drift_detection.windows import Coverage
+from components.drift_detection.windows import Coverage, WatchHistory
 from driftloop.evaluation.clustered import independent_images
 from driftloop.watch_record import RecordedWindow, WindowLabels
 
@@ -113,6 +113,11 @@ def test_windows_that_look_as_accepted_are_of_no_drift_and_only_since_the_last_d
     assert (counts(tallies), tallies[0].drift) == ([(3, 0, 1, 0, 0)], 0)
 
 
+def test_the_windows_of_a_watch_follow_those_of_the_watches_before() -> None:
+    history = WatchHistory(PLACES.windows[:2], [(3, 0), (3, 1)], open_windows=1, days_since_retraining=None, recent_retrainings=0)
+    assert WindowPlaces.of(history, PLACES.windows[2:], 4) == PLACES
+
+
 def test_windows_of_long_ago_are_told_apart() -> None:
     assert PLACES.within(1 / 24).tolist() == [False, True, True]
     assert PLACES.within(2 / 24).tolist() == [True, True, True]
@@ -172,6 +177,34 @@ def test_rows_that_were_labelled_more_often_weigh_no_more_than_their_part_of_the
     everything = OverSampled(np.ones(len(frame), bool), np.array([0, 200, 0]))
     (tally, _) = window_labels(frame, coverage, PLACES, np.array(DRIFT), (), oversampled=everything, **arguments)
     assert tally.labels == 49, "where nothing else is there, all of them are a uniform sample"
+
+
+def test_which_of_them_stay_is_drawn_by_the_request_and_window_by_window() -> None:
+    ours, others = [True] * 20 + [False] * 30, [True] * 10 + [False] * 20
+    given = [(1, "ab"[number % 2], "random", None) for number in range(50)] + [(2, "a", "random", None)] * 30
+    frame, coverage = rows(*given)
+    frame["request_id"] = [f"r{index}" for index in range(len(frame))]
+    often = OverSampled(np.array(ours + others), np.array([0, 20, 50]))
+    tallies = []
+    for order in (np.arange(80), np.random.default_rng(0).permutation(80)):
+        shuffled = OverSampled(often.inside[order], often.rows)
+        there = Coverage(*(part[order] for part in vars(coverage).values()))
+        table = frame.iloc[order]
+        arguments = {"judging": np.zeros(80, bool), "drifted": True, "oversampled": shuffled}
+        tallies.append(window_labels(table, there, PLACES, np.array(DRIFT), (), **arguments))
+    # Of window 1 30 of the other 180 have a label, so 4 of these 20 count; of window 2 20 of 100, so 10 of 50 do.
+    assert [tally.labels for tally in tallies[0]] == [34, 30]
+    assert counts(tallies[0]) == counts(tallies[1])
+    nobody = OverSampled(np.zeros(80, bool), np.array([0, 20, 50]))
+    assert [
+        tally.labels for tally in window_labels(frame, coverage, PLACES, np.array(DRIFT), (), **arguments | {"oversampled": nobody})
+    ] == [50, 30]
+
+
+def test_a_record_holds_them_in_the_order_of_watch_and_window() -> None:
+    tally = tallied((1, "a", "random", None), chosen=DRIFT)[0]
+    given = [tally.model_copy(update={"watch": watch, "window": window}) for watch, window in ((4, 1), (3, 2), (4, 0), (3, 0))]
+    assert [(kept.watch, kept.window) for kept in to_record(given[:2], given[2:])] == [(3, 0), (3, 2), (4, 0), (4, 1)]
 
 
 def test_labels_of_a_tag_are_counted_by_themselves() -> None:

@@ -6,7 +6,14 @@ import pytest
 from scipy import stats
 
 from components.drift_detection.label_tallies import WindowPlaces
-from components.drift_detection.recalls import KnownShare, class_recalls, judged_recall, labels_to_tell, proportion_bounds
+from components.drift_detection.recalls import (
+    KnownShare,
+    class_recalls,
+    judged_recall,
+    labels_to_tell,
+    proportion_bounds,
+    recall_bounds,
+)
 from components.drift_detection.windows import Coverage
 from driftloop.evaluation.clustered import independent_images
 from driftloop.evaluation.intervals import Proportion, wilson
@@ -27,7 +34,7 @@ def wealth(answers: np.ndarray, share: float) -> float:
     return capital
 
 
-@pytest.mark.parametrize("answers", [[0] * 40, [1] * 40, [0] * 200 + [1] * 3, [1, 0] * 20, [1]])
+@pytest.mark.parametrize("answers", [[0] * 40, [1] * 40, [0] * 200 + [1] * 3, [0] + [1] * 39, [1, 0] * 20, [1]])
 @pytest.mark.parametrize("alpha", [0.04, 0.01])
 def test_a_bound_is_where_a_gambler_would_have_won_one_over_alpha(answers: list[int], alpha: float) -> None:
     low, high = proportion_bounds(sum(answers), len(answers), alpha)
@@ -74,6 +81,19 @@ def test_a_class_that_is_no_longer_named_is_shown_to_have_fallen_and_one_of_few_
     assert kept.bounded
     assert not kept.fallen
     assert kept.low > 0.6
+
+
+def test_a_recall_is_what_is_found_of_all_that_is_there() -> None:
+    found, missed = (np.array([0.5]), np.array([0.6])), (np.array([0.2]), np.array([0.25]))
+    low, high = recall_bounds(found, missed, (1.0, 1.0))
+    assert (low, high) == (pytest.approx(0.5 / 0.75), pytest.approx(0.6 / 0.8))
+    assert recall_bounds(found, missed, (0.0, 0.0)) == (0.0, 1.0), "where there are no requests nothing is known"
+    # 900 are found and 540 missed: .625 of what was .9; of 100 missed ones it is as it was.
+    fallen, kept = (rare(share(1000, 900, 1000), share(9000, 1000 * part / 9000, 1000)) for part in (540, 100))
+    assert (fallen.fallen, fallen.bounded) == (True, False)
+    assert not kept.fallen
+    # A fifth of a request, of those of long ago, shows a fall as well as any.
+    assert rare(share(0.1, 0, 0), share(0.2, 1000, 1000)).fallen
 
 
 def test_labels_drawn_among_those_named_so_tell_how_many_are_it_and_only_random_ones_how_many_are_missed() -> None:
@@ -167,6 +187,31 @@ def test_bounds_hold_where_25_patients_have_40_images_each_and_a_lost_class_is_s
     assert np.mean(fallen[0.3]) > 0.9 > np.mean(one_each) + 0.1
 
 
+@pytest.mark.parametrize(("found", "missed"), [((20, 1, 10), (1980, 1, 360)), ((30, 0, 0), (1970, 0, 0))])
+def test_it_is_the_least_number_at_which_four_in_five_of_the_cases_are_told(found: tuple, missed: tuple) -> None:
+    """Cases: twenty quantiles of the share that is missed, by Jeffreys' posterior, and of how labels then fall, by the normal law."""
+    one, other, levels = share(*found), share(*missed), (np.arange(20) + 0.5) / 20
+    needed = labels_to_tell(one, other, ACCEPTED, SETTINGS)
+    assert needed is not None
+
+    def told(more: int) -> float:
+        of_it = more * one.rows / 2000
+        others, right = more - of_it, one.right + (one.right + 0.5) / (one.n + 1) * of_it
+        cases = []
+        for missing in stats.beta.ppf(levels, other.right + 0.5, other.n - other.right + 0.5):
+            for fresh in stats.norm.ppf(levels, missing * others, np.sqrt(missing * (1 - missing) * others)):
+                then = share(other.rows, other.right + min(max(fresh, 0), others), other.n + others)
+                cases.append(rare(share(one.rows, right, one.n + of_it), then).told)
+        return float(np.mean(cases))
+
+    assert told(needed) >= 0.8 > told(needed - max(1, needed // 50) - 1)
+
+
+def test_with_more_labels_old_ones_that_faded_are_a_smaller_part() -> None:
+    assert KnownShare(100, 30, 40, 1.5).with_more(6, 20) == (36, 60, pytest.approx((1.5 * 40 + 20) / 60))
+    assert KnownShare(100, 0, 0, 1.0).with_more(0, 0) == (0, 0, 1.0)
+
+
 def test_the_labels_of_a_drift_are_told_apart_by_how_they_were_drawn() -> None:
     count = 400
     predicted = np.where(np.arange(count) % 40 == 0, "rare", "common")
@@ -203,3 +248,119 @@ def test_the_labels_of_a_drift_are_told_apart_by_how_they_were_drawn() -> None:
     assert (common.name, common.critical, common.accepted) == ("common", False, pytest.approx(1200 / 1300))
     assert found.labels_to_tell is None or found.labels_to_tell > 100 / 0.55
     assert class_recalls(rows, coverage, places, np.zeros(2, bool), accepted, SETTINGS, **asked) == []
+
+
+def window(rows: int, predicted: dict[str, int], *, hour: int = 0, mixture: dict[str, float] | None = None) -> RecordedWindow:
+    last = f"2025-03-{1 + hour // 24:02d}T{hour % 24:02d}:00:00+00:00"
+    return RecordedWindow(first=last, last=last, rows=rows, drifted=True, predicted=predicted, mixture=mixture or {})
+
+
+def recalled(
+    windows: list[RecordedWindow],
+    rows: list[tuple[int, str, str | None, str | None, str | None]],
+    classes: list[str],
+    *,
+    accepted: dict[str, dict[str, Proportion]] | None = None,
+    critical: list[str] | None = None,
+    past: int = 0,
+    gate_share: float = 0.0,
+) -> list[ClassRecall]:
+    """What rows say, given as window (-1: none), predicted, label, origin of the label and group."""
+    table = pd.DataFrame(rows, columns=["at", "predicted", "label", "label_origin", "group"]).astype(object)
+    at = table.pop("at").to_numpy(dtype=np.int64)
+    covered = at >= 0
+    places = WindowPlaces(windows, [(1, number) for number in range(len(windows))], past, len(windows))
+    return class_recalls(
+        table,
+        Coverage(covered, at - past, covered, covered),
+        places,
+        np.ones(len(windows), bool),
+        accepted or {},
+        SETTINGS,
+        judging=np.zeros(len(table), bool),
+        critical=critical or [],
+        classes=classes,
+        gate_share=gate_share,
+    )
+
+
+def test_of_many_classes_the_critical_ones_and_then_the_rarest_are_looked_at() -> None:
+    names = [f"c{number:02d}" for number in range(14)]
+    predicted = {name: 10 + number // 2 for number, name in enumerate(names) if number != 7}
+    found = recalled([window(400, predicted), window(400, predicted)], [], names[::-1], critical=["c13", "c12"])
+    assert [recall.name for recall in found] == ["c12", "c13", "c07", *names[:7]]
+    assert [recall.critical for recall in found] == [True, True, *[False] * 8]
+    assert [recall.requests for recall in found[:4]] == [32, 32, 0, 20], "of both windows, and none where nothing was named so"
+    assert len(recalled([window(400, predicted)], [], names, critical=names[:12])) == 12
+
+
+def test_windows_that_did_not_count_their_predictions_and_rows_outside_windows_take_no_part() -> None:
+    windows = [window(100, {}), window(100, {"rare": 4})]
+    rows = [(0, "rare", "rare", "random", None), (1, "rare", "rare", "random", None), (-1, "rare", "rare", "random", None)]
+    for past in (0, 1):
+        (found,) = recalled(windows, rows, ["rare"], past=past)
+        assert (found.requests, found.labels, found.cases) == (4, 1, 1)
+    assert recalled(windows[:1], rows[:1], ["rare"]) == []
+
+
+def test_a_class_that_nothing_is_named_as_is_found_in_no_request() -> None:
+    (found,) = recalled([window(100, {"common": 100})], [(0, "common", "rare", "random", None)] * 5, ["rare"])
+    assert (found.requests, found.low, found.high) == (0, 0.0, 0.0)
+
+
+def test_of_a_class_without_labels_nothing_is_known() -> None:
+    (found,) = recalled([window(2000, {"rare": 30})], [], ["rare"], accepted={"rare": {"reference": ACCEPTED}})
+    assert (found.low, found.high, found.told) == (0.0, 1.0, False)
+    assert found.labels_to_tell == labels_to_tell(share(30, 0, 0), share(1970, 0, 0), wilson(135, 150, confidence=0.92), SETTINGS)
+
+
+def test_a_window_of_a_half_life_ago_weighs_half() -> None:
+    half_life = round(24 * SETTINGS.harm_half_life_days)
+    windows = [window(100, {"rare": 100}), window(100, {"rare": 100}, hour=half_life)]
+    rows = [(number, "rare", "rare" if number else "other", "random", f"{number}/{row}") for number in range(2) for row in range(40)]
+    (found,) = recalled(windows, rows, ["rare"])
+    assert (found.low, found.high) == (pytest.approx(1.0), 1.0), "all requests are named so: nothing can be missed"
+    rows += [(number, "common", "rare", "random", f"c{number}/{row}") for number in range(2) for row in range(40)]
+    windows = [window(200, {"rare": 100}), window(400, {"rare": 100}, hour=half_life)]
+    (found,) = recalled(windows, rows, ["rare"])
+    # Kish: 72 of the 80 labels of those named so, of which two thirds are right; a part of the error for each stretch of faded ones.
+    low, high = proportion_bounds(48, 72, 0.02 / (80 / 72))
+    weights = np.array([50.0, 300.0])
+    effective = weights.sum() ** 2 / (weights**2 / 40).sum()
+    least, most = proportion_bounds(effective, effective, 0.02 / (80 / effective))
+    assert found.low == pytest.approx(150 * low / (150 * low + 350 * most))
+    assert found.high == pytest.approx(150 * high / (150 * high + 350 * least))
+
+
+def test_what_was_accepted_is_that_of_the_regimes_that_the_windows_are_nearest_to() -> None:
+    accepted = {"rare": {"reference": wilson(90, 100), "regime-1": wilson(60, 100)}, "other": {"regime-1": wilson(6, 10)}}
+    mixed = {"reference": 0.25, "regime-1": 0.75}
+    rows = [(0, "common", "common", "random", None)] * 30
+    rare_one, other = recalled([window(100, {"rare": 10, "other": 20}, mixture=mixed)], rows, ["rare", "other"], accepted=accepted)
+    assert rare_one.accepted == pytest.approx(0.675, abs=0.005)
+    assert other.accepted is None, "the clean one is not known"
+    (unlabelled,) = recalled([window(100, {"rare": 10}, mixture=mixed)], [], ["rare"], accepted=accepted)
+    assert unlabelled.accepted == 0.9, "of which windows labels are is not known yet"
+
+
+def test_about_how_many_labels_would_tell_counts_those_there_and_those_kept_for_the_gate() -> None:
+    rows = [(0, "rare", "rare", "random", None)] * 4 + [(0, "common", "common", "random", None)] * 360
+    given = {"accepted": {"rare": {"reference": ACCEPTED}}, "critical": ["rare"]}
+    (alone,), (beside) = (recalled([window(2000, {"rare": 18})], rows, ["rare"], gate_share=part, **given) for part in (0.0, 0.45))
+    more = labels_to_tell(share(18, 4, 4), share(1982, 0, 360), wilson(135, 150, confidence=0.92), SETTINGS)
+    assert more is not None
+    assert not alone.told
+    assert alone.labels_to_tell == 364 + more
+    assert beside[0].labels_to_tell == round((364 + more) / 0.55)
+    told = [(0, "common", "rare", "random", None)] * 40
+    (fallen,) = recalled([window(2000, {"rare": 18})], rows + told, ["rare"], **given)
+    assert fallen.fallen
+    assert fallen.labels_to_tell is None, "nothing is open"
+
+
+def test_no_number_of_labels_is_named_where_none_would_tell() -> None:
+    assert labels_to_tell(share(0, 0, 0), share(0, 0, 0), ACCEPTED, SETTINGS) is None
+    # Just the loss that matters: neither can be shown.
+    at_the_bound = ACCEPTED.value - SETTINGS.class_drop
+    found, missed = share(1000, 500 * at_the_bound, 500), share(1000, 500 * (1 - at_the_bound), 500)
+    assert labels_to_tell(found, missed, wilson(9, 10), SETTINGS) is None

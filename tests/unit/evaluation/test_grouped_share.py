@@ -40,6 +40,12 @@ def test_few_groups_of_unequal_size_hold_each_one_sided_bound(correlation: float
         assert wilson(missed, len(found), confidence=0.99).low <= 0.05
 
 
+def test_ones_and_zeros_are_as_good_as_truths() -> None:
+    right, groups = np.arange(40) % 7 > 0, np.repeat(range(10), 4)
+    assert proportion_right(right.astype(int), groups) == proportion_right(right, groups)
+    assert clusters_of(right.astype(int), groups) == clusters_of(right, groups)
+
+
 def test_where_all_are_right_each_group_counts_as_one_image() -> None:
     clusters = clusters_of(np.ones(81, bool), np.repeat(range(3), 27))
     assert (clusters.groups, clusters.effect, clusters.freedom) == (3, pytest.approx(27), pytest.approx(2))
