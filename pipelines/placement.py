@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from kfp import dsl, kubernetes
+from kfp.dsl.structures import ResourceSpec
 
 from driftloop.contracts import (
     AUTOMATED_RETRAINING,
@@ -96,7 +97,9 @@ def place(task: dsl.PipelineTask, display_name: str, gpus: object = None, nodes:
     """
     needs = needs_of(task.component_spec.name)
     task.set_display_name(display_name).set_caching_options(needs.cached)
-    task.set_cpu_request(needs.cpu).set_cpu_limit(MOST_CPU).set_memory_request(needs.memory).set_memory_limit(at_most(needs.memory))
+    # KFP's own setters look at the sources of all their callers each time, for a message: seconds of every command that loads a pipeline.
+    resources = ResourceSpec(cpu_request=needs.cpu, cpu_limit=MOST_CPU, memory_request=needs.memory, memory_limit=at_most(needs.memory))
+    task.container_spec.resources = resources
     # Argo counts the longest wait from the first start, and ends what still runs then: it must outlast every attempt.
     task.set_retry(RETRIES, backoff_duration="30s", backoff_factor=2, backoff_max_duration=f"{(RETRIES + 1) * (needs.timeout + MINUTE)}s")
     kubernetes.set_timeout(task, needs.timeout)
@@ -112,7 +115,7 @@ def place(task: dsl.PipelineTask, display_name: str, gpus: object = None, nodes:
     kubernetes.use_config_map_as_env(task, config_map_name=STORE_CONFIG, config_map_key_to_env={"ca": "AWS_CA_BUNDLE"}, optional=True)
     kubernetes.use_config_map_as_volume(task, config_map_name=STORE_CA, mount_path=STORE_CA_FOLDER, optional=True)
     if needs.gpu:
-        task.set_accelerator_type(GPU).set_accelerator_limit(gpus)
+        resources.accelerator_type, resources.accelerator_count = GPU, str(gpus)
         kubernetes.add_node_selector_json(task, nodes)
         kubernetes.add_toleration(task, key=GPU, operator="Exists", effect="NoSchedule")
         kubernetes.empty_dir_mount(

@@ -202,10 +202,14 @@ class Spool:
         """What writers that live have in the folder beside this one's."""
         own = {self.home, *(home for home, _ in self._adopted)}
         sizes = 0
-        for path in self.folder.glob(f"*/*{SUFFIX}"):
-            if path.parent not in own:
-                with suppress(FileNotFoundError):  # it has just been brought to the store
-                    sizes += path.stat().st_size
+        for home in self.folder.iterdir():
+            if home in own or not _is_home(home):
+                continue
+            with suppress(FileNotFoundError):  # its writer has just ended, and done away with it
+                for name in os.listdir(home):
+                    if name.endswith(SUFFIX):
+                        with suppress(FileNotFoundError):  # it has just been brought to the store
+                            sizes += (home / name).stat().st_size
         return sizes
 
     def append(self, record: bytes, rows: int) -> Segment:

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import httpx
@@ -15,6 +16,9 @@ import numpy as np
 from PIL import Image
 
 STARTED_IN_SECONDS = 60.0
+#: httpx itself waits for five, too little where a swap and other tests have the cores.
+ANSWERED_IN_SECONDS = 60.0
+get, post = (partial(ask, timeout=ANSWERED_IN_SECONDS) for ask in (httpx.get, httpx.post))
 
 
 def free_port() -> int:
@@ -67,12 +71,12 @@ class ServiceProcess:
     def predict(self, image: np.ndarray, request_id: str = "", **headers: str) -> dict:
         """The answer to one image; HTTP errors raise."""
         named = {"X-Request-Id": request_id} if request_id else {}
-        answer = httpx.post(f"{self.url}/predict", content=png(image), headers={"Content-Type": "image/png", **named, **headers})
+        answer = post(f"{self.url}/predict", content=png(image), headers={"Content-Type": "image/png", **named, **headers})
         answer.raise_for_status()
         return answer.json()
 
     def activity(self) -> dict:
-        return httpx.get(f"{self.url}/activity").json()
+        return get(f"{self.url}/activity").json()
 
     def kill(self) -> None:
         self.process.send_signal(signal.SIGKILL)

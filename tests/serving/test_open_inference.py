@@ -9,7 +9,7 @@ import pytest
 
 from tests.factories.onnx_graphs import SIDE
 from tests.factories.serving_store import build_serving_store, textured_squares
-from tests.serving.service_process import ServiceProcess
+from tests.serving.service_process import ServiceProcess, get, post
 
 IMAGES = textured_squares(3, seed=4)[0]
 
@@ -29,17 +29,17 @@ def tensor(images: np.ndarray, **given: object) -> dict:
 def infer(service: ServiceProcess, content: dict | bytes, binary: bytes = b"", path: str = "/v2/models/champion/infer") -> httpx.Response:
     head = content if isinstance(content, bytes) else json.dumps(content).encode()
     headers = {"Inference-Header-Content-Length": str(len(head))} if binary else {}
-    return httpx.post(f"{service.url}{path}", content=head + binary, headers=headers)
+    return post(f"{service.url}{path}", content=head + binary, headers=headers)
 
 
 def test_the_model_describes_itself(service: ServiceProcess) -> None:
-    assert httpx.get(f"{service.url}/v2").json()["extensions"] == ["binary_tensor_data"]
-    described = httpx.get(f"{service.url}/v2/models/champion").json()
-    assert described == httpx.get(f"{service.url}/v2/models/champion/versions/1").json()
+    assert get(f"{service.url}/v2").json()["extensions"] == ["binary_tensor_data"]
+    described = get(f"{service.url}/v2/models/champion").json()
+    assert described == get(f"{service.url}/v2/models/champion/versions/1").json()
     assert described["inputs"] == [{"name": "images", "datatype": "UINT8", "shape": [-1, SIDE, SIDE, 1]}]
     assert described["outputs"][0] == {"name": "probabilities", "datatype": "FP32", "shape": [-1, 2]}
     for path, status in (("/ready", 200), ("/versions/1/ready", 200), ("/versions/2/ready", 404), ("/versions/2", 404)):
-        assert httpx.get(f"{service.url}/v2/models/champion{path}").status_code == status
+        assert get(f"{service.url}/v2/models/champion{path}").status_code == status
 
 
 def test_json_and_binary_tensors_give_the_same_answers_as_files_do(service: ServiceProcess) -> None:
@@ -112,7 +112,7 @@ def test_what_is_not_the_protocol_is_refused_in_a_sentence(service: ServiceProce
 @pytest.mark.parametrize("length", ["-1", "x", "99999999", "1" * 5000])
 def test_a_length_that_the_body_does_not_have_is_refused(service: ServiceProcess, length: str) -> None:
     content = {"inputs": [tensor(IMAGES, data=FLAT)]}
-    answer = httpx.post(f"{service.url}/v2/models/champion/infer", json=content, headers={"Inference-Header-Content-Length": length})
+    answer = post(f"{service.url}/v2/models/champion/infer", json=content, headers={"Inference-Header-Content-Length": length})
     assert (answer.status_code, "length of the JSON in bytes" in answer.json()["detail"]) == (422, True), answer.text
 
 
@@ -123,5 +123,5 @@ def test_another_version_does_not_answer(service: ServiceProcess) -> None:
 
 
 def test_a_compressed_body_is_refused_by_its_name(service: ServiceProcess) -> None:
-    answer = httpx.post(f"{service.url}/v2/models/champion/infer", content=b"x", headers={"Content-Encoding": "gzip"})
+    answer = post(f"{service.url}/v2/models/champion/infer", content=b"x", headers={"Content-Encoding": "gzip"})
     assert (answer.status_code, answer.json()["detail"]) == (415, "send the body as it is: compressed ones are not read")

@@ -17,7 +17,6 @@ from types import SimpleNamespace
 from typing import Any
 
 import grpc
-import httpx
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
@@ -35,7 +34,7 @@ from driftloop.serving.unanswered import Unanswered
 from driftloop.store import Store
 from tests.factories.onnx_graphs import SIDE
 from tests.factories.serving_store import build_serving_store, register_and_promote, textured_squares
-from tests.serving.service_process import ServiceProcess, free_port, wait_for
+from tests.serving.service_process import ServiceProcess, free_port, get, post, wait_for
 
 IMAGES = textured_squares(3, seed=4)[0]
 OUTPUTS = ("probabilities", "embedding")
@@ -95,7 +94,7 @@ def over_http(service: ServiceProcess, images: np.ndarray) -> dict[str, np.ndarr
     tensor = described(images) | {"parameters": {"binary_data_size": images.size}}
     head = json.dumps({"inputs": [tensor], "outputs": wanted}).encode()
     headers = {"Inference-Header-Content-Length": str(len(head))}
-    answer = httpx.post(f"{service.url}/v2/models/champion/infer", content=head + images.tobytes(), headers=headers)
+    answer = post(f"{service.url}/v2/models/champion/infer", content=head + images.tobytes(), headers=headers)
     length = int(answer.headers["inference-header-content-length"])
     outputs, data = json.loads(answer.content[:length])["outputs"], answer.content[length:]
     split = outputs[0]["parameters"]["binary_data_size"]
@@ -114,7 +113,7 @@ def rows(store: Store) -> list[dict[str, Any]]:
 
 def counted(service: ServiceProcess, name: str) -> dict[str, float]:
     """Calls of a method by their status."""
-    text = httpx.get(f"{service.url}/metrics").text
+    text = get(f"{service.url}/metrics").text
     found = re.findall(rf'^driftloop_requests_total\{{path="/{PATH}/{name}",status="(\d+)"\}} (\S+)', text, re.MULTILINE)
     return {status: float(count) for status, count in found}
 
@@ -141,7 +140,7 @@ def test_server_and_model_describe_themselves_as_over_http(service: GrpcService)
     assert service.call("ServerReady").ready
     server = service.call("ServerMetadata")
     assert (server.name, server.version, list(server.extensions)) == ("driftloop", __version__, [])
-    over_http = httpx.get(f"{service.url}/v2/models/champion").json()
+    over_http = get(f"{service.url}/v2/models/champion").json()
     for version in ("", "1"):
         assert service.call("ModelReady", MESSAGES["ModelReadyRequest"](name="champion", version=version)).ready
         told = service.call("ModelMetadata", MESSAGES["ModelMetadataRequest"](name="champion", version=version))

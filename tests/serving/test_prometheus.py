@@ -20,7 +20,7 @@ from driftloop.watch_store import move_heartbeat, record_key
 from tests.debian import debian_program, free_port, running
 from tests.factories.records import watch_record
 from tests.k8s.rendering import ROOT
-from tests.serving.service_process import ServiceProcess, wait_for
+from tests.serving.service_process import ANSWERED_IN_SECONDS, ServiceProcess, get, post, wait_for
 
 FOLDER = ROOT / "k8s" / "serving" / "monitoring"
 RULES, DASHBOARD = FOLDER / "rules.yaml", FOLDER / "dashboard.json"
@@ -169,8 +169,8 @@ def test_prometheus_finds_all_that_rules_and_dashboard_ask_for(
         wait_for(lambda: service.activity()["processes"] == 2)
         for image in images[:8]:
             service.predict(image)
-        httpx.post(f"{service.url}/predict", content=b"no image", headers={"Content-Type": "image/png"})
-        text = httpx.get(f"{service.url}/metrics").content
+        post(f"{service.url}/predict", content=b"no image", headers={"Content-Type": "image/png"})
+        text = get(f"{service.url}/metrics").content
         done = promtool("check", "metrics", given=text)
         assert done.returncode == 0, done.stderr
         port = free_port()
@@ -182,7 +182,10 @@ def test_prometheus_finds_all_that_rules_and_dashboard_ask_for(
         }
         (tmp_path / "prometheus.yaml").write_text(yaml.safe_dump(configuration))
         options = ["--config.file=prometheus.yaml", f"--web.listen-address=127.0.0.1:{port}", "--storage.tsdb.path=data"]
-        with running(program, *options, folder=tmp_path, port=port) as url, httpx.Client(base_url=url) as client:
+        with (
+            running(program, *options, folder=tmp_path, port=port) as url,
+            httpx.Client(base_url=url, timeout=ANSWERED_IN_SECONDS) as client,
+        ):
 
             def asked(expression: str) -> list[dict[str, Any]]:
                 answer = client.get("/api/v1/query", params={"query": expression}).json()

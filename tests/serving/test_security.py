@@ -21,7 +21,7 @@ from driftloop.serving.app import _explain_errors
 from driftloop.serving.middleware import HEADERS
 from tests.factories.onnx_graphs import SIDE
 from tests.factories.serving_store import build_serving_store, textured_squares
-from tests.serving.service_process import ServiceProcess, png
+from tests.serving.service_process import ANSWERED_IN_SECONDS, ServiceProcess, get, png, post
 
 KEYS = {"DRIFTLOOP_API_KEY": "caller-1, caller-2, schlüssel", "DRIFTLOOP_FEEDBACK_KEY": "labeller"}
 IMAGE = {"Content-Type": "image/png"}
@@ -62,20 +62,20 @@ def locked(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServiceProcess]
     ],
 )
 def test_a_key_lets_callers_in(locked: ServiceProcess, image: bytes, headers: dict[str, str | bytes], status: int) -> None:
-    answer = httpx.post(f"{locked.url}/predict", content=image, headers={**IMAGE, **headers})
+    answer = post(f"{locked.url}/predict", content=image, headers={**IMAGE, **headers})
     assert answer.status_code == status
     if status == 401:
         assert answer.json() == {"detail": "this service wants a key: Authorization: Bearer <key>"}
-    assert httpx.get(f"{locked.url}/activity", headers=headers).status_code == status
+    assert get(f"{locked.url}/activity", headers=headers).status_code == status
 
 
 def test_labels_have_a_key_of_their_own_and_health_needs_none(locked: ServiceProcess) -> None:
     label = {"request_id": "a", "label": "dark"}
-    assert httpx.post(f"{locked.url}/feedback", json=label, headers={"X-API-Key": "caller-1"}).status_code == 401
-    assert httpx.post(f"{locked.url}/feedback", json=label, headers={"X-API-Key": "labeller"}).status_code == 202
+    assert post(f"{locked.url}/feedback", json=label, headers={"X-API-Key": "caller-1"}).status_code == 401
+    assert post(f"{locked.url}/feedback", json=label, headers={"X-API-Key": "labeller"}).status_code == 202
     for path in ("/v2/health/live", "/v2/health/ready", "/v2/models/champion", "/"):
-        assert httpx.get(f"{locked.url}{path}").status_code == 200
-    assert httpx.post(f"{locked.url}/v2/models/champion/infer", json={}).status_code == 401
+        assert get(f"{locked.url}{path}").status_code == 200
+    assert post(f"{locked.url}/v2/models/champion/infer", json={}).status_code == 401
 
 
 def bomb() -> bytes:
@@ -105,7 +105,7 @@ def colour() -> bytes:
 def test_what_is_no_image_for_this_model_is_told_so_in_a_sentence(
     service: ServiceProcess, content: bytes, headers: dict[str, str], status: int, said: str
 ) -> None:
-    answer = httpx.post(f"{service.url}/predict", content=content, headers=headers)
+    answer = post(f"{service.url}/predict", content=content, headers=headers)
     assert (answer.status_code, said in answer.json()["detail"]) == (status, True), answer.text
     assert "\n" not in answer.json()["detail"]
 
@@ -121,13 +121,13 @@ def test_what_is_no_image_for_this_model_is_told_so_in_a_sentence(
     ],
 )
 def test_what_comes_with_an_image_has_limits(service: ServiceProcess, image: bytes, headers: dict[str, str], said: str) -> None:
-    answer = httpx.post(f"{service.url}/predict", content=image, headers={**IMAGE, **headers})
+    answer = post(f"{service.url}/predict", content=image, headers={**IMAGE, **headers})
     assert (answer.status_code, said in answer.json()["detail"]) == (422, True), answer.text
 
 
 def test_forms_have_limits(service: ServiceProcess, image: bytes) -> None:
     def ask(files: list, data: dict | None = None) -> tuple[int, str]:
-        answer = httpx.post(f"{service.url}/predict", files=files, data=data or {})
+        answer = post(f"{service.url}/predict", files=files, data=data or {})
         return answer.status_code, answer.json()["detail"]
 
     assert ask([("picture", ("a.png", image))])[1].startswith("file field 'picture' is not known")
@@ -162,11 +162,11 @@ def test_a_request_that_is_too_large_is_turned_away_whether_it_says_so_or_not(se
 
 def test_every_answer_carries_careful_headers_and_tells_nothing_of_the_inside(service: ServiceProcess, image: bytes) -> None:
     answers = [
-        httpx.get(f"{service.url}/"),
-        httpx.get(f"{service.url}/nowhere"),
-        httpx.get(f"{service.url}/activity"),
-        httpx.post(f"{service.url}/predict", content=image, headers=IMAGE),
-        httpx.post(f"{service.url}/feedback", content=b"{", headers={"Content-Type": "application/json"}),
+        get(f"{service.url}/"),
+        get(f"{service.url}/nowhere"),
+        get(f"{service.url}/activity"),
+        post(f"{service.url}/predict", content=image, headers=IMAGE),
+        post(f"{service.url}/feedback", content=b"{", headers={"Content-Type": "application/json"}),
     ]
     assert [answer.status_code for answer in answers] == [200, 404, 200, 200, 422]
     for answer in answers:
@@ -208,7 +208,7 @@ def test_damaged_files_give_no_error_of_the_service(service: ServiceProcess) -> 
         Image.fromarray(textured_squares(1, seed=7)[0][0, ..., 0]).save(stream, kind)
         originals.append(stream.getvalue())
     rng = random.Random(11)
-    with httpx.Client() as client:
+    with httpx.Client(timeout=ANSWERED_IN_SECONDS) as client:
         statuses = [
             client.post(f"{service.url}/predict", content=damaged(rng, originals), headers=IMAGE).status_code for _ in range(10_000)
         ]
@@ -222,7 +222,7 @@ def test_nothing_in_the_documented_interface_breaks_it(locked: ServiceProcess, t
     Of its checks one is left out: that whatever the description allows is accepted. No schema says which bytes are an image, or
     which classes and which size of image the champion of the hour has.
     """
-    assert "/predict" in httpx.get(f"{locked.url}/openapi.json").json()["paths"]
+    assert "/predict" in get(f"{locked.url}/openapi.json").json()["paths"]
     for key in ("caller-1", ""):
         command = [sys.executable, "-m", "schemathesis.cli", "run", f"{locked.url}/openapi.json", "--max-examples", "20", "--seed", "3"]
         command += ["--exclude-checks", "positive_data_acceptance", *(["--header", f"X-API-Key: {key}"] if key else [])]

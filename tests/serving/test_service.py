@@ -23,7 +23,7 @@ from driftloop.inference.labels import read_labels, write_requested
 from driftloop.inference.log import read_images, read_log
 from driftloop.store import Store, open_store
 from tests.factories.serving_store import build_serving_store, register_and_promote
-from tests.serving.service_process import ServiceProcess, png, wait_for
+from tests.serving.service_process import ANSWERED_IN_SECONDS, ServiceProcess, get, png, post, wait_for
 
 SOON = timedelta(days=1)
 
@@ -39,10 +39,10 @@ def test_an_image_is_answered_and_logged_with_what_is_known_of_it(
     with ServiceProcess(store.uri, tmp_path) as service:
         answer = service.predict(images[0], "r-1", **{"X-Group": "Mrs Smith", "X-Tag-Site": "north"})
         files = [("image", ("a.png", png(image))) for image in images[1:4]]
-        several = httpx.post(f"{service.url}/predict", files=files, data={"group": "p2", "tag.device": "d7"}).json()
+        several = post(f"{service.url}/predict", files=files, data={"group": "p2", "tag.device": "d7"}).json()
         tensor = {"name": "images", "datatype": "UINT8", "shape": [1, *images[0].shape], "data": images[0].ravel().tolist()}
         protocol = {"id": "v2-1", "inputs": [tensor], "parameters": {"tag.site": "south", "priority": 3}}
-        assert httpx.post(f"{service.url}/v2/models/champion/infer", json=protocol).status_code == 200
+        assert post(f"{service.url}/v2/models/champion/infer", json=protocol).status_code == 200
     assert answer["version"] == several["version"] == "1"
     (first,) = answer["predictions"]
     assert first["request_id"] == "r-1"
@@ -79,7 +79,7 @@ def test_a_promotion_and_a_rollback_reach_callers_and_a_broken_version_does_not(
         wait_for(lambda: service.predict(images[0])["version"] == "2")
         Path(store.uri, "versions", "3", "model.onnx").write_bytes(b"damaged")
         registry.promote(store, "3", expected="2", reason="test", by_person=True)
-        wait_for(lambda: "driftloop_swap_failures_total 0.0" not in httpx.get(f"{service.url}/metrics").text)
+        wait_for(lambda: "driftloop_swap_failures_total 0.0" not in get(f"{service.url}/metrics").text)
         assert service.predict(images[0])["version"] == "2"
         assert service.activity()["swaps"] == 3
     assert "version 2 goes on answering" in service.errors.read_text()
@@ -94,7 +94,7 @@ def test_a_swap_under_load_fails_no_request_and_every_answer_is_logged_under_the
     stop = threading.Event()
 
     def ask(worker: int, service: ServiceProcess) -> None:
-        with httpx.Client() as client:
+        with httpx.Client(timeout=ANSWERED_IN_SECONDS) as client:
             number = 0
             while not stop.is_set():
                 name = f"{worker}-{number}"
@@ -126,7 +126,8 @@ def test_a_killed_service_loses_no_answer_and_the_next_one_logs_it_once(
     answered: set[str] = set()
     port = 0
     for round_ in range(3):
-        service = ServiceProcess(store.uri, tmp_path, "--flush", "600" if round_ == 0 else "0.3", port=port).ready()
+        # What the last one has answered is still in its spool, however late the kill comes.
+        service = ServiceProcess(store.uri, tmp_path, "--flush", "0.3" if round_ == 1 else "600", port=port).ready()
         port = service.port
         for index, image in enumerate(images):
             answered.add(service.predict(image, f"{round_}-{index}")["predictions"][0]["request_id"])
@@ -158,7 +159,7 @@ def test_a_service_that_is_told_to_end_answers_and_logs_what_it_accepted(
 
     def ask() -> int:
         headers = {name: asked.headers[name] for name in ("content-type", "content-length")}
-        with httpx.Client(base_url=service.url) as caller:
+        with httpx.Client(base_url=service.url, timeout=ANSWERED_IN_SECONDS) as caller:
             assert caller.get("/v2/health/live").status_code == 200  # connected
             return caller.post("/predict", content=halves(), headers=headers).status_code
 
@@ -182,7 +183,7 @@ def test_who_keeps_a_connection_is_told_to_open_another_one_elsewhere(
     store, _ = production
     service = ServiceProcess(store.uri, tmp_path, processes=processes).ready()
     headers = {"Content-Type": "image/png", "X-Request-Id": "last"}
-    with httpx.Client(base_url=service.url) as keeps:
+    with httpx.Client(base_url=service.url, timeout=ANSWERED_IN_SECONDS) as keeps:
         assert keeps.get("/v2/health/live").status_code == 200
         service.process.terminate()
         wait_for(lambda: nobody_listens(service.port))
@@ -200,12 +201,12 @@ def nobody_listens(port: int) -> bool:
 def test_before_the_first_champion_it_says_so_and_answers_as_soon_as_there_is_one(images: np.ndarray, tmp_path: Path) -> None:
     store = open_store(str(tmp_path / "model" / "store"))
     with ServiceProcess(store.uri, tmp_path) as service:
-        answer = httpx.post(f"{service.url}/predict", content=png(images[0]), headers={"Content-Type": "image/png"})
+        answer = post(f"{service.url}/predict", content=png(images[0]), headers={"Content-Type": "image/png"})
         assert (answer.status_code, answer.headers["retry-after"]) == (503, "1")
         assert answer.json() == {"detail": "no model answers yet: none is promoted, or the store is away; try again later"}
-        assert httpx.get(f"{service.url}/v2/health/ready").status_code == 503
+        assert get(f"{service.url}/v2/health/ready").status_code == 503
         build_serving_store(tmp_path / "model")
-        wait_for(lambda: httpx.get(f"{service.url}/v2/health/ready").status_code == 200)
+        wait_for(lambda: get(f"{service.url}/v2/health/ready").status_code == 200)
         assert service.predict(images[0])["version"] == "1"
 
 
@@ -218,20 +219,30 @@ def test_beyond_the_queue_callers_are_turned_away_and_nobody_else_notices(
         statuses: list[int] = []
 
         def ask() -> None:
-            answer = httpx.post(f"{service.url}/predict", files=files, timeout=60)
+            answer = post(f"{service.url}/predict", files=files)
             statuses.append(answer.status_code)
             if answer.status_code == 503:
                 assert answer.headers["retry-after"] == "1"
                 assert "try again" in answer.json()["detail"]
 
         threads = [threading.Thread(target=ask) for _ in range(24)]
+        # It finds them all there: one after the other, as they come from a busy machine, each would have room.
+        service.process.send_signal(signal.SIGSTOP)
         for thread in threads:
             thread.start()
+        wait_for(lambda: unread_requests(service.port) == len(threads))
+        service.process.send_signal(signal.SIGCONT)
         for thread in threads:
             thread.join()
         assert service.predict(images[0])["version"] == "1"
     assert set(statuses) == {200, 503}
     assert len(logged(store)) == 40 * statuses.count(200) + 1
+
+
+def unread_requests(port: int) -> int:
+    """Connections to the port on which something waits to be read."""
+    table = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
+    return sum(int(f[1].split(":")[1], 16) == port and f[3] == "01" and int(f[4].split(":")[1], 16) > 0 for f in table)
 
 
 def test_labels_by_feedback_are_random_only_where_a_list_asked_for_them(
@@ -244,8 +255,8 @@ def test_labels_by_feedback_are_random_only_where_a_list_asked_for_them(
         for index in range(3):
             service.predict(images[index], f"r-{index}")
             label = {"request_id": f"r-{index}", "label": "bright", "outcome": 1.5}
-            assert httpx.post(f"{service.url}/feedback", json=label).json() == {"accepted": 1}
-        wrong = httpx.post(f"{service.url}/feedback", json={"request_id": "r-0", "label": "cat"})
+            assert post(f"{service.url}/feedback", json=label).json() == {"accepted": 1}
+        wrong = post(f"{service.url}/feedback", json={"request_id": "r-0", "label": "cat"})
     assert (wrong.status_code, wrong.json()["detail"]) == (422, "label 'cat' is none of bright, dark")
     labels = read_labels(store)[0].set_index("request_id")
     assert labels["origin"].to_dict() == {"r-0": "random", "r-1": "import", "r-2": "import"}
@@ -257,7 +268,7 @@ def test_labels_that_a_killed_service_accepted_are_written_by_the_next(
 ) -> None:
     store, _ = production
     service = ServiceProcess(store.uri, tmp_path, "--flush", "600").ready()
-    httpx.post(f"{service.url}/feedback", json={"request_id": "a", "label": "dark"}).raise_for_status()
+    post(f"{service.url}/feedback", json={"request_id": "a", "label": "dark"}).raise_for_status()
     service.kill()
     assert len(read_labels(store)[0]) == 0
     with ServiceProcess(store.uri, tmp_path):
@@ -275,7 +286,7 @@ def test_while_the_store_is_away_callers_do_not_notice_and_the_log_catches_up(
     with ServiceProcess(store.uri, tmp_path) as service:
         for index, image in enumerate(images):
             service.predict(image, f"r-{index}")
-        wait_for(lambda: "driftloop_log_failures 0.0" not in httpx.get(f"{service.url}/metrics").text)
+        wait_for(lambda: "driftloop_log_failures 0.0" not in get(f"{service.url}/metrics").text)
         assert service.activity()["log_backlog_rows"] == 40
         logs.unlink()
         wait_for(lambda: service.activity()["log_backlog_rows"] == 0)

@@ -94,7 +94,8 @@ THEIRS = "v2/artifacts/drift-watch/b7237357-8170-4076-9112-5051ae01f530/automate
 WATCH, OTHER = "9ff6ac5a-9a85-49b5-b129-e0d72187ae3c", "a6238246-7170-4076-9112-5051ae01f530"
 
 
-IN_AN_HOUR, AN_HOUR_AGO = (datetime.now(UTC) + timedelta(hours=hours) for hours in (1, -1))
+#: Far enough from what the tests write: this file is read long before they run.
+LATER, EARLIER = NOW + timedelta(days=1), NOW - timedelta(days=1)
 
 
 def fill(root: Store) -> None:
@@ -112,26 +113,26 @@ OURS = {WATCH, "nightly"}
 
 def test_the_datasets_that_artifacts_name_are_in_use(store: Store) -> None:
     fill(store)
-    assert read_pipeline_root(store, AN_HOUR_AGO, OURS)[0] == {"a", "c", "e"}
+    assert read_pipeline_root(store, EARLIER, OURS)[0] == {"a", "c", "e"}
 
 
 def test_only_the_artifacts_of_our_own_old_watches_go(store: Store) -> None:
     fill(store)
-    assert read_pipeline_root(store, AN_HOUR_AGO, OURS)[1] == []
-    [item] = read_pipeline_root(store, IN_AN_HOUR, OURS)[1]
+    assert read_pipeline_root(store, EARLIER, OURS)[1] == []
+    [item] = read_pipeline_root(store, LATER, OURS)[1]
     assert (item.kind, item.name, item.objects.size) == ("artifacts", f"v2/artifacts/drift-watch/{WATCH}", 1000 + len(NAMES_C))
     assert item.why == f"a watch of {item.objects.touched:%Y-%m-%d} in Kubeflow"
     assert read_pipeline_root(store, item.objects.touched, OURS)[1] == [], "what was written at the very moment stays"
     delete_objects(store, place_of(item.kind, item.name), item.objects.touched)
     assert [entry.key.split("/")[2] for entry in store.list()] == ["drift-watch", "drift-watch", "others", "training", "training"]
-    assert read_pipeline_root(store, IN_AN_HOUR, OURS)[1] == []
+    assert read_pipeline_root(store, LATER, OURS)[1] == []
     # Another team's watch, by the same pipeline's name: no run of ours has that id.
     assert store.exists(THEIRS)
 
 
 def test_a_place_where_nothing_lies_is_not_taken_for_a_pipeline_root(store: Store) -> None:
     with pytest.raises(InputError, match="nothing lies there"):
-        read_pipeline_root(store, IN_AN_HOUR, OURS)
+        read_pipeline_root(store, LATER, OURS)
 
 
 def test_our_own_runs_are_those_that_registered_or_watched(store: Store, tmp_path: Path) -> None:
@@ -160,8 +161,8 @@ def test_old_copies_of_our_own_runs_for_tensorboard_go(s3_uri: str, tmp_path: Pa
         publish_events(tmp_path / "events", s3_uri, "2-baseline")
     root = tensorboard_root(open_store(s3_uri))
     assert root is not None
-    assert old_tensorboard_copies(root, AN_HOUR_AGO, {mine}) == []
-    [item] = old_tensorboard_copies(root, IN_AN_HOUR, {mine, "another"})
+    assert old_tensorboard_copies(root, EARLIER, {mine}) == []
+    [item] = old_tensorboard_copies(root, LATER, {mine, "another"})
     assert (item.kind, item.name, item.objects.size, item.objects.objects) == ("tensorboard", mine, 5, 1)
     delete_objects(root, place_of(item.kind, item.name), item.objects.touched)
     assert {entry.key.partition("/")[0] for entry in root.list()} & {mine, theirs} == {theirs}

@@ -270,8 +270,8 @@ def test_a_file_that_goes_out_late_lies_where_watches_look_then(tmp_path: Path) 
     log.log(images(2), predictions(2), 1.0, times=[NOON, NOON], **BY)
     with pytest.raises(StoreError, match="away"):
         log.flush()
-    store.allowed = 99
     now[0] += timedelta(days=3)
+    store.allowed = 99
     log.close()
     assert [(file.folder, file.number) for file in log_files(store)] == [("logs/dt=2026-03-04/hour=12/", 1)]
     assert len(read_images(store, read_log(store, after=None, until=LATE))) == 2

@@ -5,6 +5,7 @@ import os
 import threading
 import time
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +16,7 @@ from driftloop.inference.log import read_images, read_log
 from driftloop.inference.log_files import log_files
 from driftloop.inference.log_writer import InferenceLogger, LogLimits
 from driftloop.inference.served_model import ServedPredictions
-from driftloop.inference.spool import Segment, encoded, records
+from driftloop.inference.spool import Segment, Spool, encoded, records
 from driftloop.store.local import LocalStore
 from tests.factories.troubled_stores import TroubledStore
 
@@ -332,3 +333,20 @@ def test_writers_that_begin_and_end_at_once_never_take_each_others_rows(tmp_path
     assert len(files) == 60
     assert len(logged(store)) == 120
     assert not list((tmp_path / "spool").iterdir())
+
+
+def test_a_writer_that_ends_while_another_looks_at_its_folder_is_passed_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    mine, other = Spool(tmp_path / "spool", "mine"), Spool(tmp_path / "spool", "other")
+    looks = {name: getattr(os, name) for name in ("scandir", "listdir")}
+
+    def ended_meanwhile(name: str, path: str) -> object:
+        if Path(path) == other.home:
+            monkeypatch.undo()
+            other.close()
+        return looks[name](path)
+
+    for name in looks:
+        monkeypatch.setattr(os, name, partial(ended_meanwhile, name))
+    assert mine.bytes_of_others() == 0
+    assert not other.home.exists()
+    mine.close()

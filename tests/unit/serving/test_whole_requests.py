@@ -31,7 +31,7 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
 
 @pytest.fixture
 def service(store: Store, tmp_path: Path) -> Iterator[Service]:
-    settings = ServingSettings(spool=tmp_path / "spool", workers=2, most_batched=4, patience_seconds=0.1)
+    settings = ServingSettings(spool=tmp_path / "spool", workers=2, most_batched=4)
     service = Service(store, settings)
     service.follower.live = LiveModel.load(store, "1")
     yield service
@@ -71,12 +71,15 @@ def test_a_request_with_an_image_that_cannot_be_read_leaves_nothing_in_the_log(s
     assert service.log.counts.logged == 40
 
 
-def test_images_that_take_long_to_decode_do_not_hold_a_worker_beyond_the_patience(service: Service) -> None:
+def test_images_that_take_long_to_decode_do_not_hold_a_worker_beyond_the_patience(store: Store, tmp_path: Path) -> None:
+    service = Service(store, ServingSettings(spool=tmp_path / "spool", workers=2, most_batched=4, patience_seconds=0.1))
+    service.follower.live = LiveModel.load(store, "1")
     stream = io.BytesIO()
     Image.fromarray(np.full((2000, 3000), 700, np.uint16)).save(stream, "PNG")  # a few kilobytes
     with pytest.raises(Overloaded):
         asyncio.run(service.predict([stream.getvalue()] * 40))
     assert service.log.counts.logged == 0
+    service.close()
 
 
 def test_an_image_beyond_the_limit_of_pixels_is_refused(store: Store, tmp_path: Path) -> None:
