@@ -38,7 +38,7 @@ def test_an_entry_says_all_that_its_english_says(lang: str) -> None:
         ("3 of 4", "3 sur 4"),
         ("2.17.0", "2.17.0"),
         ("model.int8.onnx", "model.int8.onnx"),
-        ("[[costs]]: The size in MB is the same everywhere: 1.25.", "[[costs]]\u00a0: La taille en Mo a la même valeur partout\u00a0: 1,25."),
+        ("[[costs]]: The recall is the same everywhere: 1.25.", "[[costs]]\u00a0: Le rappel a la même valeur partout\u00a0: 1,25."),
         ("Run: `a: 1.5 %`.", "Exécuter\u00a0: `a: 1.5 %`."),
         ("site=B", "site=B"),
     ],
@@ -52,8 +52,8 @@ def test_numbers_spaces_and_names(english: str, french: str) -> None:
 def test_a_name_takes_no_english_behind_the_end_of_its_sentence() -> None:
     translator = Translator("fr")
     said = translator(
-        "9 of 25 epochs with OneCycle in bfloat16. Epoch 5 was kept: the highest balanced accuracy on the validation split (45 images), which "
-        "therefore reads a little too high. Trained on: CPU, 1 of 2 cores, 176 images per second."
+        "9 of 25 epochs with OneCycle in bfloat16. Epoch 5 was kept: the highest balanced accuracy on the validation split (45 images), "
+        "which therefore reads a little too high. Trained on: CPU, 1 of 2 cores, 176 images per second."
     )
     assert "L'époque 5 a été gardée" in said
     assert said.endswith("1 cœurs sur 2, 176 images par seconde.")
