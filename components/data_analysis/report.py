@@ -59,7 +59,7 @@ def _lead(analysis: Analysis) -> str:
 
 
 def _result(analysis: Analysis) -> str:
-    findings, notes = analysis.audited.findings, len(analysis.audited.notes)
+    findings, notes = analysis.audited.findings, len(analysis.audited.notes) + len(analysis.doubts)
     left_out = findings.dropped + len(analysis.audited.broken)
     doubts = (
         "Nothing was found that would make later figures doubtful."

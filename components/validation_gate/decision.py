@@ -385,7 +385,15 @@ def main_criteria(criteria: Sequence[Criterion]) -> list[Criterion]:
 
 
 def headline(decision: str, criteria: Sequence[Criterion]) -> str:
-    """One short line: "promote: clean test +0.1 pt (> -2.0 pt), drifted hold-out +8.3 pt (> +0.0 pt)"."""
+    """One short line: "promote: clean test +0.1 pt (> -2.0 pt), drifted hold-out +8.3 pt (> +0.0 pt)".
+
+    Where these hold and the decision is another, also what does not: "reject: ...; does not hold: every class recognised".
+    """
     main = main_criteria(criteria)
     figures = [f"{criterion.name} {criterion.show(criterion.estimate)} (> {criterion.show(criterion.bound)})" for criterion in main]
-    return f"{decision}: {', '.join(figures)}" if figures else f"{decision}: {refuted_reason(criteria[0])}"
+    if not figures:
+        return f"{decision}: {refuted_reason(criteria[0])}"
+    wanting = [criterion.name for criterion in criteria if not criterion.holds]
+    if decision == PROMOTE or not all(criterion.holds for criterion in main):
+        wanting = []
+    return f"{decision}: {', '.join(figures)}{'; does not hold: ' if wanting else ''}{', '.join(wanting)}"

@@ -17,6 +17,7 @@ from driftloop.backends.run_folder import LATEST_STORE
 from driftloop.errors import InputError, SettingError
 from driftloop.settings import PARAMETERS, check
 from driftloop.store import Store, open_store
+from pipelines import PIPELINES
 
 #: The store of the newest run.
 DEFAULT_STORE = str(LATEST_STORE)
@@ -73,7 +74,7 @@ def read_arguments(pipeline: Any, configs: Sequence[Path], options: dict[str, An
         assignments: `name=value`, `group_config.setting=value` or `placement.step.memory=value`, with values as in YAML.
 
     Raises:
-        SettingError: anything unknown, of the wrong type or out of range.
+        SettingError: anything unknown, another pipeline's, of the wrong type or out of range.
         InputError: a file that cannot be read.
     """
     known = default_arguments(pipeline)
@@ -84,6 +85,9 @@ def read_arguments(pipeline: Any, configs: Sequence[Path], options: dict[str, An
     for assignment in assignments:
         _merge(given, _parse(assignment))
     placement = _check_placement(given.pop("placement", {}))
+    for name in given:
+        if name in PARAMETERS and name not in known:
+            raise SettingError(f"{name}: this pipeline has no such parameter; leave it out, it belongs to {owners(name)}")
     return RunArguments({name: check(name, _over_default(known.get(name), value), known) for name, value in given.items()}, placement)
 
 
@@ -97,6 +101,11 @@ def collect(pipeline: Any, configs: Sequence[Path], options: dict[str, Any], ass
     if arguments.placement:
         raise only_on_a_cluster("placement")
     return arguments.parameters
+
+
+def owners(parameter: str) -> str:
+    """The pipelines that have a parameter, in words."""
+    return " and ".join(name for name, pipeline in PIPELINES.items() if parameter in default_arguments(pipeline))
 
 
 def _check_placement(placement: Any) -> dict[str, dict[str, str]]:

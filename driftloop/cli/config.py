@@ -38,7 +38,7 @@ class Setting:
 def known_settings() -> list[Setting]:
     """The pipelines' parameters, then the settings of each group."""
     parameters = [
-        Setting(name, given.default, "" if given.low is None else f"{given.low:g} to {given.high:g}", given.description)
+        Setting(name, given.default, "" if given.low is None else f"{given.low:,.10g} to {given.high:,.10g}", given.description)
         for name, given in PARAMETERS.items()
         if not name.endswith("_config")
     ]
@@ -53,8 +53,8 @@ def _range(field: FieldInfo) -> str:
     if get_origin(field.annotation) is Literal:
         return " | ".join(map(str, get_args(field.annotation)))
     bounds = {name: getattr(limit, name) for limit in field.metadata for name in ("ge", "gt", "le", "lt") if hasattr(limit, name)}
-    low = f"{bounds['ge']:g}" if "ge" in bounds else f"above {bounds['gt']:g}" if "gt" in bounds else ""
-    high = f"{bounds['le']:g}" if "le" in bounds else f"below {bounds['lt']:g}" if "lt" in bounds else ""
+    low = f"{bounds['ge']:,.10g}" if "ge" in bounds else f"above {bounds['gt']:,.10g}" if "gt" in bounds else ""
+    high = f"{bounds['le']:,.10g}" if "le" in bounds else f"below {bounds['lt']:,.10g}" if "lt" in bounds else ""
     return f"{low} to {high}" if low and high else low or high
 
 

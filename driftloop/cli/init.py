@@ -1,5 +1,6 @@
 """`driftloop init`: look at a folder of labelled images, and write the configuration of its first run, with what was seen as comments."""
 
+import hashlib
 import json
 import math
 from collections import Counter
@@ -98,7 +99,7 @@ def look_at(folder: Path, group_pattern: str = "") -> Survey:
         raise InputError(f"{folder}: is a file; unpack it and give the folder, or run it as it is with --source {folder}")
     files, settings = list_folder(folder), DataSettings(group_pattern=group_pattern)
     patterns = compile_pattern(group_pattern)
-    groups = [group_of(file.path.rpartition("/")[2], file.path, patterns) for file in files]
+    groups = [group_of(file.path.rpartition("/")[2], _stand_in(file.path), patterns) for file in files]
     named = {group for group in groups if not group.startswith("sha256:")}
     sides, colour, unreadable = _read_headers(folder, files)
     share = proposed_test_share(len(set(groups)), settings) if TEST not in {file.split for file in files} else settings.test_share
@@ -128,6 +129,11 @@ def look_at(folder: Path, group_pattern: str = "") -> Survey:
         notes=notes,
         gate=gate_phrase(splits[TEST][1]),
     )
+
+
+def _stand_in(path: str) -> str:
+    """A hash that only this path has, for that of the content, which is not read here."""
+    return hashlib.sha256(path.encode(errors="surrogateescape")).hexdigest()
 
 
 def _read_headers(folder: Path, files: "list[SourceFile]") -> tuple[list[int], bool, int]:

@@ -17,7 +17,7 @@ from driftloop.backends.delivered_models import deliver_models
 from driftloop.backends.open import open_backend
 from driftloop.backends.run_folder import REPORTS, RunFolder
 from driftloop.backends.run_summary import build_summary, print_summary, unmet_goals
-from driftloop.cli.arguments import JsonOption, print_json, read_arguments
+from driftloop.cli.arguments import JsonOption, owners, print_json, read_arguments
 from driftloop.cli.track import track_afterwards, want_tracking
 from driftloop.contracts import SUMMARY, SYNTHESIS_REPORT
 from driftloop.errors import DriftloopError, InputError, NotMet, RunFailed
@@ -150,9 +150,5 @@ def _known_to(pipeline: str, options: dict[str, Any], known: dict[str, Any]) -> 
     for name in given:
         if name not in known:
             flag = {"data_source": "--source", "traffic_drift": "--drift"}[name]
-            raise InputError(f"{flag}: the {pipeline} pipeline has no {name}; it belongs to {_owners(name)}")
+            raise InputError(f"{flag}: the {pipeline} pipeline has no {name}; it belongs to {owners(name)}")
     return given
-
-
-def _owners(parameter: str) -> str:
-    return " and ".join(name for name, pipeline in PIPELINES.items() if parameter in default_arguments(pipeline))

@@ -28,6 +28,8 @@ HOLE = re.compile(r"\{([=#]?)(\w+)\}")
 ONE_NUMBER = r"\d[\d,]*(?:\.\d+)?(?:e[-+]?\d+)?"
 #: A number with its unit, a range, an interval in brackets or a shape.
 NUMBER = re.compile(rf"[-+−<>≤≥±≈ ]*{ONE_NUMBER}(?:(?: ?[–→/x×-] ?| \()[-+]?{ONE_NUMBER})*\)?(?: ?(?:%|x|pt|ms|MB|s))?")
+#: What a hole of each kind takes: a name goes over no end of a sentence and no semicolon, else English behind one would pass for it.
+HOLDS = {"#": NUMBER.pattern, "=": r"(?:(?![.!?] [A-Z0-9`\[]|; ).)+?", "": ".+?"}
 #: A name rather than a word: of a file, a setting, a version, a hash, the level of a tag; or code.
 NAME = re.compile(r"`[^`]+`|(?=\S*[\d_/.=\[])[^\s,;]*[^\s,;.:]|[A-Z][A-Za-z]*[A-Z]\w*|[–—-]|\W+")
 #: Of an axis: 2026-Nov-29 01:33, or 11-29 01:33.
@@ -236,7 +238,7 @@ def _catalogue(lang: str) -> tuple[dict[str, str], list[tuple[re.Pattern[str], d
         literals, kinds, names = pieces[::3], pieces[1::3], pieces[2::3]
         pattern = re.escape(literals[0])
         for kind, name, literal in zip(kinds, names, literals[1:], strict=True):
-            pattern += f"(?P<{name}>{NUMBER.pattern if kind == '#' else '.+?'}){re.escape(literal)}"
+            pattern += f"(?P<{name}>{HOLDS[kind]}){re.escape(literal)}"
         templates.append((re.compile(pattern, re.DOTALL), holes, entries[english]))
     return exact, templates
 

@@ -32,6 +32,7 @@ def test_ranges_are_those_that_the_checks_keep() -> None:
     assert ranges["train_config.baseline_share"] == "above 0 to 1"
     assert ranges["deploy_config.serve_on"] == "cpu | cuda"
     assert ranges["data_config.group_pattern"] == ""
+    assert ranges["drift_config.harm_labels"] == "10 to 1,000,000"
 
 
 def test_a_list_fits_eighty_columns_and_json_has_it_all() -> None:

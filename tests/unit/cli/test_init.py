@@ -53,6 +53,15 @@ def test_it_sees_classes_sizes_groups_and_splits(folder: Path) -> None:
     assert any("reference" in note for note in seen["notes"]), "so few patients are said to be few"
 
 
+def test_each_image_counts_by_itself_however_long_the_names_of_its_folders(folder: Path) -> None:
+    for path in sorted(folder.glob("*/*.png")):
+        kept = folder / f"{path.parent.name} as the ward calls them" / "2026" / path.name.replace("patient", "image")
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        path.rename(kept)
+    splits = _json(str(folder))["splits"].values()
+    assert sum(images for images, _ in splits) == sum(groups for _, groups in splits) == 120
+
+
 def test_the_file_is_one_that_a_run_takes(folder: Path, tmp_path: Path) -> None:
     written = tmp_path / "first.yaml"
     text = _say(str(folder), "--output", str(written), "--group-pattern", r"(patient\d+)")

@@ -34,6 +34,16 @@ def test_every_pipeline_default_passes_its_own_checks() -> None:
         assert collect(pipeline, [], known, []) == known
 
 
+def test_a_parameter_of_another_pipeline_is_no_misspelt_one() -> None:
+    for name, assignment, owner in (
+        ("drift-watch", "train_epochs=3", "training and full-loop"),
+        ("training", "drift_config.harm_labels=50", "drift-watch and full-loop"),
+    ):
+        parameter = assignment.partition("=")[0].partition(".")[0]
+        with pytest.raises(SettingError, match=f"{parameter}: this pipeline has no such parameter; .* belongs to {owner}$"):
+            collect(PIPELINES[name], [], {}, [assignment])
+
+
 @pytest.mark.parametrize(
     ("assignment", "message"),
     [

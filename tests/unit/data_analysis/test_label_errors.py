@@ -96,6 +96,13 @@ def test_a_file_under_the_wrong_class_is_on_the_page_and_in_the_facts(tmp_path: 
     assert "dark, looks like bright" in (out / "page.html").read_text()
 
 
+def test_the_answer_counts_what_is_to_be_looked_at(tmp_path: Path) -> None:
+    out = analysed(squares(tmp_path / "squares", 180, {}), tmp_path / "out")
+    (doubt,) = read_facts(out)["data_analysis"]["doubts"]
+    assert doubt["finding"].startswith("classes differ already in brightness")
+    assert "1 finding that a reader must know is listed below" in (out / "page.html").read_text()
+
+
 def test_what_cannot_be_known_is_said(tmp_path: Path) -> None:
     rng = np.random.default_rng(3)
     for label in ("heads", "tails"):

@@ -38,7 +38,7 @@ def test_an_entry_says_all_that_its_english_says(lang: str) -> None:
         ("3 of 4", "3 sur 4"),
         ("2.17.0", "2.17.0"),
         ("model.int8.onnx", "model.int8.onnx"),
-        ("[[costs]]: The size in MB is the same everywhere: 1.25.", "[[costs]]\u00a0: La taille en Mo est la même partout\u00a0: 1,25."),
+        ("[[costs]]: The recall is the same everywhere: 1.25.", "[[costs]]\u00a0: Le rappel a la même valeur partout\u00a0: 1,25."),
         ("Run: `a: 1.5 %`.", "Exécuter\u00a0: `a: 1.5 %`."),
         ("site=B", "site=B"),
     ],
@@ -47,6 +47,28 @@ def test_numbers_spaces_and_names(english: str, french: str) -> None:
     translator = Translator("fr")
     assert translator(english) == french
     assert translator.missing == []
+
+
+def test_a_name_takes_no_english_behind_the_end_of_its_sentence() -> None:
+    translator = Translator("fr")
+    said = translator(
+        "9 of 25 epochs with OneCycle in bfloat16. Epoch 5 was kept: the highest balanced accuracy on the validation split (45 images), "
+        "which therefore reads a little too high. Trained on: CPU, 1 of 2 cores, 176 images per second."
+    )
+    assert "L'époque 5 a été gardée" in said
+    assert said.endswith("1 cœurs sur 2, 176 images par seconde.")
+    assert translator("FP32 is served; INT8: +0.00 points against FP32 on 90 held-out images, 95 % lower bound -2.92, not above -1") == (
+        "FP32 est servi\u202f; INT8\u00a0: +0,00 points par rapport à FP32 sur 90 images mises à part, borne inférieure à 95\u202f% -2,92, "
+        "pas au-dessus de -1"
+    )
+    assert translator("9 of 25 epochs in bfloat16. Nobody has said this.").endswith(" Nobody has said this.")
+    assert translator.missing == ["Nobody has said this."]
+
+
+def test_statistics_that_tell_classes_apart_are_named_in_the_language() -> None:
+    assert Translator("fr")("classes differ already in noise (4.9 SD), sharpness (1.6 SD)") == (
+        "les classes diffèrent déjà par bruit (4,9 écarts types), netteté (1,6 écarts types)"
+    )
 
 
 def test_words_in_a_hole_need_an_entry_of_their_own_and_names_of_the_run_none() -> None:

@@ -443,6 +443,14 @@ def test_the_headline_has_the_accuracies_or_why_there_are_none() -> None:
     assert headline("reject", refused.criteria) == "reject: schema: the candidate knows A, B"
 
 
+def test_the_headline_of_a_refusal_does_not_show_only_what_holds() -> None:
+    criteria = [
+        Criterion("better than the commonest class", True, False, 0.40, 0.35, 0.50, 0.34, 112, unit="share"),
+        Criterion("every class known", False, True, note="not recognised: 'cross'"),
+    ]
+    assert headline("reject", criteria) == "reject: better than the commonest class 40.0 % (> 34.0 %); does not hold: every class known"
+
+
 def simulated(rng: np.random.Generator, n: int, difference: float, psi: float) -> Answers:
     labels = rng.integers(0, 2, n)
     kinds = rng.choice(4, n, p=[0.9 - psi, (psi + difference) / 2, (psi - difference) / 2, 0.1])
