@@ -244,15 +244,15 @@ def test_a_head_without_end_ends_its_connection(service: ServiceProcess, begin: 
         line.sendall(begin)
         with pytest.raises(ConnectionError):
             line.sendall(b"a" * (16 << 20))
-    assert httpx.get(f"{service.url}/v2/health/live", headers={"X-Long": "a" * 60_000}).status_code == 200
+    assert get(f"{service.url}/v2/health/live", headers={"X-Long": "a" * 60_000}).status_code == 200
 
 
 def test_json_beyond_what_the_model_takes_is_not_read(service: ServiceProcess) -> None:
     numbers = ",\n".join(["          255"] * 64 * SIDE * SIDE)
     begin = f'{{"inputs": [{{"name": "images", "datatype": "UINT8", "shape": [64, {SIDE}, {SIDE}, 1], "data": ['
     where = f"{service.url}/v2/models/champion/infer"
-    assert httpx.post(where, content=f"{begin}{numbers}]}}]}}").status_code == 200
-    answer = httpx.post(where, content=f"{begin}{'0,' * (1 << 20)}0]}}]}}")
+    assert post(where, content=f"{begin}{numbers}]}}]}}").status_code == 200
+    answer = post(where, content=f"{begin}{'0,' * (1 << 20)}0]}}]}}")
     assert (answer.status_code, answer.json()["error"]) == (
         413,
         "the JSON is larger than 1088 KiB, which this model's largest input needs at most",
@@ -260,4 +260,4 @@ def test_json_beyond_what_the_model_takes_is_not_read(service: ServiceProcess) -
 
 
 def test_no_caller_is_sent_elsewhere_with_his_key(service: ServiceProcess, image: bytes) -> None:
-    assert httpx.post(f"{service.url}/predict/", content=image, headers=IMAGE).status_code == 404
+    assert post(f"{service.url}/predict/", content=image, headers=IMAGE).status_code == 404
