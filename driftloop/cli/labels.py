@@ -71,6 +71,8 @@ def read_labels_csv(path: Path, classes: list[str]) -> "pd.DataFrame":
         if path.stat().st_size > MAX_BYTES:
             raise InputError(f"{path}: larger than {MAX_BYTES // 2**20} MiB; split it")
         frame = pd.read_csv(path, dtype=str, keep_default_na=False)
+        if len(frame.columns) == 1 and ";" in frame.columns[0]:  # a spreadsheet's, where the comma is the decimal sign
+            frame = pd.read_csv(path, sep=";", dtype=str, keep_default_na=False)
     except OSError as error:
         raise InputError(f"{path}: {error.strerror}") from None
     except (ValueError, UnicodeDecodeError) as error:

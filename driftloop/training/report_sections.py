@@ -1,6 +1,6 @@
 """What the reports of both trainings show alike: the network, how it learnt, what it can do on the test split, and what it gets wrong."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -10,7 +10,7 @@ from torch import nn
 
 from driftloop.contracts import TEST
 from driftloop.dataset import open_split
-from driftloop.evaluation.classification import MOST_CLASSES, hardest
+from driftloop.evaluation.classification import MOST_CLASSES, ClassScore, hardest
 from driftloop.evaluation.measures import MEASURES, Measure, Measured
 from driftloop.evaluation.plots import confusion_and_roc
 from driftloop.reporting import Page
@@ -150,7 +150,7 @@ def add_evaluation(page: Page, task: Task, trained: TrainedModel, key: str) -> N
     )
     recalls = {score.name: score.recall.value for score in test.classes if score.recall}
     page.text(
-        f"[[{key}-classes]]: {extremes('the recall', recalls)} {_apart(scores)} The macro-averaged F1, in which each class counts "
+        f"[[{key}-classes]]: {extremes('the recall', recalls)} {_apart(test.classes)} The macro-averaged F1, in which each class counts "
         "alike, is "
         f"{test.macro_f1:.3f}; the validation split, which chose the epoch, gave {percent(scores.val.accuracy.value)}."
     )
@@ -220,9 +220,9 @@ def _interval(found: Measure) -> str | None:
     return None if found.low is None else f"{found.low:.3f} – {found.high:.3f}"
 
 
-def _apart(scores: FinalScores) -> str:
-    known = sorted((score.recall for score in scores.test.classes if score.recall), key=lambda recall: recall.value)
-    if len(known) < 2:
+def _apart(classes: Sequence[ClassScore]) -> str:
+    known = sorted((score.recall for score in classes if score.recall), key=lambda recall: recall.value)
+    if len(known) < 2 or known[0].value == known[-1].value:
         return ""
     if known[-1].low > known[0].high:
         return "Their intervals do not overlap: the weaker class is weaker by more than chance."

@@ -26,6 +26,11 @@ def test_requests_that_nobody_labelled_yet_are_left_out(tmp_path: Path) -> None:
     assert frame["request_id"].tolist() == ["a"]
 
 
+def test_what_a_spreadsheet_saves_with_semicolons_is_read(tmp_path: Path) -> None:
+    frame = read_labels_csv(write(tmp_path, "\ufeffrequest_id;origin;label\na;random;NORMAL\nb;ranked;\n"), CLASSES)
+    assert frame.to_dict("list") == {"request_id": ["a"], "label": ["NORMAL"], "origin": ["random"]}
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
