@@ -1,9 +1,10 @@
 """How many small faults the tests notice in the code that decides: mutmut puts them in one at a time, and runs the tests that reach them.
 
-    python -m bench.mutants [--only criteria policy] [--out bench/results/mutants.json]
+    python -m bench.mutants [--only criteria policy] [--stale] [--out bench/results/mutants.json]
 
-`make mutants` installs what it needs and runs it; it takes hours, and is for the night. A fault that changes only the words of a message
-does not count. Those that the tests did not notice are listed; `mutants_accepted.toml` says why one of them changes no behaviour.
+`make mutants` installs what it needs and runs it; it takes hours, and is for the night, `--stale` counting those files alone whose text has
+changed since. A fault that changes only the words of a message does not count. Those that the tests did not notice are listed;
+`mutants_accepted.toml` says why one of them changes no behaviour.
 """
 
 import argparse
@@ -20,6 +21,7 @@ from typing import Any
 
 from bench.gate_error_rates import environment
 from driftloop import errors
+from driftloop.bundle import sha256_file
 
 ROOT, HERE = Path(__file__).parents[1], Path(__file__).parent
 ACCEPTED = HERE / "mutants_accepted.toml"
@@ -97,6 +99,7 @@ SURVIVED, NOT_REACHED = (0,), (5, 33)
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", nargs="+", default=[], help="parts of file names")
+    parser.add_argument("--stale", action="store_true", help="only files that have changed since they were counted, or never were")
     parser.add_argument("--out", type=Path, default=HERE / "results" / "mutants.json", help="files that are not counted keep their rows")
     chosen = parser.parse_args()
     files = {name: tests for name, tests in DECIDING.items() if not chosen.only or any(part in name for part in chosen.only)}
@@ -104,6 +107,10 @@ def main() -> int:
         print(f"--only {' '.join(chosen.only)}: no such file among {', '.join(DECIDING)}", file=sys.stderr)
         return 2
     kept = json.loads(chosen.out.read_text())["files"] if chosen.out.exists() else []
+    if chosen.stale:
+        counted = {row["file"]: row["sha256"] for row in kept}
+        files = {name: tests for name, tests in files.items() if counted.get(name) != sha256_file(ROOT / name)}
+        print(f"{len(files)} of {len(DECIDING)} files to count: {', '.join(files) or 'none'}", flush=True)
     for name, tests in files.items():
         # Each by itself: mutmut's first run then learns from that room's tests alone, and one that fails costs one file.
         with tempfile.TemporaryDirectory(prefix="driftloop-mutants-") as temporary:
@@ -138,7 +145,8 @@ def mutate(tree: Path, name: str, tests: str) -> dict[str, Any]:
         raise RuntimeError(f"{name}: mutmut stopped before its end: {ran.stdout[-2000:]}")
     functions = {node.name: node for node in ast.walk(ast.parse(made.read_text())) if isinstance(node, ast.FunctionDef)}
     reasons = tomllib.loads(ACCEPTED.read_text()).get(name, {}) if ACCEPTED.exists() else {}
-    row: dict[str, Any] = {"file": name, "behaviour": 0, "noticed": 0, "words": 0, "accepted": [], "survivors": []}
+    counts = dict.fromkeys(("behaviour", "noticed", "words"), 0)
+    row: dict[str, Any] = {"file": name, "sha256": sha256_file(tree / name), **counts, "accepted": [], "survivors": []}
     for key, status in outcomes.items():
         changed = functions[key.rpartition(".")[2]]
         original = functions[changed.name.rpartition("__mutmut_")[0] + "__mutmut_orig"]

@@ -624,7 +624,8 @@ def noticed(result: dict[str, Any]) -> str:
         for row in result["files"]
         if row["survivors"]
     ]
-    return "\n\n".join([table(header, rows), goals(met), *lists])
+    said = "Rows are of files as they were, by the hash in the results; `make mutants ARGS=--stale` counts those that changed since."
+    return "\n\n".join([said, table(header, rows), goals(met), *lists])
 
 
 def harm(result: dict[str, Any]) -> str:

@@ -3,9 +3,10 @@
 import numpy as np
 import pytest
 
-from components.drift_detection.clusters import Clusters, clusters_of, images_to_average
+from components.drift_detection.clusters import ASSUMED_ICC, Clusters, clusters_of, images_to_average
 from components.drift_detection.reference import Regimes, Sample, prepare_regimes
 from components.drift_detection.window_test import clustered_test
+from driftloop.contracts import LEAST_GROUPS
 
 
 def of_sizes(*sizes: int) -> Clusters:
@@ -15,7 +16,7 @@ def of_sizes(*sizes: int) -> Clusters:
 def test_rows_are_found_by_their_group_and_those_of_none_are_left_out() -> None:
     clusters = clusters_of(np.array([1, 0, -1, 1, 2, 1]), 4)
     assert clusters.sizes.tolist() == [1, 3, 1, 0]
-    assert clusters.rows(np.array([1, 2]), 1).tolist() == [[0], [4]]
+    assert clusters.rows(np.array([0, 1, 2]), 1).tolist() == [[1], [0], [4]]
     assert clusters.rows(np.array([1]), 3).tolist() == [[0, 3, 5]]
     assert clusters.of_at_least(1).tolist() == [0, 1, 2]
 
@@ -27,6 +28,29 @@ def test_as_many_images_are_averaged_as_make_the_difference_precise() -> None:
     # Twenty more images of eight groups are worth less than the other ten groups.
     assert images_to_average([of_sizes(*[40] * 8, *[20] * 10)]) == 20
     assert images_to_average([of_sizes(*[40] * 8, *[2] * 2)]) == 40
+
+
+def test_the_rows_of_a_group_stay_in_their_order() -> None:
+    owners = np.random.default_rng(0).integers(-1, 40, 5000)
+    clusters = clusters_of(owners, 40)
+    for group in range(40):
+        assert clusters.rows(np.array([group]), clusters.sizes[group])[0].tolist() == np.flatnonzero(owners == group).tolist()
+
+
+def test_it_is_the_number_of_the_least_variance_that_leaves_groups_enough() -> None:
+    """By all numbers, with the variance of a mean of `n` images of a group as Kish has it: (1 + (n - 1) icc) / n."""
+    rng, chosen = np.random.default_rng(1), []
+    for _ in range(300):
+        sides = [rng.integers(0, most, rng.integers(LEAST_GROUPS, 40)) for most in rng.integers(2, 40, 2)]
+        variances = {}
+        for images in range(1, max(sizes.max() for sizes in sides) + 1):
+            groups = [np.sum(sizes >= images) for sizes in sides]
+            if images == 1 or min(groups) >= LEAST_GROUPS:
+                variances[images] = (1 + (images - 1) * ASSUMED_ICC) / images * sum(1 / max(count, 1) for count in groups)
+        chosen.append(images_to_average([of_sizes(*sizes) for sizes in sides]))
+        assert variances[chosen[-1]] == pytest.approx(min(variances.values()))
+    assert len(set(chosen)) > 10
+    assert images_to_average([of_sizes(*[2] * (LEAST_GROUPS - 1)), of_sizes(*[2] * 50)]) == 1, "too few groups, even for two"
 
 
 def lots(rng: np.random.Generator, count: int, *, icc: float, shift: float = 0.0) -> tuple[Sample, Clusters]:
