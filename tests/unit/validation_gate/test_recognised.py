@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 
 from components.validation_gate.answers import Answers
+from components.validation_gate.criteria import CLEAN
 from components.validation_gate.decision import GateInputs, decide
-from components.validation_gate.recognised import critical_recognised, every_class_recognised
+from components.validation_gate.recognised import critical_recognised, every_class_recognised, recognises
 from components.validation_gate.step import accuracies, recalls
 from driftloop.settings import GateSettings
 
@@ -74,6 +75,21 @@ def test_a_critical_class_of_few_patients_is_open_and_asks_for_more_labels() -> 
     assert patients.groups == 4
     assert patients.labels is not None
     assert patients.labels > 80
+    assert (patients.regime, patients.critical, patients.unit) == (CLEAN, True, "recall")
+
+
+def test_a_critical_class_without_images_does_not_hide_the_next_one() -> None:
+    split = answers([[90, 10, 0], [0, 0, 0], [3, 0, 27]])
+    missing, dusty = critical_recognised(split, NAMES, ["cracked", "dusty"])
+    assert missing.open
+    assert (dusty.holds, dusty.labels) == (True, None)
+    assert not recognises(split, 2), "there is no champion"
+
+
+def test_the_criterion_says_which_images_it_stands_on() -> None:
+    criterion = every_class_recognised(by_patients(80, 4, 60), NAMES, "")
+    assert (criterion.n, criterion.regime, criterion.groups) == (399, CLEAN, 323)
+    assert every_class_recognised(answers([[90, 10], [10, 90]]), NAMES[:2], "").groups == 0
 
 
 def test_the_accuracies_and_recalls_that_are_stored_are_by_patients_too() -> None:

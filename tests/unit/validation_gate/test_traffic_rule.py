@@ -11,7 +11,7 @@ from components.validation_gate.answers import Answers
 from components.validation_gate.criteria import ACCEPTED, CLEAN, NEW
 from components.validation_gate.decision import Decision, GateInputs, decide, spent
 from components.validation_gate.latency import Latency
-from components.validation_gate.traffic_rule import below_floor, share_of_new, weighted_gain, weightings
+from components.validation_gate.traffic_rule import below_floor, share_of_new, shares_of_regimes, weighted_gain, weightings
 from driftloop.evaluation.paired import tango_lower_bound
 from driftloop.settings import GateSettings
 from driftloop.watch_record import RecordedTagWindow, RecordedWindow, TagPart
@@ -193,6 +193,24 @@ def test_the_share_of_new_is_of_four_weeks_of_this_champion() -> None:
     assert share_of_new(records, "1", "2026-03-30T00:00:00+00:00") == pytest.approx(400 / 600)
     assert share_of_new(records, "3", "2026-03-30T00:00:00+00:00") is None
     assert share_of_new([], "1", "2026-03-30T00:00:00+00:00") is None
+
+
+def test_the_shares_of_accepted_regimes_and_of_new_are_one() -> None:
+    def fitting(day: int, rows: int, **mixture: float) -> RecordedWindow:
+        return window(day, rows, False).model_copy(update={"mixture": mixture})
+
+    records = [
+        watch_record(1, windows=[fitting(2, 900, clean=1.0)]),  # too old
+        watch_record(2, windows=[fitting(10, 200, clean=0.75, night=0.25), window(11, 200, True)]),
+        watch_record(3, windows=[fitting(12, 100, night=1.0)], sampled=0.5),
+        watch_record(4, windows=[fitting(13, 900, clean=1.0)], champion_version="2"),
+    ]
+    until = "2026-03-30T00:00:00+00:00"
+    shares = shares_of_regimes(records, "1", until)
+    assert shares == {"clean": pytest.approx(150 / 600), "night": pytest.approx(250 / 600)}
+    assert sum(shares.values()) + (share_of_new(records, "1", until) or 0) == pytest.approx(1)
+    assert shares_of_regimes([*records, watch_record(5, windows=[window(14, 100, False)])], "1", until) == {}, "of an older release"
+    assert shares_of_regimes([], "1", until) == {}
 
 
 def test_the_share_of_a_drift_of_one_level_is_that_of_its_own_requests() -> None:
