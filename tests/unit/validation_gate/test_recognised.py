@@ -8,6 +8,7 @@ from components.validation_gate.criteria import CLEAN
 from components.validation_gate.decision import GateInputs, decide
 from components.validation_gate.recognised import critical_recognised, every_class_recognised, recognises
 from components.validation_gate.step import accuracies, recalls
+from driftloop.evaluation.intervals import wilson
 from driftloop.settings import GateSettings
 
 NAMES = ["whole", "cracked", "dusty"]
@@ -47,7 +48,7 @@ def test_a_first_model_that_is_blind_to_a_class_is_rejected_unless_that_class_is
     assert decision.decision == "reject"
     assert decision.reasons[0].startswith("every class recognised: not recognised: 'dusty'")
     assert "train_config.architecture" in decision.reasons[0]
-    assert decide(blind, margin=0.02, settings=GateSettings(allow_blind_classes="whole, dusty")).decision == "promote"
+    assert decide(blind, margin=0.02, settings=GateSettings(allow_blind_classes="dusty, whole")).decision == "promote"
     assert decide(blind, margin=0.02, settings=GateSettings(allow_blind_classes="whole")).decision == "reject"
 
 
@@ -84,6 +85,13 @@ def test_a_critical_class_without_images_does_not_hide_the_next_one() -> None:
     assert missing.open
     assert (dusty.holds, dusty.labels) == (True, None)
     assert not recognises(split, 2), "there is no champion"
+
+
+def test_where_all_images_are_of_one_class_nothing_names_it_blindly() -> None:
+    (only,) = critical_recognised(answers([[8, 32], [0, 0]]), NAMES[:2], ["whole"])
+    right = wilson(8, 40, confidence=0.90)
+    assert (only.bound, only.low, only.high) == (0.0, pytest.approx(right.low), pytest.approx(right.high))
+    assert only.holds
 
 
 def test_the_criterion_says_which_images_it_stands_on() -> None:
