@@ -26,8 +26,8 @@ from driftloop.serving.requests import TAG_FIELD, about, ids_of_images, request_
 from driftloop.serving.service import Service
 
 BINARY_HEADER = "inference-header-content-length"
-#: What a request needs besides its numbers, and for each of them as JSON, with blanks and in a line of its own.
-MOST_HEAD_BYTES, MOST_DIGITS = 64 << 10, 16
+#: Bytes that a request needs beside its numbers, and for each of them as JSON, with blanks and in a line of its own.
+MOST_BESIDE_NUMBERS, MOST_DIGITS = 64 << 10, 16
 EXTENSIONS = ["binary_tensor_data"]
 DATATYPES = {PROBABILITIES: "FP32", EMBEDDING: "FP16"}
 
@@ -61,7 +61,7 @@ def open_inference_router(service: Service, callers: Depends) -> APIRouter:
 
     async def infer(request: Request, version: str | None) -> Response:
         live = named(service, version)
-        most = most_numbers(live, service) * MOST_DIGITS + MOST_HEAD_BYTES
+        most = most_numbers(live, service) * MOST_DIGITS + MOST_BESIDE_NUMBERS
         content, binary = _parts(await request.body(), request.headers.get(BINARY_HEADER, ""), most)
         return _answer(*await inferred(service, live, content, binary, request.headers, request.state.began))
 

@@ -22,7 +22,7 @@ from driftloop.serving.batching import NotReady
 from driftloop.serving.grpc_messages import MESSAGES, METHODS, PACKAGE, SERVICE
 from driftloop.serving.live_model import LiveModel
 from driftloop.serving.middleware import check_key
-from driftloop.serving.open_inference import DATATYPES, MOST_HEAD_BYTES, inferred, metadata, most_numbers, named
+from driftloop.serving.open_inference import DATATYPES, MOST_BESIDE_NUMBERS, inferred, metadata, most_numbers, named
 from driftloop.serving.refusals import CALLER_GONE, refusal
 from driftloop.serving.requests import unprocessable
 from driftloop.serving.service import Service
@@ -233,7 +233,7 @@ def _check_fields(data: bytes, service: Service) -> None:
         HTTPException: 413 or 422.
     """
     # A number takes a byte or two; raw ones one.
-    if service.live and len(data) > (most := 2 * most_numbers(service.live, service) + MOST_HEAD_BYTES):
+    if service.live and len(data) > (most := 2 * most_numbers(service.live, service) + MOST_BESIDE_NUMBERS):
         raise HTTPException(413, f"the request is larger than {most >> 10} KiB, which this model's largest input needs at most")
     at, fields = 0, 0
     while at < len(data):

@@ -146,8 +146,12 @@ ARCHITECTURES: dict[str, Callable[[int, int], Classifier]] = {
     GROUP_NORM[PLAIN_CNN]: functools.partial(PlainCNN, norm=group_norm),
     GROUP_NORM[RESIDUAL]: functools.partial(ResidualNet, norm=group_norm),
 }
-ARCHITECTURES |= {of_width(PLAIN_CNN, share): functools.partial(PlainCNN, share_of_width=share) for share in SHARES_OF_WIDTH if share < 1}
-ARCHITECTURES |= {of_width(RESIDUAL, share): functools.partial(ResidualNet, share_of_width=share) for share in SHARES_OF_WIDTH if share < 1}
+ARCHITECTURES |= {
+    of_width(name, share): functools.partial(network, share_of_width=share)
+    for name, network in ((PLAIN_CNN, PlainCNN), (RESIDUAL, ResidualNet))
+    for share in SHARES_OF_WIDTH
+    if share < 1
+}
 
 
 def build_network(architecture: str, *, channels: int, classes: int, image_size: int | None = None) -> Classifier:

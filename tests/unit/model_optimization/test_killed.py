@@ -8,7 +8,6 @@ import pytest
 import torch
 from optuna.trial import TrialState
 
-from components.baseline_training.step import run as train_baseline
 from components.model_optimization.decisions import Decisions
 from components.model_optimization.step import run
 from components.model_optimization.sweep import Search, Sweep, search
@@ -19,8 +18,8 @@ from driftloop.step_facts import read_facts
 from driftloop.store import Store, open_store
 from driftloop.training.study_journal import StudyPlace
 from driftloop.training.task import Task
-from tests.factories.datasets import write_squares_dataset
 from tests.factories.metrics import MetricsFile, RocFile
+from tests.factories.squares_baseline import write_squares_and_baseline
 from tests.killing import killed_before
 
 CONFIG = {"batch_size": 16, "min_steps": 2, "ablation_epochs": 0, "sweep_trials": 2, "sweep_epochs": 1, "baseline_share": 0.1}
@@ -30,9 +29,7 @@ EPOCHS = 3
 @pytest.fixture(scope="module")
 def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("killed")
-    write_squares_dataset(root)
-    places = [str(root / "baseline"), str(root / "card.md"), str(root / "curves.html")]
-    train_baseline(str(root / "dataset"), *places, epochs=1, gpus="0", seed=3, config=CONFIG, metrics=MetricsFile(), roc=RocFile())
+    write_squares_and_baseline(root, CONFIG)
     return root
 
 

@@ -10,7 +10,6 @@ import torch
 from optuna.trial import TrialState
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from components.baseline_training.step import run as train_baseline
 from components.model_optimization.decisions import Decisions
 from components.model_optimization.latency_limit import MARGIN, LatencyLimit, keep_limit, measure
 from components.model_optimization.step import run
@@ -28,8 +27,8 @@ from driftloop.training.loop import EpochRecord, TrainingHistory
 from driftloop.training.study_journal import StudyPlace
 from driftloop.training.task import Task
 from driftloop.training.weights import load_model
-from tests.factories.datasets import write_squares_dataset
 from tests.factories.metrics import MetricsFile, RocFile
+from tests.factories.squares_baseline import write_squares_and_baseline
 
 CPU = torch.device("cpu")
 CONFIG = {"batch_size": 16, "min_steps": 1, "ablation_epochs": 0, "baseline_share": 1.0, "sweep_epochs": 1}
@@ -41,9 +40,7 @@ EPOCHS, SEED = 1, 3
 @pytest.fixture(scope="module")
 def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("limited")
-    write_squares_dataset(root)
-    places = [str(root / "baseline"), str(root / "card.md"), str(root / "curves.html")]
-    train_baseline(str(root / "dataset"), *places, epochs=1, gpus="0", seed=3, config=CONFIG, metrics=MetricsFile(), roc=RocFile())
+    write_squares_and_baseline(root, CONFIG)
     return root
 
 

@@ -9,15 +9,14 @@ from pathlib import Path
 
 import pytest
 
-from components.baseline_training.step import run as train_baseline
 from components.model_optimization.step import run
 from driftloop import bundle
 from driftloop.errors import RunFailed, SettingError
 from driftloop.step_facts import read_facts
 from driftloop.store import open_store
 from driftloop.training import train_job
-from tests.factories.datasets import write_squares_dataset
 from tests.factories.metrics import MetricsFile, RocFile
+from tests.factories.squares_baseline import write_squares_and_baseline
 from tests.minio_server import MinioServer
 from tests.trainer_api import TrainerApi
 
@@ -40,9 +39,7 @@ def root(tmp_path_factory: pytest.TempPathFactory, minio_server: MinioServer) ->
         for name, value in minio_server.environment.items():
             patch.setenv(name, value)
         patch.setenv("OMP_NUM_THREADS", "1")
-        write_squares_dataset(root, store="s3://driftloop-tests/nodes")
-        places = [str(root / "baseline"), str(root / "card.md"), str(root / "curves.html")]
-        train_baseline(str(root / "dataset"), *places, epochs=1, gpus="0", seed=3, config=CONFIG, metrics=MetricsFile(), roc=RocFile())
+        write_squares_and_baseline(root, CONFIG, store="s3://driftloop-tests/nodes")
         yield root
 
 

@@ -9,7 +9,6 @@ import torch
 from opacus.accountants import RDPAccountant
 
 from components.automated_retraining.fine_tuning import Mix, build_recipe, describe_training, with_privacy
-from components.baseline_training.step import run as train_baseline
 from components.model_optimization.step import run
 from driftloop import bundle
 from driftloop.dataset import read_description
@@ -20,8 +19,8 @@ from driftloop.training.batches import Pixels
 from driftloop.training.onnx_export import ServingGraph, check_parity, export_onnx
 from driftloop.training.privacy import ORDERS
 from driftloop.training.weights import load_model
-from tests.factories.datasets import write_squares_dataset
 from tests.factories.metrics import MetricsFile, RocFile
+from tests.factories.squares_baseline import write_squares_and_baseline
 from tests.killing import killed_before
 
 SIZES = {"batch_size": 16, "private_batch_size": 16, "min_steps": 2}
@@ -37,9 +36,7 @@ def optimise(store: Store, root: Path, name: str) -> None:
 @pytest.fixture(scope="module")
 def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("private")
-    write_squares_dataset(root)  # 64 training images: 4 steps an epoch
-    places = [str(root / "baseline"), str(root / "card.md"), str(root / "curves.html")]
-    train_baseline(str(root / "dataset"), *places, epochs=1, gpus="0", seed=3, config=CONFIG, metrics=MetricsFile(), roc=RocFile())
+    write_squares_and_baseline(root, CONFIG)  # 64 training images: 4 steps an epoch
     optimise(open_store(read_description(root / "dataset").store), root, "whole")
     return root
 

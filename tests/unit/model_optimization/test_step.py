@@ -22,6 +22,7 @@ from driftloop.training.augmentation import Augmentation
 from driftloop.training.weights import load_model
 from tests.factories.datasets import write_squares_dataset
 from tests.factories.metrics import MetricsFile, RocFile
+from tests.factories.squares_baseline import write_squares_and_baseline
 
 CONFIG = {"batch_size": 16, "min_steps": 4, "ablation_epochs": 1, "ablation_seconds": 100, "baseline_share": 1.0}
 
@@ -46,9 +47,7 @@ def optimise(root: Path, name: str, *, epochs: int = 2, **config: object) -> tup
 @pytest.fixture(scope="module")
 def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("optimised")
-    write_squares_dataset(root)
-    places = [str(root / "baseline"), str(root / "card.md"), str(root / "curves.html")]
-    train_baseline(str(root / "dataset"), *places, epochs=1, gpus="0", seed=3, config=CONFIG, metrics=MetricsFile(), roc=RocFile())
+    write_squares_and_baseline(root, CONFIG)
     return root
 
 
