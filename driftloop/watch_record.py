@@ -174,6 +174,18 @@ class ClassRecall(BaseModel):
         return f"{said}; {more}{'' if self.labels_to_tell is None else ' would tell'}"
 
 
+class StandingAcceptance(BaseModel):
+    """What a confirmed drift was accepted as: the first records of a drift that lasts are kept for long, not for ever."""
+
+    model_config = ConfigDict(frozen=True)
+
+    tag: str = Field("", description="level whose drift it is, as in site=B; empty: that of all requests")
+    drift: int = Field(description="number of the watch with which the accepted drift began")
+    label_free_drop: float | None = Field(
+        None, description="accuracy drop estimated without labels of what was accepted, where that is another drift; null: it is this one"
+    )
+
+
 class WatchRecord(BaseModel):
     """What a watch covered, what it decided, and what became of it. Times are ISO 8601 in UTC."""
 
@@ -210,6 +222,9 @@ class WatchRecord(BaseModel):
     recalls: list[ClassRecall] = Field([], description="critical and rare classes under a confirmed drift; empty without one")
     harmless_drift: int = Field(
         0, description="number of the watch with which the confirmed drift began, where labels showed it to be harmless; 0: not so"
+    )
+    acceptances: list[StandingAcceptance] = Field(
+        [], description="of the confirmed drifts, those that were accepted or stand for one that was"
     )
     metrics: dict[str, float] = Field({}, description="measured of service and model, by the names of WATCH_METRICS")
     baseline: dict[str, float] = Field({}, description="the champion's own numbers, by the same names")

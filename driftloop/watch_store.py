@@ -33,7 +33,8 @@ WINDOW_ROWS, LABEL_TABLES = f"{WATCH_PREFIX}rows/", f"{WATCH_PREFIX}labels/"
 #: What watches ask labels for; see `driftloop.inference.labels`.
 REQUESTS_PREFIX = f"{WATCH_PREFIX}requests/"
 HISTORY_SCHEMA = 1
-#: Records that ended longer ago are left out of the history; nothing that is decided looks back further than 90 days.
+#: Records that ended longer ago are left out of the history; nothing that is decided looks back further than 90 days, but for a drift that
+#: lasts, of which each record says what it was accepted as.
 HISTORY_KEPT = timedelta(days=400)
 #: So many of the newest failed records are looked at again whenever records are rolled up.
 LATE_CLOSINGS = 10

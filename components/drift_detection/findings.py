@@ -18,7 +18,7 @@ from driftloop.evaluation.intervals import Proportion
 from driftloop.inference.traffic import TrafficInfo
 from driftloop.next_steps import steps_after_watch
 from driftloop.settings import DriftSettings
-from driftloop.watch_record import AskedLabels, ClassRecall
+from driftloop.watch_record import AskedLabels, ClassRecall, StandingAcceptance
 
 #: What a rise and a fall of each statistic look like.
 RISE_AND_FALL = {
@@ -84,6 +84,8 @@ class WatchFindings:
     """The images to label."""
     asked: AskedLabels
     """How far their labels can decide."""
+    acceptances: list[StandingAcceptance]
+    """Of the drifts that were accepted, of all requests and of levels."""
 
     @property
     def drop(self) -> AccuracyDrop | None:

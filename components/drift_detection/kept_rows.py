@@ -113,6 +113,7 @@ def recorded_watch(store: Store, traffic: Traffic, findings: WatchFindings, kept
         drop=None if findings.drop is None else findings.drop.as_dict(),
         recalls=findings.recalls,
         harmless_drift=findings.harm.drift if findings.verdict.harmless else 0,
+        acceptances=findings.acceptances,
         metrics=_numbers(measured | {"accuracy": (measured.get("accuracy") or {}).get("value")}),
         baseline=_numbers(measured.get("baseline", {})),
         alerts={rule["rule"]: rule["message"] for rule in measured.get("alerts", [])},

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from components.drift_detection.acceptance import acceptance_of
+from components.drift_detection.acceptance import Acceptance, acceptance_of
 from components.drift_detection.evidence import write_evidence
 from components.drift_detection.explain import explain_window
 from components.drift_detection.findings import WatchFindings
@@ -194,8 +194,7 @@ def run(
     unknown = unknown_levels(rows, harms[0], tags, accepted, judging=judging, tests=tests)
     label_free = estimate_without_labels(accepted, tested)
 
-    def judged(harm: JudgedHarm) -> Verdict:
-        acceptance = acceptance_of(home, watch.info.champion_version, harm, places, watch.records, settings)
+    def judged(harm: JudgedHarm, acceptance: Acceptance | None) -> Verdict:
         estimate = label_free.drop if label_free and not harm.tag else None
         calendar_due = due and not harm.tag
         # What the classes of a level's requests were predicted as is not recorded: classes are judged over all requests.
@@ -236,7 +235,8 @@ def run(
         )
         return verdict_of_tag(harm.tag, decide(situation, harm.own_settings(settings), retrain))
 
-    verdicts = [judged(harm) for harm in harms]
+    acceptances = [acceptance_of(home, watch.info.champion_version, harm, places, watch.records, settings) for harm in harms]
+    verdicts = [judged(harm, acceptance) for harm, acceptance in zip(harms, acceptances, strict=True)]
     chosen = gravest(verdicts)
     harm, verdict, covered = harms[chosen], verdicts[chosen], harms[chosen].coverage.frame(rows)
     in_force = harm.own_settings(settings)
@@ -280,6 +280,7 @@ def run(
         coverage=covered,
         requests=requests,
         asked=asked_labels(requests, rows, harm, drifts[chosen].places, in_force, judging=judging, verdict=verdict),
+        acceptances=[acceptance.recorded(harm.tag) for harm, acceptance in zip(harms, acceptances, strict=True) if acceptance],
     )
     write_evidence(evidence, findings, traffic, champion)
     page = build_report(findings)

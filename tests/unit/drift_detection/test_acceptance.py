@@ -9,12 +9,13 @@ import pytest
 from components.drift_detection.acceptance import Acceptance, acceptance_of
 from components.drift_detection.judged_harm import JudgedHarm
 from components.drift_detection.label_tallies import WindowPlaces
-from components.drift_detection.windows import Coverage, drift_is_confirmed
+from components.drift_detection.windows import Coverage, drift_is_confirmed, read_history
 from driftloop.accepted_drifts import accept
 from driftloop.drifts import windows_of_newest_drift
 from driftloop.settings import DriftSettings
 from driftloop.store import Store, open_store
 from driftloop.watch_record import RecordedWindow, WatchRecord
+from driftloop.watch_store import HISTORY_KEPT
 from tests.factories.records import watch_record
 
 START, SETTINGS = datetime(2025, 3, 1, tzinfo=UTC), DriftSettings()
@@ -73,16 +74,16 @@ def found(
 
 def test_its_own_acceptance_holds_for_a_drift_as_long_as_it_lasts(store: Store) -> None:
     acceptance = found(store, daily([True] * 90))
-    assert acceptance == Acceptance("accepted on 2025-03-03 by ada (the new scanner)")
+    assert acceptance == Acceptance("accepted on 2025-03-03 by ada (the new scanner)", 1)
     assert acceptance.growth(0.3) is None
     accept(store, "1", 1, by="bo", reason="site B moved", tag="site=B", at=day(3))
-    assert found(store, daily([True] * 90), tag="site=B") == Acceptance("accepted on 2025-03-04 by bo (site B moved)")
+    assert found(store, daily([True] * 90), tag="site=B") == Acceptance("accepted on 2025-03-04 by bo (site B moved)", 1)
 
 
 def test_it_holds_where_windows_before_it_are_marked_as_drifted_afterwards(store: Store) -> None:
     accept(store, "1", 5, by="ada", reason="the new lens", at=day(8))
     acceptance = found(store, daily([False] * 3 + [True] * 8, dict.fromkeys(range(11), 0.2)))
-    assert acceptance == Acceptance("accepted on 2025-03-09 by ada (the new lens)"), "watch 4 is its first now"
+    assert acceptance == Acceptance("accepted on 2025-03-09 by ada (the new lens)", 5), "watch 4 is its first now"
     assert acceptance.growth(0.2) is None
     # A window that was still open then is of another drift.
     places = daily([False] * 3 + [True] * 8, dict.fromkeys(range(11), 0.2))
@@ -140,3 +141,34 @@ def test_a_weak_harmless_drift_of_three_months_needs_an_acceptance_a_month(tmp_p
             accept(store, "1", confirmed(places).drift, by="ada", reason="it is weak", at=day(number))
             given += 1
     assert given <= 4
+
+
+def by_week(store: Store, flags: list[bool], estimates: list[float] | None = None) -> list[Acceptance | None]:
+    """What the watches of a long history find, one a week, with the records that the store would still have."""
+    records: list[WatchRecord] = []
+    found: list[Acceptance | None] = []
+    for number, (flag, estimate) in enumerate(zip(flags, estimates or [None] * len(flags), strict=True), start=1):
+        now = START + timedelta(weeks=number - 1)
+        window = RecordedWindow(first=now.isoformat(), last=now.isoformat(), rows=200, drifted=flag, label_free_drop=estimate)
+        history = read_history(records, champion_version="1", until=now.isoformat())
+        places = WindowPlaces.of(history, [window], number)
+        harm = confirmed(places) if drift_is_confirmed(history.open_flags, [flag]) else None
+        acceptance = acceptance_of(store, "1", harm, places, records, SETTINGS) if harm else None
+        found.append(acceptance)
+        stands = [acceptance.recorded("")] if acceptance else []
+        records.append(watch_record(number, until=now.isoformat(), windows=[window], acceptances=stands))
+        records = [record for record in records if now - datetime.fromisoformat(record.until) <= HISTORY_KEPT]
+    return found
+
+
+def test_a_drift_that_lasts_for_years_stays_accepted_and_one_after_it_is_not(store: Store) -> None:
+    years = [True, True, True, *[True, True, False] * 50]
+    found = by_week(store, [*years, *[False] * 2, *[True] * 3])
+    assert set(found[1 : len(years)]) == {Acceptance("accepted on 2025-03-03 by ada (the new scanner)", 1)}
+    assert set(found[-2:]) == {None}
+
+
+def test_what_stands_for_a_drift_that_lasts_for_years_is_compared_with_what_was_accepted_for_as_long(store: Store) -> None:
+    found = by_week(store, [True, True, False, False, *[True] * 150], [0.04, 0.06, 0.0, 0.0, *[0.3] * 150])
+    said = "accepted on 2025-03-03 by ada (the new scanner), which stands for drifts that begin until 2025-03-31"
+    assert set(found[5:]) == {Acceptance(said, 1, 0.05)}

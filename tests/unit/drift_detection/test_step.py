@@ -430,6 +430,8 @@ def test_a_harmless_drift_is_accepted_by_itself_where_that_is_asked_for(producti
     assert "by the policy (harmless after 6 windows)" in facts["reason"]
     assert "accepted as harmless" in facts["in_plain_words"]
     assert set(facts["requests_for"]) == {"quota"}
+    stood = read_records(open_store(production.store))[-1].acceptances
+    assert [(acceptance.tag, acceptance.drift, acceptance.label_free_drop) for acceptance in stood] == [("", 1, None)]
 
 
 def test_only_random_labels_of_the_confirmed_windows_judge_harm(production: GrowingLog, champion: Path, tmp_path: Path) -> None:
