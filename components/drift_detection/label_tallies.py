@@ -165,7 +165,8 @@ def window_labels(
             effect=effect,
         )
         before = known.get((watch, index))
-        if before is not None and before.labels > tally.labels:  # its rows have gone since
+        # Fewer labels: its rows have gone since, but for those labels that were taken back, which are skipped now.
+        if before is not None and before.labels - tally.labels > max(0, tally.skipped - before.skipped):
             tally = tally.model_copy(update=before.model_dump(include={"labels", "right", "skipped", "effect"}))
         tallies.append(tally)
     return tallies

@@ -224,7 +224,7 @@ def run(
             unknown_recalls=tuple(recall.sentence() for recall in critical_ones if not recall.told),
             fallen_recalls=tuple(recall.sentence() for recall in critical_ones if recall.fallen),
             unknown_levels=() if harm.tag else tuple(unknown),
-            labels_at_refusal=history.labels_at_refusal(harm.tag),
+            labels_at_refusal=history.labels_at_refusal(harm.tag, harm.drift),
             concept_rejected=history.concept_rejected(harm.tag),
             missing_for_retraining=missing,
             calendar_due=calendar_due,

@@ -183,9 +183,16 @@ class WatchHistory:
         since = self.days_served if self.days_since_retraining is None else min(self.days_served, self.days_since_retraining)
         return 0 < settings.retrain_every_days <= since
 
-    def labels_at_refusal(self, tag: str) -> int | None:
-        """Labels on which the last candidate for a level of a tag was refused, or for all requests (empty); None where none was."""
-        return next((record.labels for record in reversed(self.refused) if record.tag == tag), None)
+    def labels_at_refusal(self, tag: str, drift: int) -> int | None:
+        """Labels on which the last candidate for a drift was refused; None where none was. Those of another drift say nothing of its own.
+
+        Args:
+            tag: level whose drift it is; empty: that of all requests.
+            drift: number of the watch with which it began; 0: there is none, as where the meaning of images has changed. Each decision
+                settles what was labelled for that.
+        """
+        own = (record for record in reversed(self.refused) if record.tag == tag and not record.concept)
+        return next((record.labels for record in own if 0 < drift <= record.sequence), None)
 
     def concept_rejected(self, tag: str) -> bool:
         """Whether one was rejected that had learned of images of theirs which looked as accepted and whose meaning has changed."""

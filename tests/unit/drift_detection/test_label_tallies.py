@@ -207,6 +207,12 @@ def test_a_record_holds_them_in_the_order_of_watch_and_window() -> None:
     assert [(kept.watch, kept.window) for kept in to_record(given[:2], given[2:])] == [(3, 0), (3, 2), (4, 0), (4, 1)]
 
 
+def test_a_label_that_was_taken_back_counts_no_more() -> None:
+    known = tallied(*[(1, "b", "random", None)] * 3, chosen=DRIFT)
+    taken_back = tallied((1, "a", "random", None), *[(1, None, "skipped", None)] * 2, chosen=DRIFT, counted=known)
+    assert counts(taken_back)[0] == (3, 1, 1, 1, 2)
+
+
 def test_labels_of_a_tag_are_counted_by_themselves() -> None:
     before = WindowLabels(watch=3, window=1, drift=3, last="2025-03-01T02:00:00+00:00", rows=20, labels=9, right=5, tag="site=B")
     frame, coverage = rows((1, "a", "random", None))

@@ -183,17 +183,25 @@ def test_history_knows_on_how_many_labels_a_candidate_for_this_champion_was_refu
     other = record(4, [], version="1", decision="reject", day=-1).model_copy(update={"labels": 800})
     for records in ([older, refused, watched], [refused, watched, other]):
         history = read_history(records, champion_version="2", until=START.isoformat())
-        assert (history.labels_at_refusal(""), history.labels_at_refusal("site=B")) == (400, None)
+        assert (history.labels_at_refusal("", 1), history.labels_at_refusal("site=B", 1)) == (400, None)
     of_a_site = record(4, [], version="2", decision="reject", day=-6).model_copy(update={"tag": "site=B", "labels": 150})
     history = read_history([refused, of_a_site], champion_version="2", until=START.isoformat())
-    assert (history.labels_at_refusal(""), history.labels_at_refusal("site=B")) == (400, 150)
+    assert (history.labels_at_refusal("", 1), history.labels_at_refusal("site=B", 1)) == (400, 150)
     failed = record(3, [], version="2", day=-1).model_copy(update={"verdict": "retrain", "state": "failed", "labels": 700})
     assert failed.tried_to_retrain
-    assert read_history([refused, failed], champion_version="2", until=START.isoformat()).labels_at_refusal("") == 400
+    assert read_history([refused, failed], champion_version="2", until=START.isoformat()).labels_at_refusal("", 1) == 400
     last_day = record(2, [], version="2", decision="reject", day=-30)
-    assert read_history([last_day], champion_version="2", until=START.isoformat()).labels_at_refusal("") == 0
+    assert read_history([last_day], champion_version="2", until=START.isoformat()).labels_at_refusal("", 1) == 0
     long_ago = record(2, [], version="2", decision="reject", day=-31)
-    assert read_history([long_ago, watched], champion_version="2", until=START.isoformat()).labels_at_refusal("") is None
+    assert read_history([long_ago, watched], champion_version="2", until=START.isoformat()).labels_at_refusal("", 1) is None
+
+
+def test_a_refusal_holds_back_no_other_drift_and_no_changed_meaning() -> None:
+    refused = record(6, [], version="2", decision="inconclusive", day=-12).model_copy(update={"labels": 400})
+    history = read_history([refused], champion_version="2", until=START.isoformat())
+    assert [history.labels_at_refusal("", drift) for drift in (1, 6, 7, 0)] == [400, 400, None, None]
+    of_a_meaning = refused.model_copy(update={"concept": True})
+    assert read_history([of_a_meaning], champion_version="2", until=START.isoformat()).labels_at_refusal("", 1) is None
 
 
 @pytest.mark.parametrize(
@@ -218,7 +226,7 @@ def test_that_a_changed_meaning_was_rejected_is_not_forgotten_for_a_refusal_of_s
 def test_an_empty_history() -> None:
     history = read_history([], champion_version="1", until=START.isoformat())
     assert (history.windows, history.open_flags, history.days_since_retraining, history.recent_retrainings) == ([], [], None, 0)
-    assert (history.days_served, history.labels_at_refusal(""), history.concept_rejected(""), history.decided) == (0, None, False, -1)
+    assert (history.days_served, history.labels_at_refusal("", 1), history.concept_rejected(""), history.decided) == (0, None, False, -1)
 
 
 def test_a_champion_serves_since_the_first_request_of_its_first_window() -> None:
