@@ -183,9 +183,11 @@ def can_be_labelled(rows: pd.DataFrame) -> np.ndarray:
 
 
 def known_groups(rows: pd.DataFrame) -> np.ndarray:
-    """The group of each row, (N,) of str; a row without one is a group of its own."""
-    alone = pd.Series([f"row {number}" for number in range(len(rows))], index=rows.index, dtype=object)
-    return rows["group"].where(rows["group"].fillna("") != "", alone).to_numpy(dtype=np.str_)
+    """The group of each row, (N,) of str; a row without one goes by its image's bytes, as far as they are known: copies are no others."""
+    names = pd.Series([f"row {number}" for number in range(len(rows))], index=rows.index, dtype=object)
+    if "image_sha256" in rows:
+        names = ("sha256:" + rows["image_sha256"]).fillna(names)
+    return rows["group"].where(rows["group"].fillna("") != "", names).to_numpy(dtype=np.str_)
 
 
 def design_effect(answers: np.ndarray, rows: pd.DataFrame) -> float:
@@ -201,8 +203,8 @@ def design_effect(answers: np.ndarray, rows: pd.DataFrame) -> float:
 
 
 def one_a_group(rows: pd.DataFrame) -> pd.DataFrame:
-    """The first row of each group; a row without one is a group of its own."""
-    return rows.iloc[first_of_each(rows["group"].fillna("").to_numpy(dtype=np.str_))]
+    """The first row of each group."""
+    return rows.iloc[first_of_each(known_groups(rows))]
 
 
 def random_labels(rows: pd.DataFrame) -> pd.DataFrame:

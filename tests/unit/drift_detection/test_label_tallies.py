@@ -6,16 +6,19 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from components.drift_detection.harm import drop_of
 from components.drift_detection.label_tallies import (
     MOST_TALLIES,
     OverSampled,
     WindowPlaces,
     correct_answers,
+    random_labels,
     to_record,
     window_labels,
 )
 from components.drift_detection.windows import Coverage, WatchHistory
 from driftloop.evaluation.clustered import independent_images
+from driftloop.evaluation.intervals import wilson
 from driftloop.watch_record import RecordedWindow, WindowLabels
 
 
@@ -89,6 +92,18 @@ def test_every_label_counts_and_patients_with_several_widen_the_bounds() -> None
     assert [4 / tally.effect for tally in tallies] == [pytest.approx(independent_images(right, patients))] * 2
     alone = tallied(*((at, label, origin, None) for at, label, origin, _ in given), chosen=DRIFT)
     assert [tally.effect for tally in alone] == [1.0, 1.0]
+
+
+def test_an_image_that_is_sent_again_and_again_without_a_group_says_no_more_than_one() -> None:
+    """A hundred images that are answered as before, and twenty copies of one that is answered wrongly."""
+    frame, coverage = rows(*[(1, "a" if number < 93 else "b", "random", None) for number in range(120)])
+    frame = frame.assign(image_sha256=[f"image {min(number, 100)}" for number in range(120)])
+    kept = np.zeros(120, dtype=bool)
+    (tally,) = window_labels(frame, coverage, PLACES, np.array([False, True, False]), [], judging=kept, drifted=True)
+    drop = drop_of([tally], {"reference": wilson(1395, 1500)}, half_life_days=7, alpha=0.04)
+    assert drop is not None
+    assert (tally.labels, len(random_labels(frame))) == (120, 101)
+    assert drop.low < 0 < 0.1 < drop.value
 
 
 def test_accuracy_is_that_of_the_requests_also_where_large_groups_are_answered_worse() -> None:
