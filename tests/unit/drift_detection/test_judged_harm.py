@@ -1,6 +1,9 @@
 """How many labels there are, can be had, and are asked for, where of each group one counts."""
 
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from types import MappingProxyType
 
 import numpy as np
 import pandas as pd
@@ -10,8 +13,8 @@ from components.drift_detection.judged_harm import FEWEST_LABELS, JudgedHarm, co
 from components.drift_detection.label_tallies import OverSampled, WindowPlaces, labels_to_be_had
 from components.drift_detection.tags import TAGS_SHARE
 from components.drift_detection.windows import Coverage
-from driftloop.evaluation.intervals import wilson
-from driftloop.settings import DriftSettings
+from driftloop.evaluation.intervals import Proportion, wilson
+from driftloop.settings import DriftSettings, RetrainSettings
 from driftloop.watch_record import RecordedWindow, WatchRecord
 from tests.factories.records import watch_record
 
@@ -61,18 +64,38 @@ def test_a_group_that_has_its_label_can_bring_no_other() -> None:
     assert counted_labels(skipped, everything, everything, SETTINGS)["gate_obtainable"] == 39, "lot-0 was skipped"
 
 
-def hourly(flags: str) -> WindowPlaces:
-    """A watch an hour, each with a window."""
+def hourly(flags: str, *, undecided: int | None = None, estimates: Sequence[float | None] = ()) -> WindowPlaces:
+    """A watch an hour, each with a window; how many came after the last decision (all), and what is estimated of each without labels."""
     windows = []
     for hour, flag in enumerate(flags):
         time = (datetime(2025, 3, 1, tzinfo=UTC) + timedelta(hours=hour)).isoformat()
-        windows.append(RecordedWindow(first=time, last=time, rows=20, drifted=flag == "T"))
-    return WindowPlaces(windows, [(hour + 1, 0) for hour in range(len(flags))], past=len(flags) - 1, open=len(flags))
+        estimate = estimates[hour] if estimates else None
+        windows.append(RecordedWindow(first=time, last=time, rows=20, drifted=flag == "T", label_free_drop=estimate))
+    undecided = len(flags) if undecided is None else undecided
+    return WindowPlaces(windows, [(hour + 1, 0) for hour in range(len(flags))], past=len(flags) - 1, open=undecided)
 
 
-def judged(flags: str, labelled: dict[int, int], records: list[WatchRecord], *, confirmed: bool, share: float = 1.0) -> JudgedHarm:
-    """The newest watch, with so many labels of some of its windows (from 0), half of them right."""
-    places = hourly(flags)
+def judged(
+    flags: str,
+    labelled: dict[int, int],
+    records: Sequence[WatchRecord] = (),
+    *,
+    confirmed: bool,
+    share: float | None = None,
+    calendar_due: bool | None = None,
+    undecided: int | None = None,
+    kept: int = 0,
+    oversampled: int = 0,
+    settings: DriftSettings = SETTINGS,
+    accepted: Mapping[str, Proportion] = MappingProxyType({"reference": wilson(900, 1000)}),
+) -> JudgedHarm:
+    """The newest watch, with so many labels of some of its windows (from 0), half of them right.
+
+    Args:
+        kept: so many of the labels are the gate's.
+        oversampled: so many of them are of rows of which more labels were asked, four in each window.
+    """
+    places = hourly(flags, undecided=undecided)
     at = np.repeat(list(labelled), list(labelled.values()))
     table = pd.DataFrame({"label": np.where(np.arange(len(at)) % 2, "a", "b"), "label_origin": "random", "predicted": "a", "group": None})
     table = table.assign(image=b"x", request_id=[f"r{index}" for index in range(len(at))])
@@ -81,13 +104,13 @@ def judged(flags: str, labelled: dict[int, int], records: list[WatchRecord], *, 
         table,
         Coverage(np.ones(len(at), bool), at.astype(np.int64) - places.past, drifted, drifted),
         places,
-        {"reference": wilson(900, 1000)},
+        accepted,
         records,
-        SETTINGS,
-        judging=np.zeros(len(at), bool),
+        settings,
+        judging=np.arange(len(at)) < kept,
         confirmed=confirmed,
-        oversampled=OverSampled(np.zeros(len(at), bool), np.zeros(len(flags), np.int64)),
-        share=share,
+        oversampled=OverSampled(np.arange(len(at)) < oversampled, np.full(len(flags), 4 * bool(oversampled), np.int64)),
+        **{name: value for name, value in (("share", share), ("calendar_due", calendar_due)) if value is not None},
     )
 
 
@@ -109,3 +132,88 @@ def test_beside_levels_of_tags_all_requests_have_a_part_of_the_chance_of_a_wrong
     for drop, alpha in ((alone.drop, 0.04), (alone.concept_drop, 0.01), (beside.drop, 0.02), (beside.concept_drop, 0.005)):
         assert drop is not None
         assert drop.alpha == pytest.approx(alpha)
+
+
+def test_windows_in_question_are_those_of_the_drift_else_of_the_harm_else_of_the_calendar_else_of_the_alarm() -> None:
+    labels = {0: 60, 1: 60, 2: 60, 3: 60}
+    drift = judged("TFTT", labels, confirmed=True, calendar_due=True)
+    assert drift.concerned.tolist() == drift.in_drift.tolist() == [True, False, True, True]
+    assert (drift.confirmed, drift.concept, drift.drift, drift.labels) == (True, False, 1, 180)
+    assert (drift.judged, drift.drop.n if drift.drop else 0) == (drift.drop, 180)
+    concept = judged("FFFT", labels, confirmed=False, calendar_due=True, undecided=3)
+    assert concept.concerned.tolist() == [False, True, True, False], "that did not drift, since the last decision"
+    assert (concept.concept, concept.drop, concept.drift, concept.labels) == (True, None, 0, 120)
+    assert (concept.judged, concept.concept_drop.n if concept.concept_drop else 0) == (concept.concept_drop, 120)
+    assert concept.coverage.confirmed.tolist() == [False] * 60 + [True] * 120 + [False] * 60
+    assert not concept.in_drift.any()
+    few = {0: 10, 1: 10, 2: 10, 3: 10}
+    calendar = judged("FFFT", few, confirmed=False, calendar_due=True, undecided=3)
+    assert calendar.concerned.tolist() == [False, True, True, True], "drifted or not"
+    assert (calendar.concept, calendar.judged, calendar.labels) == (False, None, 30)
+    assert calendar.coverage.confirmed.tolist() == [False] * 10 + [True] * 30
+    alarm = judged("FTFT", few, confirmed=False)
+    assert alarm.concerned.tolist() == [False, False, False, True], "that of this watch alone"
+    assert (alarm.concept, alarm.judged, alarm.labels) == (False, None, 20)
+    assert judged("FTFF", few, confirmed=False).concerned.tolist() == [False] * 4
+
+
+def test_labels_of_long_ago_are_left_out_and_where_nothing_was_accepted_nothing_is_judged() -> None:
+    brief = SETTINGS.model_copy(update={"harm_half_life_days": 2 / 24 / 10})
+    drift = judged("TTTT", {0: 60, 1: 60, 2: 60, 3: 60}, confirmed=True, settings=brief)
+    assert (drift.drop.n if drift.drop else 0, drift.in_drift.tolist()) == (180, [False, True, True, True]), "ten half-lives are two hours"
+    assert drift.concerned.tolist() == [True] * 4
+    unknown = judged("FTT", {0: 60, 1: 60, 2: 60}, confirmed=True, accepted={})
+    assert (unknown.drop, unknown.concept_drop, unknown.labels) == (None, None, 120)
+
+
+def test_a_drift_and_what_looks_as_accepted_are_told_apart_in_what_is_recorded_and_no_part_of_them_weighs_more() -> None:
+    found = judged("FTT", {0: 30, 1: 20, 2: 10}, confirmed=True)
+    assert [(tally.watch, tally.drift, tally.labels) for tally in found.recorded] == [(1, 0, 30), (2, 2, 20), (3, 2, 10)]
+    # Of the first window four of 20 requests were asked more: beside ten labels of the other sixteen, three of their twenty count.
+    thinned = judged("FTT", {0: 30, 1: 20, 2: 10}, confirmed=True, oversampled=20)
+    assert [tally.labels for tally in thinned.steady] == [13]
+    assert [tally.labels for tally in judged("TT", {0: 30, 1: 20}, confirmed=True, oversampled=20).drifting] == [13, 20]
+
+
+def test_of_the_labels_that_would_decide_the_gate_has_its_share() -> None:
+    found = judged("TT", {0: 20, 1: 30}, confirmed=True, kept=10, accepted={"reference": wilson(600, 1000)})
+    assert found.drop is not None
+    needed = found.judging_labels_to_decide(SETTINGS)
+    assert needed is not None
+    assert needed > found.drop.n == 40
+    for share, parts in ((0.2, 1), (0.5, 4)):
+        retrain = RetrainSettings(train_parts=3, val_parts=1, gate_parts=parts)
+        total = found.labels_to_decide(SETTINGS, retrain)
+        assert total is not None
+        further = total - 50
+        assert 40 + further * (1 - share) >= needed > 40 + (further - 1) * (1 - share)
+    assert judged("TT", {}, confirmed=True).labels_to_decide(SETTINGS, retrain) is None, "no label says how many it would take"
+    lost = judged("TT", {0: 20}, confirmed=True, settings=SETTINGS, accepted={"reference": wilson(6, 10)})
+    assert lost.judging_labels_to_decide(SETTINGS) is None
+    assert lost.labels_to_decide(SETTINGS, retrain) is None, "ten clean images never do"
+
+
+def test_estimates_without_labels_grow_from_those_of_the_labelled_windows_by_their_labels() -> None:
+    found = judged("TTTT", {0: 10, 1: 30, 2: 20}, confirmed=True)
+    places = hourly("TTTT", estimates=[0.02, 0.06, None, 0.5])
+    assert found.label_free_growth(places, 0.2) == pytest.approx(0.2 - 0.05)
+    assert found.label_free_growth(places, None) is None
+    assert found.label_free_growth(hourly("TTTT", estimates=[None, None, None, 0.5]), 0.2) is None
+
+
+def test_the_policy_s_number_of_labels_is_what_these_requests_allow() -> None:
+    found = replace(judged("TT", {0: 20}, confirmed=True), harm_labels=FEWEST_LABELS)
+    assert found.own_settings(SETTINGS) == SETTINGS.model_copy(update={"harm_labels": FEWEST_LABELS})
+
+
+def test_labels_in_question_are_counted_apart_from_those_of_other_requests() -> None:
+    table = pd.concat([rows(0, 10, labelled=6), rows(0, 10, labelled=7)], ignore_index=True)
+    table.loc[[6, 7, 16], "label_origin"] = "skipped"
+    confirmed, judging = np.arange(20) < 10, np.arange(20) % 5 == 0
+    assert counted_labels(table, confirmed, judging, SETTINGS) == {
+        "labels": 6,
+        "gate_labels": 2,
+        "gate_obtainable": 2,
+        "harm_labels": 100,
+        "skipped": 2,
+    }

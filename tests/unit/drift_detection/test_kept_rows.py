@@ -1,5 +1,6 @@
-"""Which rows a watch leaves to the next ones."""
+"""Which rows a watch leaves to the next ones, and its record."""
 
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -8,7 +9,23 @@ import pandas as pd
 import pytest
 
 from components.drift_detection import kept_rows as module
-from components.drift_detection.kept_rows import MOST_WAITING, kept_rows
+from components.drift_detection.harm import AccuracyDrop
+from components.drift_detection.kept_rows import MOST_WAITING, kept_rows, recorded_watch
+from components.drift_detection.policy import Verdict
+from driftloop.inference.log_files import LogCoverage
+from driftloop.inference.traffic import Traffic
+from driftloop.inference.watch_tables import ROW_SCHEMA, read_label_table, read_window_rows
+from driftloop.store.local import LocalStore
+from driftloop.watch_record import (
+    AskedLabels,
+    ClassRecall,
+    RecordedTagWindow,
+    RecordedWindow,
+    StandingAcceptance,
+    WatchRecord,
+    WindowLabels,
+)
+from tests.factories.records import traffic_info
 
 
 def cut(*windows: list[int], waiting: int = 0, sample: slice = slice(0)) -> Any:
@@ -116,3 +133,93 @@ def test_a_row_that_is_kept_for_other_reasons_too_stays_without_its_tag() -> Non
     frame = left(ROWS, PENDING, cut([0, 1], [2, 3, 4]), outcomes(False, True), tag_waits=["", "", "site", "", "site"], asked=["r2"])
     assert kept(frame) == [("r2", 4, 0), ("r4", 4, 1), ("r5", 4, 1), ("r6", 4, 1)]
     assert not frame["for_tag"].any()
+
+
+NOON = "2025-03-01T12:00:00+00:00"
+RECALL = {"name": "b", "critical": True, "low": 0.1, "high": 0.9, "accepted": None, "bounded": False, "fallen": False}
+#: Every field differs from every other's and from its default.
+FOUND: dict[str, Any] = {
+    "windows": [RecordedWindow(first=NOON, last=NOON, rows=40, drifted=True)],
+    "tag_windows": [RecordedTagWindow(tag="site=B", first=NOON, last=NOON, groups=50, p_values={}, drifted=True, parts=[])],
+    "tag": "site=B",
+    "confirmed": True,
+    "concept": True,
+    "labels": 11,
+    "labels_by_window": [WindowLabels(watch=7, window=part, drift=part, last=NOON, rows=40, labels=5, right=4) for part in (0, 1)],
+    "drop": AccuracyDrop(0.1, 0.02, 0.2, 9).as_dict(),
+    "recalls": [ClassRecall(**RECALL)],
+    "harmless_drift": 6,
+    "acceptances": [StandingAcceptance(drift=5)],
+    "labels_requested": 3,
+    "verdict": "needs_labels",
+    "reason": "nobody knows yet",
+    "asked": AskedLabels(images=3),
+}
+MEASURED = {
+    "requests": 90,
+    "p95_ms": None,
+    "accuracy": {"value": 0.5, "low": 0.4},
+    "baseline": {"accuracy": 0.75, "mean_confidence": 0.875, "architecture": "residual"},
+    "alerts": [{"rule": "errors", "message": "too many errors", "value": 0.5}],
+}
+LABELS = pd.DataFrame({"request_id": ["r0"], "label": ["a"], "origin": ["random"], "labelled_at": pd.to_datetime([NOON])})
+
+
+def findings(**given: Any) -> Any:
+    found = FOUND | {"harmless": True} | given
+    tallies = [SimpleNamespace(recorded=[tally]) for tally in found["labels_by_window"]]
+    return SimpleNamespace(
+        tested=[SimpleNamespace(record=record) for record in found["windows"]],
+        tags=[SimpleNamespace(fresh=[window]) for window in found["tag_windows"]],
+        harm=SimpleNamespace(tag=found["tag"], concept=found["concept"], drift=6),
+        harms=tallies,
+        drop=AccuracyDrop(0.1, 0.02, 0.2, 9) if found["drop"] else None,
+        requests=pd.DataFrame(index=range(found["labels_requested"])),
+        verdict=Verdict(found["verdict"], found["reason"], harmless=found["harmless"]),
+        **{name: found[name] for name in ("confirmed", "labels", "recalls", "acceptances", "asked")},
+    )
+
+
+def recorded(store: LocalStore, found: Any, measured: dict[str, Any], **info: Any) -> WatchRecord:
+    covered = {"sequence": 7, "since": "2025-02-28T00:00:00+00:00", "until": NOON, "champion_version": "4", "requests": 120, "sampled": 0.5}
+    covered |= {"coverage": LogCoverage(files={"a": "1-3"}), "label_table": "watch/labels/before", "labels_through": "labels/9"}
+    kept = left(ROWS, PENDING, cut([0, 1], [2, 3], waiting=1), outcomes(False, True)).assign(time=pd.to_datetime(NOON))
+    kept = kept.reindex(columns=ROW_SCHEMA.names).astype(object)  # as rows that were read have them
+    return recorded_watch(store, Traffic(ROWS, traffic_info(**covered | info), labels=LABELS), found, kept, measured)
+
+
+def test_a_record_says_all_that_the_watch_found_and_where_its_rows_and_labels_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DRIFTLOOP_RUN_ID", "watch-of-noon")
+    store = LocalStore(str(tmp_path))
+    record = recorded(store, findings(), MEASURED, new_labels=True)
+    assert record == WatchRecord(
+        sequence=7,
+        run_id="watch-of-noon",
+        since="2025-02-28T00:00:00+00:00",
+        until=NOON,
+        champion_version="4",
+        rows=120,
+        sampled=0.5,
+        coverage=LogCoverage(files={"a": "1-3"}),
+        window_rows=record.window_rows,
+        label_table=record.label_table,
+        labels_through="labels/9",
+        metrics={"requests": 90.0, "accuracy": 0.5},
+        baseline={"accuracy": 0.75, "mean_confidence": 0.875},
+        alerts={"errors": "too many errors"},
+        decision=None,
+        promoted_version=None,
+        **FOUND,
+    )
+    assert read_window_rows(store, record.window_rows)["request_id"].tolist() == ["r4", "r5", "r6"]
+    assert read_label_table(store, record.label_table)["request_id"].tolist() == ["r0"]
+    assert record.window_rows.startswith("watch/rows/00000007-")
+    assert record.label_table.startswith("watch/labels/00000007-")
+
+
+def test_without_new_labels_the_table_of_the_watch_before_stays_and_what_was_not_measured_is_not_recorded(tmp_path: Path) -> None:
+    store = LocalStore(str(tmp_path))
+    record = recorded(store, findings(harmless=False, drop=None), {"requests": 0})
+    assert (record.label_table, record.harmless_drift, record.drop) == ("watch/labels/before", 0, None)
+    assert (record.metrics, record.baseline, record.alerts) == ({"requests": 0.0}, {}, {})
+    assert not (tmp_path / "watch" / "labels").exists()
