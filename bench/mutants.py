@@ -27,8 +27,9 @@ ROOT, HERE = Path(__file__).parents[1], Path(__file__).parent
 ACCEPTED = HERE / "mutants_accepted.toml"
 #: For tests on stores of both kinds, where the local one tells the same.
 LOCAL = " -k 'not s3'"
-#: Simulations of levels, which take long and notice little that the rest does not.
+#: Simulations of levels and of draws, which take long and notice little that the rest does not.
 ONCE = " -k 'not one_time_in_twenty and not number_of_its_classes and not default_sizes and not policy_waits_for'"
+NO_DRAWS = " -k 'not within_the_class and not is_what_it_says'"
 #: The report's PDF is set by threads that a fork does not have: a fault's run would wait for them until it counts as one that took too long.
 NO_REPORT = " -k 'not stands_in_everything and not shown_without_it'"
 DRIFT, VALIDATION = "tests/unit/drift_detection/test", "tests/unit/validation_gate/test"
@@ -39,10 +40,10 @@ DECIDING = {
     "components/drift_detection/clusters.py": f"{DRIFT}_clusters.py" + " -k 'not reach_into'",
     "components/drift_detection/detectors.py": f"{DRIFT}_detectors.py {DRIFT}_window_test.py" + NO_REPORT,
     "components/drift_detection/harm.py": f"{DRIFT}_harm.py",
-    "components/drift_detection/judged_harm.py": f"{DRIFT}_judged_harm.py {DRIFT}_label_requests.py",
+    "components/drift_detection/judged_harm.py": f"{DRIFT}_judged_harm.py {DRIFT}_label_requests.py" + NO_DRAWS,
     "components/drift_detection/kept_rows.py": f"{DRIFT}_kept_rows.py",
     "components/drift_detection/ks.py": f"{DRIFT}_ks.py {DRIFT}_explaining_detectors.py",
-    "components/drift_detection/label_requests.py": f"{DRIFT}_label_requests.py",
+    "components/drift_detection/label_requests.py": f"{DRIFT}_label_requests.py" + NO_DRAWS,
     "components/drift_detection/label_tallies.py": f"{DRIFT}_label_tallies.py {DRIFT}_judged_harm.py",
     "components/drift_detection/mmd.py": f"{DRIFT}_mmd.py",
     "components/drift_detection/policy.py": f"{DRIFT}_policy.py",
