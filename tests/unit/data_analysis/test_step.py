@@ -247,6 +247,14 @@ def write_scans(folder: Path) -> Path:
     return folder
 
 
+def test_images_that_are_not_read_are_told(result: Result, tmp_path: Path) -> None:
+    source = write_classes(tmp_path / "pets", 40)
+    for number in range(3):
+        (source / "cat" / f"{number}.gif").write_bytes(b"GIF89a")
+    assert [note for note in result.run(source)["notes"] if "3 image files were passed over (.gif 3)" in note]
+    assert "3 image files were passed over (.gif 3)" in result.report.read_text()
+
+
 def test_deep_images_that_differ_in_their_range_and_levels_below_zero_are_told(result: Result, tmp_path: Path) -> None:
     source = write_scans(tmp_path / "scans")
     assert not [note for note in result.run(source)["notes"] if "8 bits" in note]
