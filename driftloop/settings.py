@@ -13,7 +13,7 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, fields
 from typing import Any, ClassVar, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from driftloop.contracts import ENGLISH, LANGUAGES, REFERENCE, STREAM, TEST, TRAIN, VAL
 from driftloop.errors import SettingError
@@ -98,6 +98,17 @@ class DataSettings(Settings):
         2_000, ge=0, le=1_000_000, description="training images whose labels are compared with what a model says that never saw them"
     )
     workers: int = Field(0, ge=0, le=64, description="decoding processes; 0 takes one per core, at most 8")
+
+    @field_validator("group_pattern")
+    @classmethod
+    def _check_pattern(cls, pattern: str) -> str:
+        try:
+            groups = re.compile(pattern).groups
+        except re.error as error:
+            raise ValueError(f"is not a valid regular expression: {error}") from None
+        if pattern and not groups:
+            raise ValueError("needs a group in parentheses around the patient, as in '(person\\d+)_'")
+        return pattern
 
     @property
     def naming(self) -> dict[str, str]:

@@ -73,7 +73,7 @@ def audit(frame: pd.DataFrame, thumbnails: np.ndarray, *, group_pattern: str, sm
         smallest_val: a val split with fewer images becomes part of train.
 
     Raises:
-        SettingError: the pattern is not a valid regular expression with a group, or its tags are too many.
+        SettingError: the pattern's tags are too many, or cannot be used.
     """
     findings = AuditFindings()
     patterns = compile_pattern(group_pattern)

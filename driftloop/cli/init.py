@@ -97,7 +97,7 @@ def look_at(folder: Path, group_pattern: str = "") -> Survey:
 
     if folder.is_file():
         raise InputError(f"{folder}: is a file; unpack it and give the folder, or run it as it is with --source {folder}")
-    listing, settings = list_folder(folder), DataSettings(group_pattern=group_pattern)
+    listing, settings = list_folder(folder), DataSettings.complete({"group_pattern": group_pattern})
     files = listing.files
     patterns = compile_pattern(group_pattern)
     groups = [group_of(file.path.rpartition("/")[2], _stand_in(file.path), patterns) for file in files]
