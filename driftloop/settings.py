@@ -524,13 +524,24 @@ def check_parameter(name: str, value: Any) -> Any:
     return converted
 
 
+def listed_classes(text: str, classes: Collection[str]) -> list[str]:
+    """The names in a list that commas part; one of `classes` that has commas itself is taken as a whole."""
+    parts, most = text.split(","), 1 + max((name.count(",") for name in classes), default=0)
+    names = []
+    while parts:
+        taken = next((count for count in range(most, 1, -1) if ",".join(parts[:count]).strip() in classes), 1)
+        names.append(",".join(parts[:taken]).strip())
+        parts = parts[taken:]
+    return [name for name in names if name]
+
+
 def critical_names(critical_classes: str, classes: Collection[str]) -> list[str]:
     """The critical classes by name, in the order of the model's `classes`.
 
     Raises:
         SettingError: a name that is no class.
     """
-    named = [name for name in map(str.strip, critical_classes.split(",")) if name]
+    named = listed_classes(critical_classes, classes)
     for name in named:
         if name not in classes:
             near = difflib.get_close_matches(name, classes, n=1, cutoff=0.5)
