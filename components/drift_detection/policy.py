@@ -3,6 +3,7 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from datetime import timedelta
 from functools import cache
 from statistics import NormalDist
 from typing import Literal
@@ -16,6 +17,7 @@ from driftloop.contracts import CONFIRMED_BY, GATE, HARM, VERDICTS, VerdictName
 from driftloop.dataset.group_names import GroupNames
 from driftloop.dataset.reading import read_samples, stored_description
 from driftloop.dataset.roles import assign_roles, count_labels, missing_labels
+from driftloop.durations import say_duration
 from driftloop.errors import NotFound
 from driftloop.inference.confirmed_rows import confirmed_rows
 from driftloop.inference.traffic import Traffic
@@ -311,7 +313,8 @@ def _pause(situation: Situation, settings: DriftSettings) -> str:
     """Why nothing may be retrained now, whatever for; empty where it may."""
     age = situation.days_since_retraining
     if age is not None and age < settings.cooldown_days:
-        return f"the last retraining was {age:.1f} days ago and the cooldown lasts {settings.cooldown_days:g}"
+        since, cooldown = (say_duration(timedelta(days=days)) for days in (age, settings.cooldown_days))
+        return f"the last retraining was {since} ago and the cooldown lasts {cooldown}"
     if situation.recent_retrainings >= settings.retrainings_per_30_days:
         return f"the budget of {settings.retrainings_per_30_days} retrainings in 30 days is spent"
     return ""

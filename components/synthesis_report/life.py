@@ -20,6 +20,7 @@ import driftloop
 from driftloop import registry
 from driftloop.accepted_drifts import AcceptedDrift, accepted_drifts
 from driftloop.contracts import ENGLISH, PROMOTE, RETRAIN
+from driftloop.durations import say_duration
 from driftloop.errors import InputError, NotFound
 from driftloop.evaluation.intervals import Proportion, wilson
 from driftloop.inference.labels import read_labels
@@ -205,11 +206,11 @@ def _in_production(life: ModelLife) -> Chapter:
         f"Which version served when (the last {len(services)} spans); orange: a confirmed drift of it.",
         key="life-services",
     )
-    days = [(service.ended - service.began) / timedelta(days=1) for service in services]
-    longest = int(np.argmax(days))
+    spans = [service.ended - service.began for service in services]
+    longest = spans.index(max(spans))
     page.text(
-        f"[[life-services]]: the longest span is that of version {services[longest].version}, {days[longest]:.1f} days from "
-        f"{services[longest].began:%Y-%m-%d}; the shortest lasted {min(days):.1f} days."
+        f"[[life-services]]: the longest span is that of version {services[longest].version}, {say_duration(spans[longest])} from "
+        f"{services[longest].began:%Y-%m-%d}; the shortest lasted {say_duration(min(spans))}."
     )
     infos = {info.version: info for info in life.versions}
     rows = [
