@@ -19,6 +19,7 @@ from driftloop.contracts import DATA_ANALYSIS, TRAIN
 from driftloop.dataset import Description, open_split, write_description
 from driftloop.deliverables import write_baseline_metrics
 from driftloop.errors import InputError
+from driftloop.plurals import counted
 from driftloop.reporting.chapter import write_chapter
 from driftloop.settings import DataSettings, check_parameter, critical_names
 from driftloop.sources import Opened, opened
@@ -193,4 +194,4 @@ def _write(analysis: "Analysis", dataset_dir: str, report_path: str, source_hash
     leave_record(description.store, DATA_ANALYSIS, dataset_dir, {"report.html": report_path})
     total, doubts = sum(analysis.description.counts.values()), len(analysis.doubts)
     content = f"{total:,} images, {len(analysis.description.classes)} classes, {len(analysis.audited.broken)} broken"
-    runtime.report_metrics(f"{content}; {doubts} thing{'s' * (doubts > 1)} to look at" if doubts else content)
+    runtime.report_metrics(f"{content}; {counted(doubts, 'thing')} to look at" if doubts else content)

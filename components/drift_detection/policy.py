@@ -21,6 +21,7 @@ from driftloop.durations import say_duration
 from driftloop.errors import NotFound
 from driftloop.inference.confirmed_rows import confirmed_rows
 from driftloop.inference.traffic import Traffic
+from driftloop.plurals import counted
 from driftloop.settings import DriftSettings, RetrainSettings
 from driftloop.store import open_store
 
@@ -274,9 +275,7 @@ def _unconfirmed(situation: Situation, settings: DriftSettings) -> Verdict:
     if situation.drifted == 0:
         windows = "The window fits" if situation.tested == 1 else f"All {situation.tested} windows fit"
         return Verdict("stable", f"{windows} what the champion was accepted for.")
-    alarm = (
-        f"{situation.drifted} of {situation.tested} window{'s' if situation.tested > 1 else ''} drifted, not confirmed by {CONFIRMED_BY}"
-    )
+    alarm = f"{situation.drifted} of {counted(situation.tested, 'window')} drifted, not confirmed by {CONFIRMED_BY}"
     estimate = situation.label_free_drop
     if estimate is not None and estimate >= settings.label_free_drop:
         return Verdict(
@@ -291,7 +290,8 @@ def _nothing_tested(situation: Situation) -> str:
     if situation.waiting == 0:
         return "There are no new requests to test."
     return (
-        f"No window to test yet: {situation.waiting:,} requests of {situation.waiting_groups:,} distinct groups wait, "
+        f"No window to test yet: {counted(situation.waiting, 'request')} of {counted(situation.waiting_groups, 'distinct group')} "
+        f"{'waits' if situation.waiting == 1 else 'wait'}, "
         f"{situation.minimum:,} groups are needed."
     )
 

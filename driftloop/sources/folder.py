@@ -16,6 +16,7 @@ from pathlib import Path, PurePosixPath
 from driftloop.bundle import sha256_file
 from driftloop.contracts import IMAGE_FORMATS, IMAGE_SUFFIXES, SPLITS, TEST, TRAIN, UNREAD_SUFFIXES, VAL
 from driftloop.errors import InputError
+from driftloop.plurals import counted
 
 #: Five splits are cut, and each needs two images of every class.
 MIN_CLASS_IMAGES = 2 * len(SPLITS)
@@ -67,7 +68,7 @@ def unread_note(unread: Mapping[str, int]) -> list[str]:
     count = sum(unread.values())
     if not count:
         return []
-    files = "1 image file was" if count == 1 else f"{count:,} image files were"
+    files = counted(count, "image file was", "image files were")
     endings = ", ".join(f"{suffix} {of_suffix:,}" for suffix, of_suffix in unread.items())
     return [f"{files} passed over ({endings}): only {', '.join(IMAGE_FORMATS)} are read; convert those that should count."]
 
@@ -177,9 +178,9 @@ def check_counts(counts: dict[str, int] | Counter[str], source: str) -> None:
     """
     label, fewest = min(sorted(counts.items()), key=lambda item: item[1])
     if fewest < MIN_CLASS_IMAGES:
-        images = "image" if fewest == 1 else "images"
+        images = counted(fewest, "image")
         raise InputError(
-            f"{source}: class '{label}' has {fewest} {images}; at least {MIN_CLASS_IMAGES} are needed, two for each of {', '.join(SPLITS)}"
+            f"{source}: class '{label}' has {images}; at least {MIN_CLASS_IMAGES} are needed, two for each of {', '.join(SPLITS)}"
         )
 
 
