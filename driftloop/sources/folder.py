@@ -178,9 +178,9 @@ def check_counts(counts: dict[str, int] | Counter[str], source: str) -> None:
     """
     label, fewest = min(sorted(counts.items()), key=lambda item: item[1])
     if fewest < MIN_CLASS_IMAGES:
-        images = counted(fewest, "image")
+        images = "image" if fewest == 1 else "images"
         raise InputError(
-            f"{source}: class '{label}' has {images}; at least {MIN_CLASS_IMAGES} are needed, two for each of {', '.join(SPLITS)}"
+            f"{source}: class '{label}' has {fewest} {images}; at least {MIN_CLASS_IMAGES} are needed, two for each of {', '.join(SPLITS)}"
         )
 
 
