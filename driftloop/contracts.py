@@ -63,6 +63,11 @@ IMAGE_FORMATS = {
     "WEBP": (".webp",),
 }
 IMAGE_SUFFIXES = tuple(suffix for suffixes in IMAGE_FORMATS.values() for suffix in suffixes)
+#: Of images that are not read: whoever has some of these in a source is told so.
+UNREAD_SUFFIXES = (
+    *(".avif", ".dcm", ".dicom", ".dng", ".gif", ".heic", ".heif", ".ico", ".j2k", ".jfif", ".jp2", ".jpe", ".jxl"),
+    *(".nef", ".pbm", ".pgm", ".pnm", ".ppm", ".psd", ".svg", ".svgz", ".tga"),
+)
 #: How a picture that is no square becomes one: pressed to it; its middle cut out; bars of black beside it.
 RESIZE_MODES = STRETCH, CROP, PAD = "stretch", "crop", "pad"
 

@@ -13,7 +13,7 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, fields
 from typing import Any, ClassVar, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from driftloop.contracts import ENGLISH, LANGUAGES, REFERENCE, STREAM, TEST, TRAIN, VAL
 from driftloop.errors import SettingError
@@ -98,6 +98,17 @@ class DataSettings(Settings):
         2_000, ge=0, le=1_000_000, description="training images whose labels are compared with what a model says that never saw them"
     )
     workers: int = Field(0, ge=0, le=64, description="decoding processes; 0 takes one per core, at most 8")
+
+    @field_validator("group_pattern")
+    @classmethod
+    def _check_pattern(cls, pattern: str) -> str:
+        try:
+            groups = re.compile(pattern).groups
+        except re.error as error:
+            raise ValueError(f"is not a valid regular expression: {error}") from None
+        if pattern and not groups:
+            raise ValueError("needs a group in parentheses around the patient, as in '(person\\d+)_'")
+        return pattern
 
     @property
     def naming(self) -> dict[str, str]:
@@ -513,13 +524,24 @@ def check_parameter(name: str, value: Any) -> Any:
     return converted
 
 
+def listed_classes(text: str, classes: Collection[str]) -> list[str]:
+    """The names in a list that commas part; one of `classes` that has commas itself is taken as a whole."""
+    parts, most = text.split(","), 1 + max((name.count(",") for name in classes), default=0)
+    names = []
+    while parts:
+        taken = next((count for count in range(most, 1, -1) if ",".join(parts[:count]).strip() in classes), 1)
+        names.append(",".join(parts[:taken]).strip())
+        parts = parts[taken:]
+    return [name for name in names if name]
+
+
 def critical_names(critical_classes: str, classes: Collection[str]) -> list[str]:
     """The critical classes by name, in the order of the model's `classes`.
 
     Raises:
         SettingError: a name that is no class.
     """
-    named = [name for name in map(str.strip, critical_classes.split(",")) if name]
+    named = listed_classes(critical_classes, classes)
     for name in named:
         if name not in classes:
             near = difflib.get_close_matches(name, classes, n=1, cutoff=0.5)

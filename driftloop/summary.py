@@ -85,7 +85,7 @@ class TargetSummary(SummaryPart):
 
     goal: str = Field(description="the target in words")
     measured: float | str | None = Field(description="null where the run's branch did not measure it")
-    met: bool | None = Field(description="null where the run's branch did not measure it")
+    met: bool | None = Field(description="null where the run's branch did not measure it, or where it could not be reached")
 
 
 class ReportPaths(SummaryPart):
@@ -181,7 +181,7 @@ def target_summaries(summary: Summary, facts: Mapping[str, Any], candidate: Mapp
     return {
         "baseline": _above(accuracy.baseline, BASELINE_TARGET),
         "optimized": _above(accuracy.optimized, OPTIMIZED_TARGET),
-        "optimized_over_baseline": TargetSummary(goal="> 0", measured=gain, met=None if gain is None else gain > 0),
+        "optimized_over_baseline": _gained(gain, accuracy.baseline),
         "int8_drop": TargetSummary(
             goal=f"< {INT8_DROP_TARGET:g}, else FP32 is served",
             measured=int8_drop,
@@ -209,6 +209,13 @@ def _above(measured: Proportion | None, goal: float) -> TargetSummary:
     return TargetSummary(
         goal=f"> {goal:.2f}", measured=measured.value if measured else None, met=measured.value > goal if measured else None
     )
+
+
+def _gained(gain: float | None, baseline: Proportion | None) -> TargetSummary:
+    """Neither met nor missed where the baseline has every image right already, and so has what follows it."""
+    if gain == 0 and baseline is not None and baseline.value == 1:
+        return TargetSummary(goal="> 0", measured="nothing left to gain", met=None)
+    return TargetSummary(goal="> 0", measured=gain, met=None if gain is None else gain > 0)
 
 
 def _difference(first: Proportion | None, second: Proportion | None) -> float | None:

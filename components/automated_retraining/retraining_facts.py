@@ -10,6 +10,7 @@ from components.automated_retraining.fine_tuning import FineTuningEpoch, FineTun
 from components.automated_retraining.grown_dataset import GrownDataset, in_regime, regimes
 from driftloop.contracts import DRIFTED_GATE, DRIFTED_SPLITS, DRIFTED_TRAIN, MOST_REGIMES, RANDOM, RECENT_GATE, REGIME_WINDOWS, TRAIN
 from driftloop.dataset.roles import count_labels
+from driftloop.plurals import counted
 from driftloop.runtime import MetricsLog
 from driftloop.training.privacy import PRIVACY
 
@@ -83,7 +84,8 @@ def notes(grown: GrownDataset, drifted: DriftedImages) -> list[str]:
     labelled = rows["label"].to_numpy() >= 0
     chosen = int((labelled & (rows["origin"] != RANDOM).to_numpy() & np.isin(roles, DRIFTED_SPLITS)).sum())
     if chosen:
-        sentences.append(f"{chosen} labels were not drawn at random (ranked or imported) and only train")
+        only = "only trains" if chosen == 1 else "only train"
+        sentences.append(f"{counted(chosen, 'label was', 'labels were')} not drawn at random (ranked or imported) and {only}")
     unused = int((labelled & ~np.isin(roles, DRIFTED_SPLITS)).sum())
     if unused:
         sentences.append(
@@ -91,7 +93,9 @@ def notes(grown: GrownDataset, drifted: DriftedImages) -> list[str]:
         )
     if unknown:
         names = ", ".join(sorted(unknown))
-        sentences.append(f"{sum(unknown.values())} images are labelled {names}, which this model does not know: left out")
+        sentences.append(
+            f"{counted(sum(unknown.values()), 'image is', 'images are')} labelled {names}, which this model does not know: left out"
+        )
     if grown.dropped:
         sentences.append(
             f"{', '.join(grown.dropped)} is given up: a model carries at most {MOST_REGIMES} references; its drift will alarm again"

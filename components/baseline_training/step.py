@@ -9,6 +9,7 @@ from components.baseline_training.report import build_report
 from driftloop import bundle, runtime
 from driftloop.contracts import BASELINE_TRAINING
 from driftloop.dataset import read_description
+from driftloop.plurals import counted
 from driftloop.reporting.chapter import write_chapter
 from driftloop.runtime import ClassificationLog, MetricsLog
 from driftloop.settings import TrainSettings
@@ -88,7 +89,7 @@ def run(
     leave_record(task.description.store, BASELINE_TRAINING, model, {bundle.CARD: card, "curves.html": curves})
     session.finish()
     runtime.report_metrics(
-        f"accuracy {trained.scores.test.accuracy}, {facts['epochs']} epochs, {facts['parameters'] / 1e6:.1f} M parameters"
+        f"accuracy {trained.scores.test.accuracy}, {counted(facts['epochs'], 'epoch')}, {facts['parameters'] / 1e6:.1f} M parameters"
     )
     return settings.searchers
 

@@ -11,6 +11,7 @@ from driftloop.contracts import REFERENCE, STREAM, TEST, TRAIN, VAL
 from driftloop.dataset.duplicates import near_duplicate_clusters
 from driftloop.dataset.splitting import compile_pattern, group_of, pattern_tags
 from driftloop.errors import SettingError
+from driftloop.plurals import counted
 from driftloop.tags import read_tags_text, tag_problem, tags_problem, tags_text
 
 #: Clusters of near-duplicates that are named, to be shown.
@@ -73,7 +74,7 @@ def audit(frame: pd.DataFrame, thumbnails: np.ndarray, *, group_pattern: str, sm
         smallest_val: a val split with fewer images becomes part of train.
 
     Raises:
-        SettingError: the pattern is not a valid regular expression with a group, or its tags are too many.
+        SettingError: the pattern's tags are too many, or cannot be used.
     """
     findings = AuditFindings()
     patterns = compile_pattern(group_pattern)
@@ -115,7 +116,8 @@ def _without_duplicates(frame: pd.DataFrame, findings: AuditFindings) -> pd.Data
     across = repeated & (ordered["rank"] != strongest)
     findings.duplicates_across, findings.duplicates_within = int(across.sum()), int((repeated & ~across).sum())
     if findings.duplicates_across:
-        findings.notes.append(f"{findings.duplicates_across} images were in two splits; they stay on the side that judges.")
+        images = counted(findings.duplicates_across, "image was in two splits; it stays", "images were in two splits; they stay")
+        findings.notes.append(f"{images} on the side that judges.")
     return frame.loc[ordered.index[~repeated].sort_values()]
 
 
@@ -158,10 +160,9 @@ def _without_leaks(frame: pd.DataFrame, findings: AuditFindings) -> pd.DataFrame
     findings.leaking_images = int(leaking.sum())
     findings.leaking_groups = int(frame.loc[leaking, "group"].nunique())
     if findings.leaking_images:
-        findings.notes.append(
-            f"{findings.leaking_groups} patients or near-duplicates were on both sides of the source's own splits; "
-            f"{findings.leaking_images} of their images were left out of the weaker side (train first)."
-        )
+        groups = counted(findings.leaking_groups, "patient or near-duplicate was", "patients or near-duplicates were")
+        images = counted(findings.leaking_images, "image of these was", "of their images were")
+        findings.notes.append(f"{groups} on both sides of the source's own splits; {images} left out of the weaker side (train first).")
     return frame[~leaking]
 
 

@@ -23,6 +23,7 @@ from driftloop.dataset import Decoded, Description, ShardWriter, UnreadableImage
 from driftloop.dataset.duplicates import thumbnail
 from driftloop.dataset.splitting import hash_position
 from driftloop.errors import InputError
+from driftloop.plurals import counted
 from driftloop.processes import spread
 from driftloop.sources import SourceFile
 from driftloop.store import Store
@@ -236,11 +237,15 @@ def reading_notes(ingested: Ingested) -> list[str]:
     """What the reader of the report must know about the reading itself."""
     notes = []
     if ingested.broken:
-        notes.append(f"{len(ingested.broken)} files could not be read and were left out; they are listed below.")
+        read = counted(
+            len(ingested.broken), "file could not be read and was left out; it is", "files could not be read and were left out; they are"
+        )
+        notes.append(f"{read} listed below.")
     colourful = ingested.frame[~ingested.frame["grey"]]
     if 0 < len(colourful) < 0.05 * len(ingested.frame):
+        are = "is" if len(colourful) == 1 else "are"
         notes.append(
-            f"Only {len(colourful)} of {len(ingested.frame):,} images are in colour (such as {colourful['path'].iloc[0]}), so all are "
+            f"Only {len(colourful)} of {len(ingested.frame):,} images {are} in colour (such as {colourful['path'].iloc[0]}), so all are "
             "stored in colour; without them the dataset would be grey and a third as large."
         )
     return notes + _deep_notes(ingested.frame[ingested.frame["full"] > 0], ingested.deep_range)

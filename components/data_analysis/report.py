@@ -11,6 +11,7 @@ from components.data_analysis.label_errors import AGREEMENT, LabelCheck
 from components.data_analysis.statistics import Analysis, ClassStatistics
 from driftloop.contracts import FACTS, REFERENCE, STREAM, TEST, TRAIN, VAL
 from driftloop.evaluation.classification import MOST_CLASSES
+from driftloop.plurals import counted
 from driftloop.reporting import Page
 from driftloop.reporting.plot_style import MUTED, PALETTE, axes
 from driftloop.reporting.wording import balance_sentence, extremes, percent
@@ -64,7 +65,7 @@ def _result(analysis: Analysis) -> str:
     doubts = (
         "Nothing was found that would make later figures doubtful."
         if not notes
-        else f"{notes} finding{'s' * (notes > 1)} that a reader must know {'are' if notes > 1 else 'is'} listed below."
+        else f"{counted(notes, 'finding')} that a reader must know {'are' if notes > 1 else 'is'} listed below."
     )
     return f"{sum(analysis.description.counts.values()):,} images are used and {left_out:,} were left out. {doubts}"
 
@@ -344,7 +345,7 @@ def _checks(page: Page, analysis: Analysis) -> None:
             {
                 "check": "patients on two sides of the source's splits",
                 "found": findings.leaking_groups,
-                "what was done": f"{findings.leaking_images} images left out of the weaker side",
+                "what was done": f"{counted(findings.leaking_images, 'image')} left out of the weaker side",
             },
         ],
         "The audit: what was looked for, what was found, and what was done about it.",
@@ -368,11 +369,12 @@ def audit_sentence(dropped: int, broken: int, near: int) -> str:
     if not dropped and not broken and not near:
         parts.append("No check found anything.")
     if dropped:
-        parts.append(
-            f"{dropped:,} images were left out because their presence would have made later accuracies look better or worse than they are."
-        )
+        images = counted(dropped, "image was left out because its", "images were left out because their")
+        parts.append(f"{images} presence would have made later accuracies look better or worse than they are.")
     if broken:
-        parts.append(f"{broken:,} files cannot be read; if one class or site has most of them, what is left is no longer a fair sample.")
+        parts.append(
+            f"{counted(broken, 'file')} cannot be read; if one class or site has most of them, what is left is no longer a fair sample."
+        )
     if near:
         parts.append(
             f"{near:,} images are nearly the same as another one; in two splits they would let a model be judged on what it has "

@@ -11,6 +11,7 @@ import pandas as pd
 from driftloop.contracts import LEAST_GROUPS, REFERENCE, REGIME_WINDOWS, SPLITS, STREAM, TEST, TRAIN, VAL
 from driftloop.dataset.splitting import balanced_split, hash_position, split_by_group
 from driftloop.errors import InputError
+from driftloop.plurals import counted
 
 #: Without each class in these, nothing can be trained or judged.
 NEEDED = (TRAIN, VAL, TEST)
@@ -131,9 +132,9 @@ def _with_class_in(
     if not groups and split in NEEDED:
         groups = sorted(set(frame.loc[of_class & movable & ~frame["split"].isin(NEEDED).to_numpy(), "group"]))
         if not groups:
-            total = frame.loc[of_class, "group"].nunique()
+            total = counted(frame.loc[of_class, "group"].nunique(), "patient or site", "patients or sites")
             raise InputError(
-                f"{source}: class '{label}' has images of only {total} patients or sites, too few for each of {', '.join(NEEDED)}; "
+                f"{source}: class '{label}' has images of only {total}, too few for each of {', '.join(NEEDED)}; "
                 f"add more, or check data_config.group_pattern"
             )
     if not groups:

@@ -5,6 +5,7 @@ Whether the store's champion could be followed by a model of this source is said
 
 import tempfile
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,11 +19,12 @@ from driftloop.contracts import DATA_ANALYSIS, TRAIN
 from driftloop.dataset import Description, open_split, write_description
 from driftloop.deliverables import write_baseline_metrics
 from driftloop.errors import InputError
+from driftloop.plurals import counted
 from driftloop.reporting.chapter import write_chapter
 from driftloop.settings import DataSettings, check_parameter, critical_names
 from driftloop.sources import Opened, opened
 from driftloop.sources.class_names import with_named_classes
-from driftloop.sources.folder import check_counts
+from driftloop.sources.folder import check_counts, unread_note
 from driftloop.step_facts import write_facts
 from driftloop.store import Store, open_store
 from driftloop.tracking import leave_record
@@ -105,14 +107,14 @@ def run(
     home.check()
     runtime.progress(0.02, "opening the source")
     with opened(source, seed=seed, workers=settings.workers) as folder:
-        folder = Opened(folder.root, with_named_classes(folder.files, settings.classes, source))
+        folder = replace(folder, files=with_named_classes(folder.files, settings.classes, source))
         classes = sorted({file.label for file in folder.files})
         critical_names(critical_classes, classes)
         champions_range = check_champion(home, classes, image_size, settings.resize)
         with tempfile.TemporaryDirectory(prefix="driftloop-spool-") as spool:
             ingested = _read(folder, Path(spool), source, image_size, settings, champions_range or None)
             check_range(ingested, source, home)
-            audited = _audit(ingested, source, settings, shares, home)
+            audited = _audit(ingested, source, settings, shares, home, unread_note(folder.unread))
             if replayed:
                 check_replayable(audited.frame, shares, source)
             runtime.progress(0.75, "packing")
@@ -150,17 +152,17 @@ def _read(folder: Opened, spool: Path, source: str, image_size: int, settings: D
     return ingested
 
 
-def _audit(ingested: Ingested, source: str, settings: DataSettings, shares: dict[str, float], home: Store) -> Audited:
+def _audit(ingested: Ingested, source: str, settings: DataSettings, shares: dict[str, float], home: Store, unread: list[str]) -> Audited:
     """Which images stay, and where each of them goes."""
     frame, findings = audit(ingested.frame, ingested.thumbnails, group_pattern=settings.group_pattern, smallest_val=settings.smallest_val)
     check_counts({str(label): int((frame["label"] == label).sum()) for label in set(ingested.frame["label"])}, source)
     known = earlier_splits(home, frame, shares)
     frame = assign_splits(frame, shares, source, known)
     undecidable = check_decidable(frame, source)
-    for note in undecidable:
+    for note in unread + undecidable:
         print(note, flush=True)
     kept = int(frame["group"].isin(known).sum())
-    return Audited(frame, findings, ingested.broken, findings.notes + reading_notes(ingested) + undecidable, kept)
+    return Audited(frame, findings, ingested.broken, findings.notes + unread + reading_notes(ingested) + undecidable, kept)
 
 
 def _analyse(description: Description, audited: Audited, files: dict[str, Path], labels_checked: int, seed: int) -> "Analysis":
@@ -192,4 +194,4 @@ def _write(analysis: "Analysis", dataset_dir: str, report_path: str, source_hash
     leave_record(description.store, DATA_ANALYSIS, dataset_dir, {"report.html": report_path})
     total, doubts = sum(analysis.description.counts.values()), len(analysis.doubts)
     content = f"{total:,} images, {len(analysis.description.classes)} classes, {len(analysis.audited.broken)} broken"
-    runtime.report_metrics(f"{content}; {doubts} thing{'s' * (doubts > 1)} to look at" if doubts else content)
+    runtime.report_metrics(f"{content}; {counted(doubts, 'thing')} to look at" if doubts else content)

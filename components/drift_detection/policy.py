@@ -3,6 +3,7 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from datetime import timedelta
 from functools import cache
 from statistics import NormalDist
 from typing import Literal
@@ -16,9 +17,11 @@ from driftloop.contracts import CONFIRMED_BY, GATE, HARM, VERDICTS, VerdictName
 from driftloop.dataset.group_names import GroupNames
 from driftloop.dataset.reading import read_samples, stored_description
 from driftloop.dataset.roles import assign_roles, count_labels, missing_labels
+from driftloop.durations import say_duration
 from driftloop.errors import NotFound
 from driftloop.inference.confirmed_rows import confirmed_rows
 from driftloop.inference.traffic import Traffic
+from driftloop.plurals import counted
 from driftloop.settings import DriftSettings, RetrainSettings
 from driftloop.store import open_store
 
@@ -272,9 +275,7 @@ def _unconfirmed(situation: Situation, settings: DriftSettings) -> Verdict:
     if situation.drifted == 0:
         windows = "The window fits" if situation.tested == 1 else f"All {situation.tested} windows fit"
         return Verdict("stable", f"{windows} what the champion was accepted for.")
-    alarm = (
-        f"{situation.drifted} of {situation.tested} window{'s' if situation.tested > 1 else ''} drifted, not confirmed by {CONFIRMED_BY}"
-    )
+    alarm = f"{situation.drifted} of {counted(situation.tested, 'window')} drifted, not confirmed by {CONFIRMED_BY}"
     estimate = situation.label_free_drop
     if estimate is not None and estimate >= settings.label_free_drop:
         return Verdict(
@@ -289,7 +290,8 @@ def _nothing_tested(situation: Situation) -> str:
     if situation.waiting == 0:
         return "There are no new requests to test."
     return (
-        f"No window to test yet: {situation.waiting:,} requests of {situation.waiting_groups:,} distinct groups wait, "
+        f"No window to test yet: {counted(situation.waiting, 'request')} of {counted(situation.waiting_groups, 'distinct group')} "
+        f"{'waits' if situation.waiting == 1 else 'wait'}, "
         f"{situation.minimum:,} groups are needed."
     )
 
@@ -311,7 +313,8 @@ def _pause(situation: Situation, settings: DriftSettings) -> str:
     """Why nothing may be retrained now, whatever for; empty where it may."""
     age = situation.days_since_retraining
     if age is not None and age < settings.cooldown_days:
-        return f"the last retraining was {age:.1f} days ago and the cooldown lasts {settings.cooldown_days:g}"
+        since, cooldown = (say_duration(timedelta(days=days)) for days in (age, settings.cooldown_days))
+        return f"the last retraining was {since} ago and the cooldown lasts {cooldown}"
     if situation.recent_retrainings >= settings.retrainings_per_30_days:
         return f"the budget of {settings.retrainings_per_30_days} retrainings in 30 days is spent"
     return ""

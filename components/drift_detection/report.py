@@ -15,6 +15,7 @@ from components.drift_detection.reference import LEAST_LEARNED
 from components.drift_detection.unlabelled import LABEL_FREE_CAVEAT
 from driftloop.contracts import CONFIRMED_BY, FOR_CLASS, FOR_TRAINING, GATE, HARM, LABEL_REQUESTS, POOLED_WINDOWS, QUOTA
 from driftloop.inference.reference import CLEAN_REGIME
+from driftloop.plurals import counted
 from driftloop.reporting.page import Page
 from driftloop.reporting.plot_style import MUTED, PALETTE, axes
 from driftloop.reporting.wording import percent
@@ -51,7 +52,7 @@ def build_report(findings: WatchFindings) -> Page:
     _harm(page, findings)
     _method(page, findings)
     page.conclude(
-        f"{findings.drifted_windows} of {len(findings.tested)} windows of this watch drifted; drift is "
+        f"{findings.drifted_windows} of {counted(len(findings.tested), 'window')} of this watch drifted; drift is "
         f"{'' if findings.confirmed else 'not '}confirmed (by {CONFIRMED_BY} consecutive windows)."
         + "".join(f" Of the requests with {found.level.title} it is, by their own windows." for found in findings.tags if found.confirmed),
         limits=[
@@ -184,7 +185,9 @@ def history_sentence(windows: Sequence[RecordedWindow], alpha: float) -> str:
         detector.title: sum(window.p_values.get(detector.name, 1.0) <= level for window in windows) for detector in detectors.DETECTORS
     }
     said = ", ".join(f"{title} in {count}" for title, count in counts.items())
-    text = f"Of {len(windows)} windows of this watch {sum(window.drifted for window in windows)} drifted; alarms by test: {said}."
+    text = (
+        f"Of {counted(len(windows), 'window')} of this watch {sum(window.drifted for window in windows)} drifted; alarms by test: {said}."
+    )
     if not any(counts.values()):
         return text + " No p-value reaches the level."
     least = min((window.p_values[name], name) for window in windows for name in window.p_values)

@@ -19,6 +19,7 @@ from pydantic import BaseModel
 from components.model_optimization.training_plan import TrainingPlan
 from driftloop.dataset import Description, write_description
 from driftloop.errors import DriftloopError, RunFailed, SettingError
+from driftloop.plurals import counted
 from driftloop.runtime import available_threads
 from driftloop.schema import parse_stored
 from driftloop.settings import TrainSettings
@@ -206,9 +207,8 @@ def take_part(store_uri: str, key: str) -> None:
     local, beside = int(os.environ["LOCAL_RANK"]), int(os.environ["LOCAL_WORLD_SIZE"])
     if work.device == "cuda":
         if local >= torch.cuda.device_count():
-            raise SettingError(
-                f"this pod sees {torch.cuda.device_count()} GPUs, and {beside} processes want one each; set gpus=0, or mend its node"
-            )
+            gpus = counted(torch.cuda.device_count(), "GPU")
+            raise SettingError(f"this pod sees {gpus}, and {beside} processes want one each; set gpus=0, or mend its node")
         device = torch.device("cuda", local)
         torch.cuda.set_device(device)
     else:

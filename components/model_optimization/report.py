@@ -14,6 +14,7 @@ from components.model_optimization.sweep_report import add_sweep
 from components.model_optimization.training_plan import TrainingPlan
 from driftloop.evaluation.intervals import Proportion
 from driftloop.evaluation.paired import PairedDifference
+from driftloop.plurals import counted
 from driftloop.reporting import Page
 from driftloop.reporting.plot_style import MUTED, PALETTE, axes
 from driftloop.reporting.wording import compared, difference_sentence, extremes, percent, points
@@ -283,8 +284,8 @@ def _learning(page: Page, task: Task, findings: OptimizationFindings, facts: dic
     history, recipe = findings.trained.history, findings.plan.recipe
     page.section(
         "How it learnt",
-        f"{len(history.epochs)} of {recipe.epochs} epochs {'with OneCycle ' if recipe.one_cycle else ''}in {recipe.precision}. Epoch "
-        f"{history.best_epoch} was kept: the highest {'balanced ' if recipe.class_weights else ''}accuracy on the validation split "
+        f"{len(history.epochs)} of {counted(recipe.epochs, 'epoch')} {'with OneCycle ' if recipe.one_cycle else ''}in {recipe.precision}. "
+        f"Epoch {history.best_epoch} was kept: the highest {'balanced ' if recipe.class_weights else ''}accuracy on the validation split "
         f"({len(task.val):,} images), which therefore reads a little too high. Trained on: {facts['device']}, "
         f"{facts['images_per_second']:,.0f} images per second.",
     )
@@ -318,7 +319,7 @@ def add_ablation(page: Page, ablation: Ablation) -> None:
     ]
     page.table(
         rows,
-        f"One ingredient left out at a time; {ablation.epochs} epochs each, one seed, on the validation split only. The "
+        f"One ingredient left out at a time; {counted(ablation.epochs, 'epoch')} each, one seed, on the validation split only. The "
         "intervals are paired, over images; another seed may differ by more.",
         key="optimised-ablation",
     )

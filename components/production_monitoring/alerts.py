@@ -6,6 +6,7 @@ from typing import Any
 
 from components.production_monitoring.metrics import ExpectedMetrics, ModelMetrics, ServiceMetrics
 from driftloop.contracts import UNFINISHED_WATCH
+from driftloop.plurals import counted
 from driftloop.settings import MonitorSettings
 from driftloop.step_facts import write_json
 from driftloop.watch_record import CLOSED, WatchRecord
@@ -63,14 +64,14 @@ def unfinished_watch_rule(before: WatchRecord | None) -> AlertRule:
 
 def no_traffic_rule(service: ServiceMetrics) -> AlertRule:
     """No request at all since the last watch."""
-    message = "no request since the last watch" if service.requests == 0 else f"{service.requests:,} requests since the last watch"
+    message = "no request since the last watch" if service.requests == 0 else f"{counted(service.requests, 'request')} since the last watch"
     return AlertRule("no traffic", service.requests == 0, float(service.requests), 1.0, message)
 
 
 def error_share_rule(service: ServiceMetrics, limit: float) -> AlertRule:
     """Too many failed requests."""
     fired = service.requests >= MIN_REQUESTS and service.error_share > limit
-    message = f"{service.failed:,} of {service.requests:,} requests failed ({service.error_share:.1%}, limit {limit:.1%})"
+    message = f"{service.failed:,} of {counted(service.requests, 'request')} failed ({service.error_share:.1%}, limit {limit:.1%})"
     return AlertRule("error share", fired, service.error_share if service.requests else None, limit, message)
 
 

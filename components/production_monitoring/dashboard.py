@@ -11,6 +11,7 @@ from components.production_monitoring.metrics import CurvePoint, ExpectedMetrics
 from driftloop.evaluation.intervals import wilson
 from driftloop.inference.log import STATUS_OK
 from driftloop.inference.traffic import TrafficInfo
+from driftloop.plurals import counted
 from driftloop.reporting import Page
 from driftloop.reporting.chapter import Tone
 from driftloop.reporting.page import readable_cell
@@ -58,7 +59,7 @@ def build_dashboard(
         page.notice(note)
     fired = [rule.rule for rule in rules if rule.fired]
     page.conclude(
-        f"{service.requests:,} requests, {percent(service.error_share)} of them failed; "
+        f"{counted(service.requests, 'request')}, {percent(service.error_share)} of them failed; "
         + (f"{len(fired)} of {len(rules)} rules fired: {', '.join(fired)}." if fired else f"none of {len(rules)} rules fired."),
         limits=[
             "Rules compare single values with fixed limits: they say what somebody should look at and decide nothing about drift.",
@@ -125,7 +126,8 @@ def volume_sentence(rows: pd.DataFrame) -> str:
     seconds = (rows["time"].max() - rows["time"].min()).total_seconds()
     failed = int((rows["status"] != STATUS_OK).sum())
     span = f"{seconds / 3600:.1f} hours" if seconds >= 5400 else f"{seconds:.0f} seconds" if seconds >= 1 else "less than a second"
-    return f"{len(rows):,} requests are in the log over {span}, {failed:,} of them failed ({percent(failed / max(1, len(rows)))})."
+    came = counted(len(rows), "request is", "requests are")
+    return f"{came} in the log over {span}, {failed:,} of them failed ({percent(failed / max(1, len(rows)))})."
 
 
 def shares_sentence(model: ModelMetrics, expected: ExpectedMetrics) -> str:

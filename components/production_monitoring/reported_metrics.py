@@ -12,6 +12,7 @@ from tensorboard.summary import Writer
 from components.production_monitoring.alerts import AlertRule
 from components.production_monitoring.metrics import CurvePoint, ExpectedMetrics, ModelMetrics, ServiceMetrics
 from driftloop.inference.traffic import TrafficInfo
+from driftloop.plurals import counted
 from driftloop.runtime import MetricsLog
 
 EVENTS_FOLDER = "events"
@@ -72,9 +73,9 @@ def metrics_line(info: TrafficInfo, service: ServiceMetrics, model: ModelMetrics
     alerts = f"alerts: {', '.join(fired)}" if fired else "no alert"
     if info.fresh_rows == 0:
         return f"no request of version {info.champion_version} since the last watch, {alerts}"
-    accuracy = f"accuracy {model.accuracy.value:.3f} of {model.accuracy.n} labels, " if model.accuracy else ""
+    accuracy = f"accuracy {model.accuracy.value:.3f} of {counted(model.accuracy.n, 'label')}, " if model.accuracy else ""
     looked_at = f" ({info.sampled:.1%} of them looked at)" if info.sampled < 1 else ""
-    return f"{info.requests:,} requests{looked_at}, p95 {service.p95_ms:.2f} ms, {accuracy}{alerts}"
+    return f"{counted(info.requests, 'request')}{looked_at}, p95 {service.p95_ms:.2f} ms, {accuracy}{alerts}"
 
 
 def write_curve_events(traffic: str | Path, points: list[CurvePoint], statistic_names: list[str]) -> None:

@@ -25,6 +25,7 @@ from driftloop.contracts import (
     TEST,
 )
 from driftloop.evaluation.intervals import Proportion
+from driftloop.plurals import counted
 from driftloop.reporting.wording import percent, points, points_interval
 
 SERVED_NAMES = {ONNX_FP32: "onnx_fp32", ONNX_INT8: "onnx_int8", ONNX_FP16: "onnx_fp16"}
@@ -95,7 +96,7 @@ def _ablation(material: RunMaterial) -> list[Lesson]:
                 f"Ingredient: {name}",
                 _judged(-row["high"], -row["low"]),
                 f"without it {points(row['change'])} on the validation split ({points_interval(row['low'], row['high'])}), "
-                f"{facts['ablation_epochs']} epochs",
+                f"{counted(facts['ablation_epochs'], 'epoch')}",
             )
         )
     return found
@@ -140,7 +141,9 @@ def _detection(material: RunMaterial) -> Lesson | None:
         verdict = WORKED if drift["confirmed"] else FAILED
     asked = f" The replayed traffic was: {replayed}." if replayed else ""
     return Lesson(
-        "Telling drift from chance", verdict, f"{drifted} of {len(windows)} windows drifted; confirmed: {_yes(drift['confirmed'])}.{asked}"
+        "Telling drift from chance",
+        verdict,
+        f"{drifted} of {counted(len(windows), 'window')} drifted; confirmed: {_yes(drift['confirmed'])}.{asked}",
     )
 
 

@@ -20,10 +20,12 @@ import driftloop
 from driftloop import registry
 from driftloop.accepted_drifts import AcceptedDrift, accepted_drifts
 from driftloop.contracts import ENGLISH, PROMOTE, RETRAIN
+from driftloop.durations import say_duration
 from driftloop.errors import InputError, NotFound
 from driftloop.evaluation.intervals import Proportion, wilson
 from driftloop.inference.labels import read_labels
 from driftloop.inference.watch_tables import read_label_table
+from driftloop.plurals import counted
 from driftloop.registry import Champion, VersionInfo
 from driftloop.registry.champion import Change
 from driftloop.registry.versions import complete_versions
@@ -145,17 +147,17 @@ def life_sentence(life: ModelLife) -> str:
     backs = sum(service.change.action == "rollback" for service in services)
     served = len({service.version for service in services})
     text = (
-        f"Since {services[0].began:%Y-%m-%d} {_count(served, 'version')} served, with {_count(backs, 'rollback')}; "
+        f"Since {services[0].began:%Y-%m-%d} {counted(served, 'version')} served, with {counted(backs, 'rollback')}; "
         f"version {life.champion.version} serves now."
     )
     if not records:
         return text + " It was never watched."
     drifts, tries = drifts_of(records), [record for record in records if record.tried_to_retrain]
     return (
-        f"{text} {_count(len(records), 'watch', 'watches')} looked at {sum(record.rows for record in records):,} requests and confirmed "
-        f"{_count(len(drifts), 'drift')}; {_count(len(tries), 'retraining')} began, "
+        f"{text} {counted(len(records), 'watch', 'watches')} looked at {sum(record.rows for record in records):,} requests and confirmed "
+        f"{counted(len(drifts), 'drift')}; {counted(len(tries), 'retraining')} began, "
         f"{sum(record.decision == PROMOTE for record in tries)} of them ended in a promotion. "
-        f"{_count(len(life.labels), 'label')} were given."
+        f"{counted(len(life.labels), 'label')} were given."
     )
 
 
@@ -205,11 +207,11 @@ def _in_production(life: ModelLife) -> Chapter:
         f"Which version served when (the last {len(services)} spans); orange: a confirmed drift of it.",
         key="life-services",
     )
-    days = [(service.ended - service.began) / timedelta(days=1) for service in services]
-    longest = int(np.argmax(days))
+    spans = [service.ended - service.began for service in services]
+    longest = spans.index(max(spans))
     page.text(
-        f"[[life-services]]: the longest span is that of version {services[longest].version}, {days[longest]:.1f} days from "
-        f"{services[longest].began:%Y-%m-%d}; the shortest lasted {min(days):.1f} days."
+        f"[[life-services]]: the longest span is that of version {services[longest].version}, {say_duration(spans[longest])} from "
+        f"{services[longest].began:%Y-%m-%d}; the shortest lasted {say_duration(min(spans))}."
     )
     infos = {info.version: info for info in life.versions}
     rows = [
@@ -236,7 +238,7 @@ def _in_production(life: ModelLife) -> Chapter:
         for info in life.versions
     ]
     page.table(table, f"The last {len(table)} of {life.registered:,} versions registered, whether they served or not.", key="life-versions")
-    page.conclude(f"{_count(len(life.services), 'span')} of service; [[life-spans]] has each with its reason.")
+    page.conclude(f"{counted(len(life.services), 'span')} of service; [[life-spans]] has each with its reason.")
     return page.chapter
 
 
@@ -253,17 +255,17 @@ def _watches(life: ModelLife) -> Chapter:
     windows = [window for record in life.records for window in record.windows]
     drifted = sum(window.drifted for window in windows)
     page.text(
-        f"[[life-verdicts]]: of {_count(len(life.records), 'watch', 'watches')} {said}. "
-        f"{drifted:,} of {_count(len(windows), 'window')} drifted."
+        f"[[life-verdicts]]: of {counted(len(life.records), 'watch', 'watches')} {said}. "
+        f"{drifted:,} of {counted(len(windows), 'window')} drifted."
     )
     drifts = drifts_of(life.records)
     rows = [_drift_row(drift) for drift in drifts[-MOST_ROWS:]]
     page.table(
         rows,
-        f"The last {len(rows)} of {_count(len(drifts), 'confirmed drift')}; the drop is that of its last look, below what was accepted.",
+        f"The last {len(rows)} of {counted(len(drifts), 'confirmed drift')}; the drop is that of its last look, below what was accepted.",
         key="life-drifts",
     )
-    page.conclude(f"{_count(len(drifts), 'drift')} confirmed in {_count(len(life.records), 'watch', 'watches')}.")
+    page.conclude(f"{counted(len(drifts), 'drift')} confirmed in {counted(len(life.records), 'watch', 'watches')}.")
     return page.chapter
 
 
@@ -297,11 +299,11 @@ def _accuracy(life: ModelLife) -> Chapter:
     )
     lowest, newest = min(zip(shares, times, strict=True), key=lambda pair: pair[0].value), shares[-1]
     page.text(
-        f"[[life-accuracy]] shows {_count(sum(share.n for share in shares), 'random label')}. The lowest point is {_share(lowest[0])} "
+        f"[[life-accuracy]] shows {counted(sum(share.n for share in shares), 'random label')}. The lowest point is {_share(lowest[0])} "
         f"around {lowest[1]:%Y-%m-%d}, the last one {_share(newest)}."
     )
     page.conclude(
-        f"Over all {_count(sum(share.n for share in shares), 'random label')}: "
+        f"Over all {counted(sum(share.n for share in shares), 'random label')}: "
         f"{percent(sum(tally.right for tally in tallies) / sum(tally.labels for tally in tallies))}.",
         limits=["Labels kept for the gate are not among these, and windows are labelled more densely where a drift was confirmed."],
     )
@@ -330,7 +332,7 @@ def _labels(life: ModelLife) -> Chapter:
     promoted = sum(record.decision == PROMOTE for record in tries)
     cost = f", {len(life.labels) / promoted:,.0f} labels for each promotion" if promoted else ""
     page.conclude(
-        f"{_count(len(life.labels), 'label')} in all stand beside {_count(len(tries), 'retraining')}, "
+        f"{counted(len(life.labels), 'label')} in all stand beside {counted(len(tries), 'retraining')}, "
         f"of which {promoted} ended in a promotion{cost}. "
         "Labels also show drifts to be harmless, which no promotion counts."
     )
@@ -352,12 +354,12 @@ def _decisions(life: ModelLife) -> Chapter:
             events.append((record.until, f"watch {record.sequence}: retraining", record.reason))
     events.sort(key=lambda event: _time(event[0]))
     rows = [{"when (UTC)": _minute(_time(at)), "what": what, "why": why} for at, what, why in events[-MOST_ROWS:]]
-    page.table(rows, f"The last {len(rows)} of {_count(len(events), 'decision')}, oldest first.", key="life-decisions")
+    page.table(rows, f"The last {len(rows)} of {counted(len(events), 'decision')}, oldest first.", key="life-decisions")
     refused = sum(record.decision not in (None, PROMOTE) for record in life.records)
     by_hand = sum(service.change.by_person for service in life.services)
     page.conclude(
-        f"The pointer was moved {_count(len(life.services), 'time')}, {by_hand} of these by a person; the gate refused "
-        f"{_count(refused, 'retrained candidate')}."
+        f"The pointer was moved {counted(len(life.services), 'time')}, {by_hand} of these by a person; the gate refused "
+        f"{counted(refused, 'retrained candidate')}."
     )
     return page.chapter
 
@@ -444,7 +446,3 @@ def _by(change: Change) -> str:
 
 def _share(share: Proportion | None) -> str | None:
     return None if share is None else f"{percent(share.value)} ({interval(share.low, share.high)})"
-
-
-def _count(number: int, one: str, many: str = "") -> str:
-    return f"{number:,} {one if number == 1 else many or one + 's'}"

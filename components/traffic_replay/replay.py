@@ -20,6 +20,7 @@ from driftloop.errors import InputError, NoChampion
 from driftloop.inference.labels import write_labels
 from driftloop.inference.log_writer import InferenceLogger
 from driftloop.inference.served_model import ServedModel
+from driftloop.plurals import counted
 from driftloop.scenarios import Scenario
 from driftloop.settings import TrafficSettings
 from driftloop.store import Store
@@ -85,7 +86,8 @@ class Replayed:
         short = f" (of {self.wanted:,} asked for: the stream has no more new images)" if self.requests < self.wanted else ""
         drifted = f" + {self.drifted:,} with {self.drift}" if self.drifted else ""
         speed = f", p50 {self.p50_ms:.2f} ms" if self.p50_ms is not None else ""
-        return f"{self.clean:,} clean{drifted} requests{short}, {self.labels:,} labels, version {self.version}{speed}"
+        requests = "request" if self.requests == 1 else "requests"
+        return f"{self.clean:,} clean{drifted} {requests}{short}, {counted(self.labels, 'label')}, version {self.version}{speed}"
 
 
 def replay(

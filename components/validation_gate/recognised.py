@@ -11,6 +11,7 @@ from components.validation_gate.criteria import CLEAN, Criterion, without_images
 from driftloop.evaluation.clustered import clusters_of, proportion_right
 from driftloop.evaluation.intervals import Proportion
 from driftloop.evaluation.paired import Clustering, labels_needed
+from driftloop.settings import listed_classes
 
 NAME = "every class recognised"
 
@@ -28,11 +29,12 @@ def every_class_recognised(clean: Answers, classes: list[str], allowed: str) -> 
         classes: K names, in the order of the labels.
         allowed: names of classes that may go unrecognised, separated by commas.
     """
+    may_be_blind = listed_classes(allowed, classes)
     blind: list[str] = []
     unknown: list[str] = []
     for label, name in enumerate(classes):
         seen = _recall(clean, clean.candidate, label)
-        if seen is None or name in map(str.strip, allowed.split(",")):
+        if seen is None or name in may_be_blind:
             continue
         right, blindly, _ = seen
         if right.low > blindly:

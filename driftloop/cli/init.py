@@ -93,11 +93,12 @@ def look_at(folder: Path, group_pattern: str = "") -> Survey:
         SettingError: the pattern is not a regular expression with a group.
     """
     from driftloop.dataset.splitting import compile_pattern, group_of  # these load pandas, for which other commands need not wait
-    from driftloop.sources.folder import folder_to_give, list_folder
+    from driftloop.sources.folder import folder_to_give, list_folder, unread_note
 
     if folder.is_file():
         raise InputError(f"{folder}: is a file; unpack it and give the folder, or run it as it is with --source {folder}")
-    files, settings = list_folder(folder), DataSettings(group_pattern=group_pattern)
+    listing, settings = list_folder(folder), DataSettings.complete({"group_pattern": group_pattern})
+    files = listing.files
     patterns = compile_pattern(group_pattern)
     groups = [group_of(file.path.rpartition("/")[2], _stand_in(file.path), patterns) for file in files]
     named = {group for group in groups if not group.startswith("sha256:")}
@@ -109,6 +110,7 @@ def look_at(folder: Path, group_pattern: str = "") -> Survey:
         splits, notes = _cut(files, groups, settings, str(folder), replayed=False)
     except InputError as error:
         raise InputError(f"{error}{inner}") from None
+    notes += unread_note(listing.unread)
     if inner:
         notes.append(f"{', '.join(sorted({file.label for file in files})[:5])} are taken for the classes{inner}.")
     smallest = min(sides)

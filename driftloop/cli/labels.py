@@ -8,6 +8,7 @@ import typer
 from driftloop.cli.arguments import DEFAULT_STORE, JsonOption, print_json
 from driftloop.contracts import IMPORT, LABEL_ORIGINS, SKIP, SKIP_MARKS
 from driftloop.errors import InputError, NoChampion
+from driftloop.plurals import counted
 from driftloop.registry import current, description
 from driftloop.store import open_store
 
@@ -46,12 +47,12 @@ def import_labels(
     skipped = frame["label"] == SKIP
     counts = frame.loc[~skipped, "origin"].value_counts()
     if as_json:
-        counted = {str(origin): int(count) for origin, count in counts.items()}
-        print_json({"imported": counted, "skipped": int(skipped.sum()), "not_drawn": stray})
+        imported = {str(origin): int(count) for origin, count in counts.items()}
+        print_json({"imported": imported, "skipped": int(skipped.sum()), "not_drawn": stray})
         return
     said = ", ".join(f"{count:,} {origin}" for origin, count in counts.items()) or "none"
     passed_over = f", {skipped.sum():,} skipped" if skipped.any() else ""
-    typer.echo(f"{(~skipped).sum():,} labels imported ({said}){passed_over}")
+    typer.echo(f"{counted(int((~skipped).sum()), 'label')} imported ({said}){passed_over}")
     if stray:
         typer.echo(
             f"{stray:,} lines say that they were drawn, but no watch of this store has drawn their requests: they count as imports",

@@ -18,6 +18,7 @@ from driftloop.backends.run_folder import RunFolder
 from driftloop.backends.step_display import WIDTH, StepDisplay
 from driftloop.cli.arguments import JsonOption, collect
 from driftloop.errors import InputError
+from driftloop.plurals import counted
 from driftloop.settings import PARAMETERS
 from pipelines import PIPELINES
 
@@ -235,7 +236,8 @@ def _print_result(console: Console, result: "Rehearsal", folder: RunFolder) -> N
     before, during, after = share(result.accuracy_before), share(result.accuracy_in_drift), share(result.accuracy_after)
     console.print()
     console.print(f"drift      {onset}; false alarms {result.false_alarms}, single alarms {result.single_alarms}")
-    console.print(f"policy     {result.retrainings} retrainings, {result.promotions} promotions, {result.labels:,} labels")
+    spent = (result.retrainings, "retraining"), (result.promotions, "promotion"), (result.labels, "label")
+    console.print(f"policy     {', '.join(counted(number, name) for number, name in spent)}")
     console.print(f"accuracy   {before} before, {during} in the drift, {after} after the last promotion")
     for note in result.notes:
         console.print(f"note       {escape(note)}")

@@ -3,6 +3,7 @@
 Loaded only where a replay names a source: it brings pandas and the reading of images along.
 """
 
+import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -71,6 +72,13 @@ def _read(source: str, champions: Description, spool: Path, seed: int) -> tuple[
             deep_range=champions.deep_range,
         )
     check_broken(ingested, source, settings.max_broken_share)
+    beyond = ingested.frame[ingested.frame["full"] > ingested.frame["scaled"]]
+    if len(beyond):
+        print(
+            f"{source}: {len(beyond):,} of {len(ingested.frame):,} images (such as {beyond['path'].iloc[0]}) have levels above "
+            f"{champions.deep_range:,}, the highest that the champion was trained on; they are cut there, as its service does",
+            file=sys.stderr,
+        )
     if ingested.channels > champions.channels:
         raise InputError(f"{source}: has images in colour, and the champion was trained on grey ones; convert them to grey first")
     unsplit = ingested.frame.assign(source_split="")

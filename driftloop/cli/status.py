@@ -18,6 +18,7 @@ from driftloop.durations import parse_duration, say_duration
 from driftloop.errors import InputError
 from driftloop.housekeeping.watch_age import RECENT_RECORDS, WatchAge, watch_age
 from driftloop.next_steps import steps_after_watch
+from driftloop.plurals import counted
 from driftloop.registry import Champion, Hold
 from driftloop.store import Store
 from driftloop.watch_record import FAILED, STARTED, ClassRecall, WatchRecord
@@ -177,14 +178,10 @@ def _print(state: Status) -> None:
     if state.last is not None and (unseen := [recall for recall in state.last.recalls if not recall.bounded]):
         table.add_row("classes", _say_recalls(unseen))
     if state.label_files is not None:
-        came = (
-            "none came since"
-            if state.label_files == 0
-            else f"{state.label_files} label file{'s' if state.label_files > 1 else ''} came since"
-        )
+        came = "none came since" if state.label_files == 0 else f"{counted(state.label_files, 'label file')} came since"
         table.add_row("labels", f"wanted by the last watch; {came}")
     if state.usage is not None:
-        table.add_row("size", _say_bytes(state.usage.areas) + f" in {state.usage.objects:,} objects")
+        table.add_row("size", _say_bytes(state.usage.areas) + f" in {counted(state.usage.objects, 'object')}")
         grown = state.usage.growth
         table.add_row(
             "growth", "not known (fewer than two watches)" if grown is None else f"{_say_bytes(grown)} between the last two watches"

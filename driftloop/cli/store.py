@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from driftloop.cli.arguments import DEFAULT_STORE, JsonOption, open_existing, print_json
+from driftloop.plurals import counted
 
 store = typer.Typer(help="The store of a model.", no_args_is_help=True)
 
@@ -40,7 +41,7 @@ def upgrade_store(
         typer.echo(f"{uri}: everything is in its newest form")
     elif yes:
         upgrade(home, outdated)
-        typer.echo(f"{len(outdated):,} objects upgraded")
+        typer.echo(f"{counted(len(outdated), 'object')} upgraded")
     else:
         command = f"driftloop store upgrade --store {uri} --yes"
-        typer.echo(f"{len(outdated):,} objects would be rewritten; nothing was changed. Do it with: {command}")
+        typer.echo(f"{counted(len(outdated), 'object')} would be rewritten; nothing was changed. Do it with: {command}")

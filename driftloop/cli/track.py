@@ -13,6 +13,7 @@ from rich.markup import escape
 
 from driftloop.cli.arguments import DEFAULT_STORE, JsonOption, StoreOption, open_existing, print_json
 from driftloop.errors import InputError
+from driftloop.plurals import counted
 
 #: Seconds that the end of a run, or a promotion by hand, gives to all trackers together.
 PATIENCE_S = 300
@@ -50,7 +51,7 @@ def track(
         for one in done:
             waiting = f", {one.waiting} wait in the store" if one.problem else ""
             waiting += f", {one.refused} of them refused" if one.refused else ""
-            typer.echo(f"{one.tracker}: {one.steps} steps and {one.versions} versions handed over{waiting}")
+            typer.echo(f"{one.tracker}: {counted(one.steps, 'step')} and {counted(one.versions, 'version')} handed over{waiting}")
     problems = [one.problem for one in done if one.problem]
     if problems:
         raise TrackerUnavailable(f"{'; '.join(problems)}; the next `driftloop track --store {home.uri}` tries again")

@@ -9,8 +9,6 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from driftloop.errors import SettingError
-
 #: Patterns of well-known layouts, tried in order; the first group of the match names the patient or site.
 KNOWN_PATTERNS = (
     # Kaggle's chest X-rays. Bacterial and viral images of one number are taken as one patient: too large a group leaks nothing.
@@ -29,20 +27,8 @@ SWAPPED_GROUPS = 200
 
 
 def compile_pattern(pattern: str) -> tuple[re.Pattern[str], ...]:
-    """The patterns to use: the user's own, or the known ones when it is empty.
-
-    Raises:
-        SettingError: not a valid regular expression, or one without a group.
-    """
-    if not pattern:
-        return KNOWN_PATTERNS
-    try:
-        compiled = re.compile(pattern)
-    except re.error as error:
-        raise SettingError(f"data_config.group_pattern: {pattern!r} is not a valid regular expression ({error})") from None
-    if compiled.groups < 1:
-        raise SettingError(f"data_config.group_pattern: {pattern!r} needs a group in parentheses around the patient, as in '(person\\d+)_'")
-    return (compiled,)
+    """The patterns to use: the user's own, which `DataSettings` has checked, or the known ones when it is empty."""
+    return (re.compile(pattern),) if pattern else KNOWN_PATTERNS
 
 
 def group_of(name: str, sha256: str, patterns: tuple[re.Pattern[str], ...]) -> str:

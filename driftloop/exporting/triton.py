@@ -13,6 +13,7 @@ from driftloop.contracts import MODEL_NAME
 from driftloop.errors import InputError
 from driftloop.exporting.folder import FetchedVersion
 from driftloop.inference.served_model import INPUT, PROBABILITIES
+from driftloop.plurals import counted
 
 #: Triton's names for the tensors' types.
 TYPES = {"tensor(uint8)": "TYPE_UINT8", "tensor(float)": "TYPE_FP32", "tensor(float16)": "TYPE_FP16"}
@@ -90,7 +91,7 @@ def _tensor(node: object, graph: Path, *, labels: bool = False) -> str:
     name, kind, shape = (getattr(node, attribute) for attribute in ("name", "type", "shape"))
     count, *sizes = shape
     if isinstance(count, int):
-        raise InputError(f"{graph}: {name} is for {count} images at a time; Triton's batching needs a graph for any number")
+        raise InputError(f"{graph}: {name} is for {counted(count, 'image')} at a time; Triton's batching needs a graph for any number")
     if kind not in TYPES or not all(isinstance(size, int) for size in sizes):
         raise InputError(f"{graph}: {name} is {kind} {shape}, which has no place in Triton's {CONFIG}")
     label = f' label_filename: "{LABELS}"' if labels else ""

@@ -12,6 +12,7 @@ import onnxruntime as ort
 from driftloop.bundle import ModelDescription, read_model, verify
 from driftloop.errors import InputError, IntegrityError
 from driftloop.inference.provider import CPU, CUDA, ORT_ERRORS_ONLY, choose_provider, loading_cuda, log_once, warn_once
+from driftloop.plurals import counted
 from driftloop.runtime import available_threads
 
 INPUT, PROBABILITIES, EMBEDDING = "images", "probabilities", "embedding"
@@ -78,7 +79,7 @@ class ServedModel:
         self.batches = tuple(batches)
         others = [open_session(path, threads=self.threads, provider=provider) for _ in self.batches[1:]]
         self._sessions = [self.session, *others]
-        log_once(f"{variant} runs on {self.provider}, {self.threads} thread{'s' if self.threads > 1 else ''}")
+        log_once(f"{variant} runs on {self.provider}, {counted(self.threads, 'thread')}")
 
     @classmethod
     def open(cls, directory: str | Path, variant: str = "", threads: int = 0, provider: str = "") -> Self:

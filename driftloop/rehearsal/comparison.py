@@ -6,7 +6,8 @@ from typing import Any
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
-from driftloop.rehearsal.report import HISTORY_CAPTION, ORANGE, Days, circumstances, counted, plot_history, table
+from driftloop.plurals import counted
+from driftloop.rehearsal.report import HISTORY_CAPTION, ORANGE, Days, circumstances, plot_history, table
 from driftloop.rehearsal.result import Comparison, PolicyResult, Rehearsal, WindowRecord
 from driftloop.reporting.page import Page
 from driftloop.reporting.plot_style import INK, PALETTE, axes

@@ -9,6 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from driftloop.plurals import counted
 from driftloop.rehearsal.production import Job
 from driftloop.rehearsal.result import NONE, Rehearsal, WindowRecord, kind
 from driftloop.reporting.page import Page
@@ -45,7 +46,7 @@ def describe_events(
     if kind(record.drift) != kind(last):
         events.append("the drift is gone" if record.drift == NONE else f"{record.drift} sets in")
     if handed_in:
-        events.append(f"{handed_in:,} labels arrive")
+        events.append(counted(handed_in, "label arrives", "labels arrive"))
     if record.accepted and record.drifted:
         events.append("single alarm" if record.verdict == "stable" else "false alarm")
     elif record.confirmed and not (before and before.confirmed):
@@ -55,7 +56,8 @@ def describe_events(
     if record.decision:
         events.append(f"retrained: version {record.promoted} from now on" if record.promoted else f"retrained: {record.decision}")
     if job:
-        events.append(f"{len(job.origins):,} images go to be labelled, due in window {job.due}")
+        images = counted(len(job.origins), "image goes", "images go")
+        events.append(f"{images} to be labelled, due in window {job.due}")
     return events
 
 
@@ -190,11 +192,6 @@ def lead(result: Rehearsal) -> str:
     onset = f"The drift set in at window {result.first_drift} and was confirmed with its window {result.detection_delay}"
     counts = [(result.retrainings, "retraining"), (result.promotions, "promotion"), (result.false_alarms, "false alarm")]
     return f"{summary} {onset}; {', '.join(counted(number, name) for number, name in counts)}."
-
-
-def counted(number: int, name: str) -> str:
-    """A number of things: "1 promotion", "2 promotions"."""
-    return f"{number:,} {name}{'' if number == 1 else 's'}"
 
 
 def table(windows: Sequence[WindowRecord]) -> list[dict[str, object]]:

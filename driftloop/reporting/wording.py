@@ -6,6 +6,7 @@ Units: accuracies and their differences are proportions; text says them in per c
 from collections.abc import Mapping, Sequence
 
 from driftloop.evaluation.intervals import Proportion
+from driftloop.plurals import counted
 
 #: Expected calibration errors closer than this are called equal: half of what is printed.
 SAME_CALIBRATION = 0.0005
@@ -160,8 +161,8 @@ def confusion_sentence(confusion: Sequence[Sequence[int]], classes: Sequence[str
     (true, predicted), count = max(errors.items(), key=lambda item: item[1])
     of_class = sum(confusion[true])
     return (
-        f"{wrong:,} of {total:,} images are wrong. The commonest error is {classes[true]} taken for {classes[predicted]}: "
-        f"{count:,} images, "
+        f"{wrong:,} of {total:,} images {'is' if wrong == 1 else 'are'} wrong. "
+        f"The commonest error is {classes[true]} taken for {classes[predicted]}: {counted(count, 'image')}, "
         f"{percent(count / wrong)} of all errors and {percent(count / of_class)} of the images of {classes[true]}."
     )
 

@@ -55,6 +55,8 @@ class Job:
     """Its request's images, until all of them are decoded; None for a single one."""
     decoded: bool = False
     """Whether they are: from then on it is answered, however late."""
+    cut: bool = False
+    """Whether its file has levels above those that the model was trained on, which became the highest of these."""
 
 
 class Batcher:
@@ -142,7 +144,8 @@ class Batcher:
                 # Looked at for each: those before it may have taken long to decode.
                 if not job.decoded and time.monotonic() - job.began > self._patience:
                     raise Overloaded
-                pixels = _pixels(job.image, live, self._most_pixels)
+                pixels, cut = _pixels(job.image, live, self._most_pixels)
+                job.cut |= cut
             except Exception as error:
                 _refuse(job, error)
                 continue
@@ -195,8 +198,8 @@ def _resolve(jobs: list[Job], outcome: Answers | BaseException) -> None:
         jobs[0].answer.get_loop().call_soon_threadsafe(tell)
 
 
-def _pixels(image: bytes | np.ndarray, live: LiveModel, most: int) -> np.ndarray:
-    """The image as the model takes it.
+def _pixels(image: bytes | np.ndarray, live: LiveModel, most: int) -> tuple[np.ndarray, bool]:
+    """The image as the model takes it, and whether levels of its file were cut for that.
 
     Raises:
         UnreadableImage: no image, too large, in colour where the model takes grey ones, or of another size than it takes.
@@ -206,5 +209,6 @@ def _pixels(image: bytes | np.ndarray, live: LiveModel, most: int) -> np.ndarray
     if isinstance(image, np.ndarray):
         if image.shape != (side, side, channels):
             raise UnreadableImage(f"images of shape {image.shape}; this model takes ({side}, {side}, {channels})")
-        return image
-    return with_channels(decode_image(image, side, description.resize, description.deep_range, most_pixels=most).pixels, channels)
+        return image, False
+    decoded = decode_image(image, side, description.resize, description.deep_range, most_pixels=most)
+    return with_channels(decoded.pixels, channels), decoded.full > decoded.scaled

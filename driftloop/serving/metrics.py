@@ -57,6 +57,7 @@ class Metrics:
         self.images = Counter("driftloop_images", "Images classified.", ["version", "predicted"], registry=ours)
         self.confidence = Histogram("driftloop_confidence", "Probability of the predicted class.", buckets=CONFIDENCES, registry=ours)
         self.unusual = Counter("driftloop_unusual_images", "Images whose p-value against the reference is at most 0.01.", registry=ours)
+        self.cut = Counter("driftloop_cut_images", "Images with levels above those that the model was trained on.", registry=ours)
         self.batches = Histogram("driftloop_batch_images", "Images in a batch.", buckets=BATCHES, registry=ours)
         self.queue = Gauge("driftloop_queue_images", "Images that wait for a batch.", registry=ours, multiprocess_mode="livesum")
         self.swaps = Counter("driftloop_swaps", "Changes of the version that answers.", registry=ours)

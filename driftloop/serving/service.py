@@ -13,6 +13,7 @@ import numpy as np
 from driftloop.dataset.group_names import GroupNames
 from driftloop.errors import StoreError
 from driftloop.inference.log_writer import InferenceLogger, LogLimits
+from driftloop.inference.provider import warn_once
 from driftloop.runtime import available_threads
 from driftloop.serving.batching import Batcher, Job, NotReady
 from driftloop.serving.feedback import Feedback
@@ -175,6 +176,14 @@ class Service:
             times=[now] * len(jobs),
             statistics=answers.statistics,
         )
+        cut = sum(job.cut for job in jobs)
+        if cut:
+            self.metrics.cut.inc(cut)
+            highest_level = jobs[0].live.model.description.deep_range
+            warn_once(
+                f"version {answers.version}: images of more than 8 bits came with levels above {highest_level:,}, the highest that it was "
+                "trained on, and are read as if these were that one; driftloop_cut_images_total counts such images"
+            )
         labels, highest = answers.predictions.labels, answers.predictions.probabilities.max(axis=1)
         self.metrics.answered(
             [

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from driftloop.sources.folder import SourceFile
+from driftloop.sources.folder import Listing, SourceFile
 from driftloop.sources.tar_file import TAR_SUFFIXES, extract_tar, list_tar
 from driftloop.sources.zip_file import extract_zip, list_zip
 
@@ -14,7 +14,7 @@ def is_archive(name: str) -> bool:
     return name.lower().endswith(SUFFIXES)
 
 
-def list_archive(path: Path) -> list[SourceFile]:
+def list_archive(path: Path) -> Listing:
     """The images in it; see `list_zip` and `list_tar` for what is refused."""
     return list_zip(path) if path.suffix.lower() == ".zip" else list_tar(path)
 

@@ -4,6 +4,7 @@ import re
 from dataclasses import replace
 
 from driftloop.errors import InputError
+from driftloop.settings import listed_classes
 from driftloop.sources.folder import SourceFile, check_files
 
 
@@ -17,7 +18,7 @@ def with_named_classes(files: list[SourceFile], classes: str, source: str) -> li
     Raises:
         InputError: a file whose name has two of the classes, or none while its folder is none either; or what `arrange` refuses.
     """
-    names = [name.strip() for name in classes.split(",") if name.strip()]
+    names = listed_classes(classes, {file.label for file in files})
     if not names:
         return files
     known = {name.lower(): name for name in names}

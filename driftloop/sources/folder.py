@@ -3,18 +3,20 @@
 That is read from the names alone, so that a zip need not be unpacked, nor an S3 folder fetched, to know it.
 """
 
+import errno
 import hashlib
 import os
 import shutil
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from driftloop.bundle import sha256_file
-from driftloop.contracts import IMAGE_SUFFIXES, SPLITS, TEST, TRAIN, VAL
+from driftloop.contracts import IMAGE_FORMATS, IMAGE_SUFFIXES, SPLITS, TEST, TRAIN, UNREAD_SUFFIXES, VAL
 from driftloop.errors import InputError
+from driftloop.plurals import counted
 
 #: Five splits are cut, and each needs two images of every class.
 MIN_CLASS_IMAGES = 2 * len(SPLITS)
@@ -39,6 +41,36 @@ class SourceFile:
     """The split that the source puts it in, "" for none."""
     tags: str = ""
     """What tags.csv says of it, as `driftloop.tags` stores it."""
+
+
+@dataclass(frozen=True)
+class Listing:
+    """What a source has, by the names of its files."""
+
+    files: list[SourceFile]
+    """Its images, by path."""
+    unread: dict[str, int]
+    """Files of images that are not read, by their ending."""
+
+
+def list_names(paths: Iterable[str], source: str) -> Listing:
+    """What files of these names are to a source; see `arrange` for the arguments and for what is refused."""
+    names = list(paths)
+    unread = Counter(PurePosixPath(name).suffix.lower() for name in names if _is_unread(name))
+    try:
+        return Listing(arrange(names, source), dict(unread.most_common()))
+    except InputError as error:
+        raise InputError("; ".join([str(error), *unread_note(unread)]).removesuffix(".")) from None
+
+
+def unread_note(unread: Mapping[str, int]) -> list[str]:
+    """A sentence on files of images that are not read, by their ending; none where there are none."""
+    count = sum(unread.values())
+    if not count:
+        return []
+    files = counted(count, "image file was", "image files were")
+    endings = ", ".join(f"{suffix} {of_suffix:,}" for suffix, of_suffix in unread.items())
+    return [f"{files} passed over ({endings}): only {', '.join(IMAGE_FORMATS)} are read; convert those that should count."]
 
 
 def arrange(paths: Iterable[str], source: str) -> list[SourceFile]:
@@ -81,8 +113,15 @@ def folder_to_give(files: Iterable[SourceFile], source: str) -> str:
 
 def is_image(path: str) -> bool:
     """Whether a file of that relative path is taken for an image."""
-    parts = PurePosixPath(path).parts
-    return path.lower().endswith(IMAGE_SUFFIXES) and not any(part.startswith(".") or part == "__MACOSX" for part in parts)
+    return path.lower().endswith(IMAGE_SUFFIXES) and not _is_litter(path)
+
+
+def _is_unread(path: str) -> bool:
+    return path.lower().endswith(UNREAD_SUFFIXES) and not path.lower().endswith(IMAGE_SUFFIXES) and not _is_litter(path)
+
+
+def _is_litter(path: str) -> bool:
+    return any(part.startswith(".") or part == "__MACOSX" for part in PurePosixPath(path).parts)
 
 
 def _unwrap(images: list[PurePosixPath], source: str) -> list[SourceFile]:
@@ -161,11 +200,11 @@ def check_room(needed: int, folder: Path, source: str) -> None:
         raise InputError(f"{source}: takes {needed >> 20:,} MiB, and {folder} has room for {free >> 20:,}; set TMPDIR to a larger disk")
 
 
-def list_folder(root: Path) -> list[SourceFile]:
+def list_folder(root: Path) -> Listing:
     """The images below `root`, which its user may have put together with symbolic links to files and to class folders.
 
     Raises:
-        InputError: no such folder, no permission, or not a layout that `arrange` reads.
+        InputError: no such folder, no permission, an image that is a link to nowhere, or not a layout that `arrange` reads.
     """
     if not root.exists():
         raise InputError(f"{root}: no such file or folder")
@@ -176,7 +215,11 @@ def list_folder(root: Path) -> list[SourceFile]:
         subfolders[:] = sorted(name for name in subfolders if not _leads_back(Path(folder, name), way))
         ways |= {os.path.join(folder, name): [*way, Path(folder, name).resolve()] for name in subfolders}
         names += [Path(folder, name).relative_to(root).as_posix() for name in files]
-    return arrange(names, str(root))
+    listing = list_names(names, str(root))
+    for file in listing.files:
+        if not os.path.exists(path := root / file.path):
+            raise _unusable(path, os.strerror(errno.ENOENT))
+    return listing
 
 
 def hash_folder(root: Path, files: list[SourceFile]) -> str:
@@ -194,7 +237,7 @@ def _hash_or_refuse(path: Path) -> str:
     try:
         return sha256_file(path)
     except OSError as error:
-        raise InputError(f"{path}: {error.strerror}; make it readable or remove it") from None
+        raise _unusable(path, error.strerror) from None
 
 
 def _leads_back(path: Path, way: list[Path]) -> bool:
@@ -206,4 +249,8 @@ def _leads_back(path: Path, way: list[Path]) -> bool:
 
 
 def _refuse(error: OSError) -> None:
-    raise InputError(f"{error.filename}: {error.strerror}; make it readable or remove it")
+    raise _unusable(error.filename, error.strerror)
+
+
+def _unusable(path: Path | str, reason: str | None) -> InputError:
+    return InputError(f"{path}: {reason}; make it readable or remove it")

@@ -4,7 +4,7 @@ import contextlib
 import difflib
 import tempfile
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from driftloop.bundle import sha256_file
@@ -13,7 +13,7 @@ from driftloop.sources import s3
 from driftloop.sources.archives import SUFFIXES, extract_archive, is_archive, list_archive
 from driftloop.sources.built_in import BUILT_IN_NAMES, check_built_in, hash_built_in, is_built_in, write_built_in
 from driftloop.sources.elpv import ELPV_NAMES, hash_elpv, is_elpv, link_elpv, list_cells
-from driftloop.sources.folder import SourceFile, hash_folder, list_folder
+from driftloop.sources.folder import Listing, SourceFile, hash_folder, list_folder
 from driftloop.sources.kaggle import KAGGLE, check_kaggle, fetch_kaggle, is_kaggle
 from driftloop.sources.tags_file import with_tags
 
@@ -29,6 +29,8 @@ class Opened:
     root: Path
     files: list[SourceFile]
     """By path, each below `root`."""
+    unread: dict[str, int] = field(default_factory=dict)
+    """Files of images that are not read, by their ending."""
 
 
 def check_source(source: str) -> str:
@@ -53,7 +55,7 @@ def check_source(source: str) -> str:
             s3.list_remote(source)
         return source
     path = _local(source)
-    _list_local(path)
+    _check_local(path)
     return str(path.absolute())
 
 
@@ -74,7 +76,7 @@ def resolve(source: str) -> str:
     if source.startswith(_S3):
         return s3.hash_remote(source)
     path = fetch_kaggle(source) if is_kaggle(source) else Path(source)
-    return sha256_file(path) if path.is_file() else hash_folder(path, with_tags(path, list_folder(path)))
+    return sha256_file(path) if path.is_file() else hash_folder(path, with_tags(path, list_folder(path).files))
 
 
 @contextlib.contextmanager
@@ -93,21 +95,25 @@ def opened(source: str, *, seed: int, workers: int = 0) -> Iterator[Opened]:
     named = is_built_in(source) or is_elpv(source)
     place = fetch_kaggle(source) if is_kaggle(source) else Path(source)
     if not named and not source.startswith(_S3) and place.is_dir():
-        yield Opened(place, with_tags(place, list_folder(place)))
+        yield _opened(place, list_folder(place))
         return
     with tempfile.TemporaryDirectory(prefix="driftloop-source-") as name:
         folder = Path(name)
         if named:
             root = link_elpv(source, folder) if is_elpv(source) else write_built_in(source, folder, seed, workers)
-            yield Opened(root, list_folder(root))
+            yield Opened(root, list_folder(root).files)
         elif source.startswith(_S3) and not is_archive(source):
-            yield Opened(folder, with_tags(folder, s3.fetch_folder(source, folder)))
+            yield _opened(folder, s3.fetch_folder(source, folder))
         else:
             archive = s3.fetch_archive(source, folder) if source.startswith(_S3) else Path(source)
-            files = list_archive(archive)
+            listing = list_archive(archive)
             (folder / "images").mkdir()
-            extract_archive(archive, files, folder / "images")
-            yield Opened(folder / "images", with_tags(folder / "images", files))
+            extract_archive(archive, listing.files, folder / "images")
+            yield _opened(folder / "images", listing)
+
+
+def _opened(root: Path, listing: Listing) -> Opened:
+    return Opened(root, with_tags(root, listing.files), listing.unread)
 
 
 def _local(source: str) -> Path:
@@ -119,9 +125,10 @@ def _local(source: str) -> Path:
     return path
 
 
-def _list_local(path: Path) -> list[SourceFile]:
+def _check_local(path: Path) -> None:
     if path.is_dir():
-        return with_tags(path, list_folder(path))
+        with_tags(path, list_folder(path).files)
+        return
     if not is_archive(path.name):
         raise InputError(f"{path}: neither a folder nor a {', '.join(SUFFIXES)}; give the folder that holds the class folders")
-    return list_archive(path)
+    list_archive(path)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from driftloop.errors import InputError
 from driftloop.sources.archives import is_archive
-from driftloop.sources.folder import MOST_SOURCE_BYTES, MOST_SOURCE_FILES, SourceFile, arrange, check_room, is_image
+from driftloop.sources.folder import MOST_SOURCE_BYTES, MOST_SOURCE_FILES, Listing, check_room, is_image, list_names
 from driftloop.sources.tags_file import tags_path
 from driftloop.store import ObjectInfo, Store, open_store
 
@@ -14,14 +14,14 @@ from driftloop.store import ObjectInfo, Store, open_store
 _CONNECTIONS = 16
 
 
-def list_remote(uri: str) -> list[SourceFile]:
+def list_remote(uri: str) -> Listing:
     """The images below `uri`, from its listing.
 
     Raises:
         InputError: nothing there, too much of it, or not a layout that `arrange` reads.
         StoreError: S3 cannot be reached.
     """
-    return arrange((info.key for info in _listing(uri)), uri)
+    return list_names((info.key for info in _listing(uri)), uri)
 
 
 def hash_remote(uri: str) -> str:
@@ -36,16 +36,16 @@ def hash_remote(uri: str) -> str:
     return digest.hexdigest()
 
 
-def fetch_folder(uri: str, folder: Path) -> list[SourceFile]:
+def fetch_folder(uri: str, folder: Path) -> Listing:
     """Download the images below `uri` and the table of their tags into `folder`, several at a time; what they are.
 
     Raises:
         InputError: as `list_remote`, or no room for them.
     """
     listing = _listing(uri)
-    files = arrange((info.key for info in listing), uri)
+    found = list_names((info.key for info in listing), uri)
     sizes = {info.key: info.size for info in listing}
-    names = [*(file.path for file in files), *filter(None, [tags_path(sizes, files)])]
+    names = [*(file.path for file in found.files), *filter(None, [tags_path(sizes, found.files)])]
     check_room(sum(sizes[name] for name in names), folder, uri)
     store = open_store(uri)
     for parent in {(folder / name).parent for name in names}:
@@ -53,7 +53,7 @@ def fetch_folder(uri: str, folder: Path) -> list[SourceFile]:
     with ThreadPoolExecutor(_CONNECTIONS) as pool:
         for _ in pool.map(lambda name: store.download(name, folder / name), names):
             pass
-    return files
+    return found
 
 
 def fetch_archive(uri: str, folder: Path) -> Path:

@@ -10,7 +10,7 @@ from pathlib import Path, PurePosixPath
 from typing import IO, cast
 
 from driftloop.errors import InputError
-from driftloop.sources.folder import MOST_SOURCE_BYTES, MOST_SOURCE_FILES, SourceFile, arrange, check_room
+from driftloop.sources.folder import MOST_SOURCE_BYTES, MOST_SOURCE_FILES, Listing, SourceFile, check_room, list_names
 from driftloop.sources.tags_file import tags_path
 from driftloop.sources.zip_file import MOST_ZIP_RATIO, leads_outside
 
@@ -20,7 +20,7 @@ _BLOCK = 1 << 20
 _MOST_HEADER = 16 << 20
 
 
-def list_tar(path: Path) -> list[SourceFile]:
+def list_tar(path: Path) -> Listing:
     """The images in a tar, for which a compressed one is read to its end.
 
     Raises:
@@ -28,7 +28,7 @@ def list_tar(path: Path) -> list[SourceFile]:
             devices, too many files or bytes).
     """
     with _members(path) as members:
-        return arrange({name for name, _, _ in members}, str(path))
+        return list_names({name for name, _, _ in members}, str(path))
 
 
 def extract_tar(path: Path, files: list[SourceFile], folder: Path) -> None:

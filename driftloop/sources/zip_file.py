@@ -6,7 +6,7 @@ import zlib
 from pathlib import Path, PurePosixPath
 
 from driftloop.errors import InputError
-from driftloop.sources.folder import MOST_SOURCE_BYTES, MOST_SOURCE_FILES, SourceFile, arrange, check_room
+from driftloop.sources.folder import MOST_SOURCE_BYTES, MOST_SOURCE_FILES, Listing, SourceFile, check_room, list_names
 from driftloop.sources.tags_file import tags_path
 
 #: Images hardly compress; what unpacks to so many times its size is an attack or a mistake.
@@ -14,7 +14,7 @@ MOST_ZIP_RATIO = 200
 _BLOCK = 1 << 20
 
 
-def list_zip(path: Path) -> list[SourceFile]:
+def list_zip(path: Path) -> Listing:
     """The images in a zip.
 
     Raises:
@@ -24,7 +24,7 @@ def list_zip(path: Path) -> list[SourceFile]:
     with _opened(path) as archive:
         members = archive.infolist()
         _check(path, members)
-        return arrange((member.filename for member in members if not member.is_dir()), str(path))
+        return list_names((member.filename for member in members if not member.is_dir()), str(path))
 
 
 def extract_zip(path: Path, files: list[SourceFile], folder: Path) -> None:

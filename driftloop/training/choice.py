@@ -8,6 +8,7 @@ import torch
 from driftloop.contracts import TRAIN
 from driftloop.dataset import Description
 from driftloop.errors import InputError
+from driftloop.plurals import counted
 from driftloop.settings import TrainSettings
 from driftloop.sources.built_in import is_built_in
 from driftloop.training.architectures import GROUP_NORM, PLAIN_CNN, RESIDUAL
@@ -102,7 +103,7 @@ def _layers(settings: TrainSettings, description: Description, epochs: int, devi
     pixels = (description.image_size / 224) ** 2
     seen = epochs * max(settings.min_steps * settings.batch_size, images)
     hours, head_minutes = seen * pixels / (ALL_LAYERS_RATE * cores) / 3600, images * pixels / (HEAD_RATE * cores) / 60
-    all_layers = f"about {hours:.1f} hours on {cores} core{'s' * (cores > 1)}"
+    all_layers = f"about {hours:.1f} hours on {counted(cores, 'core')}"
     if settings.trained_layers == ALL:
         return False, f"all its layers learn, as asked for, {all_layers}"
     if hours <= settings.auto_hours:

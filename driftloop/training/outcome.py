@@ -22,6 +22,7 @@ from driftloop.contracts import DATA_ANALYSIS, TEST, VAL
 from driftloop.evaluation.classification import Evaluation, evaluate
 from driftloop.evaluation.measures import Measured, measure_classifier, thresholds_of
 from driftloop.evaluation.roc import RocCurve, area_under_roc, roc_curve
+from driftloop.plurals import counted
 from driftloop.runtime import ClassificationLog, MetricsLog
 from driftloop.step_facts import read_facts, write_facts
 from driftloop.training.architectures import count_parameters
@@ -180,7 +181,7 @@ def device_name(device: torch.device) -> str:
     """The device as a report names it."""
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
-    return f"CPU, {torch.get_num_threads()} of {os.cpu_count()} cores"
+    return f"CPU, {torch.get_num_threads()} of {counted(os.cpu_count() or 1, 'core')}"
 
 
 def library_versions() -> dict[str, str]:

@@ -26,3 +26,10 @@ def write_classes(root: Path, count: int = 12, classes: tuple[str, ...] = ("cat"
     for seed, label in enumerate(classes):
         write_images(root / label, count, seed=seed + 1, **options)  # type: ignore[arg-type]
     return root
+
+
+def write_scans(folder: Path) -> Path:
+    """80 radiographs of 12 bits."""
+    for path in write_classes(folder, 40).rglob("*.png"):
+        Image.fromarray(np.asarray(Image.open(path)).astype(np.uint16) * 8).save(path)
+    return folder

@@ -89,6 +89,19 @@ def test_a_recovery_of_less_than_half_is_missed() -> None:
     assert summary.targets["drift_recovered"].met is False
 
 
+@pytest.mark.parametrize(
+    ("baseline", "optimised", "measured", "met"),
+    [(1000, 1000, "nothing left to gain", None), (1000, 990, -0.01, False), (990, 990, 0.0, False), (990, 1000, 0.01, True)],
+)
+def test_where_the_baseline_has_all_right_there_is_nothing_left_to_gain(
+    baseline: int, optimised: int, measured: float | str, met: bool | None
+) -> None:
+    facts = {"baseline_training": {"accuracy": share(baseline)}, "model_optimization": {"accuracy": share(optimised)}}
+    target = summarise(facts).targets["optimized_over_baseline"]
+    assert target.met is met
+    assert target.measured == (measured if isinstance(measured, str) else pytest.approx(measured))
+
+
 def test_nothing_at_all_is_a_summary_too() -> None:
     summary = summarise({})
     assert Summary.model_validate_json(summary.model_dump_json()) == summary

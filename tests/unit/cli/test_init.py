@@ -112,6 +112,12 @@ def test_what_a_run_would_refuse_is_refused_here_in_one_line(folder: Path, tmp_p
     assert not Path("driftloop.yaml").exists()
 
 
+def test_images_that_are_not_read_are_told(folder: Path) -> None:
+    assert not any("passed over" in note for note in _json(str(folder))["notes"])
+    (folder / "ill" / "scan.gif").write_bytes(b"GIF89a")
+    assert any("1 image file was passed over (.gif 1)" in note for note in _json(str(folder))["notes"])
+
+
 def test_one_level_above_the_classes_the_folder_to_give_is_named(folder: Path, tmp_path: Path) -> None:
     other = tmp_path / "other"
     other.mkdir()

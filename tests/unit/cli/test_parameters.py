@@ -85,6 +85,15 @@ def test_labels_of_nodes_are_texts_whatever_yaml_makes_of_them(tmp_path: Path) -
         collect(LOOP, [config], {}, [])
 
 
+@pytest.mark.parametrize(
+    ("pattern", "message"),
+    [("(", r"'\(' is not a valid regular expression: missing \)"), ("person", "'person' needs a group in parentheses")],
+)
+def test_a_pattern_that_names_no_patient_is_refused_before_a_run(pattern: str, message: str) -> None:
+    with pytest.raises(SettingError, match=f"^data_config.group_pattern: {message}"):
+        collect(LOOP, [], {}, [f"data_config.group_pattern={pattern}"])
+
+
 @pytest.mark.parametrize("content", ["- a\n- b\n", "a: [", "5"])
 def test_a_config_file_that_is_no_mapping_is_refused(tmp_path: Path, content: str) -> None:
     config = tmp_path / "config.yaml"

@@ -88,7 +88,7 @@ def test_grey_images_serve_a_champion_that_sees_colours_but_not_the_other_way_ro
 
 @pytest.mark.parametrize(("deep_range", "brightest"), [(65535, 16), (4095, 255), (0, 249)])
 def test_images_of_more_than_eight_bits_are_read_as_the_champion_s_service_reads_them(
-    tmp_path: Path, deep_range: int, brightest: int
+    tmp_path: Path, deep_range: int, brightest: int, capsys: pytest.CaptureFixture[str]
 ) -> None:
     for number, name in enumerate(("cat", "dog")):
         for file in save(tmp_path / "site" / name, 10, seed=2 + number):
@@ -98,6 +98,9 @@ def test_images_of_more_than_eight_bits_are_read_as_the_champion_s_service_reads
     champions = dataset(tmp_path / "deep", save(tmp_path / "others", 10, seed=9), deep_range=deep_range)
     with opened_source(str(tmp_path / "site"), champions, seed=0) as (stream, _):
         assert set(stream.images[:, 0, 0, 0]) == {brightest}
+    said = capsys.readouterr().err
+    assert bool(said) == (deep_range == 4095)
+    assert "20 of 20 images (such as cat/image-0.png) have levels above 4,095, the highest" in said or not said
 
 
 def test_a_class_that_the_champion_does_not_know_is_named(tmp_path: Path, champions: Description) -> None:

@@ -42,7 +42,7 @@ def test_the_same_file_in_train_and_test_stays_in_test() -> None:
     kept, findings = run(("train/cat/a.png", "cat", "train", "a"), ("test/cat/b.png", "cat", "test", "a"))
     assert kept["path"].tolist() == ["test/cat/b.png"]
     assert findings.duplicates_across == 1
-    assert "stay on the side that judges" in findings.notes[0]
+    assert findings.notes[0] == "1 image was in two splits; it stays on the side that judges."
 
 
 def test_the_same_file_twice_in_a_split_stays_once() -> None:

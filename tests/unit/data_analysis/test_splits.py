@@ -183,7 +183,7 @@ def test_a_rare_class_gets_into_every_split() -> None:
 
 def test_a_class_of_one_patient_cannot_be_split() -> None:
     groups = [*(f"p{number}" for number in range(100)), *["alone"] * 20]
-    with pytest.raises(InputError, match="class 'rare' has images of only 1 patients or sites"):
+    with pytest.raises(InputError, match="class 'rare' has images of only 1 patient or site,"):
         assign_splits(frame(groups, ["common"] * 100 + ["rare"] * 20), SHARES, "data")
 
 

@@ -23,7 +23,7 @@ from driftloop.errors import InputError, SettingError
 from driftloop.serving.batching import _pixels
 from driftloop.store import Store
 from driftloop.store.local import LocalStore
-from tests.factories.image_folders import write_classes
+from tests.factories.image_folders import write_classes, write_scans
 from tests.factories.records import model_description
 from tests.factories.serving_store import build_serving_store
 
@@ -136,7 +136,7 @@ def test_pictures_that_are_no_square_are_cut_where_that_is_set_and_a_model_of_th
         path = wide / train.samples["path"][row]
         with Image.open(path) as image:
             assert np.array_equal(train.images[row, ..., 0], np.asarray(image)[:, 8:40])
-        assert np.array_equal(train.images[row], _pixels(path.read_bytes(), live, MOST_PIXELS))  # type: ignore[arg-type]
+        assert np.array_equal(train.images[row], _pixels(path.read_bytes(), live, MOST_PIXELS)[0])  # type: ignore[arg-type]
 
 
 def written(store: Store) -> dict[str, datetime]:
@@ -240,11 +240,12 @@ def test_grey_and_colour_mixed_make_a_dataset_in_colour_and_a_note(result: Resul
         assert ((spread > 100) == (samples.samples["path"] == "cat/red.png")).all()
 
 
-def write_scans(folder: Path) -> Path:
-    """80 radiographs of 12 bits."""
-    for path in write_classes(folder, 40).rglob("*.png"):
-        Image.fromarray(np.asarray(Image.open(path)).astype(np.uint16) * 8).save(path)
-    return folder
+def test_images_that_are_not_read_are_told(result: Result, tmp_path: Path) -> None:
+    source = write_classes(tmp_path / "pets", 40)
+    for number in range(3):
+        (source / "cat" / f"{number}.gif").write_bytes(b"GIF89a")
+    assert [note for note in result.run(source)["notes"] if "3 image files were passed over (.gif 3)" in note]
+    assert "3 image files were passed over (.gif 3)" in result.report.read_text()
 
 
 def test_deep_images_that_differ_in_their_range_and_levels_below_zero_are_told(result: Result, tmp_path: Path) -> None:
@@ -276,7 +277,7 @@ def test_deep_images_of_a_dataset_have_one_range_and_its_model_reads_by_it(resul
         for image, path in zip(packed.images, packed.samples["path"], strict=True):
             levels = np.asarray(Image.open(source / path))
             assert abs(int(image.max()) - levels.max() / 257) <= 1
-            assert np.array_equal(_pixels((source / path).read_bytes(), live, MOST_PIXELS), image)
+            assert np.array_equal(_pixels((source / path).read_bytes(), live, MOST_PIXELS)[0], image)
 
 
 def test_a_source_follows_the_range_of_the_champion_that_reads_its_images_and_one_beyond_it_is_refused(tmp_path: Path) -> None:

@@ -5,7 +5,6 @@ import pytest
 
 from driftloop.dataset import split_by_group
 from driftloop.dataset.splitting import SWAPPED_GROUPS, balanced_split, compile_pattern, group_of, hash_position, pattern_tags
-from driftloop.errors import SettingError
 
 SHARES = {"train": 0.5, "val": 0.1, "test": 0.15, "reference": 0.1, "stream": 0.15}
 GROUPS = [f"patient{number}" for number in range(5000)]
@@ -241,9 +240,3 @@ def test_a_users_own_pattern_replaces_the_known_ones() -> None:
 def test_the_named_groups_of_a_pattern_are_tags_but_for_the_patient(pattern: str, name: str, group: str, tags: dict[str, str]) -> None:
     patterns = compile_pattern(pattern)
     assert (group_of(name, "0" * 64, patterns), pattern_tags(name, patterns)) == (group, tags)
-
-
-@pytest.mark.parametrize(("pattern", "message"), [("(", "not a valid regular expression"), ("person", "needs a group")])
-def test_a_useless_pattern_is_one_clear_line(pattern: str, message: str) -> None:
-    with pytest.raises(SettingError, match=message):
-        compile_pattern(pattern)

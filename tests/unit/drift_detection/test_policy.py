@@ -270,7 +270,7 @@ def test_thresholds_are_settings() -> None:
         (Situation(tested=4, drifted=1, confirmed=False, label_free_drop=0.2), "suggests an accuracy drop of 20.0 points: label some"),
         (Situation(tested=0, drifted=0, confirmed=False, waiting=1500, stuck=True), "The last 1,500 requests are mostly copies"),
         (replace(CONFIRMED, gate_labels=0), "0 of at least 100 random labels are there to tell"),
-        (replace(CONFIRMED, drop=HARMFUL, days_since_retraining=0.25), "0.2 days ago and the cooldown lasts 1"),
+        (replace(CONFIRMED, drop=HARMFUL, days_since_retraining=0.25), "the last retraining was 6 h ago and the cooldown lasts 1 d"),
         (replace(CONFIRMED, drop=HARMFUL, recent_retrainings=4), "budget of 4 retrainings in 30 days is spent"),
     ],
 )

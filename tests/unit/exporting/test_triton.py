@@ -73,7 +73,7 @@ def test_a_graph_for_a_fixed_number_of_images_is_refused(tmp_path: Path) -> None
     graph.graph.input[0].type.tensor_type.shape.dim[0].dim_value = 1
     onnx.save(graph, tmp_path / "model.onnx")
     fetched = FetchedVersion("store", "1", "1", tmp_path, ServedModel(tmp_path, brightness_description(), "model.onnx"))
-    with pytest.raises(InputError, match="images is for 1 images at a time"):
+    with pytest.raises(InputError, match="images is for 1 image at a time"):
         config(fetched)
 
 

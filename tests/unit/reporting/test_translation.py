@@ -1,15 +1,20 @@
 """A report in French: what the catalogue knows is French to the last space, and what it does not know is counted and left alone."""
 
 import re
+from datetime import UTC, datetime
 
+import pandas as pd
 import pytest
 
+from components.data_analysis.report import audit_sentence
+from components.production_monitoring.dashboard import volume_sentence
 from driftloop.errors import InputError
 from driftloop.next_steps import steps_after_watch
 from driftloop.reporting.chapter import Chapter, Figure, Section, Table, Text
 from driftloop.reporting.document import document_html
 from driftloop.reporting.layout import Document, Part
 from driftloop.reporting.translation import HOLE, LANGUAGES, Translator, _catalogue, translate
+from driftloop.reporting.wording import confusion_sentence
 
 FOREIGN = [lang for lang in LANGUAGES if lang != "en"]
 
@@ -56,7 +61,7 @@ def test_a_name_takes_no_english_behind_the_end_of_its_sentence() -> None:
         "which therefore reads a little too high. Trained on: CPU, 1 of 2 cores, 176 images per second."
     )
     assert "L'époque 5 a été gardée" in said
-    assert said.endswith("1 cœurs sur 2, 176 images par seconde.")
+    assert said.endswith("1 cœur sur 2, 176 images par seconde.")
     assert translator("FP32 is served; INT8: +0.00 points against FP32 on 90 held-out images, 95 % lower bound -2.92, not above -1") == (
         "FP32 est servi\u202f; INT8\u00a0: +0,00 points par rapport à FP32 sur 90 images mises à part, borne inférieure à 95\u202f% -2,92, "
         "pas au-dessus de -1"
@@ -184,4 +189,29 @@ def test_a_language_without_a_catalogue_is_refused() -> None:
 def test_what_a_watch_says_day_by_day_is_said_in_french(said: str) -> None:
     translator = Translator("fr")
     assert translator(said) != said
+    assert translator.missing == []
+
+
+@pytest.mark.parametrize(
+    ("english", "french"),
+    [
+        ("CPU, 1 of 2 cores", "processeur, 1 cœur sur 2"),
+        ("Trained on: CPU, 1 of 1 core, 1,234 images per second.", ": processeur, 1 cœur sur 1, "),
+        ("1 of 6 epochs with OneCycle in bfloat16.", "1 époque sur 6 avec OneCycle en bfloat16."),
+        ("1 of 1 epoch in float32.", "1 époque sur 1 en float32."),
+        ("without it +1.0 points on the validation split (-0.5 to +2.5 points), 1 epoch", ", 1 époque"),
+        (confusion_sentence([[74, 1], [0, 75]], ["a", "b"]), "1 image sur 150 est mal classée."),
+        (confusion_sentence([[74, 1], [0, 75]], ["a", "b"]), ": 1 image, "),
+        (audit_sentence(1, 1, 0), "1 image a été écartée parce que sa présence"),
+        (audit_sentence(1, 1, 0), "1 fichier est illisible"),
+        ("1 file could not be read and was left out; it is listed below.", "1 fichier n'a pas pu être lu"),
+        ("1 image was in two splits; it stays on the side that judges.", "elle reste du côté qui juge"),
+        (volume_sentence(pd.DataFrame({"time": [datetime.now(UTC)], "status": ["ok"]})), "1 requête est dans le journal"),
+        ("No window to test yet: 1 request of 1 distinct group waits, 50 groups are needed.", "1 requête de 1 groupe distinct attend"),
+        ("0 of 1 window of this watch drifted; drift is not confirmed (by 2 of 3 consecutive windows).", "0 fenêtre sur 1"),
+    ],
+)
+def test_one_of_a_kind_is_said_in_the_singular(english: str, french: str) -> None:
+    translator = Translator("fr")
+    assert french in translator(english)
     assert translator.missing == []

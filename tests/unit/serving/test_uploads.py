@@ -6,14 +6,21 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from fastapi import FastAPI
+from PIL import Image
 
+from components.data_analysis.ingest import ingest
+from driftloop import registry
+from driftloop.inference.log import image_digest
 from driftloop.serving.app import create_app
 from driftloop.serving.live_model import LiveModel
 from driftloop.serving.service import Service
 from driftloop.serving.settings import ServingSettings
+from driftloop.sources import opened
 from driftloop.store import Store
+from tests.factories.image_folders import write_scans
 from tests.factories.serving_store import build_serving_store, textured_squares
 from tests.serving.service_process import png
 
@@ -153,6 +160,36 @@ def test_what_is_of_the_whole_request_is_given_once(make: Callable[..., tuple[Se
     assert form(("group", "a"), ("group", "a"), ("tag.site", " north "))[0] == 200
     assert form(("tag.site", "  "))[0] == 422
     assert [record["tags"] for record in records(service)] == [[{"site": "north"}] * 2]
+
+
+def test_levels_are_those_of_training_and_those_beyond_are_cut_counted_and_said_once(
+    make: Callable[..., tuple[Service, FastAPI]], store: Store, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    source = write_scans(tmp_path / "scans")
+    with opened(str(source), seed=1) as local:
+        side = registry.description(store, "1").image_size
+        (tmp_path / "spooled").mkdir()
+        trained = ingest(local.root, local.files, tmp_path / "spooled", image_size=side, resize="stretch", workers=1)
+        by_path = dict(zip(trained.frame["path"], trained.take(trained.frame, side), strict=True))
+    service, app = make()
+    assert service.live is not None
+    model = service.live.model
+    model.description = model.description.model_copy(update={"deep_range": trained.deep_range})
+
+    def send(path: Path) -> None:
+        assert asyncio.run(ask(app, [{"type": "http.request", "body": path.read_bytes()}]))[0] == 200
+
+    for path, pixels in list(by_path.items())[::10]:
+        send(source / path)
+        assert records(service)[-1]["digests"] == [image_digest(pixels)]
+    assert "driftloop_cut_images_total 0.0" in service.metrics_text().decode()
+    assert not caplog.records
+    Image.fromarray(np.asarray(Image.open(source / path)) * 4).save(tmp_path / "bright.png")
+    for number in range(2):
+        send(tmp_path / "bright.png")
+        assert f"driftloop_cut_images_total {number + 1}.0" in service.metrics_text().decode()
+    (said,) = (record.message for record in caplog.records)
+    assert said.startswith("version 1: images of more than 8 bits came with levels above 4,095, the highest that it was trained on")
 
 
 def test_a_label_is_not_read_before_its_key_is_and_is_short(make: Callable[..., tuple[Service, FastAPI]]) -> None:

@@ -4,7 +4,7 @@ import pytest
 
 from driftloop.contracts import IMAGE_SUFFIXES
 from driftloop.errors import InputError
-from driftloop.sources.folder import SourceFile, arrange
+from driftloop.sources.folder import SourceFile, arrange, list_names, unread_note
 
 
 def names(*folders: str, count: int = 10, suffix: str = ".png") -> list[str]:
@@ -40,6 +40,25 @@ def test_all_suffixes_in_any_case_and_nothing_else() -> None:
     suffixes = (*IMAGE_SUFFIXES, ".PNG", ".TIFF")
     paths = [f"{label}/{number}{suffix}" for label in "ab" for suffix in suffixes for number in range(2)]
     assert len(arrange([*paths, "a/notes.txt", "a/.hidden.png", "b/model.onnx"], "data")) == len(paths)
+
+
+def test_images_that_are_not_read_are_counted_by_their_endings() -> None:
+    unread = ["a/1.gif", "a/2.GIF", "b/x/3.heic", "preview.svg", "a/.4.gif", "__MACOSX/a/5.gif", "a/notes.txt"]
+    listing = list_names([*names("a", "b"), *unread], "data")
+    assert (len(listing.files), listing.unread) == (20, {".gif": 2, ".heic": 1, ".svg": 1})
+    (note,) = unread_note(listing.unread)
+    assert note.startswith("4 image files were passed over (.gif 2, .heic 1, .svg 1): only JPEG, PNG, BMP, TIFF, WEBP are read;")
+    assert unread_note({".gif": 1})[0].startswith("1 image file was passed over (.gif 1)")
+    assert unread_note({}) == []
+
+
+@pytest.mark.parametrize(
+    "paths",
+    [names("a", "b", suffix=".gif"), [*names("a"), *names("b", suffix=".gif")], [*names("a", "b", count=4), *names("b", suffix=".gif")]],
+)
+def test_where_too_few_images_are_left_those_that_are_not_read_are_named(paths: list[str]) -> None:
+    with pytest.raises(InputError, match=r"image files were passed over \(\.gif \d+\): only .*; convert those that should count$"):
+        list_names(paths, "data")
 
 
 def test_images_in_deeper_folders_belong_to_their_class() -> None:

@@ -63,6 +63,8 @@ def test_classes_are_told_by_file_names_where_that_is_asked_for(layouts: dict[st
         SourceFile(f"{label}/{name}{n}.png", label, "") for label, name in {"normal": "abnormal", "VIRUS": "x"}.items() for n in range(10)
     ]
     assert {file.label for file in with_named_classes(inside, "NORMAL,VIRUS", CHEST)} == {"NORMAL", "VIRUS"}
+    comma = [SourceFile(f"{label}/{n}.png", label, "") for label in ("tench, Tinca tinca", "eel") for n in range(10)]
+    assert with_named_classes(comma, "eel, tench, Tinca tinca", "fishes") == comma
     with pytest.raises(InputError, match="class 'VIRUS' has 1 image"):
         with_named_classes(inside[:11], "NORMAL,VIRUS", CHEST)
 

@@ -13,6 +13,7 @@ from types import SimpleNamespace
 import pytest
 from PIL import Image
 
+from driftloop.cli.init import look_at
 from driftloop.errors import InputError
 from driftloop.sources import check_source, opened, resolve, s3, write_source, zip_file
 from driftloop.sources.built_in import with_stream
@@ -300,8 +301,19 @@ def test_resolving_needs_neither_torch_nor_scikit_learn(folder: Path) -> None:
 
 def test_unreadable_files_are_named(folder: Path) -> None:
     (folder / "cat" / "gone.png").symlink_to(folder / "nowhere.png")
-    with pytest.raises(InputError, match=r"gone\.png: No such file"):
-        resolve(str(folder))
+    for refuse in (resolve, check_source, look_at):
+        with pytest.raises(InputError, match=r"gone\.png: No such file or directory; make it readable or remove it$"):
+            refuse(folder if refuse is look_at else str(folder))
+
+
+def test_files_of_images_that_are_not_read_are_counted_in_a_folder_and_in_a_zip(folder: Path, tmp_path: Path) -> None:
+    (folder / "cat" / "moving.gif").write_bytes(b"GIF89a")
+    archive = zip_of(folder, tmp_path / "pets.zip")
+    with zipfile.ZipFile(archive, "a") as packed:
+        packed.write(folder / "cat" / "moving.gif", "pets/cat/moving.gif")
+    for source in (folder, archive):
+        with opened(str(source), seed=1) as local:
+            assert (len(local.files), local.unread) == (24, {".gif": 1})
 
 
 def test_images_of_every_suffix_are_listed(tmp_path: Path) -> None:

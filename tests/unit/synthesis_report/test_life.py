@@ -86,6 +86,17 @@ def test_it_tells_who_served_when_and_why_and_what_was_found(history: StoreHisto
         assert said in html, said
 
 
+def test_a_life_of_minutes_is_told_in_minutes(history: StoreHistory) -> None:
+    life = read_life(history.store, NOW)
+    began = [NOW - timedelta(minutes=minutes) for minutes in (200, 12, 5)]
+    moves = [change.model_copy(update={"at": at.isoformat()}) for change, at in zip(life.champion.history, began, strict=True)]
+    told = replace(life, champion=life.champion.model_copy(update={"history": moves}))
+    assert f"version 1, 3 h 8 min from {began[0]:%Y-%m-%d}; the shortest lasted 5 min." in document_html(build_life(told))
+    made, missing = translate(build_life(told), "fr", given_words(told))
+    assert missing == []
+    assert "3 h 8 min à partir du" in document_html(made)
+
+
 def test_the_command_writes_both_forms_beside_each_other(history: StoreHistory, tmp_path: Path) -> None:
     done = CliRunner().invoke(APP, ["--store", history.store.uri, "--to", str(tmp_path / "out")], catch_exceptions=False)
     assert done.output.split() == [str(tmp_path / "out" / name) for name in ("model_life.html", "model_life.pdf")]

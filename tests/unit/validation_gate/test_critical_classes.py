@@ -213,6 +213,9 @@ def test_what_the_next_watches_compare_with_stands_on_patients_where_images_come
 def test_names_are_checked_in_one_line() -> None:
     assert critical_names(" rare, common ,", NAMES) == ["common", "rare"]
     assert critical_names("", NAMES) == []
+    fishes = ["goldfish", "tench", "tench, Tinca tinca", "x,y,z"]
+    assert critical_names("goldfish,tench, Tinca tinca", fishes) == ["goldfish", "tench, Tinca tinca"]
+    assert critical_names("x,y,z, tench", fishes) == ["tench", "x,y,z"]
     with pytest.raises(SettingError, match=r"^critical_classes: 'raer' is no class of this model \(did you mean rare\?\)$"):
         critical_names("raer", NAMES)
     with pytest.raises(SettingError, match=r"known: common, other, rare"):

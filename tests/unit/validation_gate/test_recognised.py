@@ -52,6 +52,13 @@ def test_a_first_model_that_is_blind_to_a_class_is_rejected_unless_that_class_is
     assert decide(blind, margin=0.02, settings=GateSettings(allow_blind_classes="whole")).decision == "reject"
 
 
+def test_a_class_whose_name_has_a_comma_can_be_allowed_to_go_unrecognised() -> None:
+    names = ["whole", "cracked", "dusty, wet"]
+    blind = GateInputs(answers([[190, 10, 0], [15, 104, 0], [51, 30, 0]]), names)
+    assert decide(blind, margin=0.02, settings=GateSettings(allow_blind_classes="whole, dusty, wet")).decision == "promote"
+    assert decide(blind, margin=0.02, settings=GateSettings(allow_blind_classes="dusty")).decision == "reject"
+
+
 def by_patients(images: int, patients: int, right: int) -> Answers:
     """Two classes that are recognised, image by image, and a third of which the first images, by patient, are right."""
     others = answers([[180, 10, 10], [15, 104, 0], [0, 0, 0]])
