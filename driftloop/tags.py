@@ -18,7 +18,7 @@ def tag_problem(name: str, value: str) -> str:
     """What is wrong with a tag, for people; empty where nothing is."""
     if _TAG_NAME.fullmatch(name) and 0 < len(value) <= MOST_TAG_LENGTH and value.isprintable():
         return ""
-    return f"tag {name[:40]!r}: a name of lower-case letters, digits, _ and -, and a value of 1 to {MOST_TAG_LENGTH} characters"
+    return f"tag {name[:40]!r}: a name of lower-case letters, digits, _ and -, and a value of 1 to {MOST_TAG_LENGTH} printable characters"
 
 
 def tags_problem(every: Iterable[Mapping[str, str]]) -> str:
