@@ -22,7 +22,7 @@ from driftloop.contracts import MODEL_NAME
 from driftloop.inference.served_model import EMBEDDING, INPUT, PROBABILITIES
 from driftloop.serving.batching import NotReady
 from driftloop.serving.live_model import LiveModel
-from driftloop.serving.requests import TAG_FIELD, about, ids_of_images, request_id, unprocessable
+from driftloop.serving.requests import REQUEST_ID_OR_NONE, TAG_FIELD, about, ids_of_images, request_id, unprocessable
 from driftloop.serving.service import Service
 
 BINARY_HEADER = "inference-header-content-length"
@@ -177,7 +177,7 @@ INFER_SCHEMA = {
     "type": "object",
     "required": ["inputs"],
     "properties": {
-        "id": {"type": "string", "maxLength": 64},
+        "id": {"type": "string", "pattern": REQUEST_ID_OR_NONE},
         "inputs": {
             "type": "array",
             "minItems": 1,
