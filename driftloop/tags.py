@@ -11,14 +11,14 @@ import numpy as np
 #: them share one budget of false alarms.
 MOST_TAGS, MOST_LEVELS = 4, 10
 MOST_TAG_LENGTH = 64
-_TAG_NAME = re.compile(r"[a-z][a-z0-9_-]{0,31}")
+TAG_NAME = "[a-z][a-z0-9_-]{0,31}"
 
 
 def tag_problem(name: str, value: str) -> str:
     """What is wrong with a tag, for people; empty where nothing is."""
-    if _TAG_NAME.fullmatch(name) and 0 < len(value) <= MOST_TAG_LENGTH and value.isprintable():
+    if re.fullmatch(TAG_NAME, name) and 0 < len(value) <= MOST_TAG_LENGTH and value.isprintable():
         return ""
-    return f"tag {name[:40]!r}: a name of lower-case letters, digits, _ and -, and a value of 1 to {MOST_TAG_LENGTH} characters"
+    return f"tag {name[:40]!r}: a name of lower-case letters, digits, _ and -, and a value of 1 to {MOST_TAG_LENGTH} printable characters"
 
 
 def tags_problem(every: Iterable[Mapping[str, str]]) -> str:

@@ -45,11 +45,14 @@ class Alertmanager:
         """Tell it. Raises NotDelivered."""
         alert = message.alert
         labels = {"alertname": alert.rule, "severity": alert.severity, "store": message.store, "job": "driftloop"}
+        now = datetime.now(UTC)
+        ends = now + UNTOLD if alert.firing else datetime.fromisoformat(alert.ended)
         content = {
             "labels": labels | ({"instance": alert.instance} if alert.instance else {}),
             "annotations": {"summary": alert.message} | ({"list": alert.attachment} if alert.attachment else {}),
-            "startsAt": alert.since,
-            "endsAt": (datetime.now(UTC) + UNTOLD).isoformat() if alert.firing else alert.ended,
+            # What begins after its end Alertmanager does not take: a clock that was fast has said so.
+            "startsAt": min(datetime.fromisoformat(alert.since), ends, now).isoformat(),
+            "endsAt": ends.isoformat(),
         }
         try:
             with urllib3.PoolManager(retries=False, timeout=Timeout(TIMEOUT_S)) as http:

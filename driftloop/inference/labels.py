@@ -146,6 +146,9 @@ def read_labels(store: Store, known: pd.DataFrame | None = None, through: str = 
     Raises:
         IntegrityError: a file is not one of our label files.
     """
+    # A file whose writer's clock was days fast is read, and read again, but hides none that come after it with the right time.
+    newest = f"{LABELS_PREFIX}{file_id()}"
+    through = through if through <= newest else ""
     keys = [entry.key for entry in store.list(LABELS_PREFIX, after=_earlier(through)) if entry.key.endswith(".parquet")]
     tables = [_read_table(store, key).to_pandas() for key in keys]
     parts = [part for part in [known, *tables] if part is not None and len(part)]
@@ -155,7 +158,7 @@ def read_labels(store: Store, known: pd.DataFrame | None = None, through: str = 
     rows = rows.sort_values("labelled_at", kind="stable").drop_duplicates("request_id", keep="last").reset_index(drop=True)
     for origin, ids in drawn:
         rows.loc[rows["request_id"].isin(ids), "origin"] = origin
-    return rows, max([through, *keys])
+    return rows, max([through, *(key for key in keys if key <= newest)])
 
 
 def _earlier(through: str) -> str:

@@ -36,6 +36,8 @@ from driftloop.store.interface import Store, is_listed
 LOG = logging.getLogger("driftloop.inference")
 #: Between two tries while the store is away, in seconds; it doubles up to the second figure.
 FIRST_PAUSE, LONGEST_PAUSE = 0.5, 15.0
+#: Between two lines that say that rows are being lost.
+LOST_SECONDS = 60.0
 #: Where the spool is full, this part of it is made free at once.
 ROOM_MADE = 16
 #: How a segment says in which hour it was tried.
@@ -117,6 +119,7 @@ class InferenceLogger:
         self._wake = threading.Event()
         self._stopped = False
         self._opened = 0.0
+        self._lost_said = -LOST_SECONDS
         #: Sealed, and being brought to the store at this moment.
         self._on_its_way: Segment | None = None
         self._bytes_of_others = 0
@@ -245,7 +248,10 @@ class InferenceLogger:
                 segment = self._spool.append(record, rows)
             except OSError as refused:
                 self._counts.dropped_rows += rows
-                LOG.error("%s rows of the log are lost: %s", rows, refused)
+                # Not at each: the log of the service may lie on the disk that is full.
+                if time.monotonic() - self._lost_said >= LOST_SECONDS:
+                    self._lost_said = time.monotonic()
+                    LOG.error("rows of the log are lost, %s so far: %s", self._counts.dropped_rows, refused)
                 return
             self._counts.waiting += rows
             self._counts.waiting_bytes += len(record)

@@ -231,12 +231,15 @@ class Spool:
         return self.open
 
     def seal(self) -> Segment | None:
-        """End the segment that is being filled; None where there is none."""
+        """End the segment that is being filled; None where there is none, or the disk took nothing for it."""
         sealed, self.open = self.open, None
         if self._file is not None:
             os.close(self._file)
             self._file = None
-        return sealed if sealed is not None and sealed.rows else None
+        if sealed is not None and not sealed.rows:
+            sealed.remove()
+            return None
+        return sealed
 
     def close(self) -> None:
         """Give the locks back, and remove folders without a segment."""

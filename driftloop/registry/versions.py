@@ -218,6 +218,16 @@ def same_content(store: Store, version: str, other: str) -> bool:
     return _sums(store, version) == _sums(store, other)
 
 
+def content_digest(store: Store, version: str) -> str:
+    """The digest of a version's SHA256SUMS, which tells versions of the same number in two stores apart.
+
+    Raises:
+        NotFound: there is no such complete version.
+        IntegrityError: the file is damaged.
+    """
+    return _checksums(store, version, _sums(store, version)).digest
+
+
 def download(store: Store, version: str, directory: str | Path) -> None:
     """Fetch a version's files into `directory` and check them; SHA256SUMS comes last, so a fetch that was cut off never verifies.
 

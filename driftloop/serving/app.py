@@ -2,6 +2,7 @@
 
 import logging
 import math
+import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -22,9 +23,10 @@ from driftloop.serving.middleware import HEADERS, Guard, keyed, problem
 from driftloop.serving.open_inference import open_inference_router
 from driftloop.serving.page import page_router
 from driftloop.serving.refusals import RETRY_AFTER, refusal
-from driftloop.serving.requests import read_request, read_small, unprocessable
+from driftloop.serving.requests import MOST_GROUP_LENGTH, REQUEST_ID_OR_NONE, TAG_FIELD, read_request, read_small, unprocessable
 from driftloop.serving.service import Service
 from driftloop.serving.settings import GRPC_SERVER
+from driftloop.tags import MOST_TAG_LENGTH, TAG_NAME
 
 LOG = logging.getLogger("driftloop.serving")
 #: The media types of the formats that are read.
@@ -122,7 +124,19 @@ def create_app(service: Service, grpc_address: str = "") -> FastAPI:
     problems: dict[int | str, dict[str, Any]] = {status: {"model": Problem} for status in (400, 401, 408, 413, 415, 422, 503)}
     file = {"type": "string", "format": "binary"}
     image = {"type": "array", "items": file, "minItems": 1}
-    form = {"type": "object", "required": ["image"], "properties": {"image": image, "group": {"type": "string"}}}
+    fields = {
+        "image": image,
+        "group": {"type": "string", "maxLength": MOST_GROUP_LENGTH},
+        "request_id": {"type": "string", "pattern": REQUEST_ID_OR_NONE},
+    }
+    tag = {"type": "string", "minLength": 1, "maxLength": MOST_TAG_LENGTH}
+    form = {
+        "type": "object",
+        "required": ["image"],
+        "properties": fields,
+        "patternProperties": {rf"^{re.escape(TAG_FIELD)}{TAG_NAME}$": tag},
+        "additionalProperties": False,
+    }
     body = {
         "required": True,
         "content": {

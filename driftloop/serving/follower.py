@@ -37,7 +37,7 @@ class ChampionFollower:
     ) -> None:
         """Args:
         turn: is entered to load a version beside the one that answers; others that share the machine wait.
-        first: what else needs the store before anything can answer; called before the first version is loaded.
+        first: what else is read from the store; called before a version is loaded.
         """
         self.store, self.metrics, self.poll_seconds = store, metrics, poll_seconds
         self.provider, self.threads, self._turn, self._first = provider, threads, turn, first
@@ -47,6 +47,8 @@ class ChampionFollower:
         self.swaps = 0
         #: The pointer that was followed last.
         self._tag = ""
+        #: Number and content of the version that answers: where a store is made anew, its numbers begin anew.
+        self._answering: tuple[str, str] | None = None
         #: A pointer to a version that was refused, and when it is tried again (monotonic seconds): each try fetches all of its files.
         self._refused, self._again = "", 0.0
         self._stop = threading.Event()
@@ -97,19 +99,21 @@ class ChampionFollower:
         champion, tag = registry.read_pointer(self.store)
         if champion is None or tag == self._tag or (tag == self._refused and time.monotonic() < self._again):
             return
-        if self.live is None:
+        try:
+            content = registry.content_digest(self.store, champion.version)
+            if (champion.version, content) == self._answering:
+                self._tag = tag
+                return
             self._first()
-        if self.live is None or champion.version != self.live.version:
-            try:
-                with self._turn() if self.live else nullcontext():
-                    live = LiveModel.load(self.store, champion.version, provider=self.provider, threads=self.threads)
-            except (InputError, IntegrityError):
-                self._refused, self._again = tag, time.monotonic() + REFUSED_SECONDS
-                raise
-            before, self.live = self.live, live
-            if before is not None:
-                self.swaps += 1
-                self.metrics.swaps.inc()
-            self.metrics.answering(live)
-            LOG.info("version %s answers (%s on %s)", live.version, live.model.variant, live.model.provider)
-        self._tag = tag
+            with self._turn() if self.live else nullcontext():
+                live = LiveModel.load(self.store, champion.version, provider=self.provider, threads=self.threads)
+        except (InputError, IntegrityError):
+            self._refused, self._again = tag, time.monotonic() + REFUSED_SECONDS
+            raise
+        before, self.live = self.live, live
+        self._answering, self._tag = (champion.version, content), tag
+        if before is not None:
+            self.swaps += 1
+            self.metrics.swaps.inc()
+        self.metrics.answering(live)
+        LOG.info("version %s answers (%s on %s)", live.version, live.model.variant, live.model.provider)

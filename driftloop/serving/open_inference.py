@@ -22,12 +22,14 @@ from driftloop.contracts import MODEL_NAME
 from driftloop.inference.served_model import EMBEDDING, INPUT, PROBABILITIES
 from driftloop.serving.batching import NotReady
 from driftloop.serving.live_model import LiveModel
-from driftloop.serving.requests import TAG_FIELD, about, ids_of_images, request_id, unprocessable
+from driftloop.serving.requests import REQUEST_ID_OR_NONE, TAG_FIELD, about, ids_of_images, request_id, unprocessable
 from driftloop.serving.service import Service
 
 BINARY_HEADER = "inference-header-content-length"
 #: Bytes that a request needs beside its numbers, and for each of them as JSON, with blanks and in a line of its own.
 MOST_BESIDE_NUMBERS, MOST_DIGITS = 64 << 10, 16
+#: Bytes of JSON, whatever the model takes: while it is read nobody else is answered, for up to a second, and it takes many times its size.
+MOST_JSON_BYTES = 8 << 20
 EXTENSIONS = ["binary_tensor_data"]
 DATATYPES = {PROBABILITIES: "FP32", EMBEDDING: "FP16"}
 
@@ -61,7 +63,7 @@ def open_inference_router(service: Service, callers: Depends) -> APIRouter:
 
     async def infer(request: Request, version: str | None) -> Response:
         live = named(service, version)
-        most = most_numbers(live, service) * MOST_DIGITS + MOST_BESIDE_NUMBERS
+        most = min(most_numbers(live, service) * MOST_DIGITS + MOST_BESIDE_NUMBERS, MOST_JSON_BYTES)
         content, binary = _parts(await request.body(), request.headers.get(BINARY_HEADER, ""), most)
         return _answer(*await inferred(service, live, content, binary, request.headers, request.state.began))
 
@@ -175,7 +177,7 @@ INFER_SCHEMA = {
     "type": "object",
     "required": ["inputs"],
     "properties": {
-        "id": {"type": "string", "maxLength": 64},
+        "id": {"type": "string", "pattern": REQUEST_ID_OR_NONE},
         "inputs": {
             "type": "array",
             "minItems": 1,
@@ -208,9 +210,9 @@ def _parts(body: bytes, length: str, most: int) -> tuple[dict[str, Any], bytes]:
     if length and not (length.isascii() and length.isdigit() and len(length) < 20 and int(length) <= len(body)):
         raise unprocessable(f"{BINARY_HEADER}: the length of the JSON in bytes, at most that of the body")
     end = int(length) if length else len(body)
-    # Nobody else is answered while it is read.
     if end > most:
-        raise HTTPException(413, f"the JSON is larger than {most >> 10} KiB, which this model's largest input needs at most")
+        cure = "; send so many numbers as binary data" if most == MOST_JSON_BYTES else ", which this model's largest input needs at most"
+        raise HTTPException(413, f"the JSON is larger than {most >> 10} KiB{cure}")
     try:
         content = json.loads(body[:end])
     except (ValueError, RecursionError):
@@ -231,7 +233,8 @@ def _images(content: dict[str, Any], binary: bytes, live: LiveModel, most: int) 
     shape = given.get("shape")
     if given.get("name") != INPUT or given.get("datatype") != "UINT8" or not isinstance(shape, list):
         raise unprocessable(f"inputs: {expected}")
-    if shape[1:] != [side, side, channels] or type(shape[0]) is not int or not 1 <= shape[0] <= most:
+    # By their types as well: to Python 32.0 is 32, and true is 1.
+    if [*map(type, shape)] != [int] * 4 or shape[1:] != [side, side, channels] or not 1 <= shape[0] <= most:
         raise unprocessable(f"shape {str(shape)[:60]}: {expected}")
     count = shape[0] * side * side * channels
     parameters = _parameters(given)

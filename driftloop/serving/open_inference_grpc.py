@@ -14,6 +14,7 @@ from typing import Any, Self
 import grpc
 import numpy as np
 from google.protobuf.message import DecodeError
+from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
 
 from driftloop import __version__
@@ -199,7 +200,9 @@ def _handler(service: Service, name: str, answer: Method, keys: tuple[str, ...],
     async def handle(_: AsyncIterable[bytes], context: grpc.aio.ServicerContext[bytes, bytes]) -> bytes:
         began, status = time.monotonic(), CALLER_GONE
         try:
-            headers = {key: value for key, value in context.invocation_metadata() or () if isinstance(value, str)}
+            # As over HTTP with each that came: what comes twice is refused where that matters.
+            given = context.invocation_metadata() or ()
+            headers = Headers(raw=[(key.encode(), value.encode()) for key, value in given if isinstance(value, str)])
             check_key(keys, headers)
             # What has no fields need not come in.
             data = await arrivals.message(context) if MESSAGES[f"{name}Request"].DESCRIPTOR.fields else b""

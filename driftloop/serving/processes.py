@@ -172,6 +172,7 @@ def _config(application: FastAPI | _InChild, grace: int) -> uvicorn.Config:
         timeout_keep_alive=75,
         timeout_worker_healthcheck=HANGS_SECONDS,
         http=LimitedHttp,
+        ws="none",
     )
 
 

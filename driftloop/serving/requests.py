@@ -14,6 +14,9 @@ from driftloop.serving.settings import ServingSettings
 from driftloop.tags import tag_problem
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,64}")
+#: The same as the interface describes it: an empty one is none.
+REQUEST_ID_OR_NONE = "^[A-Za-z0-9._:-]{0,64}$"
+MOST_GROUP_LENGTH = 200
 #: How a tag comes: as a header, or as a field of a form or a parameter of the inference protocol; the name follows.
 TAG_HEADER, TAG_FIELD = "x-tag-", "tag."
 #: Tags of one request: those that the champion's source brought are tested, others are logged.
@@ -98,8 +101,8 @@ def about(headers: Mapping[str, str], given: Iterable[tuple[str, str]] = ()) -> 
         if not key.startswith(TAG_FIELD):
             raise unprocessable(f"field {key[:40]!r} is not known; known are image, group, request_id and tag.<name>")
         tags[key.removeprefix(TAG_FIELD)] = value.strip()  # as a header is
-    if len(group) > 200:
-        raise unprocessable("group is longer than 200 characters")
+    if len(group) > MOST_GROUP_LENGTH:
+        raise unprocessable(f"group is longer than {MOST_GROUP_LENGTH} characters")
     if len(tags) > MOST_TAGS:
         raise unprocessable(f"{len(tags)} tags; a request may carry {MOST_TAGS}")
     for key, value in tags.items():

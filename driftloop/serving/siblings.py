@@ -10,15 +10,17 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 LOG = logging.getLogger("driftloop.serving")
 PUBLISH_SECONDS = 1.0
-#: A file that was not replaced for so long is of a process that has ended.
+#: A file that was not replaced for so long is of a process that hangs, which counts as one that has ended.
 ENDED_SECONDS = 10.0
 PREFIX = "process-"
+#: Of the file beside it on which its process has a lock for as long as it lives.
+LIVES = ".lives"
 
 
 class Siblings:
@@ -31,6 +33,10 @@ class Siblings:
         """
         self._folder, self._own = folder, own
         self._file = f"{PREFIX}{os.getpid()}.json"
+        self._lock: int | None = None
+        if folder:
+            self._lock = os.open((folder / self._file).with_suffix(LIVES), os.O_RDWR | os.O_CREAT, 0o600)
+            fcntl.flock(self._lock, fcntl.LOCK_SH)
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._publish, name="driftloop-siblings", daemon=True)
 
@@ -56,8 +62,7 @@ class Siblings:
             if path.name == self._file:
                 continue
             try:
-                ended = time.time() - path.stat().st_mtime > ENDED_SECONDS
-                told.append(json.loads(path.read_bytes()) | {"ended": ended})
+                told.append(json.loads(path.read_bytes()) | {"ended": _has_ended(path)})
             except (OSError, ValueError):  # the folder goes with the service
                 LOG.warning("%s cannot be read", path.name)
         return told
@@ -67,6 +72,9 @@ class Siblings:
         self._stop.set()
         if self._thread.ident is not None:
             self._thread.join()
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
 
     def _publish(self) -> None:
         self._write()
@@ -83,3 +91,13 @@ class Siblings:
             new.replace(path)
         except OSError as error:
             LOG.warning("%s cannot be written: %s", path.name, error)
+
+
+def _has_ended(path: Path) -> bool:
+    """Whether the process has that told this; a killed one has at once."""
+    if time.time() - path.stat().st_mtime > ENDED_SECONDS:
+        return True
+    with suppress(OSError), open(path.with_suffix(LIVES), "rb") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        return True
+    return False

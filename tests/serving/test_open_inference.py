@@ -1,15 +1,21 @@
 """The Open Inference Protocol as its clients speak it."""
 
+import asyncio
 import json
 from collections.abc import Iterator
+from pathlib import Path
 
 import httpx
 import numpy as np
 import pytest
 
+from driftloop.serving.app import create_app
+from driftloop.serving.live_model import LiveModel
+from driftloop.serving.service import Service
+from driftloop.serving.settings import ServingSettings
 from tests.factories.onnx_graphs import SIDE
 from tests.factories.serving_store import build_serving_store, textured_squares
-from tests.serving.service_process import ServiceProcess, get, post
+from tests.serving.service_process import ANSWERED_IN_SECONDS, ServiceProcess, get, post
 
 IMAGES = textured_squares(3, seed=4)[0]
 
@@ -84,6 +90,8 @@ FLAT = IMAGES.ravel().tolist()
         ({"inputs": [tensor(IMAGES, shape=[3, 1, 1, 1], data=FLAT)]}, "shape [3, 1, 1, 1]"),
         ({"inputs": [tensor(IMAGES, shape=[10**9, SIDE, SIDE, 1], data=FLAT)]}, "n from 1 to 64"),
         ({"inputs": [tensor(IMAGES, shape=[True, SIDE, SIDE, 1], data=FLAT)]}, "n from 1 to 64"),
+        ({"inputs": [tensor(IMAGES, shape=[3, SIDE, SIDE, True], data=FLAT)]}, "n from 1 to 64"),
+        ({"inputs": [tensor(IMAGES, shape=[3, SIDE, float(SIDE), 1], data=FLAT)]}, "n from 1 to 64"),
         ({"inputs": [tensor(IMAGES, data=FLAT[1:])]}, "whole numbers from 0 to 255"),
         ({"inputs": [tensor(IMAGES, data=[256, *FLAT[1:]])]}, "whole numbers from 0 to 255"),
         ({"inputs": [tensor(IMAGES, data=[0.5, *FLAT[1:]])]}, "whole numbers from 0 to 255"),
@@ -125,3 +133,25 @@ def test_another_version_does_not_answer(service: ServiceProcess) -> None:
 def test_a_compressed_body_is_refused_by_its_name(service: ServiceProcess) -> None:
     answer = post(f"{service.url}/v2/models/champion/infer", content=b"x", headers={"Content-Encoding": "gzip"})
     assert (answer.status_code, answer.json()["detail"]) == (415, "send the body as it is: compressed ones are not read")
+
+
+def test_json_has_a_limit_whatever_the_model_takes_and_binary_data_has_not(tmp_path: Path) -> None:
+    """A model that takes large images would have it hold up everybody else for seconds."""
+    store, _ = build_serving_store(tmp_path / "model")
+    service = Service(store, ServingSettings(most_images=4096, spool=tmp_path / "spool"))
+    service.follower.live = LiveModel.load(store, "1")
+    images = np.repeat(IMAGES, 1200, axis=0)
+    head = json.dumps({"inputs": [tensor(images, parameters={"binary_data_size": images.size})]}).encode()
+
+    async def ask(content: bytes, **headers: str) -> httpx.Response:
+        transport = httpx.ASGITransport(create_app(service))
+        async with httpx.AsyncClient(transport=transport, base_url="http://x", timeout=ANSWERED_IN_SECONDS) as client:
+            return await client.post("/v2/models/champion/infer", content=content, headers=headers)
+
+    refused = asyncio.run(ask(b" " * ((8 << 20) + 1)))
+    assert (refused.status_code, refused.json()["error"]) == (413, "the JSON is larger than 8192 KiB; send so many numbers as binary data")
+    read = asyncio.run(ask(b" " * (8 << 20)))
+    assert (read.status_code, read.json()["error"]) == (422, "the body is not JSON")
+    asked = asyncio.run(ask(head + images.tobytes(), **{"Inference-Header-Content-Length": str(len(head))}))
+    assert (asked.status_code, "try again in a moment" in asked.text) == (503, True), "beyond the queue, not beyond the limit"
+    service.close()

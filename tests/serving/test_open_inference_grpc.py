@@ -208,6 +208,8 @@ def test_what_comes_with_a_call_has_limits_and_bytes_that_are_no_message_are_ref
         ([("x-request-id", "a b")], "a request id has"),
         ([("x-group", "g" * 201)], "group is longer"),
         ([(f"x-tag-t{at}", "x") for at in range(11)], "11 tags"),
+        ([("x-group", "a"), ("x-group", "b")], "x-group is given twice"),
+        ([("x-tag-site", "a"), ("x-tag-site", "b")], "x-tag-site is given twice"),
     ):
         code, sentence = service.refused("ModelInfer", infer_request(), metadata=metadata)
         assert (code, said in sentence) == (grpc.StatusCode.INVALID_ARGUMENT, True), sentence

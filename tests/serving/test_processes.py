@@ -6,6 +6,7 @@ import os
 import re
 import signal
 import socket
+import subprocess
 import sys
 import termios
 import threading
@@ -254,6 +255,19 @@ def test_what_siblings_tell_is_read_and_one_that_ended_is_known(tmp_path: Path) 
     siblings.close()
     assert [(process["requests"], process["ended"]) for process in told] == [(1, False), (2, False), (4, True)]
     assert json.loads((tmp_path / f"process-{os.getpid()}.json").read_text()) == {"requests": 1}
+
+
+def test_a_sibling_that_is_killed_has_ended_at_once_and_one_that_lives_has_not(tmp_path: Path) -> None:
+    """The page would count it for ten seconds, and the one in its place besides."""
+    siblings = Siblings(tmp_path, lambda: {"requests": 1})
+    tell = "import sys; from pathlib import Path; from driftloop.serving.siblings import Siblings; "
+    tell += "s = Siblings(Path(sys.argv[1]), lambda: {'requests': 2}); s.start(); print(flush=True); sys.stdin.read()"
+    with subprocess.Popen([sys.executable, "-c", tell, tmp_path], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:
+        wait_for(lambda: [process["requests"] for process in siblings.all()] == [1, 2])
+        assert [process["ended"] for process in siblings.all()] == [False, False]
+        other.kill()
+    assert [process["ended"] for process in siblings.all()] == [False, True]
+    siblings.close()
 
 
 def test_a_process_on_its_own_needs_no_folder() -> None:

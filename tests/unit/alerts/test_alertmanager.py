@@ -13,7 +13,7 @@ import pytest
 from driftloop.alerts.notifying import Told, notify
 from driftloop.alerts.receivers import ALERTMANAGER, receivers
 from driftloop.alerts.rules import read_rules
-from driftloop.alerts.state import Silence, change_state
+from driftloop.alerts.state import Lease, Silence, change_state
 from driftloop.store import Store, open_store
 from tests.debian import debian_program, free_port, running
 from tests.factories.store_history import StoreHistory
@@ -138,3 +138,17 @@ def test_a_rule_that_is_given_another_severity_leaves_no_alert_of_the_old_one_be
         notify(history.store, graver, receivers({ALERTMANAGER: url}), datetime.now(UTC), every=timedelta(hours=1))
         found = [(alert["labels"]["alertname"], alert["labels"]["severity"]) for alert in httpx.get(f"{url}/api/v2/alerts").json()]
         assert sorted(found) == [("late", "critical"), ("limit passed", "critical")]
+
+
+def test_a_call_whose_clock_was_a_year_fast_leaves_nothing_behind_that_silences_others(history: StoreHistory, tmp_path: Path) -> None:
+    history.watched(2, "1", datetime.now(UTC).isoformat())
+    fast = datetime.now(UTC) + timedelta(days=365)
+    with alertmanager(tmp_path / "fast", free_port()) as url:
+        to = receivers({ALERTMANAGER: url})
+        assert notify(history.store, read_rules(), to, fast, every=timedelta(hours=1)).failures == {}
+        assert active(url).keys() == {("late", "")}
+        lease = Lease(by="killed", until=fast.isoformat())
+        change_state(history.store, lambda state: state.model_copy(update={"sending": lease}))
+        history.watched(3, "1", datetime.now(UTC).isoformat(), alerts={"p95 latency": "9 ms"})
+        assert tell(history, url).failures == {}
+        assert active(url).keys() == {("limit passed", "p95 latency")}

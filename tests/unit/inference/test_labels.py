@@ -11,6 +11,7 @@ import pytest
 
 from driftloop.errors import InputError, IntegrityError
 from driftloop.inference.labels import LABEL_SCHEMA, read_labels, write_labels
+from driftloop.inference.log_files import STAMP
 from driftloop.store import Store, open_store
 
 
@@ -49,6 +50,17 @@ def test_a_request_once_drawn_at_random_stays_in_the_random_sample_when_its_labe
     write_labels(store, frame(("a", "NORMAL", "random")))
     write_labels(store, frame(("a", "PNEUMONIA", "import")))
     assert as_dict(read_labels(store)[0]) == {"a": ("PNEUMONIA", "random")}
+
+
+def test_a_file_from_a_clock_that_is_years_fast_hides_no_later_one(store: Store) -> None:
+    fast = f"{datetime.now(UTC) + timedelta(days=700):{STAMP}}-fast"
+    write_labels(store, frame(("a", "NORMAL", "import")), name=fast)
+    known, through = read_labels(store)
+    write_labels(store, frame(("b", "NORMAL", "import")))
+    known, through = read_labels(store, known, through)
+    assert set(as_dict(known)) == {"a", "b"}
+    # As an earlier release has recorded it.
+    assert set(as_dict(read_labels(store, known[:0], f"labels/{fast}.parquet")[0])) == {"a", "b"}
 
 
 def test_files_that_were_read_are_not_read_again_and_the_labels_stay(store: Store) -> None:

@@ -201,6 +201,24 @@ def test_a_full_disk_is_counted_and_raises_nothing_and_what_was_there_stays(
     assert logged(store) == ["a0", "a1", "a2", "b0", "b1"]
 
 
+def test_a_full_disk_is_said_once_a_minute_and_nothing_empty_stays_there(
+    store: TroubledStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    log = InferenceLogger(store, limits=NEVER, spool=tmp_path / "spool")
+
+    def full(file: int, data: bytes) -> int:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "write", full)
+        fill(log, 5)
+    assert [record.getMessage() for record in caplog.records] == ["rows of the log are lost, 1 so far: [Errno 28] No space left on device"]
+    log.flush()
+    assert log.counts.dropped_rows == 5
+    assert not list((tmp_path / "spool").rglob("*.rows"))
+    log.close()
+
+
 def test_a_full_disk_that_cannot_even_do_without_images_raises_nothing(
     store: TroubledStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -1,5 +1,6 @@
 """Following the champion, where its files are damaged or the store is away."""
 
+import shutil
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,6 +16,7 @@ from driftloop.serving.follower import ChampionFollower
 from driftloop.serving.metrics import Metrics
 from driftloop.serving.service import Service
 from driftloop.serving.settings import ServingSettings
+from driftloop.store import open_store
 from driftloop.store.local import LocalStore
 from tests.factories.serving_store import build_serving_store, register_and_promote
 from tests.serving.service_process import wait_for
@@ -116,3 +118,21 @@ def test_a_version_that_cannot_answer_for_whatever_reason_is_refused_as_a_damage
     fetched = store.fetched
     follower._look()
     assert store.fetched == fetched
+
+
+def test_a_store_that_is_made_anew_is_followed_though_its_champion_has_the_same_number(tmp_path: Path) -> None:
+    made, dataset = build_serving_store(tmp_path / "old")
+    service = Service(made, ServingSettings(poll_seconds=3600, spool=tmp_path / "spool"))
+    service.start()
+    try:
+        old, names = service.live, service.names
+        shutil.rmtree(made.uri)
+        (tmp_path / "new").mkdir()
+        assert register_and_promote(open_store(made.uri), tmp_path / "new", dataset, expected=None, seed=1) == "1"
+        service.follower._look()
+        assert service.live is not old
+        assert service.live is not None
+        assert service.live.version == "1"
+        assert service.names.hashed("patient 7") == GroupNames.known(made).hashed("patient 7") != names.hashed("patient 7")
+    finally:
+        service.close()
