@@ -13,6 +13,7 @@ from statistics import linear_regression, median
 from typing import Any
 
 from bench import (
+    accepted_noise,
     accepted_regime,
     alarm_budget,
     audit_size,
@@ -687,6 +688,7 @@ SECTIONS: dict[str, tuple[str, Any, Render]] = {
     "harm_over_time": ("Harm: over a whole drift", harm_over_time, harm),
     "subgroups": ("Harm: of a tenth of the traffic", subgroups, subgroups.table),
     "harm_of_groups": ("Harm: patients and lots", harm_of_groups, harm_of_groups.table),
+    "accepted_noise": ("Harm: of a drift that was accepted", accepted_noise, accepted_noise.table),
     "rare_classes": ("Harm: rare classes", rare_classes, rare_classes.table),
     "policy_world": ("The policy, over thousands of histories", policy_world, policy_tables.table),
     "ingest": ("Reading photographs", ingest, ingest.table),

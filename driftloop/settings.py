@@ -344,7 +344,11 @@ class DriftSettings(Settings):
         "harm", description="what a confirmed drift is retrained for: harm that labels show; alarm: every one, whether it matters or not"
     )
     retrain_every_days: float = Field(
-        0, ge=0, le=3650, description="days after the last retraining from which the calendar asks for one, drift or not; 0: it never does"
+        # Records of long ago are left out of the history (`watch_store.HISTORY_KEPT`): a longer calendar would never be due.
+        0,
+        ge=0,
+        le=365,
+        description="days after the last retraining from which the calendar asks for one, drift or not; 0: it never does",
     )
     quota_requests: int = Field(20, ge=0, le=100_000, description="images asked for at random in every window, drifted or not")
     quota_per_day: int = Field(

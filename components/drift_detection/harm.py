@@ -22,6 +22,9 @@ DRIFT_ALPHA, CONCEPT_ALPHA = 0.04, 0.01
 #: How many standard errors exclude a harm that grew since the labels were drawn: one-sided 1 %, which with the 4 % of a drift makes 5 %.
 #: One look's quantile: a drop that grows passes the bound of harm once, what was said before is true, and later looks are further off.
 GROWN_Z = 2.326
+#: How many standard errors contradict the acceptance of a drift, which asks for labels and retrains nothing: one look's one-sided 1 %. The
+#: estimates alone did so on 18 of 100 days where nothing was lost (bench/accepted_noise.py).
+CONTRADICTS_Z = 2.326
 #: Labels at which the bounds are tightest: four windows' worth, where most drifts are decided.
 TIGHTEST = 264
 #: The boundary's information there, by which it is least (Howard et al. 2021, proposition 3, at these levels).
@@ -70,6 +73,10 @@ class AccuracyDrop:
     """How often a bound may ever be wrong."""
     effect: float = 1.0
     """Labels over as many independent ones: above 1 where several are of one patient or lot."""
+    low_now: float = math.nan
+    """Lower bound at this look alone, one-sided 99 %."""
+    recent_low: float = math.nan
+    """The same for what came last."""
 
     @property
     def independent(self) -> float:
@@ -261,9 +268,16 @@ def drop_of(
     z = float(boundary(information, independent / effective, alpha))
     value, low, high = accuracy_drop(expected * expected_n, expected_n, right * effective, effective, z=z)
     grown, come = if_grown(parts, accepted)
-    return AccuracyDrop(
+    drop = AccuracyDrop(
         value, low, high, labels, effective, expected, expected_n, recent, grown, come, information, z, alpha, labels / independent
     )
+    return replace(drop, low_now=_low_at_one_look(parts, accepted), recent_low=_low_at_one_look(recent_parts, accepted))
+
+
+def _low_at_one_look(parts: Sequence[Stratum], accepted: Mapping[str, Proportion]) -> float:
+    right, effective = share_right(parts)
+    expected, expected_n = expected_of(parts, accepted)
+    return accuracy_drop(expected * expected_n, expected_n, right * effective, effective, z=CONTRADICTS_Z)[1]
 
 
 def if_grown(parts: Sequence[Stratum], accepted: Mapping[str, Proportion]) -> tuple[float, float]:

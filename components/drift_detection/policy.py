@@ -223,11 +223,8 @@ def gravest(verdicts: Sequence[Verdict]) -> int:
 def _contradicted(situation: Situation, settings: DriftSettings) -> bool:
     """Whether labels, or the champion's own confidence, look as if an accepted drift did matter now."""
     drop, growth = situation.drop, (situation.label_free_growth, situation.accepted_growth)
-    by_labels = (
-        drop is not None
-        and drop.n >= settings.harm_labels
-        and (drop.value >= settings.retrain_drop or drop.recent >= settings.retrain_drop)
-    )
+    looks = [] if drop is None or drop.n < settings.harm_labels else [(drop.value, drop.low_now), (drop.recent, drop.recent_low)]
+    by_labels = any(value >= settings.retrain_drop and low > 0 for value, low in looks)
     return by_labels or any(more is not None and more >= settings.label_free_drop for more in growth)
 
 

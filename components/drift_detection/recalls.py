@@ -152,7 +152,9 @@ def class_recalls(
         shares = _known_share(found, settings.harm_half_life_days), _known_share(missed, settings.harm_half_life_days)
         expected = _accepted(missed, accepted.get(name, {}), settings.harm_half_life_days)
         recall = judged_recall(name, *shares, expected, settings, critical=name in critical)
-        more = None if recall.bounded or recall.fallen else labels_to_tell(*shares, expected, settings)
+        # Without a label among the others the class may be half of them, for all that is known: as few as twenty would tell, then.
+        open_still = not recall.told and shares[1].n
+        more = labels_to_tell(*shares, expected, settings) if open_still else None
         recalls.append(
             recall.model_copy(
                 update={

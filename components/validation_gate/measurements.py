@@ -56,7 +56,12 @@ def measure_candidate(dataset: Description, candidate: str | Path, opponents: Op
     recent = new_images(dataset, RECENT_GATE, opponents, candidate_model, champion_model, settings)
     drifted = new_drift(dataset, opponents, candidate_model, champion_model, settings) if recent is None else None
     runtime.progress(0.7, "drifted hold-out")
+    accepted = accepted_answers(opponents, candidate_model, champion_model, settings)
     regimes = regime_answers(dataset, candidate_model, champion_model, settings)
+    elsewhere = [answers for answers in (recent, drifted, accepted, *regimes.values()) if answers is not None]
+    problems = [problem for answers in elsewhere for problem in output_problems(answers.candidate)]
+    if problems:  # Such a number would count as an answer: as the first class.
+        return GateInputs(clean, dataset.classes, schema=problems[:1], test_uses=uses, int8=int8)
     candidate_graph, champion_graph = Path(candidate, candidate_model.variant), Path(opponents.champion, champion_model.variant)
     return GateInputs(
         clean,
@@ -65,7 +70,7 @@ def measure_candidate(dataset: Description, candidate: str | Path, opponents: Op
         recent=recent,
         best_earlier=right_of_earlier(dataset, opponents.earlier),
         best_earlier_version=opponents.earlier_version,
-        accepted=accepted_answers(opponents, candidate_model, champion_model, settings),
+        accepted=accepted,
         regimes=regimes,
         regime_shares=shares_by_regime(regimes, opponents),
         latency=latency_of(

@@ -52,6 +52,17 @@ def drop_over(windows: list[WindowLabels], accepted: dict | None = None, half_li
     return drop
 
 
+@pytest.mark.parametrize("effect", [1.0, 4.0])
+def test_what_contradicts_an_acceptance_is_a_bound_at_one_look_by_independent_labels(effect: float) -> None:
+    old, new = (tally(100, right, day=day).model_copy(update={"effect": effect}) for right, day in ((93, 0.0), (80, 7.0)))
+    drop = drop_over([old, new])
+    weights = {7.0: np.array([0.5, 1.0]), 7 / 4: np.array([0.5**4, 1.0])}
+    for half_life, low in ((7.0, drop.low_now), (7 / 4, drop.recent_low)):
+        share = np.average([0.93, 0.80], weights=weights[half_life])
+        n = weights[half_life].sum() ** 2 / (weights[half_life] ** 2 * effect / 100).sum()
+        assert score_by_search(1395, 1500, share * n + 0.5, n, low) == pytest.approx(2.326, abs=1e-3)
+
+
 @pytest.mark.parametrize(
     ("counts", "low", "high"),
     [((56, 70, 48, 80), 0.0528, 0.3382), ((9, 10, 3, 10), 0.1700, 0.8406), ((10, 10, 0, 20), 0.7156, 1.0)],

@@ -16,9 +16,11 @@ from components.drift_detection.label_tallies import (
     to_record,
     window_labels,
 )
+from components.drift_detection.policy import Situation, decide
 from components.drift_detection.windows import Coverage, WatchHistory
 from driftloop.evaluation.clustered import independent_images
 from driftloop.evaluation.intervals import wilson
+from driftloop.settings import DriftSettings, RetrainSettings
 from driftloop.watch_record import RecordedWindow, WindowLabels
 
 
@@ -104,6 +106,19 @@ def test_an_image_that_is_sent_again_and_again_without_a_group_says_no_more_than
     assert drop is not None
     assert (tally.labels, len(random_labels(frame))) == (120, 101)
     assert drop.low < 0 < 0.1 < drop.value
+
+
+@pytest.mark.parametrize(("patients", "verdict"), [(1, "stable"), (40, "needs_labels")])
+def test_an_accepted_drift_is_contradicted_by_labels_of_many_patients_and_not_by_as_many_of_one(patients: int, verdict: str) -> None:
+    """A hundred labels are as good as before, then 14 of 40 are wrong."""
+    right = [*[True] * 93, *[False] * 7, *[True] * 26, *[False] * 14]
+    groups = [*(f"{number}" for number in range(100)), *(f"late {number % patients}" for number in range(40))]
+    tallies = tallied(*((1, "a" if hit else "b", "random", group) for hit, group in zip(right, groups, strict=True)), chosen=DRIFT)
+    drop = drop_of(tallies, {"reference": wilson(1395, 1500)}, half_life_days=7, alpha=0.04)
+    assert drop is not None
+    assert (drop.n, drop.value) == (140, pytest.approx(0.08))
+    situation = Situation(tested=1, drifted=1, confirmed=True, drop=drop, accepted="accepted by ada")
+    assert decide(situation, DriftSettings(), RetrainSettings()).name == verdict
 
 
 def test_accuracy_is_that_of_the_requests_also_where_large_groups_are_answered_worse() -> None:

@@ -16,8 +16,10 @@ from components.drift_detection.windows import (
     untested,
     window_of,
 )
+from driftloop.errors import SettingError
 from driftloop.settings import DriftSettings
 from driftloop.watch_record import RecordedWindow, WatchRecord
+from driftloop.watch_store import HISTORY_KEPT
 
 START = datetime(2025, 1, 1, tzinfo=UTC)
 
@@ -227,6 +229,15 @@ def test_an_empty_history() -> None:
     history = read_history([], champion_version="1", until=START.isoformat())
     assert (history.windows, history.open_flags, history.days_since_retraining, history.recent_retrainings) == ([], [], None, 0)
     assert (history.days_served, history.labels_at_refusal("", 1), history.concept_rejected(""), history.decided) == (0, None, False, -1)
+
+
+def test_the_longest_calendar_is_due_though_records_of_long_ago_are_left_out() -> None:
+    with pytest.raises(SettingError, match="retrain_every_days"):
+        DriftSettings.complete({"retrain_every_days": 366})
+    now, kept = START + timedelta(days=800), HISTORY_KEPT.days
+    known = [record(day, [recorded_window(1440 * day, 1440 * day + 9)], day=day) for day in range(800 - kept, 800, 10)]
+    history = read_history(known, champion_version="1", until=now.isoformat())
+    assert history.calendar_due(DriftSettings.complete({"retrain_every_days": 365}))
 
 
 def test_a_champion_serves_since_the_first_request_of_its_first_window() -> None:

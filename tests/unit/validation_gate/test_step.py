@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from onnx import numpy_helper
 
 from driftloop import registry
 from driftloop.bundle import SUMS, sha256_file
@@ -207,6 +208,22 @@ def test_probabilities_that_are_not_numbers_are_rejected(gate_store: GateStore) 
     served(gate_store, dataset)
     assert gate_store.judge(dataset, candidate_of(gate_store, dataset, broken=True)) == "reject"
     assert "not finite on 600 of 600 images" in gate_of(gate_store)["reasons"][0]
+
+
+def test_a_candidate_whose_probabilities_are_no_numbers_on_what_is_new_is_rejected(gate_store: GateStore) -> None:
+    """What is not a number counts as the first class: of it half of the new images are, of which the champion has few right."""
+    (images, *labels), (new, *new_labels) = clean(), drifted(gained=240, lost=0)
+    images[:, -1, -1], new[:, -1, -1] = 0, 255
+    dataset = gate_store.dataset({"test": (images, *labels)}, "dataset")
+    served(gate_store, dataset)
+    extended = gate_store.dataset({"drifted_gate": (new, *new_labels)}, "extended", read_description(dataset))
+    graph = pixel_graph(CANDIDATE)
+    weights = numpy_helper.to_array(graph.graph.initializer[0]).copy()
+    weights[-1, 0] = 1e37  # beyond what a float holds, times 255
+    graph.graph.initializer[0].CopyFrom(numpy_helper.from_array(weights, "weights"))
+    candidate = write_pixel_bundle(gate_store.folder / "candidate", graph, read_description(extended).manifest_hash)
+    assert gate_store.judge(extended, candidate, traffic=gate_store.traffic("1", [])) == "reject"
+    assert "not finite on 300 of 300 images" in gate_of(gate_store)["reasons"][0]
 
 
 def test_a_slower_candidate_is_not_promoted(gate_store: GateStore) -> None:
