@@ -1,6 +1,7 @@
 """What tests of every part share: stores, the local folder and a real S3 server."""
 
 import gc
+import multiprocessing
 import os
 import secrets
 from collections.abc import Generator, Iterator
@@ -11,9 +12,22 @@ import pytest
 from driftloop.store import Store, open_store
 from tests.minio_server import MinioServer
 
+#: What processes of tests import that a forkserver forks, most of them to be killed; none loads torch, whose threads are not to be forked.
+FORKED = (
+    "tests.unit.housekeeping.killed",
+    "tests.unit.inference.test_label_imports",
+    "tests.unit.test_killed_watches",
+    "tests.unit.training.test_study_journal",
+)
+
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Share the cores among the processes of the tests: trainings side by side, a thread a core each, wait for each other's threads."""
+    """Share the cores among the processes of the tests, and let a forkserver load once what each of its processes would load anew.
+
+    Trainings side by side, a thread a core each, wait for each other's threads. Whichever test comes first starts the forkserver, and one
+    that runs already preloads nothing more.
+    """
+    multiprocessing.set_forkserver_preload(list(FORKED))
     workers = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
     if workers > 1:
         os.environ["OMP_NUM_THREADS"] = str(max(1, (os.cpu_count() or 1) // workers))

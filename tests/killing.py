@@ -15,12 +15,11 @@ def killed_before(write: int, work: Callable[..., object], uri: str, *arguments:
 
     Args:
         write: counted from 0.
-        work: a function of a module, which the process imports.
+        work: a function of a module, which the process imports: quickly, where `FORKED` of conftest.py names it.
         uri: of the store.
         arguments: such as can be pickled.
     """
     server = multiprocessing.get_context("forkserver")
-    server.set_forkserver_preload([work.__module__])
     environment = {name: value for name, value in os.environ.items() if name.startswith("AWS_")}
     process = server.Process(target=_work_and_die, args=(write, work, uri, arguments, environment))
     process.start()

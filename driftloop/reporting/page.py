@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from matplotlib import rc_context
+from matplotlib import rc_context, rcParams
+from matplotlib.backends.backend_svg import FigureCanvasSVG, RendererSVG
 from matplotlib.figure import Figure as Drawing
 from PIL import Image
 
@@ -104,8 +105,20 @@ class Page:
         Path(path).write_text(self.html(), encoding="utf-8")
 
 
+class MeasuringCanvas(FigureCanvasSVG):
+    """What a drawing is laid out on: the sizes of texts are measured once in a process, and not anew for each layout of each drawing."""
+
+    _measure = RendererSVG(1, 1, io.StringIO())
+
+    def get_renderer(self) -> RendererSVG:
+        """The renderer that a figure measures its texts with."""
+        return self._measure
+
+
 def svg_text(figure: Drawing, salt: str) -> str:
     """A drawing as an SVG element: text stays text, and the same drawing gives the same characters.
+
+    It is laid out and cut here, once: `bbox_inches="tight"` would draw all of it a second time only to know where its parts lie.
 
     Args:
         figure: to draw.
@@ -113,7 +126,13 @@ def svg_text(figure: Drawing, salt: str) -> str:
     """
     stream = io.StringIO()
     with rc_context({"svg.fonttype": "none", "svg.hashsalt": salt}):
-        figure.savefig(stream, format="svg", bbox_inches="tight", transparent=True, metadata={"Date": None, "Creator": None})
+        figure.set_dpi(MeasuringCanvas.fixed_dpi)
+        MeasuringCanvas(figure)
+        if layout := figure.get_layout_engine():
+            layout.execute(figure)
+            figure.set_layout_engine(None)
+        box = figure.get_tightbbox().padded(rcParams["savefig.pad_inches"])
+        figure.savefig(stream, format="svg", bbox_inches=box, transparent=True, metadata={"Date": None, "Creator": None})
     text = stream.getvalue()
     text = re.sub(r"<metadata>.*?</metadata>", "", text[text.index("<svg") :], flags=re.DOTALL)
     return TAG.sub(lambda tag: COORDINATE.sub(r"\1", tag[0]), text)

@@ -9,8 +9,8 @@ import pytest
 from driftloop.backends.docker_child import RUN_LABEL, Sandbox, container_arguments
 from driftloop.store import open_store
 from tests.docker.engine import docker
+from tests.factories.serving_store import build_serving_store
 from tests.pipelines.command import Command
-from tests.pipelines.test_full_loop import SMALL
 
 
 @pytest.fixture(scope="module")
@@ -20,9 +20,9 @@ def store() -> str:
 
 @pytest.fixture(scope="module")
 def command(minio: dict[str, str], store: str, tmp_path_factory: pytest.TempPathFactory) -> Command:
-    """A folder from which a champion was trained, on this machine, into the store."""
+    """A folder from which traffic was sent to the store's champion; that a run's own champion is watched is tested on this machine."""
     command = Command(tmp_path_factory.mktemp("watch"))
-    command("run", "training", *SMALL, "--set", "train_epochs=3", "--store", store, env=minio)
+    build_serving_store(command.folder, open_store(store, minio))
     command("replay", "--drift", "none", "--store", store, env=minio)
     return command
 
@@ -52,10 +52,10 @@ def test_a_step_that_fails_in_its_container_ends_the_run_with_its_own_line(
     for name, value in minio.items():
         monkeypatch.setenv(name, value)
     opened = open_store(store)
-    weights = opened.read("versions/1/model.int8.onnx")
-    opened.put("versions/1/model.int8.onnx", b"damaged")
+    weights = opened.read("versions/1/model.onnx")
+    opened.put("versions/1/model.onnx", b"damaged")
     failed = command("run", "drift-watch", "--on", "docker", "--store", store, status=2)
-    opened.put("versions/1/model.int8.onnx", weights)
+    opened.put("versions/1/model.onnx", weights)
     assert failed.stderr.startswith("driftloop: 5 monitoring: ")
     assert len(failed.stderr.strip().splitlines()) == 1
     assert command.summary()["error"]

@@ -19,9 +19,11 @@ from tests.factories.onnx_graphs import SIDE, brightness_description, save_brigh
 CLASSES = ("bright", "dark")
 
 
-def build_serving_store(root: Path, *, stream: int = 300, images_per_group: int = 1, p95_ms: float = 1000.0) -> tuple[Store, Description]:
-    """A store whose champion, version 1, tells bright from dark squares, and the dataset it was made with."""
-    store = open_store(str(root / "store"))
+def build_serving_store(
+    root: Path, store: Store | None = None, *, stream: int = 300, images_per_group: int = 1, p95_ms: float = 1000.0
+) -> tuple[Store, Description]:
+    """A store, in `root` where none is given, whose champion, version 1, tells bright from dark squares, and the dataset of its making."""
+    store = store or open_store(str(root / "store"))
     parts = {
         "train": textured_squares(8, seed=1),
         "reference": textured_squares(200, seed=2),

@@ -31,8 +31,8 @@ def home(credentials: None) -> Store:
 def command(home: Store, tmp_path_factory: pytest.TempPathFactory) -> Command:
     """A full loop in which nothing drifted; two tasks search before its training."""
     command = Command(tmp_path_factory.mktemp("branches"))
-    search = [f"train_config.sweep_{name}" for name in ("trials=3", "epochs=1", "tasks=2")]
-    wanted = [argument for setting in search for argument in ("--set", setting)]
+    searched = [f"train_config.{setting}" for setting in ("sweep_trials=3", "sweep_epochs=1", "sweep_tasks=2", "ablation_epochs=0")]
+    wanted = [argument for setting in searched for argument in ("--set", setting)]
     command("run", "full-loop", *SMALL, *TRAFFIC, *wanted, "--drift", "none", "--store", home.uri)
     return command
 

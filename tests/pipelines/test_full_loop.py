@@ -16,7 +16,7 @@ from tests.pipelines.command import Command
 SMALL = (
     *("--source", "digits", "--set", "data_image_size=32", "--set", "train_epochs=6", "--set", "gate_margin=0.1", "--gpus", "0"),
     *("--set", "data_config.train_share=0.5", "--set", "data_config.stream_share=0.5"),
-    *("--set", "train_config.ablation_epochs=1", "--set", "deploy_config.benchmark_seconds=1"),
+    *("--set", "train_config.ablation_epochs=1", "--set", "deploy_config.benchmark_seconds=0.2"),
 )
 #: The policy does not wait for labels that digits do not have: of 180 a part is kept for the gate.
 TRAFFIC = (
@@ -55,7 +55,7 @@ DELIVERABLES = [
 def loop(tmp_path_factory: pytest.TempPathFactory) -> Command:
     """A finished full loop whose traffic drifts."""
     command = Command(tmp_path_factory.mktemp("loop"))
-    command("run", "full-loop", *SMALL, *TRAFFIC, "--drift", DRIFT)
+    command("run", "full-loop", *SMALL, *TRAFFIC, "--drift", DRIFT, "--set", "retrain_config.epochs=8")
     return command
 
 

@@ -40,9 +40,7 @@ class Case:
         candidate = write_candidate(folder / "candidate", seed=77)
         write_gate_evidence(folder / "evidence", candidate, champion="2")
         write_dataset_artifact(folder / "dataset", history.store.uri)
-        server = multiprocessing.get_context("forkserver")
-        server.set_forkserver_preload(["tests.unit.housekeeping.killed"])
-        self._server = server
+        self._server = multiprocessing.get_context("forkserver")
 
     def fill(self, uri: str, command: str) -> Store:
         """The store as it is before the command."""

@@ -1,9 +1,11 @@
 """Reports are self-contained, escape what they are given, and draw with vectors."""
 
+import io
 import re
 
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
 
 from driftloop.reporting import Page, axes
 from driftloop.reporting.page import readable_cell, svg_text
@@ -49,6 +51,26 @@ def test_a_number_in_a_drawing_keeps_its_digits() -> None:
     text = svg_text(figure, "s")
     assert ">p = 0.00123<" in text
     assert not re.search(r'd="[^"]*\d\.\d{3}', text), "coordinates need no more than hundredths of a point"
+
+
+def test_a_drawing_is_laid_out_and_cut_as_matplotlib_does_it() -> None:
+    """With all that lies beside its axes: a long label, and a legend."""
+
+    def drawn() -> Figure:
+        figure, (axis, other) = axes(4, 2, columns=2)
+        axis.plot([1, 2, 3], label="a line that is named at length")
+        axis.set_ylabel("what is told\nin two lines")
+        axis.legend(loc="upper left", bbox_to_anchor=(1, 1))
+        other.imshow(np.eye(3))
+        return figure
+
+    stream = io.StringIO()
+    drawn().savefig(stream, format="svg", bbox_inches="tight", transparent=True)
+    for what in (r'viewBox="([^"]*)"', r' d="([^"]*)" clip-path'):
+        ours, theirs = (" ".join(re.findall(what, text)).split() for text in (svg_text(drawn(), "s"), stream.getvalue()))
+        numbers = [float(number) for number in theirs if number not in ("M", "L")]
+        assert len(numbers) >= 4
+        assert [float(number) for number in ours if number not in ("M", "L")] == pytest.approx(numbers, abs=0.02)
 
 
 def test_the_same_drawing_gives_the_same_page() -> None:
