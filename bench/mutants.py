@@ -30,7 +30,7 @@ LOCAL = " -k 'not s3'"
 #: Simulations of levels and of draws, which take long and notice little that the rest does not.
 ONCE = " -k 'not one_time_in_twenty and not number_of_its_classes and not default_sizes and not policy_waits_for'"
 NO_DRAWS = " -k 'not within_the_class and not is_what_it_says'"
-#: The report's PDF is set by threads that a fork does not have: a fault's run would wait for them until it counts as one that took too long.
+#: The report's PDF is set by threads that a fork does not have: a fault's run would wait for them until it takes too long, and count.
 NO_REPORT = " -k 'not stands_in_everything and not shown_without_it'"
 DRIFT, VALIDATION = "tests/unit/drift_detection/test", "tests/unit/validation_gate/test"
 REGISTRY, PRUNING, STORE = "tests/unit/registry/test", "tests/unit/housekeeping/test", "tests/unit/store/test"
