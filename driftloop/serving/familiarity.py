@@ -128,10 +128,12 @@ class _Known:
 
         embedding = _finite(regime.embedding[rows[order]])
         self.centre = np.median(embedding, axis=0)
-        self.embedding = embedding - self.centre
-        self.lengths = np.einsum("ij,ij->i", self.embedding, self.embedding)
+        centred = embedding - self.centre
+        # (D, n): a product of few rows with it takes BLAS a third of the time that one with the transpose of (n, D) does.
+        self.embedding = np.ascontiguousarray(centred.T)
+        self.lengths = np.einsum("ij,ij->i", centred, centred)
         self.neighbour = min(NEIGHBOUR, self.count)
-        self.nearer, self.further = self._distances_of_neighbours()
+        self.nearer, self.further = self._distances_of_neighbours(centred)
         own = np.where(np.isfinite(self.further), self.further, self.nearer)
         scores = np.sort(np.vstack([self.statistics, own]), axis=1)
         self.usual = np.quantile(scores, [0.025, 0.975], axis=1).T.tolist()
@@ -193,16 +195,16 @@ class _Known:
 
     def _distances(self, rows: np.ndarray) -> np.ndarray:
         """From each row (N, D) to each reference image: (N, n)."""
-        squared = rows @ self.embedding.T
+        squared = rows @ self.embedding
         squared *= -2
         squared += np.einsum("ij,ij->i", rows, rows)[:, None]
         squared += self.lengths
         return np.sqrt(np.maximum(squared, 0))
 
-    def _distances_of_neighbours(self) -> tuple[np.ndarray, np.ndarray]:
+    def _distances_of_neighbours(self, centred: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """For each reference image the distances to its (k-1)-th and its k-th neighbour among the others: 0 where k is 1, and inf where
         there are not so many."""
-        distances = self._distances(self.embedding)
+        distances = self._distances(centred)
         np.fill_diagonal(distances, -1)
         # With itself, at -1, in front, and one that is infinitely far behind.
         padded = np.pad(distances, ((0, 0), (0, 1)), constant_values=np.inf)
@@ -242,7 +244,7 @@ class _Appearances:
 
 
 def _finite(embedding: np.ndarray) -> np.ndarray:
-    return np.clip(np.nan_to_num(embedding.astype(np.float32), nan=LARGEST), -LARGEST, LARGEST)
+    return np.fmax(np.fmin(embedding.astype(np.float32), LARGEST), -LARGEST)  # of a number and none both take the number
 
 
 def _independent_rows(groups: np.ndarray) -> np.ndarray:
