@@ -146,8 +146,10 @@ def compare(work: Path, side: int, rivals: dict[str, Path], seconds: float) -> l
     given = {**os.environ, "BENCH_SIDE": str(side), "BENCH_MODEL": str(work / "bundle" / bundle.ONNX_INT8), "PYTHONPATH": str(RIVALS)}
     in_json, binary = write_bodies(work, side)
     own, textbook = dict(os.environ), [sys.executable, "-m", "bench.serving_rivals.textbook", PORT]
+    bare = [sys.executable, "-m", "bench.serving_rivals.bare_asgi", PORT]
     servers: list[tuple[str, list[Any], dict[str, str], Path | None, Kind]] = [
         ("driftloop serve", ours(work), own, None, JPEG),
+        ("bare ASGI: decode and predict", bare, {**given, "PYTHONPATH": "."}, None, JPEG),
         ("textbook FastAPI + torch", textbook, {**given, "PYTHONPATH": "."}, None, JPEG),
     ]
     if "LitServe" in rivals:
