@@ -1,6 +1,7 @@
-"""The least that answering over HTTP costs in Python: uvicorn without a framework around what the bare loop does. Started by bench/serving.py.
+"""The least that HTTP costs in Python: uvicorn without a framework around what the bare loop does. Started by bench/serving.py.
 
-A process on each core, each with a socket of its own on the port, as driftloop's service has them. Nothing is checked, counted or logged.
+A process on each core, each with a socket of its own on the port, as driftloop's service has them. Nothing is checked, counted or logged,
+and nothing is predicted together.
 """
 
 import json
