@@ -5,7 +5,8 @@
 Needs `hey` (Debian: apt install hey). LitServe and BentoML run in environments of their own, which are made below a temporary folder
 by uv from the package index. All take the same JPEG of twice the model's side as the body of a POST (LitServe in a form: it knows no
 other files), over loopback, one after the other on an otherwise idle machine, for several rounds, of which the table has the medians;
-the load generator shares the cores. Processor time is that of the server's processes. The last rows are ours again: in one process,
+the load generator shares the cores. Processor time is that of the server's processes. Bare ASGI is uvicorn alone around what the bare
+loop does, an image at a time: what HTTP and the load generator leave of it. The last rows are ours again: in one process,
 without batches, and with the pixels as tensors of the Open Inference Protocol, which need no decoding, over HTTP and over gRPC. For gRPC
 the load comes from `ghz` (go install github.com/bojand/ghz/cmd/ghz@v0.120.0); where it is not there, that row is left out, and said.
 """
@@ -146,8 +147,10 @@ def compare(work: Path, side: int, rivals: dict[str, Path], seconds: float) -> l
     given = {**os.environ, "BENCH_SIDE": str(side), "BENCH_MODEL": str(work / "bundle" / bundle.ONNX_INT8), "PYTHONPATH": str(RIVALS)}
     in_json, binary = write_bodies(work, side)
     own, textbook = dict(os.environ), [sys.executable, "-m", "bench.serving_rivals.textbook", PORT]
+    bare = [sys.executable, "-m", "bench.serving_rivals.bare_asgi", PORT]
     servers: list[tuple[str, list[Any], dict[str, str], Path | None, Kind]] = [
         ("driftloop serve", ours(work), own, None, JPEG),
+        ("bare ASGI: decode and predict", bare, {**given, "PYTHONPATH": "."}, None, JPEG),
         ("textbook FastAPI + torch", textbook, {**given, "PYTHONPATH": "."}, None, JPEG),
     ]
     if "LitServe" in rivals:

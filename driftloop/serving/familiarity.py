@@ -122,16 +122,18 @@ class _Known:
         self.ordered: list[list[float]] = ordered.tolist()
         middle = self.count // 2
         # By statistic: the numbers around the median of n + 1, and the sum of those above it less that of those below.
-        self.before: list[float] = ordered[:, middle - 1].tolist() if middle else [-math.inf] * len(ordered)
-        self.after: list[float] = ordered[:, middle].tolist()
-        self.sums: list[float] = (ordered[:, middle:].sum(axis=1) - ordered[:, :middle].sum(axis=1)).tolist()
+        self.before = ordered[:, middle - 1] if middle else np.full(len(ordered), -np.inf)
+        self.after = ordered[:, middle]
+        self.sums = ordered[:, middle:].sum(axis=1) - ordered[:, :middle].sum(axis=1)
 
         embedding = _finite(regime.embedding[rows[order]])
         self.centre = np.median(embedding, axis=0)
-        self.embedding = embedding - self.centre
-        self.lengths = np.einsum("ij,ij->i", self.embedding, self.embedding)
+        centred = embedding - self.centre
+        # (D, n): a product of few rows with it takes BLAS a third of the time that one with the transpose of (n, D) does.
+        self.embedding = np.ascontiguousarray(centred.T)
+        self.lengths = np.einsum("ij,ij->i", centred, centred)
         self.neighbour = min(NEIGHBOUR, self.count)
-        self.nearer, self.further = self._distances_of_neighbours()
+        self.nearer, self.further = self._distances_of_neighbours(centred)
         own = np.where(np.isfinite(self.further), self.further, self.nearer)
         scores = np.sort(np.vstack([self.statistics, own]), axis=1)
         self.usual = np.quantile(scores, [0.025, 0.975], axis=1).T.tolist()
@@ -139,19 +141,21 @@ class _Known:
 
     def judge(self, statistics: np.ndarray, embedding: np.ndarray) -> list[Unusual]:
         distances = self._distances(_finite(embedding) - self.centre)
-        appearances = np.partition(distances, self.neighbour - 1, axis=1)[:, self.neighbour - 1]
-        values = statistics.astype(np.float32).tolist()
-        return [self._judge_one(*image) for image in zip(values, distances, appearances.tolist(), strict=True)]
-
-    def _judge_one(self, values: list[float], distances: np.ndarray, appearance: float) -> Unusual:
+        nearest = np.partition(distances, self.neighbour - 1, axis=1)[:, self.neighbour - 1]
         # A neighbour may take a reference image's k-th place, which pushes the one before it there.
-        appearances = np.empty(self.count + 1, np.float32)
-        np.minimum(np.maximum(distances, self.nearer), self.further, out=appearances[:-1])
-        appearances[-1] = appearance
-        scale = _Appearances(np.sort(appearances))
-        medians, means = self._middles(values)
-        own = [self._rank(*score) for score in zip(values, self.ordered, medians, means, strict=True)]
-        own.append(scale.rank(appearance))
+        moved = np.minimum(np.maximum(distances, self.nearer), self.further)
+        appearances = np.column_stack([moved, nearest])
+        values = statistics.astype(np.float32).astype(np.float64)
+        scales = _Appearances.of(appearances)
+        return [self._judge_one(*image) for image in zip(values, *self._middles(values), appearances, scales, strict=True)]
+
+    def _judge_one(
+        self, values: np.ndarray, medians: np.ndarray, means: np.ndarray, appearances: np.ndarray, scale: "_Appearances"
+    ) -> Unusual:
+        scored = values.tolist()
+        own = [self._rank(*score) for score in zip(scored, self.ordered, medians.tolist(), means.tolist(), strict=True)]
+        scored.append(float(appearances[-1]))
+        own.append(scale.rank(scored[-1]))
         least = min(own) + ROUNDING
         as_small = appearances >= scale.from_where(least)
         as_small[-1] = True
@@ -159,24 +163,22 @@ class _Known:
         surely = bisect.bisect_right(self.tails, least / 2 - 1)
         perhaps = slice(surely, bisect.bisect_left(self.tails, (least + 1) / 2))
         as_small[:surely] = True
-        as_small[perhaps] |= (self._ranks(perhaps, np.array(values), np.array(medians), np.array(means)) <= least).any(axis=0)
+        as_small[perhaps] |= (self._ranks(perhaps, values, medians, means) <= least).any(axis=0)
         p_value = float(np.count_nonzero(as_small) / len(as_small))
 
         chosen = own.index(min(own))
-        value = appearance if chosen == len(values) else values[chosen]
-        scores = self.scores[chosen]
+        value, scores = scored[chosen], self.scores[chosen]
         below, above = bisect.bisect_left(scores, value), self.count - bisect.bisect_right(scores, value)
-        within = below if chosen == len(values) else max(below, above)
+        within = below if self.names[chosen] == APPEARANCE else max(below, above)
         low, high = self.usual[chosen]
         return Unusual(p_value, self.names[chosen], value, low, high, within / self.count)
 
-    def _middles(self, values: list[float]) -> tuple[list[float], list[float]]:
-        """By statistic, the median of the n + 1 numbers and the mean distance from it."""
+    def _middles(self, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """By image and statistic, the median of the n + 1 numbers and the mean distance from it: (N, F) each."""
         surplus = 2 * (self.count // 2) - self.count
-        medians = [min(max(value, low), high) for value, low, high in zip(values, self.before, self.after, strict=True)]
-        sums = zip(values, self.sums, medians, strict=True)
-        means = [(total + surplus * median + abs(value - median)) / (self.count + 1) for value, total, median in sums]
-        return medians, [mean if mean > 0 else 1.0 for mean in means]
+        medians = np.minimum(np.maximum(values, self.before), self.after)
+        means = (self.sums + surplus * medians + np.abs(values - medians)) / (self.count + 1)
+        return medians, np.where(means > 0, means, 1.0)
 
     def _rank(self, value: float, ordered: list[float], median: float, mean: float) -> float:
         """The rank of the image by one statistic."""
@@ -193,16 +195,16 @@ class _Known:
 
     def _distances(self, rows: np.ndarray) -> np.ndarray:
         """From each row (N, D) to each reference image: (N, n)."""
-        squared = rows @ self.embedding.T
+        squared = rows @ self.embedding
         squared *= -2
         squared += np.einsum("ij,ij->i", rows, rows)[:, None]
         squared += self.lengths
         return np.sqrt(np.maximum(squared, 0))
 
-    def _distances_of_neighbours(self) -> tuple[np.ndarray, np.ndarray]:
+    def _distances_of_neighbours(self, centred: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """For each reference image the distances to its (k-1)-th and its k-th neighbour among the others: 0 where k is 1, and inf where
         there are not so many."""
-        distances = self._distances(self.embedding)
+        distances = self._distances(centred)
         np.fill_diagonal(distances, -1)
         # With itself, at -1, in front, and one that is infinitely far behind.
         padded = np.pad(distances, ((0, 0), (0, 1)), constant_values=np.inf)
@@ -219,10 +221,17 @@ class _Appearances:
     20 / (n + 1).
     """
 
-    def __init__(self, ordered: np.ndarray) -> None:
-        self.ordered = ordered
-        self.median = float(ordered[len(ordered) // 2])
-        self.mean = float(np.abs(ordered - ordered[len(ordered) // 2]).mean()) or 1.0
+    def __init__(self, ordered: np.ndarray, median: float, mean: float) -> None:
+        """Of `ordered` distances; `mean` is that of their distances from the median."""
+        self.ordered, self.median, self.mean = ordered, median, mean or 1.0
+
+    @classmethod
+    def of(cls, distances: np.ndarray) -> "list[_Appearances]":
+        """One for each row."""
+        ordered = np.sort(distances, axis=1)
+        medians = ordered[:, ordered.shape[1] // 2]
+        means = np.abs(ordered - medians[:, None]).mean(axis=1)
+        return [cls(*row) for row in zip(ordered, medians.tolist(), means.tolist(), strict=True)]
 
     def rank(self, distance: float) -> float:
         """Of an image at this distance."""
@@ -242,7 +251,7 @@ class _Appearances:
 
 
 def _finite(embedding: np.ndarray) -> np.ndarray:
-    return np.clip(np.nan_to_num(embedding.astype(np.float32), nan=LARGEST), -LARGEST, LARGEST)
+    return np.fmax(np.fmin(embedding.astype(np.float32), LARGEST), -LARGEST)  # of a number and none both take the number
 
 
 def _independent_rows(groups: np.ndarray) -> np.ndarray:

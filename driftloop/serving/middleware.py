@@ -7,7 +7,7 @@ import time
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from typing import Any
 
-from fastapi import HTTPException, Request
+from fastapi import HTTPException
 from starlette.requests import ClientDisconnect
 from starlette.responses import JSONResponse
 
@@ -95,9 +95,10 @@ class Guard:
             await send(message)
 
         try:
-            if dict(scope["headers"]).get(b"content-encoding", b"identity") not in (b"", b"identity"):
+            headers = dict(scope["headers"])
+            if headers.get(b"content-encoding", b"identity") not in (b"", b"identity"):
                 raise _Refused(415, "send the body as it is: compressed ones are not read")
-            length = dict(scope["headers"]).get(b"content-length", b"0")
+            length = headers.get(b"content-length", b"0")
             if length.isdigit():
                 self._check(int(length), int(length))
             await self.app(scope, limited, guarded)
@@ -125,13 +126,3 @@ def check_key(keys: tuple[str, ...], headers: Mapping[str, str]) -> None:
     # The server has read it as Latin-1. Every key is compared, and each in constant time: nothing is learnt from how long a refusal takes.
     if keys and sum(hmac.compare_digest(shown, key.encode()) for key in keys) == 0:
         raise HTTPException(401, "this service wants a key: Authorization: Bearer <key>", {"www-authenticate": "Bearer"})
-
-
-def keyed(keys: tuple[str, ...]) -> Callable[[Request], Awaitable[None]]:
-    """That as a dependency of FastAPI."""
-
-    # Async, though nothing is waited for: FastAPI sends what is not through a thread pool, which costs more than the check.
-    async def check(request: Request) -> None:
-        check_key(keys, request.headers)
-
-    return check

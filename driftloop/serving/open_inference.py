@@ -13,7 +13,6 @@ from typing import Any
 
 import numpy as np
 from fastapi import APIRouter, Request, Response
-from fastapi.params import Depends
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
@@ -22,6 +21,7 @@ from driftloop.contracts import MODEL_NAME
 from driftloop.inference.served_model import EMBEDDING, INPUT, PROBABILITIES
 from driftloop.serving.batching import NotReady
 from driftloop.serving.live_model import LiveModel
+from driftloop.serving.middleware import check_key
 from driftloop.serving.requests import REQUEST_ID_OR_NONE, TAG_FIELD, about, ids_of_images, request_id, unprocessable
 from driftloop.serving.service import Service
 
@@ -34,7 +34,7 @@ EXTENSIONS = ["binary_tensor_data"]
 DATATYPES = {PROBABILITIES: "FP32", EMBEDDING: "FP16"}
 
 
-def open_inference_router(service: Service, callers: Depends) -> APIRouter:
+def open_inference_router(service: Service) -> APIRouter:
     """The protocol's paths. Health and descriptions need no key; inference does."""
     router = APIRouter(prefix="/v2", tags=["Open Inference Protocol"])
 
@@ -62,6 +62,7 @@ def open_inference_router(service: Service, callers: Depends) -> APIRouter:
         return {"name": MODEL_NAME, "ready": named(service, version) is not None}
 
     async def infer(request: Request, version: str | None) -> Response:
+        check_key(service.settings.api_keys, request.headers)
         live = named(service, version)
         most = min(most_numbers(live, service) * MOST_DIGITS + MOST_BESIDE_NUMBERS, MOST_JSON_BYTES)
         content, binary = _parts(await request.body(), request.headers.get(BINARY_HEADER, ""), most)
@@ -90,12 +91,12 @@ def open_inference_router(service: Service, callers: Depends) -> APIRouter:
         """What this version of it takes and gives."""
         return metadata(named(service, version))
 
-    @router.post(f"{whole}/infer", dependencies=[callers], responses=closed, openapi_extra=extra)
+    @router.post(f"{whole}/infer", responses=closed, openapi_extra=extra)
     async def infer_by_champion(request: Request) -> Response:
         """Classify tensors."""
         return await infer(request, None)
 
-    @router.post(f"{of_version}/infer", dependencies=[callers], responses=closed, openapi_extra=extra)
+    @router.post(f"{of_version}/infer", responses=closed, openapi_extra=extra)
     async def infer_by_version(request: Request, version: str) -> Response:
         """Classify tensors with this version, where it is the one that answers."""
         return await infer(request, version)

@@ -9,6 +9,7 @@ first takes every connection that has come meanwhile, and the others may get non
 """
 
 import asyncio
+import gc
 import logging
 import os
 import signal
@@ -70,7 +71,12 @@ class ServiceFactory:
             answering = f"version {service.live.version}" if service.live else "no model yet: it answers as soon as there is one"
             grpc = f"  grpc://{self.grpc_address}" if self.grpc_address else ""
             print(f"{self.address}{grpc}  {answering}", file=sys.stderr, flush=True)
-        return create_app(service, self.grpc_address)
+        application = create_app(service, self.grpc_address)
+        # What is there by now stays, 100,000 objects, most of them of modules: looking through them for garbage would hold up every
+        # caller for 50 ms, again and again.
+        gc.collect()
+        gc.freeze()
+        return application
 
 
 @dataclass(frozen=True)
