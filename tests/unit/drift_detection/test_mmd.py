@@ -7,9 +7,10 @@ from math import comb
 import numpy as np
 import pytest
 from scipy import stats
+from scipy.spatial.distance import cdist, pdist
 
 from components.drift_detection import mmd
-from components.drift_detection.mmd import PLENTY, mean_kernel, median_gamma, mmd_test, p_of_two_looks
+from components.drift_detection.mmd import PLENTY, mean_kernel, median_gamma, mmd_test, nearest, p_of_two_looks, shift_scores
 
 
 def brute_force(x: np.ndarray, y: np.ndarray, gamma: float) -> float:
@@ -126,6 +127,50 @@ def test_mean_kernel_is_the_mean_of_a_loop() -> None:
     x, y = rng.normal(size=(7, 3)).astype(np.float32), rng.normal(size=(11, 3)).astype(np.float32)
     expected = [np.mean([np.exp(-0.3 * np.sum((a - b) ** 2)) for b in y]) for a in x]
     np.testing.assert_allclose(mean_kernel(x, y, 0.3), expected, rtol=1e-5)
+
+
+#: Far from the origin, where float32 alone would tell nothing apart.
+FAR = np.array([1e6, -1e6, 1e6])
+
+
+def test_shift_scores_are_kernels_with_other_drifted_rows_less_those_with_the_reference() -> None:
+    rng = np.random.default_rng(11)
+    reference, drifted = rng.normal(size=(40, 3)) + FAR, rng.normal(size=(12, 3)) + FAR + 1
+    gamma = 1 / np.median(pdist(np.concatenate([reference, drifted]), "sqeuclidean"))
+    among, across = (np.exp(-gamma * cdist(drifted, rows, "sqeuclidean")) for rows in (drifted, reference))
+    expected = (among.sum(axis=1) - 1) / 11 - across.mean(axis=1)
+    np.testing.assert_allclose(shift_scores(reference, drifted, rng), expected, atol=1e-5)
+    alone = shift_scores(reference, drifted[:1], rng)
+    gamma = 1 / np.median(pdist(np.concatenate([reference, drifted[:1]]), "sqeuclidean"))
+    np.testing.assert_allclose(alone, 1 - np.exp(-gamma * cdist(drifted[:1], reference, "sqeuclidean")).mean(axis=1), atol=1e-5)
+    two = shift_scores(reference, drifted[:2], rng)
+    gamma = 1 / np.median(pdist(np.concatenate([reference, drifted[:2]]), "sqeuclidean"))
+    across = np.exp(-gamma * cdist(drifted[:2], reference, "sqeuclidean"))
+    np.testing.assert_allclose(two, np.exp(-gamma * pdist(drifted[:2], "sqeuclidean")) - across.mean(axis=1), atol=1e-5)
+
+
+def test_shift_scores_of_many_rows_stand_on_some_of_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(mmd, "DENSITY_ROWS", 20)
+    rng = np.random.default_rng(12)
+    reference, drifted = rng.normal(size=(40, 3)), rng.normal(size=(30, 3)) + 1
+    gamma = 1 / np.median(pdist(np.concatenate([reference, drifted]), "sqeuclidean"))
+    draws = np.random.default_rng(5)
+    of_drift, of_reference = drifted[draws.choice(30, 20, replace=False)], reference[draws.choice(40, 20, replace=False)]
+    among, across = (np.exp(-gamma * cdist(drifted, rows, "sqeuclidean")) for rows in (of_drift, of_reference))
+    np.testing.assert_allclose(
+        shift_scores(reference, drifted, np.random.default_rng(5)), among.mean(axis=1) - across.mean(axis=1), atol=1e-5
+    )
+    # As many as there may be are all of them, and none meets itself.
+    few = shift_scores(reference[:20], drifted[:20], np.random.default_rng(5))
+    gamma = 1 / np.median(pdist(np.concatenate([reference[:20], drifted[:20]]), "sqeuclidean"))
+    among, across = (np.exp(-gamma * cdist(drifted[:20], rows, "sqeuclidean")) for rows in (drifted[:20], reference[:20]))
+    np.testing.assert_allclose(few, (among.sum(axis=1) - 1) / 19 - across.mean(axis=1), atol=1e-5)
+
+
+def test_the_nearest_reference_row_is_that_of_all_distances() -> None:
+    rng = np.random.default_rng(13)
+    reference, rows = rng.normal(size=(50, 3)) + FAR, rng.normal(size=(20, 3)) + FAR
+    assert nearest(reference, rows).tolist() == cdist(rows, reference).argmin(axis=1).tolist()
 
 
 def test_level_on_heavy_tailed_clean_data() -> None:
