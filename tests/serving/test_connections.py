@@ -4,6 +4,7 @@ import asyncio
 import socket
 import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, BinaryIO
 
 import pytest
@@ -33,11 +34,11 @@ async def application(scope: dict[str, Any], receive: Any, send: Any) -> None:
     await send({"type": "http.response.body", "body": said})
 
 
-@pytest.fixture(scope="module")
-def port() -> Iterator[int]:
-    """Of a server with short times."""
+@contextmanager
+def serving(idle: float) -> Iterator[int]:
+    """The port of a server that closes connections after so many seconds."""
     bare: dict[str, Any] = {
-        "timeout_keep_alive": IDLE,
+        "timeout_keep_alive": idle,
         "server_header": False,
         "date_header": False,
         "lifespan": "off",
@@ -51,6 +52,20 @@ def port() -> Iterator[int]:
         yield listening.getsockname()[1]
         server.should_exit = True
         thread.join()
+
+
+@pytest.fixture(scope="module")
+def port() -> Iterator[int]:
+    """Of a server with short times."""
+    with serving(IDLE) as port:
+        yield port
+
+
+@pytest.fixture(scope="module")
+def patient() -> Iterator[int]:
+    """Of one that waits for a test that is slow between two requests."""
+    with serving(SOON) as port:
+        yield port
 
 
 def said(answers: BinaryIO) -> bytes:
@@ -87,10 +102,10 @@ def is_closed(line: socket.socket, drop: bytes, *, read: bool = True) -> bool:
         (b"Transfer-Encoding: chunked", b"5\r\n\x89PNG\r\r\n0\r\n\r\n"),
     ],
 )
-def test_who_asks_for_another_protocol_is_answered_as_if_he_had_not(port: int, head: bytes, body: bytes, gap: bool) -> None:
+def test_who_asks_for_another_protocol_is_answered_as_if_he_had_not(patient: int, head: bytes, body: bytes, gap: bool) -> None:
     """As Java's client does with its first request on a connection."""
     sent = b"\x89PNG\r" if b"chunked" in head else body
-    with socket.create_connection(("127.0.0.1", port), timeout=SOON) as line, line.makefile("rb") as answers:
+    with socket.create_connection(("127.0.0.1", patient), timeout=SOON) as line, line.makefile("rb") as answers:
         begin = b"POST / HTTP/1.1\r\nHost: x\r\n" + UPGRADE + head + b"\r\n\r\n"
         if gap:
             line.sendall(begin)
