@@ -1,6 +1,6 @@
 """The service beside a textbook handler, LitServe, BentoML and the bare loop; a swap under load; a soak with the store away.
 
-    python -m bench.serving [--sides 64 224] [--rounds 3] [--seconds 10] [--soak 600] [--out bench/results/serving.json]
+    python -m bench.serving [--sides 64 224] [--rounds 3] [--seconds 10] [--swaps 50] [--soak 600] [--out bench/results/serving.json]
 
 Needs `hey` (Debian: apt install hey). LitServe and BentoML run in environments of their own, which are made below a temporary folder
 by uv from the package index. All take the same JPEG of twice the model's side as the body of a POST (LitServe in a form: it knows no
@@ -58,14 +58,19 @@ def main() -> int:
     parser.add_argument("--sides", type=int, nargs="+", default=[64, 224])
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--seconds", type=float, default=10.0)
+    parser.add_argument("--swaps", type=int, default=50, help="over which memory is watched; 0 leaves it out")
     parser.add_argument("--soak", type=float, default=600.0, help="seconds; 0 leaves it out")
-    parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results" / "serving.json")
+    out = Path(__file__).parent / "results" / "serving.json"
+    parser.add_argument("--out", type=Path, default=out, help="what is left out stays there, if it is of the same day")
     chosen = parser.parse_args()
     if not shutil.which("hey"):
         print("bench.serving needs the load generator hey: apt install hey", file=sys.stderr)
         return 2
     report: dict[str, Any] = environment() | {"connections": CONNECTIONS, "seconds": chosen.seconds, "rounds": chosen.rounds}
-    report |= {"rows": [], "swaps": [], "memory": [], "soak": None}
+    kept = json.loads(chosen.out.read_text()) if chosen.out.exists() else {}
+    kept = kept if kept.get("date") == report["date"] else {}
+    report |= {name: [row for row in kept.get(name, []) if row["side"] not in chosen.sides] for name in ("rows", "swaps")}
+    report |= {"memory": kept.get("memory", []), "soak": kept.get("soak")}
     with tempfile.TemporaryDirectory(prefix="driftloop-bench-") as temporary:
         folder = Path(temporary)
         rivals = environments(folder)
@@ -79,10 +84,12 @@ def main() -> int:
             rounds = [compare(work, side, rivals, chosen.seconds) for _ in range(chosen.rounds)]
             report["rows"] += middle(rounds)
             report["swaps"].append(swap(work, side, max(30.0, chosen.seconds)))
-            if side == chosen.sides[-1]:
-                report["memory"].append(memory_over_swaps(work, side))
+            if chosen.swaps and side == chosen.sides[-1]:
+                report["memory"] = [memory_over_swaps(work, side, chosen.swaps)]
         if chosen.soak:
             report["soak"] = soak_with_folder(folder / str(chosen.sides[0]), chosen.soak)
+    for name in ("rows", "swaps"):
+        report[name].sort(key=lambda row: row["side"])
     chosen.out.write_text(json.dumps(report, indent=1) + "\n")
     return 0
 
@@ -280,7 +287,7 @@ def swap(work: Path, side: int, seconds: float) -> dict[str, Any]:
     return row
 
 
-def memory_over_swaps(work: Path, side: int, swaps: int = 50) -> dict[str, Any]:
+def memory_over_swaps(work: Path, side: int, swaps: int) -> dict[str, Any]:
     """Resident memory of the service, all its processes, from swap to swap between two versions under light load."""
     store = open_store(str(work / "store"))
     resident: list[float] = []
