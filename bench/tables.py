@@ -488,6 +488,7 @@ def cell(value: Any) -> Any:
 
 
 SERVERS = ("driftloop serve", "textbook FastAPI + torch", "LitServe", "BentoML")
+BARE_ASGI = "bare ASGI: decode and predict"
 
 
 def service(result: dict[str, Any]) -> str:
@@ -543,6 +544,17 @@ def service(result: dict[str, Any]) -> str:
     parts += [remembered(row) for row in result["memory"]]
     times = [f"{most / found[side, SERVERS[1]]['per_second']:.1f} times as fast at {side} px" for side, most in limit.items()]
     parts.append(f"Beside the textbook the bare loop, which no server can pass, is {', '.join(times)}.")
+    over_http = [
+        f"{found[side, BARE_ASGI]['per_second'] / most:.2f} of the bare loop's answers and "
+        f"{found[side, BARE_ASGI]['per_second'] / found[side, SERVERS[1]]['per_second']:.1f} times the textbook's at {side} px"
+        for side, most in limit.items()
+        if (side, BARE_ASGI) in found
+    ]
+    if over_http:
+        parts.append(
+            f"Over HTTP, and with the load generator on the same cores, what the bare loop does gives {'; '.join(over_http)}: bare ASGI, "
+            "uvicorn around it and nothing else, an image at a time, without checks, statistics or log."
+        )
     if result["soak"]:
         parts.append(soaked(result["soak"]))
     return "\n\n".join([*parts, goals(service_goals(result, found, limit))])
