@@ -115,16 +115,20 @@ def test_a_message_that_does_not_come_in_is_ended(make: Callable[..., Service]) 
 
 
 def test_one_that_does_not_come_in_makes_room_for_others(make: Callable[..., Service]) -> None:
-    async def ask(channel: grpc.aio.Channel, _: int) -> list[tuple[grpc.StatusCode, str]]:
+    service = make()
+
+    async def ask(channel: grpc.aio.Channel, port: int) -> list[tuple[grpc.StatusCode, str]]:
         infer = channel.unary_unary(f"/{PATH}/ModelInfer")
         stuck = [asyncio.create_task(said(channel.stream_unary(f"/{PATH}/ModelInfer")(never(), timeout=20))) for _ in range(MOST_COMING)]
+        while not await asyncio.to_thread(waits, port, service):  # until those have their turns
+            pass
         assert await asyncio.gather(*(said(infer(message(100_000), timeout=20)) for _ in range(8))) == [(grpc.StatusCode.OK, "")] * 8
         done, others = await asyncio.wait(stuck, return_when=asyncio.FIRST_COMPLETED)
         for task in others:
             task.cancel()
         return [task.result() for task in done]
 
-    assert set(over_grpc(make(), ask)) == {NO_ROOM}
+    assert set(over_grpc(service, ask)) == {NO_ROOM}
 
 
 def test_of_what_waits_for_its_turn_a_window_is_held_and_descriptions_are_apart(
