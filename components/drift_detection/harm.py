@@ -260,24 +260,40 @@ def drop_of(
         return None
     right, effective = share_right(parts)
     expected, expected_n = expected_of(parts, accepted)
-    recent_parts = strata(windows, half_life_days / RECENT)
-    recent = expected_of(recent_parts, accepted)[0] - share_right(recent_parts)[0]
     labels = sum(part.labels for part in parts)
     independent = sum(part.labels / part.effect for part in parts)
     information = 1 / (1 / expected_n + 1 / effective)
     z = float(boundary(information, independent / effective, alpha))
-    value, low, high = accuracy_drop(expected * expected_n, expected_n, right * effective, effective, z=z)
+    counts = expected * expected_n, expected_n, right * effective, effective
+    value, low, high = accuracy_drop(*counts, z=z)
+    _, low_now, _ = accuracy_drop(*counts, z=CONTRADICTS_Z)
+    recent, recent_low, _ = _drop_at_one_look(strata(windows, half_life_days / RECENT), accepted, CONTRADICTS_Z)
     grown, come = if_grown(parts, accepted)
-    drop = AccuracyDrop(
-        value, low, high, labels, effective, expected, expected_n, recent, grown, come, information, z, alpha, labels / independent
+    return AccuracyDrop(
+        value=value,
+        low=low,
+        high=high,
+        n=labels,
+        effective=effective,
+        expected=expected,
+        expected_n=expected_n,
+        recent=recent,
+        high_if_grown=grown,
+        come=come,
+        information=information,
+        z=z,
+        alpha=alpha,
+        effect=labels / independent,
+        low_now=low_now,
+        recent_low=recent_low,
     )
-    return replace(drop, low_now=_low_at_one_look(parts, accepted), recent_low=_low_at_one_look(recent_parts, accepted))
 
 
-def _low_at_one_look(parts: Sequence[Stratum], accepted: Mapping[str, Proportion]) -> float:
+def _drop_at_one_look(parts: Sequence[Stratum], accepted: Mapping[str, Proportion], z: float) -> tuple[float, float, float]:
+    """The estimate over strata and its bounds, `z` standard errors away."""
     right, effective = share_right(parts)
     expected, expected_n = expected_of(parts, accepted)
-    return accuracy_drop(expected * expected_n, expected_n, right * effective, effective, z=CONTRADICTS_Z)[1]
+    return accuracy_drop(expected * expected_n, expected_n, right * effective, effective, z=z)
 
 
 def if_grown(parts: Sequence[Stratum], accepted: Mapping[str, Proportion]) -> tuple[float, float]:
@@ -291,9 +307,7 @@ def if_grown(parts: Sequence[Stratum], accepted: Mapping[str, Proportion]) -> tu
         A share, above 1 where the labels say next to nothing; and the mean of growth, above 0 and at most 1.
     """
     leaning = [replace(part, weight=part.weight * part.growth) for part in parts]
-    right, effective = share_right(leaning)
-    expected, expected_n = expected_of(leaning, accepted)
-    _, _, high = accuracy_drop(expected * expected_n, expected_n, right * effective, effective, z=GROWN_Z)
+    _, _, high = _drop_at_one_look(leaning, accepted, GROWN_Z)
     come = sum(part.weight * part.growth for part in leaning) / sum(part.weight for part in leaning)
     return high / come, come
 

@@ -355,7 +355,7 @@ def heat_sentence(shifts: np.ndarray, findings: WatchFindings) -> str:
         + (
             ": it was there from the beginning of this watch."
             if half == 0
-            else f", {half} window{'s' * (half > 1)} after the first: this is when the change set in."
+            else f", {counted(half, 'window')} after the first: this is when the change set in."
         )
     )
 

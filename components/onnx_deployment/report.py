@@ -17,6 +17,7 @@ from driftloop.evaluation.calibration import reliability_bins
 from driftloop.evaluation.clustered import proportion_right
 from driftloop.evaluation.intervals import Proportion
 from driftloop.inference.provider import CPU
+from driftloop.plurals import counted
 from driftloop.reporting.page import Page
 from driftloop.reporting.plot_style import INK, MUTED, PALETTE, axes
 from driftloop.reporting.wording import calibration_sentence, difference_sentence, extremes, percent, points
@@ -267,7 +268,7 @@ def latency_sentence(rows: list[dict[str, Any]]) -> str:
         times = {RUNTIME_NAMES[row["variant"]]: row["p50_ms"] for row in rows if row["batch"] == batch}
         fastest, slowest = min(times, key=lambda name: times[name]), max(times, key=lambda name: times[name])
         parts.append(
-            f"with {batch} image{'s' * (batch > 1)} a call {fastest} is fastest ({times[fastest]:.2f} ms) and {slowest} slowest "
+            f"with {counted(batch, 'image')} a call {fastest} is fastest ({times[fastest]:.2f} ms) and {slowest} slowest "
             f"({times[slowest]:.2f} ms)"
         )
     text = "; ".join(parts)

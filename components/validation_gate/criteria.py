@@ -12,6 +12,7 @@ import numpy as np
 
 from components.validation_gate.latency import Latency
 from driftloop.evaluation.clustered import clusters_of, proportion_right
+from driftloop.evaluation.intervals import say_groups
 from driftloop.evaluation.paired import BrierIncrease, PairedDifference, labels_needed
 
 #: Regimes: kinds of images that the models answer.
@@ -70,8 +71,7 @@ class Criterion:
         """The images or rounds behind it: "1,500 clean images of 60 groups"."""
         if not self.n:
             return ""
-        groups = f" of {self.groups:,} group{'s' * (self.groups > 1)}" if 0 < self.groups < self.n else ""
-        return f"{self.n:,} {self.regime} images{groups}" if self.regime else f"{self.n:,}"
+        return f"{self.n:,} {self.regime} images{say_groups(self.groups, self.n)}" if self.regime else f"{self.n:,}"
 
     def show(self, value: float | None) -> str:
         """A value in the criterion's unit, as people read it; a dash for none."""

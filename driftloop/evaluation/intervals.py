@@ -5,6 +5,8 @@ from statistics import NormalDist
 
 from pydantic import BaseModel, ConfigDict
 
+from driftloop.plurals import counted
+
 
 class Proportion(BaseModel):
     """A share with its two-sided 95 % interval."""
@@ -31,11 +33,16 @@ class Proportion(BaseModel):
 
     @property
     def of_groups(self) -> str:
-        """What goes behind a number of images: " of 20 groups"; empty where each stands for itself, or that is not known."""
-        return f" of {self.groups:,} group{'s' * (self.groups > 1)}" if 0 < self.groups < self.n else ""
+        """`say_groups` of these."""
+        return say_groups(self.groups, self.n)
 
     def __str__(self) -> str:
         return f"{self.value:.3f} ({self.low:.3f}-{self.high:.3f}, n={self.n}{self.of_groups})"
+
+
+def say_groups(groups: int, n: int) -> str:
+    """What goes behind a number of images: " of 20 groups"; empty where each stands for itself, or that is not known (0)."""
+    return f" of {counted(groups, 'group')}" if 0 < groups < n else ""
 
 
 def wilson(successes: int, n: int, *, confidence: float = 0.95) -> Proportion:

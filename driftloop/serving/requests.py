@@ -13,9 +13,10 @@ from driftloop.serving.refusals import CLOSE
 from driftloop.serving.settings import ServingSettings
 from driftloop.tags import tag_problem
 
-_REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,64}")
+_OF_REQUEST_IDS = "[A-Za-z0-9._:-]"
+_REQUEST_ID = re.compile(_OF_REQUEST_IDS + "{1,64}")
 #: The same as the interface describes it: an empty one is none.
-REQUEST_ID_OR_NONE = "^[A-Za-z0-9._:-]{0,64}$"
+REQUEST_ID_OR_NONE = f"^{_OF_REQUEST_IDS}{{0,64}}$"
 MOST_GROUP_LENGTH = 200
 #: How a tag comes: as a header, or as a field of a form or a parameter of the inference protocol; the name follows.
 TAG_HEADER, TAG_FIELD = "x-tag-", "tag."
