@@ -4,6 +4,7 @@ Text may hold `code`, as everywhere in the reports.
 """
 
 from driftloop.contracts import INCONCLUSIVE, LABEL_REQUESTS, LABELLING_SHEET, PROMOTE, REJECT, RETRAIN
+from driftloop.plurals import counted
 from driftloop.watch_record import AskedLabels
 
 
@@ -70,7 +71,7 @@ def _labelling(store: str, asked: AskedLabels | None, label_files: int) -> list[
     """How to label what a watch asks for, and what that can decide."""
     if label_files:
         came = "A file of labels has" if label_files == 1 else f"{label_files} files of labels have"
-        wanted = f", of the {asked.images:,} images asked for" if asked else ""
+        wanted = f", of the {counted(asked.images, 'image')} asked for" if asked else ""
         return [f"{came} come since{wanted}: the next watch takes them, and lists again what is still wanted."]
     if asked is None:
         return [f"Label the images of `{LABEL_REQUESTS}`, and bring the answers in: `driftloop labels import FILE.csv --store {store}`."]
@@ -85,7 +86,7 @@ def _labelling(store: str, asked: AskedLabels | None, label_files: int) -> list[
             )
         ]
     return [
-        f"Label the {asked.images:,} images on `{LABELLING_SHEET}`, in any browser: its file of answers is a CSV. "
+        f"Label the {counted(asked.images, 'image')} on `{LABELLING_SHEET}`, in any browser: its file of answers is a CSV. "
         f"Or fill the column `label` of `{LABEL_REQUESTS}`; `?` where it cannot be told.",
         f"Bring the answers in: `driftloop labels import labels.csv --store {store}`. A part of them counts, too.",
         *_reach(asked),

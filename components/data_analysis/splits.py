@@ -108,8 +108,8 @@ def check_decidable(frame: pd.DataFrame, source: str) -> list[str]:
     sizes = frame.groupby("split").size()
     if groups[TEST] < LEAST_GROUPS <= sizes[TEST]:
         notes.append(
-            f"The test split has {sizes[TEST]} images of only {groups[TEST]} groups: images of one group resemble each other, so the gate "
-            f"can hardly tell a better model by them; {LEAST_GROUPS} groups are the least, some tens are good."
+            f"The test split has {sizes[TEST]} images of only {counted(int(groups[TEST]), 'group')}: images of one group resemble each "
+            f"other, so the gate can hardly tell a better model by them; {LEAST_GROUPS} groups are the least, some tens are good."
         )
     share = sizes[REFERENCE] / len(frame)
     if share > 0.2 and not (frame["source_split"] == REFERENCE).any():

@@ -3,6 +3,7 @@
 import pytest
 
 from driftloop.next_steps import steps_after_watch
+from driftloop.watch_record import AskedLabels
 
 
 @pytest.mark.parametrize(("verdict", "decision"), [("retrain", "reject"), ("alert", None)])
@@ -11,3 +12,9 @@ def test_where_the_meaning_of_images_has_changed_the_test_split_is_to_be_labelle
     assert not any("Label the source anew" in step for step in usual)
     steps = steps_after_watch(verdict, "store", None, decision=decision, concept=True)
     assert any("Label the source anew, and train on it: `driftloop run training --source FOLDER --store store`" in step for step in steps)
+
+
+@pytest.mark.parametrize(("images", "asked"), [(1, "Label the 1 image on "), (2, "Label the 2 images on ")])
+def test_one_image_is_asked_for_as_one(images: int, asked: str) -> None:
+    steps = steps_after_watch("needs_labels", "store", AskedLabels(images=images))
+    assert any(step.startswith(asked) for step in steps)
