@@ -33,6 +33,7 @@ NO_DRAWS = " -k 'not within_the_class and not is_what_it_says'"
 #: The report's PDF is set by threads that a fork does not have: a fault's run would wait for them until it takes too long, and count.
 NO_REPORT = " -k 'not stands_in_everything and not shown_without_it'"
 DRIFT, VALIDATION = "tests/unit/drift_detection/test", "tests/unit/validation_gate/test"
+NO_WINDOWS = " -k 'not four_seasons and not its_level and not about_the_level and not is_found and not says_against'"
 REGISTRY, PRUNING, STORE = "tests/unit/registry/test", "tests/unit/housekeeping/test", "tests/unit/store/test"
 #: By file the tests of its room, as words for pytest; of those mutmut runs the ones that reach the function in question.
 DECIDING = {
@@ -49,7 +50,7 @@ DECIDING = {
     "components/drift_detection/policy.py": f"{DRIFT}_policy.py",
     "components/drift_detection/pooled.py": f"{DRIFT}_pooled.py",
     "components/drift_detection/recalls.py": f"{DRIFT}_recalls.py",
-    "components/drift_detection/reference.py": f"{DRIFT}_regimes.py",
+    "components/drift_detection/reference.py": f"{DRIFT}_reference.py {DRIFT}_regimes.py" + NO_WINDOWS,
     "components/drift_detection/tagged_harm.py": f"{DRIFT}_tags.py",
     "components/drift_detection/tags.py": f"{DRIFT}_tags.py",
     "components/drift_detection/unlabelled.py": f"{DRIFT}_harm.py {DRIFT}_regimes.py",
