@@ -51,8 +51,8 @@ DECIDING = {
     "components/drift_detection/pooled.py": f"{DRIFT}_pooled.py",
     "components/drift_detection/recalls.py": f"{DRIFT}_recalls.py",
     "components/drift_detection/reference.py": f"{DRIFT}_reference.py {DRIFT}_regimes.py" + NO_WINDOWS,
-    "components/drift_detection/tagged_harm.py": f"{DRIFT}_tags.py",
-    "components/drift_detection/tags.py": f"{DRIFT}_tags.py",
+    "components/drift_detection/tagged_harm.py": f"{DRIFT}_tagged_harm.py",
+    "components/drift_detection/tags.py": f"{DRIFT}_tag_levels.py",
     "components/drift_detection/unlabelled.py": f"{DRIFT}_harm.py {DRIFT}_regimes.py",
     "components/drift_detection/window_test.py": f"{DRIFT}_window_test.py {DRIFT}_clusters.py",
     "components/drift_detection/windows.py": f"{DRIFT}_windows.py {DRIFT}_confirm.py {DRIFT}_pooled.py"

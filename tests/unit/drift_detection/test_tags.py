@@ -241,3 +241,20 @@ def test_a_record_of_before_there_were_tags_is_read_and_its_rows_wait_for_none(
         del old[name]
     read = WatchRecord.model_validate(old)
     assert (read.tag_windows, read.tag) == ([], "")
+
+
+def test_a_site_whose_requests_fill_no_window_yet_is_held_against_what_was_accepted_for_clean_images(
+    production: GrowingLog, tmp_path: Path
+) -> None:
+    """The drift of all requests is harmless; of site B, 30 requests wait for a window of 50."""
+    large = write_champion_with_references(tmp_path / "large", [tagged_regime(400, 200, np.random.default_rng(1))])
+    of_b = np.arange(600) % 20 == 0
+    production.serve(600, "brightness:0.5", labels=600, tags=[B if here else "" for here in of_b])
+    config = WIDE | {"harmless_drop": 0.4, "quota_requests": 0}
+    facts = watch(production, large, tmp_path, retrain_config={"gate_parts": 1e-9}, **config)
+    assert [record.tag_windows for record in read_records(open_store(production.store))] == [[]]
+    assert facts["verdict"] == "alert"
+    table = production.tables[0]
+    table.loc[of_b, "label"] = table.loc[of_b, "predicted"].map(lambda name: CLASSES[name == CLASSES[0]])
+    harmed = watch(production, large, tmp_path / "harmed", retrain_config={"gate_parts": 1e-9}, **config)
+    assert "but not of every tag: site=B: right on 0 of 30 random labels, 93% was accepted" in harmed["reason"]
