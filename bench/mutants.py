@@ -53,12 +53,12 @@ DECIDING = {
     "components/drift_detection/reference.py": f"{DRIFT}_reference.py {DRIFT}_regimes.py" + NO_WINDOWS,
     "components/drift_detection/tagged_harm.py": f"{DRIFT}_tagged_harm.py",
     "components/drift_detection/tags.py": f"{DRIFT}_tag_levels.py",
-    "components/drift_detection/unlabelled.py": f"{DRIFT}_harm.py {DRIFT}_regimes.py",
+    "components/drift_detection/unlabelled.py": f"{DRIFT}_unlabelled.py",
     "components/drift_detection/window_test.py": f"{DRIFT}_window_test.py {DRIFT}_clusters.py",
     "components/drift_detection/windows.py": f"{DRIFT}_windows.py {DRIFT}_confirm.py {DRIFT}_pooled.py"
     + " -k 'not found_in_eight and not odd_one and not reach_into and not reference_has'",
     "components/production_monitoring/collect.py": "tests/unit/production_monitoring",
-    "components/validation_gate/answers.py": f"{VALIDATION}_decision.py {VALIDATION}_slices.py {VALIDATION}_recognised.py" + ONCE,
+    "components/validation_gate/answers.py": f"{VALIDATION}_answers.py",
     "components/validation_gate/class_criterion.py": f"{VALIDATION}_decision.py {VALIDATION}_critical_classes.py" + ONCE,
     "components/validation_gate/criteria.py": f"{VALIDATION}_criteria.py {VALIDATION}_critical_classes.py",
     "components/validation_gate/decision.py": f"{VALIDATION}_decision.py {VALIDATION}_critical_classes.py {VALIDATION}_traffic_rule.py"
