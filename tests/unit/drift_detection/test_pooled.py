@@ -25,6 +25,8 @@ from driftloop.watch_record import RecordedWindow, with_pools
 from tests.factories.records import watch_record
 
 SIZE = 40
+#: Fewer permutations than a watch makes: enough for these levels, in a fraction of the time.
+LEVEL = replace(level_of(0.05, DriftSettings(), windows=90), permutations=1_999, pooled_permutations=4_999)
 START = datetime(2025, 1, 1, tzinfo=UTC)
 
 
@@ -99,11 +101,10 @@ def situation(
 
 
 def look(parts: list[Sample], regimes: Regimes, *, history: WatchHistory | None = None, dropped: int = 0) -> PooledTest | None:
-    level = level_of(0.05, DriftSettings(), windows=90)
-    rows, pending, windows, tested, known = situation(parts, regimes, level)
+    rows, pending, windows, tested, known = situation(parts, regimes, LEVEL)
     if dropped:
         pending, rows = pending[dropped:], rows.iloc[dropped:].reset_index(drop=True)
-    return drifted_together(rows, pending, windows, tested, history or known, regimes, level, np.random.default_rng(6))
+    return drifted_together(rows, pending, windows, tested, history or known, regimes, LEVEL, np.random.default_rng(6))
 
 
 def weak(count: int, shift: float = 0.12) -> list[Sample]:
@@ -112,8 +113,7 @@ def weak(count: int, shift: float = 0.12) -> list[Sample]:
 
 
 def test_a_drift_that_no_window_shows_alone_is_found_in_eight(regimes: Regimes) -> None:
-    level = level_of(0.05, DriftSettings(), windows=90)
-    _, _, _, tested, history = situation(weak(8), regimes, level)
+    _, _, _, tested, history = situation(weak(8), regimes, LEVEL)
     assert not drift_is_confirmed(history.open_flags, [window.record.drifted for window in tested])
     pooled = look(weak(8), regimes)
     assert pooled is not None
@@ -149,8 +149,7 @@ def test_windows_that_drifted_together_are_marked_in_old_records_and_confirm() -
 
 
 def test_the_marks_of_a_watch_reach_into_its_history(regimes: Regimes) -> None:
-    level = level_of(0.05, DriftSettings(), windows=90)
-    _, _, _, tested, history = situation(weak(8), regimes, level)
+    _, _, _, tested, history = situation(weak(8), regimes, LEVEL)
     pooled = look(weak(8), regimes)
     assert pooled is not None
     after, before = with_marks(tested, history, pooled)
