@@ -184,3 +184,56 @@ def test_looks_are_watches_not_windows() -> None:
     windows = [RecordedWindow(first=hour(part / 10), last=hour((part + 1) / 10), rows=1, drifted=False) for part in range(240)]
     expected = expected_in_90_days([watch_record(1, windows=windows)], pd.DataFrame({"time": []}), [], hour(24))
     assert (expected.windows, expected.looks) == (pytest.approx(90 * 240), pytest.approx(90))
+
+
+def test_the_fewest_windows_that_drifted_together_are_told_and_never_more_than_the_latest_eight(regimes: Regimes) -> None:
+    strong = look([*weak(6, 0.0), *weak(4, 0.4)], regimes)
+    assert strong is not None
+    assert (strong.windows, strong.test.rows) == (4, 4 * SIZE)
+    many = look([*weak(1, 9.0), *weak(8)], regimes)
+    assert many is not None
+    assert (many.windows, many.test.rows) == (8, 8 * SIZE), "not the ninth, which is far off"
+    assert many.sentence() == (
+        f"The last 8 windows together, {8 * SIZE} images, do not fit what the champion was accepted for (p = {many.test.p_value:.2g}); "
+        "one alone may be too small to show it."
+    )
+    assert look(weak(3, 0.4), regimes) is None, "of three none are taken together"
+
+
+def test_a_watch_with_several_windows_takes_its_own_and_those_before(regimes: Regimes) -> None:
+    parts = weak(4, 0.4)
+    rows, pending, _, _, history = situation(parts, regimes, LEVEL)
+    pending = (rows["request_id"].str[0].isin(["2", "3"])).to_numpy()
+    windows = cut_windows(rows[pending], size=SIZE, minimum=2, most=9).windows
+    tested = window_test.tested_windows(rows[pending], windows, regimes, LEVEL, np.random.default_rng(5))
+    assert len(windows) == 2
+    before = replace(history, windows=history.windows[:2], places=history.places[:2], open_windows=2)
+    found = drifted_together(rows, pending, windows, tested, before, regimes, LEVEL, np.random.default_rng(6))
+    assert found is not None
+    assert (found.windows, found.test.rows) == (4, 4 * SIZE)
+    assert drifted_together(rows, pending, [], [], before, regimes, LEVEL, np.random.default_rng(6)) is None
+
+
+def test_windows_whose_size_is_not_known_or_whose_rows_have_gone_end_the_look_back(regimes: Regimes) -> None:
+    parts = weak(4, 0.4)
+    rows, pending, windows, tested, history = situation(parts, regimes, LEVEL)
+
+    def found(rows: pd.DataFrame, pending: np.ndarray, history: WatchHistory) -> bool:
+        return drifted_together(rows, pending, windows, tested, history, regimes, LEVEL, np.random.default_rng(6)) is not None
+
+    assert found(rows, pending, history)
+    old = [history.windows[0].model_copy(update={"groups": 0}), *history.windows[1:]]
+    assert not found(rows, pending, replace(history, windows=old))
+    gone = np.arange(len(rows)) != 3
+    assert not found(rows[gone].reset_index(drop=True), pending[gone], history)
+    assert not found(rows, pending, replace(history, open_windows=2))
+
+
+@pytest.mark.parametrize(("missing", "seen"), [(0, True), (1, False)])
+def test_windows_together_may_be_as_large_as_the_reference_and_no_larger(missing: int, seen: bool) -> None:
+    rng = np.random.default_rng(3)
+    small = prepare_regimes(["clean"], [vectors(4 * SIZE - missing, rng)], rng)
+    assert (look(weak(4, 1.0), small) is not None) == seen
+    # Beside two of which one is nearly out of the mixture, few of the reference's rows are drawn.
+    both = prepare_regimes(["clean", "learned"], [vectors(4 * SIZE, rng), vectors(30, rng, 3.0)], rng)
+    assert look([*weak(2, 1.0), *weak(2, 2.5)], both) is None
