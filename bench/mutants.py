@@ -30,8 +30,6 @@ LOCAL = " -k 'not s3'"
 #: Simulations of levels and of draws, which take long and notice little that the rest does not.
 ONCE = " -k 'not one_time_in_twenty and not number_of_its_classes and not default_sizes and not policy_waits_for'"
 NO_DRAWS = " -k 'not within_the_class and not is_what_it_says'"
-#: The report's PDF is set by threads that a fork does not have: a fault's run would wait for them until it takes too long, and count.
-NO_REPORT = " -k 'not stands_in_everything and not shown_without_it'"
 DRIFT, VALIDATION = "tests/unit/drift_detection/test", "tests/unit/validation_gate/test"
 NO_WINDOWS = " -k 'not four_seasons and not its_level and not about_the_level and not is_found and not says_against'"
 REGISTRY, PRUNING, STORE = "tests/unit/registry/test", "tests/unit/housekeeping/test", "tests/unit/store/test"
@@ -39,7 +37,7 @@ REGISTRY, PRUNING, STORE = "tests/unit/registry/test", "tests/unit/housekeeping/
 DECIDING = {
     "components/drift_detection/acceptance.py": f"{DRIFT}_acceptance.py",
     "components/drift_detection/clusters.py": f"{DRIFT}_clusters.py" + " -k 'not reach_into'",
-    "components/drift_detection/detectors.py": f"{DRIFT}_detectors.py {DRIFT}_window_test.py" + NO_REPORT,
+    "components/drift_detection/detectors.py": f"{DRIFT}_built_in_detectors.py",
     "components/drift_detection/harm.py": f"{DRIFT}_harm.py",
     "components/drift_detection/judged_harm.py": f"{DRIFT}_judged_harm.py {DRIFT}_label_requests.py" + NO_DRAWS,
     "components/drift_detection/kept_rows.py": f"{DRIFT}_kept_rows.py",
