@@ -3,6 +3,7 @@
 import pytest
 
 from driftloop.next_steps import steps_after_watch
+from driftloop.watch_record import AskedLabels
 
 
 @pytest.mark.parametrize(("verdict", "decision"), [("retrain", "reject"), ("alert", None)])
@@ -11,3 +12,8 @@ def test_where_the_meaning_of_images_has_changed_the_test_split_is_to_be_labelle
     assert not any("Label the source anew" in step for step in usual)
     steps = steps_after_watch(verdict, "store", None, decision=decision, concept=True)
     assert any("Label the source anew, and train on it: `driftloop run training --source FOLDER --store store`" in step for step in steps)
+
+
+def test_where_all_is_labelled_the_next_windows_are_to_be_waited_for() -> None:
+    steps = steps_after_watch("needs_labels", "store", AskedLabels(images=0, have=72, needed=100))
+    assert steps[0].endswith("the windows in question have no request without a label. The next windows bring more: wait for them.")
