@@ -82,7 +82,7 @@ def _labelling(store: str, asked: AskedLabels | None, label_files: int) -> list[
                 f"of {asked.without_image:,} requests without a label the log kept no image. Serve with a larger share of kept images "
                 "(`driftloop serve --image-share`)."
                 if asked.without_image
-                else "the windows in question have no request without a label."
+                else "the windows in question have no request without a label. The next windows bring more: wait for them."
             )
         ]
     return [

@@ -13,6 +13,7 @@ from components.drift_detection.label_tallies import (
     OverSampled,
     WindowPlaces,
     can_be_labelled,
+    design_effect,
     labels_to_be_had,
     random_labels,
     randomly_labelled,
@@ -62,6 +63,8 @@ class JudgedHarm:
     """Random labels there, of which those kept for the gate have no say here."""
     gate_labels: int
     """Random labels there that are kept for the gate."""
+    gate_independent: float
+    """As many independent ones as these are worth."""
     gate_obtainable: int
     """These, and the requests there kept for the gate that somebody could still label; of each group one."""
     harm_labels: int
@@ -181,13 +184,17 @@ class LabelCounts(TypedDict):
 
     labels: int
     gate_labels: int
+    gate_independent: float
     gate_obtainable: int
     harm_labels: int
     skipped: int
 
 
 def counted_labels(rows: pd.DataFrame, confirmed: np.ndarray, judging: np.ndarray, settings: DriftSettings) -> LabelCounts:
-    """The labels of the rows that are in question, of which one counts a group.
+    """The labels of the rows that are in question.
+
+    What several labels of one patient or lot are worth to the gate goes by how much alike those are that judge harm: its own must have no
+    say in when it is asked. They are worth no less than one a group, and without labels enough to tell no more.
 
     Args:
         rows: of the log.
@@ -199,9 +206,15 @@ def counted_labels(rows: pd.DataFrame, confirmed: np.ndarray, judging: np.ndarra
     deciding = rows[confirmed & ~judging]
     # More rows than that, but fewer groups: the setting would never be reached.
     few = (randomly_labelled(deciding) | can_be_labelled(deciding)).sum() >= settings.harm_labels > labels_to_be_had(deciding)
+    labelled, gate_labels = deciding[randomly_labelled(deciding)], int(randomly_labelled(kept).sum())
+    independent = float(len(random_labels(kept)))
+    if len(labelled) >= FEWEST_LABELS:
+        right = (labelled["predicted"] == labelled["label"]).to_numpy(dtype=bool)
+        independent = max(independent, gate_labels / design_effect(right, labelled))
     return {
-        "labels": len(random_labels(there)),
-        "gate_labels": len(random_labels(kept)),
+        "labels": int(randomly_labelled(there).sum()),
+        "gate_labels": gate_labels,
+        "gate_independent": independent,
         "gate_obtainable": labels_to_be_had(kept),
         "harm_labels": min(settings.harm_labels, FEWEST_LABELS) if few else settings.harm_labels,
         "skipped": int((there["label_origin"] == SKIPPED).sum()),

@@ -55,7 +55,8 @@ def requests_for(
 
     A quota is there to show harm, so it is drawn from the rows that may: those not kept for the gate, a part fixed by hash. The others
     are shared out as the windows count for harm: by their rows, half as many for each half-life. Only requests whose image was kept can
-    be labelled; which are kept is decided at random when they are logged.
+    be labelled; which are kept is decided at random when they are logged. Where all that would be drawn is settled, the list goes on by as
+    many more: no new window may come, and what is asked must not end while labels could still decide.
 
     Args:
         rows, coverage, places: of the watch.
@@ -84,7 +85,14 @@ def requests_for(
     wanted = np.zeros(len(ages), dtype=np.int64)
     if purpose:
         weights = np.where(concerned, recorded * 0.5 ** (ages / settings.harm_half_life_days), 0.0)
-        wanted = allotted(weights, settings.random_requests, there)
+        order = _drawing_order(table, settings.seed)
+        place = table.iloc[order].groupby(at[order]).cumcount().reindex(table.index).to_numpy()
+        open_place, at_open = place[_open(table)], at[_open(table)]
+        total = settings.random_requests
+        wanted = allotted(weights, total, there)
+        while total and not (open_place < wanted[at_open]).any() and (wanted < there)[weights > 0].any():
+            total += settings.random_requests
+            wanted = allotted(weights, total, there)
     # Of an earlier window that did not drift only a sample of the rows is still here.
     whole = fresh | (places.drifted & ~np.array([window.together for window in places.windows], dtype=bool))
     names = np.array([f"{watch}/{index}" for watch, index in places.places])
@@ -208,7 +216,7 @@ def label_requests(
         rare: these classes.
     """
     rows = rows.reset_index(drop=True)
-    order = np.argsort([hashlib.sha256(f"{seed}/{name}".encode()).digest() for name in rows["request_id"]], kind="stable")
+    order = _drawing_order(rows, seed)
     place = rows.iloc[order].groupby("stratum").cumcount().reindex(rows.index).to_numpy()
     own_place = rows.iloc[order].groupby(["stratum", "judging"]).cumcount().reindex(rows.index).to_numpy()
     planned = plan.reindex(rows["stratum"])
@@ -218,7 +226,7 @@ def label_requests(
     probability = rows.assign(drawn=drawn).groupby(["stratum", "judging"])["drawn"].transform("mean").to_numpy()
     skipped = (rows["label_origin"] == SKIPPED).to_numpy()
     unlabelled = rows["label"].isna().to_numpy() & ~skipped
-    uniform = order[(drawn & ~skipped & (unlabelled | (rows["label_origin"] != RANDOM).to_numpy()))[order]]
+    uniform = order[(drawn & _open(rows))[order]]
     extra = _drawn_by_class(rows, drawn, planned["concerned"].to_numpy(dtype=bool), order, by_class, rare)
     own_probability = rows.assign(drawn=drawn | extra).groupby(["stratum", "judging", "predicted"])["drawn"].transform("mean").to_numpy()
     of_classes = order[(extra & ~skipped & (unlabelled | ~rows["label_origin"].isin(DRAWN).to_numpy()))[order]]
@@ -238,6 +246,16 @@ def label_requests(
         ],
         ignore_index=True,
     )
+
+
+def _drawing_order(rows: pd.DataFrame, seed: int) -> np.ndarray:
+    """The random order in which rows are drawn, (N,) positions."""
+    return np.argsort([hashlib.sha256(f"{seed}/{name}".encode()).digest() for name in rows["request_id"]], kind="stable")
+
+
+def _open(rows: pd.DataFrame) -> np.ndarray:
+    """Which rows a random list would name where it draws them, (N,) bool: those without a random label, and not skipped."""
+    return ((rows["label_origin"] != SKIPPED) & (rows["label"].isna() | (rows["label_origin"] != RANDOM))).to_numpy(dtype=bool)
 
 
 def _drawn_by_class(

@@ -1,7 +1,7 @@
 """Which random labels judge harm, window by window: rows, labels, right answers, and what was skipped.
 
 Every label counts, also where several are of one patient: requests are drawn one by one, and accuracy is that of requests. What such labels
-say alike their design effect allows for. Numbers of labels that a retraining or its gate waits for count each group once.
+say alike their design effect allows for.
 
 A label counts once, whenever it comes: its row says in which window. Rows are kept for long, not for ever, so what was counted stands in
 the record of each watch, and goes on counting where the rows have gone.

@@ -67,8 +67,10 @@ class Situation:
     """Random labels of the images that a retraining would learn from, those kept for its gate among them."""
     gate_labels: int = 0
     """Of these, the ones kept for the gate, which have no say in harm."""
+    gate_independent: float | None = None
+    """As many independent ones as these are worth; None: each stands for itself."""
     gate_obtainable: int | None = None
-    """These, and the requests kept for the gate that somebody could still label; None: not known."""
+    """These, and the requests kept for the gate that somebody could still label, of each group one; None: not known."""
     skipped: int = 0
     """Requests there that labellers have looked at and not labelled."""
     unknown_recalls: tuple[str, ...] = ()
@@ -340,16 +342,18 @@ def _missing_for_another_try(situation: Situation, drop: AccuracyDrop, settings:
 
 
 def _too_few_for_the_gate(situation: Situation, wanted: int, what: str, retrain: RetrainSettings) -> str:
-    if situation.gate_labels >= wanted:
+    have = situation.gate_labels if situation.gate_independent is None else situation.gate_independent
+    if have >= wanted:
         return ""
+    would_do = math.ceil(wanted * (situation.gate_labels / have if have else 1))
     return (
-        f"with the {situation.gate_labels} labels kept for it the gate could hardly tell {what}, about {wanted} would do "
-        f"(about {math.ceil((wanted - situation.gate_labels) / retrain.gate_share):,} more random labels, of which it gets its part)"
+        f"with the {situation.gate_labels} labels kept for it the gate could hardly tell {what}, about {would_do} would do "
+        f"(about {math.ceil((would_do - situation.gate_labels) / retrain.gate_share):,} more random labels, of which it gets its part)"
     )
 
 
 def labels_for_the_gate(drop: AccuracyDrop, settings: DriftSettings, retrain: RetrainSettings) -> int:
-    """How many random labels kept for the gate a retraining should wait for: so many that the gate can tell.
+    """How many independent random labels kept for the gate a retraining should wait for: so many that the gate can tell.
 
     Enough to show at a one-sided level of 5 %, with the power of the settings, that half of the drop was won back:
     n = (z_level + z_power)^2 psi / gain^2, where for three images won one is lost (psi = 2 gain). Never more than 99 of 100 lists of

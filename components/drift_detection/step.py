@@ -219,6 +219,7 @@ def run(
             labels_to_decide=harm.labels_to_decide(settings, retrain),
             labels=harm.labels,
             gate_labels=harm.gate_labels,
+            gate_independent=harm.gate_independent,
             gate_obtainable=harm.gate_obtainable,
             skipped=harm.skipped,
             unknown_recalls=tuple(recall.sentence() for recall in critical_ones if not recall.told),

@@ -325,8 +325,7 @@ class Story:
         windows = [{"p": min(window["p_values"].values()), "drifted": window["drifted"], "alpha": alpha} for window in drift["windows"]]
         with self._lock:
             self.windows += windows
-        known = drift["labels"] + drift["gate_labels"]
-        self.needed = known + sum(count for purpose, count in drift["requests_for"].items() if purpose != "training")
+        self.needed = drift["labels"] + sum(count for purpose, count in drift["requests_for"].items() if purpose != "training")
         suspected = any(window["drifted"] for window in windows)
         verdict = drift["verdict"]
         if not drift["confirmed"]:

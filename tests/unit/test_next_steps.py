@@ -18,3 +18,8 @@ def test_where_the_meaning_of_images_has_changed_the_test_split_is_to_be_labelle
 def test_one_image_is_asked_for_as_one(images: int, asked: str) -> None:
     steps = steps_after_watch("needs_labels", "store", AskedLabels(images=images))
     assert any(step.startswith(asked) for step in steps)
+
+
+def test_where_all_is_labelled_the_next_windows_are_to_be_waited_for() -> None:
+    steps = steps_after_watch("needs_labels", "store", AskedLabels(images=0, have=72, needed=100))
+    assert steps[0].endswith("the windows in question have no request without a label. The next windows bring more: wait for them.")

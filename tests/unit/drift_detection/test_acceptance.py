@@ -51,6 +51,7 @@ def confirmed(places: WindowPlaces, tag: str = "") -> JudgedHarm:
         coverage=Coverage(NOTHING, NOTHING, NOTHING, NOTHING),
         labels=0,
         gate_labels=0,
+        gate_independent=0,
         gate_obtainable=0,
         harm_labels=100,
         skipped=0,

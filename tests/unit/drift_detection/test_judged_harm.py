@@ -1,4 +1,4 @@
-"""How many labels there are, can be had, and are asked for, where of each group one counts."""
+"""How many labels there are, can be had, and are asked for, also where several are of one group."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -11,6 +11,7 @@ import pytest
 
 from components.drift_detection.judged_harm import FEWEST_LABELS, JudgedHarm, counted_labels, judge_harm
 from components.drift_detection.label_tallies import OverSampled, WindowPlaces, labels_to_be_had
+from components.drift_detection.policy import Situation, decide
 from components.drift_detection.tags import TAGS_SHARE
 from components.drift_detection.windows import Coverage
 from driftloop.evaluation.intervals import Proportion, wilson
@@ -25,7 +26,8 @@ def rows(groups: int, images: int, *, labelled: int) -> pd.DataFrame:
     """So many images of each group, of which the first few are labelled; the others could be."""
     table = pd.DataFrame({"group": np.repeat([f"lot-{number}" for number in range(groups)], images) if groups else [""] * images})
     place = np.tile(np.arange(images), groups or 1)
-    return table.assign(label=np.where(place < labelled, "a", None), label_origin=np.where(place < labelled, "random", None), image=b"x")
+    origins = np.where(place < labelled, "random", None)
+    return table.assign(label=np.where(place < labelled, "a", None), label_origin=origins, image=b"x", predicted="a")
 
 
 @pytest.mark.parametrize(
@@ -54,14 +56,66 @@ def test_labels_to_be_had_are_one_a_group_whether_they_are_there_or_not() -> Non
     assert labels_to_be_had(rows(0, 7, labelled=3)) == 7
 
 
-def test_a_group_that_has_its_label_can_bring_no_other() -> None:
+def test_the_gate_waits_for_a_label_of_each_group_at_most() -> None:
     table = rows(40, 10, labelled=3)
     table.loc[table["group"] == "lot-0", ["label", "label_origin"]] = None
     everything = np.ones(len(table), bool)
     counted = counted_labels(table, everything, everything, SETTINGS)
-    assert (counted["labels"], counted["gate_labels"], counted["gate_obtainable"]) == (39, 39, 40)
+    assert (counted["labels"], counted["gate_labels"], counted["gate_obtainable"]) == (117, 117, 40)
+    assert counted["gate_independent"] == 39, "no label that judges harm says how much alike they are"
     skipped = table.assign(label_origin=table["label_origin"].fillna("skipped"))
     assert counted_labels(skipped, everything, everything, SETTINGS)["gate_obtainable"] == 39, "lot-0 was skipped"
+
+
+def of_few_lots(*, alike: bool) -> tuple[pd.DataFrame, np.ndarray]:
+    """60 lots of ten requests, six of each labelled, but for one lot; and which rows are the gate's, half of the lots.
+
+    The champion is right on a third: of every lot, or (alike) on every label of a third of the lots.
+    """
+    table, number = rows(60, 10, labelled=6), np.arange(600)
+    right = number // 10 % 6 < 2 if alike else number % 3 == 0
+    judging = number // 10 % 2 == 0
+    return table.assign(predicted=np.where(right, "a", "b"), label=table["label"].where(number >= 10)), judging
+
+
+def test_several_labels_of_a_lot_are_worth_to_the_gate_what_those_that_judge_harm_say_alike() -> None:
+    for alike, least, most in ((False, 100, 174), (True, 29, 30)):
+        table, judging = of_few_lots(alike=alike)
+        counted = counted_labels(table, np.ones(600, bool), judging, SETTINGS)
+        assert (counted["labels"], counted["gate_labels"], counted["gate_obtainable"]) == (354, 174, 30)
+        assert least <= counted["gate_independent"] <= most
+    # What they say by themselves has no say in it: that would choose when the gate is asked by the labels that it judges by.
+    other = table.assign(predicted=table["predicted"].mask(judging, "a"))
+    assert counted_labels(other, np.ones(600, bool), judging, SETTINGS) == counted
+
+
+def test_a_champion_that_fails_is_retrained_though_one_of_the_gate_s_lots_has_no_label() -> None:
+    table, judging = of_few_lots(alike=False)
+    inside = np.ones(600, bool)
+    harm = judge_harm(
+        table.assign(request_id=[f"r{number}" for number in range(600)]),
+        Coverage(inside, np.arange(600) % 2 - 1, inside, inside),
+        hourly("FTT"),
+        {"reference": wilson(880, 1000)},
+        [],
+        SETTINGS,
+        judging=judging,
+        confirmed=True,
+        oversampled=OverSampled(~inside, np.zeros(3, np.int64)),
+    )
+    situation = Situation(
+        tested=3,
+        drifted=2,
+        confirmed=True,
+        drop=harm.drop,
+        labels=harm.labels,
+        gate_labels=harm.gate_labels,
+        gate_independent=harm.gate_independent,
+        gate_obtainable=harm.gate_obtainable,
+    )
+    assert harm.drop is not None
+    assert harm.drop.low > 0.3
+    assert decide(situation, SETTINGS, RetrainSettings()).name == "retrain"
 
 
 def hourly(flags: str, *, undecided: int | None = None, estimates: Sequence[float | None] = ()) -> WindowPlaces:
@@ -213,6 +267,7 @@ def test_labels_in_question_are_counted_apart_from_those_of_other_requests() -> 
     assert counted_labels(table, confirmed, judging, SETTINGS) == {
         "labels": 6,
         "gate_labels": 2,
+        "gate_independent": 2,
         "gate_obtainable": 2,
         "harm_labels": 100,
         "skipped": 2,

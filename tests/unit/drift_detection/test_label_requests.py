@@ -274,6 +274,27 @@ def test_random_requests_are_shared_out_by_rows_and_age_and_the_newest_windows_h
     assert by_window(listed(served([0] * 300 + [1] * 100), larger, [True, True])) == {"2/0": 45, "2/1": 15}
 
 
+def test_a_list_of_which_all_is_settled_goes_on_while_labels_could_still_decide() -> None:
+    windows = places((7, 100, True), (0, 100, True), past=1)
+    table = served([0] * 100 + [1] * 100)
+    lengths = []
+    for _ in range(5):
+        requests = listed(table, windows, [True, True])
+        random = requests.loc[requests["origin"] == "random", "request_id"]
+        lengths.append(len(random))
+        settled = table["request_id"].isin(random)
+        table.loc[settled, ["label", "label_origin"]] = ["a", "random"]
+        table.loc[settled & (table.index % 7 == 0), ["label", "label_origin"]] = [None, "skipped"]
+    assert lengths == [60, 60, 60, 20, 0], "and then there is no more"
+    open_still = served([0] * 100 + [1] * 100)
+    first = listed(open_still, windows, [True, True]).loc[lambda row: row["origin"] == "random", "request_id"]
+    open_still.loc[open_still["request_id"].isin(first[:59]), ["label", "label_origin"]] = ["a", "random"]
+    again = listed(open_still, windows, [True, True])
+    assert list(again.loc[again["origin"] == "random", "request_id"]) == list(first[59:]), "not before"
+    none = SETTINGS.model_copy(update={"random_requests": 0, "quota_requests": 0, "class_requests": 0})
+    assert by_window(listed(served([0] * 100 + [1] * 100), windows, [True, True], settings=none)) == {}
+
+
 def test_without_a_purpose_only_the_watch_s_own_windows_are_asked_for_and_only_their_quota() -> None:
     windows = places((0.5, 50, True), (0, 50, False), past=1)
     table = served([0] * 50 + [1] * 50)
@@ -351,6 +372,7 @@ def test_what_the_list_can_decide_is_counted_as_harm_is_judged() -> None:
         coverage=covering(table, windows.past),
         labels=40,
         gate_labels=0,
+        gate_independent=0,
         gate_obtainable=0,
         harm_labels=30,
         skipped=0,

@@ -136,6 +136,21 @@ def test_a_shown_harm_is_retrained_with_what_there_is_when_no_more_can_come() ->
     assert f"about {wanted} would do" in decide(replace(there, gate_obtainable=9000), SETTINGS, RETRAIN).reason
 
 
+def test_the_gate_waits_for_independent_labels_and_says_how_many_of_such_that_takes() -> None:
+    drop = AccuracyDrop(0.15, 0.10, 0.20, 120)
+    # 165 independent ones: two thirds of them are worth as many as 247.5 such labels.
+    waits = decide(replace(CONFIRMED, drop=drop, gate_labels=165, gate_independent=110), SETTINGS, RETRAIN)
+    assert waits.name == "needs_labels"
+    assert "with the 165 labels kept for it" in waits.reason
+    assert "about 248 would do (about 183 more random labels, of which it gets its part)" in waits.reason
+    assert decide(replace(CONFIRMED, drop=drop, gate_labels=248, gate_independent=165), SETTINGS, RETRAIN).name == "retrain"
+    # A label of each of 33 lots would be as many as can be had: several of each of 32 are more than that.
+    lots = replace(CONFIRMED, drop=drop, gate_labels=168, gate_obtainable=33)
+    assert decide(replace(lots, gate_independent=74.3), SETTINGS, RETRAIN).name == "retrain"
+    assert decide(replace(lots, gate_independent=32), SETTINGS, RETRAIN).name == "needs_labels"
+    assert "about 165 would do" in decide(replace(CONFIRMED, drop=drop, gate_labels=0, gate_independent=0), SETTINGS, RETRAIN).reason
+
+
 CALM = Situation(tested=3, drifted=0, confirmed=False, labels=10_000, gate_labels=4_000)
 
 

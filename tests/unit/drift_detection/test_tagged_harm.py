@@ -243,6 +243,7 @@ def unknown(
         coverage=coverage,
         labels=0,
         gate_labels=0,
+        gate_independent=0.0,
         gate_obtainable=0,
         harm_labels=20,
         skipped=0,
@@ -377,7 +378,7 @@ def drifts(*purposes: str) -> tuple[pd.DataFrame, list[Judged]]:
         inside = third == number if number else np.ones(COUNT, bool)
         coverage = Coverage(inside, np.zeros(COUNT, np.int64), inside, inside)
         verdict = Verdict("needs_labels", "because", purpose)  # type: ignore[arg-type]
-        harm = JudgedHarm(True, 3, None, None, False, [], [], np.ones(1, bool), np.ones(1, bool), coverage, 0, 0, 0, 20, 0, tag)
+        harm = JudgedHarm(True, 3, None, None, False, [], [], np.ones(1, bool), np.ones(1, bool), coverage, 0, 0, 0.0, 0, 20, 0, tag)
         made.append(Judged(harm, verdict, every, coverage, drawn(30, 0)))
     return rows, made
 
@@ -449,7 +450,7 @@ def test_a_level_asks_for_the_rows_of_its_drift_with_its_own_part_of_every_windo
     every = places(0, 1, drifted="TT")
     found = findings([window((3, 7), drifted=True), window((4, 8), drifted=True, day=1)], [True, False], confirmed=True)
     coverage = Coverage(np.array([True, True]), np.zeros(2, np.int64), np.ones(2, bool), np.array([True, False]))
-    harm = JudgedHarm(True, 3, None, None, False, [], [], np.ones(2, bool), np.ones(2, bool), coverage, 0, 0, 0, 20, 0, "site=B")
+    harm = JudgedHarm(True, 3, None, None, False, [], [], np.ones(2, bool), np.ones(2, bool), coverage, 0, 0, 0.0, 0, 20, 0, "site=B")
     made = judged_level(harm, Verdict("needs_labels", "because", "harm"), found, every)
     assert made.coverage.covered.tolist() == made.coverage.confirmed.tolist() == [True, False]
     assert [one.rows for one in made.places.windows] == [7, 8]
