@@ -68,6 +68,9 @@ UNREAD_SUFFIXES = (
     *(".avif", ".dcm", ".dicom", ".dng", ".gif", ".heic", ".heif", ".ico", ".j2k", ".jfif", ".jp2", ".jpe", ".jxl"),
     *(".nef", ".pbm", ".pgm", ".pnm", ".ppm", ".psd", ".svg", ".svgz", ".tga"),
 )
+#: Before the name of a network of the package timm, in that of an architecture.
+TIMM = "timm:"
+
 #: How a picture that is no square becomes one: pressed to it; its middle cut out; bars of black beside it.
 RESIZE_MODES = STRETCH, CROP, PAD = "stretch", "crop", "pad"
 

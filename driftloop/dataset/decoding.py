@@ -102,7 +102,7 @@ def with_channels(pixels: np.ndarray, channels: int) -> np.ndarray:
     """
     if pixels.ndim == 3 and channels == 1:
         raise UnreadableImage("in colour; this model was trained on grey images: convert it to grey first")
-    return pixels if pixels.ndim == 3 else np.repeat(pixels[..., None], channels, axis=-1)
+    return pixels if pixels.ndim == 3 else np.stack([pixels] * channels, axis=-1)
 
 
 def _eight_bits(image: Image.Image) -> Image.Image:

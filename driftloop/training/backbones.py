@@ -15,11 +15,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from driftloop.contracts import TIMM as TIMM
 from driftloop.errors import InputError
 from driftloop.training.classifier import Classifier
-
-#: Before the name of a network of timm.
-TIMM = "timm:"
 
 
 class Backbone(Classifier):

@@ -1,8 +1,9 @@
 """The exported graph computes what the network does, for any batch, and carries nothing of the machine that made it."""
 
 import copy
+from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import onnx
@@ -11,9 +12,12 @@ import pytest
 import torch
 
 from components.onnx_deployment.quantisation import METHODS, correct_head, mean_divergence, quantise
+from driftloop import bundle
 from driftloop.errors import RunFailed
+from driftloop.inference.served_model import IN_BLOCKS, ServedModel
 from driftloop.training import architectures
 from driftloop.training.onnx_export import ServingGraph, check_parity, export_onnx
+from tests.factories.records import model_description
 
 MEANS, STDS = [0.4, 0.5, 0.6], [0.2, 0.25, 0.3]
 
@@ -130,6 +134,28 @@ def test_int8_stays_close_to_fp32(exported: Exported, tmp_path: Path) -> None:
     expected, (probabilities, _) = run(exported.path, exported.images[32:])[0], run(int8, exported.images[32:])
     assert np.abs(expected - probabilities).max() < 0.05
     assert quantisation.divergence == {"minmax": pytest.approx(mean_divergence(expected, probabilities), abs=1e-6)}
+
+
+@pytest.mark.parametrize("architecture", ["residual", "timm:resnet18"])
+def test_only_our_grey_int8_graphs_are_served_without_blocks_and_answer_the_same(
+    exported: Exported, architecture: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    quantise(exported.path, tmp_path / bundle.ONNX_INT8, exported.images[:16], exported.images[16:20], "minmax")
+    expected = run(tmp_path / bundle.ONNX_INT8, exported.images)
+    left_out = []
+
+    class Watched(ort.InferenceSession):
+        def __init__(self, *given: Any, disabled_optimizers: Sequence[str] = (), **named: Any) -> None:
+            left_out.extend(disabled_optimizers)
+            super().__init__(*given, disabled_optimizers=disabled_optimizers, **named)
+
+    monkeypatch.setattr(ort, "InferenceSession", Watched)
+    channels, classes = exported.images.shape[-1], [str(at) for at in range(expected[0].shape[1])]
+    description = model_description(architecture=architecture, classes=classes, channels=channels, image_size=32)
+    predictions = ServedModel(tmp_path, description, bundle.ONNX_INT8, threads=1).predict(exported.images)
+    assert left_out == ([IN_BLOCKS] if channels == 1 and architecture == "residual" else [])
+    np.testing.assert_array_equal(predictions.probabilities, expected[0])
+    np.testing.assert_array_equal(predictions.embedding, expected[1].astype(np.float16))
 
 
 @pytest.mark.parametrize("method", METHODS)
