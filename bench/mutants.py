@@ -68,8 +68,8 @@ DECIDING = {
     "components/validation_gate/slices.py": f"{VALIDATION}_slices.py" + ONCE,
     "components/validation_gate/traffic_rule.py": f"{VALIDATION}_traffic_rule.py" + ONCE,
     "driftloop/accepted_drifts.py": "tests/unit/test_accepted_drifts.py",
-    "driftloop/dataset/roles.py": "tests/unit/dataset",
-    "driftloop/dataset/splitting.py": "tests/unit/dataset",
+    "driftloop/dataset/roles.py": "tests/unit/dataset/test_roles.py",
+    "driftloop/dataset/splitting.py": "tests/unit/dataset/test_splitting.py",
     "driftloop/drifts.py": f"{DRIFT}_confirm.py",
     "driftloop/evaluation/clustered.py": "tests/unit/evaluation/test_clustered.py tests/unit/evaluation/test_grouped_share.py"
     + " -k 'not 95_percent'",
