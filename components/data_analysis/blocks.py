@@ -105,8 +105,13 @@ class Blocks:
         return read
 
     def _read_files(self, root: Path, spool: Path, chunk: Chunk) -> ReadChunk:
+        """What was fetched for it goes again: a pod need not have room for a source on S3."""
         self.fetch(root, [file.path for file in chunk.files])
-        return read_chunk(root, spool, self.image_size, self.resize, self.deep_range, chunk)
+        read = read_chunk(root, spool, self.image_size, self.resize, self.deep_range, chunk)
+        if self.remote:
+            for file in chunk.files:
+                (root / file.path).unlink(missing_ok=True)
+        return read
 
     def _stamps_now(self, root: Path, chunk: Chunk, read: ReadChunk) -> list[str]:
         """Of the files that have been read, by which they were read."""

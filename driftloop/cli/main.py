@@ -76,7 +76,7 @@ app.command(rich_help_panel=SETTING_UP, short_help="Look at a folder of images, 
 app.add_typer(config, name="config", rich_help_panel=SETTING_UP, short_help="List and explain what can be set.")
 app.command(rich_help_panel=SETTING_UP, short_help="What is missing here, each with its cure.")(doctor)
 app.command(name="write-source", rich_help_panel=SETTING_UP, short_help="Write a built-in source's images as files.")(write_source_images)
-app.command(name="compile", rich_help_panel=SETTING_UP, short_help="Write the three pipelines as YAML.")(compile_pipelines)
+app.command(name="compile", rich_help_panel=SETTING_UP, short_help="Write the pipelines as YAML.")(compile_pipelines)
 add_examples(app)
 
 

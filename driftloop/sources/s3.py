@@ -70,12 +70,15 @@ def check_fetchable(uri: str, folder: Path, objects: Collection[ObjectInfo]) -> 
     Raises:
         InputError: more than anybody means to fetch, or than there is room for.
     """
-    by_parts = "`driftloop run ingest` reads such a source into the store by parts first, or name a smaller folder"
     size = sum(info.size for info in objects)
     if len(objects) > MOST_SOURCE_FILES:
-        raise InputError(f"{uri}: more than {MOST_SOURCE_FILES:,} images to fetch; {by_parts}")
+        raise InputError(
+            f"{uri}: more than {MOST_SOURCE_FILES:,} images to fetch; run `driftloop run ingest` first, or name a smaller folder"
+        )
     if size > MOST_SOURCE_BYTES:
-        raise InputError(f"{uri}: more than {MOST_SOURCE_BYTES >> 30} GiB of images to fetch; {by_parts}")
+        raise InputError(
+            f"{uri}: more than {MOST_SOURCE_BYTES >> 30} GiB to fetch; run `driftloop run ingest` first, or name a smaller folder"
+        )
     check_room(size, folder, uri)
 
 

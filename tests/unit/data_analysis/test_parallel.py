@@ -21,7 +21,8 @@ from components.data_analysis.step import run
 from driftloop.contracts import BLOCK_PLANS, BLOCKS
 from driftloop.dataset import open_split, read_description
 from driftloop.errors import InputError
-from driftloop.sources import SourceFile
+from driftloop.sources import SourceFile, opened
+from driftloop.sources.s3 import stamp_of
 from driftloop.store import Store, open_store
 from tests.factories.image_folders import write_classes
 from tests.killing import killed_before
@@ -174,6 +175,17 @@ def test_it_is_the_blocks_that_the_dataset_is_made_of(source: str, store: Store,
     splits = [open_split(tmp_path / "dataset", split).images for split in read_description(tmp_path / "dataset").counts]
     black = sum(int((np.asarray(images).reshape(len(images), -1).max(1) == 0).sum()) for images in splits)
     assert black > 0
+
+
+def test_files_on_s3_are_here_only_while_they_are_read(folder: Path, s3_uri: str, tmp_path: Path) -> None:
+    source, store = uploaded(folder, f"{s3_uri}-images"), open_store(s3_uri)
+    with opened(source, seed=1, fetched=False) as listed:
+        (chunk, *_) = chunks_of(listed.files, {path: stamp_of(info) for path, info in listed.objects.items()})
+    read = Blocks(store.uri, source, SIDE, "stretch", None).read(tmp_path / "images", tmp_path, chunk)
+    assert len(read.rows) + len(read.broken) == FILES_PER_CHUNK
+    assert len(read.broken) == 1
+    assert not [path for path in (tmp_path / "images").rglob("*") if path.is_file()]
+    assert not keys(store), "who only reads leaves nothing"
 
 
 @pytest.mark.parametrize("setting", [{"image_size": 40}, {"config": CONFIG | {"resize": "pad"}}])
