@@ -15,7 +15,7 @@ from PIL import Image
 
 from components.data_analysis import parallel
 from components.data_analysis.blocks import Blocks, stamped
-from components.data_analysis.ingest import FILES_PER_CHUNK, chunks_of
+from components.data_analysis.ingest import FILES_PER_CHUNK, Chunk, chunks_of
 from components.data_analysis.parallel import plan, read_shard
 from components.data_analysis.step import run
 from driftloop.contracts import BLOCK_PLANS, BLOCKS
@@ -30,18 +30,21 @@ from tests.killing import killed_before
 SIDE = 32
 #: Four chunks, the last of them not full; two shards of two.
 IMAGES = 3 * FILES_PER_CHUNK + 20
+OTHERWISE: dict[str, Any] = {"remote": "s3://bucket/a", "image_size": 64, "resize": "pad", "deep_range": 4095}
 CONFIG = {"workers": 1.0, "shard_files": 2.0 * FILES_PER_CHUNK, "labels_checked": 0}
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Grey images, some in colour, some of 12 bits (in the middle), and two that are broken."""
+    """Grey images, some in colour, some of 12 bits (in the middle), some that are no squares, and three that are broken."""
     root = write_classes(tmp_path_factory.mktemp("parallel") / "pets", IMAGES // 2)
     paths = sorted(root.rglob("*.png"))
     for path in paths[5:390:50]:
         Image.fromarray(np.asarray(Image.open(path).convert("RGB")) // np.array([1, 2, 3], np.uint8)).save(path)
     for path in paths[130:140]:
         Image.fromarray(np.asarray(Image.open(path)).astype(np.uint16) * (1 if path in paths[130:133] else 8)).save(path)
+    for path in paths[300:310]:
+        Image.open(path).crop((0, 0, 24, 16)).save(path)
     for path in paths[::200]:
         path.write_bytes(b"no image")
     (root / "tags.csv").write_text(f"file,site\n{paths[1].relative_to(root).as_posix()},north\n")
@@ -200,6 +203,15 @@ def test_blocks_of_other_pixels_are_left_alone(folder: Path, tmp_path: Path, set
     assert hashes[0] == hashes[1]
 
 
+def test_whatever_makes_other_pixels_makes_another_key() -> None:
+    blocks, chunk = Blocks("store", "", SIDE, "stretch", None), Chunk(0, [SourceFile("a/1.png", "a", "")], ("0" * 64,))
+    others = [replace(blocks, **{name: value}) for name, value in OTHERWISE.items()]
+    chunks = [replace(chunk, stamps=("1" * 64,)), replace(chunk, files=[SourceFile("a/2.png", "a", "")])]
+    assert len({blocks.key(chunk), *(other.key(chunk) for other in others), *(blocks.key(other) for other in chunks)}) == 7
+    same = [replace(blocks, store="elsewhere").key(chunk), blocks.key(replace(chunk, number=5, files=[SourceFile("a/1.png", "b", "test")]))]
+    assert set(same) == {blocks.key(chunk)}, "wherever it is kept, and whatever label and split the file has"
+
+
 def test_a_file_that_is_written_while_the_source_is_read_is_refused(folder: Path, s3_uri: str) -> None:
     source, store = uploaded(folder, f"{s3_uri}-images"), open_store(s3_uri)
     first, second = planned(source, store)
@@ -240,3 +252,13 @@ def test_there_are_never_too_many_shards(folder: Path, tmp_path: Path, monkeypat
 def test_reading_a_shard_needs_neither_torch_nor_scikit_learn() -> None:
     script = "import sys; import components.data_analysis.parallel; assert not {'torch', 'sklearn', 'kfp'} & set(sys.modules)"
     subprocess.run([sys.executable, "-c", script], check=True, capture_output=True)
+
+
+@pytest.mark.parametrize("library", ["numpy", "pillow"])
+def test_the_image_that_makes_blocks_has_the_libraries_of_the_image_that_takes_them(library: str) -> None:
+    pinned = [
+        [line for line in Path("requirements", f"{image}.txt").read_text().splitlines() if line.startswith(f"{library}==")]
+        for image in ("watch", "train")
+    ]
+    assert pinned[0]
+    assert pinned[0] == pinned[1]
