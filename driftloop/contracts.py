@@ -13,6 +13,7 @@ TRIAL_SEARCH = "trial_search"
 TRAFFIC_REPLAY, PRODUCTION_MONITORING, DRIFT_DETECTION = "traffic_replay", "production_monitoring", "drift_detection"
 AUTOMATED_RETRAINING, VALIDATION_GATE, MODEL_PROMOTION = "automated_retraining", "validation_gate", "model_promotion"
 SYNTHESIS_REPORT = "synthesis_report"
+INGEST_PLAN, INGEST_SHARD = "ingest_plan", "ingest_shard"
 
 #: Splits of a dataset. `test` is for the gate and touched by nothing else; `stream` is what a replay plays.
 TRAIN, VAL, TEST, REFERENCE, STREAM = SPLITS = ("train", "val", "test", "reference", "stream")
@@ -70,7 +71,8 @@ UNREAD_SUFFIXES = (
 )
 #: Before the name of a network of the package timm, in that of an architecture.
 TIMM = "timm:"
-
+#: Where a store keeps what was read of a source by parts, and the lists of files by which that was done.
+BLOCKS, BLOCK_PLANS = "blocks/", "blocks/plans/"
 #: How a picture that is no square becomes one: pressed to it; its middle cut out; bars of black beside it.
 RESIZE_MODES = STRETCH, CROP, PAD = "stretch", "crop", "pad"
 

@@ -98,6 +98,12 @@ class DataSettings(Settings):
         2_000, ge=0, le=1_000_000, description="training images whose labels are compared with what a model says that never saw them"
     )
     workers: int = Field(0, ge=0, le=64, description="decoding processes; 0 takes one per core, at most 8")
+    shard_files: int = Field(
+        51_200,
+        ge=1,
+        le=10_000_000,
+        description="files that one task of the pipeline ingest reads; more where they would be over 200 tasks",
+    )
 
     @field_validator("group_pattern")
     @classmethod

@@ -8,7 +8,7 @@ from typing import Any
 class Pipelines(Mapping[str, Any]):
     """Name -> pipeline function."""
 
-    NAMES = ("training", "drift-watch", "full-loop")
+    NAMES = ("training", "drift-watch", "full-loop", "ingest")
 
     def __getitem__(self, name: str) -> Any:
         if name not in self.NAMES:

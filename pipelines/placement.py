@@ -16,6 +16,8 @@ from driftloop.contracts import (
     BASELINE_TRAINING,
     DATA_ANALYSIS,
     DRIFT_DETECTION,
+    INGEST_PLAN,
+    INGEST_SHARD,
     MODEL_OPTIMIZATION,
     MODEL_PROMOTION,
     ONNX_DEPLOYMENT,
@@ -78,6 +80,8 @@ NEEDS: dict[str, Needs] = {
     VALIDATION_GATE: Needs(HEAVY, "768Mi", 60 * MINUTE, cached=False),
     MODEL_PROMOTION: Needs(LIGHT, "512Mi", 30 * MINUTE, cached=False),
     SYNTHESIS_REPORT: Needs(LIGHT, "768Mi", 30 * MINUTE, cached=False),
+    INGEST_PLAN: Needs(LIGHT, "1Gi", 120 * MINUTE, cached=False),
+    INGEST_SHARD: Needs(HEAVY, "1Gi", 120 * MINUTE, cached=False),
 }
 
 

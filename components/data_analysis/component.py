@@ -1,9 +1,9 @@
-"""The KFP component of this theme."""
+"""The KFP components of this theme."""
 
 from kfp import dsl
 from kfp.dsl import HTML, Dataset, Output
 
-from driftloop.runtime import TRAIN_IMAGE
+from driftloop.runtime import TRAIN_IMAGE, WATCH_IMAGE
 
 
 @dsl.component(base_image=TRAIN_IMAGE, install_kfp_package=False)
@@ -47,3 +47,38 @@ def data_analysis(
         critical_classes=critical_classes,
         config=config,
     )
+
+
+@dsl.component(base_image=WATCH_IMAGE, install_kfp_package=False)
+def ingest_plan(source: str, image_size: int, store: str, config: dict) -> list[str]:
+    """Cut a folder of labelled images into shards, which several tasks read side by side.
+
+    Args:
+        source: a folder, mostly s3://bucket/folder.
+        image_size: side of the square images, in pixels.
+        store: the model's home, s3://bucket/prefix or a folder; the lists of files go to blocks/plans/ in it.
+        config: overrides of the data settings.
+
+    Returns:
+        The keys of the shards' lists of files in the store.
+    """
+    from components.data_analysis.parallel import plan
+
+    return plan(source, store, image_size=image_size, config=config)
+
+
+@dsl.component(base_image=WATCH_IMAGE, install_kfp_package=False)
+def ingest_shard(plan: str, store: str, config: dict) -> int:
+    """Read the files of one shard into blocks of pixels, which data_analysis takes instead of reading these files itself.
+
+    Args:
+        plan: one of the keys that ingest_plan returned.
+        store: the model's home; the blocks go to blocks/ in it.
+        config: overrides of the data settings.
+
+    Returns:
+        How many files had to be read; the others were there.
+    """
+    from components.data_analysis.parallel import read_shard
+
+    return read_shard(plan, store, config=config)

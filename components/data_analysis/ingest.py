@@ -9,10 +9,11 @@ before them in their chunk needed no larger, are decoded again, and only they.
 
 import hashlib
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 import pandas as pd
@@ -88,6 +89,20 @@ class Chunk:
 
     number: int
     files: list[SourceFile]
+    stamps: tuple[str, ...] = ()
+    """By file, what changes whenever it is written, where the source's listing says that."""
+    after: str = ""
+    """The path of the file before the first; "" where there is none."""
+
+
+def chunks_of(files: list[SourceFile], stamps: Mapping[str, str] | None = None, after: str = "") -> list[Chunk]:
+    """The files as chunks, in their order; `stamps` by path, and `after` of the first."""
+    chunks = []
+    for number, start in enumerate(range(0, len(files), FILES_PER_CHUNK)):
+        part = files[start : start + FILES_PER_CHUNK]
+        chunks.append(Chunk(number, part, tuple(stamps[file.path] for file in part) if stamps else (), after))
+        after = part[-1].path
+    return chunks
 
 
 @dataclass(frozen=True)
@@ -114,6 +129,16 @@ class ReadChunk:
     """Path and reason by unreadable file."""
 
 
+class ChunkKeeper(Protocol):
+    """Who may have read chunks already: `blocks.Blocks`; it goes to the processes that read."""
+
+    def read(self, root: Path, spool: Path, chunk: Chunk) -> ReadChunk:
+        """What `read_chunk` would make of the chunk."""
+
+    def fetch(self, root: Path, paths: Sequence[str]) -> None:
+        """Bring files to `root` that are not there yet."""
+
+
 def ingest(
     root: Path,
     files: list[SourceFile],
@@ -123,6 +148,8 @@ def ingest(
     resize: str,
     workers: int,
     deep_range: int | None = None,
+    keeper: ChunkKeeper | None = None,
+    stamps: Mapping[str, str] | None = None,
     progress: tuple[float, float] = (0.0, 1.0),
 ) -> Ingested:
     """Read all `files` below `root` into `spool`; memory holds the table and 256 bytes an image, not the images.
@@ -130,16 +157,18 @@ def ingest(
     Args:
         deep_range: the level that becomes 255 in images of more than 8 bits; 0: each has its own range; None: the smallest of
             `decoding.DEEP_RANGES` that holds all of them.
+        keeper: who may have read some of them already.
+        stamps: for the keeper, by path, of files that are not below `root` yet.
         progress: the step's at the beginning and at the end of reading.
 
     Raises:
         InputError: a file changed while it was read.
     """
-    chunks = [Chunk(number, files[start : start + FILES_PER_CHUNK]) for number, start in enumerate(range(0, len(files), FILES_PER_CHUNK))]
+    chunks = chunks_of(files, stamps)
     rows: list[tuple[object, ...]] = []
     thumbnails: list[np.ndarray] = []
     broken: list[tuple[str, str]] = []
-    read = partial(read_chunk, root, spool, image_size, resize, deep_range)
+    read = partial(keeper.read, root, spool) if keeper else partial(read_chunk, root, spool, image_size, resize, deep_range)
     for done, result in enumerate(spread(read, chunks, workers=workers), 1):
         rows += result.rows
         thumbnails.append(result.thumbnails)
@@ -151,7 +180,7 @@ def ingest(
     if deep_range is None:
         deep_range = max(frame["full"], default=0)
         behind = _behind(frame, files, deep_range)
-        again = partial(rescale, root, spool, image_size, resize, deep_range)
+        again = partial(rescale, root, spool, image_size, resize, deep_range, keeper=keeper)
         for part, rescaled in zip(behind, spread(again, behind, workers=workers), strict=True):
             small[part.rows] = rescaled
         frame.loc[frame["full"] > 0, "scaled"] = deep_range
@@ -170,8 +199,12 @@ def _behind(frame: pd.DataFrame, files: list[SourceFile], deep_range: int) -> li
     return parts
 
 
-def rescale(root: Path, spool: Path, image_size: int, resize: str, deep_range: int, part: Rescaled) -> np.ndarray:
+def rescale(
+    root: Path, spool: Path, image_size: int, resize: str, deep_range: int, part: Rescaled, *, keeper: ChunkKeeper | None = None
+) -> np.ndarray:
     """Decode images again, by the range of all, into their places in the spool; their thumbnails, uint8 (n, 16, 16)."""
+    if keeper:
+        keeper.fetch(root, [path for path, _, _ in part.images])
     small = []
     with open(spool_file(spool, part.number), "r+b") as stream:
         for path, sha256, offset in part.images:

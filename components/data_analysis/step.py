@@ -10,21 +10,23 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from components.data_analysis.audit import Audited, audit
+from components.data_analysis.blocks import Blocks
 from components.data_analysis.earlier_splits import earlier_splits
 from components.data_analysis.ingest import Ingested, check_broken, ingest, pack, printable, reading_notes
 from components.data_analysis.splits import assign_splits, check_decidable, check_replayable
 from driftloop import registry, runtime
 from driftloop.bundle import schema_problems
-from driftloop.contracts import DATA_ANALYSIS, TRAIN
+from driftloop.contracts import BLOCKS, DATA_ANALYSIS, TRAIN
 from driftloop.dataset import Description, open_split, write_description
 from driftloop.deliverables import write_baseline_metrics
 from driftloop.errors import InputError
 from driftloop.plurals import counted
 from driftloop.reporting.chapter import write_chapter
 from driftloop.settings import DataSettings, check_parameter, critical_names
-from driftloop.sources import Opened, opened
+from driftloop.sources import Opened, is_folder, opened
 from driftloop.sources.class_names import with_named_classes
 from driftloop.sources.folder import check_counts, unread_note
+from driftloop.sources.s3 import stamp_of
 from driftloop.step_facts import write_facts
 from driftloop.store import Store, open_store
 from driftloop.tracking import leave_record
@@ -106,13 +108,13 @@ def run(
     home = open_store(store)
     home.check()
     runtime.progress(0.02, "opening the source")
-    with opened(source, seed=seed, workers=settings.workers) as folder:
+    with opened(source, seed=seed, workers=settings.workers, fetched=False) as folder:
         folder = replace(folder, files=with_named_classes(folder.files, settings.classes, source))
         classes = sorted({file.label for file in folder.files})
         critical_names(critical_classes, classes)
         champions_range = check_champion(home, classes, image_size, settings.resize)
         with tempfile.TemporaryDirectory(prefix="driftloop-spool-") as spool:
-            ingested = _read(folder, Path(spool), source, image_size, settings, champions_range or None)
+            ingested = _read(folder, Path(spool), source, image_size, settings, champions_range or None, home)
             check_range(ingested, source, home)
             audited = _audit(ingested, source, settings, shares, home, unread_note(folder.unread))
             if replayed:
@@ -135,8 +137,14 @@ def run(
     _write(analysis, dataset, report, source_hash, began)
 
 
-def _read(folder: Opened, spool: Path, source: str, image_size: int, settings: DataSettings, deep_range: int | None) -> Ingested:
-    """Every file, once."""
+def _read(
+    folder: Opened, spool: Path, source: str, image_size: int, settings: DataSettings, deep_range: int | None, home: Store
+) -> Ingested:
+    """Every file, once; those that the pipeline `ingest` has read come out of the store."""
+    kept = is_folder(source) and next(iter(home.list(BLOCKS)), None) is not None
+    blocks = Blocks(home.uri, folder.remote, image_size, settings.resize, deep_range) if kept else None
+    if blocks is None:
+        folder.fetch()
     runtime.progress(0.25, f"reading {len(folder.files):,} files")
     ingested = ingest(
         folder.root,
@@ -146,6 +154,8 @@ def _read(folder: Opened, spool: Path, source: str, image_size: int, settings: D
         resize=settings.resize,
         workers=settings.workers,
         deep_range=deep_range,
+        keeper=blocks,
+        stamps={path: stamp_of(info) for path, info in folder.objects.items()} if blocks else None,
         progress=(0.25, 0.7),
     )
     check_broken(ingested, source, settings.max_broken_share)

@@ -69,7 +69,8 @@ class DockerBackend(ChildProcessBackend):
 
     def __init__(self, request: RunRequest, tell: Callable[[str], None]) -> None:
         super().__init__(request)
-        self.arguments["gpus"] = request.parameters.get("gpus", "0")
+        if "gpus" in self.arguments:
+            self.arguments["gpus"] = request.parameters.get("gpus", "0")
         store = request.parameters.get("store") or (latest_store() if request.needs_champion else None)
         self.arguments["store"] = _checked(store) if store else None
         self._tell = tell
@@ -97,7 +98,8 @@ class DockerBackend(ChildProcessBackend):
     ) -> Failure | None:
         """See `Backend.execute`; a step that succeeded without leaving its outputs counts as failed, too."""
         folder.parameters.write_text(json.dumps(arguments, indent=1))
-        sandbox = Sandbox(folder.id, self._network, _mounted(arguments.get("data_source", "")), int(arguments["gpus"]), _own(folder))
+        gpus = int(arguments.get("gpus", "0"))
+        sandbox = Sandbox(folder.id, self._network, _mounted(arguments.get("data_source", "")), gpus, _own(folder))
         environment = child_environment(folder, self.environment) | {"AWS_ENDPOINT_URL": self._endpoint}
         module = ["driftloop.backends.docker_child", self.pipeline, str(folder.parameters), str(folder.artifacts), sandbox.to_json()]
         silent: list[str] = []

@@ -42,7 +42,7 @@ def build_summary(
         "pipeline": pipeline,
         "run_id": folder.id,
         "source": arguments.get("data_source", summary.source),
-        "seed": arguments["seed"],
+        "seed": arguments.get("seed"),
         "seconds": round(seconds, 1),
         "steps": steps,
         "error": error,

@@ -17,7 +17,7 @@ def compile_pipelines(
     check: bool = typer.Option(False, "--check", help="Write nothing; fail when a file there is stale."),
     as_json: JsonOption = False,
 ) -> None:
-    """Write the three pipelines as YAML."""
+    """Write the pipelines as YAML."""
     stale, written = [], []
     for name, pipeline in PIPELINES.items():
         path = output / f"{name}.yaml"

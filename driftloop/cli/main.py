@@ -54,7 +54,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 RUNNING, SERVING, KEEPING, SETTING_UP = "Run", "Serve and watch", "Models, labels, store", "Set up"
-app.command(rich_help_panel=RUNNING, short_help="Run a pipeline: training, drift-watch or full-loop.")(run)
+app.command(rich_help_panel=RUNNING, short_help="Run a pipeline: training, drift-watch, full-loop or ingest.")(run)
 app.command(rich_help_panel=RUNNING, short_help="A run's report again, or a model's life.")(report)
 app.add_typer(runs, name="runs", rich_help_panel=RUNNING, short_help="List, show, compare and open runs.")
 app.command(rich_help_panel=RUNNING, short_help="The whole loop on a page, by itself or under your hands.")(demo)
@@ -76,7 +76,7 @@ app.command(rich_help_panel=SETTING_UP, short_help="Look at a folder of images, 
 app.add_typer(config, name="config", rich_help_panel=SETTING_UP, short_help="List and explain what can be set.")
 app.command(rich_help_panel=SETTING_UP, short_help="What is missing here, each with its cure.")(doctor)
 app.command(name="write-source", rich_help_panel=SETTING_UP, short_help="Write a built-in source's images as files.")(write_source_images)
-app.command(name="compile", rich_help_panel=SETTING_UP, short_help="Write the three pipelines as YAML.")(compile_pipelines)
+app.command(name="compile", rich_help_panel=SETTING_UP, short_help="Write the pipelines as YAML.")(compile_pipelines)
 add_examples(app)
 
 

@@ -34,6 +34,7 @@ class PipelineName(StrEnum):
     training = "training"
     drift_watch = "drift-watch"
     full_loop = "full-loop"
+    ingest = "ingest"
 
 
 def run(
@@ -149,6 +150,6 @@ def _known_to(pipeline: str, options: dict[str, Any], known: dict[str, Any]) -> 
     given = {name: value for name, value in options.items() if value is not None}
     for name in given:
         if name not in known:
-            flag = {"data_source": "--source", "traffic_drift": "--drift"}[name]
+            flag = {"data_source": "--source", "traffic_drift": "--drift"}.get(name, f"--{name}")
             raise InputError(f"{flag}: the {pipeline} pipeline has no {name}; it belongs to {owners(name)}")
     return given

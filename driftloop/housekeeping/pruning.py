@@ -17,6 +17,7 @@ from pydantic import ValidationError
 
 from driftloop import registry
 from driftloop.bundle import DESCRIPTION, SUMS, ModelDescription
+from driftloop.contracts import BLOCKS
 from driftloop.dataset.description import DATASET_FILE, Description
 from driftloop.dataset.writing import DATASETS
 from driftloop.errors import Conflict, IntegrityError, NotFound
@@ -39,7 +40,7 @@ from driftloop.watch_record import WatchRecord
 from driftloop.watch_store import LABEL_TABLES, REQUESTS_PREFIX, WINDOW_ROWS, read_records
 
 #: In the order in which things go.
-HOME_KINDS = ("version", "dataset", "checkpoint", "probe", "rows", "labels", "requests")
+HOME_KINDS = ("version", "dataset", "checkpoint", "probe", "rows", "labels", "requests", "blocks")
 #: The others lie outside the model's home.
 KINDS = (*HOME_KINDS, "artifacts", "tensorboard")
 
@@ -121,6 +122,7 @@ def plan_prune(store: Store, policy: PrunePolicy) -> list[PruneItem]:
     items.append(PruneItem("rows", WINDOW_ROWS.rstrip("/"), "no watch looks back so far", contents.old_window_rows))
     items.append(PruneItem("labels", LABEL_TABLES.rstrip("/"), "a newer table replaces them; the labels stay", contents.old_label_tables))
     items.append(PruneItem("requests", REQUESTS_PREFIX.rstrip("/"), "no watch looks back so far", contents.old_label_requests))
+    items.append(PruneItem("blocks", BLOCKS.rstrip("/"), "read by parts; a training reads its source itself", contents.old_blocks))
     return [item for item in items if item.objects.objects]
 
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
 from driftloop.bundle import DESCRIPTION, SUMS
-from driftloop.contracts import GATE_EVIDENCE
+from driftloop.contracts import BLOCKS, GATE_EVIDENCE
 from driftloop.dataset.description import DATASET_FILE
 from driftloop.dataset.writing import DATASETS
 from driftloop.registry.versions import CLAIM
@@ -107,6 +107,8 @@ class StoreContents:
     """Tables of labels from before the cutoff and from before the one from which the next watch goes on."""
     old_label_requests: Tally
     """Lists of what watches asked for, as old as `old_window_rows`: no watch can use a label that answers them."""
+    old_blocks: Tally
+    """What was read of sources by parts, from before the cutoff: it saves reading them again, and nothing needs it."""
 
     @property
     def complete_versions(self) -> set[str]:
@@ -142,6 +144,7 @@ def read_store_contents(store: Store, cutoff: datetime, label_table: str = "") -
         old_window_rows=_before(store, WINDOW_ROWS, cutoff - ROWS_KEPT),
         old_label_tables=labels,
         old_label_requests=_before(store, REQUESTS_PREFIX, cutoff - ROWS_KEPT),
+        old_blocks=_before(store, BLOCKS, cutoff),
     )
 
 

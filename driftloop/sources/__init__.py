@@ -9,6 +9,6 @@ with opened("data/chest", seed=1) as folder:
 
 from driftloop.sources.built_in import write_source
 from driftloop.sources.folder import MIN_CLASS_IMAGES, SourceFile
-from driftloop.sources.resolving import Opened, check_source, opened, resolve
+from driftloop.sources.resolving import Opened, check_source, is_folder, opened, resolve
 
-__all__ = ["MIN_CLASS_IMAGES", "Opened", "SourceFile", "check_source", "opened", "resolve", "write_source"]
+__all__ = ["MIN_CLASS_IMAGES", "Opened", "SourceFile", "check_source", "is_folder", "opened", "resolve", "write_source"]

@@ -23,13 +23,15 @@ MIN_CLASS_IMAGES = 2 * len(SPLITS)
 #: What is fetched or unpacked before it is read: more is a mistake, or an attack.
 MOST_SOURCE_FILES = 2_000_000
 MOST_SOURCE_BYTES = 200 << 30
+#: What is listed, to be read by parts.
+MOST_LISTED_FILES = 200_000_000
 #: Folders that hold a split, by the names that people give them.
 _SPLIT_FOLDERS = {"training": TRAIN, "valid": VAL, "validation": VAL, "testing": TEST} | {split: split for split in SPLITS}
 #: The layout is looked for in so many levels of folders.
 _WRAPPING_LEVELS = 4
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class SourceFile:
     """An image file."""
 

@@ -3,8 +3,8 @@
 import contextlib
 import difflib
 import tempfile
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from driftloop.bundle import sha256_file
@@ -16,6 +16,7 @@ from driftloop.sources.elpv import ELPV_NAMES, hash_elpv, is_elpv, link_elpv, li
 from driftloop.sources.folder import Listing, SourceFile, hash_folder, list_folder
 from driftloop.sources.kaggle import KAGGLE, check_kaggle, fetch_kaggle, is_kaggle
 from driftloop.sources.tags_file import with_tags
+from driftloop.store import ObjectInfo
 
 _S3 = "s3://"
 #: Sources that are named, not found.
@@ -31,6 +32,20 @@ class Opened:
     """By path, each below `root`."""
     unread: dict[str, int] = field(default_factory=dict)
     """Files of images that are not read, by their ending."""
+    remote: str = ""
+    """Where files that are not below `root` yet are fetched from; "" where all are there."""
+    objects: Mapping[str, ObjectInfo] = field(default_factory=dict)
+    """What is there, by path."""
+
+    def fetch(self) -> None:
+        """Download all of them that are still there.
+
+        Raises:
+            InputError: they are too many, or too large.
+        """
+        if self.remote:
+            s3.check_fetchable(self.remote, self.root, self.objects.values())
+            s3.fetch_files(self.remote, self.root, list(self.objects))
 
 
 def check_source(source: str) -> str:
@@ -68,29 +83,48 @@ def resolve(source: str) -> str:
     Raises:
         InputError, StoreError: as `check_source`.
     """
+    source = source.strip()
+    if source.startswith(_S3):
+        # A listing takes minutes where there are millions of objects: it is checked and hashed at once.
+        return s3.hash_remote(source)
     source = check_source(source)
     if is_built_in(source):
         return hash_built_in(source)
     if is_elpv(source):
         return hash_elpv(source)
-    if source.startswith(_S3):
-        return s3.hash_remote(source)
     path = fetch_kaggle(source) if is_kaggle(source) else Path(source)
     return sha256_file(path) if path.is_file() else hash_folder(path, with_tags(path, list_folder(path).files))
 
 
+def is_folder(source: str) -> bool:
+    """Whether a checked source is a folder, here or on S3, whose files can be read one by one by whoever has their names."""
+    if source.startswith(_S3):
+        return not is_archive(source)
+    return not (is_built_in(source) or is_elpv(source) or is_kaggle(source)) and Path(source).is_dir()
+
+
 @contextlib.contextmanager
-def opened(source: str, *, seed: int, workers: int = 0) -> Iterator[Opened]:
+def opened(source: str, *, seed: int, workers: int = 0, fetched: bool = True) -> Iterator[Opened]:
     """The source as a local folder: a user's own and Kaggle's in place, anything else in a temporary one that goes afterwards.
 
     Args:
         source: a folder, a zip or tar, `s3://...`, `kaggle:...`, or a built-in source.
         seed: of synthetic images that name none themselves.
         workers: processes that write synthetic images; 0 takes one per core.
+        fetched: whether the files of a folder on S3 are there at once, not when `Opened.fetch` is called.
 
     Raises:
         InputError, StoreError: as `check_source`.
     """
+    source = source.strip()
+    if source.startswith(_S3) and not is_archive(source):
+        with tempfile.TemporaryDirectory(prefix="driftloop-source-") as name:
+            listing, objects = s3.list_folder_of(source, Path(name))
+            local = replace(_opened(Path(name), listing), remote=source, objects=objects)
+            if fetched:
+                local.fetch()
+            yield local
+        return
     source = check_source(source)
     named = is_built_in(source) or is_elpv(source)
     place = fetch_kaggle(source) if is_kaggle(source) else Path(source)
@@ -102,8 +136,6 @@ def opened(source: str, *, seed: int, workers: int = 0) -> Iterator[Opened]:
         if named:
             root = link_elpv(source, folder) if is_elpv(source) else write_built_in(source, folder, seed, workers)
             yield Opened(root, list_folder(root).files)
-        elif source.startswith(_S3) and not is_archive(source):
-            yield _opened(folder, s3.fetch_folder(source, folder))
         else:
             archive = s3.fetch_archive(source, folder) if source.startswith(_S3) else Path(source)
             listing = list_archive(archive)

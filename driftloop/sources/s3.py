@@ -1,12 +1,14 @@
-"""A folder, a zip or a tar in S3: listed, hashed by its listing, fetched."""
+"""A folder, a zip or a tar in S3: listed, hashed by its listing, fetched, whole or file by file."""
 
 import hashlib
+from collections.abc import Collection, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from itertools import takewhile
 from pathlib import Path
 
 from driftloop.errors import InputError
 from driftloop.sources.archives import is_archive
-from driftloop.sources.folder import MOST_SOURCE_BYTES, MOST_SOURCE_FILES, Listing, check_room, is_image, list_names
+from driftloop.sources.folder import MOST_LISTED_FILES, MOST_SOURCE_BYTES, MOST_SOURCE_FILES, Listing, check_room, list_names
 from driftloop.sources.tags_file import tags_path
 from driftloop.store import ObjectInfo, Store, open_store
 
@@ -29,31 +31,71 @@ def hash_remote(uri: str) -> str:
 
     Nothing is downloaded; every write of an object in S3 sets its time, so an old hash never stands for new content. Copying the same
     content again gives a new hash, which costs one run without the cache.
+
+    Raises:
+        InputError: as `list_remote`.
     """
     digest = hashlib.sha256()
+    names = []
     for info in _listing(uri):
-        digest.update(f"{info.key}\0{info.size}\0{info.modified.isoformat()}\n".encode())
+        digest.update(f"{info.key}\0{stamp_of(info)}\n".encode())
+        names.append(info.key)
+    if not is_archive(uri):
+        list_names(names, uri)
     return digest.hexdigest()
 
 
-def fetch_folder(uri: str, folder: Path) -> Listing:
-    """Download the images below `uri` and the table of their tags into `folder`, several at a time; what they are.
+def stamp_of(info: ObjectInfo) -> str:
+    """What changes whenever an object is written: its size and the time of that."""
+    return f"{info.size}\0{info.modified.isoformat()}"
+
+
+def list_folder_of(uri: str, folder: Path) -> tuple[Listing, dict[str, ObjectInfo]]:
+    """The images below `uri` and their objects by path; of all that, only the table of their tags is fetched, into `folder`.
 
     Raises:
-        InputError: as `list_remote`, or no room for them.
+        InputError: as `list_remote`.
     """
-    listing = _listing(uri)
-    found = list_names((info.key for info in listing), uri)
-    sizes = {info.key: info.size for info in listing}
-    names = [*(file.path for file in found.files), *filter(None, [tags_path(sizes, found.files)])]
-    check_room(sum(sizes[name] for name in names), folder, uri)
+    objects = {info.key: info for info in _listing(uri)}
+    found = list_names(objects, uri)
+    tags = tags_path(objects, found.files)
+    if tags:
+        fetch_files(uri, folder, [tags])
+    return found, {file.path: objects[file.path] for file in found.files}
+
+
+def check_fetchable(uri: str, folder: Path, objects: Collection[ObjectInfo]) -> None:
+    """Refuse what is too much to be fetched into `folder` at once.
+
+    Raises:
+        InputError: more than anybody means to fetch, or than there is room for.
+    """
+    size = sum(info.size for info in objects)
+    if len(objects) > MOST_SOURCE_FILES:
+        raise InputError(
+            f"{uri}: more than {MOST_SOURCE_FILES:,} images to fetch; run `driftloop run ingest` first, or name a smaller folder"
+        )
+    if size > MOST_SOURCE_BYTES:
+        raise InputError(
+            f"{uri}: more than {MOST_SOURCE_BYTES >> 30} GiB to fetch; run `driftloop run ingest` first, or name a smaller folder"
+        )
+    check_room(size, folder, uri)
+
+
+def fetch_files(uri: str, folder: Path, names: Collection[str]) -> None:
+    """Download files below `uri` that are not in `folder` yet, several at a time."""
     store = open_store(uri)
-    for parent in {(folder / name).parent for name in names}:
+    missing = [name for name in names if not (folder / name).exists()]
+    for parent in {(folder / name).parent for name in missing}:
         parent.mkdir(parents=True, exist_ok=True)
     with ThreadPoolExecutor(_CONNECTIONS) as pool:
-        for _ in pool.map(lambda name: store.download(name, folder / name), names):
+        for _ in pool.map(lambda name: store.download(name, folder / name), missing):
             pass
-    return found
+
+
+def stamps_between(uri: str, after: str, last: str) -> dict[str, str]:
+    """The stamps that the objects below `uri` have now whose names come after `after`, up to and with `last`."""
+    return {info.key: stamp_of(info) for info in takewhile(lambda info: info.key <= last, open_store(uri).list(after=after))}
 
 
 def fetch_archive(uri: str, folder: Path) -> Path:
@@ -62,30 +104,29 @@ def fetch_archive(uri: str, folder: Path) -> Path:
     Raises:
         InputError: there is none, or no room for it.
     """
-    check_room(_listing(uri)[0].size, folder, uri)
+    check_room(next(_listing(uri)).size, folder, uri)
     store, name = _store_and_name(uri)
     store.download(name, folder / name)
     return folder / name
 
 
-def _listing(uri: str) -> list[ObjectInfo]:
-    """The objects of a source, refused while they are still listed where there are too many of them, or too much in their images."""
-    if is_archive(uri):
+def _listing(uri: str) -> Iterator[ObjectInfo]:
+    """The objects of a source, as they are listed; an archive that is too large, and too many files, are refused meanwhile."""
+    archive = is_archive(uri)
+    if archive:
         store, name = _store_and_name(uri)
-        found = (info for info in store.list(name) if info.key == name)
+        found: Iterable[ObjectInfo] = (info for info in store.list(name) if info.key == name)
     else:
         found = (info for info in open_store(uri).list() if not info.key.endswith("/"))
-    objects, size = [], 0
-    for info in found:
-        objects.append(info)
-        size += info.size if is_archive(uri) or is_image(info.key) else 0
-        if len(objects) > MOST_SOURCE_FILES:
-            raise InputError(f"{uri}: more than {MOST_SOURCE_FILES:,} files; name the folder in it that holds the class folders")
-        if size > MOST_SOURCE_BYTES:
+    count = 0
+    for count, info in enumerate(found, 1):
+        if archive and info.size > MOST_SOURCE_BYTES:
             raise InputError(f"{uri}: more than {MOST_SOURCE_BYTES >> 30} GiB of images; name a smaller folder, or make the images smaller")
-    if not objects:
+        if count > MOST_LISTED_FILES:
+            raise InputError(f"{uri}: more than {MOST_LISTED_FILES:,} files; name the folder in it that holds the class folders")
+        yield info
+    if not count:
         raise InputError(f"{uri}: no such file or folder in this bucket")
-    return objects
 
 
 def _store_and_name(uri: str) -> tuple[Store, str]:

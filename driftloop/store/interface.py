@@ -14,7 +14,7 @@ from driftloop.errors import Conflict, StoreError
 Content = TypeVar("Content")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class ObjectInfo:
     """An object as a listing shows it."""
 

@@ -24,6 +24,7 @@ PLACES = {
     "Images": [
         "driftloop/sources",
         "components/data_analysis/ingest.py",
+        "components/data_analysis/parallel.py",
         "components/data_analysis/splits.py",
         "components/data_analysis/step.py",
     ],

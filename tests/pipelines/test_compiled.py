@@ -12,7 +12,9 @@ import yaml
 from driftloop import __version__
 from driftloop.backends.compiled_pipeline import compile_to_yaml
 from driftloop.cli.compile import COMPILED
+from driftloop.contracts import INGEST_SHARD
 from pipelines import PIPELINES
+from pipelines.ingest import PARALLELISM
 from pipelines.placement import GPU, NEEDS, RETRIES
 
 NAMES = list(PIPELINES)
@@ -150,3 +152,11 @@ def test_names_fit_the_boxes_of_the_ui(name: str) -> None:
 
 def test_there_is_nothing_else_among_the_compiled_files() -> None:
     assert {path.stem for path in Path(COMPILED).iterdir()} == set(NAMES)
+
+
+def test_shards_of_a_source_are_read_side_by_side_so_many_at_once() -> None:
+    spec, _ = documents("ingest")
+    root = spec["root"]["dag"]["tasks"]
+    assert root["for-loop-1"]["iteratorPolicy"] == {"parallelismLimit": PARALLELISM}
+    assert root["for-loop-1"]["dependentTasks"] == ["ingest-plan"]
+    assert {component_of(task) for key, task in tasks(spec).items() if "for-loop-1/" in key} == {INGEST_SHARD}

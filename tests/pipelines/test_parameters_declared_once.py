@@ -32,6 +32,7 @@ TAKEN = {
     "training": {*TrainingParameters.names()},
     "drift-watch": {"until", *WatchParameters.names()},
     "full-loop": {*TrainingParameters.names(), *TrafficParameters.names(), *WatchParameters.names()},
+    "ingest": {"data_source", "data_image_size", "store", "data_config"},
 }
 #: Defaults that are a pipeline's own.
 OWN_DEFAULTS = {"full-loop": {"drift_config": {"teaching": True}}}

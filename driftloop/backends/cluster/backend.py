@@ -100,7 +100,7 @@ class ClusterBackend:
 
     def _inspect(self, *, needs_champion: bool) -> None:
         """Look for what this run needs in the cluster, and say what could not be looked at."""
-        gpus, labels = int(self.arguments["gpus"]), self.arguments["train_nodes"]
+        gpus, labels = int(self.arguments.get("gpus", "0")), self.arguments.get("train_nodes", {})
         findings = inspect_cluster(self.connection.namespace, self.upload.images, gpus, labels, self.arguments["store"])
         self._check_store_from_here(self.arguments["store"], needs_champion, findings)
         for line in findings.doubts:

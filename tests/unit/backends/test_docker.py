@@ -44,8 +44,8 @@ def opened(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
         answers.add("/minio/health/ready", {})
         monkeypatch.setattr(docker, "connect_to_engine", lambda: Engine(urlsplit(answers.url).port or 0))
 
-        def open_backend(**parameters: Any) -> DockerBackend:
-            return DockerBackend(RunRequest("training", {"data_source": "digits"} | parameters), lines.append)
+        def open_backend(pipeline: str = "training", **parameters: Any) -> DockerBackend:
+            return DockerBackend(RunRequest(pipeline, {"data_source": "digits"} | parameters), lines.append)
 
         yield SimpleNamespace(backend=open_backend, lines=lines, url=answers.url)
 
@@ -56,6 +56,10 @@ def test_the_environment_of_this_process_stays_as_it_was(opened: Any) -> None:
     assert dict(os.environ) == before
     assert backend.arguments["gpus"] == "0"
     assert f"store in MinIO at {opened.url} (container driftloop-minio, keys in runs/minio.env)" in opened.lines
+
+
+def test_a_pipeline_without_gpus_is_given_none(opened: Any) -> None:
+    assert opened.backend("ingest").arguments.keys() == {"data_source", "data_image_size", "store", "data_config"}
 
 
 def test_the_keys_of_minio_are_kept_for_their_owner_alone(opened: Any) -> None:

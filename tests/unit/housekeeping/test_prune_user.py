@@ -45,7 +45,7 @@ def test_it_may_do_all_that_a_prune_does_and_nothing_else(
     time.sleep(0.002)  # S3 tells times to the millisecond
     history.promote(first)
     history.watched(1, first, run_id=RUN)
-    for key in ("doctor/0123", "watch/rows/00000001.parquet", "watch/labels/00000001.parquet", "watch/requests/000001.csv"):
+    for key in ("doctor/0123", "watch/rows/00000001.parquet", "watch/labels/00000001.parquet", "watch/requests/000001.csv", "blocks/0123"):
         history.store.put(key, b"left")
     time.sleep(0.002)
     history.store.put("watch/labels/00000002.parquet", b"the newest table stays")
@@ -56,7 +56,7 @@ def test_it_may_do_all_that_a_prune_does_and_nothing_else(
         monkeypatch.setenv(name, value)
 
     pruning = Pruning(open_store(uri), timedelta(days=-91), timedelta(0), None, "s3://mlpipeline", tmp_path / "runs")
-    kinds = ["version", "dataset", "probe", "rows", "labels", "requests", "artifacts", "tensorboard"]
+    kinds = ["version", "dataset", "probe", "rows", "labels", "requests", "blocks", "artifacts", "tensorboard"]
     assert [line.kind for line in pruning.carried_out() if line.goes_from is not None] == kinds
     assert [line.kind for line in pruning.carried_out() if line.goes_from is None] == kinds
     store, root = open_store(uri), open_store("s3://mlpipeline")

@@ -582,6 +582,18 @@ def test_of_what_watches_kept_the_newest_table_and_recent_rows_stay(tmp_path: Pa
         assert [entry.key for entry in store.list(f"watch/{kind}/")] == [f"watch/{kind}/00000003-0123456789ab.parquet"]
 
 
+def test_what_was_read_by_parts_goes_when_it_is_old(tmp_path: Path) -> None:
+    store, now = LocalStore(tmp_path / "store"), datetime.now(UTC)
+    for days, name in ((10, "plans/0123/00000.json.gz"), (10, "a" * 64), (3, "b" * 64)):
+        store.put(f"blocks/{name}", b"x")
+        os.utime(tmp_path / "store/blocks" / name, times=((now - timedelta(days=days)).timestamp(),) * 2)
+    policy = PrunePolicy(now - timedelta(days=7), in_use=frozenset())
+    (item,) = plan_prune(store, policy)
+    assert (item.kind, item.name, item.objects.objects) == ("blocks", "blocks", 2)
+    prune(store, policy)
+    assert [entry.key for entry in store.list("blocks/")] == [f"blocks/{'b' * 64}"]
+
+
 def test_the_table_that_the_newest_record_names_stays_though_a_dead_watch_wrote_a_newer_one(tmp_path: Path) -> None:
     store, now = LocalStore(tmp_path / "store"), datetime.now(UTC)
     keys = [f"watch/labels/{number:08d}-0123456789ab.parquet" for number in (1, 2, 3)]

@@ -65,11 +65,13 @@ def test_all_of_a_dataset_is_removable_whatever_its_files_are_called(store: Loca
 
 
 def test_what_was_written_at_the_very_cutoff_is_young(store: LocalStore) -> None:
-    for prefix, end in (("doctor/", CUTOFF), ("watch/rows/", CUTOFF - 90 * DAY), ("watch/requests/", CUTOFF - 90 * DAY)):
+    ends = {"doctor/": CUTOFF, "watch/rows/": CUTOFF - 90 * DAY, "watch/requests/": CUTOFF - 90 * DAY, "blocks/": CUTOFF}
+    for prefix, end in ends.items():
         write(store, f"{prefix}old", end - SECOND)
         write(store, f"{prefix}young", end)
     contents = read_store_contents(store, CUTOFF)
-    assert (contents.old_probes.objects, contents.old_window_rows.objects, contents.old_label_requests.objects) == (1, 1, 1)
+    tallies = (contents.old_probes, contents.old_window_rows, contents.old_label_requests, contents.old_blocks)
+    assert [tally.objects for tally in tallies] == [1, 1, 1, 1]
 
 
 @pytest.mark.parametrize(("named", "old"), [("", 2), ("watch/labels/b", 1), ("watch/labels/c", 2), ("watch/labels/gone", 2)])

@@ -264,13 +264,22 @@ def test_an_s3_folder_has_a_limit_as_a_zip_has(folder: Path, s3_uri: str, monkey
         size += path.stat().st_size
     store.put("notes.txt", bytes(1000))
     monkeypatch.setattr(s3, "MOST_SOURCE_BYTES", size)
-    monkeypatch.setattr(s3, "MOST_SOURCE_FILES", 25)
-    assert check_source(s3_uri) == s3_uri
-    monkeypatch.setattr(s3, "MOST_SOURCE_BYTES", size - 1)
-    with pytest.raises(InputError, match=r"more than 0 GiB of images; name a smaller folder"):
-        check_source(s3_uri)
-    monkeypatch.setattr(s3, "MOST_SOURCE_BYTES", size)
     monkeypatch.setattr(s3, "MOST_SOURCE_FILES", 24)
+    with opened(s3_uri, seed=1) as local:
+        assert len(local.files) == 24
+    monkeypatch.setattr(s3, "MOST_SOURCE_BYTES", size - 1)
+    with pytest.raises(InputError, match=r"more than 0 GiB to fetch; run `driftloop run ingest` first, or"), opened(s3_uri, seed=1):
+        pass
+    monkeypatch.setattr(s3, "MOST_SOURCE_BYTES", size)
+    monkeypatch.setattr(s3, "MOST_SOURCE_FILES", 23)
+    with pytest.raises(InputError, match=r"more than 23 images to fetch; run `driftloop run ingest` first, or"), opened(s3_uri, seed=1):
+        pass
+    with opened(s3_uri, seed=1, fetched=False) as listed:
+        assert len(listed.files) == 24
+        assert not [path for path in listed.root.rglob("*") if path.is_file()]
+    monkeypatch.setattr(s3, "MOST_LISTED_FILES", 25)
+    assert check_source(s3_uri) == s3_uri
+    monkeypatch.setattr(s3, "MOST_LISTED_FILES", 24)
     for look in (check_source, resolve):
         with pytest.raises(InputError, match="more than 24 files; name the folder in it that holds the class folders"):
             look(s3_uri)

@@ -92,6 +92,15 @@ def test_a_run_that_succeeds_is_shown_to_its_end(kfp: Answers, command: Command)
     assert TOKEN not in shown + (command.folder / "runs" / "latest" / "run.log").read_text()
 
 
+def test_a_pipeline_that_trains_nothing_asks_for_no_gpu(kfp: Answers, command: Command) -> None:
+    kfp.add(f"{API}/pipelines", {"pipelines": [{"pipeline_id": "p1", "display_name": "ingest"}]})
+    shown = command("run", "ingest", "--on", "cluster", "--source", "s3://bucket/images", "--no-wait").stdout
+    assert "ingest started: " in shown
+    (run,) = posted(kfp, "runs")
+    sent = json.loads(run)["runtime_config"]["parameters"]
+    assert sent == {"data_source": "s3://bucket/images", "data_image_size": 64, "store": "s3://driftloop/default", "data_config": {}}
+
+
 def test_a_step_that_stops_with_a_line_of_ours_shows_that_line_and_no_traceback(kfp: Answers, command: Command) -> None:
     ends(kfp, "FAILED", "Failed", "Traceback (most recent call last):\ndriftloop.InputError: digits: no such thing [here]\n")
     failed = command(*TRAINING, status=2)
