@@ -2,9 +2,9 @@
 
 import asyncio
 import logging
+import os
 import time
-import uuid
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -26,6 +26,8 @@ from driftloop.serving.unanswered import Unanswered
 from driftloop.store import Store
 
 LOG = logging.getLogger("driftloop.serving")
+#: Ids of requests that are drawn at once.
+IDS_DRAWN = 64
 
 
 class Service:
@@ -35,6 +37,7 @@ class Service:
         self.store, self.settings = store, settings
         self.metrics = Metrics(siblings=settings.siblings)
         self.unanswered = Unanswered.of(settings)
+        self._ids = _ids()
         #: Known before there is a model to answer with.
         self.names = GroupNames(b"")
         self.siblings = Siblings(settings.siblings, self._told)
@@ -119,7 +122,7 @@ class Service:
             raise NotReady
         began = time.monotonic() if began is None else began
         hidden = self.names.hashed(group) if group else None
-        names = request_ids or [uuid.uuid4().hex for _ in images]
+        names = request_ids or [next(self._ids) for _ in images]
         loop = asyncio.get_running_loop()
         jobs = [Job(live, image, name, hidden, tags or {}, began, loop.create_future()) for image, name in zip(images, names, strict=True)]
         self.batcher.submit(jobs)
@@ -191,3 +194,13 @@ class Service:
                 for job, label, sure, odd, latency in zip(jobs, labels, highest, answers.unusual, latencies, strict=True)
             ]
         )
+
+
+def _ids() -> Iterator[str]:
+    """Ids of requests, which nobody can guess.
+
+    Drawn beforehand: a draw is a call of the system, during which a worker takes Python over and keeps the event loop waiting.
+    """
+    while True:
+        drawn = os.urandom(16 * IDS_DRAWN)
+        yield from (drawn[at : at + 16].hex() for at in range(0, len(drawn), 16))
