@@ -16,13 +16,12 @@ from starlette.exceptions import HTTPException
 
 from driftloop import __version__
 from driftloop.contracts import IMAGE_FORMATS
-from driftloop.dataset.decoding import UnreadableImage
-from driftloop.serving.batching import Job, NotReady, Overloaded
+from driftloop.serving.batching import Job
 from driftloop.serving.live_model import Answers
-from driftloop.serving.middleware import HEADERS, Guard, check_key, problem
+from driftloop.serving.middleware import HEADERS, Guard, Handler, check_key, problem
 from driftloop.serving.open_inference import open_inference_router
 from driftloop.serving.page import page_router
-from driftloop.serving.refusals import RETRY_AFTER, refusal
+from driftloop.serving.refusals import REFUSED, RETRY_AFTER, refusal
 from driftloop.serving.requests import MOST_GROUP_LENGTH, REQUEST_ID_OR_NONE, TAG_FIELD, read_request, read_small, unprocessable
 from driftloop.serving.service import Service
 from driftloop.serving.settings import GRPC_SERVER
@@ -112,12 +111,14 @@ def create_app(service: Service, grpc_address: str = "") -> FastAPI:
         # To a path without its last slash callers would be sent by http, whatever the ingress speaks, and with their key.
         docs_url=None, redoc_url=None, redirect_slashes=False,
     )  # fmt: skip
+    direct: dict[str, Handler] = {}
     app.add_middleware(
         Guard,
         metrics=service.metrics,
         unanswered=service.unanswered,
         most_bytes=settings.most_request_mib << 20,
         upload_seconds=settings.upload_seconds,
+        direct=direct,
     )
     problems: dict[int | str, dict[str, Any]] = {status: {"model": Problem} for status in (400, 401, 408, 413, 415, 422, 503)}
     file = {"type": "string", "format": "binary"}
@@ -153,6 +154,8 @@ def create_app(service: Service, grpc_address: str = "") -> FastAPI:
             sent.images, group=sent.group, tags=sent.tags, request_ids=sent.request_ids, began=request.state.began
         )
         return JSONResponse({"version": answers[0][1].version, "predictions": [_prediction(*answer) for answer in answers]})
+
+    direct["/predict"] = predict  # FastAPI describes it, and answers other methods
 
     given = {"required": True, "content": {"application/json": {"schema": Label.model_json_schema()}}}
 
@@ -225,7 +228,7 @@ def _explain_errors(app: FastAPI) -> None:
         said = refusal(error)
         return problem(request.url.path, said.detail, said.status_code, said.headers)
 
-    for kind in (HTTPException, UnreadableImage, Overloaded, NotReady):
+    for kind in REFUSED:
         app.add_exception_handler(kind, refused)
 
     @app.exception_handler(RequestValidationError)
