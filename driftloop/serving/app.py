@@ -3,27 +3,25 @@
 import logging
 import math
 import re
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
-from fastapi.routing import APIRoute
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 
 from driftloop import __version__
 from driftloop.contracts import IMAGE_FORMATS
-from driftloop.dataset.decoding import UnreadableImage
-from driftloop.serving.batching import Job, NotReady, Overloaded
+from driftloop.serving.batching import Job
 from driftloop.serving.live_model import Answers
-from driftloop.serving.middleware import HEADERS, Guard, check_key, problem
+from driftloop.serving.middleware import HEADERS, Guard, Handler, check_key, problem
 from driftloop.serving.open_inference import open_inference_router
 from driftloop.serving.page import page_router
-from driftloop.serving.refusals import RETRY_AFTER, refusal
+from driftloop.serving.refusals import REFUSED, RETRY_AFTER, refusal
 from driftloop.serving.requests import MOST_GROUP_LENGTH, REQUEST_ID_OR_NONE, TAG_FIELD, read_request, read_small, unprocessable
 from driftloop.serving.service import Service
 from driftloop.serving.settings import GRPC_SERVER
@@ -88,17 +86,6 @@ class Problem(BaseModel):
     detail: str
 
 
-class _Plain(APIRoute):
-    """A path whose handler takes the request and gives the response: FastAPI describes it, and is not asked to read, check or convert.
-
-    With nothing to do it still takes a quarter of what the application costs a request.
-    """
-
-    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
-        handler: Callable[[Request], Coroutine[Any, Any, Response]] = self.endpoint
-        return handler
-
-
 def create_app(service: Service, grpc_address: str = "") -> FastAPI:
     """The application around a service, which it starts and ends.
 
@@ -124,12 +111,14 @@ def create_app(service: Service, grpc_address: str = "") -> FastAPI:
         # To a path without its last slash callers would be sent by http, whatever the ingress speaks, and with their key.
         docs_url=None, redoc_url=None, redirect_slashes=False,
     )  # fmt: skip
+    direct: dict[str, Handler] = {}
     app.add_middleware(
         Guard,
         metrics=service.metrics,
         unanswered=service.unanswered,
         most_bytes=settings.most_request_mib << 20,
         upload_seconds=settings.upload_seconds,
+        direct=direct,
     )
     problems: dict[int | str, dict[str, Any]] = {status: {"model": Problem} for status in (400, 401, 408, 413, 415, 422, 503)}
     file = {"type": "string", "format": "binary"}
@@ -156,6 +145,7 @@ def create_app(service: Service, grpc_address: str = "") -> FastAPI:
     }
 
     # Keys are looked at by the handlers: a dependency of FastAPI costs the event loop a tenth more for each request.
+    @app.post("/predict", response_model=Predictions, responses=problems, openapi_extra={"requestBody": body})
     async def predict(request: Request) -> Response:
         """Classify one image file or several: JPEG, PNG, WebP, TIFF or BMP."""
         check_key(settings.api_keys, request.headers)
@@ -165,15 +155,7 @@ def create_app(service: Service, grpc_address: str = "") -> FastAPI:
         )
         return JSONResponse({"version": answers[0][1].version, "predictions": [_prediction(*answer) for answer in answers]})
 
-    app.router.add_api_route(
-        "/predict",
-        predict,
-        methods=["POST"],
-        response_model=Predictions,
-        responses=problems,
-        openapi_extra={"requestBody": body},
-        route_class_override=_Plain,
-    )
+    direct["/predict"] = predict  # FastAPI describes it, and answers other methods
 
     given = {"required": True, "content": {"application/json": {"schema": Label.model_json_schema()}}}
 
@@ -246,7 +228,7 @@ def _explain_errors(app: FastAPI) -> None:
         said = refusal(error)
         return problem(request.url.path, said.detail, said.status_code, said.headers)
 
-    for kind in (HTTPException, UnreadableImage, Overloaded, NotReady):
+    for kind in REFUSED:
         app.add_exception_handler(kind, refused)
 
     @app.exception_handler(RequestValidationError)

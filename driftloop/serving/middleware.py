@@ -8,16 +8,17 @@ from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from typing import Any
 
 from fastapi import HTTPException
-from starlette.requests import ClientDisconnect
-from starlette.responses import JSONResponse
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import JSONResponse, Response
 
 from driftloop.serving.metrics import Metrics
-from driftloop.serving.refusals import CALLER_GONE, CLOSE
-from driftloop.serving.unanswered import NoRoom, Unanswered
+from driftloop.serving.refusals import CALLER_GONE, CLOSE, REFUSED, refusal
+from driftloop.serving.unanswered import Unanswered
 
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
+Handler = Callable[[Request], Awaitable[Response]]
 
 HEADERS = [
     (b"x-content-type-options", b"nosniff"),
@@ -45,13 +46,23 @@ class _TooLarge(_Refused):
 class Guard:
     """ASGI middleware. Paths are counted by their route: what somebody may think up must not become a name in the metrics."""
 
-    def __init__(self, app: Any, *, metrics: Metrics, unanswered: Unanswered, most_bytes: int, upload_seconds: float) -> None:
+    def __init__(
+        self,
+        app: Any,
+        *,
+        metrics: Metrics,
+        unanswered: Unanswered,
+        most_bytes: int,
+        upload_seconds: float,
+        direct: Mapping[str, Handler],
+    ) -> None:
         """Args:
         unanswered: bytes of all requests, which this counts.
         most_bytes: of a request.
         upload_seconds: for which a request may come in.
+        direct: by path, what answers a POST without FastAPI, whose way to a handler costs as much as the handler.
         """
-        self.app, self.metrics, self.unanswered = app, metrics, unanswered
+        self.app, self.metrics, self.unanswered, self.direct = app, metrics, unanswered, direct
         self.most_bytes, self.upload_seconds = most_bytes, upload_seconds
 
     def _check(self, of_request: int, more: int) -> None:
@@ -64,7 +75,7 @@ class Guard:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        began, taken, status, coming = time.monotonic(), 0, 500, True
+        began, taken, status, coming, path = time.monotonic(), 0, 500, True, ""
         until = asyncio.get_running_loop().time() + self.upload_seconds
         state = scope["state"] = {**scope.get("state", {}), "began": began}
 
@@ -101,15 +112,22 @@ class Guard:
             length = headers.get(b"content-length", b"0")
             if length.isdigit():
                 self._check(int(length), int(length))
-            await self.app(scope, limited, guarded)
+            handler = self.direct.get(scope["path"]) if scope["method"] == "POST" else None
+            if handler:
+                path = scope["path"]
+                response = await handler(Request(scope, limited))
+                await response(scope, limited, guarded)
+            else:
+                await self.app(scope, limited, guarded)
         except ClientDisconnect:
             status = CALLER_GONE  # in the middle of the request: nobody is there to be told
-        except (_Refused, NoRoom) as error:
-            await problem(scope["path"], error.detail, error.status_code, error.headers)(scope, receive, guarded)
+        except REFUSED as error:
+            said = refusal(error)
+            await problem(scope["path"], said.detail, said.status_code, said.headers)(scope, receive, guarded)
         finally:
             self.unanswered.add(-taken)
-            route = scope.get("route")
-            self.metrics.request(getattr(route, "path", "(unknown)"), status, time.monotonic() - began)
+            route = path or getattr(scope.get("route"), "path", "(unknown)")
+            self.metrics.request(route, status, time.monotonic() - began)
 
 
 def check_key(keys: tuple[str, ...], headers: Mapping[str, str]) -> None:

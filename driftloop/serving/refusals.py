@@ -6,6 +6,8 @@ from driftloop.dataset.decoding import UnreadableImage
 from driftloop.serving.batching import NotReady, Overloaded
 
 RETRY_AFTER = {"retry-after": "1"}
+#: The errors that are a caller's, or of the moment: `refusal` says what of them he is told.
+REFUSED = (HTTPException, UnreadableImage, Overloaded, NotReady)
 #: Where the rest of a request is not read.
 CLOSE = {"connection": "close"}
 #: Under which a request is counted whose caller did not wait: nginx's, as HTTP has none.

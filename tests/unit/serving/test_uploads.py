@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from driftloop import registry
 from driftloop.inference.log import image_digest
 from driftloop.serving.app import create_app
 from driftloop.serving.live_model import LiveModel
-from driftloop.serving.service import Service
+from driftloop.serving.service import IDS_DRAWN, Service
 from driftloop.serving.settings import ServingSettings
 from driftloop.sources import opened
 from driftloop.store import Store
@@ -53,7 +54,12 @@ def make(store: Store, tmp_path: Path) -> Iterator[Callable[..., tuple[Service, 
 
 
 async def ask(
-    app: FastAPI, messages: list[Any], path: str = "/predict", kind: str = "image/png", headers: dict[bytes, bytes] | None = None
+    app: FastAPI,
+    messages: list[Any],
+    path: str = "/predict",
+    kind: str = "image/png",
+    headers: dict[bytes, bytes] | None = None,
+    method: str = "POST",
 ) -> tuple[int, Any]:
     """Status and content of an answer; 0 and None where there was none. A number among the messages is seconds until the next."""
     waiting, answers = list(messages), []
@@ -67,7 +73,7 @@ async def ask(
         answers.append(message)
 
     scope = {
-        "type": "http", "asgi": {"version": "3.0"}, "http_version": "1.1", "method": "POST", "path": path, "raw_path": path.encode(),
+        "type": "http", "asgi": {"version": "3.0"}, "http_version": "1.1", "method": method, "path": path, "raw_path": path.encode(),
         "query_string": b"", "scheme": "http", "headers": [(b"content-type", kind.encode()), *(headers or {}).items()],
     }  # fmt: skip
     await app(scope, receive, send)
@@ -129,6 +135,28 @@ def test_a_caller_who_goes_away_in_the_middle_is_no_error_of_the_service(make: C
     text = service.metrics_text().decode()
     assert 'driftloop_requests_total{path="/predict",status="499"} 1.0' in text
     assert 'status="500"' not in text
+
+
+def test_what_is_answered_without_the_framework_is_refused_and_counted_as_everything_else(
+    make: Callable[..., tuple[Service, FastAPI]], image: bytes
+) -> None:
+    service, app = make()
+    whole = {"type": "http.request", "body": image}
+    assert asyncio.run(ask(app, [whole]))[0] == 200
+    assert asyncio.run(ask(app, [whole | {"body": image[:100]}]))[0] == 422
+    assert asyncio.run(ask(app, [whole], kind="text/plain"))[0] == 415
+    assert asyncio.run(ask(app, [whole], method="GET")) == (405, {"detail": "Method Not Allowed"})
+    assert asyncio.run(ask(app, [whole], path="/predict/"))[0] == 404
+    text = service.metrics_text().decode()
+    for path, status in [("/predict", 200), ("/predict", 422), ("/predict", 415), ("/predict", 405), ("(unknown)", 404)]:
+        assert f'driftloop_requests_total{{path="{path}",status="{status}"}} 1.0' in text
+
+
+def test_no_two_requests_have_the_same_id(make: Callable[..., tuple[Service, FastAPI]], image: bytes) -> None:
+    app, whole = make()[1], {"type": "http.request", "body": image}
+    ids = {asyncio.run(ask(app, [whole]))[1]["predictions"][0]["request_id"] for _ in range(2 * IDS_DRAWN + 1)}
+    assert len(ids) == 2 * IDS_DRAWN + 1
+    assert all(re.fullmatch("[0-9a-f]{32}", name) for name in ids)
 
 
 def test_headers_are_read_as_utf_8(make: Callable[..., tuple[Service, FastAPI]], image: bytes) -> None:
