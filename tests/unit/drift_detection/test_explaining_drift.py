@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from components.drift_detection.detectors import principal_axes
+from components.drift_detection.embedding_map import principal_axes
 from components.drift_detection.explain import most_shifted
 from components.drift_detection.mmd import nearest, shift_scores
 
