@@ -226,6 +226,7 @@ def run(
             fallen_recalls=tuple(recall.sentence() for recall in critical_ones if recall.fallen),
             unknown_levels=() if harm.tag else tuple(unknown),
             labels_at_refusal=history.labels_at_refusal(harm.tag, harm.drift),
+            rolled_back=history.rolled_back(harm.tag, harm.drift),
             concept_rejected=history.concept_rejected(harm.tag),
             missing_for_retraining=missing,
             calendar_due=calendar_due,
