@@ -89,6 +89,19 @@ def test_several_labels_of_a_lot_are_worth_to_the_gate_what_those_that_judge_har
     assert counted_labels(other, np.ones(600, bool), judging, SETTINGS) == counted
 
 
+def test_many_labels_of_one_large_lot_are_worth_little_to_the_gate() -> None:
+    table, judging = of_few_lots(alike=False)
+    usual = counted_labels(table, np.ones(600, bool), judging, SETTINGS)
+    # As many labels, of which all but those of four lots are of one.
+    large = table.assign(group=table["group"].mask(judging & (np.arange(600) >= 100), "one large lot"))
+    counted = counted_labels(large, np.ones(600, bool), judging, SETTINGS)
+    assert counted["gate_labels"] == usual["gate_labels"] == 174
+    assert 5 <= counted["gate_independent"] < usual["gate_independent"] / 2
+    # Where none of those that judge harm are of one lot nothing says how much alike they are.
+    apart = table.assign(group=table["group"].mask(~judging, ""))
+    assert counted_labels(apart, np.ones(600, bool), judging, SETTINGS)["gate_independent"] == 29
+
+
 def test_a_champion_that_fails_is_retrained_though_one_of_the_gate_s_lots_has_no_label() -> None:
     table, judging = of_few_lots(alike=False)
     inside = np.ones(600, bool)
