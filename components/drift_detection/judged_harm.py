@@ -105,6 +105,11 @@ class JudgedHarm:
             return None
         return labels_to_decide(self.drop, retrain_drop=settings.retrain_drop, harmless_drop=settings.harmless_drop)
 
+    def labels_could_decide(self, settings: DriftSettings) -> bool:
+        """Whether more labels are worth asking for: not where so many say so little that even a great many would not do."""
+        enough = self.judged is not None and self.judged.n >= self.harm_labels
+        return not enough or self.drop is None or self.judging_labels_to_decide(settings) is not None
+
     def label_free_growth(self, places: WindowPlaces, newest: float | None) -> float | None:
         """By how much the newest estimate without labels exceeds that of the drift's windows that were labelled; None: not known."""
         estimates = {place: window.label_free_drop for place, window in zip(places.places, places.windows, strict=True)}

@@ -260,6 +260,14 @@ def test_of_the_labels_that_would_decide_the_gate_has_its_share() -> None:
     assert lost.labels_to_decide(SETTINGS, retrain) is None, "ten clean images never do"
 
 
+def test_more_labels_are_worth_asking_for_but_where_even_a_great_many_would_not_do() -> None:
+    few = {"reference": wilson(6, 10)}
+    for accepted, labels, worth in ((wilson(600, 1000), 60, True), (wilson(6, 10), 60, False), (wilson(6, 10), 30, True)):
+        found = judged("TT", {0: labels, 1: 60}, confirmed=True, accepted={"reference": accepted})
+        assert found.labels_could_decide(SETTINGS) is worth
+    assert judged("TT", {}, confirmed=True, accepted=few).labels_could_decide(SETTINGS), "without a label nothing is known"
+
+
 def test_estimates_without_labels_grow_from_those_of_the_labelled_windows_by_their_labels() -> None:
     found = judged("TTTT", {0: 10, 1: 30, 2: 20}, confirmed=True)
     places = hourly("TTTT", estimates=[0.02, 0.06, None, 0.5])
