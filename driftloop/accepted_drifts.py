@@ -7,13 +7,14 @@ stands for drifts that begin later, too.
 
 import secrets
 from datetime import UTC, datetime, timedelta
+from functools import partial
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from driftloop import registry
-from driftloop.errors import Conflict, InputError, IntegrityError, NoChampion, NotFound
+from driftloop.errors import InputError, IntegrityError, NoChampion, NotFound
 from driftloop.schema import of_known_form
-from driftloop.store import Store, swap
+from driftloop.store import Store, change_object, swap
 from driftloop.watch_store import read_records
 
 KEY = "accepted_drifts.json"
@@ -93,7 +94,6 @@ def accept_newest(store: Store, *, by: str, reason: str) -> AcceptedDrift:
     Raises:
         NoChampion: nothing was promoted yet.
         InputError: no reason or no name, or the last watch of this champion has not called a drift harmless.
-        Conflict: somebody else accepted another drift just now.
     """
     champion, records = registry.current(store), read_records(store)
     if champion is None:
@@ -108,7 +108,7 @@ def accept_newest(store: Store, *, by: str, reason: str) -> AcceptedDrift:
 
 
 def accept(store: Store, version: str, drift: int, *, by: str, reason: str, tag: str = "", at: str = "") -> AcceptedDrift:
-    """Accept a drift; doing it twice does it once, and the first one's reason stays.
+    """Accept a drift; doing it twice does it once, and the first one's reason stays. Whoever accepts another at that moment does so, too.
 
     Args:
         store: the model's home.
@@ -120,26 +120,20 @@ def accept(store: Store, version: str, drift: int, *, by: str, reason: str, tag:
 
     Raises:
         InputError: no reason or no name.
-        Conflict: somebody else accepted another drift just now.
     """
     if not reason.strip() or not by.strip():
         raise InputError("accepting a drift needs a reason and a name, for the history; give them with --reason and --by")
-    before, etag = _read(store)
-    known = _of(before, version, drift, tag)
-    if known is not None:
-        return known
     at = at or datetime.now(UTC).isoformat(timespec="seconds")
     added = AcceptedDrift(version=version, drift=drift, tag=tag, at=at, by=" ".join(by.split()), reason=" ".join(reason.split()))
-    content = AcceptedDrifts(drifts=[*before, added], nonce=secrets.token_hex(16)).model_dump_json(indent=1) + "\n"
-    try:
+
+    def with_it(drifts: list[AcceptedDrift]) -> list[AcceptedDrift]:
+        return drifts if _of(drifts, version, drift, tag) else [*drifts, added]
+
+    def write(drifts: list[AcceptedDrift], etag: str) -> None:
+        content = AcceptedDrifts(drifts=drifts, nonce=secrets.token_hex(16)).model_dump_json(indent=1) + "\n"
         swap(store, KEY, content.encode(), etag)
-    except Conflict:
-        # Another's acceptance of the same drift, or this one, whose answer was lost.
-        there = find_acceptance(store, version, drift, tag)
-        if there is None:
-            raise Conflict(f"{store.uri}/{KEY}: somebody accepted another drift just now; nothing was changed, look and repeat") from None
-        return there
-    return added
+
+    return _of(change_object(partial(_read, store), with_it, write), version, drift, tag) or added
 
 
 def _of(drifts: list[AcceptedDrift], version: str, drift: int, tag: str) -> AcceptedDrift | None:

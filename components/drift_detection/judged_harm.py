@@ -14,6 +14,7 @@ from components.drift_detection.label_tallies import (
     WindowPlaces,
     can_be_labelled,
     design_effect,
+    labels_of_a_group,
     labels_to_be_had,
     random_labels,
     randomly_labelled,
@@ -104,6 +105,11 @@ class JudgedHarm:
             return None
         return labels_to_decide(self.drop, retrain_drop=settings.retrain_drop, harmless_drop=settings.harmless_drop)
 
+    def labels_could_decide(self, settings: DriftSettings) -> bool:
+        """Whether more labels are worth asking for: not where so many say so little that even a great many would not do."""
+        enough = self.judged is not None and self.judged.n >= self.harm_labels
+        return not enough or self.drop is None or self.judging_labels_to_decide(settings) is not None
+
     def label_free_growth(self, places: WindowPlaces, newest: float | None) -> float | None:
         """By how much the newest estimate without labels exceeds that of the drift's windows that were labelled; None: not known."""
         estimates = {place: window.label_free_drop for place, window in zip(places.places, places.windows, strict=True)}
@@ -193,8 +199,9 @@ class LabelCounts(TypedDict):
 def counted_labels(rows: pd.DataFrame, confirmed: np.ndarray, judging: np.ndarray, settings: DriftSettings) -> LabelCounts:
     """The labels of the rows that are in question.
 
-    What several labels of one patient or lot are worth to the gate goes by how much alike those are that judge harm: its own must have no
-    say in when it is asked. They are worth no less than one a group, and without labels enough to tell no more.
+    What several labels of one patient or lot are worth to the gate goes by how much alike those are that judge harm (their correlation
+    within groups, by the design effect and sizes of these): its own must have no say in when it is asked. They are worth no less than one
+    a group, and without labels enough to tell no more.
 
     Args:
         rows: of the log.
@@ -208,9 +215,11 @@ def counted_labels(rows: pd.DataFrame, confirmed: np.ndarray, judging: np.ndarra
     few = (randomly_labelled(deciding) | can_be_labelled(deciding)).sum() >= settings.harm_labels > labels_to_be_had(deciding)
     labelled, gate_labels = deciding[randomly_labelled(deciding)], int(randomly_labelled(kept).sum())
     independent = float(len(random_labels(kept)))
-    if len(labelled) >= FEWEST_LABELS:
+    size, gate_size = labels_of_a_group(labelled), labels_of_a_group(kept[randomly_labelled(kept)])
+    if len(labelled) >= FEWEST_LABELS and size > 1:
         right = (labelled["predicted"] == labelled["label"]).to_numpy(dtype=bool)
-        independent = max(independent, gate_labels / design_effect(right, labelled))
+        correlation = min(1.0, (design_effect(right, labelled) - 1) / (size - 1))
+        independent = max(independent, gate_labels / (1 + (gate_size - 1) * correlation))
     return {
         "labels": int(randomly_labelled(there).sum()),
         "gate_labels": gate_labels,

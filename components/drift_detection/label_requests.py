@@ -49,14 +49,15 @@ def requests_for(
     purpose: str,
     critical: Collection[str],
     until: str,
+    goes_on: bool = True,
 ) -> pd.DataFrame:
     """The lists of a watch: a quota of each of its windows, and, for a purpose, `random_requests` over the windows concerned, with
     `class_requests` among those predicted as critical classes, or else as rare ones.
 
     A quota is there to show harm, so it is drawn from the rows that may: those not kept for the gate, a part fixed by hash. The others
     are shared out as the windows count for harm: by their rows, half as many for each half-life. Only requests whose image was kept can
-    be labelled; which are kept is decided at random when they are logged. Where all that would be drawn is settled, the list goes on by as
-    many more: no new window may come, and what is asked must not end while labels could still decide.
+    be labelled; which are kept is decided at random when they are logged. Where all that would be drawn is settled, the list may go on
+    by as many more: no new window may come, and what is asked must not end while labels could still decide.
 
     Args:
         rows, coverage, places: of the watch.
@@ -69,6 +70,7 @@ def requests_for(
         purpose: `contracts.HARM` or `GATE`; empty asks for quotas only.
         critical: classes that need labels before the others.
         until: end of the watch, ISO 8601.
+        goes_on: whether a list of which all is settled goes on.
     """
     fresh = places.fresh
     asked = fresh | concerned if purpose else fresh
@@ -90,7 +92,7 @@ def requests_for(
         open_place, at_open = place[_open(table)], at[_open(table)]
         total = settings.random_requests
         wanted = allotted(weights, total, there)
-        while total and not (open_place < wanted[at_open]).any() and (wanted < there)[weights > 0].any():
+        while goes_on and total and not (open_place < wanted[at_open]).any() and (wanted < there)[weights > 0].any():
             total += settings.random_requests
             wanted = allotted(weights, total, there)
     # Of an earlier window that did not drift only a sample of the rows is still here.

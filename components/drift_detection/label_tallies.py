@@ -202,6 +202,12 @@ def design_effect(answers: np.ndarray, rows: pd.DataFrame) -> float:
     return len(answers) / independent_images(answers, known_groups(rows)) if len(answers) else 1.0
 
 
+def labels_of_a_group(rows: pd.DataFrame) -> float:
+    """How many rows a group has, as a mean sees it: a few large groups count for more than many small ones; 1 without any."""
+    _, sizes = np.unique(known_groups(rows), return_counts=True)
+    return float((sizes**2).sum() / sizes.sum()) if len(sizes) else 1.0
+
+
 def one_a_group(rows: pd.DataFrame) -> pd.DataFrame:
     """The first row of each group."""
     return rows.iloc[first_of_each(known_groups(rows))]

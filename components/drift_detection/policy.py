@@ -80,7 +80,9 @@ class Situation:
     unknown_levels: tuple[str, ...] = ()
     """Levels of tags that the drift may have harmed, though it is harmless on the whole, a sentence each."""
     labels_at_refusal: int | None = None
-    """How many there were when the last candidate was refused; None where none was lately."""
+    """How many there were when the last candidate was refused, or rolled back; None where none was lately."""
+    rolled_back: bool = False
+    """Whether a person has rolled that candidate back."""
     concept_rejected: bool = False
     """Whether one was rejected lately that had learned of images that look as accepted: what they mean has changed."""
     missing_for_retraining: str = ""
@@ -325,7 +327,10 @@ def _missing_since_refusal(situation: Situation, settings: DriftSettings) -> str
     # Within one drift labels only grow in number: fewer than then are those of another drift.
     if refused is not None and refused <= situation.labels < refused + settings.retry_labels:
         new = situation.labels - refused
-        return f"a candidate was refused on {refused} labels and {new} came since, {settings.retry_labels} make another try worth it"
+        what = (
+            f"a candidate of {refused} labels was rolled back" if situation.rolled_back else f"a candidate was refused on {refused} labels"
+        )
+        return f"{what} and {new} came since, {settings.retry_labels} make another try worth it"
     return ""
 
 

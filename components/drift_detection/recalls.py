@@ -152,7 +152,7 @@ def class_recalls(
         shares = _known_share(found, settings.harm_half_life_days), _known_share(missed, settings.harm_half_life_days)
         expected = _accepted(missed, accepted.get(name, {}), settings.harm_half_life_days)
         recall = judged_recall(name, *shares, expected, settings, critical=name in critical)
-        # Without a label among the others the class may be half of them, for all that is known: as few as twenty would tell, then.
+        # Without a label among the others nothing is known of them.
         open_still = not recall.told and shares[1].n
         more = labels_to_tell(*shares, expected, settings) if open_still else None
         recalls.append(
@@ -188,8 +188,10 @@ def judged_recall(
 def labels_to_tell(found: KnownShare, missed: KnownShare, accepted: Proportion | None, settings: DriftSettings) -> int | None:
     """About how many more random labels would tell with probability `RIGHT`, by all that is known now, whether the recall has fallen.
 
-    How many requests of the class are missed, and how further labels will fall, are both uncertain: the posterior of the one (Jeffreys)
-    and the spread of the other are averaged over. Further labels are taken to be as much alike within a patient as those that there are.
+    How many requests of the class are missed, and how further labels will fall, are both uncertain: the posterior of the one and the
+    spread of the other are averaged over. Before any label the class is taken to be missed about as often as it is named: as half of all
+    others it would be seen to have fallen at once, and a few labels do not rule that out. Further labels are taken to be as much alike
+    within a patient as those that there are.
 
     Returns:
         None where even `MOST_LABELS` would not do.
@@ -198,7 +200,8 @@ def labels_to_tell(found: KnownShare, missed: KnownShare, accepted: Proportion |
     if not total:
         return None
     points = (np.arange(20) + 0.5) / 20
-    share = special.betaincinv(missed.right + 0.5, missed.n - missed.right + 0.5, points)[:, None]
+    usual = max(0.5, 0.5 * total / found.rows - 0.5) if found.rows else 0.5
+    share = special.betaincinv(missed.right + 0.5, missed.n - missed.right + usual, points)[:, None]
     luck = special.ndtri(points)[None, :]
     precision = (found.right + 0.5) / (found.n + 1)
 

@@ -158,13 +158,15 @@ def run(
         if of_tag.regimes is not None
     ]
     due = history.calendar_due(settings)
+    # After a rollback the newest record is of another champion, which has counted nothing for this one.
+    own_records = [record for record in watch.records if record.champion_version == watch.info.champion_version]
     harms = [
         judge_harm(
             rows,
             coverage,
             places,
             accepted.accuracies,
-            watch.records,
+            own_records,
             settings,
             judging=judging,
             confirmed=confirmed,
@@ -174,7 +176,7 @@ def run(
         )
     ]
     of_levels = [
-        (found, judge_level(rows, every_row, places, found, accepted, watch.records, settings, judging=judging, tests=tests))
+        (found, judge_level(rows, every_row, places, found, accepted, own_records, settings, judging=judging, tests=tests))
         for found in tags
     ]
     concerned = [(found, harm) for found, harm in of_levels if harm.confirmed or harm.concept]
@@ -226,6 +228,7 @@ def run(
             fallen_recalls=tuple(recall.sentence() for recall in critical_ones if recall.fallen),
             unknown_levels=() if harm.tag else tuple(unknown),
             labels_at_refusal=history.labels_at_refusal(harm.tag, harm.drift),
+            rolled_back=history.rolled_back(harm.tag, harm.drift),
             concept_rejected=history.concept_rejected(harm.tag),
             missing_for_retraining=missing,
             calendar_due=calendar_due,

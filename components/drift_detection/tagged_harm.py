@@ -24,7 +24,7 @@ from components.drift_detection.policy import Verdict, shows_harm
 from components.drift_detection.reference import AcceptedTraffic, Sample
 from components.drift_detection.tags import TAGS_SHARE, TagFindings
 from components.drift_detection.windows import Coverage
-from driftloop.contracts import RANKED
+from driftloop.contracts import GATE, RANKED
 from driftloop.drifts import windows_that_confirm
 from driftloop.inference.reference import CLEAN_REGIME
 from driftloop.settings import DriftSettings
@@ -257,6 +257,7 @@ def requests_of_watch(
             purpose=drift.verdict.purpose,
             critical=critical,
             until=until,
+            goes_on=drift.verdict.purpose == GATE or drift.harm.labels_could_decide(settings),
         )
         lists.append(asked.assign(stratum=asked["stratum"].astype(str) + f" {tag}") if tag else asked)
     every = pd.concat([part for part in lists if len(part)] or lists[:1], ignore_index=True)

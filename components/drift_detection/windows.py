@@ -14,7 +14,7 @@ from datetime import datetime, timedelta
 import numpy as np
 import pandas as pd
 
-from driftloop.contracts import CONFIRMING_ALARMS, CONFIRMING_WINDOWS, LEAST_GROUPS, POOLED_WINDOWS, REJECT
+from driftloop.contracts import CONFIRMING_ALARMS, CONFIRMING_WINDOWS, LEAST_GROUPS, POOLED_WINDOWS, PROMOTE, REJECT
 from driftloop.drifts import windows_of_newest_drift
 from driftloop.inference.watch_tables import NO_WINDOW, WATCH, WINDOW
 from driftloop.settings import DriftSettings, check_parameter
@@ -174,7 +174,7 @@ class WatchHistory:
     days_served: float = 0.0
     """Since the first request of the champion's first window; 0 without one."""
     refused: tuple[WatchRecord, ...] = ()
-    """Watches of the last 30 days whose candidates for this champion were refused, oldest first."""
+    """Watches of the last 30 days whose candidates for this champion were refused, or rolled back, oldest first."""
     decided: int = -1
     """Number of the watch that took the last decision; -1 where none did."""
 
@@ -191,8 +191,17 @@ class WatchHistory:
             drift: number of the watch with which it began; 0: there is none, as where the meaning of images has changed. Each decision
                 settles what was labelled for that.
         """
+        last = self._last_refusal(tag, drift)
+        return None if last is None else last.labels
+
+    def rolled_back(self, tag: str, drift: int) -> bool:
+        """Whether that candidate was none that the gate refused, but one in whose place a person let this champion serve again."""
+        last = self._last_refusal(tag, drift)
+        return last is not None and last.decision == PROMOTE
+
+    def _last_refusal(self, tag: str, drift: int) -> WatchRecord | None:
         own = (record for record in reversed(self.refused) if record.tag == tag and not record.concept)
-        return next((record.labels for record in own if 0 < drift <= record.sequence), None)
+        return next((record for record in own if 0 < drift <= record.sequence), None)
 
     def concept_rejected(self, tag: str) -> bool:
         """Whether one was rejected that had learned of images of theirs which looked as accepted and whose meaning has changed."""

@@ -42,7 +42,7 @@ class Opponents:
     earlier_uses: int
     """how often the gate has used this test split so far"""
     earlier_tries: int
-    """how many retrainings of this champion the gate has refused, or may have"""
+    """how many retrainings of this champion the gate has judged, or may have"""
     new_share: float | None
     """share of the last four weeks' traffic that the new images stand for; None where no watch says"""
     regime_shares: dict[str, float] = field(default_factory=dict)
@@ -109,7 +109,7 @@ def find_opponents(store: Store, dataset: Description, champion: str | None, tra
         earlier_version=earlier.version if earlier else "",
         dataset=dataset_of(store, directory) if directory else None,
         earlier_uses=count_uses(gated, refusals(store), watched.records if watched else [], test_split),
-        earlier_tries=sum(record.champion_version == version for record in spent_tries(watched.records)) if watched else 0,
+        earlier_tries=count_tries(watched.records, version) if watched else 0,
         new_share=share_of_new(records, version, until, tag, concept=concept) if watched else None,
         # Of these windows some are what the candidate has learned anew, where that is a level's part or a changed meaning.
         regime_shares={} if tag or concept or not watched else shares_of_regimes(records, version, until),
@@ -191,6 +191,17 @@ def count_uses(gated: Sequence[GatedVersion], refused: Sequence[dict[str, Any]],
     retrained = sum(record.champion_version in on_split for record in spent_tries(records))
     counted = [info.test_uses for info in on_split.values()] + trained
     return max([len(on_split) + len(trained) + retrained, *counted])
+
+
+def count_tries(records: Sequence[WatchRecord], version: str | None) -> int:
+    """How often candidates were judged by this champion's drifted images before: the refused ones, and any that was promoted and then
+    rolled back, after which this champion serves again.
+
+    Args:
+        records: of earlier watches.
+        version: of the champion.
+    """
+    return sum(record.champion_version == version and record.tried_to_retrain for record in records)
 
 
 def spent_tries(records: Sequence[WatchRecord]) -> list[WatchRecord]:

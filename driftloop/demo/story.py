@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from driftloop import registry
-from driftloop.contracts import AUTOMATED_RETRAINING, DRIFT_DETECTION, MODEL_PROMOTION, ONNX_DEPLOYMENT, VALIDATION_GATE
+from driftloop.contracts import AUTOMATED_RETRAINING, DRIFT_DETECTION, FOR_TRAINING, MODEL_PROMOTION, ONNX_DEPLOYMENT, VALIDATION_GATE
 from driftloop.dataset import Description
 from driftloop.demo.visitors import Visitors
 from driftloop.demo.worker import Told, Worker
@@ -325,7 +325,7 @@ class Story:
         windows = [{"p": min(window["p_values"].values()), "drifted": window["drifted"], "alpha": alpha} for window in drift["windows"]]
         with self._lock:
             self.windows += windows
-        self.needed = drift["labels"] + sum(count for purpose, count in drift["requests_for"].items() if purpose != "training")
+        self.needed = drift["labels"] + sum(count for purpose, count in drift["requests_for"].items() if purpose != FOR_TRAINING)
         suspected = any(window["drifted"] for window in windows)
         verdict = drift["verdict"]
         if not drift["confirmed"]:

@@ -20,6 +20,8 @@ from scipy import optimize, special, stats
 
 #: How likely `labels_needed` labels decide.
 DECIDING_CHANCE = 0.80
+#: Where so many times the images at hand do not decide, none do.
+MOST_TIMES = 1000
 
 
 @dataclass(frozen=True)
@@ -158,7 +160,7 @@ def tango_upper_bound(gained: float, lost: float, n: float, *, confidence: float
 
 def labels_needed(
     estimate: float, deviation: float, n: int, limit: float, *, hopeless: float | None = None, confidence: float = 0.95
-) -> int:
+) -> int | None:
     """How many labelled images in all would decide with probability 80 % whether a mean lies above `limit`, given those at hand.
 
     Those at hand stay, and the mean is known no better than they say: after N images the estimate is normal around the present one with
@@ -174,7 +176,8 @@ def labels_needed(
         confidence: of the lower bound.
 
     Returns:
-        More than n; never more than about fifty times as many.
+        More than n; never more than about fifty times as many, but where what is refuted lies below the limit: None where no number
+        decides so often what may lie between the two.
     """
     ceiling, normal = limit if hopeless is None else hopeless, NormalDist()
     below_limit, above_ceiling = normal.inv_cdf(confidence), normal.inv_cdf(0.95)
@@ -186,6 +189,8 @@ def labels_needed(
 
     fewest, most = n + 1, 2 * n + 2
     while chance(most) < DECIDING_CHANCE:
+        if most > MOST_TIMES * n:
+            return None
         fewest, most = most, 2 * most
     while fewest < most:
         middle = (fewest + most) // 2

@@ -100,6 +100,7 @@ def test_a_drift_is_confirmed_labels_are_given_and_arrive_in_the_store(story: St
     assert story.stage == "labels"
     asked = list(story.asked)
     assert len(asked) >= 100
+    assert story.state()["labels"]["needed"] == len(asked), "without those that only train"
     story._wait_for(200)
     assert story.events[-1].event == "labels"
     assert story.state()["labels"]["given"] == len(asked)

@@ -9,7 +9,7 @@ from typer.testing import CliRunner
 
 from driftloop.accepted_drifts import KEY, accept, accept_newest, accepted_drifts, find_acceptance, standing_acceptance
 from driftloop.cli.main import app
-from driftloop.errors import Conflict, InputError, IntegrityError, NoChampion
+from driftloop.errors import InputError, IntegrityError, NoChampion
 from driftloop.store import Store, open_store
 from driftloop.store.local import LocalStore
 from tests.factories.store_history import StoreHistory
@@ -57,7 +57,7 @@ def test_twice_is_once(store: Store) -> None:
     assert store.read(KEY) == before
 
 
-def test_who_comes_second_changes_nothing_and_is_told(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_who_comes_second_at_the_same_moment_loses_and_doubles_nothing(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     accept(store, "1", 7, by="ada", reason="a")
     swap = LocalStore.replace
 
@@ -70,14 +70,13 @@ def test_who_comes_second_changes_nothing_and_is_told(store: Store, monkeypatch:
         monkeypatch.setattr(LocalStore, "replace", replace)
 
     overtaken(8)
-    with pytest.raises(Conflict, match="look and repeat"):
-        accept(store, "1", 9, by="ada", reason="b")
-    overtaken(9)
-    assert accept(store, "1", 9, by="ada", reason="b").by == "bo"
-    overtaken(9, "site=B")
-    of_a_level = accept(store, "1", 9, by="ada", reason="b", tag="site=B")
+    assert accept(store, "1", 9, by="the policy", reason="b").by == "the policy", "of another drift: a watch must not fail for it"
+    overtaken(10)
+    assert accept(store, "1", 10, by="the policy", reason="b").by == "bo"
+    overtaken(10, "site=B")
+    of_a_level = accept(store, "1", 10, by="ada", reason="b", tag="site=B")
     assert (of_a_level.by, of_a_level.tag) == ("bo", "site=B")
-    assert [(known.drift, known.tag) for known in accepted_drifts(store)] == [(7, ""), (8, ""), (9, ""), (9, "site=B")]
+    assert [(known.drift, known.tag) for known in accepted_drifts(store)] == [(7, ""), (8, ""), (9, ""), (10, ""), (10, "site=B")]
 
 
 def test_what_cannot_be_read_says_its_cure(store: Store) -> None:

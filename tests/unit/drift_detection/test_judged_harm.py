@@ -89,6 +89,19 @@ def test_several_labels_of_a_lot_are_worth_to_the_gate_what_those_that_judge_har
     assert counted_labels(other, np.ones(600, bool), judging, SETTINGS) == counted
 
 
+def test_many_labels_of_one_large_lot_are_worth_little_to_the_gate() -> None:
+    table, judging = of_few_lots(alike=False)
+    usual = counted_labels(table, np.ones(600, bool), judging, SETTINGS)
+    # As many labels, of which all but those of four lots are of one.
+    large = table.assign(group=table["group"].mask(judging & (np.arange(600) >= 100), "one large lot"))
+    counted = counted_labels(large, np.ones(600, bool), judging, SETTINGS)
+    assert counted["gate_labels"] == usual["gate_labels"] == 174
+    assert 5 <= counted["gate_independent"] < usual["gate_independent"] / 2
+    # Where none of those that judge harm are of one lot nothing says how much alike they are.
+    apart = table.assign(group=table["group"].mask(~judging, ""))
+    assert counted_labels(apart, np.ones(600, bool), judging, SETTINGS)["gate_independent"] == 29
+
+
 def test_a_champion_that_fails_is_retrained_though_one_of_the_gate_s_lots_has_no_label() -> None:
     table, judging = of_few_lots(alike=False)
     inside = np.ones(600, bool)
@@ -245,6 +258,14 @@ def test_of_the_labels_that_would_decide_the_gate_has_its_share() -> None:
     lost = judged("TT", {0: 20}, confirmed=True, settings=SETTINGS, accepted={"reference": wilson(6, 10)})
     assert lost.judging_labels_to_decide(SETTINGS) is None
     assert lost.labels_to_decide(SETTINGS, retrain) is None, "ten clean images never do"
+
+
+def test_more_labels_are_worth_asking_for_but_where_even_a_great_many_would_not_do() -> None:
+    few = {"reference": wilson(6, 10)}
+    for accepted, labels, worth in ((wilson(600, 1000), 60, True), (wilson(6, 10), 60, False), (wilson(6, 10), 30, True)):
+        found = judged("TT", {0: labels, 1: 60}, confirmed=True, accepted={"reference": accepted})
+        assert found.labels_could_decide(SETTINGS) is worth
+    assert judged("TT", {}, confirmed=True, accepted=few).labels_could_decide(SETTINGS), "without a label nothing is known"
 
 
 def test_estimates_without_labels_grow_from_those_of_the_labelled_windows_by_their_labels() -> None:

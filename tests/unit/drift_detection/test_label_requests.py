@@ -291,6 +291,9 @@ def test_a_list_of_which_all_is_settled_goes_on_while_labels_could_still_decide(
     open_still.loc[open_still["request_id"].isin(first[:59]), ["label", "label_origin"]] = ["a", "random"]
     again = listed(open_still, windows, [True, True])
     assert list(again.loc[again["origin"] == "random", "request_id"]) == list(first[59:]), "not before"
+    table[["label", "label_origin"]] = table[["label", "label_origin"]].where(table["request_id"].isin(first))
+    ended = listed(table, windows, [True, True], goes_on=False)
+    assert by_window(ended) == {}, "where labels would not decide"
     none = SETTINGS.model_copy(update={"random_requests": 0, "quota_requests": 0, "class_requests": 0})
     assert by_window(listed(served([0] * 100 + [1] * 100), windows, [True, True], settings=none)) == {}
 

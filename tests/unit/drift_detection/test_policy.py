@@ -240,6 +240,14 @@ def test_a_refused_candidate_is_tried_again_on_new_labels_only(labels: int, name
     assert ("refused on 660 labels" in verdict.reason) == (name == "needs_labels")
 
 
+def test_a_candidate_that_a_person_rolled_back_was_not_refused() -> None:
+    situation = replace(CONFIRMED, drop=HARMFUL, labels=670, labels_at_refusal=660, rolled_back=True)
+    verdict = decide(situation, SETTINGS, RETRAIN)
+    assert verdict.name == "needs_labels"
+    assert verdict.reason.endswith("; a candidate of 660 labels was rolled back and 10 came since, 100 make another try worth it.")
+    assert decide(replace(situation, labels=760), SETTINGS, RETRAIN).name == "retrain"
+
+
 def test_the_cooldown_comes_before_labels() -> None:
     situation = replace(CONFIRMED, drop=HARMFUL, labels=10, labels_at_refusal=10, days_since_retraining=0.1)
     assert decide(situation, SETTINGS, RETRAIN).name == "alert"

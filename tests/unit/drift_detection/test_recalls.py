@@ -118,12 +118,31 @@ def test_about_so_many_labels_tell_four_times_in_five(found: tuple, missed: tupl
     assert needed is not None
     rng = np.random.default_rng(3)
     told = []
-    for truth in rng.beta(other.right + 0.5, other.n - other.right + 0.5, 400):
+    for truth in rng.beta(other.right + 0.5, other.n - other.right + 1000 / one.rows - 0.5, 400):
         of_it = needed * one.rows / (one.rows + other.rows)
         precision = (one.right + 0.5) / (one.n + 1)
         missed_then = share(other.rows, other.right + rng.binomial(round(needed - of_it), truth), other.n + needed - of_it)
         told.append(rare(share(one.rows, one.right + precision * of_it, one.n + of_it), missed_then).told)
     assert np.mean(told) == pytest.approx(0.8, abs=0.08)
+
+
+@pytest.mark.parametrize("labels", [1, 3, 10])
+def test_after_the_first_labels_already_about_so_many_tell_of_a_rare_class(labels: int) -> None:
+    # Of 4,000 requests 2 % are of the class; of the others one in a hundred is named as it.
+    rng, told = np.random.default_rng(labels), []
+    for recall in np.repeat([0.9, 0.6, 0.2], 25):
+        named = 0.02 * recall + 0.98 * 0.01
+        precision, missing = 0.02 * recall / named, 0.02 * (1 - recall) / (1 - named)
+
+        known, needed = np.zeros(4), labels
+        for further in (True, False):
+            among = rng.binomial(needed, named)
+            known += np.array([rng.binomial(among, precision), among, rng.binomial(needed - among, missing), needed - among])
+            shares = share(4000 * named, *known[:2]), share(4000 * (1 - named), *known[2:])
+            needed = labels_to_tell(*shares, ACCEPTED, SETTINGS) if further else 0
+            assert needed is not None
+        told.append(rare(*shares).told)
+    assert np.mean(told) > 0.7
 
 
 def of_one_window(predicted: np.ndarray, labels: np.ndarray, groups: np.ndarray) -> ClassRecall:
@@ -189,7 +208,7 @@ def test_bounds_hold_where_25_patients_have_40_images_each_and_a_lost_class_is_s
 
 @pytest.mark.parametrize(("found", "missed"), [((20, 1, 10), (1980, 1, 360)), ((30, 0, 0), (1970, 0, 0))])
 def test_it_is_the_least_number_at_which_four_in_five_of_the_cases_are_told(found: tuple, missed: tuple) -> None:
-    """Cases: twenty quantiles of the share that is missed, by Jeffreys' posterior, and of how labels then fall, by the normal law."""
+    """Cases: twenty quantiles of the share that is missed, whose mean without labels is the share that is named, and of how labels fall."""
     one, other, levels = share(*found), share(*missed), (np.arange(20) + 0.5) / 20
     needed = labels_to_tell(one, other, ACCEPTED, SETTINGS)
     assert needed is not None
@@ -198,7 +217,7 @@ def test_it_is_the_least_number_at_which_four_in_five_of_the_cases_are_told(foun
         of_it = more * one.rows / 2000
         others, right = more - of_it, one.right + (one.right + 0.5) / (one.n + 1) * of_it
         cases = []
-        for missing in stats.beta.ppf(levels, other.right + 0.5, other.n - other.right + 0.5):
+        for missing in stats.beta.ppf(levels, other.right + 0.5, other.n - other.right + (1000 / one.rows - 0.5 if one.rows else 0.5)):
             for fresh in stats.norm.ppf(levels, missing * others, np.sqrt(missing * (1 - missing) * others)):
                 then = share(other.rows, other.right + min(max(fresh, 0), others), other.n + others)
                 cases.append(rare(share(one.rows, right, one.n + of_it), then).told)

@@ -23,7 +23,7 @@ from driftloop.step_facts import write_facts
 from driftloop.store import open_store
 from driftloop.watch_store import read_records
 from tests.factories.drift_traffic import SIDE, GrowingLog, draw_images, draw_regime, write_champion_with_references
-from tests.factories.records import CLASSES
+from tests.factories.records import CLASSES, watch_record
 from tests.factories.version_links import register_and_link
 
 DRIFT = "blur+noise:0.8"
@@ -434,6 +434,19 @@ def test_a_harmless_drift_is_accepted_by_itself_where_that_is_asked_for(producti
     assert set(facts["requests_for"]) == {"quota"}
     stood = read_records(open_store(production.store))[-1].acceptances
     assert [(acceptance.tag, acceptance.drift, acceptance.label_free_drop) for acceptance in stood] == [("", 1, None)]
+
+
+def test_after_a_rollback_labels_count_that_the_champion_s_own_watches_have_counted(
+    production: GrowingLog, champion: Path, tmp_path: Path
+) -> None:
+    production.serve(240, DRIFT, labels=240)
+    first = watch(production, champion, tmp_path)
+    production.since = production.now
+    # Another version served meanwhile, and the labelled rows have gone.
+    production.records += [*read_records(open_store(production.store)), watch_record(2, production.now.isoformat(), champion_version="2")]
+    production.tables[0][["label", "label_origin"]] = None
+    again = watch(production, champion, tmp_path)
+    assert again["drop"]["n"] == first["drop"]["n"] > 100
 
 
 def test_only_random_labels_of_the_confirmed_windows_judge_harm(production: GrowingLog, champion: Path, tmp_path: Path) -> None:

@@ -198,6 +198,15 @@ def test_history_knows_on_how_many_labels_a_candidate_for_this_champion_was_refu
     assert read_history([long_ago, watched], champion_version="2", until=START.isoformat()).labels_at_refusal("", 1) is None
 
 
+def test_a_champion_that_serves_again_after_its_successor_was_rolled_back_and_not_refused_one() -> None:
+    promoted = record(6, [], version="2", decision="promote", day=-12).model_copy(update={"labels": 400})
+    back = read_history([promoted], champion_version="2", until=START.isoformat())
+    assert (back.labels_at_refusal("", 1), back.rolled_back("", 1), back.rolled_back("", 7)) == (400, True, False)
+    refused = record(8, [], version="2", decision="reject", day=-6).model_copy(update={"labels": 600})
+    again = read_history([promoted, refused], champion_version="2", until=START.isoformat())
+    assert (again.labels_at_refusal("", 1), again.rolled_back("", 1)) == (600, False)
+
+
 def test_a_refusal_holds_back_no_other_drift_and_no_changed_meaning() -> None:
     refused = record(6, [], version="2", decision="inconclusive", day=-12).model_copy(update={"labels": 400})
     history = read_history([refused], champion_version="2", until=START.isoformat())

@@ -5,7 +5,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from components.validation_gate.opponents import GatedVersion, best_earlier, count_uses, gated_versions, split_identity
+from components.validation_gate.opponents import GatedVersion, best_earlier, count_tries, count_uses, gated_versions, split_identity
 from driftloop import registry
 from driftloop.dataset.description import Description, Shard
 from driftloop.housekeeping.pruning import PrunePolicy, carry_out_prune, plan_prune
@@ -92,6 +92,18 @@ def test_uses_are_versions_and_refused_watches_on_this_split() -> None:
     assert count_uses(GATED, [], [], "split") == 4  # the newest version remembers an earlier refusal
     assert count_uses(GATED, [], [], "other split") == 1
     assert count_uses([], [], records, "split") == 0
+
+
+def test_a_candidate_that_was_rolled_back_has_used_the_drifted_images_of_the_champion_that_serves_again() -> None:
+    records = [
+        decided_watch(1, "1", "reject"),
+        decided_watch(2, "1", "promote"),
+        decided_watch(3, "2", "inconclusive"),
+        decided_watch(4, "1", None),
+    ]
+    assert [count_tries(records, version) for version in ("1", "2", "3", None)] == [2, 1, 0, 0]
+    failed = records[3].model_copy(update={"verdict": "retrain", "state": "failed"})
+    assert count_tries([*records[:3], failed], "1") == 3, "whether its gate had looked nobody knows"
 
 
 def test_refused_trainings_are_uses_too() -> None:
