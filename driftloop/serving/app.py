@@ -55,6 +55,7 @@ class Prediction(BaseModel):
     confidence: float = Field(ge=0, le=1)
     probabilities: dict[str, float]
     unusual: Unusualness
+    note: str = Field(description="what became of the image that its sender may not expect; empty: nothing")
 
 
 class Predictions(BaseModel):
@@ -197,6 +198,9 @@ def create_app(service: Service, grpc_address: str = "") -> FastAPI:
     return app
 
 
+_CUT = "levels above {:,}, the highest that the model was trained on, were read as if these were that one"
+
+
 def _prediction(job: Job, answers: Answers, index: int) -> dict[str, Any]:
     probabilities: list[float] = answers.predictions.probabilities[index].tolist()
     odd, confidence = answers.unusual[index], max(probabilities)
@@ -213,6 +217,7 @@ def _prediction(job: Job, answers: Answers, index: int) -> dict[str, Any]:
             "usual_high": _finite(odd.usual_high),
             "sentence": odd.sentence,
         },
+        "note": _CUT.format(job.live.model.description.deep_range) if job.cut else "",
     }
 
 

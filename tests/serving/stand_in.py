@@ -32,6 +32,7 @@ USUAL = {
     "usual_high": 0.33,
     "sentence": "looks as usual: edge density 0.21 is within 0.08 to 0.33",
 }
+CUT = "levels above 4,095, the highest that the model was trained on, were read as if these were that one"
 
 
 @dataclass
@@ -88,7 +89,8 @@ class StandIn:
                     "version": self.version,
                 },
             )
-            prediction = {"request_id": request_id, "class": predicted, "confidence": probabilities[predicted]}
+            note = CUT if name.startswith("deep") else ""
+            prediction = {"request_id": request_id, "class": predicted, "confidence": probabilities[predicted], "note": note}
             return JSONResponse(
                 {"version": self.version, "predictions": [prediction | {"probabilities": probabilities, "unusual": unusual}]}
             )

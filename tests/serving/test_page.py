@@ -82,6 +82,18 @@ def test_several_images_are_dropped_at_once_and_anywhere(tab: Tab, tmp_path: Pat
     assert tab.run("document.querySelectorAll('.answer').length") == 0
 
 
+def test_what_became_of_an_image_that_its_sender_may_not_expect_is_said(tab: Tab, tmp_path: Path) -> None:
+    tab.choose("#choose", image(tmp_path / "usual.png"))
+    answers(tab, 1)
+    assert "levels" not in tab.text(".answer").lower()
+    tab.choose("#choose", image(tmp_path / "deep.png"))
+    answers(tab, 2)
+    assert (
+        tab.text(".note:not([hidden])")
+        == "Levels above 4,095, the highest that the model was trained on, were read as if these were that one."
+    )
+
+
 def test_the_keyboard_reaches_everything_in_order(tab: Tab, tmp_path: Path) -> None:
     tab.choose("#choose", image(tmp_path / "sharp.png"))
     answers(tab, 1)

@@ -171,6 +171,8 @@ function show(card, version, prediction, name) {
   find(".class .small", card).textContent = `${percent(prediction.confidence)} confident`;
   showBars(card, prediction);
   const tone = showUnusual(find(".unusual", card), prediction.unusual);
+  find(".note", card).hidden = !prediction.note;
+  find(".note", card).textContent = sentence(prediction.note || "");
   find(".ids", card).replaceChildren("Version ", element("span", version), " · request ", element("span", prediction.request_id));
   prepareFeedback(find(".feedback", card), prediction);
   say(`${name}: ${prediction.class}, ${percent(prediction.confidence)} confident. ${tone}`);

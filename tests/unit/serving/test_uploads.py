@@ -204,17 +204,19 @@ def test_levels_are_those_of_training_and_those_beyond_are_cut_counted_and_said_
     model = service.live.model
     model.description = model.description.model_copy(update={"deep_range": trained.deep_range})
 
-    def send(path: Path) -> None:
-        assert asyncio.run(ask(app, [{"type": "http.request", "body": path.read_bytes()}]))[0] == 200
+    def send(path: Path) -> str:
+        status, answer = asyncio.run(ask(app, [{"type": "http.request", "body": path.read_bytes()}]))
+        assert status == 200
+        return str(answer["predictions"][0]["note"])
 
     for path, pixels in list(by_path.items())[::10]:
-        send(source / path)
+        assert send(source / path) == ""
         assert records(service)[-1]["digests"] == [image_digest(pixels)]
     assert "driftloop_cut_images_total 0.0" in service.metrics_text().decode()
     assert not caplog.records
     Image.fromarray(np.asarray(Image.open(source / path)) * 4).save(tmp_path / "bright.png")
     for number in range(2):
-        send(tmp_path / "bright.png")
+        assert send(tmp_path / "bright.png").startswith("levels above 4,095, the highest that the model was trained on, were read as")
         assert f"driftloop_cut_images_total {number + 1}.0" in service.metrics_text().decode()
     (said,) = (record.message for record in caplog.records)
     assert said.startswith("version 1: images of more than 8 bits came with levels above 4,095, the highest that it was trained on")
