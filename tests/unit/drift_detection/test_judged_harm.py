@@ -14,6 +14,7 @@ from components.drift_detection.label_tallies import OverSampled, WindowPlaces, 
 from components.drift_detection.policy import Situation, decide
 from components.drift_detection.tags import TAGS_SHARE
 from components.drift_detection.windows import Coverage
+from driftloop.evaluation.clustered import independent_images
 from driftloop.evaluation.intervals import Proportion, wilson
 from driftloop.settings import DriftSettings, RetrainSettings
 from driftloop.watch_record import RecordedWindow, WatchRecord
@@ -100,6 +101,28 @@ def test_many_labels_of_one_large_lot_are_worth_little_to_the_gate() -> None:
     # Where none of those that judge harm are of one lot nothing says how much alike they are.
     apart = table.assign(group=table["group"].mask(~judging, ""))
     assert counted_labels(apart, np.ones(600, bool), judging, SETTINGS)["gate_independent"] == 29
+
+
+def test_the_worth_of_labels_is_by_the_correlation_within_lots_of_those_that_judge_harm() -> None:
+    """Lots of two, three and four labels judge harm, of which some are alike; the gate has lots of five."""
+    sizes = [2, 3, 4] * 10
+    names = [f"harm-{lot}" for lot in range(30)], [f"gate-{lot}" for lot in range(8)]
+    groups = np.concatenate([np.repeat(names[0], sizes), np.repeat(names[1], 5)])
+    number = np.arange(len(groups))
+    right = np.where(number < 60, number // 4 % 2 == 0, number % 3 == 0)
+    table = pd.DataFrame({"group": groups, "label": "a", "label_origin": "random", "predicted": np.where(right, "a", "b"), "image": b"x"})
+    judging = table["group"].str.startswith("gate").to_numpy()
+    effect = 90 / independent_images(right[:90], groups[:90])
+    mean_size = sum(size**2 for size in sizes) / sum(sizes)
+    worth = 40 / (1 + 4 * (effect - 1) / (mean_size - 1))
+    assert 1.1 < effect < 2
+    everything = np.ones(130, bool)
+    assert counted_labels(table, everything, judging, SETTINGS)["gate_independent"] == pytest.approx(worth)
+    assert worth > 8
+    # Of too few nothing is learned.
+    for count, known in ((FEWEST_LABELS - 1, False), (FEWEST_LABELS, True)):
+        some = counted_labels(table, judging | (number < count), judging, SETTINGS)
+        assert (some["gate_independent"] != 8) == known
 
 
 def test_a_champion_that_fails_is_retrained_though_one_of_the_gate_s_lots_has_no_label() -> None:
