@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -145,3 +146,12 @@ def test_where_nearly_all_are_disturbed_the_measuring_ends(clock: list[float], m
     waited, asked = measured(clock, monkeypatch, rounds=20, disturbed=lambda turn: True, slow=MOST_WASTED_S)
     assert len(asked) == 2 * (WARM_UP + 20)
     assert waited.rounds == 20
+
+
+def test_interruptions_are_the_scheduler_s_count_and_none_where_the_system_does_not_say(monkeypatch: pytest.MonkeyPatch) -> None:
+    usage = SimpleNamespace(ru_nivcsw=17)
+    monkeypatch.setattr(latency, "resource", SimpleNamespace(RUSAGE_THREAD=1, getrusage={1: usage}.__getitem__))
+    assert latency.interruptions() == 17
+    for without in (None, SimpleNamespace(getrusage={1: usage}.__getitem__)):
+        monkeypatch.setattr(latency, "resource", without)
+        assert latency.interruptions() == 0
