@@ -15,9 +15,10 @@ from sklearn.metrics import cohen_kappa_score
 from sklearn.model_selection import StratifiedGroupKFold
 from sklearn.preprocessing import StandardScaler
 
+from driftloop.contracts import TIMM
 from driftloop.dataset import Description, Split
 from driftloop.settings import TrainSettings
-from driftloop.training.backbones import TIMM, Backbone
+from driftloop.training.backbones import Backbone
 from driftloop.training.batches import OrderedBatches, ordered_batch_size, to_tensor
 from driftloop.training.choice import against_pretrained
 from driftloop.training.device import pick_device

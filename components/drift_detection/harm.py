@@ -172,7 +172,7 @@ class Stratum:
     labels: int
     right: int
     mixture: Mapping[str, float]
-    """Shares of the accepted regimes that its windows are nearest to."""
+    """Shares of the accepted regimes that its windows are nearest to; empty: the clean one."""
     growth: float = 1.0
     """How far a drift that grows evenly had come in it, of what it has come to in the newest window."""
     effect: float = 1.0
@@ -324,7 +324,7 @@ def expected_of(parts: Sequence[Stratum], accepted: Mapping[str, Proportion]) ->
     total = sum(part.weight for part in parts)
     shares: dict[str, float] = {}
     for part in parts:
-        for name, share in part.mixture.items():
+        for name, share in (part.mixture or {CLEAN_REGIME: 1.0}).items():
             known = name if name in accepted else CLEAN_REGIME
             shares[known] = shares.get(known, 0.0) + share * part.weight / total
     value = sum(share * accepted[name].value for name, share in shares.items())

@@ -26,7 +26,6 @@ from components.drift_detection.tags import TAGS_SHARE, TagFindings
 from components.drift_detection.windows import Coverage
 from driftloop.contracts import GATE, RANKED
 from driftloop.drifts import windows_that_confirm
-from driftloop.inference.reference import CLEAN_REGIME
 from driftloop.settings import DriftSettings
 from driftloop.watch_record import RecordedTagWindow, WatchRecord
 
@@ -71,8 +70,7 @@ def unknown_levels(
         elif distinct:
             right = (labelled["predicted"] == labelled["label"]).to_numpy(dtype=bool)
             n, effect = len(right), design_effect(right, labelled)
-            # Of a level whose requests have not filled a window yet it is not known what they are nearest to.
-            mixture = (of_level.windows[-1].mixture if of_level.windows else {}) or {CLEAN_REGIME: 1.0}
+            mixture = of_level.windows[-1].mixture if of_level.windows else {}
             expected, images = expected_of([Stratum(1.0, n, int(right.sum()), mixture)], accuracies)
             careful = min(right.sum() / effect + HALF_LABEL, n / effect)
             beyond = float(score(expected * images, images, careful, n / effect, 0.0))

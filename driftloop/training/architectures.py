@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable
 import torch
 from torch import Tensor, nn
 
+from driftloop.contracts import TIMM
 from driftloop.training.classifier import Classifier
 
 PLAIN_CNN = "plain_cnn"
@@ -170,7 +171,7 @@ def build_network(architecture: str, *, channels: int, classes: int, image_size:
     """
     if architecture.startswith("timm:"):
         # Imported here: it builds on this module, and most trainings need none of it.
-        from driftloop.training.backbones import TIMM, Backbone
+        from driftloop.training.backbones import Backbone
 
         network = Backbone(architecture.removeprefix(TIMM), channels, classes, image_size=image_size)
         return network.to(memory_format=torch.channels_last)

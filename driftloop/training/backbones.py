@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from driftloop.contracts import TIMM as TIMM
+from driftloop.contracts import TIMM
 from driftloop.errors import InputError
 from driftloop.training.classifier import Classifier
 

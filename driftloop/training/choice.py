@@ -5,14 +5,14 @@ from dataclasses import dataclass
 
 import torch
 
-from driftloop.contracts import TRAIN
+from driftloop.contracts import TIMM, TRAIN
 from driftloop.dataset import Description
 from driftloop.errors import InputError
 from driftloop.plurals import counted
 from driftloop.settings import TrainSettings
 from driftloop.sources.built_in import is_built_in
 from driftloop.training.architectures import GROUP_NORM, PLAIN_CNN, RESIDUAL
-from driftloop.training.backbones import TIMM, check_backbone
+from driftloop.training.backbones import check_backbone
 from driftloop.training.pretrained import AUTO, NONE, PACKAGE, PACKAGE_ARCHITECTURE, Pretrained, find_weights, package_installed
 from driftloop.training.privacy import check_privacy
 

@@ -3,11 +3,11 @@
 import torch
 from torch import Tensor
 
+from driftloop.contracts import TIMM
 from driftloop.errors import InputError
 from driftloop.inference.provider import cuda_device_visible
 from driftloop.runtime import available_threads
 from driftloop.training import followers
-from driftloop.training.backbones import TIMM
 
 
 def pick_device(gpus: str) -> torch.device:

@@ -18,10 +18,10 @@ from sklearn.metrics import log_loss
 from torch import Tensor, nn
 
 from driftloop.bundle import sha256_file
-from driftloop.contracts import TRAIN, VAL
+from driftloop.contracts import TIMM, TRAIN, VAL
 from driftloop.errors import InputError, NotFound
 from driftloop.store import open_store
-from driftloop.training.backbones import TIMM, Backbone, resampled
+from driftloop.training.backbones import Backbone, resampled
 from driftloop.training.batches import OrderedBatches
 from driftloop.training.classifier import Classifier
 from driftloop.training.epoch import Batch

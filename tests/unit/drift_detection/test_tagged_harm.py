@@ -212,8 +212,27 @@ def test_without_a_known_accuracy_nothing_is_judged_and_without_windows_there_is
     assert (harm.drift, harm.drifting, harm.concerned.tolist()) == (0, [], [False, False])
 
 
-def the_drift(rows: int) -> tuple[WindowPlaces, np.ndarray]:
-    return places(0, drifted="T"), np.zeros(rows, np.int64)
+def harm_of(coverage: Coverage, *, windows: int = 1, tag: str = "") -> JudgedHarm:
+    """Of a confirmed drift of so many windows without a label."""
+    return JudgedHarm(
+        confirmed=True,
+        drift=3,
+        drop=None,
+        concept_drop=None,
+        concept=False,
+        drifting=[],
+        steady=[],
+        in_drift=np.ones(windows, bool),
+        concerned=np.ones(windows, bool),
+        coverage=coverage,
+        labels=0,
+        gate_labels=0,
+        gate_independent=0.0,
+        gate_obtainable=0,
+        harm_labels=20,
+        skipped=0,
+        tag=tag,
+    )
 
 
 def unknown(
@@ -230,24 +249,7 @@ def unknown(
 ) -> list[str]:
     every = np.ones(len(table), bool)
     coverage = Coverage(every, np.zeros(len(table), np.int64), every, every if drifting is None else drifting)
-    harm = JudgedHarm(
-        confirmed=True,
-        drift=3,
-        drop=None,
-        concept_drop=None,
-        concept=False,
-        drifting=[],
-        steady=[],
-        in_drift=np.ones(1, bool),
-        concerned=np.ones(1, bool),
-        coverage=coverage,
-        labels=0,
-        gate_labels=0,
-        gate_independent=0.0,
-        gate_obtainable=0,
-        harm_labels=20,
-        skipped=0,
-    )
+    harm = harm_of(coverage)
     found = findings(windows, inside, confirmed=confirmed, level=level)
     kept = np.zeros(len(table), bool) if judging is None else judging
     return unknown_levels(table, harm, [found], accepted, judging=kept, tests=tests)
@@ -378,7 +380,7 @@ def drifts(*purposes: str) -> tuple[pd.DataFrame, list[Judged]]:
         inside = third == number if number else np.ones(COUNT, bool)
         coverage = Coverage(inside, np.zeros(COUNT, np.int64), inside, inside)
         verdict = Verdict("needs_labels", "because", purpose)  # type: ignore[arg-type]
-        harm = JudgedHarm(True, 3, None, None, False, [], [], np.ones(1, bool), np.ones(1, bool), coverage, 0, 0, 0.0, 0, 20, 0, tag)
+        harm = harm_of(coverage, tag=tag)
         made.append(Judged(harm, verdict, every, coverage, drawn(30, 0)))
     return rows, made
 
@@ -450,7 +452,7 @@ def test_a_level_asks_for_the_rows_of_its_drift_with_its_own_part_of_every_windo
     every = places(0, 1, drifted="TT")
     found = findings([window((3, 7), drifted=True), window((4, 8), drifted=True, day=1)], [True, False], confirmed=True)
     coverage = Coverage(np.array([True, True]), np.zeros(2, np.int64), np.ones(2, bool), np.array([True, False]))
-    harm = JudgedHarm(True, 3, None, None, False, [], [], np.ones(2, bool), np.ones(2, bool), coverage, 0, 0, 0.0, 0, 20, 0, "site=B")
+    harm = harm_of(coverage, windows=2, tag="site=B")
     made = judged_level(harm, Verdict("needs_labels", "because", "harm"), found, every)
     assert made.coverage.covered.tolist() == made.coverage.confirmed.tolist() == [True, False]
     assert [one.rows for one in made.places.windows] == [7, 8]
