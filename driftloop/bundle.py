@@ -74,10 +74,24 @@ class ModelDescription(BaseModel):
     """ONNX file that users get; empty before export"""
     temperature: float = 1.0
     """of the calibration inside the graph"""
+    class_shares: list[float] = []
+    """of the training images, by class, where the training let every class count alike; empty where it did not. The graph's probabilities
+    are those of images that come in these shares"""
     schema_version: int = DESCRIPTION_SCHEMA
     """form of the file"""
 
     _of_a_known_form = of_known_form(DESCRIPTION, DESCRIPTION_SCHEMA)
+
+    @property
+    def naming_shares(self) -> list[float]:
+        """What `named_classes` holds the graph's probabilities against: a temperature changes them, and not what is named."""
+        return [share ** (1 / self.temperature) for share in self.class_shares]
+
+    @property
+    def naming_rule(self) -> str:
+        """How whoever runs the graph without driftloop finds the number of the class, in NumPy."""
+        held_against = f" / [{', '.join(f'{share:.6g}' for share in self.naming_shares)}]"
+        return f"(probabilities{held_against}).argmax(axis=-1)" if self.class_shares else "probabilities.argmax(axis=-1)"
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,7 @@ from components.drift_detection.reference import AcceptedTraffic, Sample, drawn_
 from components.drift_detection.teaching import EmbeddingDrift, detect_embedding_drift
 from components.drift_detection.window_test import TestedWindow
 from components.drift_detection.windows import CutWindow
+from driftloop.evaluation.classification import named_classes
 from driftloop.inference.log import read_kept_images
 from driftloop.inference.traffic import Traffic
 from driftloop.settings import DriftSettings
@@ -219,18 +220,21 @@ class Explanation:
         return sorted((shift for shift in self.statistics if shift.moved), key=lambda shift: -abs(shift.shift))
 
 
-def explain(window: Sample, reference: Sample, *, names: Sequence[str], alpha: float, teaching: bool) -> Explanation:
+def explain(
+    window: Sample, reference: Sample, *, names: Sequence[str], alpha: float, teaching: bool, shares: Sequence[float] = ()
+) -> Explanation:
     """Compare a window with its reference in every way that helps to understand the verdict.
 
     Args:
         names: of the F statistics.
         alpha: level of the window's test; a statistic moved when its adjusted p-value is at most a detector's part of it.
         teaching: run the course's detector, too.
+        shares: the champion's `naming_shares`.
     """
     return Explanation(
         statistics=_statistic_shifts(window.statistics, reference.statistics, names, level_of_each(alpha)),
         outputs=bbsd_test(reference.probabilities, window.probabilities),
-        classes=class_prior_test(_class_counts(reference), _class_counts(window)),
+        classes=class_prior_test(*(_class_counts(sample, shares) for sample in (reference, window))),
         fixed_threshold=detect_embedding_drift(reference.embedding, window.embedding) if teaching else None,
     )
 
@@ -252,9 +256,9 @@ def _statistic_shifts(window: np.ndarray, reference: np.ndarray, names: Sequence
     ]
 
 
-def _class_counts(sample: Sample) -> np.ndarray:
+def _class_counts(sample: Sample, shares: Sequence[float]) -> np.ndarray:
     """How often each class was predicted, (K,)."""
-    return np.bincount(sample.probabilities.argmax(axis=1), minlength=sample.probabilities.shape[1])
+    return np.bincount(named_classes(sample.probabilities, shares), minlength=sample.probabilities.shape[1])
 
 
 @dataclass(frozen=True)
@@ -318,5 +322,12 @@ def explain_window(
         count=settings.gallery_size,
         rng=rng,
     )
-    explanation = explain(chosen.sample, reference, names=watch.info.statistic_names, alpha=alpha, teaching=settings.teaching)
+    explanation = explain(
+        chosen.sample,
+        reference,
+        names=watch.info.statistic_names,
+        alpha=alpha,
+        teaching=settings.teaching,
+        shares=accepted.model.naming_shares,
+    )
     return ExplainedWindow(number, chosen, reference, explanation, gallery)

@@ -10,8 +10,9 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from components.drift_detection.reference import AcceptedTraffic
+from components.drift_detection.reference import AcceptedTraffic, Sample
 from components.drift_detection.window_test import TestedWindow
+from driftloop.evaluation.classification import named_classes, probability_of
 
 LABEL_FREE_CAVEAT = (
     "This estimate trusts the champion's own confidence, which some drifts (noise above all) leave high while accuracy falls. "
@@ -72,12 +73,16 @@ def _estimate(accepted: AcceptedTraffic) -> Callable[[TestedWindow], LabelFreeEs
     """The estimate for a window; None where the clean accuracy is not known."""
     if accepted.clean is None:
         return None
-    clean = accepted.clean.value
-    confidences = [sample.probabilities.max(axis=1) for sample in accepted.regimes.samples]
+    clean, shares = accepted.clean.value, accepted.model.naming_shares
+
+    def confidence(sample: Sample) -> np.ndarray:
+        return probability_of(named_classes(sample.probabilities, shares), sample.probabilities)
+
+    confidences = [confidence(sample) for sample in accepted.regimes.samples]
     by_regime = np.array([thresholded_confidence(confidences[0], of, clean) for of in confidences])
 
     def estimate(window: TestedWindow) -> LabelFreeEstimate:
-        accuracy = thresholded_confidence(confidences[0], window.sample.probabilities.max(axis=1), clean)
+        accuracy = thresholded_confidence(confidences[0], confidence(window.sample), clean)
         return LabelFreeEstimate(accuracy, float(window.test.weights @ by_regime) - accuracy)
 
     return estimate
@@ -89,7 +94,7 @@ def thresholded_confidence(reference: np.ndarray, window: np.ndarray, clean_accu
     The threshold is chosen so that the same share of the clean reference lies above it as the champion gets right.
 
     Args:
-        reference: largest class probabilities (N,) on the clean reference.
+        reference: probabilities of the classes that are named (N,) on the clean reference.
         window: the same (M,) on the window.
         clean_accuracy: of the champion as served, in [0, 1].
 

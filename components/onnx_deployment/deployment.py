@@ -10,14 +10,7 @@ from components.onnx_deployment import benchmark, held_out, variant
 from components.onnx_deployment.half import write_half
 from components.onnx_deployment.held_out import measure_references
 from components.onnx_deployment.quantisation import Quantisation, quantise
-from components.onnx_deployment.temperature import (
-    Calibration,
-    RarerClasses,
-    TemperatureFit,
-    calibration_on,
-    fit_temperature,
-    promised_to_rarer,
-)
+from components.onnx_deployment.temperature import Calibration, TemperatureFit, calibration_on, fit_temperature
 from components.onnx_deployment.variant import COMPETING, GraphOutcomes, VariantChoice, choose_variant, judge_accuracy
 from driftloop import bundle
 from driftloop.bundle import ModelDescription
@@ -42,13 +35,11 @@ class Deployment:
     """Everything that was made and measured, for the files, the report and the metrics."""
 
     model: ModelDescription
-    """Of the trained bundle."""
+    """Of the trained bundle, with the temperature."""
     temperature: TemperatureFit
     """Of the calibration inside all graphs."""
     calibration: Calibration
     """What it does on the clean test split."""
-    rarer: RarerClasses | None
-    """What the probabilities there promise the rarer classes, where the training weighed these up and one class has most images."""
     parity: float
     """Largest difference of a probability between PyTorch and the exported FP32 graph."""
     quantisation: Quantisation
@@ -87,7 +78,8 @@ def deploy(dataset: Description, source: Path, candidate: Path, settings: Deploy
     validation = held_out.open_cases(dataset, held_out.TEMPERATURE_SPLITS)
     logits, labels = held_out.compute_logits(network, model, validation), held_out.case_labels(validation)
     fit = fit_temperature(logits, labels, held_out.case_groups(validation))
-    graph = ServingGraph(network, mean=model.mean, std=model.std, temperature=fit.temperature)
+    model = model.model_copy(update={"temperature": fit.temperature})
+    graph = ServingGraph(network, mean=model.mean, std=model.std, temperature=fit.temperature, class_shares=model.class_shares)
     progress(0.05, "exporting")
     export_onnx(graph, fp32, image_size=model.image_size, channels=model.channels)
     parity = check_parity(graph, fp32, held_out.draw_images(validation, PARITY_IMAGES, seed=settings.seed))
@@ -118,12 +110,10 @@ def deploy(dataset: Description, source: Path, candidate: Path, settings: Deploy
     served = models[choice.served]
     progress(0.85, "measuring the reference")
     test, tags = _outcomes(models, testing, reduced), np.concatenate([part.tags for part in testing])
-    some = next(iter(test.values()))
     return Deployment(
         model=model,
         temperature=fit,
         calibration=calibration_on(held_out.compute_logits(network, model, testing), held_out.case_labels(testing), fit.temperature),
-        rarer=promised_to_rarer(model, some.fp32, some.labels),
         parity=parity,
         quantisation=quantisation,
         decision=decision,
@@ -131,7 +121,7 @@ def deploy(dataset: Description, source: Path, candidate: Path, settings: Deploy
         choice=choice,
         test=test,
         test_tags=tags,
-        measures=_measures(decision, test, tags, model.classes, choice.served),
+        measures=_measures(decision, test, tags, model, choice.served),
         rows=rows,
         gpu_rows=gpu_rows,
         regimes=measure_references(served, dataset),
@@ -146,7 +136,7 @@ def _outcomes(models: dict[str, ServedModel], cases: list[held_out.Cases], reduc
 
 
 def _measures(
-    decision: dict[str, GraphOutcomes], test: dict[str, GraphOutcomes], tags: np.ndarray, classes: list[str], served: str
+    decision: dict[str, GraphOutcomes], test: dict[str, GraphOutcomes], tags: np.ndarray, model: ModelDescription, served: str
 ) -> dict[str, Measured]:
     some = next(iter(test))
     held_out = {bundle.ONNX_FP32: decision[some].fp32} | {name: found.reduced for name, found in decision.items()}
@@ -155,10 +145,11 @@ def _measures(
         name: measure_classifier(
             probabilities,
             test[some].labels,
-            classes,
+            model.classes,
             thresholds=thresholds_of(held_out[name], decision[some].labels),
             groups=test[some].groups,
             tags=tags,
+            shares=model.naming_shares,
             intervals=name == served,
         )
         for name, probabilities in graphs.items()
@@ -191,7 +182,6 @@ def deployment_facts(deployment: Deployment, *, seconds: float) -> dict[str, Any
         "benchmark_gpu": deployment.gpu_rows,
         "temperature": deployment.temperature.temperature,
         "calibration": asdict(deployment.calibration) | {"note": deployment.temperature.note},
-        "rarer_classes": asdict(deployment.rarer) if deployment.rarer else None,
         "quantisation": asdict(deployment.quantisation),
         "parity": deployment.parity,
         "provider": deployment.provider,

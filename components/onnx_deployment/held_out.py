@@ -86,12 +86,13 @@ def case_groups(cases: list[Cases]) -> np.ndarray:
 
 @torch.inference_mode()
 def compute_logits(network: Classifier, model: ModelDescription, cases: list[Cases]) -> np.ndarray:
-    """The logits of all cases in PyTorch, float32 (N, K)."""
+    """The logits of all cases in PyTorch as the graph has them before the temperature, float32 (N, K)."""
     mean, std = torch.tensor(model.mean), torch.tensor(model.std)
+    put_back = torch.tensor(model.class_shares or [1.0]).log()
     logits: list[torch.Tensor] = []
     for part in cases:
         batches = (part.images[start : start + LOGITS_BATCH] for start in range(0, len(part), LOGITS_BATCH))
-        logits += [network(normalise(to_tensor(batch), mean, std)) for batch in batches]
+        logits += [network(normalise(to_tensor(batch), mean, std)) + put_back for batch in batches]
     return torch.cat(logits).numpy()
 
 

@@ -10,10 +10,10 @@ from matplotlib.figure import Figure
 from components.onnx_deployment import variant
 from components.onnx_deployment.deployment import Deployment
 from components.onnx_deployment.held_out import RANGE_SPLITS, TEMPERATURE_SPLITS, VARIANT_SPLITS
-from components.onnx_deployment.temperature import RarerClasses
 from components.onnx_deployment.variant import GRAPH_NAMES
 from driftloop.bundle import ONNX_FP32, ONNX_INT8, WEIGHTS, ModelDescription
 from driftloop.evaluation.calibration import reliability_bins
+from driftloop.evaluation.classification import named_classes
 from driftloop.evaluation.clustered import proportion_right
 from driftloop.evaluation.intervals import Proportion
 from driftloop.inference.provider import CPU
@@ -23,8 +23,6 @@ from driftloop.reporting.plot_style import INK, MUTED, PALETTE, axes
 from driftloop.reporting.wording import calibration_sentence, difference_sentence, extremes, percent, points
 from driftloop.training.report_sections import add_measures, compared_numbers
 
-#: A mean probability that is above a share by less is called no more than it.
-SAME_SHARE = 0.01
 CARD_HEADING = "## Deployment"
 #: The line below the title, which says what users get.
 AS_SERVED = "**As served**"
@@ -62,6 +60,7 @@ def _card_section(model: ModelDescription, facts: dict[str, Any]) -> str:
         "and softmax are inside the graph. Output: probabilities and embedding.",
         f"- Served: `{model.served}`. {facts['served_reason']}.",
         f"- Temperature {model.temperature:.3f}: {_calibration_phrase(fit, model.temperature)}",
+        *_naming_line(model),
         f"- INT8 against FP32 on the clean test split: {-100 * drop['value']:+.2f} points of accuracy ({interval}).",
         f"- Drift reference: {', '.join(f'{name} ({count:,} images)' for name, count in facts['regimes'].items())}.",
         "",
@@ -74,6 +73,16 @@ def _card_section(model: ModelDescription, facts: dict[str, Any]) -> str:
             where = "CPU" if row["provider"] == CPU else "GPU"
             lines.append(f"| `{row['variant']}` | {where} | {accuracy} | {row['p50_ms']:.2f} | {row['speedup']:.1f}x |")
     return "\n".join(lines) + "\n\nSpeed-up over PyTorch eager FP32 on one thread of the CPU, on the machine that exported the model.\n"
+
+
+def _naming_line(model: ModelDescription) -> list[str]:
+    """What is named where it need not be the most probable class."""
+    if not model.class_shares:
+        return []
+    return [
+        "- Probabilities are those of images that come as the training images did. Every class counts alike in what is named: "
+        f"`{model.naming_rule}`."
+    ]
 
 
 def _calibration_phrase(fit: dict[str, Any], temperature: float) -> str:
@@ -152,7 +161,7 @@ def build_report(deployment: Deployment) -> Page:
         {
             "served": f"{GRAPH_NAMES[choice.served]}, for {'CPUs' if deployment.serve_on == 'cpu' else 'GPUs'}",
             f"{GRAPH_NAMES[choice.served]} over PyTorch, batch 1": f"{speed[choice.served]:.1f}x" if choice.served in speed else None,
-            "accuracy as served, clean test": f"{(probabilities.argmax(1) == labels).mean():.3f}",
+            "accuracy as served, clean test": f"{(named_classes(probabilities, deployment.model.naming_shares) == labels).mean():.3f}",
             "temperature": f"{deployment.temperature.temperature:.2f}",
             "size as served": f"{deployment.sizes_mb[deployment.choice.served]:.1f} MB",
         }
@@ -435,8 +444,8 @@ def _add_calibration(page: Page, deployment: Deployment) -> None:
         "to a person, "
         "and for the estimate of accuracy without labels."
     )
-    if deployment.rarer:
-        page.text(rarer_sentences(deployment.rarer))
+    if named := naming_sentence(deployment.model, _served_probabilities(deployment)[0]):
+        page.text(named)
     page.table(
         [
             {"images": images, "temperature": name, "negative log-likelihood": likelihood, "expected calibration error": error}
@@ -448,18 +457,16 @@ def _add_calibration(page: Page, deployment: Deployment) -> None:
     )
 
 
-def rarer_sentences(rarer: RarerClasses) -> str:
-    """What the probabilities of rarer classes are worth where the training let every class count alike."""
-    text = (
-        f"The training let every class count alike, and {percent(1 - rarer.share)} of the test images are of {rarer.commonest}. "
-        f"The other classes make {percent(rarer.share)} of these images and get a mean probability of {percent(rarer.promised)}."
-    )
-    if rarer.promised - rarer.share < SAME_SHARE:
-        return text
+def naming_sentence(model: ModelDescription, probabilities: np.ndarray) -> str:
+    """What images are called where classes count alike, by the graph's probabilities (N, K); empty where it is the most probable class."""
+    others = int((named_classes(probabilities, model.naming_shares) != probabilities.argmax(axis=1)).sum())
+    if not others:
+        return ""
     return (
-        f"{text} That is more than their share, and one temperature cannot take it back: their probabilities rank images and are no "
-        "frequencies. "
-        "A bias for each class would mend that, but these classes would be named less often, so there is none."
+        "A probability says how many of such images are of the class when images come as those of the training did. What an image is "
+        "called is another question: every class counts alike (`train_config.class_weights`), so it is the class whose probability stands "
+        f"highest against its share of the training images. {others:,} of {len(probabilities):,} test images are called otherwise than "
+        "their most probable class."
     )
 
 

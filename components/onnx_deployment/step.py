@@ -76,7 +76,6 @@ def write_candidate(deployment: Deployment, candidate: Path, facts: dict[str, An
         deployment.model.model_dump()
         | {
             "served": deployment.choice.served,
-            "temperature": deployment.temperature.temperature,
             "metrics": metrics,
             "libraries": deployment.model.libraries | _library_versions(),
         }

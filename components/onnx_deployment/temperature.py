@@ -7,16 +7,12 @@ import numpy as np
 from scipy.optimize import minimize_scalar
 from scipy.special import log_softmax, softmax
 
-from driftloop.bundle import ModelDescription
 from driftloop.errors import InputError
 from driftloop.evaluation.calibration import expected_calibration_error
-from driftloop.training.privacy import PRIVACY
 
 #: Below this many images the number would be guessed rather than fitted.
 LEAST_IMAGES = 30
 LOWEST, HIGHEST = 0.2, 5.0
-#: From this share of the commonest class on, what a weighted training promises the others is told.
-SKEWED = 0.8
 
 
 @dataclass(frozen=True)
@@ -45,35 +41,6 @@ class TemperatureFit:
     """On the images of the fit."""
     note: str
     """Why it stays 1, or that it lies at the end of the range; else empty."""
-
-
-@dataclass(frozen=True)
-class RarerClasses:
-    """What a training that let every class count alike promises the rarer ones of skewed images."""
-
-    commonest: str
-    """The class that most images are of."""
-    share: float
-    """Of the images that are of the others."""
-    promised: float
-    """Mean probability of the others together."""
-
-
-def promised_to_rarer(model: ModelDescription, probabilities: np.ndarray, labels: np.ndarray) -> RarerClasses | None:
-    """Of labelled images that fitted nothing; None where the training weighed images alike, or where the classes are not skewed.
-
-    Args:
-        model: its training says how it weighed: one from scratch by its class weights, a retraining always by class.
-        probabilities: (N, K).
-        labels: int (N,).
-    """
-    weighted = bool(model.training.get("class_weights")) or (model.parent is not None and PRIVACY not in model.training)
-    counts = np.bincount(labels, minlength=len(model.classes))
-    commonest = int(counts.argmax())
-    share = float(1 - counts[commonest] / len(labels))
-    if not weighted or 1 - share < SKEWED:
-        return None
-    return RarerClasses(model.classes[commonest], share, float(1 - probabilities[:, commonest].mean()))
 
 
 def fit_temperature(logits: np.ndarray, labels: np.ndarray, groups: np.ndarray | None = None) -> TemperatureFit:

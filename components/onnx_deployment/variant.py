@@ -4,12 +4,14 @@ FP32 is always admissible. On CPUs it competes with INT8, on GPUs with FP16: onn
 GPU's machine should not be left to its CPU.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from components.onnx_deployment.held_out import Cases, case_groups, case_labels
 from driftloop.bundle import ONNX_FP16, ONNX_FP32, ONNX_INT8
+from driftloop.evaluation.classification import named_classes
 from driftloop.evaluation.clustered import proportion_right
 from driftloop.evaluation.intervals import Proportion
 from driftloop.evaluation.paired import PairedDifference, compare
@@ -33,27 +35,29 @@ class GraphOutcomes:
     """int64 (N,)."""
     groups: np.ndarray
     """The patient or site of each image, (N,)."""
+    shares: Sequence[float] = ()
+    """The model's `naming_shares`."""
 
     @property
     def fp32_right(self) -> np.ndarray:
         """Whether FP32 classifies each image as labelled, bool (N,)."""
-        return self.fp32.argmax(axis=1) == self.labels
+        return named_classes(self.fp32, self.shares) == self.labels
 
     @property
     def reduced_right(self) -> np.ndarray:
         """Whether the other one does, bool (N,)."""
-        return self.reduced.argmax(axis=1) == self.labels
+        return named_classes(self.reduced, self.shares) == self.labels
 
     @property
     def agreement(self) -> float:
         """The share of the images on which both name the same class."""
-        return float((self.fp32.argmax(axis=1) == self.reduced.argmax(axis=1)).mean())
+        return float((named_classes(self.fp32, self.shares) == named_classes(self.reduced, self.shares)).mean())
 
 
 def run_graphs(fp32: ServedModel, reduced: ServedModel, cases: list[Cases]) -> GraphOutcomes:
     """Run both graphs over the cases."""
     answers = [np.concatenate([model.predict(part.images).probabilities for part in cases]) for model in (fp32, reduced)]
-    return GraphOutcomes(answers[0], answers[1], case_labels(cases), case_groups(cases))
+    return GraphOutcomes(answers[0], answers[1], case_labels(cases), case_groups(cases), fp32.naming_shares)
 
 
 def by_tag(right: np.ndarray, tags: np.ndarray, groups: np.ndarray) -> dict[str, Proportion]:

@@ -14,6 +14,7 @@ import pandas as pd
 
 from driftloop.bundle import REFERENCE, ModelDescription
 from driftloop.contracts import ONNX_DEPLOYMENT, RANDOM
+from driftloop.evaluation.classification import named_classes, probability_of
 from driftloop.evaluation.intervals import Proportion, wilson
 from driftloop.inference.log import STATUS_OK, logged_statistics
 from driftloop.inference.reference import Regime, read_reference
@@ -59,16 +60,16 @@ class ExpectedMetrics:
 
 def read_expected_metrics(champion: str | Path, model: ModelDescription) -> ExpectedMetrics:
     """What the champion bundle in the directory `champion` expects of production."""
-    regimes = [_regime_metrics(regime, model.classes) for regime in read_reference(Path(champion, REFERENCE))]
+    regimes = [_regime_metrics(regime, model) for regime in read_reference(Path(champion, REFERENCE))]
     return ExpectedMetrics(regimes, benchmark_p95(read_facts(champion), model.served))
 
 
-def _regime_metrics(regime: Regime, classes: list[str]) -> RegimeMetrics:
-    predicted = regime.probabilities.argmax(axis=1)
+def _regime_metrics(regime: Regime, model: ModelDescription) -> RegimeMetrics:
+    predicted = named_classes(regime.probabilities, model.naming_shares)
     return RegimeMetrics(
         name=regime.name,
-        class_shares={name: float((predicted == index).mean()) for index, name in enumerate(classes)},
-        mean_confidence=float(regime.probabilities.max(axis=1).mean(dtype=np.float64)),
+        class_shares={name: float((predicted == index).mean()) for index, name in enumerate(model.classes)},
+        mean_confidence=float(probability_of(predicted, regime.probabilities).mean(dtype=np.float64)),
         statistics_mean=regime.statistics.mean(axis=0, dtype=np.float64),
         statistics_std=regime.statistics.std(axis=0, dtype=np.float64),
     )

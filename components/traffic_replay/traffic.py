@@ -13,7 +13,7 @@ from driftloop import runtime
 from driftloop.dataset import Split
 from driftloop.dataset.description import TAGS
 from driftloop.inference.log_writer import InferenceLogger
-from driftloop.inference.served_model import ServedModel, ServedPredictions
+from driftloop.inference.served_model import ServedModel, ServedPredictions, joined
 from driftloop.scenarios import Scenario
 from driftloop.tags import read_tags_text
 
@@ -143,8 +143,7 @@ def answer(
             last = max(clock(), last + TICK)
             times.append(last)
             latencies.append(elapsed_ms)
-    probabilities = np.concatenate([part.probabilities for part in parts])
-    return ServedPredictions(probabilities, np.concatenate([part.embedding for part in parts])), times, latencies
+    return joined(parts), times, latencies
 
 
 def _warm_up(model: ServedModel) -> None:

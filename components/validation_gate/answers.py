@@ -1,10 +1,12 @@
 """What both models answer, as served, on the same labelled images."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
 import numpy as np
 
+from driftloop.evaluation.classification import named_classes
 from driftloop.evaluation.clustered import proportion_right
 from driftloop.evaluation.intervals import Proportion
 from driftloop.evaluation.paired import PairedDifference, compare
@@ -25,13 +27,33 @@ class Answers:
     """probabilities (N, K); None where there is no champion"""
     groups: np.ndarray | None = None
     """patient or site of each image, (N,); None where that is not known"""
+    candidate_shares: Sequence[float] = ()
+    """what its probabilities are held against to name a class, as in `named_classes`"""
+    champion_shares: Sequence[float] = ()
+    """the same of the champion"""
     slices: dict[str, np.ndarray] = field(default_factory=dict)
     """parts of the split that may veto, by name: bool (N,)"""
 
     @cached_property
+    def candidate_named(self) -> np.ndarray:
+        """What the candidate calls each image, int64 (N,)."""
+        return named_classes(self.candidate, self.candidate_shares)
+
+    @cached_property
+    def champion_named(self) -> np.ndarray:
+        """What the champion does.
+
+        Raises:
+            ValueError: there is no champion.
+        """
+        if self.champion is None:
+            raise ValueError("there is no champion to compare with")
+        return named_classes(self.champion, self.champion_shares)
+
+    @cached_property
     def candidate_right(self) -> np.ndarray:
         """Images that the candidate has right, bool (N,)."""
-        return self.candidate.argmax(axis=1) == self.labels
+        return self.candidate_named == self.labels
 
     @cached_property
     def champion_right(self) -> np.ndarray:
@@ -40,9 +62,7 @@ class Answers:
         Raises:
             ValueError: there is no champion.
         """
-        if self.champion is None:
-            raise ValueError("there is no champion to compare with")
-        return self.champion.argmax(axis=1) == self.labels
+        return self.champion_named == self.labels
 
     def accuracy(self, right: np.ndarray, rows: np.ndarray | None = None) -> Proportion:
         """The share of what a model has `right` of the N images, on all or those of the mask `rows`, with its two-sided 95 % interval."""

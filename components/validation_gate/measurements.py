@@ -108,6 +108,8 @@ def answer(
         labels=split.labels[chosen],
         candidate=candidate.predict(images).probabilities,
         champion=champion.predict(images).probabilities if champion else None,
+        candidate_shares=candidate.naming_shares,
+        champion_shares=champion.naming_shares if champion else (),
         groups=samples["group"].astype(str).to_numpy() if "group" in samples else None,
         slices={} if champion is None else slices,
     )

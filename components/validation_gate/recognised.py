@@ -33,7 +33,7 @@ def every_class_recognised(clean: Answers, classes: list[str], allowed: str) -> 
     blind: list[str] = []
     unknown: list[str] = []
     for label, name in enumerate(classes):
-        seen = _recall(clean, clean.candidate, label)
+        seen = _recall(clean, clean.candidate_named, label)
         if seen is None or name in may_be_blind:
             continue
         right, blindly, _ = seen
@@ -61,7 +61,7 @@ def critical_recognised(clean: Answers, classes: list[str], critical: Sequence[s
     """
     criteria = []
     for name in critical:
-        title, seen = f"critical class {name} recognised", _recall(clean, clean.candidate, classes.index(name))
+        title, seen = f"critical class {name} recognised", _recall(clean, clean.candidate_named, classes.index(name))
         if seen is None:
             criteria.append(without_images(title))
             continue
@@ -81,14 +81,14 @@ def critical_recognised(clean: Answers, classes: list[str], critical: Sequence[s
 
 def recognises(answers: Answers, label: int) -> bool:
     """Whether the champion is shown to recognise a class on these images: it could be right on all of it by naming nothing else."""
-    seen = None if answers.champion is None else _recall(answers, answers.champion, label)
+    seen = None if answers.champion is None else _recall(answers, answers.champion_named, label)
     return seen is not None and seen[0].low > seen[1]
 
 
-def _recall(answers: Answers, probabilities: np.ndarray, label: int) -> tuple[Proportion, float, Clustering] | None:
+def _recall(answers: Answers, answered: np.ndarray, label: int) -> tuple[Proportion, float, Clustering] | None:
     """The share of a class's images that are right, with one-sided 95 % bounds, what naming it blindly would reach, and what groups make
     of the bounds; None: no images."""
-    answered, of_class = probabilities.argmax(axis=1), answers.labels == label
+    of_class = answers.labels == label
     images = int(of_class.sum())
     if not images:
         return None

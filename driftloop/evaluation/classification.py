@@ -48,14 +48,40 @@ class Evaluation:
     """numbers of images, int64 (K, K): rows are true classes, columns predicted ones"""
 
 
-def evaluate(probabilities: np.ndarray, labels: np.ndarray, classes: list[str], groups: np.ndarray | None = None) -> Evaluation:
-    """Hold predictions against labels; the predicted class is the most probable one.
+def named_classes(probabilities: np.ndarray, shares: Sequence[float] = ()) -> np.ndarray:
+    """The class that each image is called, int64 (N,).
+
+    Without `shares` it is the most probable one, which makes the fewest errors: of a rare class it names next to none. Where classes
+    count alike, however many images each has, it is the one whose probability is highest against its share (Menon et al. 2021).
 
     Args:
-        probabilities: (N, K), any scores whose largest marks the predicted class.
+        probabilities: (N, K).
+        shares: of the K classes, all above 0; none where images count alike.
+    """
+    named: np.ndarray = (probabilities / np.asarray(shares) if len(shares) else probabilities).argmax(axis=1)
+    return named
+
+
+def probability_of(named: np.ndarray, probabilities: np.ndarray) -> np.ndarray:
+    """The probability of the class that each image is called: of `named` (N,), from (N, K)."""
+    return np.take_along_axis(probabilities, named[:, None], axis=1)[:, 0]
+
+
+def evaluate(
+    probabilities: np.ndarray,
+    labels: np.ndarray,
+    classes: list[str],
+    groups: np.ndarray | None = None,
+    shares: Sequence[float] = (),
+) -> Evaluation:
+    """Hold predictions against labels; the predicted class is that of `named_classes`.
+
+    Args:
+        probabilities: (N, K), or any scores where no `shares` are given.
         labels: int (N,), in 0..K-1.
         classes: the K names.
         groups: (N,), the patient or lot of each image, which widens the intervals; None where each stands for itself.
+        shares: as for `named_classes`.
 
     Raises:
         ValueError: no images, shapes that do not fit, a label outside 0..K-1, or a non-finite score.
@@ -65,7 +91,7 @@ def evaluate(probabilities: np.ndarray, labels: np.ndarray, classes: list[str], 
         raise ValueError(f"evaluate: needs scores ({len(labels)}, {len(classes)}) for at least one image, got {probabilities.shape}")
     if not np.isfinite(probabilities).all():
         raise ValueError(f"evaluate: image {int(np.flatnonzero(~np.isfinite(probabilities).all(1))[0])} has a score that is not a number")
-    predicted = probabilities.argmax(1)
+    predicted = named_classes(probabilities, shares)
     confusion, right = confusion_matrix(labels, predicted, len(classes)), predicted == labels
 
     def share(rows: np.ndarray) -> Proportion | None:

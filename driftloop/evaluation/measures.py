@@ -4,7 +4,7 @@ The areas are scikit-learn's, and in the draws of an interval the same numbers. 
 so many of the others apart on the validation images: where the test split itself set it, the sensitivity would flatter.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cache
 from typing import Any
@@ -14,7 +14,7 @@ from sklearn import config_context
 from sklearn.metrics import average_precision_score
 
 from driftloop.evaluation.calibration import expected_calibration_error
-from driftloop.evaluation.classification import confusion_matrix
+from driftloop.evaluation.classification import confusion_matrix, named_classes
 from driftloop.evaluation.paired import brier_scores
 from driftloop.evaluation.roc import DrawnAreas, area_of
 from driftloop.tags import level_name, levels_by_tag
@@ -45,8 +45,8 @@ MEASURES = {
     "brier": "Brier score",
 }
 
-Rows = tuple[np.ndarray, np.ndarray]
-"""Probabilities (N, K) and labels (N,)."""
+Rows = tuple[np.ndarray, np.ndarray, np.ndarray]
+"""Probabilities (N, K), labels (N,), and the classes that are named (N,)."""
 Areas = Callable[[int], tuple[float, float]]
 """AUROC and AUPRC of a class against the rest, by its index; NaN where they are not defined."""
 
@@ -112,6 +112,7 @@ def measure_classifier(
     thresholds: Mapping[str, np.ndarray],
     groups: np.ndarray,
     tags: np.ndarray | None = None,
+    shares: Sequence[float] = (),
     intervals: bool = True,
 ) -> Measured:
     """All measures on labelled images, with percentile intervals of a bootstrap over groups (Field and Welsh 2007).
@@ -123,6 +124,7 @@ def measure_classifier(
         thresholds: of `thresholds_of`, from other images.
         groups: (N,), the patient or lot of each image.
         tags: (N,) as stored; None for none.
+        shares: as for `named_classes`.
         intervals: False for the measures alone, in no time.
     """
     probabilities = np.asarray(probabilities, np.float64)
@@ -132,19 +134,20 @@ def measure_classifier(
         by_class = [_of_class(rows, index, areas, thresholds) for index in range(len(classes))]
         positive = by_class[1:] if len(classes) == 2 else by_class
         means = {name: _mean([found[name] for found in positive]) for name in by_class[0]}
-        named = {
+        each = {
             f"{index} {name}": value for index, found in enumerate(by_class) for name, value in (found | {"f1": float(f1[index])}).items()
         }
-        return _of_all(rows, recalls, f1) | means | named
+        return _of_all(rows, recalls, f1) | means | each
 
-    found = _with_intervals(everything, (probabilities, labels), groups, intervals=intervals and len(classes) <= MOST_CLASSES)
+    named = named_classes(probabilities, shares)
+    found = _with_intervals(everything, (probabilities, labels, named), groups, intervals=intervals and len(classes) <= MOST_CLASSES)
     levels = {
         level_name(tag, level): of_level == level
         for tag, of_level in levels_by_tag(tags if tags is not None else []).items()
         for level in sorted(set(of_level.tolist()) - {""})
     }
     by_tag = {
-        name: _with_intervals(_of_level, (probabilities[rows], labels[rows]), groups[rows], intervals=intervals)
+        name: _with_intervals(_of_level, (probabilities[rows], labels[rows], named[rows]), groups[rows], intervals=intervals)
         for name, rows in levels.items()
     }
     return Measured(
@@ -159,7 +162,7 @@ def measure_classifier(
 
 
 def _of_all(rows: Rows, recalls: np.ndarray, f1: np.ndarray) -> dict[str, float]:
-    probabilities, labels = rows
+    probabilities, labels, _ = rows
     return {
         "balanced_accuracy": float(np.nanmean(recalls)),
         "f1": float(np.nanmean(f1)),
@@ -170,7 +173,7 @@ def _of_all(rows: Rows, recalls: np.ndarray, f1: np.ndarray) -> dict[str, float]
 
 def _by_class(rows: Rows) -> tuple[np.ndarray, np.ndarray]:
     """Recall and F1 of each class, (K,); NaN where it has no images."""
-    counts = confusion_matrix(rows[1], rows[0].argmax(1), rows[0].shape[1])
+    counts = confusion_matrix(rows[1], rows[2], rows[0].shape[1])
     hits, images = np.diag(counts), counts.sum(1).astype(float)
     images[images == 0] = np.nan
     return hits / images, 2 * hits / (images + counts.sum(0))
@@ -180,17 +183,17 @@ def _of_class(rows: Rows, index: int, areas: Areas, thresholds: Mapping[str, np.
     scores, own = rows[0][:, index], rows[1] == index
     found = dict(zip(("auroc", "auprc"), areas(index), strict=True))
     for name, by_class in thresholds.items():
-        named, known = scores >= by_class[index], bool(np.isfinite(by_class[index]))
-        found[f"sensitivity_at_{name}"] = float(named[own].mean()) if known and own.any() else np.nan
-        found[f"specificity_at_{name}"] = float((~named[~own]).mean()) if known and not own.all() else np.nan
+        above, known = scores >= by_class[index], bool(np.isfinite(by_class[index]))
+        found[f"sensitivity_at_{name}"] = float(above[own].mean()) if known and own.any() else np.nan
+        found[f"specificity_at_{name}"] = float((~above[~own]).mean()) if known and not own.all() else np.nan
     return found
 
 
 def _of_level(rows: Rows, areas: Areas) -> dict[str, float]:
-    probabilities, labels = rows
+    probabilities, labels, named = rows
     positive = range(1, 2) if probabilities.shape[1] == 2 else range(probabilities.shape[1])
     return {
-        "accuracy": float((probabilities.argmax(1) == labels).mean()),
+        "accuracy": float((named == labels).mean()),
         "balanced_accuracy": float(np.nanmean(_by_class(rows)[0])),
         "auroc": _mean([areas(index)[0] for index in positive]),
     }
@@ -205,7 +208,7 @@ def _with_intervals(
     compute: Callable[[Rows, Areas], dict[str, float]], rows: Rows, groups: np.ndarray, *, intervals: bool
 ) -> dict[str, Measure]:
     """Each measure, with an interval where there are groups enough; those that are not defined are left out."""
-    probabilities, labels = rows
+    probabilities, labels, named = rows
     distinct, group = np.unique(groups, return_inverse=True)
 
     def areas(index: int) -> tuple[float, float]:
@@ -227,7 +230,7 @@ def _with_intervals(
         draw = rng.integers(0, len(distinct), len(distinct))
         times = np.bincount(draw, minlength=len(distinct))[group]
         chosen = np.repeat(np.arange(len(labels)), times)
-        drawn.append(compute((probabilities[chosen], labels[chosen]), areas_of(times)))
+        drawn.append(compute((probabilities[chosen], labels[chosen], named[chosen]), areas_of(times)))
     return {name: _with_interval(value, np.array([found[name] for found in drawn])) for name, value in values.items()}
 
 

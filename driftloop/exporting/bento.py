@@ -29,7 +29,7 @@ def write_bento(folder: Path, fetched: FetchedVersion) -> None:
     shutil.copyfile(fetched.graph, folder / "model.onnx")
     described = fetched.model.description
     taken = described.model_dump(include={"classes", "image_size", "channels", "resize", "deep_range"})
-    model = {"version": fetched.version} | taken
+    model = {"version": fetched.version, "naming_shares": described.naming_shares or [1.0]} | taken
     (folder / "model.json").write_text(json.dumps(model | {"store": fetched.store}, indent=1) + "\n")
     (folder / "requirements.txt").write_text(requirements(gpu=fetched.model.variant == ONNX_FP16))
     (folder / "bentofile.yaml").write_text(BENTOFILE)

@@ -124,6 +124,7 @@ curl localhost:8000/v2/models/{MODEL_NAME}/infer -d '{request}'
 ```
 
 `{MODEL_NAME}/{CONFIG}` names the tensors as the graph itself does. The client decodes: `{decode}`
-is how the model was trained, and other decoding gives other answers. This folder is version {fetched.version} for good: it follows no
+is how the model was trained, and other decoding gives other answers. It names, too: `{described.naming_rule}`
+is the class's number, as driftloop has it. This folder is version {fetched.version} for good: it follows no
 promotion, and requests that Triton answers are in no log that a watch reads. `driftloop serve` does both.
 """

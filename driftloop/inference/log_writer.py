@@ -203,6 +203,7 @@ class InferenceLogger:
         }
         if predictions is not None:
             arrays["probabilities"] = predictions.probabilities.astype(np.float32, copy=False)
+            arrays["confidence"] = predictions.confidences.astype(np.float32, copy=False)
             arrays["embedding"] = predictions.embedding.astype(EMBEDDING_DTYPE, copy=False)
         self._append(encoded(fields, arrays), count, images.shape[1:])
         return ids
@@ -402,13 +403,15 @@ def _columns(record: Record, images: Sequence[str]) -> dict[str, list[Any]]:
     missing = [None] * count
     answered = "probabilities" in arrays
     probabilities = arrays["probabilities"].tolist() if answered else missing
+    # A spool of a release that named the most probable class alone does not have it.
+    confidence = arrays.get("confidence", arrays["probabilities"].max(axis=1)).tolist() if answered else missing
     return {
         "request_id": fields["request_ids"],
         "time": fields["times"],
         "model_version": [fields["version"]] * count,
         "status": [fields["status"]] * count,
         "predicted": fields["predicted"] if answered else missing,
-        "confidence": arrays["probabilities"].max(axis=1).tolist() if answered else missing,
+        "confidence": confidence,
         "probabilities": probabilities,
         "statistics": arrays["statistics"].tolist(),
         "embedding": [row.tobytes() for row in arrays["embedding"]] if answered else missing,

@@ -3,6 +3,7 @@
 from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Self
 
@@ -12,6 +13,7 @@ import onnxruntime as ort
 from driftloop.bundle import ONNX_INT8, ModelDescription, read_model, verify
 from driftloop.contracts import TIMM
 from driftloop.errors import InputError, IntegrityError
+from driftloop.evaluation.classification import named_classes, probability_of
 from driftloop.inference.provider import CPU, CUDA, ORT_ERRORS_ONLY, choose_provider, loading_cuda, log_once, warn_once
 from driftloop.plurals import counted
 from driftloop.runtime import available_threads
@@ -37,14 +39,21 @@ class ServedPredictions:
     """float32 (N, K), calibrated."""
     embedding: np.ndarray
     """float16 (N, D)."""
+    shares: Sequence[float] = ()
+    """The model's `naming_shares`."""
 
     def __len__(self) -> int:
         return len(self.probabilities)
 
-    @property
+    @cached_property
     def labels(self) -> np.ndarray:
         """The predicted class of each image, int64 (N,)."""
-        return self.probabilities.argmax(axis=1)
+        return named_classes(self.probabilities, self.shares)
+
+    @property
+    def confidences(self) -> np.ndarray:
+        """The probability of the predicted class of each image, float32 (N,)."""
+        return probability_of(self.labels, self.probabilities)
 
 
 class ServedModel:
@@ -74,6 +83,7 @@ class ServedModel:
         if not path.is_file():
             raise InputError(f"{directory}: no {variant} in this bundle; onnx_deployment writes it")
         self.description, self.variant = description, variant
+        self.naming_shares = tuple(description.naming_shares)
         self.threads = threads or available_threads()
         # Of grey images the stem adds up the same numbers in the same order either way, of colours it does not.
         thin = variant == ONNX_INT8 and description.channels == 1 and not description.architecture.startswith(TIMM)
@@ -123,9 +133,9 @@ class ServedModel:
             return ServedPredictions(
                 np.zeros((0, len(self.description.classes)), np.float32), np.zeros((0, self.embedding_size), np.float16)
             )
-        return ServedPredictions(
-            np.concatenate([batch.probabilities for batch in batches]), np.concatenate([batch.embedding for batch in batches])
-        )
+        if len(batches) == 1:
+            return batches[0]
+        return joined(batches)
 
     def check(self, images: np.ndarray) -> None:
         """Raise the InputError that says why `images` cannot be classified by this model."""
@@ -144,7 +154,14 @@ class ServedModel:
         answers = self._sessions[which].run([PROBABILITIES, EMBEDDING], {INPUT: np.ascontiguousarray(batch)})
         probabilities, embedding = (np.asarray(answer)[:images] for answer in answers)
         clipped = np.clip(embedding, -FLOAT16_MAX, FLOAT16_MAX).astype(np.float16)
-        return ServedPredictions(probabilities.astype(np.float32, copy=False), clipped)
+        return ServedPredictions(probabilities.astype(np.float32, copy=False), clipped, self.naming_shares)
+
+
+def joined(parts: Sequence[ServedPredictions]) -> ServedPredictions:
+    """What one model answered in several parts, at least one."""
+    return ServedPredictions(
+        np.concatenate([part.probabilities for part in parts]), np.concatenate([part.embedding for part in parts]), parts[0].shares
+    )
 
 
 def open_session(path: str | Path, *, threads: int, provider: str = "", without: Sequence[str] = ()) -> ort.InferenceSession:

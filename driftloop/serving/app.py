@@ -55,7 +55,7 @@ class Prediction(BaseModel):
     confidence: float = Field(ge=0, le=1)
     probabilities: dict[str, float]
     unusual: Unusualness
-    note: str = Field(description="what became of the image that its sender may not expect; empty: nothing")
+    note: str = Field(description="what its sender may not expect, of what became of the image or of the class; empty: nothing")
 
 
 class Predictions(BaseModel):
@@ -198,16 +198,20 @@ def create_app(service: Service, grpc_address: str = "") -> FastAPI:
     return app
 
 
+_ALIKE = "every class counts alike in what is named: the class whose probability is highest against its share of the training images"
 _CUT = "levels above {:,}, the highest that the model was trained on, were read as if these were that one"
 
 
 def _prediction(job: Job, answers: Answers, index: int) -> dict[str, Any]:
     probabilities: list[float] = answers.predictions.probabilities[index].tolist()
-    odd, confidence = answers.unusual[index], max(probabilities)
+    odd, label = answers.unusual[index], int(answers.predictions.labels[index])
+    notes = [_CUT.format(job.live.model.description.deep_range)] if job.cut else []
+    if answers.predictions.shares and probabilities[label] < max(probabilities):
+        notes.append(_ALIKE)
     return {
         "request_id": job.request_id,
-        "class": answers.classes[probabilities.index(confidence)],
-        "confidence": confidence,
+        "class": answers.classes[label],
+        "confidence": probabilities[label],
         "probabilities": dict(zip(answers.classes, probabilities, strict=True)),
         "unusual": {
             "p_value": odd.p_value,
@@ -217,7 +221,7 @@ def _prediction(job: Job, answers: Answers, index: int) -> dict[str, Any]:
             "usual_high": _finite(odd.usual_high),
             "sentence": odd.sentence,
         },
-        "note": _CUT.format(job.live.model.description.deep_range) if job.cut else "",
+        "note": "; ".join(notes),
     }
 
 

@@ -1,7 +1,8 @@
 """The Open Inference Protocol, version 2: what it says of the model and how it asks it, and its paths over HTTP.
 
 One model, `champion`, whose version is the registry's. Input `images`: UINT8 (N, side, side, channels), as the graph takes them. Outputs
-`probabilities`: FP32 (N, classes), and `embedding`: FP16 (N, D), which JSON cannot say and binary can; without a wish, probabilities.
+`probabilities`: FP32 (N, classes), `label`: INT64 (N,), the number of the class that is named, and `embedding`: FP16 (N, D), which JSON
+cannot say and binary can; without a wish, probabilities.
 Over HTTP in JSON, with tensors as binary data behind it; over gRPC in messages (`open_inference_grpc.py`).
 
 https://github.com/kserve/open-inference-protocol and Triton's extension for binary tensors.
@@ -31,7 +32,9 @@ MOST_BESIDE_NUMBERS, MOST_DIGITS = 64 << 10, 16
 #: Bytes of JSON, whatever the model takes: while it is read nobody else is answered, for up to a second, and it takes many times its size.
 MOST_JSON_BYTES = 8 << 20
 EXTENSIONS = ["binary_tensor_data"]
-DATATYPES = {PROBABILITIES: "FP32", EMBEDDING: "FP16"}
+#: An output of the service, not of the graph: where classes count alike it need not be the most probable one.
+LABEL = "label"
+DATATYPES = {PROBABILITIES: "FP32", LABEL: "INT64", EMBEDDING: "FP16"}
 
 
 def open_inference_router(service: Service) -> APIRouter:
@@ -130,6 +133,7 @@ def metadata(live: LiveModel) -> dict[str, Any]:
         "inputs": [{"name": INPUT, "datatype": "UINT8", "shape": [-1, side, side, channels]}],
         "outputs": [
             {"name": PROBABILITIES, "datatype": "FP32", "shape": [-1, len(model.description.classes)]},
+            {"name": LABEL, "datatype": "INT64", "shape": [-1]},
             {"name": EMBEDDING, "datatype": "FP16", "shape": [-1, model.embedding_size]},
         ],
     }
@@ -167,6 +171,7 @@ async def inferred(
     answers = await service.predict(list(images), group=group, tags=tags, request_ids=ids, began=began, live=live)
     outputs = {
         PROBABILITIES: np.stack([answer.predictions.probabilities[index] for _, answer, index in answers]),
+        LABEL: np.array([answer.predictions.labels[index] for _, answer, index in answers], np.int64),
         EMBEDDING: np.stack([answer.predictions.embedding[index] for _, answer, index in answers]),
     }
     head = {"model_name": MODEL_NAME, "model_version": answers[0][1].version, "id": name or answers[0][0].request_id}
@@ -263,7 +268,7 @@ def _wanted(content: dict[str, Any], is_binary: bool) -> dict[str, bool]:
     wanted = {}
     for output in outputs if isinstance(outputs, list) else [None]:
         if not isinstance(output, dict) or output.get("name") not in list(DATATYPES):  # a list: any JSON can be looked for in it
-            raise unprocessable(f"outputs: {PROBABILITIES} and {EMBEDDING} are known")
+            raise unprocessable(f"outputs: {', '.join(DATATYPES)} are known")
         parameters = _parameters(output)
         wanted[str(output["name"])] = bool(parameters.get("binary_data", default))
     return wanted

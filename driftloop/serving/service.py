@@ -187,11 +187,11 @@ class Service:
                 f"version {answers.version}: images of more than 8 bits came with levels above {highest_level:,}, the highest that it was "
                 "trained on, and are read as if these were that one; driftloop_cut_images_total counts such images"
             )
-        labels, highest = answers.predictions.labels, answers.predictions.probabilities.max(axis=1)
+        labels, confidences = answers.predictions.labels, answers.predictions.confidences
         self.metrics.answered(
             [
                 Seen(at, now, job.request_id, answers.classes[int(label)], float(sure), odd.p_value, latency, answers.version)
-                for job, label, sure, odd, latency in zip(jobs, labels, highest, answers.unusual, latencies, strict=True)
+                for job, label, sure, odd, latency in zip(jobs, labels, confidences, answers.unusual, latencies, strict=True)
             ]
         )
 

@@ -4,7 +4,7 @@ A batch is a pair: images (N, C, H, W) float32, normalised, on the model's devic
 (N, K) class probabilities (mixup, CutMix).
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -158,7 +158,11 @@ def validate(model: nn.Module, batches: Iterable[Batch], *, loss: Loss = F.cross
 
 
 @torch.inference_mode()
-def predict(model: nn.Module, batches: Iterable[Batch]) -> Tensor:
-    """Class probabilities (N, K) float32 on the CPU, in the order of the batches; the model is left in evaluation mode."""
+def predict(model: nn.Module, batches: Iterable[Batch], class_shares: Sequence[float] = ()) -> Tensor:
+    """Class probabilities (N, K) float32 on the CPU, in the order of the batches; the model is left in evaluation mode.
+
+    A network whose loss let every class count alike speaks of equally many images of each; with `class_shares`, of such as come in these.
+    """
     model.eval()
-    return torch.cat([model(images).softmax(1) for images, _ in batches]).cpu()
+    put_back = torch.tensor(class_shares or [1.0]).log()
+    return torch.cat([(model(images).cpu() + put_back).softmax(1) for images, _ in batches])

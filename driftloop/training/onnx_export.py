@@ -2,6 +2,7 @@
 
 import contextlib
 import io
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -22,10 +23,12 @@ TOLERANCE = 1e-3
 
 
 class ServingGraph(nn.Module):
-    """A trained network with everything around it that serving needs: normalisation before, temperature and softmax after."""
+    """A trained network with everything around it that serving needs: normalisation before, class shares, temperature and softmax after."""
 
-    def __init__(self, network: Classifier, *, mean: list[float], std: list[float], temperature: float) -> None:
-        """`mean` and `std` per channel on the scale 0-1, as the network was trained with."""
+    def __init__(
+        self, network: Classifier, *, mean: list[float], std: list[float], temperature: float, class_shares: Sequence[float] = ()
+    ) -> None:
+        """`mean` and `std` per channel on the scale 0-1, as the network was trained with; `class_shares` as in `ModelDescription`."""
         super().__init__()
         self.network = network
         self.mean: Tensor
@@ -33,12 +36,17 @@ class ServingGraph(nn.Module):
         self.register_buffer("mean", torch.tensor(mean))
         self.register_buffer("std", torch.tensor(std))
         self.temperature = temperature
+        self.log_shares: Tensor | None
+        self.register_buffer("log_shares", torch.tensor(class_shares).log() if class_shares else None)
         self.eval()
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """Images uint8 (N, H, W, C) -> probabilities (N, K), embedding (N, D)."""
         embedding = self.network.embed(normalise(images.permute(0, 3, 1, 2), self.mean, self.std))
-        return torch.softmax(self.network.classify(embedding) / self.temperature, dim=1), embedding
+        logits = self.network.classify(embedding)
+        if self.log_shares is not None:
+            logits = logits + self.log_shares
+        return torch.softmax(logits / self.temperature, dim=1), embedding
 
     @torch.inference_mode()
     def predict(self, images: np.ndarray, batch_size: int = 64) -> tuple[np.ndarray, np.ndarray]:

@@ -73,8 +73,8 @@ def score_final(model: nn.Module, task: Task) -> FinalScores:
     classes = task.description.classes
     val, test = task.predict(model, VAL), task.predict(model, TEST)
     return FinalScores(
-        val=evaluate(val.probabilities, val.labels, classes, task.groups(VAL)),
-        test=evaluate(test.probabilities, test.labels, classes, task.groups(TEST)),
+        val=evaluate(val.probabilities, val.labels, classes, task.groups(VAL), val.shares),
+        test=evaluate(test.probabilities, test.labels, classes, task.groups(TEST), test.shares),
         test_predictions=test,
         auc=area_under_roc(test.probabilities, test.labels),
         roc=roc_curve(test.probabilities, test.labels),
@@ -85,6 +85,7 @@ def score_final(model: nn.Module, task: Task) -> FinalScores:
             thresholds=thresholds_of(val.probabilities, val.labels),
             groups=task.groups(TEST),
             tags=task.tags(TEST),
+            shares=test.shares,
         ),
     )
 
@@ -208,6 +209,7 @@ def _description(trained: TrainedModel, task: Task) -> ModelDescription:
         std=dataset.std,
         dataset=dataset.manifest_hash,
         seed=trained.seed,
+        class_shares=list(task.class_shares),
         training=trained.training | {"best_epoch": trained.history.best_epoch, "parameters": count_parameters(trained.network)},
         metrics={"val_accuracy": scores.val.accuracy, "test_accuracy": scores.test.accuracy},
         libraries=library_versions(),

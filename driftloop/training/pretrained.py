@@ -215,14 +215,17 @@ def logistic_head(
     Args:
         learnt: kinds of images to learn from.
         held_out: kinds of images to choose by, which count alike.
-        balanced: whether each class counts alike within a kind.
+        balanced: whether each class counts alike in what is named. The regression learns at the class shares of the first kind, by which
+            the others are weighed, and the shares are then taken out of the bias (Menon et al. 2021): to weigh a rare class up would
+            multiply the noise of its few images (`bench.imbalance`).
         shares: how much each kind counts in what is learnt, with sum 1.
     """
     everything, labels = (np.concatenate([part[side] for part in learnt]) for side in (0, 1))
     mean, std = everything.mean(0), everything.std(0)
     # A feature that hardly varies on these images would get a weight without bounds, which explodes as soon as anything below it moves.
     std = np.hypot(std, np.median(std)) + 1e-6
-    weights = np.concatenate([share * _weights(part[1], balanced) for share, part in zip(shares, learnt, strict=True)]) * len(labels)
+    of_classes = np.bincount(learnt[0][1], minlength=labels.max() + 1).clip(1) / len(learnt[0][1]) if balanced else None
+    weights = np.concatenate([share * _weights(part[1], of_classes) for share, part in zip(shares, learnt, strict=True)]) * len(labels)
     best: tuple[float, LogisticRegression] | None = None
     for strength in STRENGTHS:
         fitted = LogisticRegression(C=strength, max_iter=1000)
@@ -236,10 +239,10 @@ def logistic_head(
     bias = best[1].intercept_ - weight @ mean
     if len(weight) == 1:  # of two classes it gives one row, for the second against the first
         weight, bias = np.concatenate([-weight, weight]) / 2, np.concatenate([-bias, bias]) / 2
-    return weight, bias
+    return weight, bias if of_classes is None else bias - np.log(of_classes[best[1].classes_])
 
 
-def _weights(labels: np.ndarray, balanced: bool) -> np.ndarray:
-    """Of each image of a kind, (N,), with sum 1."""
-    images = np.bincount(labels)
-    return 1 / ((images > 0).sum() * images[labels]) if balanced else np.full(len(labels), 1 / len(labels))
+def _weights(labels: np.ndarray, of_classes: np.ndarray | None) -> np.ndarray:
+    """Of each image of a kind, (N,), with sum 1; such that its classes have these shares, or their own."""
+    weights = np.ones(len(labels)) if of_classes is None else (of_classes / np.bincount(labels, minlength=len(of_classes)).clip(1))[labels]
+    return weights / weights.sum()

@@ -231,7 +231,7 @@ def _apart(classes: Sequence[ClassScore]) -> str:
 
 def _add_confidence(page: Page, scores: FinalScores, key: str) -> None:
     predictions = scores.test_predictions
-    confidence, right = predictions.probabilities.max(1), predictions.right
+    confidence, right = predictions.confidences, predictions.right
     page.figure(
         confidence_histogram(confidence, right),
         "Confidence of the answers on the test split, right and wrong ones.",
@@ -286,7 +286,14 @@ def _add_errors(page: Page, task: Task, trained: TrainedModel, key: str) -> None
         return
     classes = task.description.classes
     images = np.array(open_split(task.description, TEST).images[worst])
-    looked = saliency_of(trained.network, images, mean=task.description.mean, std=task.description.std, device=task.device)
+    looked = saliency_of(
+        trained.network,
+        images,
+        mean=task.description.mean,
+        std=task.description.std,
+        device=task.device,
+        class_shares=task.class_shares,
+    )
     pictures, captions = [], []
     for row, image, fall, confidence in zip(worst, images, looked.fall, looked.confidence, strict=True):
         pictures += [image, overlaid(image, fall)]
@@ -303,7 +310,7 @@ def _add_errors(page: Page, task: Task, trained: TrainedModel, key: str) -> None
         "image shows too "
         "little, no model will do; where neither is so, this is what the next model has to learn. "
         f"They are {len(worst)} of {int((~predictions.right).sum()):,} errors, the surest of which has a confidence of "
-        f"{predictions.probabilities[worst[0]].max():.2f}."
+        f"{predictions.confidences[worst[0]]:.2f}."
     )
     page.text(saliency_sentence(looked))
 

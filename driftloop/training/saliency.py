@@ -48,7 +48,15 @@ class Saliency:
 
 
 @torch.inference_mode()
-def saliency_of(network: nn.Module, images: np.ndarray, *, mean: Sequence[float], std: Sequence[float], device: torch.device) -> Saliency:
+def saliency_of(
+    network: nn.Module,
+    images: np.ndarray,
+    *,
+    mean: Sequence[float],
+    std: Sequence[float],
+    device: torch.device,
+    class_shares: Sequence[float] = (),
+) -> Saliency:
     """Cover each place of each image in turn.
 
     Args:
@@ -56,19 +64,22 @@ def saliency_of(network: nn.Module, images: np.ndarray, *, mean: Sequence[float]
         images: uint8 (N, side, side, C).
         mean, std: by channel, of the training images, on the scale 0-1.
         device: where the network is.
+        class_shares: as in `ModelDescription`.
     """
     network.eval()
     levels = torch.tensor(list(mean), device=device), torch.tensor(list(std), device=device)
+    put_back = torch.tensor(class_shares or [1.0], device=device).log()
     falls, confidences, changes = [], [], []
     for image in images:
         whole = normalise(to_tensor(image[None]).to(device), *levels)
-        before = network(whole).softmax(1)[0]
-        answer = int(before.argmax())
-        after = torch.cat([network(batch).softmax(1) for batch in _covered(whole).split(BATCH)])
-        fall = before[answer] - after[:, answer]
+        # What is named is the largest of the network's own outputs, before the shares are put back.
+        outputs = torch.cat([network(batch) for batch in (whole, *_covered(whole).split(BATCH))])
+        named, probabilities = outputs.argmax(1), (outputs + put_back).softmax(1)
+        answer = int(named[0])
+        fall = probabilities[0, answer] - probabilities[1:, answer]
         falls.append(fall.reshape(PLACES, PLACES).float().cpu().numpy())
-        confidences.append(float(before[answer]))
-        changes.append(int(after[fall.argmax()].argmax()) != answer)
+        confidences.append(float(probabilities[0, answer]))
+        changes.append(int(named[1 + fall.argmax()]) != answer)
     return Saliency(np.stack(falls), np.array(confidences, np.float32), np.array(changes, bool))
 
 

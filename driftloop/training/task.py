@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Self
 
@@ -13,6 +14,7 @@ from driftloop.contracts import TRAIN, VAL
 from driftloop.dataset import Description, Split, open_split, read_description
 from driftloop.dataset.description import TAGS
 from driftloop.errors import InputError
+from driftloop.evaluation.classification import named_classes, probability_of
 from driftloop.settings import TrainSettings
 from driftloop.training.augmentation import Augmentation
 from driftloop.training.batches import OrderedBatches, TrainingBatches, class_weights
@@ -32,21 +34,32 @@ class SplitPredictions:
     """By class, float32 (N, K)."""
     labels: np.ndarray
     """What is right, int64 (N,)."""
+    shares: Sequence[float] = ()
+    """The task's class shares."""
+
+    @cached_property
+    def named(self) -> np.ndarray:
+        """The class that each image is called, int64 (N,)."""
+        return named_classes(self.probabilities, self.shares)
+
+    @property
+    def confidences(self) -> np.ndarray:
+        """The probability of that class, float32 (N,)."""
+        return probability_of(self.named, self.probabilities)
 
     @property
     def right(self) -> np.ndarray:
         """Whether each image was classified as labelled, bool (N,)."""
-        return self.probabilities.argmax(1) == self.labels
+        return self.named == self.labels
 
     def surest_errors(self, limit: int) -> np.ndarray:
         """Rows of the errors with the highest confidence, the surest first, int64 (at most `limit`,)."""
         wrong = np.flatnonzero(~self.right)
-        return wrong[np.argsort(-self.probabilities.max(1)[wrong], kind="stable")][:limit]
+        return wrong[np.argsort(-self.confidences[wrong], kind="stable")][:limit]
 
     def described_error(self, row: int, classes: Sequence[str]) -> str:
         """What an image is, what it was taken for, and how surely."""
-        taken_for = int(self.probabilities[row].argmax())
-        return f"{classes[self.labels[row]]} taken for {classes[taken_for]}, {self.probabilities[row, taken_for]:.2f}"
+        return f"{classes[self.labels[row]]} taken for {classes[self.named[row]]}, {self.confidences[row]:.2f}"
 
 
 @dataclass(frozen=True)
@@ -119,6 +132,15 @@ class Task:
         weights = class_weights(self.train.labels, len(self.description.classes))
         return tuple(round(weight, 4) for weight in weights.tolist())
 
+    @cached_property
+    def class_shares(self) -> tuple[float, ...]:
+        """As in `ModelDescription`: of the training images where the loss lets every class count alike, else empty."""
+        if not self.weights():
+            return ()
+        # A class without images is given one: its share is small, and not 0.
+        counts = np.bincount(self.train.labels, minlength=len(self.description.classes)).clip(1)
+        return tuple((counts / counts.sum()).tolist())
+
     @property
     def largest_group(self) -> int:
         """Most training images of one patient or site."""
@@ -127,7 +149,7 @@ class Task:
     def predict(self, model: nn.Module, split: str) -> SplitPredictions:
         """The predictions of `model` on a whole split. On the test split only once the model is final."""
         batches = self.images_in_order(split)
-        return SplitPredictions(predict(model, batches).numpy(), batches.labels)
+        return SplitPredictions(predict(model, batches, self.class_shares).numpy(), batches.labels, self.class_shares)
 
     def groups(self, split: str) -> np.ndarray:
         """The patient or site of each image of a split, (N,)."""

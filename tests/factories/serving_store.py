@@ -1,5 +1,6 @@
 """A small production: a store with a dataset of textured squares and a registered, serving model, all of them real."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +21,13 @@ CLASSES = ("bright", "dark")
 
 
 def build_serving_store(
-    root: Path, store: Store | None = None, *, stream: int = 300, images_per_group: int = 1, p95_ms: float = 1000.0
+    root: Path,
+    store: Store | None = None,
+    *,
+    stream: int = 300,
+    images_per_group: int = 1,
+    p95_ms: float = 1000.0,
+    class_shares: Sequence[float] = (),
 ) -> tuple[Store, Description]:
     """A store, in `root` where none is given, whose champion, version 1, tells bright from dark squares, and the dataset of its making."""
     store = store or open_store(str(root / "store"))
@@ -30,18 +37,26 @@ def build_serving_store(
         "stream": textured_squares(stream, seed=3, images_per_group=images_per_group),
     }
     dataset = write_dataset(store, parts, classes=list(CLASSES), source="squares")
-    register_and_promote(store, root, dataset, expected=None, p95_ms=p95_ms)
+    register_and_promote(store, root, dataset, expected=None, p95_ms=p95_ms, class_shares=class_shares)
     return store, dataset
 
 
 def register_and_promote(
-    store: Store, root: Path, dataset: Description, *, expected: str | None, p95_ms: float = 1000.0, seed: int = 0
+    store: Store,
+    root: Path,
+    dataset: Description,
+    *,
+    expected: str | None,
+    p95_ms: float = 1000.0,
+    seed: int = 0,
+    class_shares: Sequence[float] = (),
 ) -> str:
     """Register and promote a version; its number."""
     directory = root / f"candidate-{seed}"
     directory.mkdir()
     save_brightness_graph(directory / bundle.ONNX_FP32, classes=2, channels=1)
-    model = brightness_description(CLASSES).model_copy(update={"dataset": dataset.manifest_hash, "seed": seed})
+    of_model = {"dataset": dataset.manifest_hash, "seed": seed, "class_shares": list(class_shares)}
+    model = brightness_description(CLASSES).model_copy(update=of_model)
     bundle.write_model(directory, model)
     images, _, samples = textured_squares(200, seed=2)
     served = ServedModel(directory, model, bundle.ONNX_FP32)

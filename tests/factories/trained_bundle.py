@@ -103,6 +103,7 @@ def train(
             std=[STD] * channels,
             dataset=dataset,
             training=training,
+            class_shares=(np.bincount(cases[1], minlength=classes) / len(cases[1])).tolist() if training["class_weights"] else [],
             libraries={"numpy": np.__version__},
         ),
     )

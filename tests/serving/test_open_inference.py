@@ -99,15 +99,15 @@ FLAT = IMAGES.ravel().tolist()
         ({"inputs": [tensor(IMAGES, data=[[1], [2, 3]])]}, "different lengths"),
         ({"inputs": [tensor(IMAGES)]}, "whole numbers from 0 to 255"),
         ({"inputs": [tensor(IMAGES, parameters={"binary_data_size": 5})]}, "bytes of binary data are expected"),
-        ({"inputs": [tensor(IMAGES, data=FLAT)], "outputs": [{"name": "x"}]}, "probabilities and embedding are known"),
-        ({"inputs": [tensor(IMAGES, data=FLAT)], "outputs": [{"name": []}]}, "probabilities and embedding are known"),
-        ({"inputs": [tensor(IMAGES, data=FLAT)], "outputs": [{"name": {}}]}, "probabilities and embedding are known"),
+        ({"inputs": [tensor(IMAGES, data=FLAT)], "outputs": [{"name": "x"}]}, "probabilities, label, embedding are known"),
+        ({"inputs": [tensor(IMAGES, data=FLAT)], "outputs": [{"name": []}]}, "probabilities, label, embedding are known"),
+        ({"inputs": [tensor(IMAGES, data=FLAT)], "outputs": [{"name": {}}]}, "probabilities, label, embedding are known"),
         ({"inputs": [tensor(IMAGES, data=FLAT)], "id": "\ud800"}, "a request id has"),
         ({"inputs": [tensor(IMAGES, data=FLAT)], "id": "a b"}, "a request id has"),
         ({"inputs": [tensor(IMAGES, data=FLAT)], "id": 5}, "a request id has"),
         ({"inputs": [tensor(IMAGES, data=FLAT)], "parameters": {"tag.site": 5}}, "parameters: tag.<name> is text"),
         ({"inputs": [tensor(IMAGES, data=FLAT)], "parameters": {"tag.Site": "B"}}, "tag 'Site'"),
-        ({"inputs": [tensor(IMAGES, data=FLAT)], "outputs": "all"}, "probabilities and embedding are known"),
+        ({"inputs": [tensor(IMAGES, data=FLAT)], "outputs": "all"}, "probabilities, label, embedding are known"),
         ({"inputs": [tensor(IMAGES, data=FLAT)], "outputs": [{"name": "embedding"}]}, "ask for it as binary data"),
     ],
 )
@@ -155,3 +155,26 @@ def test_json_has_a_limit_whatever_the_model_takes_and_binary_data_has_not(tmp_p
     asked = asyncio.run(ask(head + images.tobytes(), **{"Inference-Header-Content-Length": str(len(head))}))
     assert (asked.status_code, "try again in a moment" in asked.text) == (503, True), "beyond the queue, not beyond the limit"
     service.close()
+
+
+def test_where_classes_count_alike_the_label_is_the_class_that_is_named_and_files_are_told_so(tmp_path: Path) -> None:
+    """Grey squares about the level where both classes are as probable: bright has a tenth of the training images."""
+    store, _ = build_serving_store(tmp_path / "model", class_shares=(0.1, 0.9))
+    images = np.full((9, SIDE, SIDE, 1), 0, np.uint8) + np.arange(100, 145, 5, np.uint8)[:, None, None, None]
+    with ServiceProcess(store.uri, tmp_path) as service:
+        described = get(f"{service.url}/v2/models/champion").json()
+        assert described["outputs"][1] == {"name": "label", "datatype": "INT64", "shape": [-1]}
+        wanted = [{"name": "label"}, {"name": "probabilities"}]
+        labels, probabilities = infer(service, {"inputs": [tensor(images, data=images.ravel().tolist())], "outputs": wanted}).json()[
+            "outputs"
+        ]
+        said = np.array(probabilities["data"]).reshape(9, 2)
+        assert (labels["datatype"], labels["shape"]) == ("INT64", [9])
+        assert labels["data"] == (said / [0.1, 0.9]).argmax(axis=1).tolist()
+        others = labels["data"] != said.argmax(axis=1)
+        assert 0 < others.sum() < 9
+        for image, label, other in zip(images, labels["data"], others, strict=True):
+            (prediction,) = service.predict(image)["predictions"]
+            assert prediction["class"] == ("bright", "dark")[label]
+            assert prediction["confidence"] == prediction["probabilities"][prediction["class"]]
+            assert prediction["note"].startswith("every class counts alike") == bool(prediction["note"]) == other

@@ -190,7 +190,7 @@ def test_raw_and_typed_tensors_get_http_s_answer_bit_for_bit(service: GrpcServic
             {"inputs": [described(IMAGES) | {"contents": {"int_contents": [1] * IMAGES.size}}], "raw_input_contents": []},
             "whole numbers from 0 to 255",
         ),
-        ({"outputs": [{"name": "x"}]}, "probabilities and embedding are known"),
+        ({"outputs": [{"name": "x"}]}, "probabilities, label, embedding are known"),
         ({"id": "a b"}, "a request id has"),
         ({"parameters": {"tag.site": {"int64_param": 5}}}, "parameters: tag.<name> is text"),
         ({"parameters": {"tag.Site": {"string_param": "B"}}}, "tag 'Site'"),

@@ -3,8 +3,9 @@
 import numpy as np
 
 from components.drift_detection.embedding_map import principal_axes
-from components.drift_detection.explain import most_shifted
+from components.drift_detection.explain import explain, most_shifted
 from components.drift_detection.mmd import nearest, shift_scores
+from components.drift_detection.reference import Sample
 
 
 def test_shift_scores_are_the_witness_function_of_a_loop() -> None:
@@ -79,3 +80,14 @@ def test_principal_axes_are_those_of_the_singular_value_decomposition() -> None:
     np.testing.assert_allclose(np.linalg.norm(flat, axis=0), values[:2])
     np.testing.assert_allclose(share, values[:2] ** 2 / np.sum(values**2))
     assert principal_axes(x[:, :1])[0].shape == (60, 2)
+
+
+def test_the_classes_that_are_counted_are_those_that_are_named() -> None:
+    rng = np.random.default_rng(6)
+    own = rng.uniform(0.05, 0.45, 60).astype(np.float32)
+    drawn = Sample(rng.normal(size=(60, 3)), rng.normal(size=(60, 2)), np.stack([1 - own, own], axis=1))
+    shares = [
+        explain(drawn, drawn, names=["a", "b"], alpha=0.05, teaching=False, shares=of).classes.window_shares.tolist()
+        for of in ((), (0.8, 0.2))
+    ]
+    assert shares == [[1, 0], [np.mean(own <= 0.2), np.mean(own > 0.2)]]

@@ -92,3 +92,11 @@ def test_the_threshold_leaves_as_many_of_the_reference_above_it_as_are_right(acc
 def test_nonsense_is_refused_with_what_was_given(reference: list[float], window_of: list[float], accuracy: float, said: str) -> None:
     with pytest.raises(ValueError, match=f"got .*{said}"):
         thresholded_confidence(np.array(reference), np.array(window_of), accuracy)
+
+
+def test_the_confidence_is_that_of_the_class_that_is_named(accepted: AcceptedTraffic) -> None:
+    """Where classes count alike and the first is rare, it is named at .3, which is how sure the champion is of it: of the clean images are
+    then .15, .25, .4, .48, .55, .7, .8, .9, .95 and 1, of which .8 lie above .37, and of the window .3, .7 and .95."""
+    alike = replace(accepted, model=accepted.model.model_copy(update={"class_shares": [0.1, 0.9]}))
+    found = [estimate_without_labels(of, [window([0.7, 0.7, 0.95])]) for of in (accepted, alike)]
+    assert [one.accuracy for one in found if one] == [1.0, pytest.approx(2 / 3)]

@@ -2,7 +2,15 @@ import numpy as np
 import pytest
 from sklearn import metrics
 
-from driftloop.evaluation.classification import MOST_CLASSES, condensed, confusion_matrix, evaluate, hardest
+from driftloop.evaluation.classification import (
+    MOST_CLASSES,
+    condensed,
+    confusion_matrix,
+    evaluate,
+    hardest,
+    named_classes,
+    probability_of,
+)
 from driftloop.evaluation.intervals import wilson
 
 
@@ -90,3 +98,18 @@ def test_few_classes_are_shown_as_they_are() -> None:
     matrix, rows = condensed(found.confusion, ["a", "b"])
     assert rows == ["a", "b"]
     assert matrix.tolist() == found.confusion.tolist()
+
+
+@pytest.mark.parametrize("shares", [(0.9, 0.1), (0.2, 0.3, 0.5), (1 / 3, 1 / 3, 1 / 3)])
+def test_where_classes_count_alike_the_class_is_named_that_is_likeliest_among_equally_many(shares: tuple[float, ...]) -> None:
+    """By Bayes' rule, from what each class's images look like: no share has a part in that."""
+    rng = np.random.default_rng(0)
+    densities = rng.random((500, len(shares)))
+    probabilities = densities * shares / (densities * shares).sum(1, keepdims=True)
+    assert named_classes(probabilities, shares).tolist() == [max(range(len(shares)), key=lambda label: row[label]) for row in densities]
+    assert named_classes(probabilities).tolist() == probabilities.argmax(1).tolist()
+    named = named_classes(probabilities, shares)
+    assert probability_of(named, probabilities).tolist() == [row[label] for row, label in zip(probabilities, named, strict=True)]
+    labels = rng.integers(0, len(shares), 500)
+    names = [str(label) for label in range(len(shares))]
+    assert evaluate(probabilities, labels, names, shares=shares).accuracy.value == pytest.approx(np.mean(named == labels))

@@ -151,3 +151,21 @@ def test_reliability_takes_fewer_images_than_bins() -> None:
     assert list(confidence) == pytest.approx([0.7, 0.9])
     assert list(right) == [0, 1]
     assert list(count) == [1, 1]
+
+
+def test_where_classes_count_alike_what_is_named_is_measured_and_areas_stay_what_they_are() -> None:
+    rng = np.random.default_rng(5)
+    labels = (rng.random(400) < 0.1).astype(int)
+    own = np.clip(0.1 + 0.25 * labels + rng.normal(0, 0.1, 400), 0.01, 0.99)
+    probabilities, groups = np.stack([1 - own, own], axis=1), np.arange(400) // 4
+    tags = np.array(['{"site": "B"}' if row % 2 else "" for row in range(400)])
+    told: dict = {"classes": ["whole", "cracked"], "thresholds": thresholds_of(probabilities, labels), "groups": groups, "tags": tags}
+    likeliest = measure_classifier(probabilities, labels, **told)
+    alike = measure_classifier(probabilities, labels, shares=(0.9, 0.1), **told)
+    named = (own / 0.1 > (1 - own) / 0.9).astype(int)
+    assert alike.overall["balanced_accuracy"].value == pytest.approx(metrics.balanced_accuracy_score(labels, named))
+    assert alike.overall["f1"].value == pytest.approx(metrics.f1_score(labels, named, average="macro"))
+    assert alike.overall["balanced_accuracy"].value > likeliest.overall["balanced_accuracy"].value + 0.1
+    assert alike.tags["site=B"]["accuracy"].value == pytest.approx(np.mean((named == labels)[tags != ""]))
+    for name in ("auroc", "auprc", "brier", "calibration_error_on_test", "sensitivity_at_95"):
+        assert alike.overall[name] == likeliest.overall[name]

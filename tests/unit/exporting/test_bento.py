@@ -21,6 +21,7 @@ def test_it_holds_what_it_needs_and_nothing_else(export: Export) -> None:
     assert files == {"README.md", "bentofile.yaml", "model.json", "model.onnx", "requirements.txt", "service.py"} | decoding
     assert json.loads((folder / "model.json").read_text()) | {"store": ""} == {
         "version": "2",
+        "naming_shares": [1.0],
         "classes": ["bright", "dark"],
         "image_size": 32,
         "channels": 1,

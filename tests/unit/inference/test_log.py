@@ -4,6 +4,7 @@ import io
 import threading
 from collections.abc import Iterator
 from contextlib import suppress
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from driftloop.inference.log import EMBEDDING_DTYPE, LOG_SCHEMA, logged_statisti
 from driftloop.inference.log_files import hour_folder, log_files
 from driftloop.inference.log_writer import InferenceLogger, LogLimits
 from driftloop.inference.served_model import ServedPredictions
+from driftloop.inference.spool import encoded
 from driftloop.store import Store, open_store
 from driftloop.store.local import LocalStore
 from tests.factories.troubled_stores import TroubledStore
@@ -67,6 +69,30 @@ def test_what_is_logged_is_read_back_exactly(store: Store) -> None:
     assert list(rows["latency_ms"]) == [1, 2, 3, 4, 5]
     assert set(rows["status"]) == {"ok"}
     assert list(rows["time"]) == [pd.Timestamp(time) for time in minutes(5)]
+
+
+def test_the_confidence_is_that_of_the_class_that_is_named(store: Store) -> None:
+    said = replace(predictions(40), shares=(0.8, 0.2))
+    assert (said.labels != said.probabilities.argmax(axis=1)).any()
+    with logger(store) as log:
+        log.log(images(40), said, 1.0, times=minutes(40), **BY)
+    rows = read_log(store, after=None, until=LATE)
+    assert list(rows["predicted"]) == [("NORMAL", "PNEUMONIA")[label] for label in said.labels]
+    np.testing.assert_array_equal(rows["confidence"], said.probabilities[range(40), said.labels])
+
+
+def test_rows_that_an_earlier_release_left_in_the_spool_have_the_confidence_of_the_most_probable_class(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store, said = open_store(str(tmp_path / "store")), predictions(3)
+
+    def as_then(fields: dict, arrays: dict) -> bytes:
+        return encoded(fields, {name: of for name, of in arrays.items() if name != "confidence"})
+
+    monkeypatch.setattr("driftloop.inference.log_writer.encoded", as_then)
+    with logger(store) as log:
+        log.log(images(3), said, 1.0, times=minutes(3), **BY)
+    np.testing.assert_array_equal(read_log(store, after=None, until=LATE)["confidence"], said.probabilities.max(axis=1))
 
 
 def test_files_lie_by_the_hour_of_writing_and_are_counted_and_a_stretch_of_time_excludes_its_start(store: Store) -> None:

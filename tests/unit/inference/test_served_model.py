@@ -206,3 +206,20 @@ def test_an_onnxruntime_without_cuda_beside_a_gpu_is_said(monkeypatch: pytest.Mo
     monkeypatch.setattr(ort, "get_available_providers", lambda: [provider.CPU])
     assert provider.choose_provider(bundle.ONNX_FP32) == provider.CPU
     assert "built without CUDA" in caplog.text
+
+
+def test_where_classes_count_alike_the_class_is_the_one_above_its_share_whatever_the_temperature(tmp_path: Path) -> None:
+    levels = [100, 120, 127, 140]
+    for temperature in (1.0, 2.0):
+        folder = write_brightness_bundle(tmp_path / str(temperature))
+        description = bundle.read_model(folder).model_copy(update={"class_shares": [0.2, 0.8], "temperature": temperature})
+        bundle.write_model(folder, description)
+        bundle.seal(folder)
+        predictions = ServedModel.open(folder).predict(grey_images(levels), batch_size=3)
+        # Of the graph's probabilities, p^T is what they were before the temperature.
+        before = predictions.probabilities**temperature / np.array([0.2, 0.8])
+        assert predictions.labels.tolist() == before.argmax(1).tolist()
+        assert predictions.confidences.tolist() == predictions.probabilities[range(4), predictions.labels].tolist()
+        assert predictions.labels.tolist() != predictions.probabilities.argmax(1).tolist()
+    assert description.naming_rule == "(probabilities / [0.447214, 0.894427]).argmax(axis=-1)"
+    assert brightness_description().naming_rule == "probabilities.argmax(axis=-1)"

@@ -1,13 +1,15 @@
 """The whole step on small real data: what the candidate holds, and what decided what is served."""
 
 import json
+import re
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import pytest
+from scipy.special import softmax
 
-from components.onnx_deployment.held_out import TEST_SPLITS, case_groups, open_cases
+from components.onnx_deployment.held_out import TEST_SPLITS, Cases, case_groups, compute_logits, open_cases
 from components.onnx_deployment.report import with_deployment
 from components.onnx_deployment.step import run
 from components.onnx_deployment.variant import accuracy_drop, run_graphs
@@ -19,6 +21,7 @@ from driftloop.inference.image_statistics import image_statistics
 from driftloop.inference.reference import read_reference
 from driftloop.inference.served_model import ServedModel
 from driftloop.step_facts import read_facts
+from driftloop.training.weights import load_model
 from tests.factories.metrics import MetricsFile
 from tests.factories.trained_bundle import DeploymentInputs, write_deployment_inputs
 
@@ -126,17 +129,36 @@ def test_the_temperature_in_the_description_is_the_one_in_the_graph(grey: Deploy
     assert "at least 30" in colour.facts["calibration"]["note"]
 
 
-def test_what_a_weighted_training_promises_the_rarer_class_of_a_skewed_set_is_told(grey: Deployed, tmp_path: Path) -> None:
-    counts = {"train": 96, "val": 40, "test": 60, "reference": 30}
-    inputs = write_deployment_inputs(tmp_path, counts, architecture="plain_cnn", steps=10, first=0.8, class_weights=(0.6, 5.0))
+def test_where_classes_count_alike_probabilities_have_the_images_shares_and_names_are_the_network_s_own(
+    grey: Deployed, tmp_path: Path
+) -> None:
+    counts = {"train": 96, "val": 60, "test": 120, "reference": 30}
+    inputs = write_deployment_inputs(tmp_path, counts, architecture="plain_cnn", steps=25, first=0.8, class_weights=(0.6, 5.0))
     skewed = deploy(tmp_path, inputs)
-    split, rarer = open_split(inputs.description, "test"), skewed.facts["rarer_classes"]
-    assert rarer["share"] == pytest.approx(split.labels.mean())
-    fp32 = ServedModel.open(skewed.candidate, variant=bundle.ONNX_FP32).predict(split.images).probabilities
-    assert rarer["promised"] == pytest.approx(fp32[:, 1].mean(), abs=1e-6)
-    assert "The training let every class count alike" in skewed.report.read_text()
-    assert grey.facts["rarer_classes"] is None
-    assert "The training let every class count alike" not in grey.report.read_text()
+    split, model = open_split(inputs.description, "test"), bundle.read_model(skewed.candidate)
+    assert model.class_shares == pytest.approx(np.bincount(open_split(inputs.description, "train").labels) / 96)
+    assert model.temperature != 1
+    cases = [Cases("test", split.images, split.labels, *(np.full(120, "", np.str_),) * 2)]
+    logits = compute_logits(load_model(inputs.model), model.model_copy(update={"class_shares": []}), cases)
+    answers = ServedModel.open(skewed.candidate, variant=bundle.ONNX_FP32).predict(split.images)
+    expected = softmax((logits + np.log(model.class_shares)) / model.temperature, axis=1)
+    np.testing.assert_allclose(answers.probabilities, expected, atol=1e-4)
+    assert answers.labels.tolist() == logits.argmax(1).tolist()
+    assert (answers.labels != answers.probabilities.argmax(1)).sum() > 10  # else there is nothing to see here
+    assert answers.confidences.tolist() == [row[label] for row, label in zip(answers.probabilities, answers.labels, strict=True)]
+    assert skewed.facts["accuracy_fp32"]["value"] == pytest.approx((answers.labels == split.labels).mean())
+    recalls = [(answers.labels == split.labels)[split.labels == label].mean() for label in (0, 1)]
+    fp32 = deploy(tmp_path, inputs, int8_max_drop=1e-6)
+    assert fp32.facts["served"] == bundle.ONNX_FP32
+    assert fp32.facts["measures"]["overall"]["balanced_accuracy"]["value"] == pytest.approx(np.mean(recalls))
+    card = (skewed.candidate / bundle.CARD).read_text()
+    told = re.search(r"`\(probabilities / \[([0-9., e-]+)\]\)\.argmax\(axis=-1\)`", card)
+    assert told
+    by_card = answers.probabilities / np.array([float(number) for number in told[1].split(",")])
+    assert by_card.argmax(1).tolist() == answers.labels.tolist()
+    assert "are called otherwise than" in skewed.report.read_text()
+    for text in ((grey.candidate / bundle.CARD).read_text(), grey.report.read_text()):
+        assert "counts alike" not in text
 
 
 def test_facts_have_the_documented_keys_and_carry_those_of_the_steps_before(grey: Deployed) -> None:

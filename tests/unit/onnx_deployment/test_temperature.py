@@ -5,15 +5,8 @@ import pytest
 import torch
 from scipy.special import softmax
 
-from components.onnx_deployment.report import rarer_sentences
-from components.onnx_deployment.temperature import (
-    HIGHEST,
-    RarerClasses,
-    calibration_on,
-    fit_temperature,
-    negative_log_likelihood,
-    promised_to_rarer,
-)
+from components.onnx_deployment.report import naming_sentence
+from components.onnx_deployment.temperature import HIGHEST, calibration_on, fit_temperature, negative_log_likelihood
 from driftloop.errors import InputError
 from driftloop.reporting.translation import Translator
 from tests.factories.records import model_description
@@ -116,30 +109,12 @@ def test_images_of_a_group_stay_on_one_side_of_the_trial() -> None:
     assert fit_temperature(*copies).temperature != 1
 
 
-@pytest.mark.parametrize(
-    ("training", "parent", "rare", "told"),
-    [
-        ({"class_weights": [0.1, 1.9]}, None, 10, True),
-        ({}, "4", 10, True),  # a retraining mixes the classes alike
-        ({}, None, 10, False),
-        ({"class_weights": []}, None, 10, False),
-        ({"class_weights": [0.6, 1.4]}, None, 60, False),
-    ],
-)
-def test_what_rarer_classes_are_promised_is_told_of_weighted_trainings_on_skewed_images(
-    training: dict[str, object], parent: str | None, rare: int, told: bool
-) -> None:
-    model = model_description(classes=["whole", "cracked"], training=training, parent=parent)
-    labels = (np.arange(200) < rare).astype(int)
-    found = promised_to_rarer(model, np.tile([0.8, 0.2], (200, 1)), labels)
-    assert found == (RarerClasses("whole", pytest.approx(0.05), pytest.approx(0.2)) if told else None)
-
-
-@pytest.mark.parametrize(("promised", "sentences"), [(0.2, 4), (0.055, 2)])
-def test_the_report_says_in_both_languages_what_a_temperature_cannot_take_back(promised: float, sentences: int) -> None:
-    said = rarer_sentences(RarerClasses("whole", 0.05, promised))
-    assert said.startswith("The training let every class count alike, and 95.0 % of the test images are of whole. The other classes make")
-    assert ("one temperature cannot take it back" in said) == (sentences == 4)
+def test_the_report_says_in_both_languages_what_an_image_is_called() -> None:
+    model = model_description(classes=["whole", "cracked"], class_shares=[0.8, 0.2])
+    probabilities = np.array([[0.9, 0.1], [0.7, 0.3], [0.4, 0.6]])
+    said = naming_sentence(model, probabilities)
+    assert said.endswith("1 of 3 test images are called otherwise than their most probable class.")
     translator = Translator("fr", frozenset({"whole"}))
-    assert translator(said).startswith("L'entraînement a donné le même poids à chaque classe")
-    assert (translator.missing, translator.asked) == ([], sentences)
+    assert "autrement" in translator(said)
+    assert (translator.missing, translator.asked) == ([], 3)
+    assert naming_sentence(model.model_copy(update={"class_shares": []}), probabilities) == ""

@@ -3,6 +3,7 @@
 import csv
 import io
 import re
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,9 +13,17 @@ from sklearn.metrics import accuracy_score
 from statsmodels.stats.proportion import proportion_confint
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from components.production_monitoring.metrics import benchmark_p95, calibration_error, model_metrics, service_metrics
+from components.production_monitoring.metrics import (
+    benchmark_p95,
+    calibration_error,
+    model_metrics,
+    read_expected_metrics,
+    service_metrics,
+)
+from driftloop.bundle import read_model
 from driftloop.contracts import PRODUCTION_LOGS
 from driftloop.deliverables import harmless, write_production_logs
+from tests.factories.drift_traffic import draw_regime, write_champion_with_references
 from tests.unit.production_monitoring.conftest import Production
 
 
@@ -200,3 +209,17 @@ def test_nothing_in_the_csv_is_a_formula(production: Production):
 def test_numbers_are_left_alone():
     assert harmless(-1.5) == -1.5
     assert harmless("-1.5") == "'-1.5"
+
+
+def test_what_is_expected_of_production_goes_by_the_classes_that_are_named(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    regime = draw_regime("reference", 60, rng)
+    folder = write_champion_with_references(tmp_path, [regime])
+    model = read_model(folder)
+    likeliest = read_expected_metrics(folder, model).reference
+    alike = read_expected_metrics(folder, model.model_copy(update={"class_shares": [0.05, 0.95]})).reference
+    named = (regime.probabilities / [0.05, 0.95]).argmax(axis=1)
+    assert alike.class_shares == dict(zip(model.classes, [np.mean(named == 0), np.mean(named == 1)], strict=True))
+    assert alike.class_shares != likeliest.class_shares
+    assert alike.mean_confidence == pytest.approx(regime.probabilities[range(60), named].mean(), abs=1e-6)
+    assert likeliest.mean_confidence == pytest.approx(regime.probabilities.max(axis=1).mean(), abs=1e-6)

@@ -64,3 +64,14 @@ def test_probabilities_that_do_not_sum_to_one_are_told_by_the_worst(off: float, 
     wrong[3, 1] += off / 2
     assert output_problems(wrong) == [f"the candidate's probabilities sum to 1 only within {by}" for by in said]
     assert output_problems(np.zeros((0, 3))) == []
+
+
+def test_each_model_s_classes_are_named_by_its_own_rule() -> None:
+    """The candidate lets classes count alike, of which the second has a fifth of its images; the champion names the most probable one."""
+    labels, said = np.array([0, 0, 1, 1]), np.array([[0.9, 0.1], [0.7, 0.3], [0.7, 0.3], [0.4, 0.6]])
+    answers = Answers(labels, said, said, candidate_shares=(0.8, 0.2))
+    assert answers.candidate_named.tolist() == [0, 1, 1, 1]
+    assert answers.champion_named.tolist() == [0, 0, 0, 1]
+    assert (answers.candidate_right.tolist(), answers.champion_right.tolist()) == ([True, False, True, True], [True, True, False, True])
+    swapped = Answers(labels, said, said, champion_shares=(0.8, 0.2))
+    assert (swapped.candidate_named.tolist(), swapped.champion_named.tolist()) == ([0, 0, 0, 1], [0, 1, 1, 1])

@@ -121,3 +121,15 @@ def test_the_accuracies_and_recalls_that_are_stored_are_by_patients_too() -> Non
     assert (found["n"], found["groups"]) == (400, 322)
     assert (recalled["n"], recalled["groups"]) == (81, 3)
     assert recalled["high"] > 0.5
+
+
+def test_a_rare_class_that_is_named_above_its_share_is_recognised() -> None:
+    """Its images have .3, the others .1: never the most probable class, and told apart."""
+    labels = np.repeat([0, 1], [180, 20])
+    own = np.where(labels == 1, 0.3, 0.1)
+    said = np.stack([1 - own, own], axis=1)
+    blind, alike = Answers(labels, said), Answers(labels, said, candidate_shares=(0.9, 0.1), champion=said, champion_shares=(0.9, 0.1))
+    found = [every_class_recognised(of, ["whole", "cracked"], "") for of in (blind, alike)]
+    assert [criterion.holds for criterion in found] == [False, True]
+    assert [critical_recognised(of, ["whole", "cracked"], ["cracked"])[0].holds for of in (blind, alike)] == [False, True]
+    assert recognises(alike, 1)
