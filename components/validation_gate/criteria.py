@@ -7,6 +7,7 @@ does, and is open otherwise: then `labels` says how many labelled images would d
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from statistics import NormalDist
 
 import numpy as np
 
@@ -17,6 +18,8 @@ from driftloop.evaluation.paired import BrierIncrease, PairedDifference, labels_
 
 #: Regimes: kinds of images that the models answer.
 CLEAN, ACCEPTED, NEW, RECENT = "clean", "accepted drift", "new drift", "recent"
+#: What a first candidate must show where skewed classes count alike.
+ONE_CLASS = "better than naming one class"
 #: How a value is shown, by the unit of its criterion.
 FORMATS: dict[str, Callable[[float], str]] = {
     "points": lambda value: f"{100 * value:+.1f} pt",
@@ -196,6 +199,34 @@ def better_than_commonest(right: np.ndarray, labels: np.ndarray, least_gain: flo
     bounds = accuracy.value, accuracy.low, accuracy.high, share, n
     name = "better than the commonest class"
     return Criterion(name, holds, refuted, *bounds, unit="share", labels=needed, regime=CLEAN, groups=accuracy.groups)
+
+
+def better_than_one_class(right: np.ndarray, labels: np.ndarray, least_gain: float, groups: np.ndarray | None = None) -> Criterion:
+    """The mean of a first candidate's recalls lies above 1 / K, which naming any one class reaches.
+
+    For skewed classes that count alike: who names the rare one as often as it takes gives up accuracy for it, and is no worse a model than
+    one that never does. The bounds combine those of the recalls (MOVER; Zou & Donner 2008), Wilson's, widened where several images are of
+    one patient.
+
+    Args:
+        right, labels, least_gain, groups: as for `better_than_commonest`.
+    """
+    of_class = [labels == label for label in np.unique(labels)]
+    groups_of = [None if groups is None else groups[rows] for rows in of_class]
+    recalls = [proportion_right(right[rows], of, confidence=0.90) for rows, of in zip(of_class, groups_of, strict=True)]
+    k, n = len(recalls), len(labels)
+    value, share = float(np.mean([recall.value for recall in recalls])), 1 / k
+    low = value - math.sqrt(sum((recall.value - recall.low) ** 2 for recall in recalls)) / k
+    high = value + math.sqrt(sum((recall.high - recall.value) ** 2 for recall in recalls)) / k
+    holds, hopeless = low > share, share + least_gain * (1 - share)
+    refuted = not holds and high < hopeless
+    needed = None
+    if not holds and not refuted:
+        # As many more of each class as there are: the deviation that the bound had, of an image of the whole.
+        deviation = (value - low) / NormalDist().inv_cdf(0.95) * math.sqrt(n)
+        needed = labels_needed(value, deviation, n, share, hopeless=hopeless, confidence=0.95)
+    whose = n if groups is None else len(np.unique(groups))
+    return Criterion(ONE_CLASS, holds, refuted, value, low, high, share, n, unit="share", labels=needed, regime=CLEAN, groups=whose)
 
 
 def other_graph(identical: bool) -> Criterion:

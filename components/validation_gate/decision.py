@@ -21,9 +21,11 @@ from components.validation_gate.criteria import (
     ACCEPTED,
     CLEAN,
     NEW,
+    ONE_CLASS,
     RECENT,
     Criterion,
     better_than_commonest,
+    better_than_one_class,
     brier_below,
     difference_above,
     latency_within,
@@ -44,6 +46,8 @@ from driftloop.settings import GateSettings
 
 #: One-sided, of every criterion and of the family of slices; the number of labels needed assumes it too.
 ALPHA = 0.05
+#: Where classes count alike and one has more of the test images, a first model's accuracy is no longer held against that share.
+SKEWED = 0.8
 #: As the slice of them is called.
 ACCEPTED_IMAGES = "drifted images that the champion was accepted for"
 #: Of the rule by traffic: the error that it may add.
@@ -133,7 +137,9 @@ def decide(inputs: GateInputs, *, margin: float, settings: GateSettings, critica
         facts.append(quantisation(inputs.int8.get("int8_drop"), str(inputs.int8.get("served_reason", ""))))
     if inputs.clean.champion is None:
         clean = inputs.clean
-        first = better_than_commonest(clean.candidate_right, clean.labels, settings.first_gain, clean.groups)
+        skewed = len(clean.candidate_shares) and np.bincount(clean.labels).max() > SKEWED * len(clean.labels)
+        better = better_than_one_class if skewed else better_than_commonest
+        first = better(clean.candidate_right, clean.labels, settings.first_gain, clean.groups)
         recognised = every_class_recognised(clean, inputs.classes, settings.allow_blind_classes)
         return conclude([first, recognised, *critical_recognised(clean, inputs.classes, critical), *facts], [], settings)
     classes = compare_classes(inputs.clean, inputs.classes, settings.class_margin, critical)
@@ -335,6 +341,8 @@ def refuted_reason(criterion: Criterion) -> str:
         return f"{name}: {criterion.note}, a ratio of {estimate} (limit {bound})"
     if criterion.unit == "share":
         best = criterion.show(criterion.high)
+        if name == ONE_CLASS:
+            return f"{name}: balanced accuracy {estimate} (at best {best}), while naming any one class gives {bound}"
         return f"{name}: accuracy {estimate} (at best {best}), while always naming the commonest class gives {bound}"
     limit = f"at least {criterion.show(criterion.low)}" if criterion.unit == "brier" else f"at best {criterion.show(criterion.high)}"
     return f"{name}: {estimate}, {limit}, where {limit_phrase(criterion)} is asked for"

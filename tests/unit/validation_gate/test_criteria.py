@@ -1,5 +1,7 @@
 """Each criterion by itself: its limit, both bounds, what it asks for and how its numbers read."""
 
+import math
+
 import numpy as np
 import pytest
 from statsmodels.stats.proportion import proportion_confint
@@ -9,6 +11,7 @@ from components.validation_gate.criteria import (
     NEW,
     Criterion,
     better_than_commonest,
+    better_than_one_class,
     brier_below,
     difference_above,
     latency_within,
@@ -247,3 +250,41 @@ def test_what_stands_on_no_images_says_nothing() -> None:
     assert Criterion("size", True, False).stands_on == ""
     assert Criterion("clean test", True, False, n=30, regime=CLEAN, groups=30).stands_on == "30 clean images"
     assert Criterion("clean test", True, False, n=30, regime=CLEAN, groups=1).stands_on == "30 clean images of 1 group"
+
+
+@pytest.mark.parametrize("named", [0.05, 0.3, 0.5, 0.9])
+@pytest.mark.parametrize("rare", [20, 60])
+def test_naming_a_rare_class_at_random_passes_for_a_model_no_oftener_than_promised(named: float, rare: int) -> None:
+    rng = np.random.default_rng(int(100 * named) + rare)
+    labels = np.repeat([0, 1], [380, rare])
+    held = sum(better_than_one_class((rng.random(len(labels)) < named).astype(int) == labels, labels, 0.1).holds for _ in range(1000))
+    assert held <= 1000 * 0.05 + 2.6 * math.sqrt(1000 * 0.05 * 0.95)
+
+
+def test_who_finds_the_rare_class_is_better_than_naming_one_and_who_does_not_is_refuted_or_told_how_many_labels() -> None:
+    labels = np.repeat([0, 1], [380, 20])
+
+    def recalls(common: float, rare: float) -> np.ndarray:
+        return np.concatenate([np.arange(380) < common * 380, np.arange(20) < rare * 20])
+
+    found = better_than_one_class(recalls(0.8, 0.75), labels, 0.1)
+    assert (found.holds, found.refuted, found.n, found.groups, found.bound) == (True, False, 400, 400, 0.5)
+    assert found.estimate == pytest.approx(0.775)
+    accuracy = better_than_commonest(recalls(0.8, 0.75), labels, 0.1)
+    assert (accuracy.holds, accuracy.refuted) == (False, True)  # .7975, where naming the commonest alone gives .95
+    # By hand: Wilson's bounds of each recall, one-sided 95 %, their distances joined at right angles.
+    bounds = [wilson(round(share * n), n, confidence=0.90) for share, n in ((0.8, 380), (0.75, 20))]
+    assert found.low == pytest.approx(0.775 - math.hypot(*(one.value - one.low for one in bounds)) / 2)
+    assert found.high == pytest.approx(0.775 + math.hypot(*(one.high - one.value for one in bounds)) / 2)
+    blind = better_than_one_class(recalls(1.0, 0.0), labels, 0.5)
+    assert (blind.holds, blind.refuted, blind.labels) == (False, True, None)
+    unsure = better_than_one_class(recalls(0.8, 0.3), labels, 0.1)
+    assert (unsure.holds, unsure.refuted) == (False, False)
+    assert unsure.labels is not None
+    assert unsure.labels > 400
+    # Of few patients less is known.
+    grouped = better_than_one_class(recalls(0.8, 0.75), labels, 0.1, np.arange(400) // 20)
+    assert grouped.groups == 20
+    assert grouped.low is not None
+    assert found.low is not None
+    assert grouped.low < found.low

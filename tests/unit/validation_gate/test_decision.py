@@ -15,6 +15,7 @@ from components.validation_gate.criteria import Criterion
 from components.validation_gate.decision import GateInputs, decide, headline, open_reason, spent
 from components.validation_gate.latency import Latency
 from driftloop.evaluation.paired import compare, labels_needed, tango_lower_bound, tango_upper_bound
+from driftloop.reporting.translation import Translator
 from driftloop.settings import GateSettings
 
 CLASSES = ["NORMAL", "PNEUMONIA"]
@@ -491,3 +492,24 @@ def test_a_candidate_of_the_calendar_at_a_limit_is_promoted_one_time_in_twenty_o
 
 def test_an_equal_candidate_of_the_calendar_is_promoted_with_the_labels_that_the_policy_waits_for() -> None:
     assert promoted_by_calendar(5, 300, (1500, 0.0, 0.03), (197, 0.0, 0.05)) >= 0.75
+
+
+def test_a_first_model_of_skewed_classes_that_count_alike_is_not_held_against_the_commonest_one() -> None:
+    labels = np.repeat([0, 1], [380, 20])
+    named = np.concatenate([np.arange(380) >= 304, np.arange(20) < 15]).astype(int)
+    said = np.where(named[:, None] == [0, 1], 0.9, 0.1) * [0.95, 0.05]
+    said /= said.sum(axis=1, keepdims=True)
+    alike = Answers(labels, said, candidate_shares=(0.95, 0.05))
+    decision = decide(GateInputs(alike, ["whole", "cracked"]), margin=0.02, settings=GateSettings())
+    assert decision.decision == "promote"
+    assert decision.reasons[0].startswith("better than naming one class 77.5 % (at least ")
+    likeliest = decide(GateInputs(Answers(labels, np.eye(2)[named]), ["whole", "cracked"]), margin=0.02, settings=GateSettings())
+    assert likeliest.decision == "reject"
+    blind = Answers(labels, np.tile([0.96, 0.04], (400, 1)), candidate_shares=(0.95, 0.05))
+    refused = decide(GateInputs(blind, ["whole", "cracked"]), margin=0.02, settings=GateSettings(first_gain=0.5))
+    assert refused.decision == "reject"
+    translator = Translator("fr", frozenset({"whole", "cracked"}))
+    for reason in (*decision.reasons, *refused.reasons):
+        translator(reason)
+    assert translator.missing == []
+    assert any("balanced accuracy 50.0 %" in reason and "naming any one class gives 50.0 %" in reason for reason in refused.reasons)
