@@ -169,7 +169,9 @@ class TrainSettings(Settings):
     clip: float = Field(5.0, ge=0, le=1000, description="largest norm of an optimised training's gradients; 0 for no limit")
     batch_size: int = Field(64, ge=2, le=8192, description="images per optimiser step")
     min_steps: int = Field(10, ge=1, le=100_000, description="steps per epoch at least; a tiny dataset is gone through several times")
-    class_weights: bool = Field(True, description="let every class count alike in the loss, however many images it has")
+    class_weights: bool = Field(
+        True, description="let every class count alike, in the loss and in what is named, however many images it has"
+    )
     baseline_share: float = Field(1 / 3, gt=0, le=1, description="share of train_epochs that the baseline trains, at least one")
     baseline_learning_rate: float = Field(1e-3, gt=0, le=1, description="the baseline's constant learning rate (Adam)")
     patience: int = Field(
