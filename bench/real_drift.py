@@ -108,13 +108,13 @@ def measured(folder: Path, store: Path) -> dict[str, Any]:
     for name in (DRIFTED_GATE, TEST):
         truth = splits[name].labels
         logits = embedded[name][0] @ weight.T + bias
-        scores = {model: answers[model, name].probabilities[:, 1] for model in models}
-        scores["alone"] = 1 / (1 + np.exp(logits[:, 0] - logits[:, 1]))
+        given = {model: (answers[model, name].labels, answers[model, name].probabilities[:, 1]) for model in models}
+        given["alone"] = logits.argmax(1), logits[:, 1] - logits[:, 0]
         found[name] = {
-            model: {"accuracy": float(((score > 0.5) == truth).mean()), "auroc": float(roc_auc_score(truth, score))}
-            for model, score in scores.items()
+            model: {"accuracy": float((named == truth).mean()), "auroc": float(roc_auc_score(truth, score))}
+            for model, (named, score) in given.items()
         }
-    right = [(answers[model, TEST].probabilities.argmax(1) == splits[TEST].labels) for model in ("retrained", "champion")]
+    right = [(answers[model, TEST].labels == splits[TEST].labels) for model in ("retrained", "champion")]
     difference = compare(*right, groups=splits[TEST].samples["group"].to_numpy())
     return found | {"clean": {"estimate": difference.estimate, "low": difference.low, "groups": difference.groups}}
 
