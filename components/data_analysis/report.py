@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from components.data_analysis.doubts import largest_distance, outliers
+from components.data_analysis.doubts import LARGE, apart_by_more_than_chance, largest_distance, outliers
 from components.data_analysis.label_errors import AGREEMENT, LabelCheck
 from components.data_analysis.statistics import Analysis, ClassStatistics
 from driftloop.contracts import FACTS, REFERENCE, STREAM, TEST, TRAIN, VAL
@@ -275,18 +275,21 @@ def _statistics(page: Page, analysis: Analysis) -> None:
         key="data-statistics",
     )
     strongest = max(apart, key=lambda name: apart[name])
+    by_chance = apart[strongest] >= LARGE and not apart_by_more_than_chance(statistics.column(strongest), statistics.labels)
     page.text(
         f"[[data-statistics]]: the statistic that tells the classes best is {strongest}, whose class means are "
         f"{apart[strongest]:.2f} standard "
-        f"deviations apart. {_separation_reading(apart[strongest])} The same {len(apart)} statistics are measured of every request in "
-        "production, and the drift tests compare them with the reference."
+        f"deviations apart. {_separation_reading(apart[strongest], by_chance=by_chance)} The same {len(apart)} statistics are measured "
+        "of every request in production, and the drift tests compare them with the reference."
     )
     page.figure(grey_levels(statistics.histogram), "Grey levels of all training images.", key="data-levels")
     page.text(f"[[data-levels]]: {levels_sentence(statistics.histogram)}")
 
 
-def _separation_reading(distance: float) -> str:
+def _separation_reading(distance: float, *, by_chance: bool) -> str:
     """Cohen's d in words, after his conventions (1988)."""
+    if by_chance:
+        return "So many classes of so few images lie as far apart by chance: it says nothing."
     if distance < 0.2:
         return "That is less than a small effect (0.2): no single statistic gives the class away."
     if distance < 0.8:
