@@ -79,6 +79,16 @@ def test_every_kind_of_backbone_is_exported_and_quantised(name: str, tmp_path: P
     assert (tmp_path / "int8.onnx").stat().st_size < (tmp_path / "fp32.onnx").stat().st_size * 1.6
 
 
+@pytest.mark.parametrize("name", ["vit_relpos_small_patch16_224", "twins_svt_small"])
+def test_networks_whose_attention_the_exporter_cannot_follow_when_fused_are_exported(name: str, tmp_path: Path) -> None:
+    network = build_network(f"timm:{name}", channels=1, classes=2, image_size=64)
+    graph = ServingGraph(network, mean=[0.5], std=[0.25], temperature=1.0)
+    images = np.random.default_rng(0).integers(0, 256, (5, 64, 64, 1), dtype=np.uint8)
+    export_onnx(graph, tmp_path / "fp32.onnx", image_size=64, channels=1)
+    assert check_parity(graph, tmp_path / "fp32.onnx", images) < 1e-4
+    assert any(getattr(module, "fused_attn", False) for module in network.modules()), "in training it stays as fast as it was"
+
+
 @pytest.mark.parametrize("side", [32, 64])
 def test_convnext_atto_learns_and_is_exported_and_quantised(side: int, tmp_path: Path) -> None:
     torch.manual_seed(0)
