@@ -45,9 +45,11 @@ def every_class_recognised(clean: Answers, classes: list[str], allowed: str) -> 
         (blind if right.high < 1 / len(classes) else unknown).append((right.value, text))
     note = f"not shown for {_lowest(unknown)}" if unknown else ""
     if blind:
+        strangers = ", ".join(f"'{name}'" for name in may_be_blind if name not in classes)
         note = (
             f"not recognised: {_lowest(blind)}; try larger images (data_image_size), images cropped to what matters, a "
             "pretrained backbone (train_config.architecture) or more labels of it, or let it pass with gate_config.allow_blind_classes"
+            + (f", which names {strangers}, no class of this model" if strangers else "")
         )
     groups = 0 if clean.groups is None else len(np.unique(clean.groups))
     return Criterion(NAME, not blind, bool(blind), note=note, n=len(clean.labels), regime=CLEAN, groups=groups)

@@ -52,6 +52,14 @@ def test_a_first_model_that_is_blind_to_a_class_is_rejected_unless_that_class_is
     assert decide(blind, margin=0.02, settings=GateSettings(allow_blind_classes="whole")).decision == "reject"
 
 
+def test_a_name_that_is_no_class_and_so_lets_nothing_pass_is_told() -> None:
+    blind = answers([[190, 10, 0], [15, 104, 0], [51, 30, 0]])
+    mistyped = every_class_recognised(blind, NAMES, "dsty")
+    assert mistyped.refuted
+    assert mistyped.note.endswith("let it pass with gate_config.allow_blind_classes, which names 'dsty', no class of this model")
+    assert every_class_recognised(blind, NAMES, "whole").note.endswith("gate_config.allow_blind_classes")
+
+
 def test_a_first_model_is_promoted_with_the_classes_that_are_not_shown_to_be_recognised() -> None:
     rare = decide(GateInputs(answers([[90, 10, 0], [10, 90, 0], [3, 2, 0]]), NAMES), margin=0.02, settings=GateSettings())
     assert (rare.decision, rare.reasons[-1]) == (
