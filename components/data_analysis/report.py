@@ -229,7 +229,10 @@ def _looks(page: Page, analysis: Analysis) -> None:
         chosen = np.random.default_rng([analysis.seed, label]).permutation(rows)[:GALLERY_IMAGES]
         page.gallery([analysis.train.images[row] for row in chosen], [""] * len(chosen), f"{name}: random training images.")
     images, captions = mean_images(analysis.statistics, classes)
-    page.gallery(images, captions, "Mean training image by class: where classes differ on average.", side=128, key="data-means")
+    caption = "Mean training image by class: where classes differ on average."
+    if len(classes) > MOST_CLASSES:
+        caption = f"Mean training image of the first {MOST_CLASSES} of {len(classes)} classes."
+    page.gallery(images, captions, caption, side=128, key="data-means")
     if len(classes) == 2:
         difference = np.abs((analysis.statistics.mean_images[1] - analysis.statistics.mean_images[0]).mean(-1))
         row, column = divmod(int(difference.argmax()), difference.shape[1])
@@ -462,9 +465,9 @@ def distributions(statistics: ClassStatistics, frame: pd.DataFrame, classes: lis
 
 
 def mean_images(statistics: ClassStatistics, classes: list[str]) -> tuple[list[np.ndarray], list[str]]:
-    """The mean image of each class; of two classes also their difference, stretched, with grey for none."""
-    images = [np.clip(image + 0.5, 0, 255).astype(np.uint8) for image in statistics.mean_images]
-    captions = list(classes)
+    """The mean image of each class, of the first `MOST_CLASSES`; of two classes also their difference, stretched, with grey for none."""
+    images = [np.clip(image + 0.5, 0, 255).astype(np.uint8) for image in statistics.mean_images[:MOST_CLASSES]]
+    captions = list(classes[:MOST_CLASSES])
     if len(classes) == 2:
         difference = (statistics.mean_images[1] - statistics.mean_images[0]).mean(-1)
         largest = max(float(np.abs(difference).max()), 1e-6)
