@@ -385,7 +385,9 @@ class RetrainSettings(Settings):
         0.8, gt=0, lt=1, description="share of the groups whose rows without a random label stand for what is accepted and never train"
     )
     needed_labels: int = Field(90, ge=30, le=1_000_000, description="labelled images of the confirmed drift that a retraining needs")
-    image_mib: int = Field(256, ge=1, le=65_536, description="drifted images taken at most, in MiB; the labelled ones first")
+    image_mib: int = Field(
+        256, ge=1, le=65_536, description="drifted images taken at most, in MiB; the labelled ones first, 1,000 of them in any case"
+    )
     drifted_share: float = Field(0.10, gt=0, lt=1, description="share of drifted images in each batch; the others are old ones")
     restyle_share: float = Field(0.8, ge=0, le=1, description="share of the old images that get the look of the drifted ones; 0: none")
     epochs: int = Field(16, ge=1, le=1000, description="passes over the old training images at most")

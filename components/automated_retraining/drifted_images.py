@@ -26,6 +26,9 @@ from driftloop.store import Store
 
 CURE = f"label the images in {LABEL_REQUESTS} of the drift evidence and bring them in with 'driftloop labels import FILE.csv'"
 
+#: Labelled images that are taken whatever their size: a drift is asked for 660 labels and more, and 256 MiB hold 341 images of 512 pixels.
+LABELLED_IMAGES = 1_000
+
 
 @dataclass(frozen=True)
 class DriftedImages:
@@ -84,10 +87,12 @@ def collect_drifted_images(
 
 def fetch_images(store: Store, rows: pd.DataFrame, parent: Description, mib: int) -> tuple[pd.DataFrame, np.ndarray]:
     """The rows whose images are there, in their order, and these, uint8 (N, H, W, C); of more than fit into `mib` MiB the labelled ones
-    first, then the newest. Rows whose image a retention rule has deleted are left out."""
+    first, `LABELLED_IMAGES` of them in any case, then the newest. Rows whose image a retention rule has deleted are left out."""
     shape = (parent.image_size, parent.image_size, parent.channels)
-    order = np.lexsort([rows["time"], rows["label"] != UNLABELLED])
-    chosen = np.sort(order[max(0, len(order) - int(mib * 2**20 // np.prod(shape))) :])
+    labelled = rows["label"] != UNLABELLED
+    order = np.lexsort([rows["time"], labelled])
+    most = max(int(mib * 2**20 // np.prod(shape)), min(int(labelled.sum()), LABELLED_IMAGES))
+    chosen = np.sort(order[max(0, len(order) - most) :])
     rows = rows.iloc[chosen].reset_index(drop=True)
     images = read_kept_images(store, rows)
     there = sorted(images)

@@ -7,13 +7,15 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
-from scipy.stats import chi2_contingency
+from scipy.stats import chi2_contingency, f_oneway
 
 from components.data_analysis.label_errors import LabelCheck
 from driftloop.reporting.wording import percent
 
 #: Distance of two classes' means, in standard deviations within a class, that counts as a large effect (Cohen 1988).
 LARGE = 0.8
+#: Level of the test that class means differ at all: those of a hundred classes of thirteen images lie 1.4 apart by chance.
+APART_LEVEL = 0.001
 #: Level of the test for a shift of the classes between splits, and the difference of a class's shares from which on it is told.
 SHIFT_LEVEL, SHIFT_LEAST = 0.01, 0.05
 #: So many median absolute deviations (in standard deviations of a normal) from its class's median make an image an outlier.
@@ -96,6 +98,11 @@ def largest_distance(values: np.ndarray, labels: np.ndarray) -> float:
     return float((max(means) - min(means)) / within) if within > 1e-9 * (1 + max(map(abs, means))) else 0.0
 
 
+def apart_by_more_than_chance(values: np.ndarray, labels: np.ndarray) -> bool:
+    """Whether the classes' means differ by a one-way analysis of variance; arguments as for `largest_distance`, of which one is above 0."""
+    return float(f_oneway(*(values[labels == label].astype(np.float64) for label in np.unique(labels))).pvalue) < APART_LEVEL
+
+
 def outliers(statistics: np.ndarray, labels: np.ndarray) -> np.ndarray:
     """Rows whose statistics lie more than `FAR` from their class's median, the farthest first.
 
@@ -128,12 +135,14 @@ def find_doubts(
     shift = label_shift(frame)
     if shift is not None and shift.p_value < SHIFT_LEVEL and shift.difference >= SHIFT_LEAST:
         found.append(_shift_doubt(shift))
-    aspect = largest_distance(np.log(frame["width"].to_numpy(float) / frame["height"].to_numpy(float)), frame["label"].to_numpy())
-    if aspect >= LARGE:
+    shapes, classes = np.log(frame["width"].to_numpy(float) / frame["height"].to_numpy(float)), frame["label"].to_numpy()
+    aspect = largest_distance(shapes, classes)
+    if aspect >= LARGE and apart_by_more_than_chance(shapes, classes):
         cure = "data_config.resize=crop hides it" if resize != "crop" else "it is cut away, but what was cut may differ by class"
         found.append(Doubt(2, aspect, f"classes differ in the shape of their pictures ({aspect:.1f} SD)", f"{cure}; collect all alike"))
     distances = {name: largest_distance(column, labels) for name, column in zip(names, statistics.T, strict=True)}
-    telling = sorted((name for name in names if distances[name] >= LARGE), key=lambda name: -distances[name])
+    large = [(name, column) for name, column in zip(names, statistics.T, strict=True) if distances[name] >= LARGE]
+    telling = sorted((name for name, column in large if apart_by_more_than_chance(column, labels)), key=lambda name: -distances[name])
     if telling:
         listed = ", ".join(f"{name} ({distances[name]:.1f} SD)" for name in telling)
         finding = f"classes differ already in {listed}"

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
+import pandas as pd
 import torch
 import torch.nn.functional as F
 from sklearn.linear_model import LogisticRegression
@@ -26,6 +27,8 @@ from driftloop.training.epoch import Batch
 from driftloop.training.pretrained import PACKAGE, PACKAGE_ARCHITECTURE, Pretrained, embed_all, load_pretrained
 
 FOLDS = 5
+#: Images of each class that are drawn before any others, where there is room: the draw of a large dataset might have none of a rare class.
+LEAST_DRAWN = 10
 #: Of the logistic regression: inverse strength of its regularisation.
 STRENGTH = 1e-3
 #: Cohen's kappa of model and labels from which on their disagreements are told: "moderate" (Landis and Koch 1977). A model that hardly
@@ -59,13 +62,13 @@ def check_labels(train: Split, description: Description, *, most: int, seed: int
     Args:
         train: the packed split.
         description: of its dataset.
-        most: images that are looked at, drawn at random where there are more.
+        most: images that are looked at, drawn at random where there are more, `LEAST_DRAWN` of each class first.
         seed: of the draw and the folds.
 
     Returns:
         None where a class has fewer than `FOLDS` groups, or nothing is to be looked at.
     """
-    rows = np.sort(np.random.default_rng(seed).permutation(len(train))[:most])
+    rows = _draw(train.labels, len(description.classes), most, seed)
     labels, groups = train.labels[rows], train.samples["group"].to_numpy()[rows]
     if any(len(np.unique(groups[labels == label])) < FOLDS for label in range(len(description.classes))):
         return None
@@ -75,6 +78,13 @@ def check_labels(train: Split, description: Description, *, most: int, seed: int
     suspected, looks_like = suspect(probabilities, labels)
     told = len(suspected) if agreement >= AGREEMENT else 0
     return LabelCheck(len(rows), seen_by, agreement, rows[suspected[:told]], looks_like[:told])
+
+
+def _draw(labels: np.ndarray, classes: int, most: int, seed: int) -> np.ndarray:
+    order = np.random.default_rng(seed).permutation(len(labels))
+    seen = pd.Series(labels[order])
+    first = (seen.groupby(seen).cumcount() < min(LEAST_DRAWN, most // classes)).to_numpy()
+    return np.sort(np.concatenate([order[first], order[~first]])[:most])
 
 
 def out_of_fold(seen: np.ndarray, labels: np.ndarray, groups: np.ndarray, *, seed: int) -> np.ndarray:

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from components.data_analysis.doubts import largest_distance, outliers
+from components.data_analysis.doubts import LARGE, apart_by_more_than_chance, largest_distance, outliers
 from components.data_analysis.label_errors import AGREEMENT, LabelCheck
 from components.data_analysis.statistics import Analysis, ClassStatistics
 from driftloop.contracts import FACTS, REFERENCE, STREAM, TEST, TRAIN, VAL
@@ -229,7 +229,10 @@ def _looks(page: Page, analysis: Analysis) -> None:
         chosen = np.random.default_rng([analysis.seed, label]).permutation(rows)[:GALLERY_IMAGES]
         page.gallery([analysis.train.images[row] for row in chosen], [""] * len(chosen), f"{name}: random training images.")
     images, captions = mean_images(analysis.statistics, classes)
-    page.gallery(images, captions, "Mean training image by class: where classes differ on average.", side=128, key="data-means")
+    caption = "Mean training image by class: where classes differ on average."
+    if len(classes) > MOST_CLASSES:
+        caption = f"Mean training image of the first {MOST_CLASSES} of {len(classes)} classes."
+    page.gallery(images, captions, caption, side=128, key="data-means")
     if len(classes) == 2:
         difference = np.abs((analysis.statistics.mean_images[1] - analysis.statistics.mean_images[0]).mean(-1))
         row, column = divmod(int(difference.argmax()), difference.shape[1])
@@ -275,18 +278,21 @@ def _statistics(page: Page, analysis: Analysis) -> None:
         key="data-statistics",
     )
     strongest = max(apart, key=lambda name: apart[name])
+    by_chance = apart[strongest] >= LARGE and not apart_by_more_than_chance(statistics.column(strongest), statistics.labels)
     page.text(
         f"[[data-statistics]]: the statistic that tells the classes best is {strongest}, whose class means are "
         f"{apart[strongest]:.2f} standard "
-        f"deviations apart. {_separation_reading(apart[strongest])} The same {len(apart)} statistics are measured of every request in "
-        "production, and the drift tests compare them with the reference."
+        f"deviations apart. {_separation_reading(apart[strongest], by_chance=by_chance)} The same {len(apart)} statistics are measured "
+        "of every request in production, and the drift tests compare them with the reference."
     )
     page.figure(grey_levels(statistics.histogram), "Grey levels of all training images.", key="data-levels")
     page.text(f"[[data-levels]]: {levels_sentence(statistics.histogram)}")
 
 
-def _separation_reading(distance: float) -> str:
+def _separation_reading(distance: float, *, by_chance: bool) -> str:
     """Cohen's d in words, after his conventions (1988)."""
+    if by_chance:
+        return "So many classes of so few images lie as far apart by chance: it says nothing."
     if distance < 0.2:
         return "That is less than a small effect (0.2): no single statistic gives the class away."
     if distance < 0.8:
@@ -459,9 +465,9 @@ def distributions(statistics: ClassStatistics, frame: pd.DataFrame, classes: lis
 
 
 def mean_images(statistics: ClassStatistics, classes: list[str]) -> tuple[list[np.ndarray], list[str]]:
-    """The mean image of each class; of two classes also their difference, stretched, with grey for none."""
-    images = [np.clip(image + 0.5, 0, 255).astype(np.uint8) for image in statistics.mean_images]
-    captions = list(classes)
+    """The mean image of each class, of the first `MOST_CLASSES`; of two classes also their difference, stretched, with grey for none."""
+    images = [np.clip(image + 0.5, 0, 255).astype(np.uint8) for image in statistics.mean_images[:MOST_CLASSES]]
+    captions = list(classes[:MOST_CLASSES])
     if len(classes) == 2:
         difference = (statistics.mean_images[1] - statistics.mean_images[0]).mean(-1)
         largest = max(float(np.abs(difference).max()), 1e-6)

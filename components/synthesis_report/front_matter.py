@@ -1,5 +1,7 @@
 """What stands before the themes: the executive summary, and the introduction."""
 
+from collections.abc import Sequence
+
 from matplotlib.figure import Figure
 from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
 
@@ -18,6 +20,7 @@ from driftloop.contracts import (
     PROMOTED,
     WATCHED,
 )
+from driftloop.evaluation.classification import MOST_CLASSES
 from driftloop.evaluation.intervals import Proportion
 from driftloop.reporting import PALETTE, Page, axes
 from driftloop.reporting.chapter import Chapter, Tone
@@ -264,8 +267,8 @@ def introduction(material: RunMaterial) -> Chapter:
     page.section("The data, and why these")
     counts = data.get("counts", {})
     page.text(
-        f"The images come from `{data.get('source', material.summary.source)}`: {sum(counts.values()):,} images of the classes "
-        f"{', '.join(data.get('classes', []))}, scaled to {data.get('image_size')} pixels. "
+        f"The images come from `{data.get('source', material.summary.source)}`: {sum(counts.values()):,} images of "
+        f"{of_classes(data.get('classes', []))}, scaled to {data.get('image_size')} pixels. "
         + (
             "They are drawn by a program. That makes the truth known for every image, also in production, so that verdicts and "
             "decisions of this loop "
@@ -320,6 +323,11 @@ SCOPES = {
     FULL_LOOP: "This run goes all the way: it trains a model, replays production to it, watches, and answers what it sees.",
     "drift-watch": "This run watches a model that serves.",
 }
+
+
+def of_classes(names: Sequence[str]) -> str:
+    """The classes by name, of many their number."""
+    return f"the classes {', '.join(names)}" if len(names) <= MOST_CLASSES else f"{len(names)} classes"
 
 
 def fixed_rows(material: RunMaterial) -> list[dict[str, object]]:

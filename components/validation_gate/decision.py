@@ -141,7 +141,10 @@ def decide(inputs: GateInputs, *, margin: float, settings: GateSettings, critica
         better = better_than_one_class if skewed else better_than_commonest
         first = better(clean.candidate_right, clean.labels, settings.first_gain, clean.groups)
         recognised = every_class_recognised(clean, inputs.classes, settings.allow_blind_classes)
-        return conclude([first, recognised, *critical_recognised(clean, inputs.classes, critical), *facts], [], settings)
+        concluded = conclude([first, recognised, *critical_recognised(clean, inputs.classes, critical), *facts], [], settings)
+        if concluded.decision == PROMOTE and recognised.note:
+            concluded.reasons.append(f"{recognised.name}: {recognised.note}")
+        return concluded
     classes = compare_classes(inputs.clean, inputs.classes, settings.class_margin, critical)
     slices = compare_slices(
         inputs.clean,

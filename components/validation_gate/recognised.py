@@ -14,6 +14,8 @@ from driftloop.evaluation.paired import Clustering, labels_needed
 from driftloop.settings import listed_classes
 
 NAME = "every class recognised"
+#: Classes that a sentence names, those of the lowest recall; `gate.json` has the recall of each.
+MOST_NAMED = 10
 
 
 def every_class_recognised(clean: Answers, classes: list[str], allowed: str) -> Criterion:
@@ -30,8 +32,8 @@ def every_class_recognised(clean: Answers, classes: list[str], allowed: str) -> 
         allowed: names of classes that may go unrecognised, separated by commas.
     """
     may_be_blind = listed_classes(allowed, classes)
-    blind: list[str] = []
-    unknown: list[str] = []
+    blind: list[tuple[float, str]] = []
+    unknown: list[tuple[float, str]] = []
     for label, name in enumerate(classes):
         seen = _recall(clean, clean.candidate_named, label)
         if seen is None or name in may_be_blind:
@@ -40,15 +42,23 @@ def every_class_recognised(clean: Answers, classes: list[str], allowed: str) -> 
         if right.low > blindly:
             continue
         text = f"'{name}' ({100 * right.value:.1f} % of {right.n:,} test images{right.of_groups} right)"
-        (blind if right.high < 1 / len(classes) else unknown).append(text)
-    note = f"not shown for {', '.join(unknown)}" if unknown else ""
+        (blind if right.high < 1 / len(classes) else unknown).append((right.value, text))
+    note = f"not shown for {_lowest(unknown)}" if unknown else ""
     if blind:
+        strangers = ", ".join(f"'{name}'" for name in may_be_blind if name not in classes)
         note = (
-            f"not recognised: {', '.join(blind)}; try larger images (data_image_size), images cropped to what matters, a "
+            f"not recognised: {_lowest(blind)}; try larger images (data_image_size), images cropped to what matters, a "
             "pretrained backbone (train_config.architecture) or more labels of it, or let it pass with gate_config.allow_blind_classes"
+            + (f", which names {strangers}, no class of this model" if strangers else "")
         )
     groups = 0 if clean.groups is None else len(np.unique(clean.groups))
     return Criterion(NAME, not blind, bool(blind), note=note, n=len(clean.labels), regime=CLEAN, groups=groups)
+
+
+def _lowest(found: list[tuple[float, str]]) -> str:
+    """The classes of the lowest recall, which stands before each."""
+    named = [text for _, text in sorted(found, key=lambda item: item[0])[:MOST_NAMED]]
+    return ", ".join([*named, *([f"{len(found) - MOST_NAMED} more classes (gate.json)"] if len(found) > MOST_NAMED else [])])
 
 
 def critical_recognised(clean: Answers, classes: list[str], critical: Sequence[str]) -> list[Criterion]:

@@ -136,6 +136,11 @@ def _unwrap(images: list[PurePosixPath], source: str) -> list[SourceFile]:
         folders = {path.parts[depth] for path in labelled}
         wrapped = len(folders) == 1 and all(len(path.parts) >= depth + 3 for path in labelled)
         if folders and not wrapped:
+            if len(folders) > 1 and all(folder.lower() in _SPLIT_FOLDERS for folder in folders):
+                raise InputError(
+                    f"{source}: {', '.join(sorted(folders))} are splits, not classes: no class folders found in them "
+                    "(expected <split>/<class>/*.jpeg or <class>/*.jpeg)"
+                )
             _refuse_sources(labelled, depth, source)
             return [SourceFile(str(path), path.parts[depth], "") for path in labelled]
     raise InputError(f"{source}: no class folders found (expected <split>/<class>/*.jpeg or <class>/*.jpeg)")

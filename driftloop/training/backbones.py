@@ -8,6 +8,7 @@ import difflib
 import functools
 import importlib.util
 import itertools
+import math
 import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -77,9 +78,38 @@ def resampled(state: Mapping[str, Tensor], backbone: nn.Module) -> Mapping[str, 
     """Weights that were learnt at another image size as timm brings them to that of `backbone`; as they are where it knows no way."""
     bring = getattr(sys.modules[type(backbone).__module__], "checkpoint_filter_fn", None)
     try:
-        return bring(dict(state), backbone) if bring else state
+        state = bring(dict(state), backbone) if bring else state
+        own = backbone.state_dict()
+        return {name: _fitted(name, tensor, own[name].shape) if name in own else tensor for name, tensor in state.items()}
     except Exception:  # weights of another network, which is told by their names and shapes
         return state
+
+
+def _fitted(name: str, given: Tensor, shape: torch.Size) -> Tensor:
+    """What networks that timm does not bring to another size learnt of places, brought there by timm's own means for others."""
+    from timm.layers import resample_abs_pos_embed, resize_rel_pos_bias_table_levit
+
+    if given.shape == shape:
+        return given
+    if name.endswith("attention_biases"):  # LeViT, EfficientFormerV2
+        return resize_rel_pos_bias_table_levit(given.T, shape[::-1]).T
+    if name == "pos_embed" and given.ndim == len(shape) == 3:  # CaiT, ConViT
+        side = math.isqrt(shape[1])
+        return resample_abs_pos_embed(given, new_size=[side, side], num_prefix_tokens=0)
+    return given
+
+
+def size_of(state: Mapping[str, Tensor], backbone: nn.Module) -> int:
+    """The image size that timm's weights for this very network were learnt at; 0 where these are another's."""
+    import timm
+
+    config: Any = backbone.pretrained_cfg
+    try:
+        with torch.device("meta"):
+            shapes = {name: tensor.shape for name, tensor in timm.create_model(config["architecture"], num_classes=0).state_dict().items()}
+    except Exception:  # a layer that asks for the values of its weights
+        return 0
+    return int(config["input_size"][-1]) if all(name in state and state[name].shape == shape for name, shape in shapes.items()) else 0
 
 
 def check_backbone(name: str, image_size: int | None = None) -> None:

@@ -17,20 +17,29 @@ DOMAINS = {
 }
 #: Words in the name of the source or of a class that give the kind away, in the order in which they are looked for.
 _WORDS = {
-    "xray": r"x[-_ ]?rays?|chest|radiograph|pneumonia",
-    "aerial": r"roofs?|aerial|satellite|drone|elpv|solar",
+    "xray": r"[a-z]*x[-_]?rays?|x rays?|chest|cxr|radiograph(?:s|y|ies)?|thorax|lungs?|pneumonia",
+    "aerial": r"roof(?:top)?s?|aerial|satellite|drone|elpv|solar",
     "digits": r"digits?|[a-z]*mnist",
 }
+#: Last folders of a source that say nothing, so that the one above them counts: a split, a layer of packing, a version of Kaggle's.
+_NAMELESS = re.compile(r"train(?:ing)?|images?|data(?:set)?|versions|\d+")
+#: Classes that are digits, whatever the source is called.
+_DIGITS = {str(digit) for digit in range(10)}
 
 
 def domain_of(settings: TrainSettings, description: Description) -> str:
     """`train_config.domain`, or what the names of the source and of its classes say; natural where they say nothing."""
     if settings.domain != "auto":
         return settings.domain
-    # The last folder of a path: what lies above it is about the disk.
-    names = " ".join([description.source.rstrip("/").rpartition("/")[2], *description.classes]).lower()
+    names = " ".join([_name_of(description.source), *description.classes]).lower()
     found = (kind for kind, words in _WORDS.items() if re.search(rf"(?<![a-z])(?:{words})(?![a-z])", names))
-    return next(found, NATURAL)
+    return next(found, "digits" if set(description.classes) == _DIGITS else NATURAL)
+
+
+def _name_of(source: str) -> str:
+    """The last folder of a path that has a name of its own: what lies above it is about the disk."""
+    folders = source.rstrip("/").lower().split("/")
+    return next((folder for folder in reversed(folders) if not _NAMELESS.fullmatch(folder)), "")
 
 
 def views_of(settings: TrainSettings, description: Description) -> Augmentation:

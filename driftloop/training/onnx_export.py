@@ -2,7 +2,7 @@
 
 import contextlib
 import io
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -60,7 +60,7 @@ def export_onnx(graph: ServingGraph, path: str | Path, *, image_size: int, chann
     example = torch.zeros(2, image_size, image_size, channels, dtype=torch.uint8)
     batch = torch.export.Dim("N", min=1, max=MAX_BATCH)
     # The exporter reports its stages on stdout even when not asked to.
-    with contextlib.redirect_stdout(io.StringIO()):
+    with contextlib.redirect_stdout(io.StringIO()), _attention_by_steps(graph):
         program = torch.onnx.export(
             graph,
             (example,),
@@ -75,6 +75,19 @@ def export_onnx(graph: ServingGraph, path: str | Path, *, image_size: int, chann
     model = without_traces(program.model_proto)
     onnx.checker.check_model(model, full_check=True)
     onnx.save(model, path)
+
+
+@contextlib.contextmanager
+def _attention_by_steps(network: nn.Module) -> Iterator[None]:
+    """Have timm's networks compute attention step by step: the exporter cannot follow all uses of the fused kernel (BEiT, Twins)."""
+    fused = [module for module in network.modules() if getattr(module, "fused_attn", False) is True]
+    for module in fused:
+        module.fused_attn = False  # type: ignore[assignment]
+    try:
+        yield
+    finally:
+        for module in fused:
+            module.fused_attn = True  # type: ignore[assignment]
 
 
 def without_traces(model: onnx.ModelProto) -> onnx.ModelProto:

@@ -21,7 +21,7 @@ from driftloop.bundle import sha256_file
 from driftloop.contracts import TIMM, TRAIN, VAL
 from driftloop.errors import InputError, NotFound
 from driftloop.store import open_store
-from driftloop.training.backbones import Backbone, resampled
+from driftloop.training.backbones import Backbone, resampled, size_of
 from driftloop.training.batches import OrderedBatches
 from driftloop.training.classifier import Classifier
 from driftloop.training.epoch import Batch
@@ -117,11 +117,18 @@ def _fitting(state: Mapping[str, Tensor], network: Backbone, source: Pretrained)
     own = network.backbone.state_dict()
     if not own.keys() <= state.keys():
         state = dict(zip(own, state.values(), strict=False))
+    given = state
     if any(name in state and state[name].shape != tensor.shape for name, tensor in own.items()):
         state = resampled(state, network.backbone)
     chosen = {name: state[name] for name in own if name in state}
     wrong = next((name for name, tensor in own.items() if name not in chosen or chosen[name].shape != tensor.shape), None)
     if wrong is not None:
+        size = size_of(given, network.backbone)
+        if size:
+            raise InputError(
+                f"{source.described()}: weights for images of {size} pixels, which cannot be brought to another size in this network; set "
+                f"data_image_size={size}, choose another network, or set train_config.weights=none"
+            )
         there = f"has the shape {tuple(chosen[wrong].shape)}" if wrong in chosen else "is missing"
         raise InputError(f"{source.described()}: weights of another network: {wrong} of shape {tuple(own[wrong].shape)} {there}")
     return chosen

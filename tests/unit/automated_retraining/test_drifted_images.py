@@ -6,8 +6,15 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from components.automated_retraining.drifted_images import collect_drifted_images, groups_per_window, read_coverage, unknown_labels
+from components.automated_retraining.drifted_images import (
+    collect_drifted_images,
+    fetch_images,
+    groups_per_window,
+    read_coverage,
+    unknown_labels,
+)
 from components.automated_retraining.grown_dataset import open_parent
+from driftloop.dataset import UNLABELLED
 from driftloop.dataset.roles import REGIME
 from driftloop.errors import InputError
 from driftloop.inference.confirmed_rows import confirmed_rows
@@ -86,6 +93,19 @@ def test_a_regime_has_the_groups_of_four_windows_or_there_is_none(tmp_path: Path
     drifted = collect_drifted_images(store, traffic, coverage, open_parent(store, inputs.parent.manifest_hash), RetrainSettings(), {})
     assert (drifted.roles == REGIME).sum() == accepted
     assert (drifted.regime_groups, drifted.wanted_groups) == (178 + 53, 4 * window)
+
+
+@pytest.mark.parametrize(("side", "labelled", "taken"), [(512, 660, 660), (512, 200, 341), (512, 1_010, 1_000), (300, 660, 994)])
+def test_the_labels_that_were_asked_for_are_all_learned_from_however_large_their_images_are(
+    tmp_path: Path, side: int, labelled: int, taken: int
+) -> None:
+    inputs = write_retraining_inputs(tmp_path, labelled=labelled, unlabelled=400)
+    traffic, store = read_traffic(inputs.traffic), open_store(inputs.store)
+    parent = open_parent(store, inputs.parent.manifest_hash).model_copy(update={"image_size": side, "channels": 3})
+    kept = confirmed_rows(traffic, confirmed_windows(traffic.rows), CLASSES)
+    rows, images = fetch_images(store, kept, parent, RetrainSettings().image_mib)
+    assert len(images) == len(rows) == taken
+    assert (rows["label"] != UNLABELLED).sum() == min(labelled, taken)
 
 
 def test_a_directory_without_evidence_is_refused(tmp_path: Path) -> None:

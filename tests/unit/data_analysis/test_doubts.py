@@ -76,6 +76,21 @@ def test_the_splits_that_kaggles_chest_x_rays_come_with_differ_in_their_classes(
     assert alike[0].finding.startswith("the splits differ in their classes"), "what was cut from train has its shares, test has not"
 
 
+@pytest.mark.parametrize(("classes", "images"), [(100, 13), (100, 40), (10, 13), (2, 10)])
+def test_means_that_lie_far_apart_by_chance_are_no_finding(classes: int, images: int) -> None:
+    rng = np.random.default_rng(5)
+    labels = np.repeat(np.arange(classes), images)
+    width = np.round(100 * np.exp(rng.normal(size=len(labels))))
+    frame = pd.DataFrame({"split": "train", "source_split": "", "group": labels, "label": labels, "width": width, "height": 100, "full": 0})
+    names, noise = tuple("abcdefghij"), rng.normal(size=(len(labels), 10))
+    if classes == 100:
+        assert largest_distance(noise[:, 0], labels) > 0.7
+    assert find_doubts(frame, names, noise, labels, resize="stretch", checked=None) == []
+    noise[:, 3] += 3 * (labels == 0)
+    (told,) = find_doubts(frame, names, noise, labels, resize="stretch", checked=None)
+    assert told.finding.startswith("classes differ already in d (")
+
+
 def test_too_few_or_one_split_are_not_tested() -> None:
     rng = np.random.default_rng(2)
     assert label_shift(table(rng, {"train": 0.7, "test": 0.1}, 6)) is None

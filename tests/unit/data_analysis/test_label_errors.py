@@ -147,6 +147,18 @@ def test_only_a_batch_of_the_split_is_taken_from_the_map_at_once(image_size: int
     assert max(watched.taken) <= most
 
 
+def test_a_rare_class_is_among_those_that_are_looked_at(tmp_path: Path) -> None:
+    source = squares(tmp_path / "squares", 400, {})
+    for number in range(20, 400):
+        (source / "dark" / f"dark{number:03d}.png").unlink()
+    out = analysed(source, tmp_path / "out", labels_checked=0)
+    train, description = open_split(out, TRAIN), read_description(out)
+    for seed in range(5):
+        checked = check_labels(train, description, most=40, seed=seed)
+        assert checked is not None
+        assert checked.images == 40
+
+
 @pytest.mark.parametrize("most", [0, 6])
 def test_with_too_few_to_look_at_nothing_is_said_of_labels(most: int, tmp_path: Path) -> None:
     out = analysed(squares(tmp_path / "squares", 60, {}), tmp_path / "out", labels_checked=most)

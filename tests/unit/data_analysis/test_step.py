@@ -14,6 +14,8 @@ from PIL import Image
 
 from components.data_analysis import statistics
 from components.data_analysis.loader_benchmark import benchmark_loaders
+from components.data_analysis.report import mean_images
+from components.data_analysis.statistics import ClassStatistics
 from components.data_analysis.step import run
 from driftloop import registry
 from driftloop.dataset import open_split, read_description
@@ -417,3 +419,11 @@ def test_a_critical_class_that_the_source_does_not_have_is_refused_before_anythi
             str(pets), "a" * 64, *places, image_size=32, seed=1, store=store.uri, replayed=False, critical_classes="dgo", config=ONE_PROCESS
         )
     assert not list(store.list("datasets/"))
+
+
+def test_of_many_classes_the_first_mean_images_are_shown_which_fill_no_more_than_a_page() -> None:
+    classes = [f"leaf{number}" for number in range(100)]
+    some = np.zeros((100, 1), np.float32)
+    statistics = ClassStatistics(("brightness",), some, np.arange(100), np.zeros((100, 8, 8, 1)), np.zeros((1, 256), np.int64))
+    images, captions = mean_images(statistics, classes)
+    assert (len(images), captions) == (20, classes[:20])

@@ -75,6 +75,7 @@ def test_the_order_is_that_of_paths() -> None:
     [
         ([], r"data: no class folders found \(expected <split>/<class>/\*\.jpeg or <class>/\*\.jpeg\)"),
         (["1.png", "2.png"], "no class folders found"),
+        (names("data/Test", "data/train"), r"data: Test, train are splits, not classes: no class folders found in them \(expected"),
         (["train/1.png"], "only one class folder with images"),
         (names("cat"), r"only one class folder with images \('cat'\); a classifier needs at least two"),
         (names("cat", "caf\udce9"), r"^data: the name of class folder 'caf\\udce9' is not UTF-8; rename it$"),

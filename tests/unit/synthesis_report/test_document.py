@@ -7,6 +7,7 @@ import pytest
 
 from components.synthesis_report.document import build_document
 from components.synthesis_report.end_matter import UNKNOWN_PARAMETERS, environment_appendix, parameters_appendix
+from components.synthesis_report.front_matter import introduction
 from components.synthesis_report.lessons import EXPECTED, expectations, lessons
 from components.synthesis_report.material import DRIFT_WATCH, FULL_LOOP, TRAINING, RunMaterial
 from driftloop.contracts import DATA_ANALYSIS, MODEL_OPTIMIZATION, ONNX_DEPLOYMENT, PRODUCTION_MONITORING
@@ -93,3 +94,13 @@ def test_a_surprise_is_what_lies_outside_of_the_range_written_down_before() -> N
         rows = {row["result"]: row["reading"] for row in expectations(material(TRAINING, facts=facts))}
         assert rows["accuracy lost by INT8"] == reading
         assert rows["accuracy lost to the drift"] == "not measured in this run"
+
+
+def test_many_classes_are_counted_in_the_introduction_not_listed() -> None:
+    def begins(count: int) -> str:
+        data = {"source": "leaves", "classes": [f"leaf{number}" for number in range(count)], "image_size": 64, "counts": {"train": 9}}
+        written = introduction(material(TRAINING, facts={DATA_ANALYSIS: data}))
+        return next(block.text for block in written.blocks if isinstance(block, Text) and "leaves" in block.text)
+
+    assert " images of the classes leaf0, leaf1, leaf2, scaled to 64 pixels." in begins(3)
+    assert " images of 100 classes, scaled to 64 pixels." in begins(100)

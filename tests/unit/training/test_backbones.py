@@ -1,6 +1,7 @@
 """Networks of timm: what they see, how their layers move, where their weights come from, and what is served of them."""
 
 import copy
+import math
 import pickle
 from pathlib import Path
 from typing import Any
@@ -78,6 +79,16 @@ def test_every_kind_of_backbone_is_exported_and_quantised(name: str, tmp_path: P
     assert (tmp_path / "int8.onnx").stat().st_size < (tmp_path / "fp32.onnx").stat().st_size * 1.6
 
 
+@pytest.mark.parametrize("name", ["vit_relpos_small_patch16_224", "twins_svt_small"])
+def test_networks_whose_attention_the_exporter_cannot_follow_when_fused_are_exported(name: str, tmp_path: Path) -> None:
+    network = build_network(f"timm:{name}", channels=1, classes=2, image_size=64)
+    graph = ServingGraph(network, mean=[0.5], std=[0.25], temperature=1.0)
+    images = np.random.default_rng(0).integers(0, 256, (5, 64, 64, 1), dtype=np.uint8)
+    export_onnx(graph, tmp_path / "fp32.onnx", image_size=64, channels=1)
+    assert check_parity(graph, tmp_path / "fp32.onnx", images) < 1e-4
+    assert any(getattr(module, "fused_attn", False) for module in network.modules()), "in training it stays as fast as it was"
+
+
 @pytest.mark.parametrize("side", [32, 64])
 def test_convnext_atto_learns_and_is_exported_and_quantised(side: int, tmp_path: Path) -> None:
     torch.manual_seed(0)
@@ -131,6 +142,33 @@ def test_weights_that_were_learnt_at_another_size_are_resampled(tmp_path: Path) 
     torch.save(backbone("timm:test_resnet").backbone.state_dict(), tmp_path / "other.pth")
     with pytest.raises(InputError, match="weights of another network"):
         load_pretrained(small, Pretrained(str(tmp_path / "other.pth")))
+
+
+@pytest.mark.parametrize(("name", "place"), [("levit_128s", "stages.0.blocks.0.attn.attention_biases"), ("cait_xxs24_224", "pos_embed")])
+def test_weights_of_networks_that_timm_does_not_resample_are_brought_to_the_size_too(name: str, place: str, tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    large, small = (build_network(f"timm:{name}", channels=1, classes=2, image_size=size) for size in (None, 64))
+    given = large.backbone.state_dict()
+    with torch.no_grad():
+        given[place].normal_()
+    torch.save(given, tmp_path / "weights.pth")
+    load_pretrained(small, Pretrained(str(tmp_path / "weights.pth")))
+    grids = [state[place].reshape(-1, state[place].shape[-1]) for state in (given, small.backbone.state_dict())]
+    before, after = (grid.T if place == "pos_embed" else grid for grid in grids)
+    sides = math.isqrt(before.shape[1]), math.isqrt(after.shape[1])
+    assert sides == (14, 4)
+    expected = torch.nn.functional.interpolate(before.reshape(1, -1, 14, 14), (4, 4), mode="bicubic", antialias=True)[0]
+    torch.testing.assert_close(after.reshape(-1, 4, 4), expected)
+
+
+def test_weights_that_cannot_be_brought_to_the_size_name_the_one_that_they_are_for(tmp_path: Path) -> None:
+    large, small = (build_network("timm:resmlp_12_224", channels=1, classes=2, image_size=size) for size in (None, 64))
+    torch.save(large.backbone.state_dict(), tmp_path / "weights.pth")
+    with pytest.raises(
+        InputError, match=r"weights\.pth: weights for images of 224 pixels, .*; set data_image_size=224, choose "
+    ) as refused:
+        load_pretrained(small, Pretrained(str(tmp_path / "weights.pth")))
+    assert "\n" not in str(refused.value)
 
 
 def test_a_network_that_cannot_take_images_of_the_size_is_refused_with_the_size_that_it_is_made_for() -> None:

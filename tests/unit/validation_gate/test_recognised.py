@@ -52,6 +52,35 @@ def test_a_first_model_that_is_blind_to_a_class_is_rejected_unless_that_class_is
     assert decide(blind, margin=0.02, settings=GateSettings(allow_blind_classes="whole")).decision == "reject"
 
 
+def test_a_name_that_is_no_class_and_so_lets_nothing_pass_is_told() -> None:
+    blind = answers([[190, 10, 0], [15, 104, 0], [51, 30, 0]])
+    mistyped = every_class_recognised(blind, NAMES, "dsty")
+    assert mistyped.refuted
+    assert mistyped.note.endswith("let it pass with gate_config.allow_blind_classes, which names 'dsty', no class of this model")
+    assert every_class_recognised(blind, NAMES, "whole").note.endswith("gate_config.allow_blind_classes")
+
+
+def test_a_first_model_is_promoted_with_the_classes_that_are_not_shown_to_be_recognised() -> None:
+    rare = decide(GateInputs(answers([[90, 10, 0], [10, 90, 0], [3, 2, 0]]), NAMES), margin=0.02, settings=GateSettings())
+    assert (rare.decision, rare.reasons[-1]) == (
+        "promote",
+        "every class recognised: not shown for 'dusty' (0.0 % of 5 test images right)",
+    )
+    every = decide(GateInputs(answers([[90, 5, 5], [4, 70, 6], [5, 5, 60]]), NAMES), margin=0.02, settings=GateSettings())
+    assert every.reasons[-1] == "all 4 criteria hold"
+
+
+def test_of_many_classes_those_of_the_lowest_recall_are_named() -> None:
+    names = [f"species{number:02d}" for number in range(30)]
+    confusion = np.full((30, 30), 0)
+    np.fill_diagonal(confusion, 3)
+    for number in range(10, 25):
+        confusion[number, number], confusion[number, 0] = (1, 2) if number < 12 else (0, 3)
+    note = every_class_recognised(answers(confusion.tolist()), names, "").note
+    told = [f"'species{number}' (0.0 % of 3 test images right)" for number in range(12, 22)]
+    assert note == f"not shown for {', '.join(told)}, 3 more classes (gate.json)"
+
+
 def test_a_class_whose_name_has_a_comma_can_be_allowed_to_go_unrecognised() -> None:
     names = ["whole", "cracked", "dusty, wet"]
     blind = GateInputs(answers([[190, 10, 0], [15, 104, 0], [51, 30, 0]]), names)
