@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from components.automated_retraining.mix import Mix
@@ -99,12 +100,19 @@ class Validation:
     """the champion's own"""
     drifted: Iterable[Batch]
     """the drifted one"""
+    class_shares: Sequence[float] = ()
+    """the champion's, by which losses and the operating point speak of images as they come"""
 
-    def measure(self, model: nn.Module, epoch: int, loss: float, began: float) -> FineTuningEpoch:
-        """The epoch's record; `loss` is that of the training, `began` when the epoch did."""
-        clean, drifted = validate(model, self.clean), validate(model, self.drifted)
+    def measure(self, model: nn.Module, epoch: int, trained: float, began: float) -> FineTuningEpoch:
+        """The epoch's record; `trained` is the loss of the training, `began` when the epoch did."""
+        put_back = torch.tensor(self.class_shares or [1.0], device=next(model.parameters()).device).log()
+
+        def loss(logits: Tensor, targets: Tensor) -> Tensor:
+            return F.cross_entropy(logits + put_back, targets)
+
+        clean, drifted = (validate(model, images, loss=loss) for images in (self.clean, self.drifted))
         seconds = round(time.perf_counter() - began, 3)
-        return FineTuningEpoch(epoch, loss, clean.loss, clean.accuracy, drifted.loss, drifted.accuracy, seconds)
+        return FineTuningEpoch(epoch, trained, clean.loss, clean.accuracy, drifted.loss, drifted.accuracy, seconds)
 
     def measure_pass(self, model: nn.Module, done: TrainingPass) -> FineTuningEpoch:
         """The record of the epoch whose pass this was."""
@@ -123,6 +131,8 @@ class FineTuningData:
     """of each channel, from the champion"""
     device: torch.device
     """to train on"""
+    class_shares: Sequence[float] = ()
+    """from the champion"""
 
     def pixels(self, split: Split) -> Pixels:
         """The images of a split, to be drawn from."""
@@ -159,7 +169,10 @@ def fine_tune(
         checkpoint: where to leave and look for the last finished epoch, or None.
         on_epoch: called after each epoch.
     """
-    before, wanted = validation.measure(model, 0, 0.0, time.perf_counter()), mean_probabilities(model, validation.clean)
+    before, wanted = (
+        validation.measure(model, 0, 0.0, time.perf_counter()),
+        mean_probabilities(model, validation.clean, validation.class_shares),
+    )
     judge = EpochSelection(FineTuningEpoch, validation.measure_pass, lambda epoch: -epoch.score)
     trained = train(model, mix, judge, recipe, seed=seed, patience=patience, checkpoint=checkpoint, on_epoch=on_epoch)
     after, offsets = _at_the_operating_point(model, trained.records[trained.best_epoch - 1], wanted if keep_balance else None, validation)
@@ -182,9 +195,10 @@ def refit_head(
     """
     began = time.perf_counter()
     parts = _embedded(network, data)
-    validation = Validation(*([_as_batch(parts[name], data.device)] for name in (VAL, DRIFTED_VAL)))
+    clean, drifted = ([_as_batch(parts[name], data.device)] for name in (VAL, DRIFTED_VAL))
+    validation = Validation(clean, drifted, data.class_shares)
     head = network.head
-    before, wanted = validation.measure(head, 0, 0.0, began), mean_probabilities(head, validation.clean)
+    before, wanted = validation.measure(head, 0, 0.0, began), mean_probabilities(head, validation.clean, validation.class_shares)
     shares = 1 - settings.drifted_share, settings.drifted_share
     fitted = logistic_head([parts[TRAIN], parts[DRIFTED_TRAIN]], [parts[VAL], parts[DRIFTED_VAL]], balanced=True, shares=shares)
     set_head(head, *fitted)
@@ -225,7 +239,8 @@ def retrain_private_head(
     scale = Scale.of(parts[VAL][0], data.device)
     old, drifted = (scale.applied(parts[name]) for name in (TRAIN, DRIFTED_TRAIN))
     mix = Mix(old, drifted, batch_size=settings.batch_size, share=settings.drifted_share, private=True)
-    validation = Validation(*(scale.applied(parts[name]).whole() for name in (VAL, DRIFTED_VAL)))
+    clean, drifted_val = (scale.applied(parts[name]).whole() for name in (VAL, DRIFTED_VAL))
+    validation = Validation(clean, drifted_val)
     recipe, layer = with_privacy(recipe, champion, mix), scale.scaled_head(network)
     result = fine_tune(
         layer,
@@ -261,7 +276,7 @@ def _at_the_operating_point(
     """The epoch's record after its outputs were shifted to the `wanted` mean probabilities, and the shifts; none without."""
     if wanted is None:
         return reached, []
-    offsets = keep_operating_point(model, wanted, validation.clean).tolist()
+    offsets = keep_operating_point(model, wanted, validation.clean, validation.class_shares).tolist()
     return validation.measure(model, reached.epoch, reached.loss, time.perf_counter()), offsets
 
 
@@ -298,7 +313,7 @@ def change_of_style(old: np.ndarray, drifted: np.ndarray, seed: int) -> Restyle:
 
 def build_validation(data: FineTuningData) -> Validation:
     """The champion's validation split and the drifted one."""
-    return Validation(clean=data.ordered(VAL), drifted=data.ordered(DRIFTED_VAL))
+    return Validation(data.ordered(VAL), data.ordered(DRIFTED_VAL), data.class_shares)
 
 
 def build_recipe(settings: RetrainSettings, champion: ModelDescription, device: torch.device) -> Recipe:

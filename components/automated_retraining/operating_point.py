@@ -5,7 +5,7 @@ cost of another, and nothing in the drift asks for that: offsets on the outputs,
 shares, take it back. It needs no labels, and K - 1 numbers do not overfit a validation split.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -16,9 +16,13 @@ from driftloop.training.epoch import Batch, predict
 _ROUNDS, _CLOSE = 200, 1e-6
 
 
-def mean_probabilities(network: nn.Module, images: Iterable[Batch]) -> Tensor:
-    """What the network gives each class on average, (K,) float64."""
-    return predict(network, images).double().mean(0)
+def mean_probabilities(network: nn.Module, images: Iterable[Batch], class_shares: Sequence[float] = ()) -> Tensor:
+    """What the network gives each class on average, (K,) float64; `class_shares` as for `predict`.
+
+    They matter: a mean of probabilities that speak of equally many images of each class moves with how sure a network is, not only with
+    its balance. At twenty to one a candidate that was surer than its champion was shifted until it named every third image the rare class.
+    """
+    return predict(network, images, class_shares).double().mean(0)
 
 
 def offsets_for(probabilities: Tensor, wanted: Tensor) -> Tensor:
@@ -39,16 +43,17 @@ def offsets_for(probabilities: Tensor, wanted: Tensor) -> Tensor:
     return offsets - offsets.mean()
 
 
-def keep_operating_point(network: nn.Module, wanted: Tensor, images: Iterable[Batch]) -> Tensor:
+def keep_operating_point(network: nn.Module, wanted: Tensor, images: Iterable[Batch], class_shares: Sequence[float] = ()) -> Tensor:
     """Shift the network's outputs to the wanted mean probabilities on `images`; the offsets (K,).
 
     Args:
         network: its last linear layer gives the logits.
         wanted: what `mean_probabilities` said of the champion.
         images: clean ones that nothing was trained on.
+        class_shares: the champion's.
     """
     wanted = wanted.clamp_min(1e-6)
-    offsets = offsets_for(predict(network, images), wanted / wanted.sum())
+    offsets = offsets_for(predict(network, images, class_shares), wanted / wanted.sum())
     last = [module for module in network.modules() if isinstance(module, nn.Linear)][-1]
     with torch.no_grad():
         last.bias.add_(offsets.to(last.bias))

@@ -85,7 +85,7 @@ def run(
     device = pick_device(gpus)
     with TemporaryDirectory(prefix="driftloop-champion-") as scratch:
         network = load_model(linked_bundle(home, champion, scratch))
-    data = FineTuningData(grown.dataset, old.mean, old.std, device)
+    data = FineTuningData(grown.dataset, old.mean, old.std, device, old.class_shares)
     recipe, views = build_recipe(settings, old, device), None
     checkpoint = StoreCheckpoint.of(home, grown.dataset, training_identity(champion, seed, settings))
 

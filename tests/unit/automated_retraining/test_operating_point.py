@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 from scipy import optimize
+from torch import nn
 
 from components.automated_retraining.operating_point import keep_operating_point, mean_probabilities, offsets_for
 from driftloop.training import architectures
@@ -49,3 +50,33 @@ def test_a_network_is_shifted_to_another_ones_balance_and_nothing_else_of_it_cha
     assert mean_probabilities(network, images).numpy() == pytest.approx(wanted.numpy(), abs=1e-4)
     changed = [name for name, tensor in network.state_dict().items() if not torch.equal(tensor, before[name])]
     assert changed == ["head.1.bias"]
+
+
+def test_at_twenty_to_one_a_better_network_is_not_shifted_toward_the_rare_class() -> None:
+    """Both are calibrated, and the candidate sees more: held against equally many images of each class it would give the rare one less."""
+    rng = np.random.default_rng(0)
+    labels = (np.arange(4200) % 21 == 0).astype(int)
+    apart = np.array([1.0, 3.0])
+    seen = rng.normal(size=(4200, 2)) + apart * labels[:, None]
+    images = [(torch.tensor(seen, dtype=torch.float32), torch.from_numpy(labels))]
+
+    def network(which: int) -> nn.Linear:
+        """Of two normal distributions so far apart: log odds, among equally many images of each class."""
+        layer, distance = nn.Linear(2, 2), float(apart[which])
+        with torch.no_grad():
+            layer.weight.zero_()
+            layer.weight[1, which] = distance
+            layer.bias.copy_(torch.tensor([0.0, -(distance**2) / 2]))
+        return layer
+
+    def named_rare(layer: nn.Module) -> float:
+        return float((layer(images[0][0]).argmax(1) == 1).double().mean())
+
+    usual, moved = named_rare(network(1)), []
+    for shares in ((), (20 / 21, 1 / 21)):
+        candidate, wanted = network(1), mean_probabilities(network(0), images, shares)
+        keep_operating_point(candidate, wanted, images, shares)
+        assert mean_probabilities(candidate, images, shares).numpy() == pytest.approx(wanted.numpy(), abs=1e-4)
+        moved.append(named_rare(candidate) - usual)
+    assert moved[0] > 0.15
+    assert abs(moved[1]) < 0.02
