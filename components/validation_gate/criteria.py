@@ -221,7 +221,7 @@ def better_than_one_class(right: np.ndarray, labels: np.ndarray, least_gain: flo
     holds, hopeless = low > share, share + least_gain * (1 - share)
     refuted = not holds and high < hopeless
     needed = None
-    if not holds and not refuted:
+    if not holds and not refuted and k > 1:  # Of one class alone no number of images shows anything.
         # As many more of each class as there are: the deviation that the bound had, of an image of the whole.
         deviation = (value - low) / NormalDist().inv_cdf(0.95) * math.sqrt(n)
         needed = labels_needed(value, deviation, n, share, hopeless=hopeless, confidence=0.95)

@@ -282,6 +282,8 @@ def test_who_finds_the_rare_class_is_better_than_naming_one_and_who_does_not_is_
     assert (unsure.holds, unsure.refuted) == (False, False)
     assert unsure.labels is not None
     assert unsure.labels > 400
+    alone = better_than_one_class(np.ones(30, bool), np.zeros(30, int), 0.1)
+    assert (alone.holds, alone.refuted, alone.labels) == (False, False, None)
     # Of few patients less is known.
     grouped = better_than_one_class(recalls(0.8, 0.75), labels, 0.1, np.arange(400) // 20)
     assert grouped.groups == 20
