@@ -91,11 +91,12 @@ def trained(dataset: Path, config: dict[str, Any], epochs: int, seed: int) -> di
 def table(result: dict[str, Any]) -> str:
     """A line a source and what was added, over its seeds, as Markdown."""
     measured = {case["source"] for case in result["cases"]} | {case["added"] for case in result["cases"]}
-    missing = [name for name in (*SIDES, *ADDED) if name not in measured]
+    missing = [*(name for name in (*SIDES, *ADDED) if name not in measured), "longer trainings"]
     lines = [
         f"{result['epochs']} epochs of `residual` on images of {SIDE} pixels, at a peak rate of {RATE:g}; the validation accuracy of the "
         "best epoch, which was chosen by it, and the test accuracy. Gain: over nothing added, of the same seed, in points; mean, and its "
-        "95 % interval over the seeds (Student's t). " + (f"Not measured: {', '.join(missing)}, and longer trainings." if missing else ""),
+        "95 % interval over the seeds (Student's t). "
+        f"Not measured: {', '.join(missing)}.",
         "",
         "| source (domain) | training, validation images | added | seeds | validation | gain | test | gain |",
         "|---|---:|---|---:|---:|---:|---:|---:|",
