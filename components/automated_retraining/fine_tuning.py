@@ -31,7 +31,7 @@ from driftloop.training.augmentation import Augmentation
 from driftloop.training.batches import OrderedBatches, Pixels
 from driftloop.training.classifier import Classifier
 from driftloop.training.device import mixed_precision
-from driftloop.training.epoch import Batch, validate
+from driftloop.training.epoch import Batch, at_shares, validate
 from driftloop.training.loop import Checkpoint, EpochSelection, TrainingPass, train
 from driftloop.training.pretrained import Embedded, embed_all, logistic_head, set_head
 from driftloop.training.privacy import PRIVACY, check_privacy, plan_privacy
@@ -105,10 +105,9 @@ class Validation:
 
     def measure(self, model: nn.Module, epoch: int, trained: float, began: float) -> FineTuningEpoch:
         """The epoch's record; `trained` is the loss of the training, `began` when the epoch did."""
-        put_back = torch.tensor(self.class_shares or [1.0], device=next(model.parameters()).device).log()
 
         def loss(logits: Tensor, targets: Tensor) -> Tensor:
-            return F.cross_entropy(logits + put_back, targets)
+            return F.cross_entropy(at_shares(logits, self.class_shares), targets)
 
         clean, drifted = (validate(model, images, loss=loss) for images in (self.clean, self.drifted))
         seconds = round(time.perf_counter() - began, 3)
@@ -169,10 +168,8 @@ def fine_tune(
         checkpoint: where to leave and look for the last finished epoch, or None.
         on_epoch: called after each epoch.
     """
-    before, wanted = (
-        validation.measure(model, 0, 0.0, time.perf_counter()),
-        mean_probabilities(model, validation.clean, validation.class_shares),
-    )
+    before = validation.measure(model, 0, 0.0, time.perf_counter())
+    wanted = mean_probabilities(model, validation.clean, validation.class_shares)
     judge = EpochSelection(FineTuningEpoch, validation.measure_pass, lambda epoch: -epoch.score)
     trained = train(model, mix, judge, recipe, seed=seed, patience=patience, checkpoint=checkpoint, on_epoch=on_epoch)
     after, offsets = _at_the_operating_point(model, trained.records[trained.best_epoch - 1], wanted if keep_balance else None, validation)

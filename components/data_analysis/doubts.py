@@ -140,9 +140,10 @@ def find_doubts(
     if aspect >= LARGE and apart_by_more_than_chance(shapes, classes):
         cure = "data_config.resize=crop hides it" if resize != "crop" else "it is cut away, but what was cut may differ by class"
         found.append(Doubt(2, aspect, f"classes differ in the shape of their pictures ({aspect:.1f} SD)", f"{cure}; collect all alike"))
-    distances = {name: largest_distance(column, labels) for name, column in zip(names, statistics.T, strict=True)}
-    large = [(name, column) for name, column in zip(names, statistics.T, strict=True) if distances[name] >= LARGE]
-    telling = sorted((name for name, column in large if apart_by_more_than_chance(column, labels)), key=lambda name: -distances[name])
+    columns = dict(zip(names, statistics.T, strict=True))
+    distances = {name: largest_distance(column, labels) for name, column in columns.items()}
+    large = sorted((name for name in names if distances[name] >= LARGE), key=lambda name: -distances[name])
+    telling = [name for name in large if apart_by_more_than_chance(columns[name], labels)]
     if telling:
         listed = ", ".join(f"{name} ({distances[name]:.1f} SD)" for name in telling)
         finding = f"classes differ already in {listed}"

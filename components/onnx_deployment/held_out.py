@@ -21,6 +21,7 @@ from driftloop.inference.reference import CLEAN_REGIME, Regime, measure_regime
 from driftloop.inference.served_model import ServedModel
 from driftloop.training.batches import normalise, to_tensor
 from driftloop.training.classifier import Classifier
+from driftloop.training.epoch import at_shares
 
 RANGE_SPLITS = (TRAIN, DRIFTED_TRAIN)
 TEMPERATURE_SPLITS = (VAL, DRIFTED_VAL)
@@ -88,11 +89,10 @@ def case_groups(cases: list[Cases]) -> np.ndarray:
 def compute_logits(network: Classifier, model: ModelDescription, cases: list[Cases]) -> np.ndarray:
     """The logits of all cases in PyTorch as the graph has them before the temperature, float32 (N, K)."""
     mean, std = torch.tensor(model.mean), torch.tensor(model.std)
-    put_back = torch.tensor(model.class_shares or [1.0]).log()
     logits: list[torch.Tensor] = []
     for part in cases:
         batches = (part.images[start : start + LOGITS_BATCH] for start in range(0, len(part), LOGITS_BATCH))
-        logits += [network(normalise(to_tensor(batch), mean, std)) + put_back for batch in batches]
+        logits += [at_shares(network(normalise(to_tensor(batch), mean, std)), model.class_shares) for batch in batches]
     return torch.cat(logits).numpy()
 
 

@@ -143,7 +143,7 @@ def decide(inputs: GateInputs, *, margin: float, settings: GateSettings, critica
         recognised = every_class_recognised(clean, inputs.classes, settings.allow_blind_classes)
         concluded = conclude([first, recognised, *critical_recognised(clean, inputs.classes, critical), *facts], [], settings)
         if concluded.decision == PROMOTE and recognised.note:
-            concluded.reasons.append(f"{recognised.name}: {recognised.note}")
+            return replace(concluded, reasons=[*concluded.reasons, f"{recognised.name}: {recognised.note}"])
         return concluded
     classes = compare_classes(inputs.clean, inputs.classes, settings.class_margin, critical)
     slices = compare_slices(

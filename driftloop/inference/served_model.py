@@ -50,7 +50,7 @@ class ServedPredictions:
         """The predicted class of each image, int64 (N,)."""
         return named_classes(self.probabilities, self.shares)
 
-    @property
+    @cached_property
     def confidences(self) -> np.ndarray:
         """The probability of the predicted class of each image, float32 (N,)."""
         return probability_of(self.labels, self.probabilities)

@@ -157,12 +157,16 @@ def validate(model: nn.Module, batches: Iterable[Batch], *, loss: Loss = F.cross
     return replace(result, balanced_accuracy=float(recalls.double().mean()))
 
 
+def at_shares(logits: Tensor, class_shares: Sequence[float]) -> Tensor:
+    """Logits (N, K) of a network whose loss let every class count alike, for images that come in these shares; as they are without any.
+
+    Such a network speaks of equally many images of each class, and what it names is the largest of its own logits.
+    """
+    return logits + torch.tensor(class_shares, device=logits.device).log() if class_shares else logits
+
+
 @torch.inference_mode()
 def predict(model: nn.Module, batches: Iterable[Batch], class_shares: Sequence[float] = ()) -> Tensor:
-    """Class probabilities (N, K) float32 on the CPU, in the order of the batches; the model is left in evaluation mode.
-
-    A network whose loss let every class count alike speaks of equally many images of each; with `class_shares`, of such as come in these.
-    """
+    """Class probabilities (N, K) float32 on the CPU, in the order of the batches, `at_shares`; the model is left in evaluation mode."""
     model.eval()
-    put_back = torch.tensor(class_shares or [1.0]).log()
-    return torch.cat([(model(images).cpu() + put_back).softmax(1) for images, _ in batches])
+    return torch.cat([at_shares(model(images), class_shares).softmax(1) for images, _ in batches]).cpu()

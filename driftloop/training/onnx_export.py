@@ -15,6 +15,7 @@ from driftloop.inference.provider import CPU
 from driftloop.inference.served_model import EMBEDDING, INPUT, PROBABILITIES, open_session
 from driftloop.training.batches import normalise
 from driftloop.training.classifier import Classifier
+from driftloop.training.epoch import at_shares
 
 #: Largest batch the exported graph promises to take.
 MAX_BATCH = 65_536
@@ -35,17 +36,13 @@ class ServingGraph(nn.Module):
         self.std: Tensor
         self.register_buffer("mean", torch.tensor(mean))
         self.register_buffer("std", torch.tensor(std))
-        self.temperature = temperature
-        self.log_shares: Tensor | None
-        self.register_buffer("log_shares", torch.tensor(class_shares).log() if class_shares else None)
+        self.temperature, self.class_shares = temperature, class_shares
         self.eval()
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """Images uint8 (N, H, W, C) -> probabilities (N, K), embedding (N, D)."""
         embedding = self.network.embed(normalise(images.permute(0, 3, 1, 2), self.mean, self.std))
-        logits = self.network.classify(embedding)
-        if self.log_shares is not None:
-            logits = logits + self.log_shares
+        logits = at_shares(self.network.classify(embedding), self.class_shares)
         return torch.softmax(logits / self.temperature, dim=1), embedding
 
     @torch.inference_mode()

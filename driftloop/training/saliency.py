@@ -16,6 +16,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from driftloop.training.batches import normalise, to_tensor
+from driftloop.training.epoch import at_shares
 
 #: Places of the patch along a side; its own side is as long as two of their distances, so neighbours overlap by half.
 PLACES = 8
@@ -68,13 +69,11 @@ def saliency_of(
     """
     network.eval()
     levels = torch.tensor(list(mean), device=device), torch.tensor(list(std), device=device)
-    put_back = torch.tensor(class_shares or [1.0], device=device).log()
     falls, confidences, changes = [], [], []
     for image in images:
         whole = normalise(to_tensor(image[None]).to(device), *levels)
-        # What is named is the largest of the network's own outputs, before the shares are put back.
         outputs = torch.cat([network(batch) for batch in (whole, *_covered(whole).split(BATCH))])
-        named, probabilities = outputs.argmax(1), (outputs + put_back).softmax(1)
+        named, probabilities = outputs.argmax(1), at_shares(outputs, class_shares).softmax(1)
         answer = int(named[0])
         fall = probabilities[0, answer] - probabilities[1:, answer]
         falls.append(fall.reshape(PLACES, PLACES).float().cpu().numpy())

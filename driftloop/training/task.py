@@ -42,7 +42,7 @@ class SplitPredictions:
         """The class that each image is called, int64 (N,)."""
         return named_classes(self.probabilities, self.shares)
 
-    @property
+    @cached_property
     def confidences(self) -> np.ndarray:
         """The probability of that class, float32 (N,)."""
         return probability_of(self.named, self.probabilities)
