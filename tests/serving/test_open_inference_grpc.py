@@ -37,7 +37,8 @@ from tests.factories.serving_store import build_serving_store, register_and_prom
 from tests.serving.service_process import ServiceProcess, free_port, get, post, wait_for
 
 IMAGES = textured_squares(3, seed=4)[0]
-OUTPUTS = ("probabilities", "embedding")
+OUTPUTS = ("probabilities", "label", "embedding")
+KINDS = {"FP32": np.float32, "INT64": np.int64, "FP16": np.float16}
 
 
 class GrpcService(ServiceProcess):
@@ -83,13 +84,12 @@ def infer_request(images: np.ndarray = IMAGES, **given: Any) -> Any:
 
 
 def arrays(answer: Any) -> dict[str, np.ndarray]:
-    kinds = {"FP32": np.float32, "FP16": np.float16}
     pairs = zip(answer.outputs, answer.raw_output_contents, strict=True)
-    return {output.name: np.frombuffer(raw, kinds[output.datatype]).reshape(output.shape) for output, raw in pairs}
+    return {output.name: np.frombuffer(raw, KINDS[output.datatype]).reshape(output.shape) for output, raw in pairs}
 
 
 def over_http(service: ServiceProcess, images: np.ndarray) -> dict[str, np.ndarray]:
-    """Both outputs of the same tensor, as binary data."""
+    """All outputs of the same tensor, as binary data."""
     wanted = [{"name": name, "parameters": {"binary_data": True}} for name in OUTPUTS]
     tensor = described(images) | {"parameters": {"binary_data_size": images.size}}
     head = json.dumps({"inputs": [tensor], "outputs": wanted}).encode()
@@ -97,10 +97,11 @@ def over_http(service: ServiceProcess, images: np.ndarray) -> dict[str, np.ndarr
     answer = post(f"{service.url}/v2/models/champion/infer", content=head + images.tobytes(), headers=headers)
     length = int(answer.headers["inference-header-content-length"])
     outputs, data = json.loads(answer.content[:length])["outputs"], answer.content[length:]
-    split = outputs[0]["parameters"]["binary_data_size"]
+    ends = np.cumsum([output["parameters"]["binary_data_size"] for output in outputs])
+    parts = [data[end - output["parameters"]["binary_data_size"] : end] for output, end in zip(outputs, ends, strict=True)]
     return {
-        "probabilities": np.frombuffer(data[:split], np.float32).reshape(outputs[0]["shape"]),
-        "embedding": np.frombuffer(data[split:], np.float16).reshape(outputs[1]["shape"]),
+        output["name"]: np.frombuffer(part, KINDS[output["datatype"]]).reshape(output["shape"])
+        for output, part in zip(outputs, parts, strict=True)
     }
 
 
