@@ -40,7 +40,7 @@ def training_stage(parameters: TrainingParameters, *, replayed: bool) -> Trained
     """Themes 1 to 4, the gate, and the first champion; `replayed` where the traffic stage follows, which needs images of its own."""
     source, seed, store = parameters.data_source, parameters.seed, parameters.store
     gpus, nodes, epochs, config = parameters.gpus, parameters.train_nodes, parameters.train_epochs, parameters.train_config
-    resolved = place(source_resolution(source=source), "source")
+    resolved = place(source_resolution(source=source, config=parameters.data_config), "source")
     analysed = place(
         data_analysis(
             source=source,

@@ -22,7 +22,6 @@ from driftloop.plurals import counted
 from driftloop.processes import spread
 from driftloop.settings import DataSettings, check_parameter
 from driftloop.sources import SourceFile, check_source, is_folder, opened
-from driftloop.sources.class_names import with_named_classes
 from driftloop.sources.s3 import stamp_of
 from driftloop.store import open_store
 
@@ -42,11 +41,11 @@ def plan(source: str, store: str, *, image_size: int, config: dict[str, Any] | N
     image_size = check_parameter("data_image_size", image_size)
     home = open_store(store)
     home.check()
-    if not is_folder(source if source.startswith("s3://") else check_source(source)):
+    if not is_folder(source if source.startswith("s3://") else check_source(source, settings.classes)):
         raise InputError(f"{source}: only a folder, here or on S3, is read by parts; training reads all other sources itself")
     runtime.progress(0.02, "listing the source")
-    with opened(source, seed=0, fetched=False) as folder:
-        files = with_named_classes(folder.files, settings.classes, source)
+    with opened(source, seed=0, classes=settings.classes, fetched=False) as folder:
+        files = folder.files
         deep_range = check_champion(home, sorted({file.label for file in files}), image_size, settings.resize) or None
         reading = {"source": source, "image_size": image_size, "resize": settings.resize, "deep_range": deep_range}
         size = FILES_PER_CHUNK * max(-(-settings.shard_files // FILES_PER_CHUNK), -(-len(files) // (FILES_PER_CHUNK * MOST_SHARDS)))

@@ -5,7 +5,6 @@ Whether the store's champion could be followed by a model of this source is said
 
 import tempfile
 import time
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,7 +23,6 @@ from driftloop.plurals import counted
 from driftloop.reporting.chapter import write_chapter
 from driftloop.settings import DataSettings, check_parameter, critical_names
 from driftloop.sources import Opened, is_folder, opened
-from driftloop.sources.class_names import with_named_classes
 from driftloop.sources.folder import check_counts, unread_note
 from driftloop.sources.s3 import stamp_of
 from driftloop.step_facts import write_facts
@@ -108,8 +106,7 @@ def run(
     home = open_store(store)
     home.check()
     runtime.progress(0.02, "opening the source")
-    with opened(source, seed=seed, workers=settings.workers, fetched=False) as folder:
-        folder = replace(folder, files=with_named_classes(folder.files, settings.classes, source))
+    with opened(source, seed=seed, classes=settings.classes, workers=settings.workers, fetched=False) as folder:
         classes = sorted({file.label for file in folder.files})
         critical_names(critical_classes, classes)
         champions_range = check_champion(home, classes, image_size, settings.resize)

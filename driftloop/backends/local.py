@@ -52,7 +52,8 @@ class ChildProcessBackend:
             parse(self.arguments["traffic_drift"])
         if "data_source" in self.arguments:
             # An absolute path: the steps run in other folders.
-            self.arguments["data_source"] = check_source(self.arguments["data_source"])
+            classes = self.arguments["data_config"].get("classes", "")
+            self.arguments["data_source"] = check_source(self.arguments["data_source"], classes)
 
     def display(self, console: Console) -> StepDisplay:
         """A line a step, as each of them ends."""

@@ -69,23 +69,24 @@ def init(
     folder: Annotated[Path, typer.Argument(help="A folder of <class>/*.jpg or <split>/<class>/*.jpg.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="The file to write.")] = Path("driftloop.yaml"),
     group_pattern: Annotated[str, typer.Option(help="Regular expression whose first group names the patient or site.")] = "",
+    classes: Annotated[str, typer.Option(help="Classes that file names tell, separated by commas; without it the folders.")] = "",
     as_json: Annotated[bool, typer.Option("--json", help="Print what was seen as JSON, and nothing else; write no file.")] = False,
 ) -> None:
     """Look at a folder of images and write a commented configuration: classes, sizes, groups, splits, and what they can decide."""
-    survey = look_at(folder, group_pattern)
+    survey = look_at(folder, group_pattern, classes)
     if as_json:
         print_json(asdict(survey))
         return
     if output.exists():
         raise InputError(f"{output}: is there already; name another file with --output, or remove it")
-    output.write_text(configuration(survey, group_pattern), encoding="utf-8")
+    output.write_text(configuration(survey, group_pattern, classes), encoding="utf-8")
     console = Console(highlight=False)
     for line in (*told(survey), *survey.notes):
         console.print(escape(line), soft_wrap=True)
     console.print(f"wrote [bold]{escape(str(output))}[/]; next: driftloop run full-loop --config {escape(str(output))}", soft_wrap=True)
 
 
-def look_at(folder: Path, group_pattern: str = "") -> Survey:
+def look_at(folder: Path, group_pattern: str = "", classes: str = "") -> Survey:
     """Look at the names of all files and the headers of some; the images themselves are read by the run.
 
     Raises:
@@ -97,7 +98,8 @@ def look_at(folder: Path, group_pattern: str = "") -> Survey:
 
     if folder.is_file():
         raise InputError(f"{folder}: is a file; unpack it and give the folder, or run it as it is with --source {folder}")
-    listing, settings = list_folder(folder), DataSettings.complete({"group_pattern": group_pattern})
+    settings = DataSettings.complete({"group_pattern": group_pattern, "classes": classes})
+    listing = list_folder(folder, settings.classes)
     files = listing.files
     patterns = compile_pattern(group_pattern)
     groups = [group_of(file.path.rpartition("/")[2], _stand_in(file.path), patterns) for file in files]
@@ -224,11 +226,12 @@ def told(survey: Survey) -> list[str]:
     ]
 
 
-def configuration(survey: Survey, group_pattern: str) -> str:
+def configuration(survey: Survey, group_pattern: str, classes: str = "") -> str:
     """The file that `--config` reads, with what was seen as comments."""
     seen = "\n".join(f"# {line}" for line in (*told(survey), *survey.notes))
     epochs = check_parameter("train_epochs", PARAMETERS["train_epochs"].default)
     pattern = f"  group_pattern: {json.dumps(group_pattern)}\n" if group_pattern else '  # group_pattern: "(patient\\\\d+)"\n'
+    named = f"  # The classes that file names tell.\n  classes: {json.dumps(classes)}\n" if classes else ""
     return (
         f"# What `driftloop init {survey.folder}` saw:\n{seen}\n#\n# `driftloop config list` shows everything else that can be set.\n"
         f"data_source: {json.dumps(str(Path(survey.folder).resolve()))}\n"
@@ -239,7 +242,7 @@ def configuration(survey: Survey, group_pattern: str) -> str:
         f"traffic_drift: {PARAMETERS['traffic_drift'].default}\n"
         f"# The loss of accuracy on clean images that the gate accepts.\n"
         f"gate_margin: {PARAMETERS['gate_margin'].default}\n"
-        f"data_config:\n"
+        f"data_config:\n{named}"
         f"  # A regular expression on the file name whose first group is the patient or site.\n{pattern}"
         f"  # What these leave is for training; a full loop keeps {STREAM_SHARE:g} of all (stream_share) for its replay.\n"
         f"  val_share: {DataSettings().val_share:g}\n"

@@ -146,7 +146,7 @@ def _arguments(config: list[Path], options: dict[str, Any], assignments: list[st
     if "store" in parameters:
         raise InputError("store: a rehearsal always has a store of its own, so that it cannot touch a real one; leave it out")
     arguments = default_arguments(pipeline) | parameters
-    return arguments | {"data_source": check_source(arguments["data_source"])}
+    return arguments | {"data_source": check_source(arguments["data_source"], arguments["data_config"].get("classes", ""))}
 
 
 def _policies(

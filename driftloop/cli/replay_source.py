@@ -20,7 +20,6 @@ from driftloop.dataset.reading import read_samples
 from driftloop.errors import InputError
 from driftloop.settings import DataSettings
 from driftloop.sources import opened
-from driftloop.sources.class_names import with_named_classes
 from driftloop.store import open_store
 
 
@@ -59,12 +58,11 @@ def opened_source(source: str, champions: Description, *, seed: int) -> Iterator
 def _read(source: str, champions: Description, spool: Path, seed: int) -> tuple[pd.DataFrame, Ingested]:
     """What the source has for the champion: the audited table, and the pixels that it points to."""
     settings = DataSettings.complete(dict(champions.naming))
-    with opened(source, seed=seed, workers=settings.workers) as folder:
-        files = with_named_classes(folder.files, settings.classes, source)
-        _check_classes({file.label for file in files}, champions.classes, source)
+    with opened(source, seed=seed, classes=settings.classes, workers=settings.workers) as folder:
+        _check_classes({file.label for file in folder.files}, champions.classes, source)
         ingested = ingest(
             folder.root,
-            files,
+            folder.files,
             spool,
             image_size=champions.image_size,
             resize=champions.resize,

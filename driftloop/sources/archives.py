@@ -14,9 +14,9 @@ def is_archive(name: str) -> bool:
     return name.lower().endswith(SUFFIXES)
 
 
-def list_archive(path: Path) -> Listing:
+def list_archive(path: Path, classes: str = "") -> Listing:
     """The images in it; see `list_zip` and `list_tar` for what is refused."""
-    return list_zip(path) if path.suffix.lower() == ".zip" else list_tar(path)
+    return list_zip(path, classes) if path.suffix.lower() == ".zip" else list_tar(path, classes)
 
 
 def extract_archive(path: Path, files: list[SourceFile], folder: Path) -> None:

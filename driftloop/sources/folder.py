@@ -8,15 +8,16 @@ import hashlib
 import os
 import shutil
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
 from driftloop.bundle import sha256_file
 from driftloop.contracts import IMAGE_FORMATS, IMAGE_SUFFIXES, SPLITS, TEST, TRAIN, UNREAD_SUFFIXES, VAL
 from driftloop.errors import InputError
 from driftloop.plurals import counted
+from driftloop.sources.class_names import Tells, class_words, leading_words
 
 #: Five splits are cut, and each needs two images of every class.
 MIN_CLASS_IMAGES = 2 * len(SPLITS)
@@ -55,12 +56,12 @@ class Listing:
     """Files of images that are not read, by their ending."""
 
 
-def list_names(paths: Iterable[str], source: str) -> Listing:
+def list_names(paths: Iterable[str], source: str, classes: str = "") -> Listing:
     """What files of these names are to a source; see `arrange` for the arguments and for what is refused."""
     names = list(paths)
     unread = Counter(PurePosixPath(name).suffix.lower() for name in names if _is_unread(name))
     try:
-        return Listing(arrange(names, source), dict(unread.most_common()))
+        return Listing(arrange(names, source, classes), dict(unread.most_common()))
     except InputError as error:
         raise InputError("; ".join([str(error), *unread_note(unread)]).removesuffix(".")) from None
 
@@ -75,7 +76,7 @@ def unread_note(unread: Mapping[str, int]) -> list[str]:
     return [f"{files} passed over ({endings}): only {', '.join(IMAGE_FORMATS)} are read; convert those that should count."]
 
 
-def arrange(paths: Iterable[str], source: str) -> list[SourceFile]:
+def arrange(paths: Iterable[str], source: str, classes: str = "") -> list[SourceFile]:
     """The images among `paths`, by path.
 
     Taken are `<split>/<class>/...` (`contracts.SPLITS`; also valid, validation, training, testing, in any case) and
@@ -84,18 +85,24 @@ def arrange(paths: Iterable[str], source: str) -> list[SourceFile]:
     Args:
         paths: relative, with slashes.
         source: for messages.
+        classes: those that file names tell, as `DataSettings.classes`; a name without one counts by its folder, and images that have
+            no class folder are taken too.
 
     Raises:
         InputError: no class folders, one class only, no training images, a class that training lacks, or one with too few images; a
-            folder that holds sources; the line names the folder to give where one of them looks like it.
+            folder that holds sources; the line names the folder to give where one of them looks like it. With `classes`, a file whose
+            name tells two of them, or none while its folder is none either.
     """
     images = [PurePosixPath(path) for path in paths if is_image(path)]
-    files = _unwrap(images, source)
+    tells = class_words(classes, {part for path in images for part in path.parts[:-1]}) if classes else None
+    files = sorted(_unwrap(images, source, tells), key=lambda file: file.path)
+    if tells:
+        files = [replace(file, label=_told(file, tells, source, classes)) for file in files]
     try:
         check_files(files, source)
     except InputError as error:
         raise InputError(f"{error}{folder_to_give(files, source)}") from None
-    return sorted(files, key=lambda file: file.path)
+    return files
 
 
 def folder_to_give(files: Iterable[SourceFile], source: str) -> str:
@@ -126,24 +133,57 @@ def _is_litter(path: str) -> bool:
     return any(part.startswith(".") or part == "__MACOSX" for part in PurePosixPath(path).parts)
 
 
-def _unwrap(images: list[PurePosixPath], source: str) -> list[SourceFile]:
-    """Read the layout at the first level that has one."""
+def _told(file: SourceFile, tells: Tells, source: str, classes: str) -> str:
+    """The class that a file's name tells, else its folder's."""
+    found = tells(PurePosixPath(file.path).name) or tells(file.label)
+    if len(found) != 1:
+        says = f"names {' and '.join(sorted(found))}" if found else "names none of them, nor does its folder"
+        raise InputError(f"{source}: data_config.classes={classes}: {file.path} {says}; rename it, or list the classes that names tell")
+    return found.pop()
+
+
+def _unwrap(images: list[PurePosixPath], source: str, tells: Tells | None) -> list[SourceFile]:
+    """Read the layout at the first level that has one; images without a class folder count where file names tell the classes."""
     for depth in range(_WRAPPING_LEVELS):
-        split = [path for path in images if len(path.parts) >= depth + 3 and path.parts[depth].lower() in _SPLIT_FOLDERS]
+        split = _below(images, depth + 1, tells, lambda folder: folder.lower() in _SPLIT_FOLDERS)
         if split:
-            return [SourceFile(str(path), path.parts[depth + 1], _SPLIT_FOLDERS[path.parts[depth].lower()]) for path in split]
-        labelled = [path for path in images if len(path.parts) >= depth + 2]
-        folders = {path.parts[depth] for path in labelled}
+            return [SourceFile(str(path), _folder(path, depth + 1), _SPLIT_FOLDERS[path.parts[depth].lower()]) for path in split]
+        labelled = _below(images, depth, tells)
+        folders = {_folder(path, depth) for path in labelled}
         wrapped = len(folders) == 1 and all(len(path.parts) >= depth + 3 for path in labelled)
         if folders and not wrapped:
             if len(folders) > 1 and all(folder.lower() in _SPLIT_FOLDERS for folder in folders):
                 raise InputError(
                     f"{source}: {', '.join(sorted(folders))} are splits, not classes: no class folders found in them "
-                    "(expected <split>/<class>/*.jpeg or <class>/*.jpeg)"
+                    f"(expected <split>/<class>/*.jpeg or <class>/*.jpeg){_names_to_list(labelled)}"
                 )
             _refuse_sources(labelled, depth, source)
-            return [SourceFile(str(path), path.parts[depth], "") for path in labelled]
-    raise InputError(f"{source}: no class folders found (expected <split>/<class>/*.jpeg or <class>/*.jpeg)")
+            return [SourceFile(str(path), _folder(path, depth), "") for path in labelled]
+    raise InputError(f"{source}: no class folders found (expected <split>/<class>/*.jpeg or <class>/*.jpeg){_names_to_list(images)}")
+
+
+def _below(
+    images: list[PurePosixPath], depth: int, tells: Tells | None, holds: Callable[[str], bool] = lambda folder: True
+) -> list[PurePosixPath]:
+    """The images in class folders at that level, and those that lie there without one if some of their names tell a class.
+
+    Args:
+        holds: whether a folder of that name, one level above, is looked into.
+    """
+    here = [path for path in images if len(path.parts) > depth and (not depth or holds(path.parts[depth - 1]))]
+    loose = [path for path in here if len(path.parts) == depth + 1]
+    return here if tells and any(tells(path.name) for path in loose) else [path for path in here if len(path.parts) > depth + 1]
+
+
+def _folder(path: PurePosixPath, depth: int) -> str:
+    """The folder at that level; "" for a file at it."""
+    return path.parts[depth] if len(path.parts) > depth + 1 else ""
+
+
+def _names_to_list(images: list[PurePosixPath]) -> str:
+    """A clause on the classes that file names seem to tell; "" where they tell none."""
+    words = leading_words([path.name for path in images])
+    return f"; if file names tell the classes, list them: data_config.classes={','.join(words)}" if words else ""
 
 
 def _refuse_sources(images: list[PurePosixPath], depth: int, source: str) -> None:
@@ -207,7 +247,7 @@ def check_room(needed: int, folder: Path, source: str) -> None:
         raise InputError(f"{source}: takes {needed >> 20:,} MiB, and {folder} has room for {free >> 20:,}; set TMPDIR to a larger disk")
 
 
-def list_folder(root: Path) -> Listing:
+def list_folder(root: Path, classes: str = "") -> Listing:
     """The images below `root`, which its user may have put together with symbolic links to files and to class folders.
 
     Raises:
@@ -222,7 +262,7 @@ def list_folder(root: Path) -> Listing:
         subfolders[:] = sorted(name for name in subfolders if not _leads_back(Path(folder, name), way))
         ways |= {os.path.join(folder, name): [*way, Path(folder, name).resolve()] for name in subfolders}
         names += [Path(folder, name).relative_to(root).as_posix() for name in files]
-    listing = list_names(names, str(root))
+    listing = list_names(names, str(root), classes)
     for file in listing.files:
         if not os.path.exists(path := root / file.path):
             raise _unusable(path, os.strerror(errno.ENOENT))

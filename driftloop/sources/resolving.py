@@ -48,8 +48,12 @@ class Opened:
             s3.fetch_files(self.remote, self.root, list(self.objects))
 
 
-def check_source(source: str) -> str:
+def check_source(source: str, classes: str = "") -> str:
     """Say at once what is wrong with a source; the source with its path made absolute. Reads names, not images.
+
+    Args:
+        source: what a user typed.
+        classes: those that file names tell, as `DataSettings.classes`.
 
     Raises:
         InputError: missing, empty, without classes, or otherwise unusable; one line, with the cure.
@@ -67,18 +71,21 @@ def check_source(source: str) -> str:
         return check_kaggle(source)
     if source.startswith(_S3):
         if not is_archive(source):
-            s3.list_remote(source)
+            s3.list_remote(source, classes)
         return source
     path = _local(source)
-    _check_local(path)
+    _check_local(path, classes)
     return str(path.absolute())
 
 
-def resolve(source: str) -> str:
+def resolve(source: str, classes: str = "") -> str:
     """Check a source and hash its content: the cache key of data_analysis.
 
     Folders, zips, tars and what Kaggle gives are hashed by every byte, S3 by its listing (see `hash_remote`), built-in sources by name
     and version.
+
+    Args:
+        source, classes: as `check_source` has them.
 
     Raises:
         InputError, StoreError: as `check_source`.
@@ -86,14 +93,14 @@ def resolve(source: str) -> str:
     source = source.strip()
     if source.startswith(_S3):
         # A listing takes minutes where there are millions of objects: it is checked and hashed at once.
-        return s3.hash_remote(source)
-    source = check_source(source)
+        return s3.hash_remote(source, classes)
+    source = check_source(source, classes)
     if is_built_in(source):
         return hash_built_in(source)
     if is_elpv(source):
         return hash_elpv(source)
     path = fetch_kaggle(source) if is_kaggle(source) else Path(source)
-    return sha256_file(path) if path.is_file() else hash_folder(path, with_tags(path, list_folder(path).files))
+    return sha256_file(path) if path.is_file() else hash_folder(path, with_tags(path, list_folder(path, classes).files))
 
 
 def is_folder(source: str) -> bool:
@@ -104,12 +111,13 @@ def is_folder(source: str) -> bool:
 
 
 @contextlib.contextmanager
-def opened(source: str, *, seed: int, workers: int = 0, fetched: bool = True) -> Iterator[Opened]:
+def opened(source: str, *, seed: int, classes: str = "", workers: int = 0, fetched: bool = True) -> Iterator[Opened]:
     """The source as a local folder: a user's own and Kaggle's in place, anything else in a temporary one that goes afterwards.
 
     Args:
         source: a folder, a zip or tar, `s3://...`, `kaggle:...`, or a built-in source.
         seed: of synthetic images that name none themselves.
+        classes: those that file names tell, as `DataSettings.classes`.
         workers: processes that write synthetic images; 0 takes one per core.
         fetched: whether the files of a folder on S3 are there at once, not when `Opened.fetch` is called.
 
@@ -119,26 +127,26 @@ def opened(source: str, *, seed: int, workers: int = 0, fetched: bool = True) ->
     source = source.strip()
     if source.startswith(_S3) and not is_archive(source):
         with tempfile.TemporaryDirectory(prefix="driftloop-source-") as name:
-            listing, objects = s3.list_folder_of(source, Path(name))
+            listing, objects = s3.list_folder_of(source, Path(name), classes)
             local = replace(_opened(Path(name), listing), remote=source, objects=objects)
             if fetched:
                 local.fetch()
             yield local
         return
-    source = check_source(source)
+    source = check_source(source, classes)
     named = is_built_in(source) or is_elpv(source)
     place = fetch_kaggle(source) if is_kaggle(source) else Path(source)
     if not named and not source.startswith(_S3) and place.is_dir():
-        yield _opened(place, list_folder(place))
+        yield _opened(place, list_folder(place, classes))
         return
     with tempfile.TemporaryDirectory(prefix="driftloop-source-") as name:
         folder = Path(name)
         if named:
             root = link_elpv(source, folder) if is_elpv(source) else write_built_in(source, folder, seed, workers)
-            yield Opened(root, list_folder(root).files)
+            yield Opened(root, list_folder(root, classes).files)
         else:
             archive = s3.fetch_archive(source, folder) if source.startswith(_S3) else Path(source)
-            listing = list_archive(archive)
+            listing = list_archive(archive, classes)
             (folder / "images").mkdir()
             extract_archive(archive, listing.files, folder / "images")
             yield _opened(folder / "images", listing)
@@ -157,10 +165,10 @@ def _local(source: str) -> Path:
     return path
 
 
-def _check_local(path: Path) -> None:
+def _check_local(path: Path, classes: str) -> None:
     if path.is_dir():
-        with_tags(path, list_folder(path).files)
+        with_tags(path, list_folder(path, classes).files)
         return
     if not is_archive(path.name):
         raise InputError(f"{path}: neither a folder nor a {', '.join(SUFFIXES)}; give the folder that holds the class folders")
-    list_archive(path)
+    list_archive(path, classes)

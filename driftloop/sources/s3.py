@@ -16,17 +16,17 @@ from driftloop.store import ObjectInfo, Store, open_store
 _CONNECTIONS = 16
 
 
-def list_remote(uri: str) -> Listing:
+def list_remote(uri: str, classes: str = "") -> Listing:
     """The images below `uri`, from its listing.
 
     Raises:
         InputError: nothing there, too much of it, or not a layout that `arrange` reads.
         StoreError: S3 cannot be reached.
     """
-    return list_names((info.key for info in _listing(uri)), uri)
+    return list_names((info.key for info in _listing(uri)), uri, classes)
 
 
-def hash_remote(uri: str) -> str:
+def hash_remote(uri: str, classes: str = "") -> str:
     """A hash that changes whenever an object is written, added or removed: keys, sizes and times of writing.
 
     Nothing is downloaded; every write of an object in S3 sets its time, so an old hash never stands for new content. Copying the same
@@ -41,7 +41,7 @@ def hash_remote(uri: str) -> str:
         digest.update(f"{info.key}\0{stamp_of(info)}\n".encode())
         names.append(info.key)
     if not is_archive(uri):
-        list_names(names, uri)
+        list_names(names, uri, classes)
     return digest.hexdigest()
 
 
@@ -50,14 +50,14 @@ def stamp_of(info: ObjectInfo) -> str:
     return f"{info.size}\0{info.modified.isoformat()}"
 
 
-def list_folder_of(uri: str, folder: Path) -> tuple[Listing, dict[str, ObjectInfo]]:
+def list_folder_of(uri: str, folder: Path, classes: str = "") -> tuple[Listing, dict[str, ObjectInfo]]:
     """The images below `uri` and their objects by path; of all that, only the table of their tags is fetched, into `folder`.
 
     Raises:
         InputError: as `list_remote`.
     """
     objects = {info.key: info for info in _listing(uri)}
-    found = list_names(objects, uri)
+    found = list_names(objects, uri, classes)
     tags = tags_path(objects, found.files)
     if tags:
         fetch_files(uri, folder, [tags])

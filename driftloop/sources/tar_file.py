@@ -20,7 +20,7 @@ _BLOCK = 1 << 20
 _MOST_HEADER = 16 << 20
 
 
-def list_tar(path: Path) -> Listing:
+def list_tar(path: Path, classes: str = "") -> Listing:
     """The images in a tar, for which a compressed one is read to its end.
 
     Raises:
@@ -28,7 +28,7 @@ def list_tar(path: Path) -> Listing:
             devices, too many files or bytes).
     """
     with _members(path) as members:
-        return list_names({name for name, _, _ in members}, str(path))
+        return list_names({name for name, _, _ in members}, str(path), classes)
 
 
 def extract_tar(path: Path, files: list[SourceFile], folder: Path) -> None:

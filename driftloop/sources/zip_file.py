@@ -14,7 +14,7 @@ MOST_ZIP_RATIO = 200
 _BLOCK = 1 << 20
 
 
-def list_zip(path: Path) -> Listing:
+def list_zip(path: Path, classes: str = "") -> Listing:
     """The images in a zip.
 
     Raises:
@@ -24,7 +24,7 @@ def list_zip(path: Path) -> Listing:
     with _opened(path) as archive:
         members = archive.infolist()
         _check(path, members)
-        return list_names((member.filename for member in members if not member.is_dir()), str(path))
+        return list_names((member.filename for member in members if not member.is_dir()), str(path), classes)
 
 
 def extract_zip(path: Path, files: list[SourceFile], folder: Path) -> None:

@@ -53,6 +53,18 @@ def test_it_sees_classes_sizes_groups_and_splits(folder: Path) -> None:
     assert any("reference" in note for note in seen["notes"]), "so few patients are said to be few"
 
 
+def test_classes_that_file_names_tell_are_seen_and_written_down(folder: Path, tmp_path: Path) -> None:
+    for path in sorted(folder.glob("*/*.png")):
+        path.rename(folder / f"{path.stem}_{path.parent.name}.png")
+    with pytest.raises(InputError, match="no class folders found"):
+        _say(str(folder))
+    seen = _json(str(folder), "--classes", "ill, well")
+    assert (seen["images"], seen["named_groups"]) == ({"ill": 40, "well": 80}, 40)
+    written = tmp_path / "driftloop.yaml"
+    _say(str(folder), "--classes", "ill, well", "--output", str(written))
+    assert DataSettings.complete(collect(PIPELINES["training"], [written], {}, [])["data_config"]).classes == "ill, well"
+
+
 def test_each_image_counts_by_itself_however_long_the_names_of_its_folders(folder: Path) -> None:
     for path in sorted(folder.glob("*/*.png")):
         kept = folder / f"{path.parent.name} as the ward calls them" / "2026" / path.name.replace("patient", "image")

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 from datetime import datetime
 from pathlib import Path
 from types import SimpleNamespace
@@ -330,6 +331,21 @@ def test_more_chunks_and_processes_than_one(result: Result, tmp_path: Path) -> N
     source = write_classes(tmp_path / "pets", 150)
     facts = result.run(source, workers=2)
     assert sum(facts["counts"].values()) == 300
+
+
+def test_one_flat_folder_of_classes_that_file_names_tell(result: Result, pets: Path, tmp_path: Path) -> None:
+    result.run(pets)
+    flat = tmp_path / "flat"
+    flat.mkdir()
+    for path in pets.rglob("*.png"):
+        shutil.copy(path, flat / f"{path.parent.name}_{path.name}")
+    named = Result(tmp_path / "named")
+    assert named.run(flat, classes="dog,cat")["classes"] == ["cat", "dog"]
+    assert named.facts["counts"] == result.facts["counts"]
+    for split in ("train", "test"):
+        rows = [open_split(dataset, split) for dataset in (named.dataset, result.dataset)]
+        by_class, folders = ({tuple(row) for row in split.samples[["sha256", "label"]].to_numpy()} for split in rows)
+        assert by_class == folders
 
 
 def test_three_classes(result: Result, tmp_path: Path) -> None:

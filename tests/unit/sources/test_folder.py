@@ -1,5 +1,7 @@
 """Which files are images of which class and split, told by their names."""
 
+from collections import Counter
+
 import pytest
 
 from driftloop.contracts import IMAGE_SUFFIXES
@@ -68,6 +70,66 @@ def test_images_in_deeper_folders_belong_to_their_class() -> None:
 def test_the_order_is_that_of_paths() -> None:
     paths = names("dog", "cat")
     assert [file.path for file in arrange(paths[::-1], "data")] == sorted(paths)
+
+
+def test_a_name_without_a_listed_class_counts_by_its_folder() -> None:
+    files = arrange(names("normal/abnormal", "VIRUS/x"), "data", "NORMAL,VIRUS")
+    assert summary(files) == {("", "NORMAL"), ("", "VIRUS")}
+    comma = names("tench, Tinca tinca", "eel")
+    assert arrange(comma, "fishes", "eel, tench, Tinca tinca") == arrange(comma, "fishes", " , ") == arrange(comma, "fishes")
+
+
+@pytest.mark.parametrize("below", ["", "photos/", "pets/photos/"])
+def test_images_in_one_flat_folder_are_told_by_their_names(below: str) -> None:
+    paths = [f"{below}{label}{number}.jpg" for label in ("cat.", "Dog_", "site3-bird-") for number in range(10)]
+    files = arrange([*paths, f"{below}tags.csv", f"{below}.cat.jpg"], "data", "cat,dog,bird")
+    assert [file.path for file in files] == sorted(paths)
+    assert Counter(file.label for file in files) == {"cat": 10, "dog": 10, "bird": 10}
+    assert {file.split for file in files} == {""}
+
+
+def test_images_of_flat_splits_are_told_by_their_names() -> None:
+    paths = [f"pets/{split}/{label}.{number}.jpg" for split in ("train", "valid") for label in ("cat", "dog") for number in range(10)]
+    assert summary(arrange(paths, "data", "cat,dog")) == {(split, label) for split in ("train", "val") for label in ("cat", "dog")}
+
+
+def test_images_beside_class_folders_count_only_where_their_names_tell_a_class() -> None:
+    classed = names("train/cat", "train/dog")
+    assert len(arrange([*classed, "train/overview.png", "overview.png"], "data", "cat,dog")) == 20
+    files = arrange([*classed, "train/dog.7.png", "overview.png"], "data", "cat,dog")
+    assert Counter(file.label for file in files) == {"cat": 10, "dog": 11}
+    assert len(arrange([*classed, "train/dog.7.png"], "data")) == 20
+
+
+@pytest.mark.parametrize(
+    ("paths", "classes", "message"),
+    [
+        (
+            ["NORMAL/normal_virus.jpeg"],
+            "NORMAL,VIRUS",
+            r"^data: data_config.classes=NORMAL,VIRUS: .*virus\.jpeg names NORMAL and VIRUS",
+        ),
+        ([*names("cat", "dog"), "cat/eel.png"], "dog", r"cat/0\.png names none of them, nor does its folder; rename it, or list the cla"),
+        ([*(f"cat{n}.png" for n in range(10)), "puma.png"], "cat,dog", r"puma\.png names none of them, nor does its folder"),
+        ([f"{label}{n}.png" for label in ("cat", "dog") for n in range(9)], "cat,dog", "class 'cat' has 9 images; at least 10 are needed"),
+        ([f"cat{n}.png" for n in range(10)], "cat,dog", "only one class .*'cat'"),
+        ([f"cat{n}.png" for n in range(10)], "eel,dog", "no class folders found"),
+        (
+            [f"{label}.{n}.png" for label in ("cat", "dog") for n in range(9)],
+            "",
+            r"no class folders found \(expected .*\); if file names tell the classes, list them: data_config\.classes=cat,dog$",
+        ),
+        (
+            [f"{split}/{label}_{n}.png" for split in ("train", "test") for label in ("Cat", "dog") for n in range(9)],
+            "",
+            r"are splits, not classes: .*; if file names tell the classes, list them: data_config\.classes=cat,dog$",
+        ),
+        ([f"IMG_{n}.png" for n in range(9)], "", r"<class>/\*\.jpeg\)$"),
+    ],
+)
+def test_what_names_do_not_tell_is_one_clear_line(paths: list[str], classes: str, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        arrange(paths, "data", classes)
 
 
 @pytest.mark.parametrize(

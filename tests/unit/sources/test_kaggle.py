@@ -13,8 +13,7 @@ from pathlib import Path
 import pytest
 
 from driftloop.errors import InputError
-from driftloop.sources import SourceFile, check_source, opened, resolve
-from driftloop.sources.class_names import with_named_classes
+from driftloop.sources import check_source, opened, resolve
 from tests.factories.kaggle_layouts import write_chest_xray, write_solar_panels
 
 CHEST, SOLAR = "kaggle:paultimothymooney/chest-xray-pneumonia", "kaggle:tunguz/solar-panel-classification"
@@ -46,27 +45,12 @@ def test_a_downloaded_dataset_is_a_source_unpacked_or_not(layouts: dict[str, Pat
         assert counts(str(place)) == expected
 
 
-def test_classes_are_told_by_file_names_where_that_is_asked_for(layouts: dict[str, Path], tmp_path: Path) -> None:
-    with opened(str(layouts[CHEST]), seed=1) as local:
-        files = with_named_classes(local.files, "NORMAL, BACTERIA,VIRUS", CHEST)
-        assert with_named_classes(local.files, "", CHEST) == local.files
-    assert Counter(file.label for file in files) == {"NORMAL": 40, "BACTERIA": 20, "VIRUS": 20}
-    assert all(file.label == "NORMAL" or file.label.lower() in file.path for file in files)
-    with pytest.raises(
-        InputError, match=r"data_config\.classes=NORMAL,VIRUS: .*_bacteria_.*\.jpeg names none of them, nor does its folder"
-    ):
-        with_named_classes(files, "NORMAL,VIRUS", CHEST)
-    two = [SourceFile("NORMAL/normal_virus.jpeg", "NORMAL", "")]
-    with pytest.raises(InputError, match=r"normal_virus\.jpeg names NORMAL and VIRUS; rename it"):
-        with_named_classes(two, "NORMAL,VIRUS", CHEST)
-    inside = [
-        SourceFile(f"{label}/{name}{n}.png", label, "") for label, name in {"normal": "abnormal", "VIRUS": "x"}.items() for n in range(10)
-    ]
-    assert {file.label for file in with_named_classes(inside, "NORMAL,VIRUS", CHEST)} == {"NORMAL", "VIRUS"}
-    comma = [SourceFile(f"{label}/{n}.png", label, "") for label in ("tench, Tinca tinca", "eel") for n in range(10)]
-    assert with_named_classes(comma, "eel, tench, Tinca tinca", "fishes") == comma
-    with pytest.raises(InputError, match="class 'VIRUS' has 1 image"):
-        with_named_classes(inside[:11], "NORMAL,VIRUS", CHEST)
+def test_classes_are_told_by_file_names_where_that_is_asked_for(layouts: dict[str, Path]) -> None:
+    with opened(str(layouts[CHEST]), seed=1, classes="NORMAL, BACTERIA,VIRUS") as local:
+        assert Counter(file.label for file in local.files) == {"NORMAL": 40, "BACTERIA": 20, "VIRUS": 20}
+        assert all(file.label == "NORMAL" or file.label.lower() in file.path for file in local.files)
+    with pytest.raises(InputError, match=r"data_config\.classes=NORMAL,VIRUS: .*_bacteria_.*\.jpeg names none of them, nor"):
+        check_source(str(layouts[CHEST]), "NORMAL,VIRUS")
 
 
 @pytest.fixture

@@ -257,6 +257,26 @@ def test_a_folder_and_a_zip_in_s3(folder: Path, tmp_path: Path, s3_uri: str) -> 
         resolve(f"{s3_uri}/nothing")
 
 
+def test_one_flat_folder_is_told_by_its_file_names_however_it_comes(tmp_path: Path, s3_uri: str) -> None:
+    flat = tmp_path / "pets"
+    flat.mkdir()
+    for path in sorted(write_classes(tmp_path / "classes").rglob("*.png")):
+        shutil.copy(path, flat / f"{path.parent.name}.{path.name}")
+    (flat / "tags.csv").write_text("file,site\ncat.image000.png,north\n")
+    sources = [str(flat), *(shutil.make_archive(str(tmp_path / "pets"), form, flat) for form in ("zip", "tar", "gztar"))]
+    for path in (*flat.iterdir(), Path(sources[1]), Path(sources[3])):
+        open_store(f"{s3_uri}/images" if path.parent == flat else s3_uri).upload(path.name, path)
+    for source in (*sources, *(f"{s3_uri}/{name}" for name in ("images", "pets.zip", "pets.tar.gz"))):
+        assert len(resolve(source, "cat,dog")) == 64
+        with opened(source, seed=1, classes="cat,dog") as local:
+            assert Counter(file.label for file in local.files) == {"cat": 12, "dog": 12}
+            assert [file.path for file in local.files if "north" in file.tags] == ["cat.image000.png"]
+            assert all((local.root / file.path).is_file() for file in local.files)
+    for source in (*sources, f"{s3_uri}/images"):
+        with pytest.raises(InputError, match=r"no class folders found .*; if file names tell the classes, .*data_config\.classes=cat,dog$"):
+            check_source(source)
+
+
 def test_an_s3_folder_has_a_limit_as_a_zip_has(folder: Path, s3_uri: str, monkeypatch: pytest.MonkeyPatch) -> None:
     store, size = open_store(s3_uri), 0
     for path in sorted(folder.rglob("*.png")):
