@@ -15,7 +15,7 @@ from driftloop.runtime import ClassificationLog, MetricsLog
 from driftloop.settings import TrainSettings
 from driftloop.tracking import leave_record
 from driftloop.training.architectures import PLAIN_CNN, build_network
-from driftloop.training.choice import check_network
+from driftloop.training.choice import check_network, check_weights
 from driftloop.training.device import pick_device
 from driftloop.training.loop import fit
 from driftloop.training.model_events import write_model_events
@@ -60,7 +60,9 @@ def run(
     began = time.monotonic()
     settings = TrainSettings.complete(config)
     # Of the next step: half an hour later is too late to hear that it cannot be had.
-    check_network(settings, read_description(dataset).image_size)
+    image_size = read_description(dataset).image_size
+    check_network(settings, image_size)
+    check_weights(settings, image_size)
     device = pick_device(gpus)
     set_seed(seed)
     task = Task.open(dataset, device, settings)

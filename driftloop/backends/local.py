@@ -90,9 +90,11 @@ class LocalBackend(ChildProcessBackend):
         """Say now, in one line, that the network or the weights that are asked for cannot be had; torch is loaded only where it matters."""
         asked = self.arguments.get("train_config") or {}
         if asked.get("architecture") or asked.get("weights") or asked.get("epsilon"):
-            from driftloop.training.choice import check_network
+            from driftloop.training.choice import check_network, check_weights
 
-            check_network(TrainSettings.complete(asked), self.arguments.get("data_image_size"))
+            settings, image_size = TrainSettings.complete(asked), self.arguments["data_image_size"]
+            check_network(settings, image_size)
+            check_weights(settings, image_size)
 
     def store_for(self, folder: RunFolder) -> str:
         """See `Backend.store_for`; a new store is in the run's folder, and one in another folder gets a link there."""

@@ -12,8 +12,17 @@ from driftloop.plurals import counted
 from driftloop.settings import TrainSettings
 from driftloop.sources.built_in import is_built_in
 from driftloop.training.architectures import GROUP_NORM, PLAIN_CNN, RESIDUAL
-from driftloop.training.backbones import check_backbone
-from driftloop.training.pretrained import AUTO, NONE, PACKAGE, PACKAGE_ARCHITECTURE, Pretrained, find_weights, package_installed
+from driftloop.training.backbones import Backbone, check_backbone
+from driftloop.training.pretrained import (
+    AUTO,
+    NONE,
+    PACKAGE,
+    PACKAGE_ARCHITECTURE,
+    Pretrained,
+    find_weights,
+    load_pretrained,
+    package_installed,
+)
 from driftloop.training.privacy import check_privacy
 
 #: Up to this side, in pixels, little of what a backbone learnt on large photographs is left to see.
@@ -172,6 +181,23 @@ def check_network(settings: TrainSettings, image_size: int | None = None) -> Non
             f"train_config.epsilon={settings.epsilon:g} does not go with {settings.architecture} from fresh weights: its batch norm mixes "
             "images; give train_config.weights for its head, or choose residual"
         )
+
+
+def check_weights(settings: TrainSettings, image_size: int) -> None:
+    """Read the file of weights that is asked for, if one is, into a network that is dropped again.
+
+    Args:
+        settings: what `check_network` found nothing against.
+        image_size: side of the images in pixels.
+
+    Raises:
+        InputError: not a file of tensors, or not of this network.
+        StoreError: the object of S3 cannot be read.
+    """
+    if settings.weights in (AUTO, NONE, PACKAGE):
+        return
+    network = Backbone(settings.architecture.removeprefix(TIMM), 3, 2, image_size=image_size)
+    load_pretrained(network, Pretrained(settings.weights))
 
 
 def _chosen(architecture: str, pretrained: Pretrained | None, why: str, head_only: bool = False) -> NetworkChoice:

@@ -3,6 +3,7 @@ import re
 from pathlib import Path
 
 import pytest
+import torch
 from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
@@ -15,6 +16,7 @@ from driftloop.dataset.reading import read_samples
 from driftloop.errors import InputError, SettingError
 from driftloop.step_facts import read_facts
 from driftloop.store import open_store
+from driftloop.training.architectures import build_network
 from driftloop.training.model_events import SHOWN
 from driftloop.training.weights import load_model
 from tests.factories.datasets import write_squares_dataset
@@ -39,6 +41,18 @@ def train(root: Path, name: str = "baseline", *, epochs: int = 2, **config: obje
         roc=roc,
     )
     return metrics, roc
+
+
+def test_weights_that_the_next_step_could_not_use_are_refused_before_anything_is_trained(tmp_path: Path) -> None:
+    write_squares_dataset(tmp_path)
+    (tmp_path / "weights.pth").write_bytes(b"no tensors")
+    asked = {"architecture": "timm:test_resnet", "weights": str(tmp_path / "weights.pth")}
+    with pytest.raises(InputError, match=r"weights\.pth: not a file of tensors"):
+        train(tmp_path, **asked)
+    torch.save(build_network("timm:test_efficientnet", channels=1, classes=2).state_dict(), tmp_path / "weights.pth")
+    with pytest.raises(InputError, match=r"weights\.pth: weights of another network"):
+        train(tmp_path, **asked)
+    assert not (tmp_path / "baseline").exists()
 
 
 @pytest.fixture(scope="module")
