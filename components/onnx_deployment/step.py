@@ -57,10 +57,16 @@ def run(
     write_candidate(deployment, Path(candidate), facts, dataset, model)
     leave_record(description.store, ONNX_DEPLOYMENT, candidate, {bundle.CARD: Path(candidate, bundle.CARD), "report.html": report})
     _log_metrics(facts, metrics)
-    drop, speed = facts["int8_drop"]["value"], facts["speedup"]
-    report_metrics(
-        f"{GRAPH_NAMES[deployment.choice.served]} served · INT8 {speed['onnx_int8']:.1f}x, "
-        f"FP32 {speed['onnx_fp32']:.1f}x PyTorch · accuracy {facts['accuracy_int8']['value']:.3f} ({-100 * drop:+.1f} points)"
+    report_metrics(outcome_line(facts, GRAPH_NAMES[deployment.choice.served]))
+
+
+def outcome_line(facts: dict[str, Any], served: str) -> str:
+    """What the terminal shows: the accuracy of the graph that is served, and what that, or INT8 where FP32 is served, costs."""
+    speed, reduced = facts["speedup"], "INT8" if served == "FP32" else served
+    cost = f"{-100 * facts[f'{reduced.lower()}_drop']['value']:+.1f} points"
+    return (
+        f"{served} served · INT8 {speed['onnx_int8']:.1f}x, FP32 {speed['onnx_fp32']:.1f}x PyTorch · "
+        f"accuracy {facts[f'accuracy_{served.lower()}']['value']:.3f} ({cost if served == reduced else f'{reduced} {cost}'})"
     )
 
 

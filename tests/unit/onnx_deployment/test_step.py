@@ -11,7 +11,7 @@ from scipy.special import softmax
 
 from components.onnx_deployment.held_out import TEST_SPLITS, Cases, case_groups, compute_logits, open_cases
 from components.onnx_deployment.report import with_deployment
-from components.onnx_deployment.step import run
+from components.onnx_deployment.step import outcome_line, run
 from components.onnx_deployment.variant import accuracy_drop, run_graphs
 from driftloop import bundle
 from driftloop.dataset import open_split
@@ -43,6 +43,16 @@ def deploy(root: Path, inputs: DeploymentInputs, **config: object) -> Deployed:
     metrics = MetricsFile()
     run(inputs.dataset, inputs.model, root / "candidate", root / "report" / "index.html", config=QUICK | config, metrics=metrics)
     return Deployed(inputs, root / "candidate", root / "report" / "index.html", metrics.values)
+
+
+@pytest.mark.parametrize(
+    ("served", "said"),
+    [("INT8", "accuracy 0.900 (-2.0 points)"), ("FP16", "accuracy 0.915 (-0.5 points)"), ("FP32", "accuracy 0.920 (INT8 -2.0 points)")],
+)
+def test_the_line_has_the_accuracy_of_what_is_served(served: str, said: str) -> None:
+    accuracies = {f"accuracy_{name}": {"value": value} for name, value in {"int8": 0.9, "fp16": 0.915, "fp32": 0.92}.items()}
+    facts = {"speedup": {"onnx_int8": 5.0, "onnx_fp32": 2.0}, "int8_drop": {"value": 0.02}, "fp16_drop": {"value": 0.005}} | accuracies
+    assert outcome_line(facts, served).endswith(said)
 
 
 @pytest.fixture(scope="module")
