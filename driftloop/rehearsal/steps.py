@@ -119,7 +119,7 @@ def data_stage(call: StepCaller, parameters: TrainingParameters, announce: Annou
     """
     source = parameters.data_source
     with announce("source"):
-        resolved = call(SOURCE_RESOLUTION, source=source)
+        resolved = call(SOURCE_RESOLUTION, source=source, config=parameters.data_config)
     with announce("1 data analysis"):
         analysed = call(
             DATA_ANALYSIS,
