@@ -108,6 +108,22 @@ def test_the_reasons_of_a_decision_are_said_one_by_one_however_many_there_are() 
     assert translator.missing == []
 
 
+def test_several_criteria_that_are_open_are_said_one_by_one() -> None:
+    translator = Translator("fr")
+    reasons = [
+        "clean test: +0.2 pt on 455 labelled images leaves -37.9 pt possible, where more than -2.0 pt is asked for; "
+        "about 19,696 would decide, of about 433 groups (now 10)",
+        "drifted hold-out: +7.5 pt on 40 labelled images leaves -7.4 pt possible, where more than 0 pt is asked for; about 7 would decide",
+        "Brier score: +0.0029 on 455 labelled images leaves +0.3086 possible, where less than +0.0100 is asked for; "
+        "no number of labels would decide",
+    ]
+    for several in (reasons[:1], reasons[:2], reasons):
+        assert translator(f"inconclusive: {'; '.join(several)}.").count("images étiquetées laisse") == len(several)
+    wanted = translator("Labelled images that would: 19,696 of about 433 groups for clean test, 7 for drifted hold-out.")
+    assert wanted.endswith("19\u202f696 d'environ 433 groupes pour test propre, 7 pour réserve dérivée.")
+    assert translator.missing == []
+
+
 def test_a_reason_that_names_its_kind_of_images_is_said_in_french() -> None:
     translator = Translator("fr", frozenset({"NORMAL"}))
     said = translator(
