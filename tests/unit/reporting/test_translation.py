@@ -66,6 +66,9 @@ def test_a_name_takes_no_english_behind_the_end_of_its_sentence() -> None:
         "FP32 est servi\u202f; INT8\u00a0: +0,00 points par rapport à FP32 sur 90 images mises à part, borne inférieure à 95\u202f% -2,92, "
         "pas au-dessus de -1"
     )
+    assert "sur 90 images de 12 groupes mises à part" in translator(
+        "FP32 is served; INT8: +0.00 points against FP32 on 90 held-out images of 12 groups, 95 % lower bound -2.92, not above -1"
+    )
     assert translator("9 of 25 epochs in bfloat16. Nobody has said this.").endswith(" Nobody has said this.")
     assert translator.missing == ["Nobody has said this."]
 
