@@ -127,7 +127,7 @@ def test_confirmed_drift_without_labels_needs_labels_and_says_which(production: 
     assert requests["origin"].value_counts().to_dict() == {"random": 50, "ranked": 20}
     covered = pd.read_parquet(facts["directory"] / "windows.parquet")
     assert set(requests["request_id"]) <= set(covered.loc[covered["confirmed"], "request_id"])
-    assert facts["asked"] == {"images": 70, "listed": 50 - gate_side(production, requests), "have": 0, "needed": 100} | {
+    assert facts["asked"] == {"images": 70, "listed": 50 - gate_side(production, requests), "have": 0, "needed": 100, "in_vain": False} | {
         name: facts["asked"][name] for name in ("obtainable", "without_image")
     }
     sheet = (facts["directory"].parent / "sheet.html").read_text()
