@@ -54,7 +54,11 @@ def steps_after_watch(
     if verdict == RETRAIN and decision != PROMOTE:
         return [f"Wait: the retraining runs, and the gate decides. `driftloop status --store {store}` shows what serves afterwards."]
     if verdict == "needs_labels":
-        return [*_labelling(store, asked, label_files), f"Start the next watch: {watch_again}. It judges the same drift with the labels."]
+        return [
+            *_in_vain(asked),
+            *_labelling(store, asked, label_files),
+            f"Start the next watch: {watch_again}. It judges the same drift with the labels.",
+        ]
     if verdict == "alert" and concept:
         return [relabel, *_quota(store, asked)]
     if verdict == "alert":
@@ -90,6 +94,17 @@ def _labelling(store: str, asked: AskedLabels | None, label_files: int) -> list[
         f"Or fill the column `label` of `{LABEL_REQUESTS}`; `?` where it cannot be told.",
         f"Bring the answers in: `driftloop labels import labels.csv --store {store}`. A part of them counts, too.",
         *_reach(asked),
+    ]
+
+
+def _in_vain(asked: AskedLabels | None) -> list[str]:
+    """What else there is where no labels will decide whether a drift matters."""
+    if asked is None or not asked.in_vain:
+        return []
+    return [
+        "No number of labels will show whether this drift does harm: too few patients or lots told the accuracy that was accepted. "
+        "`--set drift_config.retrain_on=alarm` has the next watch retrain on the labels that are there, and the gate decide. A training "
+        "on images of more of them, with a larger `data_config.test_share`, makes labels decide."
     ]
 
 

@@ -138,6 +138,7 @@ class AskedLabels(BaseModel):
     listed: int = Field(0, description="those on it whose random labels would judge harm")
     have: int = Field(0, description="random labels that judge harm already")
     needed: int = Field(0, description="about so many in all would decide whether the drift matters; 0: not in question, or not known")
+    in_vain: bool = Field(False, description="whether no number would: what was accepted stands on too few independent images")
     obtainable: int = Field(0, description="images that somebody could label and that would judge harm, on the list or not")
     without_image: int = Field(0, description="unlabelled requests of the windows in question whose image the log did not keep")
 

@@ -132,9 +132,14 @@ def in_plain_words(findings: WatchFindings) -> str:
 
 def _action(findings: WatchFindings) -> str:
     wanted = "so that a retraining can begin" if findings.verdict.purpose == GATE else "so that we know whether it matters"
+    label = f"label the images on the list, {wanted}"
+    if findings.asked.in_vain:
+        label = "no number of labels will tell whether it matters"
+    elif not findings.asked.images:
+        label = "all images that can be labelled are, and the next windows bring more"
     return {
         "alert": "no retraining starts now",
-        "needs_labels": f"label the images on the list, {wanted}",
+        "needs_labels": label,
         "retrain": "the model is retrained now",
     }[findings.verdict.name]
 

@@ -33,6 +33,8 @@ from driftloop.watch_record import WatchRecord, WindowLabels
 HALF_LIVES = 10
 #: So many are asked for where groups are too few for the setting: the bounds keep their level there, too (bench/harm_over_time.py).
 FEWEST_LABELS = 30
+#: Independent images that tell an accuracy as good as exactly.
+EXACT = 1e8
 
 
 @dataclass(frozen=True)
@@ -104,6 +106,13 @@ class JudgedHarm:
         if self.drop is None:
             return None
         return labels_to_decide(self.drop, retrain_drop=settings.retrain_drop, harmless_drop=settings.harmless_drop)
+
+    def too_few_accepted(self, settings: DriftSettings) -> float | None:
+        """As many independent images as tell the accuracy that was accepted, where for their number no labels would decide; else None."""
+        if self.drop is None or self.judging_labels_to_decide(settings) is not None:
+            return None
+        known = replace(self, drop=replace(self.drop, expected_n=EXACT))
+        return None if known.judging_labels_to_decide(settings) is None else self.drop.expected_n
 
     def labels_could_decide(self, settings: DriftSettings) -> bool:
         """Whether more labels are worth asking for: not where so many say so little that even a great many would not do."""

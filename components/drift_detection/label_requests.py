@@ -143,6 +143,7 @@ def asked_labels(
         listed=int((can_be & drawn).sum()),
         have=harm.judged.n if harm.judged else 0,
         needed=needed,
+        in_vain=verdict.purpose == HARM and harm.too_few_accepted(settings) is not None,
         obtainable=int(can_be.sum()),
         without_image=int((lost["label"].isna() & (lost["label_origin"] != SKIPPED)).sum()),
     )

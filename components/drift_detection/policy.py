@@ -63,6 +63,8 @@ class Situation:
     """By how much the estimate without labels exceeds that of the drift before it that was accepted; None: its own was, or not known."""
     labels_to_decide: int | None = None
     """About how many random labels would settle whether it matters; None: unknown or a great many."""
+    too_few_accepted: float | None = None
+    """As many independent images as tell the accuracy that was accepted, where these are too few for any labels to settle it."""
     labels: int = 0
     """Random labels of the images that a retraining would learn from, those kept for its gate among them."""
     gate_labels: int = 0
@@ -416,6 +418,11 @@ def _missing_labels(situation: Situation, settings: DriftSettings) -> str:
         )
     more = situation.labels_to_decide
     advice = f"about {more:,} random labels in all would decide" if more else "more random labels are needed"
+    if situation.too_few_accepted is not None:
+        advice = (
+            "no number of labels would decide, since the images that told the accuracy that was accepted are worth "
+            f"{situation.too_few_accepted:,.0f} independent ones"
+        )
     return (
         f"{confirmed}, but {drop.n} random labels{skipped} show neither harm nor harmlessness "
         f"(drop {_points(drop.value)}, bounds {_points(drop.low)} to {_points(drop.high)}); {advice}."

@@ -219,6 +219,7 @@ def run(
             accepted=acceptance.said if acceptance else "",
             accepted_growth=acceptance.growth(estimate) if acceptance else None,
             labels_to_decide=harm.labels_to_decide(settings, retrain),
+            too_few_accepted=harm.too_few_accepted(settings),
             labels=harm.labels,
             gate_labels=harm.gate_labels,
             gate_independent=harm.gate_independent,

@@ -13,7 +13,7 @@ from components.onnx_deployment.held_out import Cases, case_groups, case_labels
 from driftloop.bundle import ONNX_FP16, ONNX_FP32, ONNX_INT8
 from driftloop.evaluation.classification import named_classes
 from driftloop.evaluation.clustered import proportion_right
-from driftloop.evaluation.intervals import Proportion
+from driftloop.evaluation.intervals import Proportion, say_groups
 from driftloop.evaluation.paired import PairedDifference, compare
 from driftloop.inference.served_model import ServedModel
 from driftloop.tags import level_name, levels_by_tag
@@ -122,8 +122,9 @@ def judge_accuracy(outcomes: GraphOutcomes, *, max_drop: float) -> Admission:
     """
     difference = compare(outcomes.reduced_right, outcomes.fp32_right, confidence=0.95, groups=outcomes.groups)
     holds = difference.low > -max_drop
+    whose = say_groups(difference.groups, difference.n)
     figures = (
-        f"{100 * difference.estimate:+.2f} points against FP32 on {difference.n:,} held-out images, "
+        f"{100 * difference.estimate:+.2f} points against FP32 on {difference.n:,} held-out images{whose}, "
         f"95 % lower bound {100 * difference.low:+.2f}, {'above' if holds else 'not above'} {-100 * max_drop:+.2g}"
     )
     return Admission(holds, difference, figures)

@@ -1,6 +1,8 @@
 """What stands before the themes: the executive summary, and the introduction."""
 
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from matplotlib.figure import Figure
 from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
@@ -222,6 +224,12 @@ def accuracy_plot(measured: dict[str, Proportion]) -> Figure:
     return figure
 
 
+def groups_of_labels(criterion: Mapping[str, Any]) -> int:
+    """Of about how many patients or lots the labels are that would decide a criterion of `gate.json`; 0 where each image is one."""
+    labels, groups, images = (criterion.get(name) or 0 for name in ("labels", "groups", "n"))
+    return math.ceil(labels * groups / images) if groups < images else 0
+
+
 def recommendations(material: RunMaterial) -> list[str]:
     """What to do, from verdict and decision."""
     summary = material.summary
@@ -232,7 +240,10 @@ def recommendations(material: RunMaterial) -> list[str]:
         points_.append(f"{way_back(material)[:1].upper()}{way_back(material)[1:]}.")
     if summary.gate and summary.gate.decision == INCONCLUSIVE:
         needed = material.gate.get("labels_needed", {})
-        wanted = ", ".join(f"{count:,} for {name}" for name, count in needed.items())
+        groups = {criterion["name"]: groups_of_labels(criterion) for criterion in material.gate.get("criteria", [])}
+        wanted = ", ".join(
+            f"{count:,} {f'of about {groups[name]:,} groups ' if groups.get(name) else ''}for {name}" for name, count in needed.items()
+        )
         points_.append(
             "The data did not decide. "
             f"{'Labelled images that would: ' + wanted + '.' if wanted else 'No number of labels would help: see the gate.'}"

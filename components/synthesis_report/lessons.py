@@ -461,6 +461,11 @@ def next_step(material: RunMaterial) -> str:
             "`driftloop run drift-watch`."
         )
     if material.verdict == "needs_labels":
+        asked = material.facts.get(DRIFT_DETECTION, {}).get("asked", {})
+        if asked.get("in_vain"):
+            return "Do what the drift's chapter says under Next: labels alone cannot say whether the drift does harm."
+        if asked.get("images") == 0:
+            return "Wait for the next windows: of these no further image can be labelled."
         return (
             "Have the listed images labelled: without labels nobody can say whether the drift does harm, and a retraining would be a guess."
         )

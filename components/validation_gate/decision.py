@@ -374,9 +374,15 @@ def open_reason(criterion: Criterion) -> str:
 
 def of_groups(criterion: Criterion) -> str:
     """How many patients or lots the labels that would decide are of, at as many images each as now; empty where each image is one."""
+    groups = groups_needed(criterion)
+    return f", of about {groups:,} groups (now {criterion.groups:,})" if groups else ""
+
+
+def groups_needed(criterion: Criterion) -> int:
+    """How many these are; 0 where each image is one, or no labels would decide."""
     if not criterion.labels or not 0 < criterion.groups < criterion.n:
-        return ""
-    return f", of about {math.ceil(criterion.labels * criterion.groups / criterion.n):,} groups (now {criterion.groups:,})"
+        return 0
+    return math.ceil(criterion.labels * criterion.groups / criterion.n)
 
 
 def veto_reason(result: SliceResult) -> str:

@@ -5,7 +5,7 @@ from dataclasses import asdict
 from typing import Any
 
 from components.validation_gate.criteria import Criterion
-from components.validation_gate.decision import Decision
+from components.validation_gate.decision import Decision, groups_needed
 from components.validation_gate.slices import SliceResult
 from components.validation_gate.summary import SENTENCES, forest_plot
 from driftloop.contracts import CLEAN_TEST, INCONCLUSIVE, PROMOTE
@@ -239,11 +239,13 @@ def _slices(page: Page, slices: Sequence[SliceResult], margin: float) -> None:
 
 def _choices(page: Page, gate: dict[str, Any], decision: Decision) -> None:
     at_hand = {criterion.name: criterion.n for criterion in decision.criteria}
+    groups = {criterion.name: groups_needed(criterion) or None for criterion in decision.criteria}
     page.section("What can be done", essential=True)
     if decision.labels_needed:
         page.table(
             [
                 {"criterion": name, "labelled images at hand": at_hand[name], "needed in all": needed}
+                | ({"of about so many groups": groups[name]} if any(groups.values()) else {})
                 for name, needed in decision.labels_needed.items()
             ],
             "Labelled images that would decide what is open, with a chance of 80 % if the estimates are right.",

@@ -16,6 +16,7 @@ from rich.markup import escape
 from driftloop.cli.arguments import print_json
 from driftloop.contracts import SPLITS, STREAM, TEST
 from driftloop.errors import InputError
+from driftloop.plurals import counted
 from driftloop.settings import PARAMETERS, STREAM_SHARE, DataSettings, check_parameter
 
 if TYPE_CHECKING:
@@ -131,7 +132,7 @@ def look_at(folder: Path, group_pattern: str = "", classes: str = "") -> Survey:
         splits=splits,
         replayed=_cut(files, groups, settings, str(folder), replayed=True)[0][STREAM][0] - splits[STREAM][0],
         notes=notes,
-        gate=gate_phrase(splits[TEST][1]),
+        gate=gate_phrase(*splits[TEST]),
     )
 
 
@@ -181,6 +182,12 @@ def shown_loss(groups: int) -> float:
     return (normal.inv_cdf(_CONFIDENCE) + normal.inv_cdf(_POWER)) * math.sqrt(DISAGREEMENT / groups)
 
 
+def least_loss(groups: int) -> float:
+    """The loss that Tango's bound never excludes with that many independent test images, whatever they show: z^2 / (n + z^2)."""
+    z = NormalDist().inv_cdf(_CONFIDENCE)
+    return z**2 / (groups + z**2)
+
+
 def needed_groups() -> int:
     """How many independent test images the gate's default margin takes."""
     return math.ceil((shown_loss(1) / PARAMETERS["gate_margin"].default) ** 2)
@@ -192,13 +199,23 @@ def proposed_test_share(groups: int, settings: DataSettings) -> float:
     return max(settings.test_share, min(needed, MOST_FOR_TEST))
 
 
-def gate_phrase(groups: int) -> str:
-    """What the gate can show on a test split of that many groups, and how many its margin would take."""
+def gate_phrase(images: int, groups: int) -> str:
+    """What the gate can show on a test split of that many images and groups, and how many its margin would take.
+
+    Of several images a group no more is promised than of one: how alike they are no name tells.
+    """
     margin = PARAMETERS["gate_margin"].default
-    wanted = needed_groups()
-    able = f"the gate can mostly show that an equal candidate loses less than {100 * shown_loss(groups):.1f} points on clean images"
-    enough = "enough for" if wanted <= groups else f"about {wanted:,} would do for"
-    return f"With {groups:,} independent test images {able}: {enough} its margin of {100 * margin:g} points."
+    wanted, shared = needed_groups(), groups < images
+    have = (
+        f"{images:,} test images of {counted(groups, 'patient or site', 'patients or sites')}"
+        if shared
+        else f"{groups:,} independent test images"
+    )
+    able = (
+        f"the gate can mostly show that an equal candidate loses less than {100 * max(shown_loss(groups), least_loss(groups)):.1f} points"
+    )
+    enough = "enough for" if wanted <= groups else f"about {wanted:,} {'patients or sites ' if shared else ''}would do for"
+    return f"With {have} {able} on clean images: {enough} its margin of {100 * margin:g} points."
 
 
 def told(survey: Survey) -> list[str]:

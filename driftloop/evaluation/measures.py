@@ -4,12 +4,14 @@ The areas are scikit-learn's, and in the draws of an interval the same numbers. 
 so many of the others apart on the validation images: where the test split itself set it, the sensitivity would flatter.
 """
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cache
 from typing import Any
 
 import numpy as np
+from scipy import stats
 from sklearn import config_context
 from sklearn.metrics import average_precision_score
 
@@ -27,6 +29,8 @@ RESAMPLES = 200
 MOST_CLASSES, LEAST_GROUPS = 100, 8
 #: A measure that fewer draws than these define has no interval: a rare class is missing from the others, and what is left is a choice.
 LEAST_DEFINED = 0.9
+#: What chance can only raise has no interval: draws raise it once more, so that of a calibrated model all of it lies above the truth.
+ONE_SIDED = frozenset({"calibration_error_on_test"})
 #: By name, as people read them; the order of a table.
 MEASURES = {
     "balanced_accuracy": "balanced accuracy",
@@ -231,12 +235,29 @@ def _with_intervals(
         times = np.bincount(draw, minlength=len(distinct))[group]
         chosen = np.repeat(np.arange(len(labels)), times)
         drawn.append(compute((probabilities[chosen], labels[chosen], named[chosen]), areas_of(times)))
-    return {name: _with_interval(value, np.array([found[name] for found in drawn])) for name, value in values.items()}
+    tail = _tail(np.bincount(group))
+    return {
+        name: Measure(value) if name in ONE_SIDED else _with_interval(value, np.array([found[name] for found in drawn]), tail)
+        for name, value in values.items()
+    }
 
 
-def _with_interval(value: float, drawn: np.ndarray) -> Measure:
+def _tail(sizes: np.ndarray) -> float:
+    """The share of the draws that is left out at each end: 2.5 % of many groups, less of few (Hesterberg 2015, expanded percentiles).
+
+    Draws of G groups scatter less than G groups do, by the root of (G - 1) / G, and how much they do is known from G groups only, as
+    Student's t has it. Of unequal groups as many count as equal ones would say as much.
+
+    Args:
+        sizes: images of each group.
+    """
+    equal = sizes.sum() ** 2 / (sizes**2).sum()
+    return float(stats.norm.cdf(math.sqrt(equal / (equal - 1)) * stats.t.ppf(0.025, equal - 1)))
+
+
+def _with_interval(value: float, drawn: np.ndarray, tail: float) -> Measure:
     defined = drawn[np.isfinite(drawn)]
     if len(defined) < LEAST_DEFINED * len(drawn):
         return Measure(value)
-    low, high = np.quantile(defined, (0.025, 0.975))
+    low, high = np.quantile(defined, (tail, 1 - tail))
     return Measure(value, float(low), float(high))

@@ -23,6 +23,8 @@ APPEARANCE = "appearance"
 NEIGHBOUR = 5
 #: Images compared with in a regime: p-values down to 1/1,001, at a cost that a request does not notice.
 MOST_IMAGES = 1_000
+#: Of fewer than these no image lies outside of the middle 95 % but the outermost ones.
+FEW_IMAGES = 40
 #: Beyond this a float32 squared distance could overflow; numbers that are none count as this far.
 LARGEST = 1e15
 #: Ranks that differ by less are equal, and equal ones count as being as small.
@@ -46,9 +48,12 @@ class Unusual:
     share_within: float
     """The share of the regime's images, 0-1, whose value is nearer to the others than this one: below it if it is high, above it if low."""
 
+    compared: int = 0
+    """The regime's images that it was compared with, one of each group; 0: not known."""
+
     @property
     def sentence(self) -> str:
-        """What a person is told."""
+        """What a person is told; that the images are few where they are, since to be outside of eight patients is nothing unusual."""
         name, value = self.statistic.replace("_", " "), f"{self.value:.3g}"
         # Rounded down: nothing short of all is called 100 %.
         part = "all" if self.share_within >= 1 else f"{math.floor(self.share_within * 1000) / 10:.1f} %"
@@ -58,7 +63,8 @@ class Unusual:
             return f"the image as a whole is further from the reference than {part} of the reference's own images"
         if self.usual_low <= self.value <= self.usual_high:
             return f"looks as usual: {name} {value} is within {self.usual_low:.3g} to {self.usual_high:.3g}"
-        return f"{name} {value} is {'higher' if self.value > self.usual_high else 'lower'} than in {part} of the reference"
+        few = f", which is {self.compared} images, one of each patient or lot" if 0 < self.compared < FEW_IMAGES else ""
+        return f"{name} {value} is {'higher' if self.value > self.usual_high else 'lower'} than in {part} of the reference{few}"
 
 
 class Familiarity:
@@ -171,7 +177,7 @@ class _Known:
         below, above = bisect.bisect_left(scores, value), self.count - bisect.bisect_right(scores, value)
         within = below if self.names[chosen] == APPEARANCE else max(below, above)
         low, high = self.usual[chosen]
-        return Unusual(p_value, self.names[chosen], value, low, high, within / self.count)
+        return Unusual(p_value, self.names[chosen], value, low, high, within / self.count, self.count)
 
     def _middles(self, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """By image and statistic, the median of the n + 1 numbers and the mean distance from it: (N, F) each."""

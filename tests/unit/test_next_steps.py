@@ -23,3 +23,11 @@ def test_one_image_is_asked_for_as_one(images: int, asked: str) -> None:
 def test_where_all_is_labelled_the_next_windows_are_to_be_waited_for() -> None:
     steps = steps_after_watch("needs_labels", "store", AskedLabels(images=0, have=72, needed=100))
     assert steps[0].endswith("the windows in question have no request without a label. The next windows bring more: wait for them.")
+
+
+def test_where_no_number_of_labels_decides_it_is_said_what_else_there_is() -> None:
+    usual = steps_after_watch("needs_labels", "store", AskedLabels(images=5))
+    steps = steps_after_watch("needs_labels", "store", AskedLabels(images=5, in_vain=True))
+    assert steps[1:] == usual
+    assert steps[0].startswith("No number of labels will show whether this drift does harm")
+    assert "`--set drift_config.retrain_on=alarm`" in steps[0]

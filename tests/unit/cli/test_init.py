@@ -53,6 +53,15 @@ def test_it_sees_classes_sizes_groups_and_splits(folder: Path) -> None:
     assert any("reference" in note for note in seen["notes"]), "so few patients are said to be few"
 
 
+def test_patients_are_not_told_as_images_and_no_more_is_promised_than_the_gate_can_show(folder: Path) -> None:
+    seen = _json(str(folder))
+    images, patients = seen["splits"]["test"]
+    assert seen["gate"].startswith(f"With {images} test images of {patients} patients or sites the gate can mostly show")
+    assert "about 928 patients or sites would do for its margin of 2 points" in seen["gate"]
+    told = float(seen["gate"].partition("loses less than ")[2].partition(" points")[0]) / 100
+    assert told >= -tango_lower_bound(0, 0, patients) - 0.001
+
+
 def test_classes_that_file_names_tell_are_seen_and_written_down(folder: Path, tmp_path: Path) -> None:
     for path in sorted(folder.glob("*/*.png")):
         path.rename(folder / f"{path.stem}_{path.parent.name}.png")

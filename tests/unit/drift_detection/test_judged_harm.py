@@ -283,6 +283,15 @@ def test_of_the_labels_that_would_decide_the_gate_has_its_share() -> None:
     assert lost.labels_to_decide(SETTINGS, retrain) is None, "ten clean images never do"
 
 
+def test_it_is_told_where_only_the_accuracy_that_was_accepted_is_known_too_little_for_labels_to_decide() -> None:
+    for accepted, labels, told in ((wilson(6, 10), {0: 20}, 10.0), (wilson(600, 1000), {0: 20}, None), (wilson(6, 10), {}, None)):
+        found = judged("TT", labels, confirmed=True, settings=SETTINGS, accepted={"reference": accepted})
+        assert found.too_few_accepted(SETTINGS) == told
+    # Between what is harmless and what is worth a retraining labels decide nothing, however well the accuracy is known.
+    between = SETTINGS.model_copy(update={"retrain_drop": 0.9, "harmless_drop": 0.001})
+    assert judged("TT", {0: 20}, confirmed=True, accepted={"reference": wilson(6, 10)}).too_few_accepted(between) is None
+
+
 def test_more_labels_are_worth_asking_for_but_where_even_a_great_many_would_not_do() -> None:
     few = {"reference": wilson(6, 10)}
     for accepted, labels, worth in ((wilson(600, 1000), 60, True), (wilson(6, 10), 60, False), (wilson(6, 10), 30, True)):

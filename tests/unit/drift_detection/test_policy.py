@@ -279,6 +279,10 @@ def test_thresholds_are_settings() -> None:
         (replace(CONFIRMED, drop=replace(OPEN, n=100)), "but 100 random labels (4,000 more are kept for the gate) show neither"),
         (replace(CONFIRMED, drop=HARMFUL, labels=670, labels_at_refusal=660), "refused on 660 labels and 10 came since"),
         (replace(CONFIRMED, drop=OPEN), "more random labels are needed"),
+        (
+            replace(CONFIRMED, drop=OPEN, too_few_accepted=9.3),
+            "no number of labels would decide, since the images that told the accuracy that was accepted are worth 9 independent ones.",
+        ),
         (replace(CONFIRMED, drop=OPEN, skipped=12, gate_labels=0), "150 random labels (12 were skipped) show neither"),
         (replace(CONFIRMED, drop=OPEN, gate_labels=125), "150 random labels (125 more are kept for the gate) show neither"),
         (replace(CONFIRMED, skipped=12, gate_labels=0), "0 of at least 100 random labels are there (12 were skipped)"),

@@ -362,6 +362,12 @@ def test_what_was_accepted_is_that_of_the_regimes_that_the_windows_are_nearest_t
     assert unlabelled.accepted == 0.9, "of which windows labels are is not known yet"
 
 
+def test_the_recall_that_a_few_patients_tell_stays_what_the_gate_measured() -> None:
+    measured = Proportion(value=0.638, low=0.271, high=0.893, n=196, effective_n=3.74, groups=6)
+    (found,) = recalled([window(2000, {"rare": 30})], [], ["rare"], accepted={"rare": {"reference": measured}})
+    assert found.accepted == pytest.approx(0.638)
+
+
 def test_about_how_many_labels_would_tell_counts_those_there_and_those_kept_for_the_gate() -> None:
     rows = [(0, "rare", "rare", "random", None)] * 4 + [(0, "common", "common", "random", None)] * 360
     given = {"accepted": {"rare": {"reference": ACCEPTED}}, "critical": ["rare"]}

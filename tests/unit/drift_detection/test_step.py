@@ -127,7 +127,7 @@ def test_confirmed_drift_without_labels_needs_labels_and_says_which(production: 
     assert requests["origin"].value_counts().to_dict() == {"random": 50, "ranked": 20}
     covered = pd.read_parquet(facts["directory"] / "windows.parquet")
     assert set(requests["request_id"]) <= set(covered.loc[covered["confirmed"], "request_id"])
-    assert facts["asked"] == {"images": 70, "listed": 50 - gate_side(production, requests), "have": 0, "needed": 100} | {
+    assert facts["asked"] == {"images": 70, "listed": 50 - gate_side(production, requests), "have": 0, "needed": 100, "in_vain": False} | {
         name: facts["asked"][name] for name in ("obtainable", "without_image")
     }
     sheet = (facts["directory"].parent / "sheet.html").read_text()
@@ -320,6 +320,25 @@ def test_a_drift_is_not_harmless_until_a_critical_class_is_shown_to_be_kept(prod
     assert [recall["critical"] for recall in plain["recalls"]] == [False, False]
     with pytest.raises(SettingError, match="critical_classes: 'absent' is no class of this model"):
         watch(production, champion, tmp_path / "wrong", critical_classes="absent")
+
+
+def test_where_what_was_accepted_stands_on_few_images_no_labels_are_promised_to_decide(production: GrowingLog, tmp_path: Path) -> None:
+    few = write_champion_with_references(tmp_path / "few", [draw_regime("reference", 240, np.random.default_rng(1))], correct=8, n=9)
+    production.serve(300, DRIFT, labels=300, flip=0.2)
+    facts = watch(production, few, tmp_path, harm_labels=50)
+    assert facts["verdict"] == "needs_labels"
+    assert facts["reason"].endswith(
+        "no number of labels would decide, since the images that told the accuracy that was accepted are worth 9 independent ones."
+    )
+    assert facts["asked"]["in_vain"] is True
+    assert facts["in_plain_words"].endswith("no number of labels will tell whether it matters.")
+
+
+def test_where_all_is_labelled_no_list_is_spoken_of(production: GrowingLog, champion: Path, tmp_path: Path) -> None:
+    production.serve(300, DRIFT, labels=300)
+    facts = watch(production, champion, tmp_path, harm_labels=301)
+    assert (facts["verdict"], facts["asked"]["images"]) == ("needs_labels", 0)
+    assert facts["in_plain_words"].endswith("all images that can be labelled are, and the next windows bring more.")
 
 
 def test_labels_that_show_harm_without_any_drift_confirm_themselves(production: GrowingLog, champion: Path, tmp_path: Path) -> None:

@@ -36,6 +36,12 @@ def test_no_loss_on_many_images_is_admissible() -> None:
     assert admission.figures.startswith("+0.00 points against FP32 on 1,100 held-out images, 95 % lower bound -0.")
 
 
+def test_a_bound_of_few_patients_says_how_many_they_are() -> None:
+    admission = judged(538, gained=2, lost=0, groups=np.arange(538) % 12)
+    assert not admission.holds
+    assert "+0.37 points against FP32 on 538 held-out images of 12 groups, 95 % lower bound -" in admission.figures
+
+
 def test_accuracy_by_tag_is_that_of_its_images() -> None:
     tags = np.array(['{"site": "A"}'] * 6 + ['{"site": "B", "ward": "1"}'] * 4 + [""] * 2)
     found = by_tag(np.arange(12) % 3 > 0, tags, np.array([0] * 6 + [1, 2, 3, 4, 5, 5]))

@@ -66,6 +66,9 @@ def test_a_name_takes_no_english_behind_the_end_of_its_sentence() -> None:
         "FP32 est servi\u202f; INT8\u00a0: +0,00 points par rapport à FP32 sur 90 images mises à part, borne inférieure à 95\u202f% -2,92, "
         "pas au-dessus de -1"
     )
+    assert "sur 90 images de 12 groupes mises à part" in translator(
+        "FP32 is served; INT8: +0.00 points against FP32 on 90 held-out images of 12 groups, 95 % lower bound -2.92, not above -1"
+    )
     assert translator("9 of 25 epochs in bfloat16. Nobody has said this.").endswith(" Nobody has said this.")
     assert translator.missing == ["Nobody has said this."]
 
@@ -105,6 +108,22 @@ def test_the_reasons_of_a_decision_are_said_one_by_one_however_many_there_are() 
         said = translator(f"reject: {'; '.join(several)}.")
         assert said.startswith("reject\u00a0: test propre\u00a0: -6,3 pt")
         assert said.count("\u202f; classe NORMAL\u00a0: dégradation établie") == (len(several) > 1)
+    assert translator.missing == []
+
+
+def test_several_criteria_that_are_open_are_said_one_by_one() -> None:
+    translator = Translator("fr")
+    reasons = [
+        "clean test: +0.2 pt on 455 labelled images leaves -37.9 pt possible, where more than -2.0 pt is asked for; "
+        "about 19,696 would decide, of about 433 groups (now 10)",
+        "drifted hold-out: +7.5 pt on 40 labelled images leaves -7.4 pt possible, where more than 0 pt is asked for; about 7 would decide",
+        "Brier score: +0.0029 on 455 labelled images leaves +0.3086 possible, where less than +0.0100 is asked for; "
+        "no number of labels would decide",
+    ]
+    for several in (reasons[:1], reasons[:2], reasons):
+        assert translator(f"inconclusive: {'; '.join(several)}.").count("images étiquetées laisse") == len(several)
+    wanted = translator("Labelled images that would: 19,696 of about 433 groups for clean test, 7 for drifted hold-out.")
+    assert wanted.endswith("19\u202f696 d'environ 433 groupes pour test propre, 7 pour réserve dérivée.")
     assert translator.missing == []
 
 

@@ -233,6 +233,8 @@ def test_sentences() -> None:
     assert low.sentence == "sharpness 12 is lower than in 99.9 % of the reference"
     assert high.sentence == "sharpness 812 is higher than in 99.6 % of the reference"
     assert Unusual(0.4, "edge_density", 0.1, 0.05, 0.4, 0.6).sentence == "looks as usual: edge density 0.1 is within 0.05 to 0.4"
+    few = Unusual(0.44, "contrast", 65.6, 45.4, 62.9, 1.0, compared=8)
+    assert few.sentence == "contrast 65.6 is higher than in all of the reference, which is 8 images, one of each patient or lot"
     near = Unusual(0.4, APPEARANCE, 0.1, 0.5, 2.0, 0.0)
     assert near.sentence == "looks as usual: its distance to the reference, 0.1, is no larger than 2"
 

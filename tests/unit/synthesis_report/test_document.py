@@ -7,13 +7,13 @@ import pytest
 
 from components.synthesis_report.document import build_document
 from components.synthesis_report.end_matter import UNKNOWN_PARAMETERS, environment_appendix, parameters_appendix
-from components.synthesis_report.front_matter import introduction
+from components.synthesis_report.front_matter import introduction, recommendations
 from components.synthesis_report.lessons import EXPECTED, expectations, lessons
 from components.synthesis_report.material import DRIFT_WATCH, FULL_LOOP, TRAINING, RunMaterial
-from driftloop.contracts import DATA_ANALYSIS, MODEL_OPTIMIZATION, ONNX_DEPLOYMENT, PRODUCTION_MONITORING
+from driftloop.contracts import DATA_ANALYSIS, DRIFT_DETECTION, MODEL_OPTIMIZATION, ONNX_DEPLOYMENT, PRODUCTION_MONITORING, VALIDATION_GATE
 from driftloop.reporting.chapter import Chapter, Table, Text
 from driftloop.reporting.document import document_html
-from driftloop.summary import DriftSummary, Summary
+from driftloop.summary import ChampionSummary, DriftSummary, GateSummary, Summary
 
 
 def material(pipeline: str, **changes: Any) -> RunMaterial:
@@ -104,3 +104,33 @@ def test_many_classes_are_counted_in_the_introduction_not_listed() -> None:
 
     assert " images of the classes leaf0, leaf1, leaf2, scaled to 64 pixels." in begins(3)
     assert " images of 100 classes, scaled to 64 pixels." in begins(100)
+
+
+@pytest.mark.parametrize(
+    ("asked", "said"),
+    [
+        ({"images": 20}, "Have the listed images labelled"),
+        ({"images": 0}, "Wait for the next windows"),
+        ({"images": 20, "in_vain": True}, "Do what the drift's chapter says under Next: labels alone cannot say"),
+        (None, "Have the listed images labelled"),
+    ],
+)
+def test_labels_are_recommended_where_there_are_any_to_give_and_they_can_tell(asked: dict[str, Any] | None, said: str) -> None:
+    drift = DriftSummary(verdict="needs_labels", p_values={}, reason="")
+    watched = Summary(run_id="r1", seed=1, drift=drift, champion=ChampionSummary(before="1", after="1"))
+    facts = {DRIFT_DETECTION: {} if asked is None else {"asked": asked}}
+    assert recommendations(material(DRIFT_WATCH, summary=watched, facts=facts))[-1].startswith(said)
+
+
+def test_images_that_would_decide_are_told_with_their_patients() -> None:
+    gate = {
+        "labels_needed": {"clean test": 19_696, "drifted hold-out": 700},
+        "criteria": [
+            {"name": "clean test", "n": 455, "groups": 10, "labels": 19_696},
+            {"name": "drifted hold-out", "n": 300, "groups": 300, "labels": 700},
+            {"name": "size", "labels": None},
+        ],
+    }
+    undecided = Summary(run_id="r1", seed=1, gate=GateSummary(decision="inconclusive", reasons=[], evidence=[]))
+    said = recommendations(material(DRIFT_WATCH, summary=undecided, candidate_facts={VALIDATION_GATE: gate}))[0]
+    assert said.endswith("Labelled images that would: 19,696 of about 433 groups for clean test, 700 for drifted hold-out.")

@@ -1,5 +1,7 @@
 """What the gate's page says of a criterion is what the criterion says of itself."""
 
+from dataclasses import replace
+
 import pytest
 
 from components.validation_gate.criteria import Criterion
@@ -41,3 +43,8 @@ def test_a_gate_that_does_not_decide_says_what_can_be_done() -> None:
     html = build_report(GATE, opened).html()
     assert "What can be done" in html
     assert "4,000" in html
+    assert "of about so many groups" not in html, "each image is one"
+    of_patients = replace(criterion(), n=455, groups=10, labels=19_696)
+    html = build_report(GATE, replace(opened, criteria=[of_patients], labels_needed={"clean test": 19_696})).html()
+    assert "of about so many groups" in html
+    assert "433" in html
