@@ -8,7 +8,7 @@ from driftloop.evaluation.roc import RocCurve
 from driftloop.reporting import plot_style
 
 
-def confusion_and_roc(confusion: np.ndarray, classes: list[str], roc: RocCurve | None, auc: float | None) -> Figure:
+def confusion_and_roc(confusion: np.ndarray, classes: list[str], roc: RocCurve | None) -> Figure:
     """The confusion matrix, shaded by the share of its row and condensed where it has many, beside the ROC curve where there is one."""
     confusion, names = condensed(confusion, classes)
     side = min(6.0, 2.4 + 0.35 * len(names))
@@ -25,8 +25,7 @@ def confusion_and_roc(confusion: np.ndarray, classes: list[str], roc: RocCurve |
     matrix.grid(False)
     if roc:
         name = "micro-average" if roc.micro_average else f"positive: {classes[1]}"
-        label = name if auc is None else f"{name}, area {auc:.3f}"
-        axes[1].plot(roc.fpr, roc.tpr, color=plot_style.PALETTE[0], label=label)
+        axes[1].plot(roc.fpr, roc.tpr, color=plot_style.PALETTE[0], label=f"{name}, area {roc.area:.3f}")
         axes[1].plot([0, 1], [0, 1], color=plot_style.MUTED, linestyle=":", label="chance")
         axes[1].set(xlabel="false positive rate", ylabel="true positive rate", aspect="equal")
         axes[1].legend(loc="lower right")

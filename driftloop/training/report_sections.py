@@ -120,7 +120,7 @@ def add_evaluation(page: Page, task: Task, trained: TrainedModel, key: str) -> N
         f"On the test split ({test.accuracy.n:,} images{test.accuracy.of_groups}), which chose nothing and was looked at once.",
     )
     page.figure(
-        confusion_and_roc(test.confusion, classes, scores.roc, scores.auc),
+        confusion_and_roc(test.confusion, classes, scores.roc),
         "Confusion matrix (counts) and ROC curve on the test split."
         if len(classes) <= MOST_CLASSES
         else "Confusion matrix (counts) of the classes that most errors concern, the others as one, and ROC curve on the test split.",
@@ -165,7 +165,11 @@ def threshold_sentence(scores: FinalScores) -> str:
         return "A class has no test images, so there is no area under the ROC curve."
     text = f"The area under the ROC curve is {scores.auc:.3f}: "
     if scores.test_predictions.probabilities.shape[1] != 2:
-        return text + "the mean over the classes of one against the rest."
+        return (
+            text
+            + "the mean over the classes of one against the rest. The curve drawn counts every pair of image and class as a case, so that "
+            "common classes weigh more in it."
+        )
     text += "the chance that a random positive image scores above a random negative one, whatever the threshold."
     measures = scores.measures.overall
     if "sensitivity_at_95" not in measures:
