@@ -47,8 +47,8 @@ def build_report(gate: dict[str, Any], decision: Decision) -> Page:
     page.conclude(
         f"{decision.decision}. {meaning(gate, decision)}",
         limits=[
-            f"The test split has been used {counted(gate['test_uses'], 'time')} by gates; each use spends some of its innocence, and from use "
-            f"{gate['settings']['uses_limit']} on nothing is promoted automatically.",
+            f"The test split has been used {counted(gate['test_uses'], 'time')} by gates; each use spends some of its innocence, and from "
+            f"use {gate['settings']['uses_limit']} on nothing is promoted automatically.",
             "A criterion that holds is shown for images like those of the split: drift is what the watch is for.",
         ],
         decision="; ".join(decision.reasons),
