@@ -9,6 +9,7 @@ one patient count over their design effect, that of the share in question.
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from statistics import NormalDist
 
 import numpy as np
 import numpy.typing as npt
@@ -19,7 +20,7 @@ from components.drift_detection.harm import DRIFT_ALPHA, RIGHT, expected_of, sha
 from components.drift_detection.label_tallies import WindowPlaces, design_effect
 from components.drift_detection.windows import Coverage
 from driftloop.contracts import BY_CLASS, RANDOM
-from driftloop.evaluation.intervals import Proportion, wilson
+from driftloop.evaluation.intervals import Proportion, score_ends
 from driftloop.inference.reference import CLEAN_REGIME
 from driftloop.settings import DriftSettings
 from driftloop.watch_record import ClassRecall, WindowLabels
@@ -287,5 +288,6 @@ def _accepted(others: Sequence[WindowLabels], accepted: Mapping[str, Proportion]
         return None
     parts = strata(others, half_life_days)
     value, n = expected_of(parts, accepted) if parts else (accepted[CLEAN_REGIME].value, accepted[CLEAN_REGIME].independent)
-    images = max(1, round(n))
-    return wilson(round(value * images), images, confidence=1 - 2 * DRIFT_ALPHA)
+    # Of a rare class in groups the images say as much as a few, and a whole number of them would move its recall by points.
+    low, high = score_ends(value, max(n, 1.0), NormalDist().inv_cdf(1 - DRIFT_ALPHA))
+    return Proportion(value=value, low=low, high=high, n=max(1, round(n)))
