@@ -171,8 +171,9 @@ class ClassRecall(BaseModel):
         said = f"recall of {self.name} is between {self.low:.2f} and {self.high:.2f} (accepted: {accepted})"
         if self.told:
             return said
-        more = "more random labels are needed" if self.labels_to_tell is None else f"about {rounded(self.labels_to_tell):,} random labels in all"
-        return f"{said}; {more}{'' if self.labels_to_tell is None else ' would tell'}"
+        if self.labels_to_tell is None:
+            return f"{said}; more random labels are needed"
+        return f"{said}; about {rounded(self.labels_to_tell):,} random labels in all would tell"
 
 
 class StandingAcceptance(BaseModel):
