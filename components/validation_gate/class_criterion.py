@@ -79,7 +79,8 @@ def could_hold(difference: PairedDifference, class_margin: float, chance: float)
 def worst_class(compared: list[ClassDifference], class_margin: float) -> list[Criterion]:
     """The criterion of the class that is furthest from holding; none where no class is held to it."""
     criteria = [item.criterion(class_margin) for item in compared if item.held]
-    note = f"the worst of {len(criteria)} classes with images enough, of {len(compared)}"
+    which = "the only class" if len(criteria) == 1 else f"the worst of {len(criteria)} classes"
+    note = f"{which} with images enough, of {len(compared)}"
     return [replace(min(criteria, key=_standing), note=note)] if criteria else []
 
 

@@ -7,6 +7,9 @@ from driftloop.evaluation.classification import condensed
 from driftloop.evaluation.roc import RocCurve
 from driftloop.reporting import plot_style
 
+#: Letters of a class's name that have room under the columns of so few classes; longer names are turned.
+WIDEST_UPRIGHT = 11
+
 
 def confusion_and_roc(confusion: np.ndarray, classes: list[str], roc: RocCurve | None) -> Figure:
     """The confusion matrix, shaded by the share of its row and condensed where it has many, beside the ROC curve where there is one."""
@@ -19,7 +22,8 @@ def confusion_and_roc(confusion: np.ndarray, classes: list[str], roc: RocCurve |
     for row, column in np.ndindex(confusion.shape):
         colour = "white" if shares[row, column] > 0.6 else plot_style.INK
         matrix.text(column, row, f"{confusion[row, column]}", ha="center", va="center", color=colour, fontsize=9)
-    matrix.set_xticks(range(len(names)), names, rotation=0 if len(names) < 4 else 60)
+    upright = len(names) < 4 and max(len(name) for name in names) <= WIDEST_UPRIGHT
+    matrix.set_xticks(range(len(names)), names, rotation=0 if upright else 60)
     matrix.set_yticks(range(len(names)), names)
     matrix.set(xlabel="predicted", ylabel="true")
     matrix.grid(False)

@@ -15,7 +15,7 @@ from importlib.resources import files
 
 import yaml
 
-from driftloop.contracts import ENGLISH, LANGUAGES
+from driftloop.contracts import ENGLISH, IMAGE_SUFFIXES, LANGUAGES
 from driftloop.errors import InputError
 from driftloop.reporting.chapter import AnyBlock, Chapter, Figure, Gallery, Notice, Points, Section, Table, Text, Tiles
 from driftloop.reporting.layout import FRAME, Document, Part
@@ -106,7 +106,7 @@ class Translator:
         exact, templates = _catalogue(self.lang)
         if text in exact:
             return exact[text]
-        if text in self.kept or TIME.fullmatch(text) or (NAME.fullmatch(text) and not NUMBER.fullmatch(text)):
+        if text in self.kept or _is_file(text) or TIME.fullmatch(text) or (NAME.fullmatch(text) and not NUMBER.fullmatch(text)):
             return text
         if NUMBER.fullmatch(text):
             return _number(text)
@@ -247,6 +247,11 @@ def _number(text: str) -> str:
     """English digits as French writes them: 1,234.5 -> 1 234,5."""
     said = text.replace(",", NARROW).replace(".", ",")
     return re.sub(r" ?x$", " ×", said) if said.endswith("x") else said
+
+
+def _is_file(text: str) -> bool:
+    """Whether a caption is the name of an image file, which may hold spaces."""
+    return text.lower().endswith(IMAGE_SUFFIXES) and ": " not in text and ", " not in text
 
 
 def _typeset(text: str) -> str:

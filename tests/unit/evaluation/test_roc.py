@@ -1,3 +1,5 @@
+from itertools import pairwise
+
 import numpy as np
 import pytest
 from sklearn import metrics
@@ -93,3 +95,14 @@ def test_the_area_beside_a_curve_is_that_under_it() -> None:
     legend = confusion_and_roc(np.eye(3, dtype=int), ["a", "b", "c"], curve).axes[1].get_legend()
     assert legend is not None
     assert legend.get_texts()[0].get_text() == f"micro-average, area {curve.area:.3f}"
+
+
+def test_long_names_of_few_classes_do_not_run_into_one_another() -> None:
+    probabilities, labels = scores(60, 3)
+    curve = roc_curve(probabilities, labels)
+    for names in (["atelectasis", "cardiomegal", "pneumothora"], ["Pullover & Co", "Wintermäntel lang", "shirt"]):
+        figure = confusion_and_roc(np.eye(3, dtype=int), names, curve)
+        figure.canvas.draw()
+        boxes = [tick.get_window_extent() for tick in figure.axes[0].get_xticklabels()]
+        turned = figure.axes[0].get_xticklabels()[0].get_rotation() != 0
+        assert turned or all(left.x1 < right.x0 for left, right in pairwise(boxes))

@@ -94,6 +94,14 @@ def test_a_phrase_is_found_in_either_case_of_its_first_letter() -> None:
     assert translator.missing == []
 
 
+def test_the_name_of_an_image_file_is_no_phrase_though_it_holds_spaces() -> None:
+    translator = Translator("fr")
+    assert translator("Bild 6-0045.jpg") == "Bild 6-0045.jpg"
+    assert translator.missing == []
+    translator("Files are broken: one.jpg, and another.jpg")
+    assert translator.missing, "a sentence is one, whatever it ends with"
+
+
 def test_the_reasons_of_a_decision_are_said_one_by_one_however_many_there_are() -> None:
     translator = Translator("fr", frozenset({"NORMAL"}))
     reasons = [

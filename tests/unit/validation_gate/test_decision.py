@@ -183,7 +183,8 @@ def test_of_a_small_class_that_gained_nothing_is_left_open() -> None:
     champion[:30] = False
     gained = [probabilities(labels, right, 0.8) for right in (candidate, champion)]
     decision = decide(good(clean=Answers(labels, *gained)), margin=0.02, settings=SETTINGS)
-    (compared, _) = compare_classes(Answers(labels, *gained), CLASSES, 0.05)
+    compared, other = compare_classes(Answers(labels, *gained), CLASSES, 0.05)
+    assert [criterion.note for criterion in worst_class([compared, other], 0.05)] == ["the only class with images enough, of 2"]
     assert not compared.held, "of so many discordant images an equal candidate would not pass"
     assert compared.difference.low > 0
     assert not any("not excluded" in reason for reason in decision.reasons)
