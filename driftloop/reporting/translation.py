@@ -41,6 +41,7 @@ PIXELS, SMALLEST = re.compile(r"(\d+(?:\.\d+)?)px"), 0.7
 SAID = ("champion", "date", "serving", "watches")
 NARROW, WIDE = "\u202f", "\u00a0"
 NOT_FOUND = "{count} sentences, headings and cells of this chapter have no translation yet and stand in English."
+ONE_NOT_FOUND = "1 sentence, heading or cell of this chapter has no translation yet and stands in English."
 
 
 @dataclass
@@ -209,7 +210,7 @@ def _part(part: Part, lang: str, kept: frozenset[str]) -> tuple[Part, list[str]]
     lacking = translator.missing
     if not lacking:
         return replace(part, chapter=chapter), []
-    said = Translator(lang)(NOT_FOUND.format(count=len(lacking)))
+    said = Translator(lang)(ONE_NOT_FOUND if len(lacking) == 1 else NOT_FOUND.format(count=len(lacking)))
     notice = Notice(text=said, tone="warning", essential=True)
     if 2 * len(lacking) < translator.asked:
         return replace(part, chapter=chapter.model_copy(update={"blocks": [notice, *chapter.blocks]})), lacking

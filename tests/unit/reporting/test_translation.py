@@ -116,6 +116,14 @@ def test_the_reasons_of_a_decision_are_said_one_by_one_however_many_there_are() 
     assert translator.missing == []
 
 
+def test_what_a_decision_cannot_exclude_is_said_in_french_with_a_number_of_images_that_would_tell_and_without() -> None:
+    translator = Translator("fr", frozenset({"shirt", "coat"}))
+    shirt, coat = "class shirt between -12.6 and +2.2 pt (n = 34)", "class coat between -9.5 and +0.8 pt (n = 100, about 363 would tell)"
+    for classes in (f"{shirt}, {coat}", f"{coat}, {shirt}", shirt):
+        assert "(n = 34)" in translator(f"not excluded, for lack of images: {classes}")
+    assert translator.missing == []
+
+
 def test_a_reason_that_names_its_kind_of_images_is_said_in_french() -> None:
     translator = Translator("fr", frozenset({"NORMAL"}))
     said = translator(
@@ -154,7 +162,7 @@ def test_one_unknown_sentence_is_said_and_most_of_them_leave_the_chapter_english
     made, missing = translate(report(known, unknown), "fr")
     assert missing == ["Nobody has translated this."]
     html = document_html(made)
-    assert "1 phrases, titres ou cellules" in html
+    assert "1 phrase, titre ou cellule de ce chapitre n&#39;a pas encore" in html
     assert "La dérive n&#39;est pas un dommage." in html
     made, missing = translate(report(Section(heading="Method"), *[unknown] * 5), "fr")
     assert len(missing) == 5
