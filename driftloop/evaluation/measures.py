@@ -27,6 +27,8 @@ RESAMPLES = 200
 MOST_CLASSES, LEAST_GROUPS = 100, 8
 #: A measure that fewer draws than these define has no interval: a rare class is missing from the others, and what is left is a choice.
 LEAST_DEFINED = 0.9
+#: Chance adds to it, and adds again in every draw: a mean of absolute values is never less than its noise.
+CALIBRATION_ERROR = "calibration_error_on_test"
 #: By name, as people read them; the order of a table.
 MEASURES = {
     "balanced_accuracy": "balanced accuracy",
@@ -41,7 +43,7 @@ MEASURES = {
             (f"specificity_at_{share}", f"specificity there, {share} % on validation"),
         )
     },
-    "calibration_error_on_test": "expected calibration error (ECE)",
+    CALIBRATION_ERROR: "expected calibration error (ECE)",
     "brier": "Brier score",
 }
 
@@ -166,7 +168,7 @@ def _of_all(rows: Rows, recalls: np.ndarray, f1: np.ndarray) -> dict[str, float]
     return {
         "balanced_accuracy": float(np.nanmean(recalls)),
         "f1": float(np.nanmean(f1)),
-        "calibration_error_on_test": expected_calibration_error(probabilities, labels),
+        CALIBRATION_ERROR: expected_calibration_error(probabilities, labels),
         "brier": float(brier_scores(probabilities, labels).mean()),
     }
 
@@ -231,7 +233,19 @@ def _with_intervals(
         times = np.bincount(draw, minlength=len(distinct))[group]
         chosen = np.repeat(np.arange(len(labels)), times)
         drawn.append(compute((probabilities[chosen], labels[chosen], named[chosen]), areas_of(times)))
-    return {name: _with_interval(value, np.array([found[name] for found in drawn])) for name, value in values.items()}
+    measured = {name: _with_interval(value, np.array([found[name] for found in drawn])) for name, value in values.items()}
+    if CALIBRATION_ERROR in measured:
+        of_draws = np.array([found[CALIBRATION_ERROR] for found in drawn])
+        measured[CALIBRATION_ERROR] = _moved_back(measured[CALIBRATION_ERROR], float(of_draws.mean()))
+    return measured
+
+
+def _moved_back(measure: Measure, of_draws: float) -> Measure:
+    """The interval without what the draws have added on average; it would else lie above the value of a well calibrated model."""
+    if measure.low is None or measure.high is None:
+        return measure
+    added = of_draws - measure.value
+    return Measure(measure.value, min(measure.value, max(0.0, measure.low - added)), max(measure.value, measure.high - added))
 
 
 def _with_interval(value: float, drawn: np.ndarray) -> Measure:

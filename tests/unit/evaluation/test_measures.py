@@ -169,3 +169,19 @@ def test_where_classes_count_alike_what_is_named_is_measured_and_areas_stay_what
     assert alike.tags["site=B"]["accuracy"].value == pytest.approx(np.mean((named == labels)[tags != ""]))
     for name in ("auroc", "auprc", "brier", "calibration_error_on_test", "sensitivity_at_95"):
         assert alike.overall[name] == likeliest.overall[name]
+
+
+def test_the_interval_of_the_calibration_error_is_about_its_value_though_chance_adds_to_every_draw() -> None:
+    rng = np.random.default_rng(5)
+    true = rng.dirichlet(np.full(3, 0.6), 750)
+    labels = (true.cumsum(1) > rng.random(750)[:, None]).argmax(1)
+    surer = true**3 / (true**3).sum(1, keepdims=True)
+    for probabilities, spread in ((true, 0.03), (surer, 0.05)):
+        found = measure_classifier(probabilities, labels, ["a", "b", "c"], thresholds={}, groups=np.arange(750))
+        error = found.overall["calibration_error_on_test"]
+        assert error.low is not None
+        assert error.high is not None
+        middle = (error.low + error.high) / 2
+        assert 0 <= error.low < error.value < error.high
+        assert middle == pytest.approx(error.value, abs=0.006)
+        assert error.high - error.low < 2 * spread
