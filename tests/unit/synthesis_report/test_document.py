@@ -7,13 +7,13 @@ import pytest
 
 from components.synthesis_report.document import build_document
 from components.synthesis_report.end_matter import UNKNOWN_PARAMETERS, environment_appendix, parameters_appendix
-from components.synthesis_report.front_matter import introduction
+from components.synthesis_report.front_matter import introduction, recommendations
 from components.synthesis_report.lessons import EXPECTED, expectations, lessons
 from components.synthesis_report.material import DRIFT_WATCH, FULL_LOOP, TRAINING, RunMaterial
 from driftloop.contracts import DATA_ANALYSIS, MODEL_OPTIMIZATION, ONNX_DEPLOYMENT, PRODUCTION_MONITORING
 from driftloop.reporting.chapter import Chapter, Table, Text
 from driftloop.reporting.document import document_html
-from driftloop.summary import DriftSummary, Summary
+from driftloop.summary import DriftSummary, GateSummary, Summary
 
 
 def material(pipeline: str, **changes: Any) -> RunMaterial:
@@ -34,6 +34,15 @@ def test_a_failure_is_said_where_the_chapter_would_be() -> None:
     failed = Summary(run_id="r1", seed=1, error="data/chest: no class folders found")
     html = document_html(build_document(material(FULL_LOOP, summary=failed)))
     assert html.count("data/chest: no class folders found") >= 3
+
+
+def test_a_first_model_that_the_gate_refused_is_no_error_to_mend() -> None:
+    gate = GateSummary(decision="reject", reasons=["better than the commonest class: 37.1 %"], evidence=[])
+    refused = Summary(run_id="r1", seed=1, gate=gate, error="the gate says reject, and there is no champion to go on with")
+    (said,) = recommendations(material(TRAINING, summary=refused))
+    assert said.startswith("Find out why nothing was promoted")
+    (broken,) = recommendations(material(TRAINING, summary=Summary(run_id="r1", seed=1, error="the disk is full")))
+    assert broken.startswith("Mend what the error says")
 
 
 def test_a_verdict_that_retrains_nothing_is_why_there_is_no_retraining() -> None:
