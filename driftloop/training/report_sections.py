@@ -280,7 +280,8 @@ def naming_sentence(predictions: SplitPredictions) -> str:
         return ""
     return (
         f" Another class than the most probable one is named by {others:,} of {len(predictions.labels):,} answers: every class counts "
-        "alike (`train_config.class_weights`), and confidence is the probability of the class that is named, which may be small for a rare one."
+        "alike (`train_config.class_weights`), and confidence is the probability of the class that is named, which may be small for a "
+        "rare one."
     )
 
 
