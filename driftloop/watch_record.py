@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from driftloop.contracts import CONFIRMED_BY, RETRAIN
 from driftloop.inference.log_files import LogCoverage
+from driftloop.plurals import rounded
 from driftloop.schema import SCHEMA_VERSION, check_schema
 
 #: Form 1 had neither states nor coverage: it was written once, at the end, and covered everything up to a time.
@@ -171,8 +172,9 @@ class ClassRecall(BaseModel):
         said = f"recall of {self.name} is between {self.low:.2f} and {self.high:.2f} (accepted: {accepted})"
         if self.told:
             return said
-        more = "more random labels are needed" if self.labels_to_tell is None else f"about {self.labels_to_tell:,} random labels in all"
-        return f"{said}; {more}{'' if self.labels_to_tell is None else ' would tell'}"
+        if self.labels_to_tell is None:
+            return f"{said}; more random labels are needed"
+        return f"{said}; about {rounded(self.labels_to_tell):,} random labels in all would tell"
 
 
 class StandingAcceptance(BaseModel):

@@ -175,7 +175,7 @@ def ingest(
         broken += result.broken
         if done % 8 == 0:
             fraction = progress[0] + (progress[1] - progress[0]) * done / len(chunks)
-            runtime.progress(fraction, f"read {done * FILES_PER_CHUNK:,} of {len(files):,} files")
+            runtime.progress(fraction, f"read {len(rows) + len(broken):,} of {len(files):,} files")
     frame, small = pd.DataFrame(rows, columns=INGESTED_COLUMNS), np.concatenate(thumbnails)
     if deep_range is None:
         deep_range = max(frame["full"], default=0)

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from driftloop.contracts import LEAST_GROUPS, REFERENCE, REGIME_WINDOWS, SPLITS, STREAM, TEST, TRAIN, VAL
-from driftloop.dataset.splitting import balanced_split, hash_position, split_by_group
+from driftloop.dataset.splitting import CONTENT, balanced_split, hash_position, split_by_group
 from driftloop.errors import InputError
 from driftloop.plurals import counted
 
@@ -94,10 +94,13 @@ def check_decidable(frame: pd.DataFrame, source: str) -> list[str]:
     groups = frame.groupby("split")["group"].nunique()
     references = int(groups.get(REFERENCE, 0))
     if references < LEAST_GROUPS:
+        named = sorted(group for group in set(frame["group"]) if not group.startswith(CONTENT))
+        kind = f"patients, lots or sites by the file names, such as {named[0]}" if named else "single images"
+        # A site is taken for a patient where the names tell nothing finer to the known patterns.
+        apart = ", or say by data_config.group_pattern what one patient is: '(.+)' lets each image count by itself" if named else ""
         raise InputError(
-            f"{source}: the drift reference gets images of {references} of {frame['group'].nunique()} distinct groups (patients, lots or "
-            f"single images), at least {LEAST_GROUPS} are needed: add images of more, raise data_config.reference_share, or check "
-            "data_config.group_pattern"
+            f"{source}: the drift reference gets images of {references} of {frame['group'].nunique()} distinct groups ({kind}), at least "
+            f"{LEAST_GROUPS} are needed; add images of more groups, raise data_config.reference_share{apart}"
         )
     notes = []
     if references < SURE_GROUPS:

@@ -289,5 +289,5 @@ def _accepted(others: Sequence[WindowLabels], accepted: Mapping[str, Proportion]
     parts = strata(others, half_life_days)
     value, n = expected_of(parts, accepted) if parts else (accepted[CLEAN_REGIME].value, accepted[CLEAN_REGIME].independent)
     # Not in whole images: a recall of 0.64 on six patients, worth 3.7 images, would become three of four.
-    low, high = score_ends(value, n, NormalDist().inv_cdf(1 - DRIFT_ALPHA))
+    low, high = score_ends(value, max(n, 1.0), NormalDist().inv_cdf(1 - DRIFT_ALPHA))
     return Proportion(value=value, low=low, high=high, n=max(1, round(n)))

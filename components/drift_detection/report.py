@@ -15,7 +15,7 @@ from components.drift_detection.reference import LEAST_LEARNED
 from components.drift_detection.unlabelled import LABEL_FREE_CAVEAT
 from driftloop.contracts import CONFIRMED_BY, FOR_CLASS, FOR_TRAINING, GATE, HARM, LABEL_REQUESTS, POOLED_WINDOWS, QUOTA
 from driftloop.inference.reference import CLEAN_REGIME
-from driftloop.plurals import counted
+from driftloop.plurals import counted, rounded
 from driftloop.reporting.page import Page
 from driftloop.reporting.plot_style import MUTED, PALETTE, axes
 from driftloop.reporting.wording import percent
@@ -503,7 +503,7 @@ def _recall_row(recall: ClassRecall) -> dict[str, object]:
         "requests named so": recall.requests,
         "labels among them": recall.labels,
         "random labels of it": recall.cases,
-        "labels that would tell": recall.labels_to_tell,
+        "labels that would tell": None if recall.labels_to_tell is None else rounded(recall.labels_to_tell),
     }
 
 

@@ -164,20 +164,24 @@ def _fitted_head(page: Page, task: Task, findings: OptimizationFindings) -> None
 
 
 def _learning_rate(page: Page, findings: OptimizationFindings, test: RangeTest) -> None:
-    used, suggested = findings.plan.recipe.learning_rate, test.suggestion
-    origin = (
-        "where the loss has made two thirds of its fall"
-        if used == suggested
-        else f"the settings or the search; the test alone suggests {suggested:.1e}"
-    )
+    used = findings.plan.recipe.learning_rate
     page.section(
         "Learning rate",
         "The rate is raised step by step on a copy of the fresh network, without augmentation, while the loss is watched "
         "[[cite:smith2017]]. "
-        f"Used as the peak: {used:.1e}, from {origin}.",
+        f"Used as the peak: {used:.1e}, from {rate_origin(test, used)}.",
     )
     page.figure(lr_finder.plot(test, used), "Range test: smoothed training loss over the learning rate.", key="optimised-rate")
     page.text(f"[[optimised-rate]]: {range_sentence(test, used)}")
+
+
+def rate_origin(test: RangeTest, used: float) -> str:
+    """What decided on the rate: the test, the bounds that its answer is held to, or somebody else."""
+    if used != test.suggestion:
+        return f"the settings or the search; the test alone suggests {test.suggestion:.1e}"
+    if used in test.rates:
+        return "where the loss has made two thirds of its fall"
+    return "the bounds of what such a network is trained with: where the loss has made two thirds of its fall lies outside of them"
 
 
 def range_sentence(test: RangeTest, used: float) -> str:

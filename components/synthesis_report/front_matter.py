@@ -233,6 +233,8 @@ def groups_of_labels(criterion: Mapping[str, Any]) -> int:
 def recommendations(material: RunMaterial) -> list[str]:
     """What to do, from verdict and decision."""
     summary = material.summary
+    if summary.error and summary.gate and summary.gate.decision != PROMOTE and not summary.champion.after:
+        return [next_step(material)]  # nothing is broken: the same run again would be refused again
     if summary.error:
         return ["Mend what the error says and start the run again: steps before it are taken from the cache where the pipeline has one."]
     points_ = []

@@ -70,6 +70,10 @@ class Replayed:
     """Median latency; None when nothing was left to answer."""
     until: str
     """ISO 8601 time in UTC just after the last request."""
+    labels_wanted: int = 0
+    """Labels that were to arrive; at most `max_label_share` of the requests have one."""
+    source: str = ""
+    """Where the images come from, if not from the champion's dataset."""
     truth: dict[str, str] = field(default_factory=dict, repr=False)
     """True class by request id."""
 
@@ -85,9 +89,14 @@ class Replayed:
         """One line for the person who waits."""
         short = f" (of {self.wanted:,} asked for: the stream has no more new images)" if self.requests < self.wanted else ""
         drifted = f" + {self.drifted:,} with {self.drift}" if self.drifted else ""
+        few = f" (of {self.labels_wanted:,} asked for: some requests stay without)" if self.labels < self.labels_wanted else ""
         speed = f", p50 {self.p50_ms:.2f} ms" if self.p50_ms is not None else ""
         requests = "request" if self.requests == 1 else "requests"
-        return f"{self.clean:,} clean{drifted} {requests}{short}, {counted(self.labels, 'label')}, version {self.version}{speed}"
+        # What a source of one's own shows need not be clean: only the images of the champion's dataset are known to be.
+        kind, source = ("unchanged", f" of {self.source}") if self.source else ("clean", "")
+        return (
+            f"{self.clean:,} {kind}{drifted} {requests}{source}{short}, {counted(self.labels, 'label')}{few}, version {self.version}{speed}"
+        )
 
 
 def replay(
@@ -164,6 +173,7 @@ def replay(
         clean=plan.clean,
         drifted=plan.drifted,
         labels=len(plan.labelled),
+        labels_wanted=amounts.labels,
         wanted=amounts.requests,
         drift=str(scenario),
         version=version,

@@ -79,7 +79,8 @@ def could_hold(difference: PairedDifference, class_margin: float, chance: float)
 def worst_class(compared: list[ClassDifference], class_margin: float) -> list[Criterion]:
     """The criterion of the class that is furthest from holding; none where no class is held to it."""
     criteria = [item.criterion(class_margin) for item in compared if item.held]
-    note = f"the worst of {len(criteria)} classes with images enough, of {len(compared)}"
+    which = "the only class" if len(criteria) == 1 else f"the worst of {len(criteria)} classes"
+    note = f"{which} with images enough, of {len(compared)}"
     return [replace(min(criteria, key=_standing), note=note)] if criteria else []
 
 
@@ -91,10 +92,12 @@ def critical_classes(compared: list[ClassDifference], critical: Sequence[str], c
 
 def not_excluded(compared: list[ClassDifference], class_margin: float) -> str:
     """What the images leave open for the classes that only veto, the widest first, and how many would tell; empty where there are none."""
-    loose = sorted((item for item in compared if not item.held and not item.critical), key=lambda item: item.difference.low)
+    only_veto = [(item, item.criterion(class_margin)) for item in compared if not item.held and not item.critical]
+    # Too few images for an equal candidate may still be enough for a better one: its loss is excluded.
+    loose = sorted(((item, shown) for item, shown in only_veto if not shown.holds), key=lambda pair: pair[0].difference.low)
     named = []
-    for item in loose[:MOST_NAMED]:
-        low, high, labels = item.difference.low, item.difference.high, item.criterion(class_margin).labels
+    for item, shown in loose[:MOST_NAMED]:
+        low, high, labels = item.difference.low, item.difference.high, shown.labels
         would = f", about {labels:,} would tell" if labels else ""
         named.append(f"class {item.name} between {100 * low:+.1f} and {100 * high:+.1f} pt (n = {item.difference.n:,}{would})")
     more = [f"{len(loose) - MOST_NAMED} more classes (gate.json)"] if len(loose) > MOST_NAMED else []

@@ -357,7 +357,7 @@ def open_reason(criterion: Criterion) -> str:
     if criterion.unit == "count":
         return (
             f"this test split has been used {estimate} times: no automatic promotion until it is refreshed with new labelled "
-            f"images (limit {criterion.show(criterion.bound)}); a person may promote"
+            f"images (limit {criterion.show(criterion.bound)})"
         )
     if criterion.unit == "ratio":
         return f"{name}: {criterion.note}; a ratio of {estimate} is over {criterion.show(criterion.bound)}, but not beyond doubt"

@@ -7,9 +7,10 @@ from typing import Any
 from components.validation_gate.criteria import Criterion
 from components.validation_gate.decision import Decision, groups_needed
 from components.validation_gate.slices import SliceResult
-from components.validation_gate.summary import SENTENCES, forest_plot
+from components.validation_gate.summary import forest_plot, is_first, meaning
 from driftloop.contracts import CLEAN_TEST, INCONCLUSIVE, PROMOTE
 from driftloop.evaluation.intervals import Proportion
+from driftloop.plurals import counted
 from driftloop.reporting import Page
 from driftloop.reporting.chapter import Tone
 from driftloop.reporting.wording import interval, percent, points, points_interval, share_cells, with_interval
@@ -21,7 +22,7 @@ def build_report(gate: dict[str, Any], decision: Decision) -> Page:
     """The page, from the content of gate.json and the decision."""
     page = Page(
         "Validation gate",
-        lead=SENTENCES[decision.decision],
+        lead=meaning(gate, decision),
         question="May this candidate replace what serves now?"
         if gate["champion_version"]
         else "May this candidate serve as the first champion?",
@@ -44,10 +45,10 @@ def build_report(gate: dict[str, Any], decision: Decision) -> Page:
     if decision.decision != PROMOTE:
         _choices(page, gate, decision)
     page.conclude(
-        f"{decision.decision}. {SENTENCES[decision.decision]}",
+        f"{decision.decision}. {meaning(gate, decision)}",
         limits=[
-            f"The test split has been used {gate['test_uses']} times by gates; each use spends some of its innocence, and from use "
-            f"{gate['settings']['uses_limit']} on nothing is promoted automatically.",
+            f"The test split has been used {counted(gate['test_uses'], 'time')} by gates; each use spends some of its innocence, and from "
+            f"use {gate['settings']['uses_limit']} on nothing is promoted automatically.",
             "A criterion that holds is shown for images like those of the split: drift is what the watch is for.",
         ],
         decision="; ".join(decision.reasons),
@@ -251,13 +252,20 @@ def _choices(page: Page, gate: dict[str, Any], decision: Decision) -> None:
             "Labelled images that would decide what is open, with a chance of 80 % if the estimates are right.",
             essential=True,
         )
-    page.points(
-        [
+    kept = (
+        "A refused candidate is no version, so no command lets it serve: the run keeps its files in `deliverables/candidate`, to be looked "
+        "at."
+    )
+    if is_first(gate):
+        choices = [
+            "A better candidate: more epochs (`train_epochs`), larger images (`data_image_size`), or more labelled images in the source. "
+            "The chapters on training show whether it was still learning, and which errors it makes.",
+        ]
+    else:
+        choices = [
             "More labelled images of the kind that a criterion stands on: `driftloop labels` hands out the list and takes it back.",
             f"A wider margin than {100 * gate['margin']:.1f} points, if a larger loss would be acceptable: to be set before the "
             "next candidate is "
             "trained (`gate_margin`), not after this one was seen.",
-            "Promotion by hand, by somebody who knows more than the images say: `driftloop models promote`, which is recorded as such.",
-        ],
-        essential=True,
-    )
+        ]
+    page.points([*choices, kept], essential=True)

@@ -19,16 +19,32 @@ SENTENCES = {
     REJECT: "The candidate is shown to be worse than asked for: the champion stays.",
     INCONCLUSIVE: "The data at hand do not decide: the champion stays.",
 }
+#: The same of a first candidate: no champion is there to stay.
+FIRST_SENTENCES = {
+    PROMOTE: "The candidate may serve as the first champion.",
+    REJECT: "The candidate is shown to be worse than asked for: nothing serves.",
+    INCONCLUSIVE: "The data at hand do not decide: nothing serves.",
+}
+
+
+def is_first(gate: dict[str, Any]) -> bool:
+    """Whether the candidate of this gate.json was judged alone."""
+    return not gate["champion_version"] and gate["accuracy"].get("champion_clean") is None
+
+
+def meaning(gate: dict[str, Any], decision: Decision) -> str:
+    """What the decision means, in a sentence."""
+    return (FIRST_SENTENCES if is_first(gate) else SENTENCES)[decision.decision]
 
 
 def write_summary(path: str | Path, gate: dict[str, Any], decision: Decision) -> None:
     """Write the Markdown file `path` from the content of gate.json and the decision."""
     against = f"champion version {gate['champion_version']}" if gate["champion_version"] else "an unregistered champion"
-    if gate["accuracy"]["champion_clean"] is None and not gate["champion_version"]:
+    if is_first(gate):
         against = "no champion (the first candidate is judged alone)"
     parts = [
         f"# Validation gate: {decision.decision}",
-        f"{SENTENCES[decision.decision]} Judged as served, on the same images, against {against}.",
+        f"{meaning(gate, decision)} Judged as served, on the same images, against {against}.",
         "\n".join(f"- {escape(reason)}" for reason in decision.reasons),
         "## Criteria",
         criteria_table(decision.criteria),

@@ -94,7 +94,7 @@ def look_at(folder: Path, group_pattern: str = "", classes: str = "") -> Survey:
         InputError: no such folder, a layout or a number of images that a run would refuse, or images that cannot be read.
         SettingError: the pattern is not a regular expression with a group.
     """
-    from driftloop.dataset.splitting import compile_pattern, group_of  # these load pandas, for which other commands need not wait
+    from driftloop.dataset.splitting import CONTENT, compile_pattern, group_of  # these load pandas, for which other commands need not wait
     from driftloop.sources.folder import folder_to_give, list_folder, unread_note
 
     if folder.is_file():
@@ -104,7 +104,7 @@ def look_at(folder: Path, group_pattern: str = "", classes: str = "") -> Survey:
     files = listing.files
     patterns = compile_pattern(group_pattern)
     groups = [group_of(file.path.rpartition("/")[2], _stand_in(file.path), patterns) for file in files]
-    named = {group for group in groups if not group.startswith("sha256:")}
+    named = {group for group in groups if not group.startswith(CONTENT)}
     sides, colour, unreadable = _read_headers(folder, files)
     share = proposed_test_share(len(set(groups)), settings) if TEST not in {file.split for file in files} else settings.test_share
     settings = settings.model_copy(update={"test_share": share})

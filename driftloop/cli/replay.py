@@ -2,6 +2,7 @@
 
 import io
 from contextlib import nullcontext, redirect_stdout
+from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -50,6 +51,7 @@ def replay(
         ),
     ):
         result = play(home, stream, played, version="", scenario=scenario, amounts=amounts, seed=seed, settings=settings, to=to, rate=rate)
+    result = replace(result, source=source)
     answer(result.figures(), result.record(), as_json=as_json)
 
 

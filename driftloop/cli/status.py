@@ -174,9 +174,9 @@ def _print(state: Status) -> None:
     table.add_row("interval", f"{say_duration(age.interval)} ({age.interval_from})" if age.interval else f"not known ({age.interval_from})")
     table.add_row("watches", _say_lateness(age))
     if state.last is not None and state.last.drop is not None:
-        table.add_row("accuracy", _say_drop(state.last.drop, state.last.tag))
+        table.add_row("accuracy", _whose(state) + _say_drop(state.last.drop, state.last.tag))
     if state.last is not None and (unseen := [recall for recall in state.last.recalls if not recall.bounded]):
-        table.add_row("classes", _say_recalls(unseen))
+        table.add_row("classes", _whose(state) + _say_recalls(unseen))
     if state.label_files is not None:
         came = "none came since" if state.label_files == 0 else f"{counted(state.label_files, 'label file')} came since"
         table.add_row("labels", f"wanted by the last watch; {came}")
@@ -224,6 +224,13 @@ def _say_lateness(age: WatchAge) -> str:
     if age.late:
         return "[bold red]late[/]: none for twice the interval"
     return "[green]on time[/]"
+
+
+def _whose(state: Status) -> str:
+    """Which version the last watch judged, where another one serves by now: what harm it found is that version's."""
+    if state.last is None or state.champion is None or state.last.champion_version == state.champion.version:
+        return ""
+    return f"of version {state.last.champion_version}: "
 
 
 def _say_drop(drop: dict[str, float], tag: str) -> str:

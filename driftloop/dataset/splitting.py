@@ -22,6 +22,8 @@ KNOWN_PATTERNS = (
 )
 
 
+#: How the name of a group begins that no file name tells: its only image's content follows.
+CONTENT = "sha256:"
 #: Up to so many groups change places after they were dealt out; of more each is too small to matter.
 SWAPPED_GROUPS = 200
 
@@ -37,7 +39,7 @@ def group_of(name: str, sha256: str, patterns: tuple[re.Pattern[str], ...]) -> s
         match = pattern.search(name)
         if match and match.group(_group(pattern)):
             return str(match.group(_group(pattern)))
-    return f"sha256:{sha256[:16]}"
+    return f"{CONTENT}{sha256[:16]}"
 
 
 def pattern_tags(name: str, patterns: tuple[re.Pattern[str], ...]) -> dict[str, str]:

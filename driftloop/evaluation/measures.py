@@ -29,8 +29,8 @@ RESAMPLES = 200
 MOST_CLASSES, LEAST_GROUPS = 100, 8
 #: A measure that fewer draws than these define has no interval: a rare class is missing from the others, and what is left is a choice.
 LEAST_DEFINED = 0.9
-#: What chance can only raise has no interval: draws raise it once more, so that of a calibrated model all of it lies above the truth.
-ONE_SIDED = frozenset({"calibration_error_on_test"})
+#: Chance can only raise it, and draws raise it once more: it has no interval, as all of a calibrated model's would lie above the truth.
+CALIBRATION_ERROR = "calibration_error_on_test"
 #: By name, as people read them; the order of a table.
 MEASURES = {
     "balanced_accuracy": "balanced accuracy",
@@ -45,7 +45,7 @@ MEASURES = {
             (f"specificity_at_{share}", f"specificity there, {share} % on validation"),
         )
     },
-    "calibration_error_on_test": "expected calibration error (ECE)",
+    CALIBRATION_ERROR: "expected calibration error (ECE)",
     "brier": "Brier score",
 }
 
@@ -170,7 +170,7 @@ def _of_all(rows: Rows, recalls: np.ndarray, f1: np.ndarray) -> dict[str, float]
     return {
         "balanced_accuracy": float(np.nanmean(recalls)),
         "f1": float(np.nanmean(f1)),
-        "calibration_error_on_test": expected_calibration_error(probabilities, labels),
+        CALIBRATION_ERROR: expected_calibration_error(probabilities, labels),
         "brier": float(brier_scores(probabilities, labels).mean()),
     }
 
@@ -237,7 +237,7 @@ def _with_intervals(
         drawn.append(compute((probabilities[chosen], labels[chosen], named[chosen]), areas_of(times)))
     tail = _tail(np.bincount(group))
     return {
-        name: Measure(value) if name in ONE_SIDED else _with_interval(value, np.array([found[name] for found in drawn]), tail)
+        name: Measure(value) if name == CALIBRATION_ERROR else _with_interval(value, np.array([found[name] for found in drawn]), tail)
         for name, value in values.items()
     }
 

@@ -21,6 +21,8 @@ class RocCurve:
     """scores from which a case counts as positive, in [0, 1]"""
     micro_average: bool
     """whether the curve is the micro-average over more than two classes"""
+    area: float
+    """under this curve; the micro-average's is not the mean over the classes that `area_under_roc` gives"""
 
 
 def roc_curve(probabilities: np.ndarray, labels: np.ndarray, *, points: int = 200) -> RocCurve | None:
@@ -43,7 +45,7 @@ def roc_curve(probabilities: np.ndarray, labels: np.ndarray, *, points: int = 20
     fpr, tpr, thresholds = metrics.roc_curve(truth, scores)
     kept = np.unique(np.linspace(0, len(fpr) - 1, min(points, len(fpr))).round().astype(int))
     clipped = np.clip(thresholds[kept], 0, 1)
-    return RocCurve(fpr[kept].tolist(), tpr[kept].tolist(), clipped.tolist(), classes > 2)
+    return RocCurve(fpr[kept].tolist(), tpr[kept].tolist(), clipped.tolist(), classes > 2, float(metrics.auc(fpr, tpr)))
 
 
 def area_under_roc(probabilities: np.ndarray, labels: np.ndarray) -> float | None:

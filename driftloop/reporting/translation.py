@@ -15,7 +15,7 @@ from importlib.resources import files
 
 import yaml
 
-from driftloop.contracts import ENGLISH, LANGUAGES
+from driftloop.contracts import ENGLISH, IMAGE_SUFFIXES, LANGUAGES
 from driftloop.errors import InputError
 from driftloop.reporting.chapter import AnyBlock, Chapter, Figure, Gallery, Notice, Points, Section, Table, Text, Tiles
 from driftloop.reporting.layout import FRAME, Document, Part
@@ -41,6 +41,7 @@ PIXELS, SMALLEST = re.compile(r"(\d+(?:\.\d+)?)px"), 0.7
 SAID = ("champion", "date", "serving", "watches")
 NARROW, WIDE = "\u202f", "\u00a0"
 NOT_FOUND = "{count} sentences, headings and cells of this chapter have no translation yet and stand in English."
+ONE_NOT_FOUND = "1 sentence, heading or cell of this chapter has no translation yet and stands in English."
 
 
 @dataclass
@@ -106,7 +107,7 @@ class Translator:
         exact, templates = _catalogue(self.lang)
         if text in exact:
             return exact[text]
-        if text in self.kept or TIME.fullmatch(text) or (NAME.fullmatch(text) and not NUMBER.fullmatch(text)):
+        if text in self.kept or _is_file(text) or TIME.fullmatch(text) or (NAME.fullmatch(text) and not NUMBER.fullmatch(text)):
             return text
         if NUMBER.fullmatch(text):
             return _number(text)
@@ -209,7 +210,7 @@ def _part(part: Part, lang: str, kept: frozenset[str]) -> tuple[Part, list[str]]
     lacking = translator.missing
     if not lacking:
         return replace(part, chapter=chapter), []
-    said = Translator(lang)(NOT_FOUND.format(count=len(lacking)))
+    said = Translator(lang)(ONE_NOT_FOUND if len(lacking) == 1 else NOT_FOUND.format(count=len(lacking)))
     notice = Notice(text=said, tone="warning", essential=True)
     if 2 * len(lacking) < translator.asked:
         return replace(part, chapter=chapter.model_copy(update={"blocks": [notice, *chapter.blocks]})), lacking
@@ -247,6 +248,11 @@ def _number(text: str) -> str:
     """English digits as French writes them: 1,234.5 -> 1 234,5."""
     said = text.replace(",", NARROW).replace(".", ",")
     return re.sub(r" ?x$", " ×", said) if said.endswith("x") else said
+
+
+def _is_file(text: str) -> bool:
+    """Whether a caption is the name of an image file, which may hold spaces."""
+    return text.lower().endswith(IMAGE_SUFFIXES) and ": " not in text and ", " not in text
 
 
 def _typeset(text: str) -> str:

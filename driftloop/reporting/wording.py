@@ -140,8 +140,8 @@ def curve_sentence(train: Sequence[float], val: Sequence[float], best: int) -> s
         + (
             "."
             if gap >= 0
-            else "; with augmentation or smoothing the training loss is measured on harder images and softer targets, so this is "
-            "no sign of a leak."
+            else ": the training loss is measured while the network still learns, with augmentation and smoothing where the recipe has "
+            "them, so this is no sign of a leak."
         )
     )
     return " ".join(sentences)

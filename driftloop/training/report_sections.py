@@ -11,6 +11,7 @@ from torch import nn
 from driftloop.contracts import TEST
 from driftloop.dataset import open_split
 from driftloop.evaluation.classification import MOST_CLASSES, ClassScore, hardest
+from driftloop.evaluation.intervals import Proportion
 from driftloop.evaluation.measures import MEASURES, Measure, Measured
 from driftloop.evaluation.plots import confusion_and_roc
 from driftloop.reporting import Page
@@ -22,7 +23,7 @@ from driftloop.training.loop import TrainingHistory
 from driftloop.training.outcome import FinalScores, TrainedModel
 from driftloop.training.privacy import privacy_sentences
 from driftloop.training.saliency import EDGE_SHARE, Saliency, overlaid, saliency_of
-from driftloop.training.task import Task
+from driftloop.training.task import SplitPredictions, Task
 
 #: By these models are compared, beside their accuracy: what the report calls them, and their names among the measures.
 COMPARED = {"balanced": "balanced_accuracy", "auroc": "auroc", "sensitivity": "sensitivity_at_95", "ece": "calibration_error_on_test"}
@@ -120,7 +121,7 @@ def add_evaluation(page: Page, task: Task, trained: TrainedModel, key: str) -> N
         f"On the test split ({test.accuracy.n:,} images{test.accuracy.of_groups}), which chose nothing and was looked at once.",
     )
     page.figure(
-        confusion_and_roc(test.confusion, classes, scores.roc, scores.auc),
+        confusion_and_roc(test.confusion, classes, scores.roc),
         "Confusion matrix (counts) and ROC curve on the test split."
         if len(classes) <= MOST_CLASSES
         else "Confusion matrix (counts) of the classes that most errors concern, the others as one, and ROC curve on the test split.",
@@ -165,7 +166,11 @@ def threshold_sentence(scores: FinalScores) -> str:
         return "A class has no test images, so there is no area under the ROC curve."
     text = f"The area under the ROC curve is {scores.auc:.3f}: "
     if scores.test_predictions.probabilities.shape[1] != 2:
-        return text + "the mean over the classes of one against the rest."
+        return (
+            text
+            + "the mean over the classes of one against the rest. The curve drawn counts every pair of image and class as a case, so that "
+            "common classes weigh more in it."
+        )
     text += "the chance that a random positive image scores above a random negative one, whatever the threshold."
     measures = scores.measures.overall
     if "sensitivity_at_95" not in measures:
@@ -237,19 +242,20 @@ def _add_confidence(page: Page, scores: FinalScores, key: str) -> None:
         "Confidence of the answers on the test split, right and wrong ones.",
         key=f"{key}-confidence",
     )
-    page.text(f"[[{key}-confidence]]: {confidence_sentence(confidence, right)}")
+    page.text(f"[[{key}-confidence]]: {confidence_sentence(confidence, right, scores.test.accuracy)}{naming_sentence(predictions)}")
 
 
-def confidence_sentence(confidence: np.ndarray, right: np.ndarray) -> str:
-    """Whether confidence tells right answers from wrong ones, and whether it promises too much."""
-    mean, accuracy = float(confidence.mean()), float(right.mean())
-    gap = mean - accuracy
-    promise = (
-        "which promises as much as it keeps, to a point"
-        if abs(gap) < 0.01
-        else f"{100 * abs(gap):.1f} points {'more' if gap > 0 else 'less'} than the accuracy: it is "
-        f"{'over' if gap > 0 else 'under'}confident"
-    )
+def confidence_sentence(confidence: np.ndarray, right: np.ndarray, accuracy: Proportion) -> str:
+    """Whether confidence tells right answers from wrong ones, and whether it promises too much, beyond what chance does to the accuracy."""
+    mean = float(confidence.mean())
+    gap = mean - accuracy.value
+    apart = f"{100 * abs(gap):.1f} points {'more' if gap > 0 else 'less'} than the accuracy"
+    if abs(gap) < 0.01:
+        promise = "which promises as much as it keeps, to a point"
+    elif accuracy.low <= mean <= accuracy.high:
+        promise = f"{apart} and within its interval: so many images do not show that it promises too {'much' if gap > 0 else 'little'}"
+    else:
+        promise = f"{apart}: it is {'over' if gap > 0 else 'under'}confident"
     text = f"The mean confidence is {percent(mean)}, {promise}."
     if right.all() or not right.any():
         return text
@@ -265,6 +271,18 @@ def confidence_sentence(confidence: np.ndarray, right: np.ndarray) -> str:
             f"other {int((~sure).sum()):,} to a person would keep {int((~right & sure).sum()):,} of {int((~right).sum()):,} errors."
         )
     return text
+
+
+def naming_sentence(predictions: SplitPredictions) -> str:
+    """Why an answer may have a small confidence; empty where each is the most probable class."""
+    others = int((predictions.named != predictions.probabilities.argmax(axis=1)).sum())
+    if not others:
+        return ""
+    return (
+        f" Another class than the most probable one is named by {others:,} of {len(predictions.labels):,} answers: every class counts "
+        "alike (`train_config.class_weights`), and confidence is the probability of the class that is named, which may be small for a "
+        "rare one."
+    )
 
 
 def confidence_histogram(confidence: np.ndarray, right: np.ndarray) -> Figure:

@@ -229,3 +229,12 @@ def test_it_tells_what_the_labels_say(history: StoreHistory) -> None:
     text = say("--store", history.store.uri)[1]
     assert "needs_labels (requests with site=B [new])" in text
     assert "8.1 points below what was accepted for site=B [new] (3.2 to 12.4)" in text
+
+
+def test_what_was_found_of_a_version_that_serves_no_more_is_not_said_of_the_one_that_does(history: StoreHistory) -> None:
+    lost = {"name": "coat", "critical": False, "low": 0.3, "high": 0.6, "accepted": 0.75, "bounded": False, "fallen": True}
+    drop = {"value": 0.243, "low": 0.162, "high": 0.319, "n": 845}
+    history.watched(1, "0", ago(hours=1), verdict="retrain", decision="promote", promoted_version="1", drop=drop, recalls=[lost])
+    text = " ".join(say("--store", history.store.uri)[1].split())
+    assert "of version 0: 24.3 points below what was accepted" in text
+    assert "of version 0: recall of coat is between 0.30 and 0.60" in text

@@ -132,3 +132,12 @@ def test_a_file_that_changes_before_it_is_read_again_is_one_clear_line(tmp_path:
 def _position(frame: pd.DataFrame) -> Callable[[str], float]:
     positions = dict(zip(frame["path"], map(hash_position, frame["sha256"]), strict=True))
     return positions.__getitem__
+
+
+def test_no_more_files_are_said_to_be_read_than_there_are(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    Image.new("L", (8, 8)).save(tmp_path / "same.png")
+    (tmp_path / "broken.png").write_bytes(b"no image")
+    files = [SourceFile("broken.png" if number == 5 else "same.png", "A", "") for number in range(7 * FILES_PER_CHUNK + 10)]
+    (tmp_path / "spool").mkdir()
+    ingest(tmp_path, files, tmp_path / "spool", image_size=8, resize="stretch", workers=1)
+    assert f"read {len(files):,} of {len(files):,} files" in capsys.readouterr().out

@@ -150,11 +150,23 @@ def test_forty_groups_give_the_test_split_eight_as_well() -> None:
 
 
 def test_fifteen_groups_show_no_drift_which_is_said_before_anything_is_trained() -> None:
-    message = r"data: the drift reference gets images of [1-7] of 15 distinct groups .*, at least 8 are needed: .*data_config.group_pattern"
+    message = r"data: the drift reference gets images of [1-7] of 15 distinct groups .*, at least 8 are needed; .*data_config.group_pattern"
     with pytest.raises(InputError, match=message) as caught:
         check_decidable(assign_splits(lots(range(15)), SHARES, "data"), "data")
     assert "\n" not in str(caught.value)
     assert check_decidable(assign_splits(many(400), SHARES, "data"), "data") == []
+
+
+def test_who_never_named_a_group_is_told_which_the_file_names_tell_and_how_images_count_by_themselves() -> None:
+    sites = lots(range(5)).assign(group=lambda frame: "site0" + frame["group"].str[-1])
+    with pytest.raises(InputError) as caught:
+        check_decidable(assign_splits(sites, SHARES, "data"), "data")
+    assert "by the file names, such as site00" in str(caught.value)
+    assert str(caught.value).endswith("data_config.group_pattern what one patient is: '(.+)' lets each image count by itself")
+    single = lots(range(5)).assign(group=lambda frame: "sha256:" + frame["group"])
+    with pytest.raises(InputError, match=r"\(single images\), at least 8 are needed; add images") as caught:
+        check_decidable(assign_splits(single, SHARES, "data"), "data")
+    assert "group_pattern" not in str(caught.value)
 
 
 @pytest.mark.parametrize("images", [10, 20, 37])

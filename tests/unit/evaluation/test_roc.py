@@ -1,3 +1,5 @@
+from itertools import pairwise
+
 import numpy as np
 import pytest
 from sklearn import metrics
@@ -60,7 +62,7 @@ def test_the_thinned_curve_spans_the_same_area() -> None:
 def test_the_picture_names_every_class(classes: int) -> None:
     probabilities, labels = scores(200, classes)
     names = [f"class {index}" for index in range(classes)]
-    figure = confusion_and_roc(np.eye(classes, dtype=int), names, roc_curve(probabilities, labels), None)
+    figure = confusion_and_roc(np.eye(classes, dtype=int), names, roc_curve(probabilities, labels))
     assert [tick.get_text() for tick in figure.axes[0].get_yticklabels()] == names
 
 
@@ -80,3 +82,27 @@ def test_without_images_of_the_class_or_of_others_there_is_no_area() -> None:
     drawn = DrawnAreas(np.array([True, False]), np.array([0.7, 0.2]))
     assert np.isnan(drawn.of(np.array([0, 2]))).all()
     assert np.isnan(drawn.of(np.array([2, 0]))).tolist() == [True, False]
+
+
+def test_the_area_beside_a_curve_is_that_under_it() -> None:
+    labels = np.array([0] * 90 + [1] * 8 + [2] * 2)
+    probabilities = np.tile([0.9, 0.08, 0.02], (100, 1))  # knows the shares of the classes, and nothing of an image
+    curve = roc_curve(probabilities, labels)
+    assert curve is not None
+    assert area_under_roc(probabilities, labels) == 0.5
+    assert curve.area == pytest.approx(np.trapezoid(curve.tpr, curve.fpr))
+    assert curve.area > 0.9
+    legend = confusion_and_roc(np.eye(3, dtype=int), ["a", "b", "c"], curve).axes[1].get_legend()
+    assert legend is not None
+    assert legend.get_texts()[0].get_text() == f"micro-average, area {curve.area:.3f}"
+
+
+def test_long_names_of_few_classes_do_not_run_into_one_another() -> None:
+    probabilities, labels = scores(60, 3)
+    curve = roc_curve(probabilities, labels)
+    for names in (["atelectasis", "cardiomegal", "pneumothora"], ["Pullover & Co", "Wintermäntel lang", "shirt"]):
+        figure = confusion_and_roc(np.eye(3, dtype=int), names, curve)
+        figure.canvas.draw()
+        boxes = [tick.get_window_extent() for tick in figure.axes[0].get_xticklabels()]
+        turned = figure.axes[0].get_xticklabels()[0].get_rotation() != 0
+        assert turned or all(left.x1 < right.x0 for left, right in pairwise(boxes))

@@ -97,6 +97,14 @@ def test_a_phrase_is_found_in_either_case_of_its_first_letter() -> None:
     assert translator.missing == []
 
 
+def test_the_name_of_an_image_file_is_no_phrase_though_it_holds_spaces() -> None:
+    translator = Translator("fr")
+    assert translator("Bild 6-0045.jpg") == "Bild 6-0045.jpg"
+    assert translator.missing == []
+    translator("Files are broken: one.jpg, and another.jpg")
+    assert translator.missing, "a sentence is one, whatever it ends with"
+
+
 def test_the_reasons_of_a_decision_are_said_one_by_one_however_many_there_are() -> None:
     translator = Translator("fr", frozenset({"NORMAL"}))
     reasons = [
@@ -124,6 +132,27 @@ def test_several_criteria_that_are_open_are_said_one_by_one() -> None:
         assert translator(f"inconclusive: {'; '.join(several)}.").count("images étiquetées laisse") == len(several)
     wanted = translator("Labelled images that would: 19,696 of about 433 groups for clean test, 7 for drifted hold-out.")
     assert wanted.endswith("19\u202f696 d'environ 433 groupes pour test propre, 7 pour réserve dérivée.")
+    assert translator.missing == []
+
+
+def test_what_a_decision_cannot_exclude_is_said_in_french_with_a_number_of_images_that_would_tell_and_without() -> None:
+    translator = Translator("fr", frozenset({"shirt", "coat"}))
+    shirt, coat = "class shirt between -12.6 and +2.2 pt (n = 34)", "class coat between -9.5 and +0.8 pt (n = 100, about 363 would tell)"
+    for classes in (f"{shirt}, {coat}", f"{coat}, {shirt}", shirt):
+        assert "(n = 34)" in translator(f"not excluded, for lack of images: {classes}")
+    assert translator.missing == []
+
+
+def test_a_class_that_is_not_recognised_is_said_in_french_beside_another_reason_too() -> None:
+    translator = Translator("fr", frozenset({"Wintermäntel lang"}))
+    blind = (
+        "every class recognised: not recognised: 'Wintermäntel lang' (3.2 % of 63 test images right); try larger images (data_image_size), "
+    )
+    blind += "images cropped to what matters, a pretrained backbone (train_config.architecture) or more labels of it, or let it pass with "
+    blind += "gate_config.allow_blind_classes"
+    worse = "better than the commonest class: accuracy 37.0 % (at best 44.1 %), while always naming the commonest class gives 46.7 %"
+    for said in (blind, f"{worse}; {blind}", f"reject: {worse}; {blind}", f"The gate's decision is reject: {worse}; {blind}."):
+        translator(said)
     assert translator.missing == []
 
 
@@ -165,7 +194,7 @@ def test_one_unknown_sentence_is_said_and_most_of_them_leave_the_chapter_english
     made, missing = translate(report(known, unknown), "fr")
     assert missing == ["Nobody has translated this."]
     html = document_html(made)
-    assert "1 phrases, titres ou cellules" in html
+    assert "1 phrase, titre ou cellule de ce chapitre n&#39;a pas encore" in html
     assert "La dérive n&#39;est pas un dommage." in html
     made, missing = translate(report(Section(heading="Method"), *[unknown] * 5), "fr")
     assert len(missing) == 5

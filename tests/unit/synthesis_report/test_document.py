@@ -36,6 +36,15 @@ def test_a_failure_is_said_where_the_chapter_would_be() -> None:
     assert html.count("data/chest: no class folders found") >= 3
 
 
+def test_a_first_model_that_the_gate_refused_is_no_error_to_mend() -> None:
+    gate = GateSummary(decision="reject", reasons=["better than the commonest class: 37.1 %"], evidence=[])
+    refused = Summary(run_id="r1", seed=1, gate=gate, error="the gate says reject, and there is no champion to go on with")
+    (said,) = recommendations(material(TRAINING, summary=refused))
+    assert said.startswith("Find out why nothing was promoted")
+    (broken,) = recommendations(material(TRAINING, summary=Summary(run_id="r1", seed=1, error="the disk is full")))
+    assert broken.startswith("Mend what the error says")
+
+
 def test_a_verdict_that_retrains_nothing_is_why_there_is_no_retraining() -> None:
     stable = Summary(run_id="r1", seed=1, drift=DriftSummary(verdict="stable", p_values={}, reason="No confirmed change."))
     assert "the verdict was stable" in document_html(build_document(material(FULL_LOOP, summary=stable)))

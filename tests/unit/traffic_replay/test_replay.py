@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -92,6 +93,16 @@ def test_a_second_replay_plays_other_images_and_a_third_says_that_none_are_left(
     assert played["image"].is_unique
     with pytest.raises(InputError, match="all 150 stream images were replayed before"):
         play(store, dataset)
+
+
+def test_a_replay_says_that_it_labelled_fewer_than_asked_for_and_does_not_call_a_new_site_s_images_clean(tmp_path: Path):
+    store, dataset = build_serving_store(tmp_path)
+    played = play(store, dataset)
+    assert played.labels_wanted == played.labels == 20
+    assert "asked for" not in played.figures()
+    fewer = replace(played, labels_wanted=60, source="../site-b")
+    assert fewer.figures().startswith("40 unchanged + 60 with blur+noise:0.6 requests of ../site-b, 20 labels (of 60 asked for")
+    assert "clean" not in fewer.figures()
 
 
 def test_a_killed_replay_goes_on_and_ends_as_if_it_had_not_been_killed(tmp_path: Path):

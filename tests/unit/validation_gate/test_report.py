@@ -1,12 +1,14 @@
 """What the gate's page says of a criterion is what the criterion says of itself."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
 from components.validation_gate.criteria import Criterion
 from components.validation_gate.decision import Decision
 from components.validation_gate.report import build_report, forest_sentence
+from components.validation_gate.summary import write_summary
 
 GATE = {
     "champion_version": "1",
@@ -48,3 +50,26 @@ def test_a_gate_that_does_not_decide_says_what_can_be_done() -> None:
     html = build_report(GATE, replace(opened, criteria=[of_patients], labels_needed={"clean test": 19_696})).html()
     assert "of about so many groups" in html
     assert "433" in html
+
+
+@pytest.mark.parametrize("decision", ["promote", "reject", "inconclusive"])
+def test_of_a_first_candidate_nothing_says_that_a_champion_stays(tmp_path: Path, decision: str) -> None:
+    gate = GATE | {"champion_version": "", "accuracy": {"champion_clean": None}}
+    judged = Decision(decision, ["shown worse"], [criterion("better than the commonest class", refuted=decision == "reject")], [], {})
+    html = build_report(gate, judged).html()
+    write_summary(tmp_path / "gate.md", gate, judged)
+    for said in (html, (tmp_path / "gate.md").read_text("utf-8")):
+        assert "champion stays" not in said
+        assert "replace the champion" not in said
+        assert ("serve as the first champion." if decision == "promote" else "nothing serves.") in said
+    assert "been used 1 time by gates" in html
+    assert ("train_epochs" in html) == (decision != "promote")
+    assert "gate_margin" not in html  # there is nothing yet to be worse than
+
+
+@pytest.mark.parametrize("champion", ["", "1"])
+def test_a_refused_candidate_which_is_no_version_is_not_said_to_be_promotable_by_hand(champion: str) -> None:
+    gate = GATE | {"champion_version": champion, "accuracy": {"champion_clean": None}}
+    html = build_report(gate, Decision("reject", ["shown worse"], [criterion(refuted=True)], [], {})).html()
+    assert "models promote" not in html
+    assert "deliverables/candidate" in html
