@@ -29,7 +29,7 @@ from driftloop.settings import DriftSettings
 SETTINGS, ACCURACY, CLEAN_IMAGES, DAYS, LABELS = DriftSettings(), 0.9, 1500, 30, 36
 LOOKS = (1, 2, 3, 4, 5, 7, 10, 14, 20, 30)
 #: Patients in the test split, images of each, correlation within patients.
-BASELINES = ((25, 40, 0.2), (50, 30, 0.1), (100, 15, 0.2), (300, 4, 0.3))
+BASELINES = ((8, 20, 0.2), (8, 20, 0.4), (15, 40, 0.3), (25, 40, 0.2), (50, 30, 0.1), (100, 15, 0.2), (300, 4, 0.3))
 
 #: Patients of a drift whose recalls are told, labelled images of each, correlation within patients, looks at so many labels, and what the
 #: champion was accepted for: 270 of 300.
@@ -112,7 +112,7 @@ class Said:
             right, n: the share right, of effectively so many labels.
             ever, labels: independent labels that ever counted, and all.
         """
-        z = boundary(1 / (1 / images + 1 / n), ever / n, DRIFT_ALPHA)
+        z = boundary(1 / (1 / images + 1 / n), ever / n, DRIFT_ALPHA, most=images)
         enough = labels >= SETTINGS.harm_labels
         careful = np.minimum(right * n + HALF_LABEL, n)
         harm = (score(clean * images, images, careful, n, 0.0) > z) & (clean - right >= SETTINGS.retrain_drop)

@@ -87,7 +87,7 @@ class AccuracyDrop:
         return asdict(self)
 
 
-def boundary(information: npt.ArrayLike, epochs: npt.ArrayLike, alpha: float) -> np.ndarray:
+def boundary(information: npt.ArrayLike, epochs: npt.ArrayLike, alpha: float, *, most: npt.ArrayLike) -> np.ndarray:
     """How many standard errors a score must reach to count, at whichever look it does.
 
     With a fixed clean sample of n0 images the score process of the difference, at n labels, is a Brownian motion in the information
@@ -100,8 +100,10 @@ def boundary(information: npt.ArrayLike, epochs: npt.ArrayLike, alpha: float) ->
         information: t, above 0.
         epochs: all labels that ever counted, over the effective number; 1 where none has faded.
         alpha: one-sided.
+        most: n0, which the information never exceeds. Of a smaller one than `TIGHTEST` the boundary is least there: with 20 independent
+            clean images it would else never come below five standard errors.
     """
-    scaled = np.asarray(information) * BEST_RATIO / TIGHTEST
+    scaled = np.asarray(information) * BEST_RATIO / np.minimum(TIGHTEST, most)
     level = alpha / np.maximum(epochs, 1.0)
     return np.sqrt((1 + 1 / scaled) * 2 * np.log1p(np.sqrt(1 + scaled) / (2 * level)))
 
@@ -263,7 +265,7 @@ def drop_of(
     labels = sum(part.labels for part in parts)
     independent = sum(part.labels / part.effect for part in parts)
     information = 1 / (1 / expected_n + 1 / effective)
-    z = float(boundary(information, independent / effective, alpha))
+    z = float(boundary(information, independent / effective, alpha, most=expected_n))
     counts = expected * expected_n, expected_n, right * effective, effective
     value, low, high = accuracy_drop(*counts, z=z)
     _, low_now, _ = accuracy_drop(*counts, z=CONTRADICTS_Z)
@@ -351,7 +353,7 @@ def labels_to_decide(drop: AccuracyDrop, *, retrain_drop: float, harmless_drop: 
         n = drop.effective + more
         fresh = np.clip(accuracy * more + luck * np.sqrt(accuracy * (1 - accuracy) * more), 0, more)
         correct = right + fresh
-        z = boundary(1 / (1 / drop.expected_n + 1 / n), (drop.independent + more) / n, drop.alpha)
+        z = boundary(1 / (1 / drop.expected_n + 1 / n), (drop.independent + more) / n, drop.alpha, most=drop.expected_n)
         careful = np.minimum(correct + HALF_LABEL, n)
         harm = (score(clean, drop.expected_n, careful, n, 0.0) > z) & (drop.expected - correct / n >= retrain_drop)
         harmless = score(clean, drop.expected_n, correct, n, harmless_drop) < -z
