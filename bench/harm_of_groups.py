@@ -105,7 +105,7 @@ class Said:
     harmless: np.ndarray
 
     def look(self, clean: np.ndarray, images: np.ndarray, right: np.ndarray, n: np.ndarray, ever: np.ndarray, labels: np.ndarray) -> None:
-        """The rules of `policy`.
+        """The rules of `policy`, but for that of a drop which grew.
 
         Args:
             clean, images: the accuracy that was accepted, and on so many images.

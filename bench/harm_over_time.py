@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from bench.gate_error_rates import environment
-from components.drift_detection.harm import DRIFT_ALPHA, HALF_LABEL, RECENT, boundary, drop_of, score
+from components.drift_detection.harm import DRIFT_ALPHA, GROWN_Z, HALF_LABEL, RECENT, boundary, drop_of, score
 from components.drift_detection.judged_harm import FEWEST_LABELS
 from components.drift_detection.policy import shows_harm, shows_harmlessness
 from driftloop.evaluation.intervals import wilson
@@ -62,11 +62,15 @@ def histories(
     fade, quick = 0.5 ** (1 / SETTINGS.harm_half_life_days), 0.5 ** (RECENT / SETTINGS.harm_half_life_days)
     total, weight, squares = np.zeros(count), 0.0, 0.0
     newest, newest_weight = np.zeros(count), 0.0
+    # The same of windows weighted by how far an even growth had come in them, times the number of windows.
+    grown, grown_weight, grown_squares, grown_twice = np.zeros(count), 0.0, 0.0, 0.0
     harm, calm, missed = np.full(count, NEVER), np.full(count, NEVER), np.zeros(count)
     for window in range(1, windows + 1):
         share = (drawn(window) if drawn else rng.binomial(labels, clean - drop(window), count)) / labels
         total, weight, squares = fade * total + share, fade * weight + 1, fade**2 * squares + 1 / labels
         newest, newest_weight = quick * newest + share, quick * newest_weight + 1
+        grown, grown_weight = fade * grown + window * share, fade * grown_weight + window
+        grown_squares, grown_twice = fade**2 * grown_squares + window**2 / labels, fade * grown_twice + window**2
         n, right, there = weight**2 / squares, total / weight, window * labels
         if there < least:
             continue
@@ -74,6 +78,9 @@ def histories(
         careful = np.minimum(right * n + HALF_LABEL, n)
         harmful = (score(accepted * images, images, careful, n, 0.0) > z) & (accepted - right >= SETTINGS.retrain_drop)
         harmless = (score(accepted * images, images, right * n, n, SETTINGS.harmless_drop) < -z) & ~harmful
+        late, come = grown_weight**2 / grown_squares, grown_twice / grown_weight / window
+        of_grown = score(accepted * images, images, grown / grown_weight * late, late, SETTINGS.harmless_drop * come)
+        harmless &= of_grown < -GROWN_Z
         harmless &= accepted - newest / newest_weight < SETTINGS.retrain_drop
         if held:
             harmless &= ~held()
