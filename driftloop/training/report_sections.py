@@ -107,8 +107,12 @@ def add_learning(page: Page, history: TrainingHistory, key: str) -> None:
         f"The kept epoch has a validation accuracy of {percent(best.val_accuracy)} (training {percent(best.accuracy)}); over all "
         "epochs the "
         f"former lies between {percent(min(epoch.val_accuracy for epoch in epochs))} and "
-        f"{percent(max(epoch.val_accuracy for epoch in epochs))}. "
-        f"It is the best of {len(epochs)} looks at the same images, so it reads a little too high; the test accuracy below does not."
+        f"{percent(max(epoch.val_accuracy for epoch in epochs))}."
+        + (
+            f" It is the best of {len(epochs)} looks at the same images, so it reads a little too high; the test accuracy below does not."
+            if len(epochs) > 1
+            else ""
+        )
     )
 
 
