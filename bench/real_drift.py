@@ -62,7 +62,7 @@ def main() -> int:
     once(chosen.work, WATCHED, "run", "drift-watch", *common)
     result = (
         environment()
-        | {name: getattr(chosen, name) for name in ("side", "seed", "layers", "gpus")}
+        | {name: getattr(chosen, name) for name in ("side", "seed", "layers", "gpus", "arguments")}
         | {"seconds": round(time.perf_counter() - began)}
     )
     chosen.out.parent.mkdir(parents=True, exist_ok=True)
@@ -122,9 +122,10 @@ def measured(folder: Path, store: Path) -> dict[str, Any]:
 def table(result: dict[str, Any]) -> str:
     """For bench/README.md."""
     drop = result["drop"] or {"value": float("nan")}
+    arguments = f" (`{' '.join(result['arguments'])}`)" if result.get("arguments") else ""
     lines = [
-        f"{result['side']} px; {result['drifted']} of {result['windows']} windows drifted, accuracy down {100 * drop['value']:.1f} points; "
-        f"verdict {result['verdict']}, {result['labels']} labels, decision {result['decision'] or '–'}.",
+        f"{result['side']} px{arguments}; {result['drifted']} of {result['windows']} windows drifted, accuracy down "
+        f"{100 * drop['value']:.1f} points; verdict {result['verdict']}, {result['labels']} labels, decision {result['decision'] or '–'}.",
         "",
         *(f"- {reason}" for reason in result["reasons"]),
     ]
