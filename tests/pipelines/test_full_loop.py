@@ -133,7 +133,8 @@ def test_images_of_a_new_site_can_be_sent_as_traffic(loop: Command, summary: dic
         folder.mkdir(parents=True, exist_ok=True)
         # White on black at the first site, black on white at this one.
         Image.fromarray(np.uint8(255 - 15.9375 * digits.images[number])).save(folder / f"{number}.png")
-    sent = loop("replay", "--source", str(tmp_path / "site"), "--labels", "50", "--count", "250", "--store", store)
-    assert sent.stdout.startswith("250 clean requests, 50 labels, version 2")
+    site = str(tmp_path / "site")
+    sent = loop("replay", "--source", site, "--labels", "50", "--count", "250", "--store", store)
+    assert sent.stdout.startswith(f"250 unchanged requests of {site}, 50 labels, version 2"), "whether they are clean nobody knows"
     loop("run", "drift-watch", "--store", store, "--set", "gpus=0")
     assert loop.summary()["drift"]["p_values"]["statistics"] < 1e-6
