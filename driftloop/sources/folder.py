@@ -8,7 +8,7 @@ import hashlib
 import os
 import shutil
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
@@ -145,7 +145,8 @@ def _told(file: SourceFile, tells: Tells, source: str, classes: str) -> str:
 def _unwrap(images: list[PurePosixPath], source: str, tells: Tells | None) -> list[SourceFile]:
     """Read the layout at the first level that has one; images without a class folder count where file names tell the classes."""
     for depth in range(_WRAPPING_LEVELS):
-        split = _below(images, depth + 1, tells, lambda folder: folder.lower() in _SPLIT_FOLDERS)
+        in_splits = [path for path in images if len(path.parts) > depth + 1 and path.parts[depth].lower() in _SPLIT_FOLDERS]
+        split = _below(in_splits, depth + 1, tells)
         if split:
             return [SourceFile(str(path), _folder(path, depth + 1), _SPLIT_FOLDERS[path.parts[depth].lower()]) for path in split]
         labelled = _below(images, depth, tells)
@@ -162,17 +163,10 @@ def _unwrap(images: list[PurePosixPath], source: str, tells: Tells | None) -> li
     raise InputError(f"{source}: no class folders found (expected <split>/<class>/*.jpeg or <class>/*.jpeg){_names_to_list(images)}")
 
 
-def _below(
-    images: list[PurePosixPath], depth: int, tells: Tells | None, holds: Callable[[str], bool] = lambda folder: True
-) -> list[PurePosixPath]:
-    """The images in class folders at that level, and those that lie there without one if some of their names tell a class.
-
-    Args:
-        holds: whether a folder of that name, one level above, is looked into.
-    """
-    here = [path for path in images if len(path.parts) > depth and (not depth or holds(path.parts[depth - 1]))]
-    loose = [path for path in here if len(path.parts) == depth + 1]
-    return here if tells and any(tells(path.name) for path in loose) else [path for path in here if len(path.parts) > depth + 1]
+def _below(images: list[PurePosixPath], depth: int, tells: Tells | None) -> list[PurePosixPath]:
+    """The images in class folders at that level, and those that lie there without one if some of their names tell a class."""
+    taken = depth + 1 if tells and any(len(path.parts) == depth + 1 and tells(path.name) for path in images) else depth + 2
+    return [path for path in images if len(path.parts) >= taken]
 
 
 def _folder(path: PurePosixPath, depth: int) -> str:
