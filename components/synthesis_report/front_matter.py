@@ -1,8 +1,6 @@
 """What stands before the themes: the executive summary, and the introduction."""
 
-import math
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 from matplotlib.figure import Figure
 from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
@@ -23,7 +21,7 @@ from driftloop.contracts import (
     WATCHED,
 )
 from driftloop.evaluation.classification import MOST_CLASSES
-from driftloop.evaluation.intervals import Proportion
+from driftloop.evaluation.intervals import Proportion, groups_of_more
 from driftloop.reporting import PALETTE, Page, axes
 from driftloop.reporting.chapter import Chapter, Tone
 from driftloop.reporting.plot_style import INK, MUTED
@@ -224,12 +222,6 @@ def accuracy_plot(measured: dict[str, Proportion]) -> Figure:
     return figure
 
 
-def groups_of_labels(criterion: Mapping[str, Any]) -> int:
-    """Of about how many patients or lots the labels are that would decide a criterion of `gate.json`; 0 where each image is one."""
-    labels, groups, images = (criterion.get(name) or 0 for name in ("labels", "groups", "n"))
-    return math.ceil(labels * groups / images) if groups < images else 0
-
-
 def recommendations(material: RunMaterial) -> list[str]:
     """What to do, from verdict and decision."""
     summary = material.summary
@@ -242,7 +234,8 @@ def recommendations(material: RunMaterial) -> list[str]:
         points_.append(f"{way_back(material)[:1].upper()}{way_back(material)[1:]}.")
     if summary.gate and summary.gate.decision == INCONCLUSIVE:
         needed = material.gate.get("labels_needed", {})
-        groups = {criterion["name"]: groups_of_labels(criterion) for criterion in material.gate.get("criteria", [])}
+        criteria = material.gate.get("criteria", [])
+        groups = {one["name"]: groups_of_more(one.get("labels"), one.get("groups", 0), one.get("n", 0)) for one in criteria}
         wanted = ", ".join(
             f"{count:,} {f'of about {groups[name]:,} groups ' if groups.get(name) else ''}for {name}" for name, count in needed.items()
         )

@@ -41,6 +41,7 @@ from components.validation_gate.recognised import critical_recognised, every_cla
 from components.validation_gate.slices import SliceResult, compare_slices
 from components.validation_gate.traffic_rule import TRAFFIC_NOW, below_floor, weighted_gain
 from driftloop.contracts import CLEAN_TEST, DRIFTED_HOLD_OUT, INCONCLUSIVE, PROMOTE, RECENT_HOLD_OUT, REJECT
+from driftloop.evaluation.intervals import groups_of_more
 from driftloop.evaluation.paired import BrierIncrease, PairedDifference, brier_increase, brier_scores
 from driftloop.settings import GateSettings
 
@@ -374,15 +375,8 @@ def open_reason(criterion: Criterion) -> str:
 
 def of_groups(criterion: Criterion) -> str:
     """How many patients or lots the labels that would decide are of, at as many images each as now; empty where each image is one."""
-    groups = groups_needed(criterion)
+    groups = groups_of_more(criterion.labels, criterion.groups, criterion.n)
     return f", of about {groups:,} groups (now {criterion.groups:,})" if groups else ""
-
-
-def groups_needed(criterion: Criterion) -> int:
-    """How many these are; 0 where each image is one, or no labels would decide."""
-    if not criterion.labels or not 0 < criterion.groups < criterion.n:
-        return 0
-    return math.ceil(criterion.labels * criterion.groups / criterion.n)
 
 
 def veto_reason(result: SliceResult) -> str:

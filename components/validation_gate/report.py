@@ -5,11 +5,11 @@ from dataclasses import asdict
 from typing import Any
 
 from components.validation_gate.criteria import Criterion
-from components.validation_gate.decision import Decision, groups_needed
+from components.validation_gate.decision import Decision
 from components.validation_gate.slices import SliceResult
 from components.validation_gate.summary import forest_plot, is_first, meaning
 from driftloop.contracts import CLEAN_TEST, INCONCLUSIVE, PROMOTE
-from driftloop.evaluation.intervals import Proportion
+from driftloop.evaluation.intervals import Proportion, groups_of_more
 from driftloop.plurals import counted
 from driftloop.reporting import Page
 from driftloop.reporting.chapter import Tone
@@ -240,7 +240,7 @@ def _slices(page: Page, slices: Sequence[SliceResult], margin: float) -> None:
 
 def _choices(page: Page, gate: dict[str, Any], decision: Decision) -> None:
     at_hand = {criterion.name: criterion.n for criterion in decision.criteria}
-    groups = {criterion.name: groups_needed(criterion) or None for criterion in decision.criteria}
+    groups = {criterion.name: groups_of_more(criterion.labels, criterion.groups, criterion.n) or None for criterion in decision.criteria}
     page.section("What can be done", essential=True)
     if decision.labels_needed:
         page.table(

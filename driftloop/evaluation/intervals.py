@@ -45,6 +45,11 @@ def say_groups(groups: int, n: int) -> str:
     return f" of {counted(groups, 'group')}" if 0 < groups < n else ""
 
 
+def groups_of_more(images: int | None, groups: int, n: int) -> int:
+    """Of about how many groups so many images would be, at as many each as `n` images of `groups` are; 0 where each stands for itself."""
+    return math.ceil(images * groups / n) if images and 0 < groups < n else 0
+
+
 def wilson(successes: int, n: int, *, confidence: float = 0.95) -> Proportion:
     """Wilson's score interval for a binomial proportion (Wilson 1927), which holds its coverage near 0 and 1.
 
