@@ -259,7 +259,7 @@ def false_triggers(rng: np.random.Generator, count: int, labels: int, *, kept: b
         n, right = weight**2 / squares, total / weight
         if window * size < policy.harm_labels:
             continue
-        z = boundary(1 / (1 / images + 1 / n), window * size / n, DRIFT_ALPHA, most=images)
+        z = boundary(images, n, window * size / n, DRIFT_ALPHA)
         shown = score(accepted * images, images, np.minimum(right * n + HALF_LABEL, n), n, 0.0) > z
         for history in np.flatnonzero(open_still & shown & (accepted - right >= policy.retrain_drop)):
             drop = AccuracyDrop(accepted[history] - right[history], 0.0, 1.0, window * size)

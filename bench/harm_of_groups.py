@@ -112,7 +112,7 @@ class Said:
             right, n: the share right, of effectively so many labels.
             ever, labels: independent labels that ever counted, and all.
         """
-        z = boundary(1 / (1 / images + 1 / n), ever / n, DRIFT_ALPHA, most=images)
+        z = boundary(images, n, ever / n, DRIFT_ALPHA)
         enough = labels >= SETTINGS.harm_labels
         careful = np.minimum(right * n + HALF_LABEL, n)
         harm = (score(clean * images, images, careful, n, 0.0) > z) & (clean - right >= SETTINGS.retrain_drop)

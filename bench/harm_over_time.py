@@ -74,7 +74,7 @@ def histories(
         n, right, there = weight**2 / squares, total / weight, window * labels
         if there < least:
             continue
-        z = boundary(1 / (1 / images + 1 / n), there / n, alpha, most=images)
+        z = boundary(images, n, there / n, alpha)
         careful = np.minimum(right * n + HALF_LABEL, n)
         harmful = (score(accepted * images, images, careful, n, 0.0) > z) & (accepted - right >= SETTINGS.retrain_drop)
         harmless = (score(accepted * images, images, right * n, n, SETTINGS.harmless_drop) < -z) & ~harmful

@@ -101,7 +101,7 @@ def judge(
 
     right_share, effective, accepted, images, _ = share(SETTINGS.harm_half_life_days)
     quick, _, quick_accepted, _, _ = share(SETTINGS.harm_half_life_days / RECENT)
-    z = boundary(1 / (1 / images + 1 / effective), np.maximum(there, 1) / effective, alpha, most=images)
+    z = boundary(images, effective, np.maximum(there, 1) / effective, alpha)
     careful = np.minimum(right_share * effective + HALF_LABEL, effective)
     harmful = (there > 0) & (score(accepted * images, images, careful, effective, 0.0) > z)
     harmless = (there > 0) & (score(accepted * images, images, right_share * effective, effective, SETTINGS.harmless_drop) < -z)

@@ -58,7 +58,7 @@ def histories(share: float, recall: float, count: int, seed: int) -> dict[str, A
             if look not in LOOKS:
                 continue
             correct = rng.binomial(n, accuracy)
-            z = float(boundary(1 / (1 / TEST_IMAGES + 1 / n), 1.0, DRIFT_ALPHA, most=TEST_IMAGES))
+            z = float(boundary(TEST_IMAGES, n, 1.0, DRIFT_ALPHA))
             harmless = bool(score(clean, TEST_IMAGES, correct, n, SETTINGS.harmless_drop) < -z)
             said["harmless"][look] += harmless
             said["kept"][look] += harmless and judged.bounded

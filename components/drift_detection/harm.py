@@ -87,7 +87,12 @@ class AccuracyDrop:
         return asdict(self)
 
 
-def boundary(information: npt.ArrayLike, epochs: npt.ArrayLike, alpha: float, *, most: npt.ArrayLike) -> np.ndarray:
+def information_of(clean_n: npt.ArrayLike, n: npt.ArrayLike) -> np.ndarray:
+    """What a clean sample of `clean_n` images and `n` labels tell of their difference, t = 1 / (1/n0 + 1/n)."""
+    return 1 / (1 / np.asarray(clean_n, float) + 1 / np.asarray(n, float))
+
+
+def boundary(clean_n: npt.ArrayLike, n: npt.ArrayLike, epochs: npt.ArrayLike, alpha: float) -> np.ndarray:
     """How many standard errors a score must reach to count, at whichever look it does.
 
     With a fixed clean sample of n0 images the score process of the difference, at n labels, is a Brownian motion in the information
@@ -97,13 +102,13 @@ def boundary(information: npt.ArrayLike, epochs: npt.ArrayLike, alpha: float, *,
     Where old labels fade, a sum never stays one Brownian motion: of every `epochs` independent stretches each gets its part of alpha.
 
     Args:
-        information: t, above 0.
+        clean_n: n0, which the information never exceeds. Of a smaller one than `TIGHTEST` the boundary is least there: with 20 independent
+            clean images it would else never come below five standard errors.
+        n: effective number of labels, above 0.
         epochs: all labels that ever counted, over the effective number; 1 where none has faded.
         alpha: one-sided.
-        most: n0, which the information never exceeds. Of a smaller one than `TIGHTEST` the boundary is least there: with 20 independent
-            clean images it would else never come below five standard errors.
     """
-    scaled = np.asarray(information) * BEST_RATIO / np.minimum(TIGHTEST, most)
+    scaled = information_of(clean_n, n) * BEST_RATIO / np.minimum(TIGHTEST, clean_n)
     level = alpha / np.maximum(epochs, 1.0)
     return np.sqrt((1 + 1 / scaled) * 2 * np.log1p(np.sqrt(1 + scaled) / (2 * level)))
 
@@ -264,8 +269,7 @@ def drop_of(
     expected, expected_n = expected_of(parts, accepted)
     labels = sum(part.labels for part in parts)
     independent = sum(part.labels / part.effect for part in parts)
-    information = 1 / (1 / expected_n + 1 / effective)
-    z = float(boundary(information, independent / effective, alpha, most=expected_n))
+    z = float(boundary(expected_n, effective, independent / effective, alpha))
     counts = expected * expected_n, expected_n, right * effective, effective
     value, low, high = accuracy_drop(*counts, z=z)
     _, low_now, _ = accuracy_drop(*counts, z=CONTRADICTS_Z)
@@ -282,7 +286,7 @@ def drop_of(
         recent=recent,
         high_if_grown=grown,
         come=come,
-        information=information,
+        information=float(information_of(expected_n, effective)),
         z=z,
         alpha=alpha,
         effect=labels / independent,
@@ -353,7 +357,7 @@ def labels_to_decide(drop: AccuracyDrop, *, retrain_drop: float, harmless_drop: 
         n = drop.effective + more
         fresh = np.clip(accuracy * more + luck * np.sqrt(accuracy * (1 - accuracy) * more), 0, more)
         correct = right + fresh
-        z = boundary(1 / (1 / drop.expected_n + 1 / n), (drop.independent + more) / n, drop.alpha, most=drop.expected_n)
+        z = boundary(drop.expected_n, n, (drop.independent + more) / n, drop.alpha)
         careful = np.minimum(correct + HALF_LABEL, n)
         harm = (score(clean, drop.expected_n, careful, n, 0.0) > z) & (drop.expected - correct / n >= retrain_drop)
         harmless = score(clean, drop.expected_n, correct, n, harmless_drop) < -z

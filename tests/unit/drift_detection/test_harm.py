@@ -116,7 +116,7 @@ def test_the_boundary_is_robbins_normal_mixture() -> None:
     # Its definition: the mean of exp(theta B - theta^2 t / 2) over theta > 0 from a half-normal of variance r equals 1 / alpha there,
     # for the two-sided mixture at 2 alpha; by numerical integration, at levels where the one-sided form is that close.
     for t, most in ((20.0, 1500.0), (224.0, 1500.0), (1500.0, 2000.0), (20.0, 264.0), (14.0, 20.0), (90.0, 100.0)):
-        z, r = float(boundary(t, 1.0, 0.04, most=most)), 5 / min(264, most)
+        z, r = float(boundary(most, 1 / (1 / t - 1 / most), 1.0, 0.04)), 5 / min(264, most)
         mixed, _ = integrate.quad(
             lambda theta, z=z, t=t, r=r: 2 * stats.norm.pdf(theta, scale=r**0.5) * math.exp(theta * z * t**0.5 - theta**2 * t / 2), 0, 5.0
         )
@@ -124,8 +124,8 @@ def test_the_boundary_is_robbins_normal_mixture() -> None:
 
 
 def test_where_labels_fade_each_stretch_has_its_part_of_alpha() -> None:
-    assert float(boundary(224, 4.0, 0.04, most=1500)) == float(boundary(224, 1.0, 0.01, most=1500))
-    assert float(boundary(224, 0.5, 0.04, most=1500)) == float(boundary(224, 1.0, 0.04, most=1500))
+    assert float(boundary(1500, 264, 4.0, 0.04)) == float(boundary(1500, 264, 1.0, 0.01))
+    assert float(boundary(1500, 264, 0.5, 0.04)) == float(boundary(1500, 264, 1.0, 0.04))
 
 
 def looks(clean: float, drop: float, *, histories: int, windows: int, labels: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
@@ -134,7 +134,7 @@ def looks(clean: float, drop: float, *, histories: int, windows: int, labels: in
     right = rng.binomial(labels, clean - drop, (histories, windows)).cumsum(axis=1)
     n = labels * np.arange(1, windows + 1)
     # A clean sample that knows all: a million images.
-    z = boundary(1 / (1e-6 + 1 / n), 1.0, 0.05, most=1e6)
+    z = boundary(1e6, n, 1.0, 0.05)
     ours = score(clean * 1e6, 1e6, np.minimum(right + 0.5, n), n, 0.0) > z
     # Robbins' mixture of likelihood ratios over Beta(1/2, 1/2), for an accuracy below the clean one; no normal approximation anywhere.
     a, b = right + 0.5, n - right + 0.5
@@ -171,7 +171,7 @@ def test_a_baseline_of_few_patients_makes_no_harm_of_its_own_luck(patients: int,
     for window in range(1, 61):
         right += rng.binomial(labels, 0.9, count)
         n = window * labels
-        z = boundary(1 / (1 / n0 + 1 / n), 1.0, 0.04, most=n0)
+        z = boundary(n0, n, 1.0, 0.04)
         harm = score(value * n0, n0, np.minimum(right + 0.5, n), n, 0.0) > z
         false |= harm & (value - right / n >= 0.03) & (n >= 100)
     assert false.mean() <= 0.05
@@ -323,7 +323,7 @@ def test_a_drift_is_compared_with_the_mixture_that_it_is_nearest_to() -> None:
 def test_the_bounds_are_those_of_as_many_equally_weighted_labels() -> None:
     drop = drop_over([tally(66, 60, day=day) for day in range(5)])
     assert drop.information == pytest.approx(1 / (1 / 1500 + 1 / drop.effective))
-    assert drop.z == pytest.approx(float(boundary(drop.information, 330 / drop.effective, 0.04, most=1500)))
+    assert drop.z == pytest.approx(float(boundary(1500, drop.effective, 330 / drop.effective, 0.04)))
     right = drop.effective * (drop.expected - drop.value)
     assert accuracy_drop(1395, 1500, right, drop.effective, z=drop.z) == pytest.approx((drop.value, drop.low, drop.high))
     assert drop_over([tally(66, 60)], alpha=0.01).low < drop_over([tally(66, 60)], alpha=0.04).low
@@ -339,7 +339,7 @@ def test_about_so_many_labels_decide_four_times_in_five(right: float, limits: tu
     rng = np.random.default_rng(4)
     accuracy = rng.beta(60 * right + 0.5, 60 * (1 - right) + 0.5, 4000)
     total = round(60 * right) + rng.binomial(needed - 60, accuracy)
-    z = boundary(1 / (1 / 1500 + 1 / needed), 1.0, 0.04, most=1500)
+    z = boundary(1500, needed, 1.0, 0.04)
     harm = (score(1395, 1500, np.minimum(total + 0.5, needed), needed, 0.0) > z) & (0.93 - total / needed >= 0.03)
     assert np.mean(harm | (score(1395, 1500, total, needed, 0.05) < -z)) == pytest.approx(0.8, abs=0.04)
 
@@ -353,11 +353,11 @@ def test_where_labels_have_faded_more_are_needed_as_each_stretch_has_its_part_of
     right, n = (drop.expected - drop.value) * drop.effective, drop.effective + more
     rng = np.random.default_rng(4)
     correct = right + rng.binomial(more, rng.beta(right + 0.5, drop.effective - right + 0.5, 4000))
-    z = boundary(1 / (1 / 1500 + 1 / n), needed / n, 0.04, most=1500)
+    z = boundary(1500, n, needed / n, 0.04)
     harm = (score(1395, 1500, np.minimum(correct + 0.5, n), n, 0.0) > z) & (0.93 - correct / n >= 0.03)
     harmless = (score(1395, 1500, correct, n, 0.05) < -z) & (score(1395, 1500, correct, n, 0.05 * drop.come) < -GROWN_Z)
     assert np.mean(harm | harmless) == pytest.approx(0.8, abs=0.04)
-    assert z > boundary(1 / (1 / 1500 + 1 / n), 1.0, 0.04, most=1500) + 0.02
+    assert z > boundary(1500, n, 1.0, 0.04) + 0.02
 
 
 def test_of_late_labels_more_are_needed_as_they_speak_of_a_weaker_drift() -> None:
