@@ -134,7 +134,7 @@ class Visitors:
                         self._stop.wait(0.1)
                         continue
                     images, labels = self._images(number, severity)
-                    list(pool.map(self._send, [client] * CHUNK, range(number, number + CHUNK), images, labels, [severity] * CHUNK))
+                    self._note(list(pool.map(self._send, [client] * CHUNK, range(number, number + CHUNK), images, labels)), severity)
                     number += CHUNK
                     self._stop.wait(max(0.0, CHUNK / rate - (time.monotonic() - began)))
         except DriftloopError as error:
@@ -154,21 +154,30 @@ class Visitors:
             images, labels = parse(f"{self._drift}:{severity:.2f}").transform(images, labels, np.random.default_rng([self._seed, first]))
         return images, labels
 
-    def _send(self, client: ServiceClient, number: int, image: np.ndarray, label: int, severity: float) -> None:
+    def _send(self, client: ServiceClient, number: int, image: np.ndarray, label: int) -> tuple[str, Shown]:
+        """One visitor's answer, and the version that gave it."""
         name = f"demo-{self._seed}-{number}"
         answered = client.send(image, name, f"visitor-{number}", {})
-        truth = self._classes[int(label)]
         found = answered.prediction
-        shown = Shown(name, as_png(image), truth, found["class"], found["confidence"], found["unusual"]["p_value"])
+        truth = self._classes[int(label)]
+        return answered.version, Shown(name, as_png(image), truth, found["class"], found["confidence"], found["unusual"]["p_value"])
+
+    def _note(self, answers: list[tuple[str, Shown]], severity: float) -> None:
+        """Take the answers of a chunk, which were on their way together.
+
+        While the service swaps its model, an answer of the old one can arrive behind one of the new: the version that answered last
+        comes first, so that each swap is seen once.
+        """
         with self._lock:
-            self.truth[name] = truth
-            self.pictures.append(shown)
-            self.moments.append(time.monotonic())
-            self.version = answered.version
-            last = self.points[-1] if self.points else None
-            if last is None or last.answers >= POINT or last.version != answered.version:
-                last = AccuracyPoint(0.0, answered.version, severity)
-                self.points.append(last)
-            last.seconds, last.drift = time.monotonic() - self._began, severity
-            last.answers += 1
-            last.right += shown.predicted == truth
+            for version, shown in sorted(answers, key=lambda answer: answer[0] != self.version):
+                self.truth[shown.request_id] = shown.truth
+                self.pictures.append(shown)
+                self.moments.append(time.monotonic())
+                last = self.points[-1] if self.points else None
+                if last is None or last.answers >= POINT or last.version != version:
+                    last = AccuracyPoint(0.0, version, severity)
+                    self.points.append(last)
+                last.seconds, last.drift = time.monotonic() - self._began, severity
+                last.answers += 1
+                last.right += shown.predicted == shown.truth
+                self.version = version

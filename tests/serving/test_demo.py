@@ -24,6 +24,7 @@ from driftloop.contracts import AUTOMATED_RETRAINING, MODEL_PROMOTION, ONNX_DEPL
 from driftloop.dataset import Description
 from driftloop.demo.site import SiteThread
 from driftloop.demo.story import Event, Story
+from driftloop.demo.visitors import Shown, Visitors
 from driftloop.demo.worker import Told
 from driftloop.errors import Conflict
 from driftloop.inference.labels import read_labels
@@ -164,6 +165,16 @@ def test_a_rollback_right_after_the_promotion_does_not_end_the_demo(
     champion = registry.current(story.store)
     assert champion
     assert champion.version == "1"
+
+
+def test_an_answer_of_the_old_version_behind_one_of_the_new_is_no_swap_back(production: tuple[Store, Description]) -> None:
+    visitors = Visitors("http://127.0.0.1:1", production[1], kind="xray", drift="blur+noise", seed=1)
+    for number, versions in enumerate(("1111", "1212", "2222", "2121", "1111")):
+        shown = [Shown(f"{number}-{place}", b"", "bright", "bright", 0.9, 0.5) for place in range(len(versions))]
+        visitors._note(list(zip(versions, shown, strict=True)), 0.0)
+    assert [(point.version, point.answers) for point in visitors.points] == [("1", 6), ("2", 8), ("1", 6)]
+    assert visitors.version == "1"
+    assert visitors.answered == 20
 
 
 @needs_chromium
