@@ -52,7 +52,7 @@ def steps_after_watch(
             f"Watch again when there is more: {watch_again}.",
         ]
     if verdict == RETRAIN and decision != PROMOTE:
-        return [f"Wait: the retraining runs, and the gate decides. `driftloop status --store {store}` shows what serves afterwards."]
+        return [f"Nothing: a retraining follows, and the gate decides. `driftloop status --store {store}` shows what serves afterwards."]
     if verdict == "needs_labels":
         return [
             *_in_vain(asked),

@@ -159,7 +159,8 @@ class ClassRecall(BaseModel):
     requests: int = Field(0, description="requests predicted as it")
     labels: int = Field(0, description="labels drawn at random among these")
     cases: int = Field(0, description="uniformly random labels that name it")
-    labels_to_tell: int | None = Field(None, description="random labels in all that would tell; null: nothing is open, or a great many")
+    labels_to_tell: int | None = Field(None, description="random labels in all that would tell; null: not known, or nothing is open")
+    in_vain: bool = Field(False, description="whether not even a million random labels are likely to tell")
 
     @property
     def told(self) -> bool:
@@ -172,6 +173,8 @@ class ClassRecall(BaseModel):
         said = f"recall of {self.name} is between {self.low:.2f} and {self.high:.2f} (accepted: {accepted})"
         if self.told:
             return said
+        if self.in_vain:
+            return f"{said}; no number of random labels is likely to tell"
         if self.labels_to_tell is None:
             return f"{said}; more random labels are needed"
         return f"{said}; about {rounded(self.labels_to_tell):,} random labels in all would tell"

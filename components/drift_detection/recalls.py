@@ -163,6 +163,7 @@ def class_recalls(
                     "labels": len(as_it),
                     "cases": int((random["label"] == name).sum()),
                     "labels_to_tell": None if more is None else round((len(random) + more) / (1 - gate_share)),
+                    "in_vain": bool(open_still) and more is None,
                 }
             )
         )

@@ -194,8 +194,8 @@ def performance_sentence(rows: list[dict[str, Any]]) -> str:
     text = extremes("the accuracy", {name: 100 * value for name, value in values.items()}, "{:.1f} %")
     if near:
         return (
-            f"{text} The intervals of {', '.join(near)} overlap with that of the best, so that these accuracies alone do not "
-            "put one before the other."
+            f"{text} These have intervals that overlap with that of the best, so that accuracy alone does not put one before the other: "
+            f"{'; '.join(near)}."
         )
     return (
         f"{text} No other interval overlaps with that of the best."

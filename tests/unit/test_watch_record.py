@@ -72,6 +72,7 @@ BETWEEN = "recall of crack is between 0.00 and 0.70"
     [
         ({"accepted": 0.9, "labels_to_tell": 3100}, False, f"{BETWEEN} (accepted: 0.90); about 3,100 random labels in all would tell"),
         ({"accepted": 0.9, "labels_to_tell": 988_999}, False, f"{BETWEEN} (accepted: 0.90); about 990,000 random labels in all would tell"),
+        ({"accepted": 0.9, "in_vain": True}, False, f"{BETWEEN} (accepted: 0.90); no number of random labels is likely to tell"),
         ({"accepted": 0.9}, False, f"{BETWEEN} (accepted: 0.90); more random labels are needed"),
         ({"accepted": None, "bounded": True}, True, f"{BETWEEN} (accepted: not known)"),
         ({"accepted": 0.0, "fallen": True, "labels_to_tell": 3100}, True, f"{BETWEEN} (accepted: 0.00)"),

@@ -395,3 +395,17 @@ def test_no_number_of_labels_is_named_where_none_would_tell() -> None:
     at_the_bound = ACCEPTED.value - SETTINGS.class_drop
     found, missed = share(1000, 500 * at_the_bound, 500), share(1000, 500 * (1 - at_the_bound), 500)
     assert labels_to_tell(found, missed, wilson(9, 10), SETTINGS) is None
+
+
+def test_a_recall_that_no_number_of_labels_tells_does_not_ask_for_more() -> None:
+    rows = [(0, "rare", "rare", "random", None)] * 20 + [(0, "common", "common", "random", None)] * 194
+    rows += [(0, "common", "rare", "random", None)] * 6
+    of_ten = Proportion(value=0.9, low=0.6, high=0.98, n=10, effective_n=10)
+    for accepted, in_vain in ((of_ten, True), (ACCEPTED, False)):
+        (found,) = recalled([window(2000, {"rare": 200})], rows, ["rare"], accepted={"rare": {"reference": accepted}}, critical=["rare"])
+        assert not found.told
+        assert found.in_vain is in_vain
+        assert ("no number of random labels is likely to tell" in found.sentence()) is in_vain
+    (unlabelled,) = recalled([window(2000, {"rare": 200})], [], ["rare"], accepted={"rare": {"reference": of_ten}}, critical=["rare"])
+    assert not unlabelled.in_vain
+    assert "more random labels are needed" in unlabelled.sentence()
