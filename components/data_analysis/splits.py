@@ -19,6 +19,8 @@ NEEDED = (TRAIN, VAL, TEST)
 HASHED_GROUPS = 30
 #: Groups of the reference from which on it is a good one.
 SURE_GROUPS = REGIME_WINDOWS * LEAST_GROUPS
+#: Classes that a note names.
+MOST_NAMED = 5
 #: From how many groups in all a split that is cut gets `LEAST_GROUPS`, whatever its share.
 FLOOR_FROM = {REFERENCE: 2 * LEAST_GROUPS, TEST: 5 * LEAST_GROUPS}
 
@@ -113,6 +115,14 @@ def check_decidable(frame: pd.DataFrame, source: str) -> list[str]:
         notes.append(
             f"The test split has {sizes[TEST]} images of only {counted(int(groups[TEST]), 'group')}: images of one group resemble each "
             f"other, so the gate can hardly tell a better model by them; {LEAST_GROUPS} groups are the least, some tens are good."
+        )
+    of_class = frame[frame["split"] == TEST].groupby("label")["group"].nunique()
+    scarce = [f"{label} ({count})" for label, count in of_class.items() if count < LEAST_GROUPS <= groups[TEST]]
+    if scarce:
+        listed = ", ".join(scarce[:MOST_NAMED]) + (f" and {len(scarce) - MOST_NAMED} more" if scarce[MOST_NAMED:] else "")
+        notes.append(
+            f"The test split has too few groups of {listed} to tell well how often such images are recognised; {LEAST_GROUPS} groups of a "
+            "class are the least, some tens are good."
         )
     share = sizes[REFERENCE] / len(frame)
     if share > 0.2 and not (frame["source_split"] == REFERENCE).any():

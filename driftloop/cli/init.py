@@ -54,6 +54,8 @@ class Survey:
     """The side that is proposed."""
     named_groups: int
     """Patients or sites that the file names tell; 0 where they tell none."""
+    tags: dict[str, int]
+    """Levels of each tag that tags.csv brings."""
     test_share: float
     """The share of the test split that is proposed: what the gate's power needs, from the default to `MOST_FOR_TEST`."""
     splits: dict[str, tuple[int, int]]
@@ -96,12 +98,14 @@ def look_at(folder: Path, group_pattern: str = "", classes: str = "") -> Survey:
     """
     from driftloop.dataset.splitting import CONTENT, compile_pattern, group_of  # these load pandas, for which other commands need not wait
     from driftloop.sources.folder import folder_to_give, list_folder, unread_note
+    from driftloop.sources.tags_file import with_tags
+    from driftloop.tags import levels_by_tag
 
     if folder.is_file():
         raise InputError(f"{folder}: is a file; unpack it and give the folder, or run it as it is with --source {folder}")
     settings = DataSettings.complete({"group_pattern": group_pattern, "classes": classes})
     listing = list_folder(folder, settings.classes)
-    files = listing.files
+    files = with_tags(folder, listing.files)
     patterns = compile_pattern(group_pattern)
     groups = [group_of(file.path.rpartition("/")[2], _stand_in(file.path), patterns) for file in files]
     named = {group for group in groups if not group.startswith(CONTENT)}
@@ -128,6 +132,7 @@ def look_at(folder: Path, group_pattern: str = "", classes: str = "") -> Survey:
         unreadable=unreadable,
         image_size=max((side for side in SIDES if side <= median(sides)), default=SIDES[0]),
         named_groups=len(named),
+        tags={name: len(set(levels) - {""}) for name, levels in levels_by_tag([file.tags for file in files]).items()},
         test_share=share,
         splits=splits,
         replayed=_cut(files, groups, settings, str(folder), replayed=True)[0][STREAM][0] - splits[STREAM][0],
@@ -230,11 +235,13 @@ def told(survey: Survey) -> list[str]:
         else "none by their file names: each image counts by itself. If several show one patient or site, say how names tell them: "
         "data_config.group_pattern"
     )
+    tags = ", ".join(f"{name} ({counted(levels, 'level')})" for name, levels in survey.tags.items())
     broken = f"; {survey.unreadable} of the sampled ones cannot be opened" if survey.unreadable else ""
     return [
         f"{total:,} images of {len(survey.images)} classes: {classes}{more}",
         f"sizes: {survey.sizes}, {'colour' if survey.colour else 'grey'}{broken}",
         f"groups: {groups}",
+        *([f"tags: {tags} (tags.csv); a watch also looks at each level by itself"] if survey.tags else []),
         f"splits of its own: {own or 'none'}",
         "splits of the run: "
         + ", ".join(f"{split} {images:,}" for split, (images, _) in survey.splits.items() if images)

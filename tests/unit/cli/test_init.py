@@ -74,6 +74,24 @@ def test_classes_that_file_names_tell_are_seen_and_written_down(folder: Path, tm
     assert DataSettings.complete(collect(PIPELINES["training"], [written], {}, [])["data_config"]).classes == "ill, well"
 
 
+def test_tags_and_a_class_that_is_rare_are_seen(folder: Path) -> None:
+    assert _json(str(folder))["tags"] == {}
+    for index in range(600):
+        kind = "odd" if index % 60 == 0 else "well"
+        Image.fromarray(np.full((100, 120), index % 251, np.uint8)).save(folder / "well" / f"{index}-photo.png")
+        if kind == "odd":
+            (folder / "odd").mkdir(exist_ok=True)
+            (folder / "well" / f"{index}-photo.png").rename(folder / "odd" / f"{index}-photo.png")
+    lines = [f"{path.relative_to(folder).as_posix()},{'AB'[number % 2]}" for number, path in enumerate(sorted(folder.glob("*/*.png")))]
+    (folder / "tags.csv").write_text("\n".join(["file,site", *lines]))
+    seen = _json(str(folder))
+    assert seen["tags"] == {"site": 2}
+    assert any(note.startswith("The test split has too few groups of odd (") for note in seen["notes"])
+    (folder / "tags.csv").write_text("file,site\nwell/none.png,A\n")
+    with pytest.raises(InputError, match=r"none\.png is not one of the images beside it"):
+        _say(str(folder))
+
+
 def test_each_image_counts_by_itself_however_long_the_names_of_its_folders(folder: Path) -> None:
     for path in sorted(folder.glob("*/*.png")):
         kept = folder / f"{path.parent.name} as the ward calls them" / "2026" / path.name.replace("patient", "image")

@@ -157,6 +157,15 @@ def test_fifteen_groups_show_no_drift_which_is_said_before_anything_is_trained()
     assert check_decidable(assign_splits(many(400), SHARES, "data"), "data") == []
 
 
+def test_a_class_of_which_the_test_split_has_too_little_is_named() -> None:
+    rare = pd.concat([many(400), many(500).iloc[400:420].assign(label="rare")], ignore_index=True)
+    split = assign_splits(rare, SHARES, "data")
+    there = ((split["split"] == "test") & (split["label"] == "rare")).sum()
+    assert 0 < there < 8
+    (note,) = check_decidable(split, "data")
+    assert note.startswith(f"The test split has too few groups of rare ({there}) to tell")
+
+
 def test_who_never_named_a_group_is_told_which_the_file_names_tell_and_how_images_count_by_themselves() -> None:
     sites = lots(range(5)).assign(group=lambda frame: "site0" + frame["group"].str[-1])
     with pytest.raises(InputError) as caught:
