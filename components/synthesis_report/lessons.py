@@ -345,8 +345,10 @@ def practices(material: RunMaterial) -> list[Practice]:
         Practice(
             "A gate before promotion",
             "replacing a good model by a worse one",
-            judged or None,
-            f"{sum(bool(row['holds']) for row in gate.get('criteria', []))} of {len(gate.get('criteria', []))} criteria hold",
+            judged or material.first_gate_passed or None,
+            f"{sum(bool(row['holds']) for row in gate.get('criteria', []))} of {len(gate.get('criteria', []))} criteria hold"
+            if judged
+            else "the first gate, before the watch",
         ),
         Practice("Slices that may veto", "paying a gain by one class", judged or None, "theme 7: slices"),
         Practice(
