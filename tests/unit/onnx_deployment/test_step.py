@@ -231,6 +231,8 @@ def test_metrics_and_report_show_the_figures(grey: Deployed) -> None:
     page = grey.report.read_text()
     assert page.startswith("<!doctype html>")
     assert grey.facts["served_reason"] in page
+    served = grey.facts["measures"]["overall"]["calibration_error_on_test"]["value"]
+    assert grey.metrics["calibration_error_on_test"] == served
     assert "regime-2" in page
 
 

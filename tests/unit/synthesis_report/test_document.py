@@ -11,6 +11,7 @@ from components.synthesis_report.front_matter import introduction, passed_stages
 from components.synthesis_report.lessons import EXPECTED, expectations, lessons, practices
 from components.synthesis_report.material import DRIFT_WATCH, FULL_LOOP, TRAINING, RunMaterial
 from driftloop.contracts import DATA_ANALYSIS, DRIFT_DETECTION, MODEL_OPTIMIZATION, ONNX_DEPLOYMENT, PRODUCTION_MONITORING, VALIDATION_GATE
+from driftloop.evaluation.measures import CALIBRATION_ERROR
 from driftloop.reporting.chapter import Chapter, Table, Text
 from driftloop.reporting.document import document_html
 from driftloop.summary import ChampionSummary, DriftSummary, GateSummary, Summary
@@ -112,6 +113,12 @@ def test_a_surprise_is_what_lies_outside_of_the_range_written_down_before() -> N
         rows = {row["result"]: row["reading"] for row in expectations(material(TRAINING, facts=facts))}
         assert rows["accuracy lost by INT8"] == reading
         assert rows["accuracy lost to the drift"] == "not measured in this run"
+
+
+def test_the_calibration_as_served_is_that_of_the_served_graph_as_in_the_table_of_variants() -> None:
+    facts = {ONNX_DEPLOYMENT: {"calibration": {"ece_after": 0.07}, "measures": {"overall": {CALIBRATION_ERROR: {"value": 0.02}}}}}
+    rows = {row["result"]: row for row in expectations(material(TRAINING, facts=facts))}
+    assert rows["calibration error as served on the test split"]["reading"] == "as expected"
 
 
 def test_many_classes_are_counted_in_the_introduction_not_listed() -> None:
