@@ -117,7 +117,9 @@ def cut_windows(rows: pd.DataFrame, *, size: int, minimum: int, most: int, ripe:
         seen.add(copy)
     few_and_large = len(picked) >= LEAST_GROUPS and len(seen) >= size
     waited = ripe is None or (start < len(rows) and rows["time"].iloc[start] <= ripe)
-    needed = max(2, min(minimum, size) if waited else math.ceil(NEARLY_FULL * size))
+    nearly_full = math.ceil(NEARLY_FULL * size)
+    # Whatever would have been tested at once is after a wait, too, also where `minimum` is more than that.
+    needed = max(2, min(minimum, nearly_full) if waited else nearly_full)
     if len(picked) >= needed or few_and_large:
         windows.append(CutWindow(np.arange(start, len(rows)), np.array(picked), np.array(owners)))
         start = len(rows)

@@ -38,12 +38,16 @@ class Deployment:
     """Of the trained bundle, with the temperature."""
     temperature: TemperatureFit
     """Of the calibration inside all graphs."""
+    fit_splits: tuple[str, ...]
+    """Whose images that was fitted on."""
     calibration: Calibration
     """What it does on the clean test split."""
     parity: float
     """Largest difference of a probability between PyTorch and the exported FP32 graph."""
     quantisation: Quantisation
     """How the INT8 ranges were set."""
+    range_splits: tuple[str, ...]
+    """By whose images."""
     decision: dict[str, GraphOutcomes]
     """Each reduced graph beside FP32, by its file, on the images that decide which is served."""
     serve_on: str
@@ -86,7 +90,8 @@ def deploy(dataset: Description, source: Path, candidate: Path, settings: Deploy
 
     progress(0.4, "quantising")
     range_splits = held_out.PRIVATE_RANGE_SPLITS if PRIVACY in model.training else held_out.RANGE_SPLITS
-    range_images = held_out.draw_images(held_out.open_cases(dataset, range_splits), 2 * settings.calibration_images, seed=settings.seed)
+    ranging = held_out.open_cases(dataset, range_splits)
+    range_images = held_out.draw_images(ranging, 2 * settings.calibration_images, seed=settings.seed)
     quantisation = quantise(fp32, int8, range_images[::2], range_images[1::2], settings.calibration)
 
     progress(0.55, "timing")
@@ -113,9 +118,11 @@ def deploy(dataset: Description, source: Path, candidate: Path, settings: Deploy
     return Deployment(
         model=model,
         temperature=fit,
+        fit_splits=tuple(part.split for part in validation),
         calibration=calibration_on(held_out.compute_logits(network, model, testing), held_out.case_labels(testing), fit.temperature),
         parity=parity,
         quantisation=quantisation,
+        range_splits=tuple(part.split for part in ranging),
         decision=decision,
         serve_on=settings.serve_on,
         choice=choice,

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 
 from components.onnx_deployment import variant
 from components.onnx_deployment.deployment import Deployment
-from components.onnx_deployment.held_out import RANGE_SPLITS, TEMPERATURE_SPLITS, VARIANT_SPLITS
+from components.onnx_deployment.held_out import VARIANT_SPLITS
 from components.onnx_deployment.variant import GRAPH_NAMES
 from driftloop.bundle import ONNX_FP32, ONNX_INT8, WEIGHTS, ModelDescription
 from driftloop.evaluation.calibration import reliability_bins
@@ -431,7 +431,7 @@ def _add_calibration(page: Page, deployment: Deployment) -> None:
     page.section(
         "Calibration",
         f"One temperature, {fit.temperature:.3f}, divides the logits inside all graphs; it changes confidence and no prediction. "
-        f"It was fitted on {fit.fitted_on.n:,} images of {' and '.join(TEMPERATURE_SPLITS)}" + (f" ({fit.note})." if fit.note else "."),
+        f"It was fitted on {fit.fitted_on.n:,} images of {' and '.join(deployment.fit_splits)}" + (f" ({fit.note})." if fit.note else "."),
     )
     page.figure(
         reliability_diagram(deployment, RUNTIME_NAMES),
@@ -485,9 +485,11 @@ def bins_sentence(probabilities: np.ndarray, labels: np.ndarray) -> str:
 def _add_quantisation(page: Page, deployment: Deployment) -> None:
     """How the ranges were chosen."""
     divergence = deployment.quantisation.divergence
+    ranging = " and ".join(deployment.range_splits)
+    apart = "test image" if set(deployment.range_splits) & set(VARIANT_SPLITS) else "image that judges the graph later"
     page.section(
         "Quantisation",
-        f"INT8 is static, per channel, with ranges from {' and '.join(RANGE_SPLITS)}; weights have 7 bits, since 8-bit ones overflow on "
+        f"INT8 is static, per channel, with ranges from {ranging}; weights have 7 bits, since 8-bit ones overflow on "
         "processors without VNNI. The first convolution and the head stay in floats, and the head's bias takes back what rounding "
         "moves the "
         "embeddings by on average [[cite:jacob2018]].",
@@ -497,13 +499,13 @@ def _add_quantisation(page: Page, deployment: Deployment) -> None:
             {"ranges by": name, "divergence from FP32, nats": value, "taken": name == deployment.quantisation.method}
             for name, value in divergence.items()
         ],
-        "Mean Kullback-Leibler divergence of the probabilities on training images other than those that set the ranges.",
+        "Mean Kullback-Leibler divergence of the probabilities on images of these splits other than those that set the ranges.",
         key="deploy-divergence",
     )
     page.text(
         f"[[deploy-divergence]]: {extremes('the divergence', divergence, '{:.2e}')} The ranges of {deployment.quantisation.method} "
         "are used. No label is "
-        "needed for this choice, and no image that judges the graph later has a part in it. Dynamic quantisation, which sets "
+        f"needed for this choice, and no {apart} has a part in it. Dynamic quantisation, which sets "
         "ranges while it "
         "runs, was measured to be no faster than FP32 for such networks and is not offered."
     )

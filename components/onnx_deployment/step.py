@@ -12,6 +12,7 @@ from components.onnx_deployment.variant import GRAPH_NAMES
 from driftloop import bundle
 from driftloop.contracts import BENCHMARK, ONNX_DEPLOYMENT
 from driftloop.dataset import read_description
+from driftloop.evaluation.measures import CALIBRATION_ERROR
 from driftloop.inference.image_statistics import statistic_names
 from driftloop.inference.reference import write_reference
 from driftloop.reporting.chapter import write_chapter
@@ -108,7 +109,7 @@ def _log_metrics(facts: dict[str, Any], metrics: MetricsLog) -> None:
     for row in facts["benchmark_gpu"]:
         metrics.log_metric(f"gpu_p50_ms_{row['variant']}_batch_{row['batch']}", row["p50_ms"])
     metrics.log_metric("temperature", facts["temperature"])
-    metrics.log_metric("calibration_error_on_test", facts["calibration"]["ece_after"])
+    metrics.log_metric(CALIBRATION_ERROR, facts["measures"]["overall"][CALIBRATION_ERROR]["value"])
 
 
 def _library_versions() -> dict[str, str]:

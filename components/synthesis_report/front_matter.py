@@ -392,7 +392,7 @@ def passed_stages(material: RunMaterial) -> list[str]:
         "2 baseline": "baseline_training" in made,
         "3 optimisation": "model_optimization" in made,
         "4 ONNX": "onnx_deployment" in made,
-        "gate": material.summary.gate is not None,
+        "gate": material.summary.gate is not None or material.first_gate_passed,
         "serve": bool(material.summary.champion.after),
         "5 monitoring": watched,
         "6 drift verdict": watched,

@@ -4,7 +4,7 @@ A surprise is a result outside of what was expected before the run; the expectat
 afterwards.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,6 +25,7 @@ from driftloop.contracts import (
     TEST,
 )
 from driftloop.evaluation.intervals import Proportion
+from driftloop.evaluation.measures import CALIBRATION_ERROR
 from driftloop.plurals import counted
 from driftloop.reporting.wording import percent, points, points_interval
 
@@ -224,7 +225,7 @@ def _measured(material: RunMaterial) -> dict[str, float | None]:
         "validation minus test accuracy of the optimised model": gap,
         "accuracy lost by INT8": (deployed.get("int8_drop") or {}).get("value"),
         "speed-up of the served graph over PyTorch": deployed.get("speedup", {}).get(served),
-        "calibration error as served on the test split": deployed.get("calibration", {}).get("ece_after"),
+        "calibration error as served on the test split": _served_calibration(deployed),
         "accuracy lost to the drift": _difference(champion, summary.accuracy.champion_on_drifted),
         "share of the loss won back by retraining": recovered if isinstance(recovered, float) else None,
         "clean accuracy lost by retraining": _difference(champion, summary.accuracy.retrained),
@@ -243,6 +244,12 @@ class Practice:
     guards_against: str
     done: bool | None
     where: str
+
+
+def _served_calibration(deployed: Mapping[str, Any]) -> float | None:
+    """The calibration error of the graph that is served; facts of earlier releases know that of the network alone."""
+    measured = deployed.get("measures", {}).get("overall", {}).get(CALIBRATION_ERROR)
+    return measured["value"] if measured else deployed.get("calibration", {}).get("ece_after")
 
 
 def practices(material: RunMaterial) -> list[Practice]:
@@ -345,8 +352,10 @@ def practices(material: RunMaterial) -> list[Practice]:
         Practice(
             "A gate before promotion",
             "replacing a good model by a worse one",
-            judged or None,
-            f"{sum(bool(row['holds']) for row in gate.get('criteria', []))} of {len(gate.get('criteria', []))} criteria hold",
+            judged or material.first_gate_passed or None,
+            f"{sum(bool(row['holds']) for row in gate.get('criteria', []))} of {len(gate.get('criteria', []))} criteria hold"
+            if judged
+            else "the first gate, before the watch",
         ),
         Practice("Slices that may veto", "paying a gain by one class", judged or None, "theme 7: slices"),
         Practice(

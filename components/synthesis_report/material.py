@@ -85,6 +85,11 @@ class RunMaterial:
         """Facts of the gate; empty where no candidate was judged."""
         return self.candidate_facts.get(VALIDATION_GATE, {})
 
+    @property
+    def first_gate_passed(self) -> bool:
+        """Whether a gate let the champion pass that this run made and watched: a full loop watches none that did not."""
+        return self.pipeline == FULL_LOOP and self.summary.drift is not None
+
     def proportion(self, step: str, name: str = "accuracy") -> Proportion | None:
         """An accuracy among the facts."""
         value = self.facts.get(step, {}).get(name)

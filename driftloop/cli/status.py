@@ -139,6 +139,12 @@ def next_steps(state: Status) -> list[str]:
             f"Version {last.promoted_version}, which this watch promoted, serves no more: version {state.champion.version} does.",
             f"Watch what it answers: `driftloop run drift-watch --store {state.store}`.",
         ]
+    if last.promoted_version is None and last.state != FAILED and last.champion_version != state.champion.version:
+        # A person has rolled it back, or promoted another one: what that watch asked for is not of the version that serves.
+        return [
+            f"Version {last.champion_version}, which the last watch watched, serves no more: version {state.champion.version} does.",
+            f"Watch what it answers: `driftloop run drift-watch --store {state.store}`.",
+        ]
     steps = steps_after_watch(
         last.verdict,
         state.store,

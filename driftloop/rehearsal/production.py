@@ -3,6 +3,7 @@
 The team takes a watch's list of requests, works on it for some days, and hands in the truth.
 """
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -12,17 +13,22 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from components.drift_detection.windows import effective_size
+from components.drift_detection.windows import NEARLY_FULL, effective_size
 from components.traffic_replay.replay import Amounts, Replayed, replay
-from driftloop.contracts import LABEL_REQUESTS, RANDOM, RANKED
+from driftloop.contracts import LABEL_REQUESTS, LEAST_GROUPS, RANDOM, RANKED
 from driftloop.dataset import Description, Split, open_split
 from driftloop.errors import InputError
 from driftloop.inference.labels import write_labels
 from driftloop.inference.reference import CLEAN_REGIME
+from driftloop.plurals import counted
 from driftloop.rehearsal.timeline import first_drift
 from driftloop.scenarios import Scenario
 from driftloop.settings import DriftSettings, TrafficSettings
 from driftloop.store import Store
+
+#: Requests of a window of traffic at least. A drift test of few groups has smaller ones; what is played at once is one of these in part,
+#: and holds no group twice either.
+LEAST_WINDOW = 10
 
 
 @dataclass(frozen=True)
@@ -59,7 +65,7 @@ class Production:
             scenario=scenario,
             amounts=amounts,
             seed=self.seed,
-            settings=TrafficSettings.complete(self.config | {"window_size": self.size, "max_label_share": 1.0}),
+            settings=TrafficSettings.complete(self.config | {"window_size": max(self.size, LEAST_WINDOW), "max_label_share": 1.0}),
             clock=clock,
         )
 
@@ -70,14 +76,32 @@ def window_size(description: Description, settings: DriftSettings) -> int:
     return effective_size(settings.window_size, groups)
 
 
-def what_can_be_played(timeline: Sequence[Scenario], stream: Split, size: int) -> tuple[list[Scenario], list[str]]:
+def fewest_groups(size: int, settings: DriftSettings) -> int:
+    """Of so many groups at least is a window that is tested, whatever it waits for: of fewer, no drift can be confirmed."""
+    return min(LEAST_GROUPS, size, max(2, settings.minimum_window), math.ceil(NEARLY_FULL * size))
+
+
+def what_can_be_played(timeline: Sequence[Scenario], stream: Split, size: int, fewest: int) -> tuple[list[Scenario], list[str]]:
     """The windows for which the stream has distinct images, and a note where these are not all.
 
+    Args:
+        timeline: what is to be played.
+        stream: where its images come from.
+        size: images a window.
+        fewest: groups without which no window is tested.
+
     Raises:
-        InputError: not even one, none of the drifted ones, or a prior shift further than these classes allow.
+        InputError: not even one, none of the drifted ones, images of so few groups that nothing would be tested, or a prior shift further
+            than these classes allow.
     """
     for scenario in timeline:
         scenario.select(stream.labels, 1, np.random.default_rng(0))
+    groups = stream.samples["group"].nunique()
+    if groups < fewest:
+        raise InputError(
+            f"the stream's {len(stream):,} images are of only {counted(groups, 'patient or site', 'patients or sites')}, and a window is "
+            f"tested with {fewest} or more: no window would be; raise data_config.stream_share, or use a source of more of them"
+        )
     images = stream.samples["sha256"].nunique()
     possible = min(len(timeline), images // size)
     first = first_drift(timeline)

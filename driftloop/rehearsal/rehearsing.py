@@ -12,7 +12,7 @@ from driftloop import registry, runtime
 from driftloop.dataset import Description, Split, read_description
 from driftloop.errors import DriftloopError
 from driftloop.rehearsal import shortened
-from driftloop.rehearsal.production import LabellingTeam, Production, what_can_be_played, window_size
+from driftloop.rehearsal.production import LabellingTeam, Production, fewest_groups, what_can_be_played, window_size
 from driftloop.rehearsal.report import table_line
 from driftloop.rehearsal.result import AcceptedDrifts, Comparison, PolicyResult, Rehearsal, conclude
 from driftloop.rehearsal.steps import Announce, StepCaller, champion_stage, data_stage
@@ -132,8 +132,9 @@ def begin(plan: RehearsalPlan, artifacts: Path, announce: Announce) -> World:
     dataset = data_stage(call, training, announce)
     description = read_description(dataset)
     stream = open_stream(description)
-    size = window_size(description, DriftSettings.complete(arguments["drift_config"]))
-    timeline, notes = what_can_be_played(plan.timeline, stream, size)
+    settings = DriftSettings.complete(arguments["drift_config"])
+    size = window_size(description, settings)
+    timeline, notes = what_can_be_played(plan.timeline, stream, size, fewest_groups(size, settings))
     champion_stage(call, training, dataset, announce)
     return World(stream, description, size, timeline, notes)
 

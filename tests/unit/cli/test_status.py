@@ -153,6 +153,17 @@ def test_each_state_says_what_comes_next(history: StoreHistory) -> None:
         assert said in " ".join(status_of("--store", uri)[1]["next"])
 
 
+@pytest.mark.parametrize("fields", [{"verdict": "needs_labels"}, {"verdict": "retrain", "decision": "inconclusive"}])
+def test_what_a_watch_of_a_version_that_serves_no_more_asked_for_is_not_what_comes_next(
+    history: StoreHistory, fields: dict[str, Any]
+) -> None:
+    """As after a rollback: the labels would be of the other version's windows, and the champion of that watch did not stay."""
+    history.watched(1, "2", ago(hours=3), **fields)
+    gone, watch = status_of("--store", history.store.uri)[1]["next"]
+    assert gone == "Version 2, which the last watch watched, serves no more: version 1 does."
+    assert watch.startswith("Watch what it answers")
+
+
 def test_size_says_what_a_watch_adds(history: StoreHistory) -> None:
     history.watched(1, "1", ago(hours=2))
     history.store.put("logs/dt=2026-01-01/hour=00/a.parquet", b"x" * 1000)

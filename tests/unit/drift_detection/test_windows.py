@@ -93,6 +93,13 @@ def test_a_rest_waits_for_more_until_its_first_row_is_ripe_or_it_is_nearly_full(
     assert pieces.waiting == count - sum(len(window.rows) for window in pieces.windows)
 
 
+@pytest.mark.parametrize("ripe", [START - timedelta(days=1), START, None])
+def test_a_rest_that_is_nearly_full_is_a_window_however_long_it_waited(ripe: datetime | None) -> None:
+    """A window of 50 groups, of which no fewer than 50 should be tested after a wait: 40 are nearly full at any time."""
+    pieces = cut_windows(log(45), size=50, minimum=50, most=10, ripe=ripe)
+    assert (len(pieces.windows), pieces.waiting, pieces.needed) == (1, 0, 40)
+
+
 def test_two_groups_are_the_fewest_of_a_window() -> None:
     assert len(cut_windows(log(2), size=10, minimum=2, most=10).windows) == 1
     assert cut_windows(log(1), size=1, minimum=1, most=10).waiting == 1

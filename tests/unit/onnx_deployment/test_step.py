@@ -133,6 +133,11 @@ def test_fp32_is_served_where_too_few_images_can_show_it_and_the_run_says_so(col
     assert "users get the FP32 graph" in colour.report.read_text()
 
 
+def test_the_page_names_the_splits_that_there_are_and_no_other(grey: Deployed, colour: Deployed) -> None:
+    assert "with ranges from train and drifted_train;" in grey.report.read_text()
+    assert re.search(r"with ranges from train;.*It was fitted on 20 images of val[ .]", colour.report.read_text(), re.DOTALL)
+
+
 def test_the_temperature_in_the_description_is_the_one_in_the_graph(grey: Deployed, colour: Deployed) -> None:
     assert bundle.read_model(grey.candidate).temperature == grey.facts["temperature"]
     assert colour.facts["temperature"] == 1.0
@@ -226,6 +231,8 @@ def test_metrics_and_report_show_the_figures(grey: Deployed) -> None:
     page = grey.report.read_text()
     assert page.startswith("<!doctype html>")
     assert grey.facts["served_reason"] in page
+    served = grey.facts["measures"]["overall"]["calibration_error_on_test"]["value"]
+    assert grey.metrics["calibration_error_on_test"] == served
     assert "regime-2" in page
 
 

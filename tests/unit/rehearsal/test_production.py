@@ -1,4 +1,4 @@
-"""The simulated labelling team."""
+"""The simulated traffic, and the simulated labelling team."""
 
 from datetime import timedelta
 from pathlib import Path
@@ -7,10 +7,16 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from driftloop.dataset import open_split
+from driftloop.errors import InputError
 from driftloop.inference.labels import read_labels
-from driftloop.rehearsal.production import LabellingTeam
+from driftloop.inference.log import read_log
+from driftloop.rehearsal.production import LabellingTeam, Production, fewest_groups, what_can_be_played
 from driftloop.rehearsal.timeline import Calendar
+from driftloop.scenarios import parse
+from driftloop.settings import DriftSettings
 from driftloop.store import open_store
+from tests.factories.serving_store import build_serving_store
 
 TRUTH = {f"r{index}": "ill" if index % 2 else "well" for index in range(10)}
 
@@ -20,6 +26,32 @@ def evidence(folder: Path, random: list[str], ranked: list[str] = ()) -> Path:
     rows = [(name, "random") for name in random] + [(name, "ranked") for name in ranked]
     pd.DataFrame(rows, columns=["request_id", "origin"]).assign(label="").to_csv(folder / "label_requests.csv", index=False)
     return folder
+
+
+def test_windows_of_few_groups_are_played_each_image_of_its_own_group(tmp_path: Path):
+    """Against a reference of 32 patients a window has eight, fewer than a replay of its own may have."""
+    store, dataset = build_serving_store(tmp_path)
+    production = Production(store, open_split(dataset, "stream"), dataset, size=8, labels=2, seed=1, config={})
+    calendar = Calendar(2)
+    for window, drift in enumerate(("none", "blur:1"), 1):
+        played = production.traffic(parse(drift), calendar.clock(window))
+        assert (played.requests, played.labels) == (8, 2)
+    rows = read_log(store, after=None, until=calendar.start(2) + timedelta(hours=1))
+    assert rows["request_id"].nunique() == 16
+    assert rows["group"].head(8).is_unique
+
+
+@pytest.mark.parametrize(("size", "minimum", "fewest"), [(200, 50, 8), (9, 50, 8), (8, 50, 7), (8, 2, 2), (5, 50, 4)])
+def test_so_many_groups_make_a_window(size: int, minimum: int, fewest: int) -> None:
+    assert fewest_groups(size, DriftSettings(minimum_window=minimum)) == fewest
+
+
+def test_a_stream_of_too_few_groups_is_refused_since_nothing_would_be_tested(tmp_path: Path) -> None:
+    stream = open_split(build_serving_store(tmp_path)[1], "stream")
+    groups = stream.samples["group"].nunique()
+    assert what_can_be_played([parse("none")], stream, 8, groups)[1] == []
+    with pytest.raises(InputError, match=f"only {groups} patients or sites, and a window is tested with {groups + 1} or more.*; raise"):
+        what_can_be_played([parse("none")], stream, 8, groups + 1)
 
 
 def test_the_random_list_comes_back_with_the_truth_when_it_is_due(tmp_path: Path):

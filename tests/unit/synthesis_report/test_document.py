@@ -7,10 +7,11 @@ import pytest
 
 from components.synthesis_report.document import build_document
 from components.synthesis_report.end_matter import UNKNOWN_PARAMETERS, environment_appendix, parameters_appendix
-from components.synthesis_report.front_matter import introduction, recommendations
-from components.synthesis_report.lessons import EXPECTED, expectations, lessons
+from components.synthesis_report.front_matter import introduction, passed_stages, recommendations
+from components.synthesis_report.lessons import EXPECTED, expectations, lessons, practices
 from components.synthesis_report.material import DRIFT_WATCH, FULL_LOOP, TRAINING, RunMaterial
 from driftloop.contracts import DATA_ANALYSIS, DRIFT_DETECTION, MODEL_OPTIMIZATION, ONNX_DEPLOYMENT, PRODUCTION_MONITORING, VALIDATION_GATE
+from driftloop.evaluation.measures import CALIBRATION_ERROR
 from driftloop.reporting.chapter import Chapter, Table, Text
 from driftloop.reporting.document import document_html
 from driftloop.summary import ChampionSummary, DriftSummary, GateSummary, Summary
@@ -48,6 +49,15 @@ def test_a_first_model_that_the_gate_refused_is_no_error_to_mend() -> None:
 def test_a_verdict_that_retrains_nothing_is_why_there_is_no_retraining() -> None:
     stable = Summary(run_id="r1", seed=1, drift=DriftSummary(verdict="stable", p_values={}, reason="No confirmed change."))
     assert "the verdict was stable" in document_html(build_document(material(FULL_LOOP, summary=stable)))
+
+
+@pytest.mark.parametrize(("pipeline", "passed"), [(FULL_LOOP, True), (DRIFT_WATCH, False)])
+def test_the_first_gate_of_a_full_loop_is_told_where_nothing_was_retrained(pipeline: str, passed: bool) -> None:
+    """A full loop watches the champion that its own first gate let pass; the champion of a watch was judged before it."""
+    stable = Summary(run_id="r1", seed=1, drift=DriftSummary(verdict="stable", p_values={}, reason="No confirmed change."))
+    run = material(pipeline, summary=stable)
+    assert ("gate" in passed_stages(run)) is passed
+    assert {practice.name: practice.done for practice in practices(run)}["A gate before promotion"] is (passed or None)
 
 
 def test_what_steps_used_is_told_of_those_that_measured_it() -> None:
@@ -103,6 +113,12 @@ def test_a_surprise_is_what_lies_outside_of_the_range_written_down_before() -> N
         rows = {row["result"]: row["reading"] for row in expectations(material(TRAINING, facts=facts))}
         assert rows["accuracy lost by INT8"] == reading
         assert rows["accuracy lost to the drift"] == "not measured in this run"
+
+
+def test_the_calibration_as_served_is_that_of_the_served_graph_as_in_the_table_of_variants() -> None:
+    facts = {ONNX_DEPLOYMENT: {"calibration": {"ece_after": 0.07}, "measures": {"overall": {CALIBRATION_ERROR: {"value": 0.02}}}}}
+    rows = {row["result"]: row for row in expectations(material(TRAINING, facts=facts))}
+    assert rows["calibration error as served on the test split"]["reading"] == "as expected"
 
 
 def test_many_classes_are_counted_in_the_introduction_not_listed() -> None:
