@@ -20,11 +20,11 @@ def class_words(classes: str, folders: Collection[str]) -> Tells | None:
     if not names:
         return None
     known = {name.lower(): name for name in names}
+    ordered = sorted(known, key=len, reverse=True)
     # Digits and signs part words: NORMAL2-IM-0927.jpeg is of NORMAL, and abnormal.jpeg is not.
-    words = re.compile(
-        "|".join(rf"(?<![^\W\d_]){re.escape(name)}(?![^\W\d_])" for name in sorted(known, key=len, reverse=True)), re.IGNORECASE
-    )
-    return lambda name: {known[word.lower()] for word in words.findall(name)}
+    words = re.compile("|".join(rf"(?<![^\W\d_])({re.escape(name)})(?![^\W\d_])" for name in ordered), re.IGNORECASE)
+    # By which of them matched, not by the word: KIRMIZI matches kırmızı, and in small letters it is kirmizi.
+    return lambda name: {known[ordered[int(found.lastindex or 0) - 1]] for found in words.finditer(name)}
 
 
 def leading_words(names: Collection[str]) -> list[str]:

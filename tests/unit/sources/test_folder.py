@@ -88,6 +88,11 @@ def test_images_in_one_flat_folder_are_told_by_their_names(below: str) -> None:
     assert {file.split for file in files} == {""}
 
 
+def test_capitals_without_dots_tell_a_class_with_a_dotless_i() -> None:
+    paths = [f"{label}_{n}.png" for label in ("KIRMIZI", "yeşil") for n in range(10)]
+    assert Counter(file.label for file in arrange(paths, "data", "kırmızı,yeşil")) == {"kırmızı": 10, "yeşil": 10}
+
+
 def test_images_of_flat_splits_are_told_by_their_names() -> None:
     paths = [f"pets/{split}/{label}.{number}.jpg" for split in ("train", "valid") for label in ("cat", "dog") for number in range(10)]
     assert summary(arrange(paths, "data", "cat,dog")) == {(split, label) for split in ("train", "val") for label in ("cat", "dog")}
