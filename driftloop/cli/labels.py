@@ -10,6 +10,7 @@ from driftloop.contracts import IMPORT, LABEL_ORIGINS, SKIP, SKIP_MARKS
 from driftloop.errors import InputError, NoChampion
 from driftloop.plurals import counted
 from driftloop.registry import current, description
+from driftloop.spelling import named_class
 from driftloop.store import open_store
 
 if TYPE_CHECKING:
@@ -85,6 +86,8 @@ def read_labels_csv(path: Path, classes: list[str]) -> "pd.DataFrame":
     frame = frame.loc[frame["label"] != "", ["request_id", "label", "origin"]]
     if frame.empty:
         raise InputError(f"{path}: no labels in it; fill in the label column with {', '.join(classes)}")
+    meant = {label: named_class(label, classes) or label for label in frame["label"].unique()}
+    frame = frame.assign(label=frame["label"].map(meant))
     marks = [mark for mark in SKIP_MARKS if mark not in classes]
     frame = frame.assign(label=frame["label"].where(~frame["label"].isin(marks), SKIP))
     _check_values(path, frame[frame["label"] != SKIP], "label", classes)

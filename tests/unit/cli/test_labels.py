@@ -31,6 +31,13 @@ def test_what_a_spreadsheet_saves_with_semicolons_is_read(tmp_path: Path) -> Non
     assert frame.to_dict("list") == {"request_id": ["a"], "label": ["NORMAL"], "origin": ["random"]}
 
 
+def test_umlauts_of_two_characters_name_the_same_class(tmp_path: Path) -> None:
+    lines = "request_id,label\na,M\u00e4ntel\nb,Ma\u0308ntel\nc,M\u00e4ntel\nc,Ma\u0308ntel\n"
+    for name in ("M\u00e4ntel", "Ma\u0308ntel"):
+        frame = read_labels_csv(write(tmp_path, lines), [name, "Schuh"])
+        assert frame["label"].tolist() == [name] * 3
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
