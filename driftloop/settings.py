@@ -17,6 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from driftloop.contracts import ENGLISH, LANGUAGES, REFERENCE, STREAM, TEST, TRAIN, VAL
 from driftloop.errors import SettingError
+from driftloop.spelling import composed
 
 
 class Settings(BaseModel):
@@ -539,14 +540,15 @@ def check_parameter(name: str, value: Any) -> Any:
 
 
 def listed_classes(text: str, classes: Collection[str]) -> list[str]:
-    """The names in a list that commas part; one of `classes` that has commas itself is taken as a whole."""
+    """The names in a list that commas part, as `classes` spells them; one that has commas itself is taken as a whole."""
+    known = {composed(name): name for name in classes}
     parts, most = text.split(","), 1 + max((name.count(",") for name in classes), default=0)
     names = []
     while parts:
-        taken = next((count for count in range(most, 1, -1) if ",".join(parts[:count]).strip() in classes), 1)
+        taken = next((count for count in range(most, 1, -1) if composed(",".join(parts[:count]).strip()) in known), 1)
         names.append(",".join(parts[:taken]).strip())
         parts = parts[taken:]
-    return [name for name in names if name]
+    return [known.get(composed(name), name) for name in names if name]
 
 
 def critical_names(critical_classes: str, classes: Collection[str]) -> list[str]:

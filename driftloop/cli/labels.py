@@ -10,6 +10,7 @@ from driftloop.contracts import IMPORT, LABEL_ORIGINS, SKIP, SKIP_MARKS
 from driftloop.errors import InputError, NoChampion
 from driftloop.plurals import counted
 from driftloop.registry import current, description
+from driftloop.spelling import named_class
 from driftloop.store import open_store
 
 if TYPE_CHECKING:
@@ -71,20 +72,25 @@ def read_labels_csv(path: Path, classes: list[str]) -> "pd.DataFrame":
     try:
         if path.stat().st_size > MAX_BYTES:
             raise InputError(f"{path}: larger than {MAX_BYTES // 2**20} MiB; split it")
-        frame = pd.read_csv(path, dtype=str, keep_default_na=False)
+        # Empty lines are read as well: a line that is refused is named by its number in the file.
+        frame = pd.read_csv(path, dtype=str, keep_default_na=False, skip_blank_lines=False)
         if len(frame.columns) == 1 and ";" in frame.columns[0]:  # a spreadsheet's, where the comma is the decimal sign
-            frame = pd.read_csv(path, sep=";", dtype=str, keep_default_na=False)
+            frame = pd.read_csv(path, sep=";", dtype=str, keep_default_na=False, skip_blank_lines=False)
     except OSError as error:
         raise InputError(f"{path}: {error.strerror}") from None
-    except (ValueError, UnicodeDecodeError) as error:
+    except UnicodeDecodeError:
+        raise InputError(f"{path}: not in UTF-8; save it as 'CSV UTF-8' in the spreadsheet") from None
+    except ValueError as error:
         raise InputError(f"{path}: not a CSV file ({' '.join(str(error).split())})") from None
     missing = {"request_id", "label"} - set(frame.columns)
     if missing:
         raise InputError(f"{path}: no column {' and '.join(sorted(missing))}; expected request_id,label and optionally origin")
-    frame = frame.assign(origin=frame.get("origin", IMPORT))
+    frame = frame.fillna("").assign(origin=frame.get("origin", IMPORT))
     frame = frame.loc[frame["label"] != "", ["request_id", "label", "origin"]]
     if frame.empty:
         raise InputError(f"{path}: no labels in it; fill in the label column with {', '.join(classes)}")
+    meant = {label: named_class(label, classes) or label for label in frame["label"].unique()}
+    frame = frame.assign(label=frame["label"].map(meant))
     marks = [mark for mark in SKIP_MARKS if mark not in classes]
     frame = frame.assign(label=frame["label"].where(~frame["label"].isin(marks), SKIP))
     _check_values(path, frame[frame["label"] != SKIP], "label", classes)

@@ -20,6 +20,7 @@ from driftloop.dataset.reading import read_samples
 from driftloop.errors import InputError
 from driftloop.settings import DataSettings
 from driftloop.sources import opened
+from driftloop.spelling import composed
 from driftloop.store import open_store
 
 
@@ -48,7 +49,8 @@ def opened_source(source: str, champions: Description, *, seed: int) -> Iterator
         split = open_split(packed, STREAM)
         same = packed.channels == champions.channels
         images = split.images if same else np.broadcast_to(split.images, (*split.images.shape[:3], champions.channels))
-        labels = np.array([champions.classes.index(name) for name in packed.classes])[split.labels]
+        known = [composed(name) for name in champions.classes]
+        labels = np.array([known.index(name) for name in packed.classes])[split.labels]
         yield (
             Split(images, labels, split.samples.assign(label=labels)),
             champions.model_copy(update={"manifest_hash": packed.manifest_hash}),
@@ -88,6 +90,6 @@ def _read(source: str, champions: Description, spool: Path, seed: int) -> tuple[
 
 
 def _check_classes(names: set[str], known: list[str], source: str) -> None:
-    unknown = sorted(names - set(known))
+    unknown = sorted(names - {composed(name) for name in known})
     if unknown:
         raise InputError(f"{source}: the champion knows {', '.join(known)}, but not {', '.join(unknown)}; rename or leave out that folder")

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Self
 
 from driftloop.errors import Conflict, NotFound
+from driftloop.spelling import composed
 from driftloop.store.interface import Store
 
 KEY = "keys/groups"
@@ -48,4 +49,4 @@ class GroupNames:
         """The name as it is logged; one that was hashed already stays as it is."""
         if not self.key or _HASHED.fullmatch(name):
             return name
-        return "g:" + hmac.new(self.key, name.encode(), hashlib.sha256).hexdigest()[:24]
+        return "g:" + hmac.new(self.key, composed(name).encode(), hashlib.sha256).hexdigest()[:24]

@@ -9,6 +9,8 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from driftloop.spelling import composed
+
 #: Patterns of well-known layouts, tried in order; the first group of the match names the patient or site.
 KNOWN_PATTERNS = (
     # Kaggle's chest X-rays. Bacterial and viral images of one number are taken as one patient: too large a group leaks nothing.
@@ -30,13 +32,13 @@ SWAPPED_GROUPS = 200
 
 def compile_pattern(pattern: str) -> tuple[re.Pattern[str], ...]:
     """The patterns to use: the user's own, which `DataSettings` has checked, or the known ones when it is empty."""
-    return (re.compile(pattern),) if pattern else KNOWN_PATTERNS
+    return (re.compile(composed(pattern)),) if pattern else KNOWN_PATTERNS
 
 
 def group_of(name: str, sha256: str, patterns: tuple[re.Pattern[str], ...]) -> str:
     """The group of a file called `name`: what a pattern finds in it, else the file's content, which no renaming changes."""
     for pattern in patterns:
-        match = pattern.search(name)
+        match = pattern.search(composed(name))
         if match and match.group(_group(pattern)):
             return str(match.group(_group(pattern)))
     return f"{CONTENT}{sha256[:16]}"
@@ -45,7 +47,7 @@ def group_of(name: str, sha256: str, patterns: tuple[re.Pattern[str], ...]) -> s
 def pattern_tags(name: str, patterns: tuple[re.Pattern[str], ...]) -> dict[str, str]:
     """The tags of a file called `name`: the named groups of the first pattern found in it, but for that of the patient."""
     for pattern in patterns:
-        match = pattern.search(name)
+        match = pattern.search(composed(name))
         if match:
             own = _group(pattern)
             named = {tag: number for tag, number in pattern.groupindex.items() if own not in (tag, number)}

@@ -25,6 +25,7 @@ from driftloop.serving.refusals import REFUSED, RETRY_AFTER, refusal
 from driftloop.serving.requests import MOST_GROUP_LENGTH, REQUEST_ID_OR_NONE, TAG_FIELD, read_request, read_small, unprocessable
 from driftloop.serving.service import Service
 from driftloop.serving.settings import GRPC_SERVER
+from driftloop.spelling import named_class
 from driftloop.tags import MOST_TAG_LENGTH, TAG_NAME
 
 LOG = logging.getLogger("driftloop.serving")
@@ -171,10 +172,11 @@ def create_app(service: Service, grpc_address: str = "") -> FastAPI:
             raise RequestValidationError(error.errors()) from None
         live = service.live
         classes = live.model.description.classes if live else []
-        if classes and label.label not in classes:
+        meant = named_class(label.label, classes) if classes else label.label
+        if meant is None:
             raise unprocessable(f"label {label.label[:60]!r} is none of {', '.join(classes[:20])}")
         try:
-            await run_in_threadpool(service.feedback.take, label.request_id, label.label, label.outcome)
+            await run_in_threadpool(service.feedback.take, label.request_id, meant, label.outcome)
         except OSError as refused:
             LOG.error("a label could not be kept: %s", refused)
             raise HTTPException(503, "the label cannot be kept at the moment; try again later", RETRY_AFTER) from None

@@ -11,6 +11,7 @@ from starlette.exceptions import HTTPException
 from driftloop.contracts import IMAGE_FORMATS
 from driftloop.serving.refusals import CLOSE
 from driftloop.serving.settings import ServingSettings
+from driftloop.spelling import composed
 from driftloop.tags import tag_problem
 
 _OF_REQUEST_IDS = "[A-Za-z0-9._:-]"
@@ -102,6 +103,7 @@ def about(headers: Mapping[str, str], given: Iterable[tuple[str, str]] = ()) -> 
         if not key.startswith(TAG_FIELD):
             raise unprocessable(f"field {key[:40]!r} is not known; known are image, group, request_id and tag.<name>")
         tags[key.removeprefix(TAG_FIELD)] = value.strip()  # as a header is
+    tags = {key: composed(value) for key, value in tags.items()}  # as the levels of the champion's images are
     if len(group) > MOST_GROUP_LENGTH:
         raise unprocessable(f"group is longer than {MOST_GROUP_LENGTH} characters")
     if len(tags) > MOST_TAGS:

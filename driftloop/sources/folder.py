@@ -18,6 +18,7 @@ from driftloop.contracts import IMAGE_FORMATS, IMAGE_SUFFIXES, SPLITS, TEST, TRA
 from driftloop.errors import InputError
 from driftloop.plurals import counted
 from driftloop.sources.class_names import Tells, class_words, leading_words
+from driftloop.spelling import composed
 
 #: Five splits are cut, and each needs two images of every class.
 MIN_CLASS_IMAGES = 2 * len(SPLITS)
@@ -39,7 +40,7 @@ class SourceFile:
     path: str
     """Below the source's root."""
     label: str
-    """Its class's name."""
+    """Its class's name, in one spelling (`spelling.composed`) whichever its folder's is."""
     split: str
     """The split that the source puts it in, "" for none."""
     tags: str = ""
@@ -109,9 +110,10 @@ def folder_to_give(files: Iterable[SourceFile], source: str) -> str:
     """A clause that names a folder taken for a class that may be the source itself, as it holds several folders of images; "" for none."""
     inner: dict[str, Counter[str]] = {}
     for file in files:
-        above, _, below = file.path.partition(f"{file.label}/")
-        if not file.split and "/" in below:
-            inner.setdefault(f"{above}{file.label}", Counter())[below.partition("/")[0]] += 1
+        *folders, _ = file.path.split("/")
+        at = next((place for place, name in enumerate(folders[:-1]) if composed(name) == file.label), None)
+        if not file.split and at is not None:
+            inner.setdefault("/".join(folders[: at + 1]), Counter())[folders[at + 1]] += 1
     for folder, counts in sorted(inner.items()):
         classes = sorted(name for name, count in counts.items() if count >= MIN_CLASS_IMAGES)
         if len(classes) > 1:
@@ -148,7 +150,7 @@ def _unwrap(images: list[PurePosixPath], source: str, tells: Tells | None) -> li
         in_splits = [path for path in images if len(path.parts) > depth + 1 and path.parts[depth].lower() in _SPLIT_FOLDERS]
         split = _below(in_splits, depth + 1, tells)
         if split:
-            return [SourceFile(str(path), _folder(path, depth + 1), _SPLIT_FOLDERS[path.parts[depth].lower()]) for path in split]
+            return [SourceFile(str(path), composed(_folder(path, depth + 1)), _SPLIT_FOLDERS[path.parts[depth].lower()]) for path in split]
         labelled = _below(images, depth, tells)
         folders = {_folder(path, depth) for path in labelled}
         wrapped = len(folders) == 1 and all(len(path.parts) >= depth + 3 for path in labelled)
@@ -159,7 +161,7 @@ def _unwrap(images: list[PurePosixPath], source: str, tells: Tells | None) -> li
                     f"(expected <split>/<class>/*.jpeg or <class>/*.jpeg){_names_to_list(labelled)}"
                 )
             _refuse_sources(labelled, depth, source)
-            return [SourceFile(str(path), _folder(path, depth), "") for path in labelled]
+            return [SourceFile(str(path), composed(_folder(path, depth)), "") for path in labelled]
     raise InputError(f"{source}: no class folders found (expected <split>/<class>/*.jpeg or <class>/*.jpeg){_names_to_list(images)}")
 
 

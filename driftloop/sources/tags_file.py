@@ -12,6 +12,7 @@ from pathlib import Path, PurePosixPath
 
 from driftloop.errors import InputError
 from driftloop.sources.folder import SourceFile
+from driftloop.spelling import composed
 from driftloop.tags import tag_problem, tags_problem, tags_text
 
 TAGS_FILE, FILE_COLUMN = "tags.csv", "file"
@@ -35,11 +36,11 @@ def with_tags(root: Path, files: list[SourceFile]) -> list[SourceFile]:
     if not place:
         return files
     tags, below = _read(root / place), place.removesuffix(TAGS_FILE)
-    known = {file.path.removeprefix(below) for file in files}
+    known = {composed(file.path.removeprefix(below)) for file in files}
     for name in tags:
         if name not in known:
             raise InputError(f"{root / place}: {name} is not one of the images beside it; give their paths below its folder, with slashes")
-    return [replace(file, tags=tags.get(file.path.removeprefix(below), "")) for file in files]
+    return [replace(file, tags=tags.get(composed(file.path.removeprefix(below)), "")) for file in files]
 
 
 def _places(files: Sequence[SourceFile]) -> list[str]:
@@ -64,10 +65,10 @@ def _read(path: Path) -> dict[str, str]:
             for row in rows:
                 if None in row or None in row.values():
                     raise InputError(f"{path}: line {rows.line_num} has not the {len(header)} columns of the first line")
-                name = row.pop(FILE_COLUMN)
+                name = composed(row.pop(FILE_COLUMN))
                 if name in tags:
                     raise InputError(f"{path}: line {rows.line_num} names {name} a second time; leave one of them")
-                tags[name] = {tag: value.strip() for tag, value in row.items() if value.strip()}
+                tags[name] = {tag: composed(value.strip()) for tag, value in row.items() if value.strip()}
                 problem = next(filter(None, (tag_problem(*tag) for tag in tags[name].items())), "")
                 if problem:
                     raise InputError(f"{path}: line {rows.line_num}: {problem}")

@@ -28,6 +28,7 @@ def build_serving_store(
     images_per_group: int = 1,
     p95_ms: float = 1000.0,
     class_shares: Sequence[float] = (),
+    classes: Sequence[str] = CLASSES,
 ) -> tuple[Store, Description]:
     """A store, in `root` where none is given, whose champion, version 1, tells bright from dark squares, and the dataset of its making."""
     store = store or open_store(str(root / "store"))
@@ -36,7 +37,7 @@ def build_serving_store(
         "reference": textured_squares(200, seed=2),
         "stream": textured_squares(stream, seed=3, images_per_group=images_per_group),
     }
-    dataset = write_dataset(store, parts, classes=list(CLASSES), source="squares")
+    dataset = write_dataset(store, parts, classes=list(classes), source="squares")
     register_and_promote(store, root, dataset, expected=None, p95_ms=p95_ms, class_shares=class_shares)
     return store, dataset
 
@@ -56,7 +57,7 @@ def register_and_promote(
     directory.mkdir()
     save_brightness_graph(directory / bundle.ONNX_FP32, classes=2, channels=1)
     of_model = {"dataset": dataset.manifest_hash, "seed": seed, "class_shares": list(class_shares)}
-    model = brightness_description(CLASSES).model_copy(update=of_model)
+    model = brightness_description(tuple(dataset.classes)).model_copy(update=of_model)
     bundle.write_model(directory, model)
     images, _, samples = textured_squares(200, seed=2)
     served = ServedModel(directory, model, bundle.ONNX_FP32)

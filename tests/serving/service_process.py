@@ -68,7 +68,7 @@ class ServiceProcess:
                 time.sleep(0.05)
         raise AssertionError(f"not up after {STARTED_IN_SECONDS} s: {self.errors.read_text()}")
 
-    def predict(self, image: np.ndarray, request_id: str = "", **headers: str) -> dict:
+    def predict(self, image: np.ndarray, request_id: str = "", **headers: str | bytes) -> dict:
         """The answer to one image; HTTP errors raise."""
         named = {"X-Request-Id": request_id} if request_id else {}
         answer = post(f"{self.url}/predict", content=png(image), headers={"Content-Type": "image/png", **named, **headers})

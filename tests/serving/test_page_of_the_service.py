@@ -15,7 +15,7 @@ from tests.serving.stand_in import serving
 @needs_chromium
 def test_a_person_gets_an_answer_corrects_it_and_sees_the_next_version_take_over(tmp_path: Path) -> None:
     store, dataset = build_serving_store(tmp_path / "production", stream=0)
-    service = Service(store, ServingSettings(poll_seconds=0.2, flush_seconds=0.2, api_keys=("open sesame",), feedback_keys=("truth",)))
+    service = Service(store, ServingSettings(poll_seconds=0.2, flush_seconds=0.2, api_keys=("öffne dich €",), feedback_keys=("truth",)))
     service.start()
     squares = textured_squares(2, seed=5)[0]
     for name, square in zip(("bright", "dark"), squares, strict=True):
@@ -27,7 +27,7 @@ def test_a_person_gets_an_answer_corrects_it_and_sees_the_next_version_take_over
         tab = browser.tab()
         tab.look(1280)
         tab.open(f"{address}/")
-        for key in ("wrong", "open sesame"):
+        for key in ("wrong", "öffne dich €"):
             tab.until("!document.querySelector('#key').hidden")
             tab.run("document.querySelector('#key-value').focus()")
             tab.write(key)

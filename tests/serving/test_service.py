@@ -263,6 +263,18 @@ def test_labels_by_feedback_are_random_only_where_a_list_asked_for_them(
     assert set(labels["outcome"]) == {1.5}
 
 
+def test_a_label_and_a_tag_in_another_spelling_are_the_same(images: np.ndarray, tmp_path: Path) -> None:
+    store, _ = build_serving_store(tmp_path, classes=("M\u00e4ntel", "Schuh"))
+    with ServiceProcess(store.uri, tmp_path) as service:
+        for name, site in (("a", "K\u00f6ln"), ("b", "Ko\u0308ln")):
+            service.predict(images[0], name, **{"X-Group": site.encode(), "X-Tag-Site": site.encode()})  # a header is bytes
+        for name, label in (("a", "M\u00e4ntel"), ("b", "Ma\u0308ntel")):
+            assert post(f"{service.url}/feedback", json={"request_id": name, "label": label}).json() == {"accepted": 1}
+    assert set(read_labels(store)[0]["label"]) == {"M\u00e4ntel"}
+    rows = logged(store)
+    assert (len(rows), rows["tags"].nunique(), rows["group"].nunique()) == (2, 1, 1)
+
+
 def test_labels_that_a_killed_service_accepted_are_written_by_the_next(
     production: tuple[Store, Description], images: np.ndarray, tmp_path: Path
 ) -> None:

@@ -52,9 +52,11 @@ async function ask(path, purpose, options = {}) {
   const key = sessionStorage.getItem(`driftloop.${purpose}`);
   // Feedback may have a key of its own; where it has none, it takes the other.
   const shown = key ?? sessionStorage.getItem("driftloop.key");
+  // fetch writes a header's characters as bytes, and refuses those that are none; the service reads UTF-8.
+  const bytes = shown && String.fromCharCode(...new TextEncoder().encode(shown));
   let response, answer;
   try {
-    response = await fetch(path, { ...options, headers: { ...options.headers, ...(shown && { "X-API-Key": shown }) }, signal: AbortSignal.timeout(60_000) });
+    response = await fetch(path, { ...options, headers: { ...options.headers, ...(bytes && { "X-API-Key": bytes }) }, signal: AbortSignal.timeout(60_000) });
     answer = await response.json().catch(() => null);
   } catch (error) {
     throw new Failure(error.name === "TimeoutError" ? "The service did not answer within a minute." : "The service cannot be reached.");

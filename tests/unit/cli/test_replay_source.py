@@ -26,8 +26,10 @@ def save(folder: Path, count: int, *, seed: int, channels: int = 1) -> list[Path
     return paths
 
 
-def dataset(root: Path, files: list[Path], *, channels: int = 1, deep_range: int = 0) -> Description:
-    """A champion's dataset that holds these files, of the classes cat, dog and eel."""
+def dataset(
+    root: Path, files: list[Path], *, channels: int = 1, deep_range: int = 0, classes: tuple[str, str, str] = ("cat", "dog", "eel")
+) -> Description:
+    """A champion's dataset that holds these files, of three classes."""
     digests = [hashlib.sha256(path.read_bytes()).hexdigest() for path in files]
     names = [f"{number}" for number in range(len(files))]
     images = np.random.default_rng(0).integers(0, 256, (len(files), SIDE, SIDE, channels), np.uint8)
@@ -35,7 +37,7 @@ def dataset(root: Path, files: list[Path], *, channels: int = 1, deep_range: int
     part = (images, np.arange(len(files)) % 3, table)
     with ShardWriter(image_size=SIDE, channels=channels, deep_range=deep_range) as writer:
         writer.add("train", *part)
-        return writer.publish(open_store(str(root)), classes=["cat", "dog", "eel"], source="files")
+        return writer.publish(open_store(str(root)), classes=list(classes), source="files")
 
 
 @pytest.fixture
@@ -101,6 +103,17 @@ def test_images_of_more_than_eight_bits_are_read_as_the_champion_s_service_reads
     said = capsys.readouterr().err
     assert bool(said) == (deep_range == 4095)
     assert "20 of 20 images (such as cat/image-0.png) have levels above 4,095, the highest" in said or not said
+
+
+@pytest.mark.parametrize("names", [("Mäntel", "Ma\u0308ntel"), ("Ma\u0308ntel", "Mäntel")])
+def test_umlauts_of_two_characters_name_the_champion_s_class(tmp_path: Path, names: tuple[str, str]) -> None:
+    champion, folder = names
+    champions = dataset(tmp_path / "store", save(tmp_path / "known", 10, seed=1), classes=("Hut", champion, "Schuh"))
+    for number, name in enumerate((folder, "Schuh")):
+        save(tmp_path / "site" / name, 10, seed=2 + number)
+    with opened_source(str(tmp_path / "site"), champions, seed=0) as (stream, description):
+        assert sorted(stream.labels) == [1] * 10 + [2] * 10
+        assert description.classes[1] == champion
 
 
 def test_a_class_that_the_champion_does_not_know_is_named(tmp_path: Path, champions: Description) -> None:

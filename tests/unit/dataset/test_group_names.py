@@ -17,5 +17,9 @@ def test_a_store_gets_one_key_and_keeps_it(store: Store) -> None:
     assert len(store.read(KEY)) == 32
 
 
+def test_a_name_in_two_spellings_is_one_person() -> None:
+    assert GroupNames(b"one").hashed("M\u00fcller") == GroupNames(b"one").hashed("Mu\u0308ller")
+
+
 def test_another_key_hides_a_name_in_another_way() -> None:
     assert GroupNames(b"one").hashed("a") != GroupNames(b"other").hashed("a")

@@ -226,6 +226,13 @@ def test_a_users_own_pattern_replaces_the_known_ones() -> None:
     assert group_of("person12_bacteria_47.jpeg", "0" * 64, patterns).startswith("sha256:")
 
 
+def test_a_name_in_two_spellings_is_one_patient_of_one_site() -> None:
+    for pattern in ("^(M\u00fcller\\d+)_(?P<site>K\u00f6ln|Bonn)", "^(Mu\u0308ller\\d+)_(?P<site>Ko\u0308ln|Bonn)"):
+        patterns = compile_pattern(pattern)
+        for name in ("M\u00fcller7_K\u00f6ln.png", "Mu\u0308ller7_Ko\u0308ln.png"):
+            assert (group_of(name, "0" * 64, patterns), pattern_tags(name, patterns)) == ("M\u00fcller7", {"site": "K\u00f6ln"})
+
+
 @pytest.mark.parametrize(
     ("pattern", "name", "group", "tags"),
     [

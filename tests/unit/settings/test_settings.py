@@ -1,9 +1,12 @@
 """Settings are checked where they enter, and say how to mend what is wrong."""
 
+import unicodedata
+from typing import Literal
+
 import pytest
 
 from driftloop.errors import SettingError
-from driftloop.settings import GROUPS, DataSettings
+from driftloop.settings import GROUPS, DataSettings, critical_names
 
 
 def test_defaults_are_complete_without_overrides() -> None:
@@ -41,3 +44,9 @@ def test_messages_are_one_line() -> None:
     with pytest.raises(SettingError) as raised:
         DataSettings.complete({"workers": "many"})
     assert "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize("form", ["NFC", "NFD"])
+@pytest.mark.parametrize("name", ["M\u00e4ntel", "Ma\u0308ntel, kurz"])
+def test_a_critical_class_in_another_spelling_is_the_model_s(name: str, form: Literal["NFC", "NFD"]) -> None:
+    assert critical_names(unicodedata.normalize(form, name), ["Schuh", name]) == [name]

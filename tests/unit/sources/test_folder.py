@@ -1,6 +1,8 @@
 """Which files are images of which class and split, told by their names."""
 
+import unicodedata
 from collections import Counter
+from typing import Literal
 
 import pytest
 
@@ -88,6 +90,21 @@ def test_images_in_one_flat_folder_are_told_by_their_names(below: str) -> None:
     assert {file.split for file in files} == {""}
 
 
+@pytest.mark.parametrize("form", ["NFC", "NFD"])
+def test_umlauts_of_one_character_and_of_two_are_the_same_class(form: Literal["NFC", "NFD"]) -> None:
+    listed = unicodedata.normalize(form, "Mäntel,Hüte")
+    flat = [unicodedata.normalize(way, f"{label}_{n}.png") for label in ("Mäntel", "HÜTE") for n in range(9) for way in ("NFC", "NFD")]
+    assert Counter(file.label for file in arrange(flat, "data", listed)) == {"Mäntel": 18, "Hüte": 18}
+    folders = names("train/Mäntel", unicodedata.normalize("NFD", "test/Mäntel"), "train/Schuhe")
+    assert summary(arrange(folders, "data")) == {("train", "Mäntel"), ("test", "Mäntel"), ("train", "Schuhe")}
+    assert [file.path for file in arrange(folders, "data")] == sorted(folders)
+
+
+def test_capitals_without_dots_tell_a_class_with_a_dotless_i() -> None:
+    paths = [f"{label}_{n}.png" for label in ("KIRMIZI", "yeşil") for n in range(10)]
+    assert Counter(file.label for file in arrange(paths, "data", "kırmızı,yeşil")) == {"kırmızı": 10, "yeşil": 10}
+
+
 def test_images_of_flat_splits_are_told_by_their_names() -> None:
     paths = [f"pets/{split}/{label}.{number}.jpg" for split in ("train", "valid") for label in ("cat", "dog") for number in range(10)]
     assert summary(arrange(paths, "data", "cat,dog")) == {(split, label) for split in ("train", "val") for label in ("cat", "dog")}
@@ -123,6 +140,11 @@ def test_images_beside_class_folders_count_only_where_their_names_tell_a_class()
             [f"{split}/{label}_{n}.png" for split in ("train", "test") for label in ("Cat", "dog") for n in range(9)],
             "",
             r"are splits, not classes: .*; if file names tell the classes, list them: data_config\.classes=cat,dog$",
+        ),
+        (
+            [f"{unicodedata.normalize('NFD', label)}.{n}.png" for label in ("hüte", "schuhe") for n in range(9)],
+            "",
+            r"list them: data_config\.classes=hüte,schuhe$",
         ),
         ([f"IMG_{n}.png" for n in range(9)], "", r"<class>/\*\.jpeg\)$"),
     ],

@@ -1,5 +1,6 @@
 """tags.csv: found where the images begin, in every kind of source, and refused in one line."""
 
+import json
 import zipfile
 from pathlib import Path
 
@@ -53,6 +54,12 @@ def test_the_table_lies_beside_the_images_or_in_a_folder_around_them(folder: Pat
         for path in sorted(path for path in folder.parent.rglob("*") if path.is_file()):
             target.write(path, path.relative_to(folder.parent).as_posix())
     assert tags(str(archive)) == READ
+
+
+def test_a_table_in_another_spelling_than_its_files_is_theirs(folder: Path) -> None:
+    (folder / "cat" / "image000.png").rename(folder / "cat" / "Ko\u0308ln.png")
+    write_tags(folder, "cat/K\u00f6ln.png,Ko\u0308ln,x1")
+    assert tags(str(folder)) == {"cat/Ko\u0308ln.png": json.dumps({"device": "x1", "site": "K\u00f6ln"})}
 
 
 def test_the_table_of_a_folder_in_s3(folder: Path, s3_uri: str) -> None:
