@@ -48,7 +48,7 @@ CODES = {
 MOST_COMING = 4
 #: What a call that waits for its turn may have sent of its message: the window of its stream, which gRPC would widen by itself.
 WINDOW = 64 << 10
-#: For which a call waits for its turn, before the one that takes longest to come in has to make room.
+#: For which a call waits for its turn, before the one that takes longest to come in, and as long as this, has to make room.
 TURN_SECONDS = 1.0
 #: Of a message: tensors, outputs and parameters each are some.
 MOST_FIELDS = 100
@@ -111,8 +111,8 @@ class Arrivals:
         """
         self.unanswered, self._seconds = unanswered, upload_seconds
         self._turns = asyncio.Semaphore(turns)
-        #: By when each has to be there, the one first that began first.
-        self._coming: dict[asyncio.Timeout, None] = {}
+        #: What ends each of them, and since when it comes in, the one first that began first.
+        self._coming: dict[asyncio.Timeout, float] = {}
 
     async def message(self, context: grpc.aio.ServicerContext[bytes, bytes]) -> Any:
         """The message of a call, or what gRPC gives where it is too large or there is none.
@@ -122,11 +122,12 @@ class Arrivals:
             HTTPException: 408.
         """
         await self._turn()
-        until = asyncio.get_running_loop().time() + self._seconds
+        began = asyncio.get_running_loop().time()
+        until = began + self._seconds
         limit = asyncio.timeout_at(until)
         try:
             async with limit:
-                self._coming[limit] = None
+                self._coming[limit] = began
                 return await context.read()
         except TimeoutError:
             if limit.when() != until:
@@ -147,10 +148,12 @@ class Arrivals:
                         await self._turns.acquire()
                         return
                 except TimeoutError:
-                    if self._coming:
-                        slowest = next(iter(self._coming))
+                    now = asyncio.get_running_loop().time()
+                    # One that has just got the turn of another that was ended has had no time yet.
+                    slowest = next((limit for limit, began in self._coming.items() if began <= now - TURN_SECONDS), None)
+                    if slowest:
                         del self._coming[slowest]
-                        slowest.reschedule(asyncio.get_running_loop().time())
+                        slowest.reschedule(now)
 
 
 def _handlers(service: Service) -> dict[str, grpc.RpcMethodHandler]:

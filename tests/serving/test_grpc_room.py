@@ -131,6 +131,34 @@ def test_one_that_does_not_come_in_makes_room_for_others(make: Callable[..., Ser
     assert set(over_grpc(service, ask)) == {NO_ROOM}
 
 
+def test_one_that_has_just_begun_to_come_in_need_not_make_room(make: Callable[..., Service], monkeypatch: pytest.MonkeyPatch) -> None:
+    """As where a busy process lets several wait for too long: what gets the turn of the first of them is not ended by the next."""
+    service = make()
+
+    async def ask(channel: grpc.aio.Channel, port: int) -> list[tuple[grpc.StatusCode, str]]:
+        sent = asyncio.Event()
+
+        async def later() -> AsyncIterator[bytes]:
+            await sent.wait()
+            yield message()
+
+        slow = [asyncio.create_task(said(channel.stream_unary(f"/{PATH}/ModelInfer")(later(), timeout=20))) for _ in range(MOST_COMING)]
+        while not await asyncio.to_thread(waits, port, service):
+            pass
+        while service.unanswered._held:  # that one has gone
+            await asyncio.sleep(0.01)
+        monkeypatch.setattr(open_inference_grpc, "TURN_SECONDS", 0.05)
+        waiting = asyncio.create_task(said(channel.unary_unary(f"/{PATH}/ModelInfer")(message(), timeout=20)))
+        while not service.unanswered._held:
+            await asyncio.sleep(0)
+        monkeypatch.setattr(open_inference_grpc, "TURN_SECONDS", 60.0)
+        await asyncio.sleep(0.1)  # its time is over before this one's, which began later
+        sent.set()
+        return await asyncio.gather(*slow, waiting)
+
+    assert over_grpc(service, ask) == [(grpc.StatusCode.OK, "")] * (MOST_COMING + 1)
+
+
 def test_of_what_waits_for_its_turn_a_window_is_held_and_descriptions_are_apart(
     make: Callable[..., Service], monkeypatch: pytest.MonkeyPatch
 ) -> None:
