@@ -57,7 +57,7 @@ def steps_after_watch(
         return [
             *_in_vain(asked),
             *_labelling(store, asked, label_files),
-            f"Start the next watch: {watch_again}. It judges the same drift with the labels.",
+            f"Start the next watch: {watch_again}. It {'takes' if asked and asked.in_vain else 'judges the same drift with'} the labels.",
         ]
     if verdict == "alert" and concept:
         return [relabel, *_quota(store, asked)]
@@ -102,9 +102,9 @@ def _in_vain(asked: AskedLabels | None) -> list[str]:
     if asked is None or not asked.in_vain:
         return []
     return [
-        "No number of labels will show whether this drift does harm: too few patients or lots told the accuracy that was accepted. "
+        "No number of labels will show whether this drift does harm: too few independent images told the accuracy that was accepted. "
         "`--set drift_config.retrain_on=alarm` has the next watch retrain on the labels that are there, and the gate decide. A training "
-        "on images of more of them, with a larger `data_config.test_share`, makes labels decide."
+        "with images of more patients, lots or sites, and a larger `data_config.test_share`, makes labels decide."
     ]
 
 

@@ -272,9 +272,7 @@ def practices(material: RunMaterial) -> list[Practice]:
             "Split by group, not by image",
             "one patient in training and test",
             (True if grouped else None) if data else None,
-            f"{data.get('groups', 0):,} groups over {len(counts)} splits"
-            if grouped
-            else "no image shares a group here, so this run cannot show it",
+            f"{data.get('groups', 0):,} groups over {len(counts)} splits",
         ),
         Practice(
             "A test split that chooses nothing",

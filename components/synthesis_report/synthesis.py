@@ -41,28 +41,30 @@ def synthesis(material: RunMaterial) -> Chapter:
     _practices(page, material)
     _maturity(page, material)
     found = lessons(material)
-    counted = {verdict: sum(lesson.verdict == verdict for lesson in found) for verdict in (WORKED, FAILED, OPEN)}
+    number = {verdict: sum(lesson.verdict == verdict for lesson in found) for verdict in (WORKED, FAILED, OPEN)}
     page.conclude(
-        f"Of {len(found)} things that this run tried, {counted[WORKED]} worked, {counted[FAILED]} did not, and {counted[OPEN]} "
-        "were not decided.",
+        f"Of {len(found)} things that this run tried, {number[WORKED]} worked, {number[FAILED]} did not, and {number[OPEN]} "
+        f"{'was' if number[OPEN] == 1 else 'were'} not decided.",
         decision=next_step(material),
     )
     return page.chapter
 
 
 def performance_rows(material: RunMaterial) -> list[dict[str, Any]]:
-    """A row a variant; what was not measured is None."""
+    """A row a variant; what was not measured is None. A retrained champion's graphs are not of the network that was once optimised."""
     facts, deployed = material.facts, material.deployed
+    retrained = AUTOMATED_RETRAINING in facts
     rows = []
     for name, step in (("baseline, PyTorch", BASELINE_TRAINING), ("optimised, PyTorch", MODEL_OPTIMIZATION)):
         if step in facts:
-            timed = _timed(deployed, "pytorch") if step == MODEL_OPTIMIZATION else {}
+            exported = step == MODEL_OPTIMIZATION and not retrained
+            timed = _timed(deployed, "pytorch") if exported else {}
             rows.append(
                 _row(
                     name,
                     material.proportion(step),
                     {"auroc": facts[step].get("roc_auc")} | _quality(material.chapters.get(step)),
-                    deployed.get("sizes_mb", {}).get("model.pth") if step == MODEL_OPTIMIZATION else None,
+                    deployed.get("sizes_mb", {}).get("model.pth") if exported else None,
                     timed,
                     facts[step].get("seconds"),
                 )
@@ -72,7 +74,7 @@ def performance_rows(material: RunMaterial) -> list[dict[str, Any]]:
         if accuracy:
             rows.append(
                 _row(
-                    f"optimised, {VARIANT_NAMES[variant]}",
+                    f"{'champion' if retrained else 'optimised'}, {VARIANT_NAMES[variant]}",
                     accuracy,
                     _quality(material.chapters.get(ONNX_DEPLOYMENT), file),
                     deployed.get("sizes_mb", {}).get(file),

@@ -184,9 +184,9 @@ def lead(result: Rehearsal) -> str:
     """The result in two sentences."""
     count = len(result.windows)
     rate = "a day each" if result.windows_per_day == 1 else f"{result.windows_per_day} a day"
-    summary = f"{count} windows of {result.windows[0].requests} images from {result.source}, seed {result.seed}, {rate}."
+    summary = f"{counted(count, 'window')} of {result.windows[0].requests} images from {result.source}, seed {result.seed}, {rate}."
     if result.first_drift is None:
-        return f"{summary} Nothing drifted; {result.false_alarms} false alarms."
+        return f"{summary} Nothing drifted; {counted(result.false_alarms, 'false alarm')}."
     if result.detection_delay is None:
         return f"{summary} The drift set in at window {result.first_drift} and was not confirmed."
     onset = f"The drift set in at window {result.first_drift} and was confirmed with its window {result.detection_delay}"

@@ -10,7 +10,17 @@ from components.synthesis_report.end_matter import UNKNOWN_PARAMETERS, environme
 from components.synthesis_report.front_matter import introduction, passed_stages, recommendations
 from components.synthesis_report.lessons import EXPECTED, expectations, lessons, practices
 from components.synthesis_report.material import DRIFT_WATCH, FULL_LOOP, TRAINING, RunMaterial
-from driftloop.contracts import DATA_ANALYSIS, DRIFT_DETECTION, MODEL_OPTIMIZATION, ONNX_DEPLOYMENT, PRODUCTION_MONITORING, VALIDATION_GATE
+from components.synthesis_report.synthesis import performance_rows
+from driftloop.bundle import ONNX_FP32
+from driftloop.contracts import (
+    AUTOMATED_RETRAINING,
+    DATA_ANALYSIS,
+    DRIFT_DETECTION,
+    MODEL_OPTIMIZATION,
+    ONNX_DEPLOYMENT,
+    PRODUCTION_MONITORING,
+    VALIDATION_GATE,
+)
 from driftloop.evaluation.measures import CALIBRATION_ERROR
 from driftloop.reporting.chapter import Chapter, Table, Text
 from driftloop.reporting.document import document_html
@@ -119,6 +129,16 @@ def test_the_calibration_as_served_is_that_of_the_served_graph_as_in_the_table_o
     facts = {ONNX_DEPLOYMENT: {"calibration": {"ece_after": 0.07}, "measures": {"overall": {CALIBRATION_ERROR: {"value": 0.02}}}}}
     rows = {row["result"]: row for row in expectations(material(TRAINING, facts=facts))}
     assert rows["calibration error as served on the test split"]["reading"] == "as expected"
+
+
+def test_the_graphs_of_a_retrained_champion_are_not_those_of_the_network_that_was_optimised() -> None:
+    share = {"value": 0.9, "low": 0.88, "high": 0.92, "n": 1000}
+    deployed = {"accuracy_fp32": share, "sizes_mb": {"model.pth": 1.0, ONNX_FP32: 0.9}}
+    facts = {MODEL_OPTIMIZATION: {"accuracy": share}, ONNX_DEPLOYMENT: deployed}
+    first = performance_rows(material(TRAINING, facts=facts))
+    assert [(row["variant"], row["MB"]) for row in first] == [("optimised, PyTorch", 1.0), ("optimised, ONNX FP32", 0.9)]
+    again = performance_rows(material(DRIFT_WATCH, facts=facts | {AUTOMATED_RETRAINING: {"seconds": 9}}))
+    assert [(row["variant"], row["MB"]) for row in again] == [("optimised, PyTorch", None), ("champion, ONNX FP32", 0.9)]
 
 
 def test_many_classes_are_counted_in_the_introduction_not_listed() -> None:
