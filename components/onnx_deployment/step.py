@@ -12,7 +12,7 @@ from components.onnx_deployment.variant import GRAPH_NAMES
 from driftloop import bundle
 from driftloop.contracts import BENCHMARK, ONNX_DEPLOYMENT
 from driftloop.dataset import read_description
-from driftloop.evaluation.measures import CALIBRATION_ERROR
+from driftloop.evaluation.calibration import CALIBRATION_ERROR
 from driftloop.inference.image_statistics import statistic_names
 from driftloop.inference.reference import write_reference
 from driftloop.reporting.chapter import write_chapter

@@ -24,8 +24,8 @@ from driftloop.contracts import (
     RECOVERED_TARGET,
     TEST,
 )
+from driftloop.evaluation.calibration import CALIBRATION_ERROR
 from driftloop.evaluation.intervals import Proportion
-from driftloop.evaluation.measures import CALIBRATION_ERROR
 from driftloop.plurals import counted
 from driftloop.reporting.wording import percent, points, points_interval
 

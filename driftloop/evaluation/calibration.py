@@ -3,6 +3,9 @@
 import numpy as np
 
 BINS = 10
+#: The name of the error among a model's measures. Chance can only raise it, and draws raise it once more: it has no interval, as all of a
+#: calibrated model's would lie above the truth.
+CALIBRATION_ERROR = "calibration_error_on_test"
 
 
 def reliability_bins(probabilities: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

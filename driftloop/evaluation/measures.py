@@ -15,7 +15,7 @@ from scipy import stats
 from sklearn import config_context
 from sklearn.metrics import average_precision_score
 
-from driftloop.evaluation.calibration import expected_calibration_error
+from driftloop.evaluation.calibration import CALIBRATION_ERROR, expected_calibration_error
 from driftloop.evaluation.classification import confusion_matrix, named_classes
 from driftloop.evaluation.paired import brier_scores
 from driftloop.evaluation.roc import DrawnAreas, area_of
@@ -29,8 +29,6 @@ RESAMPLES = 200
 MOST_CLASSES, LEAST_GROUPS = 100, 8
 #: A measure that fewer draws than these define has no interval: a rare class is missing from the others, and what is left is a choice.
 LEAST_DEFINED = 0.9
-#: Chance can only raise it, and draws raise it once more: it has no interval, as all of a calibrated model's would lie above the truth.
-CALIBRATION_ERROR = "calibration_error_on_test"
 #: By name, as people read them; the order of a table.
 MEASURES = {
     "balanced_accuracy": "balanced accuracy",

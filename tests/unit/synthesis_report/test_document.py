@@ -21,7 +21,7 @@ from driftloop.contracts import (
     PRODUCTION_MONITORING,
     VALIDATION_GATE,
 )
-from driftloop.evaluation.measures import CALIBRATION_ERROR
+from driftloop.evaluation.calibration import CALIBRATION_ERROR
 from driftloop.reporting.chapter import Chapter, Table, Text
 from driftloop.reporting.document import document_html
 from driftloop.summary import ChampionSummary, DriftSummary, GateSummary, Summary
