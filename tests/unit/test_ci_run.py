@@ -13,8 +13,12 @@ SCRIPT = Path(__file__).parents[2] / ".ci" / "run"
 ENVIRONMENT = {"DRIFTLOOP_MLFLOW": "/nowhere/mlflow", "DRIFTLOOP_DVC": "/nowhere/dvc", "PYENV_ROOT": "/nowhere"}
 
 
-def ran(folder: Path, **programs: str) -> tuple[list[str], subprocess.CompletedProcess[str]]:
-    """How `apt-get` was called on a machine that has these programs, of which `make` says what the tests are told; and what was said."""
+def ran(folder: Path, *, gone: int = 0, **programs: str) -> tuple[list[str], subprocess.CompletedProcess[str]]:
+    """How `apt-get` was called on a machine that has these programs, of which `make` says what the tests are told; and what was said.
+
+    Args:
+        gone: seconds since the run began.
+    """
     for name in ("bash", "sh", "env", "dirname", "mktemp", "sed", "tail", "mkdir", "cat"):
         (folder / name).symlink_to(shutil.which(name) or name)
     calls = folder / "calls"
@@ -23,7 +27,7 @@ def ran(folder: Path, **programs: str) -> tuple[list[str], subprocess.CompletedP
     for name, text in programs.items():
         (folder / name).write_text(f"#!/bin/sh\n{text}\n")
         (folder / name).chmod(0o755)
-    environment = ENVIRONMENT | {"PATH": str(folder), "HOME": str(folder), "CALLS": str(calls), "TMPDIR": str(folder)}
+    environment = ENVIRONMENT | {"PATH": str(folder), "HOME": str(folder), "CALLS": str(calls), "TMPDIR": str(folder), "SECONDS": str(gone)}
     done = subprocess.run([str(folder / "bash"), SCRIPT], env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     return calls.read_text().splitlines(), done
@@ -56,6 +60,17 @@ def test_what_cannot_be_installed_is_said_and_its_tests_are_skipped(programs: di
     assert not [call for call in calls if " install -y " in call and "prometheus" in call]
     assert "cannot be installed here: prometheus prometheus-alertmanager" in done.stderr
     assert "told: nothing" in done.stdout
+
+
+@pytest.mark.parametrize(("gone", "second"), [(2300, "lint test"), (2401, "lint")])
+def test_a_slow_machine_lints_with_the_second_python_and_says_that_it_tests_with_the_first_alone(
+    gone: int, second: str, tmp_path: Path
+) -> None:
+    programs = {"id": "echo 0", "python3.13": "exit 0", "python3.11": "exit 0", "make": 'echo "make $*"'}
+    _, done = ran(tmp_path, gone=gone, **programs)
+    calls = [line.partition(" PYTHON=")[0] for line in done.stdout.splitlines() if line.startswith("make ")]
+    assert calls == ["make lint test", f"make {second}"]
+    assert ("Python 3.11: linted, NOT TESTED: 40 of CI's 90 minutes have gone" in done.stderr) is (second == "lint")
 
 
 def test_a_program_that_must_be_there_fails_its_test_and_any_other_skips_it(monkeypatch: pytest.MonkeyPatch) -> None:
